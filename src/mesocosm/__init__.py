@@ -1,0 +1,1 @@
+"""mesocosm: what emerges when networks learn, ten papers as one system."""

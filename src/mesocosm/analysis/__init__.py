@@ -1,0 +1,1 @@
+"""How we look inside: reference predictors, products of factors, probes, replicates and intervals."""
