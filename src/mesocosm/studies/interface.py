@@ -1,0 +1,346 @@
+"""The interface of a study: Trial and Context (what is trained), Claim and Check (what must hold), Figure (what is seen), Preset and Study.
+
+Nothing here imports JAX, so that listing studies and judging tables stays instant. `lab` runs what is declared here; a study only declares.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+
+if TYPE_CHECKING:
+    import altair as alt
+    import polars as pl
+
+    from mesocosm.learning.fit import Fitted, Probe
+    from mesocosm.learning.learner import Learner
+
+PresetName = Literal["smoke", "quick", "cpu", "paper"]
+Tables = Mapping[str, "pl.DataFrame"]
+
+
+# --- what is trained ------------------------------------------------------------------------------------------------
+
+
+class Context(Protocol):
+    """What a trial may ask of the bench. Everything heavy goes through it, so that the bench can time, resume, rehearse and pair it."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The replicates of this trial."""
+        ...
+
+    def keys(self, stream: Literal["init", "data", "env", "eval"]) -> Any:
+        """One key for each seed, from a stream that does not depend on the trial: arms are paired. Shape (seeds,)."""
+        ...
+
+    def fit(
+        self,
+        name: str,
+        learner: Learner,
+        steps: int,
+        *,
+        state: Any = None,
+        probe: Probe | None = None,
+        until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        nonfinite: Literal["stop", "freeze"] = "stop",
+        per_seed: bool = False,
+    ) -> Fitted:
+        """Train every seed (`learning.fit`). Resumable; `per_seed` says that the learner's array leaves carry a leading seed axis."""
+        ...
+
+    def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """`function(*one seed's part of per_seed, *shared)` for each seed, jitted; NumPy arrays with a leading seed axis."""
+        ...
+
+    def publish(self, name: str, model: Any) -> None:
+        """Keep final parameters of every seed under a name declared in `Trial.models`."""
+        ...
+
+    def model(self, trial: str, name: str) -> Any:
+        """A parent trial's published model, arrays with a leading seed axis."""
+        ...
+
+    def table(self, trial: str, name: str) -> pl.DataFrame:
+        """A parent trial's table."""
+        ...
+
+    def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
+        """A table with a row for each seed and each combination of `axes` (`analysis.tables.long_table`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The unit of scheduling.
+
+    Attributes:
+        name: unique in its study; part of no random stream.
+        run: a module-level function `(config, context) -> tables`.
+        config: frozen dataclass, the only thing that `run` reads.
+        precision: opened round the whole trial.
+        after: names of trials whose models or tables this one needs.
+        models: name -> module-level function `(config, key) -> eqx.Module` that builds the skeleton of a published model.
+        seeded: False for what has no training seed (identities, enumeration): runs once, whatever the number of seeds.
+        over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
+    """
+
+    name: str
+    run: Callable[[Any, Context], Tables]
+    config: Any
+    precision: Literal["float32", "float64"] = "float32"
+    after: tuple[str, ...] = ()
+    models: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    seeded: bool = True
+    over_seeds: Literal["vmap", "map"] = "vmap"
+
+
+# --- what must hold -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Region:
+    """The values for which a check holds: low < value < high, either end open to infinity."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an empty region."""
+        if self.low is None and self.high is None:
+            raise ValueError("a region needs at least one end")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"the region's low end {self.low:g} is not below its high end {self.high:g}")
+
+    @property
+    def direction(self) -> Literal["<", ">", "in"]:
+        """How the region reads in a table."""
+        if self.low is None:
+            return "<"
+        return ">" if self.high is None else "in"
+
+    @property
+    def threshold(self) -> float | list[float]:
+        """The number behind the direction, or both ends."""
+        if self.low is None or self.high is None:
+            return self.high if self.low is None else self.low  # type: ignore[return-value]
+        return [self.low, self.high]
+
+    def contains(self, low: float, high: float) -> bool:
+        """Whether the whole interval lies inside."""
+        return (self.low is None or low > self.low) and (self.high is None or high < self.high)
+
+    def excludes(self, low: float, high: float) -> bool:
+        """Whether the whole interval lies outside."""
+        return (self.low is not None and high <= self.low) or (self.high is not None and low >= self.high)
+
+
+def below(high: float) -> Region:
+    """Values smaller than `high`."""
+    return Region(high=high)
+
+
+def above(low: float) -> Region:
+    """Values larger than `low`."""
+    return Region(low=low)
+
+
+def between(low: float, high: float) -> Region:
+    """Values inside an open interval."""
+    return Region(low, high)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval."""
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of one number a replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The fraction of replicates that meet a success criterion (values 0 or 1), with the Clopper-Pearson interval."""
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A statistic over 20 or more replicates with a BCa bootstrap interval."""
+
+    of: str
+    unit: str | None = None
+    statistic: Literal["median", "interquartile mean"] = "median"
+
+
+Kind = Exact | Mean | Rate | Bootstrap
+Measurement = Callable[["View"], Replicates | Instances]
+
+
+@dataclass(frozen=True)
+class Control:
+    """The same measurement where it must lie outside the region: the named mechanism removed, a positive control, or a named mutant."""
+
+    name: str
+    measure: Measurement
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A number to compare with, in the check's own metric and unit, and where it comes from."""
+
+    value: float
+    origin: Literal["paper", "authors' code", "derived", "ours"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measurement against one region.
+
+    Attributes:
+        name: short; the id in the table is `study/claim.name`.
+        kind: how values become an interval, and what the value is.
+        inside: the region, fixed before the record is run.
+        measure: reads tables through a View.
+        control: the measurement that must lie outside the region.
+        judged_at: presets at which this can honestly be judged.
+        replicate: what is drawn anew for each value.
+        reference: the paper's number, if it gave one.
+        searched: how many configurations were tried on pilot seeds before the region was set.
+    """
+
+    name: str
+    kind: Kind
+    inside: Region
+    measure: Measurement
+    control: Control
+    judged_at: frozenset[str] | set[str]
+    replicate: str = "initialisation and data stream"
+    reference: Reference | None = None
+    searched: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper and where it stands there. It holds iff all its checks hold and fails iff any fails.
+
+    `unjudged` gives the reason where this bench cannot judge the claim at all; such a claim has no checks.
+    """
+
+    id: str
+    statement: str
+    source: str
+    checks: Sequence[Check] = ()
+    unjudged: str | None = None
+
+    def __post_init__(self) -> None:
+        """A claim is either checked or says why not."""
+        if bool(self.checks) == bool(self.unjudged):
+            raise ValueError(f"claim {self.id} needs either checks or the reason why it is not judged")
+
+
+class View:
+    """What a measurement and a figure may read: the config, the preset and the tables of a run; it remembers which tables were read."""
+
+    def __init__(self, config: Any, preset: str, tables: Mapping[str, pl.DataFrame]):
+        self.config = config
+        self.preset = preset
+        self._tables = tables
+        self.read: set[str] = set()
+
+    def table(self, name: str) -> pl.DataFrame:
+        """All trials' tables of this name under each other, with the trial's name in the column `trial`.
+
+        Raises:
+            NotJudged: no finished trial wrote such a table.
+        """
+        if name not in self._tables:
+            raise NotJudged(f"no finished trial wrote the table {name!r}")
+        self.read.add(name)
+        return self._tables[name]
+
+
+# --- what is seen ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A function from tables to an Altair chart; the same spec gives the interactive page and the picture."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[View], alt.TopLevelMixin]
+
+
+# --- the study ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named size of the study.
+
+    Attributes:
+        config: the study's frozen dataclass.
+        seeds: number of replicates.
+        minutes: measured minutes by trial on two cores, the budget table; empty where it was never run.
+    """
+
+    config: Any
+    seeds: int
+    minutes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A paper on the bench: a package with the modules `config`, `trials`, `claims` and `figures`, each imported when first needed.
+
+    The package's `__init__` holds `STUDY = Study(__name__, title=..., paper=...)`. `config` has `PRESETS`, `trials` has `trials(config)`, `claims` has
+    `CLAIMS`, `figures` has `FIGURES`.
+    """
+
+    package: str
+    title: str
+    paper: str
+
+    @property
+    def name(self) -> str:
+        """The name at the command line: the package's last part with dashes."""
+        return self.package.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """Name -> preset, smallest first."""
+        return self._module("config").PRESETS
+
+    @property
+    def claims(self) -> Sequence[Claim]:
+        """The paper's claims, in its order."""
+        return self._module("claims").CLAIMS
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """The study's figures, in the report's order."""
+        return self._module("figures").FIGURES
+
+    def trials(self, config: Any) -> list[Trial]:
+        """The trials of a config, in any order."""
+        return self._module("trials").trials(config)
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.package}.{name}")
