@@ -1,9 +1,10 @@
 """What the bench tells whoever watches a run. Calls come from the host between compiled chunks, never from inside a program."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Receives the events of a run, in order. Nothing it does changes a result."""
 

@@ -1,0 +1,369 @@
+"""fit, the one training loop: all seeds in one compiled program, chunk by chunk, resumable at any chunk with the same bits.
+
+The program runs `length` steps from step `start`, both traced, so that chunks of any length share one compilation; the key of step t is
+`fold_in(key, t)`, so that where the chunks are cut changes nothing. The host looks in between chunks: progress, checkpoints, probes, interrupts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.program import CHUNK_CAPACITY, Running, initial_states, measure, run_chunk
+from mesocosm.learning.skeleton import split
+from mesocosm.learning.streams import stream_keys
+
+CHUNK_SECONDS = 0.5  # the host looks about twice a second
+HISTORY_WINDOWS = 500  # a history has at most this many rows a seed
+
+Probe = tuple[Callable[[Any, Any, Any], Mapping[str, Any]], int]
+
+
+class NonFinite(ArithmeticError):
+    """Training produced a value that is not finite."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """What `fit` tells the host and asks of it, between chunks."""
+
+    def compiling(self) -> None:
+        """The program is about to be compiled (or found compiled)."""
+        ...
+
+    def compiled(self, seconds: float) -> None:
+        """The program is ready."""
+        ...
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """`step` of `steps` is done; metrics are means over running seeds and over the chunk."""
+        ...
+
+    def stopping(self) -> bool:
+        """Whether to save and stop here (KeyboardInterrupt follows)."""
+        ...
+
+
+@runtime_checkable
+class Checkpoint(Protocol):
+    """Where `fit` keeps its state. A snapshot is a flat mapping of arrays whose names, shapes and dtypes are known beforehand."""
+
+    def load(self, like: Mapping[str, np.ndarray | jax.ShapeDtypeStruct]) -> Mapping[str, np.ndarray] | None:
+        """The newest whole snapshot, or None. Raises if its names, shapes or dtypes are not those of `like`."""
+        ...
+
+    def due(self) -> bool:
+        """Whether enough wall time has passed for another save."""
+        ...
+
+    def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Keep this snapshot, atomically."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The end of a fit. Leading axis of every array in `state` and `model`: seeds.
+
+    Attributes:
+        state: the learner's final state.
+        model: `learner.model(state)`.
+        seeds: the replicates.
+        steps: steps each seed ran (fewer than asked where `until` or a divergence stopped it), shape (seeds,).
+        reached: whether each seed met `until`, shape (seeds,).
+        diverged: whether each seed met a value that is not finite (only under `nonfinite="freeze"`), shape (seeds,).
+        history_steps: last step of each history window, shape (windows,).
+        history: metric -> mean over the window, NaN after a seed has stopped, shape (seeds, windows).
+        probe_steps: steps at which the probe ran, shape (times,).
+        probes: name -> measured values, shape (seeds, times, ...).
+        compile_seconds: time to compile this fit's program; about zero where an earlier fit had compiled it.
+    """
+
+    state: Any
+    model: Any
+    seeds: tuple[int, ...]
+    steps: np.ndarray
+    reached: np.ndarray
+    diverged: np.ndarray
+    history_steps: np.ndarray
+    history: dict[str, np.ndarray]
+    probe_steps: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    probes: dict[str, np.ndarray] = field(default_factory=dict)
+    compile_seconds: float = 0.0
+
+
+def fit(
+    learner: Learner,
+    steps: int,
+    seeds: Sequence[int],
+    *,
+    name: str = "fit",
+    state: Any = None,
+    probe: Probe | None = None,
+    until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+    nonfinite: Literal["stop", "freeze"] = "stop",
+    per_seed: bool = False,
+    over_seeds: Literal["vmap", "map"] = "vmap",
+    watcher: Watcher | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Fitted:
+    """Run `steps` updates of `learner` for every seed.
+
+    Args:
+        learner: what learns; with `per_seed` its traced leaves carry a leading seed axis.
+        steps: number of updates.
+        seeds: the replicates; seed s starts from `init(stream_key(s, "init"))` and step t uses `fold_in(stream_key(s, "data"), t)`.
+        name: names the fit in messages.
+        state: warm start instead of `init`, with a leading seed axis.
+        probe: (function, every): `function(learner, state, key) -> mapping of arrays`, at step 0, every `every` steps and at the end. The key is the
+            same at every time, so that curves are paired.
+        until: `until(state, metrics) -> bool`; a seed that meets it keeps that state.
+        nonfinite: "stop" raises at the first value that is not finite; "freeze" keeps the seed's last finite state and marks it.
+        per_seed: see `learner`.
+        over_seeds: "vmap", or "map" for `lax.map` where that is faster (wide networks on few cores) or must not mix seeds.
+        watcher: told of progress; may ask to stop.
+        checkpoint: where to resume from and save to.
+
+    Raises:
+        NonFinite: names the fit, seed, step and metric.
+        KeyboardInterrupt: the watcher asked to stop; the snapshot has been saved.
+        ValueError: a metric that is no scalar.
+    """
+    loop = _Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher)
+    return loop.run(state, checkpoint)
+
+
+class _Loop:
+    """The host's side of `fit`: owns the compiled program's arguments and the metric windows."""
+
+    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher):
+        if steps < 1:
+            raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
+        self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
+        self.per_seed, self.over_seeds, self.nonfinite, self.until = per_seed, over_seeds, nonfinite, until
+        self.learner_arrays, self.learner_skeleton = split(learner, floats=True)
+        self.until_arrays, self.until_skeleton = split(until, floats=True)
+        self.data_keys = stream_keys(seeds, "data")
+        self.probe = probe
+        self.window = math.ceil(steps / HISTORY_WINDOWS)
+        self.windows = math.ceil(steps / self.window)
+
+    # --- before the first step
+
+    def start(self, state: Any) -> Running:
+        """The carry at step 0; fills the static half of the state and the metrics' names."""
+        if state is None:
+            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, stream_keys(self.seeds, "init"), self.per_seed, self.over_seeds)
+        else:
+            arrays, skeleton = split(state)
+            arrays = [jnp.array(leaf) for leaf in arrays]  # the program donates its carry; the caller keeps theirs
+        self.state_skeleton = skeleton
+        metrics = jax.eval_shape(lambda: self._one_update(arrays))
+        for metric, shape in metrics.items():
+            if shape.shape != ():
+                raise ValueError(f"{self.name}: metric {metric!r} has shape {shape.shape}; metrics are scalars")
+        self.metrics = tuple(metrics)
+        self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
+        flag = partial(jnp.full, (len(self.seeds),))  # one buffer each: the program donates them
+        return self._place(Running(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
+
+    def _one_update(self, arrays: list[Any]) -> Mapping[str, Any]:
+        first = [leaf[0] for leaf in arrays]
+        learner = self.learner_skeleton.join([leaf[0] for leaf in self.learner_arrays] if self.per_seed else self.learner_arrays)
+        return dict(learner.update(self.state_skeleton.join(first), self.data_keys[0])[1])
+
+    def _place(self, running: Running) -> Running:
+        """Spread the seeds over as many devices as divide them."""
+        devices = jax.devices()
+        used = max(d for d in range(1, len(devices) + 1) if len(self.seeds) % d == 0)
+        if used == 1 or self.over_seeds == "map":
+            return running
+        over = jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:used]), ("seed",)), jax.sharding.PartitionSpec("seed"))
+        self.data_keys = jax.device_put(self.data_keys, over)
+        return jax.device_put(running, over)
+
+    # --- the loop
+
+    def run(self, state: Any, checkpoint: Checkpoint | None) -> Fitted:
+        """Resume, then alternate chunks and looks."""
+        running = self.start(state)
+        self.sums = {metric: np.zeros((self.windows, len(self.seeds))) for metric in self.metrics}
+        self.counts = np.zeros((self.windows, len(self.seeds)), dtype=np.int64)
+        self.probe_steps = _probe_steps(self.steps, self.probe[1]) if self.probe else np.zeros(0, dtype=int)
+        compile_seconds = self._compile(running)
+        running = self.compiled_carry
+        self.probes = self._empty_probes(running)
+        step, probed = 0, 0
+        if checkpoint is not None and (snapshot := checkpoint.load(self._snapshot(running, 0, 0))) is not None:
+            running, step, probed = self._restore(running, snapshot)
+        length = 1
+        while True:
+            if probed < len(self.probe_steps) and self.probe_steps[probed] == step:
+                self._measure(running, probed)
+                probed += 1
+            finished = step >= self.steps or not bool(np.any(running.active))
+            if finished and step < self.steps:
+                probed = self._fill_probes(running, probed)
+                step = self.steps
+            stopping = self.watcher is not None and self.watcher.stopping()
+            if checkpoint is not None and (finished or stopping or checkpoint.due()):
+                checkpoint.save(self._snapshot(running, step, probed))
+            if finished:
+                return self._fitted(running, compile_seconds)
+            if stopping:
+                raise KeyboardInterrupt
+            limit = self.probe_steps[probed] if probed < len(self.probe_steps) else self.steps
+            length = int(min(length, limit - step, CHUNK_CAPACITY))
+            began = time.perf_counter()
+            running, buffers, ok = self._chunk(running, step, length)
+            ok = np.asarray(ok)
+            seconds = time.perf_counter() - began
+            self._log(running, buffers, step, length)
+            step += length
+            if self.nonfinite == "stop" and not ok.all():
+                self._explain_nonfinite(buffers, ok, step - length, length)
+            if self.watcher is not None:
+                self.watcher.progress(step, self.steps, self._recent(buffers, length))
+            length = int(np.clip(length * CHUNK_SECONDS / max(seconds, 1e-6), 1, min(4 * length, CHUNK_CAPACITY)))
+
+    def _compile(self, running: Running) -> float:
+        """A call with length zero compiles and moves nothing."""
+        began = time.perf_counter()
+        if self.watcher is not None:
+            self.watcher.compiling()
+        self.compiled_carry, _, ok = self._chunk(running, 0, 0)
+        jax.block_until_ready(ok)
+        seconds = time.perf_counter() - began
+        if self.watcher is not None:
+            self.watcher.compiled(seconds)
+        return seconds
+
+    def _chunk(self, running: Running, start: int, length: int) -> tuple[Running, dict[str, Any], Any]:
+        return run_chunk(
+            running,
+            self.learner_arrays,
+            self.until_arrays,
+            self.data_keys,
+            jnp.int32(start),
+            jnp.int32(length),
+            skeletons=(self.learner_skeleton, self.state_skeleton, self.until_skeleton),
+            options=(self.per_seed, self.over_seeds, self.nonfinite, self.metric_types),
+        )
+
+    # --- what the host keeps
+
+    def _log(self, running: Running, buffers: dict[str, Any], start: int, length: int) -> None:
+        steps = np.arange(start, start + length)
+        live = (steps[:, None] < np.asarray(running.steps)[None, :]).astype(np.int64)
+        np.add.at(self.counts, steps // self.window, live)
+        for metric in self.metrics:
+            values = np.asarray(buffers[metric], dtype=np.float64).T[:length]
+            np.add.at(self.sums[metric], steps // self.window, np.where(live, values, 0.0))
+
+    def _recent(self, buffers: dict[str, Any], length: int) -> dict[str, float]:
+        return {metric: float(np.mean(np.asarray(buffers[metric])[:, :length])) for metric in self.metrics}
+
+    def _explain_nonfinite(self, buffers: dict[str, Any], ok: np.ndarray, start: int, length: int) -> None:
+        for offset in range(length):
+            for metric in self.metrics:
+                for seed, value in zip(self.seeds, np.asarray(buffers[metric])[:, offset], strict=True):
+                    if not np.isfinite(value):
+                        raise NonFinite(f"{self.name}: {metric} of seed {seed} is {value} at step {start + offset}")
+        seed = self.seeds[int(np.argmin(ok))]
+        raise NonFinite(f"{self.name}: the state of seed {seed} is not finite after step {start + length - 1}")
+
+    def _snapshot(self, running: Running, step: int, probed: int) -> dict[str, np.ndarray]:
+        arrays = {f"state/{i:04d}": _to_numpy(leaf) for i, leaf in enumerate(running.state)}
+        flags = {part: np.asarray(getattr(running, part)) for part in ("active", "steps", "reached", "diverged")}
+        return {
+            **arrays,
+            **flags,
+            **{f"history/{metric}": array.copy() for metric, array in self.sums.items()},
+            **{f"probe/{name}": array.copy() for name, array in self.probes.items()},
+            "counts": self.counts.copy(),
+            "progress": np.array([step, probed], dtype=np.int64),
+        }
+
+    def _restore(self, running: Running, snapshot: Mapping[str, np.ndarray]) -> tuple[Running, int, int]:
+        state = [_from_numpy(snapshot[f"state/{i:04d}"], leaf) for i, leaf in enumerate(running.state)]
+        flags = {part: jnp.asarray(snapshot[part]) for part in ("active", "steps", "reached", "diverged")}
+        self.sums = {metric: np.array(snapshot[f"history/{metric}"]) for metric in self.metrics}
+        self.probes = {name: np.array(snapshot[f"probe/{name}"]) for name in self.probes}
+        self.counts = np.array(snapshot["counts"])
+        step, probed = (int(value) for value in snapshot["progress"])
+        return self._place(Running(state, **flags)), step, probed
+
+    def _fitted(self, running: Running, compile_seconds: float) -> Fitted:
+        state = self.state_skeleton.join(running.state)
+        with np.errstate(invalid="ignore"):
+            history = {metric: (self.sums[metric] / np.where(self.counts > 0, self.counts, np.nan)).T for metric in self.metrics}
+        return Fitted(
+            state=state,
+            model=_model(self.learner_skeleton, self.learner_arrays, state, self.per_seed),
+            seeds=self.seeds,
+            steps=np.asarray(running.steps),
+            reached=np.asarray(running.reached),
+            diverged=np.asarray(running.diverged),
+            history_steps=np.minimum(np.arange(1, self.windows + 1) * self.window, self.steps),
+            history=history,
+            probe_steps=self.probe_steps,
+            probes={name: np.moveaxis(array, 0, 1) for name, array in self.probes.items()},
+            compile_seconds=compile_seconds,
+        )
+
+    # --- probes
+
+    def _measured(self, running: Running) -> dict[str, Any]:
+        assert self.probe is not None
+        arrays, skeleton = split(self.probe[0], floats=True)
+        skeletons = (skeleton, self.learner_skeleton, self.state_skeleton)
+        keys = stream_keys(self.seeds, "eval")
+        return measure(arrays, self.learner_arrays, running.state, keys, skeletons=skeletons, options=(self.per_seed, self.over_seeds))
+
+    def _empty_probes(self, running: Running) -> dict[str, np.ndarray]:
+        if not self.probe:
+            return {}
+        shapes = jax.eval_shape(lambda: self._measured(running))
+        return {name: np.zeros((len(self.probe_steps), *shape.shape), shape.dtype) for name, shape in shapes.items()}
+
+    def _measure(self, running: Running, index: int) -> None:
+        for name, values in self._measured(running).items():
+            self.probes[name][index] = np.asarray(values)
+
+    def _fill_probes(self, running: Running, probed: int) -> int:
+        """All seeds have stopped: later probes would measure the same states."""
+        if probed < len(self.probe_steps):
+            measured = self._measured(running)
+            for name, values in measured.items():
+                self.probes[name][probed:] = np.asarray(values)
+        return len(self.probe_steps)
+
+
+def _model(skeleton: Any, arrays: list[Any], state: Any, per_seed: bool) -> Any:
+    """`learner.model` only picks parts of the state, so a seed axis passes through it."""
+    return skeleton.join([leaf[0] for leaf in arrays] if per_seed else arrays).model(state)
+
+
+def _probe_steps(steps: int, every: int) -> np.ndarray:
+    if every < 1:
+        raise ValueError(f"a probe runs every 1 or more steps, not {every}")
+    return np.unique(np.append(np.arange(0, steps, every), steps))
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf)) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+
+
+def _from_numpy(array: np.ndarray, like: Any) -> Any:
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
+    return jnp.asarray(array, like.dtype)

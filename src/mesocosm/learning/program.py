@@ -1,0 +1,142 @@
+"""The compiled programs behind `fit`: many steps of every seed, the first states, and a probe of every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mesocosm.learning.skeleton import Skeleton, split
+
+CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
+
+
+class Running(NamedTuple):
+    """What one seed carries from step to step.
+
+    Attributes:
+        state: the traced leaves of the learner's state.
+        active: False once the seed has stopped.
+        steps: steps run so far.
+        reached: whether `until` was met.
+        diverged: whether a value was not finite, under "freeze".
+    """
+
+    state: list[Any]
+    active: Any
+    steps: Any
+    reached: Any
+    diverged: Any
+
+
+@partial(jax.jit, static_argnames=("skeletons", "options"), donate_argnames=("running",))
+def run_chunk(running, learner_arrays, until_arrays, keys, start, length, *, skeletons, options):
+    """`length` updates of every seed from step `start`: the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite.
+
+    Static are the three skeletons (learner, state, until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
+    """
+    learner_skeleton, state_skeleton, until_skeleton = skeletons
+    per_seed, over_seeds, nonfinite, metrics = options
+    until = until_skeleton.join(until_arrays)
+    can_stop = until is not None or nonfinite == "freeze"
+
+    def one_seed(running: Running, learner_arrays: list[Any], key: Any) -> tuple[Running, dict[str, Any], Any]:
+        learner = learner_skeleton.join(learner_arrays)
+
+        def step(i, carry):
+            before, buffers = carry
+            new, measured = learner.update(state_skeleton.join(before.state), jax.random.fold_in(key, start + i))
+            arrays, skeleton = split(new)
+            if skeleton != state_skeleton:
+                raise ValueError("update changed the structure or the static parts of the state")
+            arrays = [_same_type(leaf, old) for leaf, old in zip(arrays, before.state, strict=True)]
+            after = Running(arrays, before.active, before.steps + 1, before.reached, before.diverged)
+            if can_stop:
+                after = _stop(before, after, new, measured, until, nonfinite)
+            return after, {metric: buffers[metric].at[i].set(measured[metric]) for metric, _ in metrics}
+
+        empty = {metric: jnp.zeros((CHUNK_CAPACITY,), dtype) for metric, dtype in metrics}
+        after, buffers = jax.lax.fori_loop(0, length, step, (running, empty))
+        ran = jnp.arange(CHUNK_CAPACITY) < length
+        finite = [jnp.all(jnp.isfinite(buffers[metric]) | ~ran) for metric, _ in metrics]
+        return after, buffers, _all_finite(after.state) & jnp.all(jnp.stack([jnp.array(True), *finite]))
+
+    return _over_seeds(one_seed, over_seeds, per_seed, running, learner_arrays, keys)
+
+
+def _over_seeds(function, over_seeds, per_seed, running, learner_arrays, keys):
+    if over_seeds == "vmap":
+        return jax.vmap(function, in_axes=(0, 0 if per_seed else None, 0))(running, learner_arrays, keys)
+    if per_seed:
+        return jax.lax.map(lambda parts: function(*parts), (running, learner_arrays, keys))
+    return jax.lax.map(lambda parts: function(parts[0], learner_arrays, parts[1]), (running, keys))
+
+
+def _stop(before: Running, after: Running, new: Any, measured: Mapping[str, Any], until: Any, nonfinite: str) -> Running:
+    """A stopped seed keeps its state; one that diverges keeps the state before; one that meets its criterion keeps the state after."""
+    advance, diverged, reached = before.active, before.diverged, before.reached
+    if nonfinite == "freeze":
+        finite = _all_finite(after.state) & jnp.all(jnp.stack([jnp.isfinite(value) for value in measured.values()]))
+        diverged = diverged | (before.active & ~finite)
+        advance = advance & finite
+    if until is not None:
+        reached = reached | (advance & until(new, measured))
+    state = [jnp.where(advance, leaf, old) for leaf, old in zip(after.state, before.state, strict=True)]
+    return Running(state, advance & ~reached, jnp.where(advance, after.steps, before.steps), reached, diverged)
+
+
+def _all_finite(arrays: list[Any]) -> Any:
+    checks = [jnp.all(jnp.isfinite(leaf)) for leaf in arrays if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.array(True), *checks]))
+
+
+def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool, over_seeds: str) -> tuple[list[Any], Skeleton]:
+    """Every seed's first state. The static half comes from an abstract trace."""
+    example = [jax.ShapeDtypeStruct(leaf.shape[1:] if per_seed else leaf.shape, leaf.dtype) for leaf in arrays]
+    found: list[Skeleton] = []
+
+    def one(learner_arrays, key):
+        leaves, state_skeleton = split(skeleton.join(learner_arrays).init(key))
+        found.append(state_skeleton)
+        return [_strong(leaf) for leaf in leaves]
+
+    jax.eval_shape(one, example, keys[0])
+    init = _initial_states(arrays, keys, skeleton=skeleton, options=(per_seed, over_seeds))
+    return init, found[0]
+
+
+@partial(jax.jit, static_argnames=("skeleton", "options"))
+def _initial_states(arrays, keys, *, skeleton, options):
+    per_seed, over_seeds = options
+
+    def one(_, learner_arrays, key):
+        return [_strong(leaf) for leaf in split(skeleton.join(learner_arrays).init(key))[0]]
+
+    return _over_seeds(one, over_seeds, per_seed, jnp.zeros(keys.shape[0]), arrays, keys)
+
+
+@partial(jax.jit, static_argnames=("skeletons", "options"))
+def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, options):
+    """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the options (per_seed, over_seeds)."""
+    probe_skeleton, learner_skeleton, state_skeleton = skeletons
+    per_seed, over_seeds = options
+
+    def one(state, learner_arrays, key):
+        return dict(probe_skeleton.join(probe_arrays)(learner_skeleton.join(learner_arrays), state_skeleton.join(state), key))
+
+    return _over_seeds(one, over_seeds, per_seed, state, learner_arrays, keys)
+
+
+def _strong(leaf: Any) -> Any:
+    """Without JAX's weak type, which would change after the first update."""
+    leaf = jnp.asarray(leaf)
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def _same_type(leaf: Any, old: Any) -> Any:
+    if leaf.dtype != old.dtype or leaf.shape != old.shape:
+        raise ValueError(f"update turned a leaf of the state from {old.dtype}{list(old.shape)} into {leaf.dtype}{list(leaf.shape)}")
+    return _strong(leaf)
