@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float64
 
 
 class NotJudged(Exception):
@@ -22,24 +24,29 @@ class Replicates:
     """One value a replicate.
 
     Attributes:
-        values: shape (n,), float64.
+        values: one for each replicate.
         ids: what tells the replicates apart, one for each value: seeds, environment offsets, graph layouts.
         digests: the evaluation data behind each value (`tasks.digest`); empty strings where the value is exact.
         errors: standard error of each value from the finite evaluation set, same unit as the value; zero where it is exact.
     """
 
-    values: np.ndarray
-    ids: tuple[object, ...]
+    values: Float64[np.ndarray, " n"]
+    ids: tuple[Any, ...]
     digests: tuple[str, ...]
-    errors: np.ndarray
+    errors: Float64[np.ndarray, " n"]
 
     def __post_init__(self) -> None:
-        """Refuse repeated replicates and values that are not finite."""
+        """Refuse repeated replicates, values that are not finite and columns of unequal length."""
+        lengths = (len(self.values), len(self.ids), len(self.digests), len(self.errors))
+        if len(set(lengths)) > 1:
+            raise ValueError(f"values, ids, digests and errors have lengths {lengths}")
         if len(set(self.ids)) != len(self.ids):
             repeated = next(i for i in self.ids if self.ids.count(i) > 1)
             raise NotJudged(f"replicate {repeated!r} has {self.ids.count(repeated)} rows: average inside a replicate before judging over replicates")
         if not np.all(np.isfinite(self.values)):
             raise NotJudged(f"{int(np.sum(~np.isfinite(self.values)))} of {len(self.values)} values are not finite")
+        if not np.all(self.errors >= 0) or not np.all(np.isfinite(self.errors)):
+            raise NotJudged(f"{int(np.sum(~((self.errors >= 0) & np.isfinite(self.errors))))} of {len(self.errors)} standard errors are negative or not finite")
 
     @classmethod
     def of(cls, table: pl.DataFrame, value: str, *, by: str = "seed", error: str | None = None) -> Replicates:
@@ -50,50 +57,58 @@ class Replicates:
         Raises:
             NotJudged: more than one row a replicate, no row at all, or a value that is not finite.
         """
-        for column in (value, by, *([error] if error else [])):
-            if column not in table.columns:
-                raise NotJudged(f"the table has no column {column!r} (it has {', '.join(table.columns)})")
-        if table.is_empty():
-            raise NotJudged("the table has no rows for this measurement")
+        _require(table, value, by, *([error] if error else []))
         table = table.sort(by)
         return cls(
-            values=table[value].cast(pl.Float64).to_numpy(),
+            values=_floats(table[value]),
             ids=tuple(table[by].to_list()),
-            digests=tuple(table["digest"].to_list()) if "digest" in table.columns else ("",) * len(table),
-            errors=table[error].cast(pl.Float64).to_numpy() if error else np.zeros(len(table)),
+            digests=tuple(table["digest"].fill_null("").to_list()) if "digest" in table.columns else ("",) * len(table),
+            errors=_floats(table[error]) if error else np.zeros(len(table)),
         )
 
     @classmethod
     def within(cls, table: pl.DataFrame, statistic: Callable[[pl.DataFrame], float], *, by: str = "seed") -> Replicates:
         """Compute `statistic` (a slope, a rank correlation, a smallest successive drop) inside each replicate's rows."""
-        if table.is_empty():
-            raise NotJudged("the table has no rows for this measurement")
+        _require(table, by)
         groups = sorted(table.partition_by(by, as_dict=True, maintain_order=True).items())
         values, ids, digests = [], [], []
         for (replicate,), rows in groups:
             values.append(statistic(rows))
             ids.append(replicate)
-            digests.append("+".join(sorted(set(rows["digest"].to_list()))) if "digest" in rows.columns else "")
+            digests.append("+".join(sorted(set(rows["digest"].fill_null("").to_list()))) if "digest" in rows.columns else "")
         return cls(np.asarray(values, dtype=np.float64), tuple(ids), tuple(digests), np.zeros(len(values)))
 
-    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Replicates:
-        """Apply a smooth function value by value; standard errors follow by central differences."""
-        step = 1e-6 * np.maximum(1.0, np.abs(self.values))
-        slope = (function(self.values + step) - function(self.values - step)) / (2 * step)
-        errors = np.where(self.errors > 0, np.abs(slope) * self.errors, 0.0)
-        return Replicates(np.asarray(function(self.values), dtype=np.float64), self.ids, self.digests, errors)
+    def map(self, function: Callable[[Any], Any]) -> Replicates:
+        r"""Apply a smooth function value by value, $y = f(x)$; standard errors follow to first order, $e_y = |f'(x)|\, e_x$, by central differences."""
+        values, errors = np.asarray(function(self.values), dtype=np.float64), self.errors
+        if np.any(errors > 0):
+            step = 1e-6 * np.where(self.values == 0, errors, np.abs(self.values))  # relative: a logarithm's argument may be tiny and must stay positive
+            step = np.where(step > 0, step, 1.0)
+            with np.errstate(all="ignore"):
+                slope = (function(self.values + step) - function(self.values - step)) / (2 * step)
+            errors = np.where(errors > 0, np.abs(slope) * errors, 0.0)
+        return Replicates(values, self.ids, self.digests, errors)
 
     def minus(self, other: Replicates) -> Replicates:
-        """Paired difference, self - other. Raises NotJudged for missing replicates or unequal evaluation data."""
+        r"""Paired difference, $x - y$ with $e = \sqrt{e_x^2 + e_y^2}$: too large, never too small, where both arms share their evaluation data.
+
+        Raises:
+            NotJudged: missing replicates or unequal evaluation data.
+        """
         self._pair(other)
         return Replicates(self.values - other.values, self.ids, self.digests, np.hypot(self.errors, other.errors))
 
     def over(self, other: Replicates) -> Replicates:
-        """Paired ratio, self / other."""
+        r"""Paired ratio, $r = x / y$ with $e = \sqrt{e_x^2 + r^2 e_y^2} / |y|$.
+
+        Raises:
+            NotJudged: as `minus`, or a denominator of zero.
+        """
         self._pair(other)
+        if np.any(other.values == 0):
+            raise NotJudged(f"the ratio's denominator is zero for replicate {other.ids[int(np.argmin(np.abs(other.values)))]!r}")
         ratio = self.values / other.values
-        errors = np.abs(ratio) * np.hypot(self.errors / np.abs(self.values), other.errors / np.abs(other.values))
-        return Replicates(ratio, self.ids, self.digests, np.where((self.errors > 0) | (other.errors > 0), errors, 0.0))
+        return Replicates(ratio, self.ids, self.digests, np.hypot(self.errors, ratio * other.errors) / np.abs(other.values))
 
     def log_ratio(self, other: Replicates) -> Replicates:
         """Paired log ratio, log(self / other), the difference on the scale on which losses are compared."""
@@ -118,16 +133,34 @@ class Instances:
     """Errors of an identity over declared instances.
 
     Attributes:
-        errors: shape (n,), one non-negative error an instance (already the largest over its entries).
+        errors: one non-negative error an instance (already the largest over its entries); NaN where the computation broke down.
         exhaustive: whether the instances are all of a finite set; otherwise at least 100 random ones are needed.
     """
 
-    errors: np.ndarray
+    errors: Float64[np.ndarray, " n"]
     exhaustive: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse signed errors: their largest would hide the most negative."""
+        if np.any(self.errors < 0):
+            raise ValueError(f"an error is an absolute value; the smallest is {np.nanmin(self.errors):g}")
 
     @classmethod
     def of(cls, table: pl.DataFrame, error: str, *, exhaustive: bool = False) -> Instances:
         """Read column `error`, one row an instance."""
-        if error not in table.columns:
-            raise NotJudged(f"the table has no column {error!r} (it has {', '.join(table.columns)})")
-        return cls(table[error].cast(pl.Float64).to_numpy(), exhaustive)
+        _require(table, error)
+        return cls(_floats(table[error]), exhaustive)
+
+
+def _require(table: pl.DataFrame, *columns: str) -> None:
+    """Raise NotJudged unless the table has these columns and a row."""
+    for column in columns:
+        if column not in table.columns:
+            raise NotJudged(f"the table has no column {column!r} (it has {', '.join(table.columns)})")
+    if table.is_empty():
+        raise NotJudged("the table has no rows for this measurement")
+
+
+def _floats(column: pl.Series) -> Float64[np.ndarray, " n"]:
+    """A column as float64, NaN where the table has no entry."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()

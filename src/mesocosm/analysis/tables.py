@@ -20,21 +20,25 @@ def long_table(axes: Mapping[str, Sequence[Any]], **columns: Any) -> pl.DataFram
         The axes' columns first, then `columns`; rows in C order of the axes.
 
     Raises:
-        ValueError: an array whose shape is no prefix of the axes, or a value that is not finite.
+        ValueError: an array whose shape is no prefix of the axes, a value that is not finite or no number, bool or string, or a column with an axis' name.
     """
     shape = tuple(len(labels) for labels in axes.values())
+    size = int(np.prod(shape))
+    twice = sorted(set(axes) & set(columns))
+    if twice:
+        raise ValueError(f"{', '.join(map(repr, twice))} would be both an axis and a column")
     data: dict[str, Any] = {}
-    grids = np.indices(shape).reshape(len(shape), -1) if shape else np.zeros((0, 1), dtype=int)
-    for (name, labels), index in zip(axes.items(), grids, strict=True):
+    for (name, labels), index in zip(axes.items(), np.indices(shape).reshape(len(shape), size), strict=True):
         data[name] = [labels[i] for i in index]
-    size = int(np.prod(shape)) if shape else 1
     for name, column in columns.items():
         if isinstance(column, str | bool | int | None):
             data[name] = [column] * size
             continue
         array = np.asarray(column)
-        if array.dtype.name == "bfloat16":
+        if array.dtype.name in ("bfloat16", "float16"):
             array = array.astype(np.float32)
+        if array.dtype.kind not in "fiubU":
+            raise ValueError(f"column {name!r} holds {array.dtype}; a table takes real numbers, bools and strings")
         if array.shape != shape[: array.ndim]:
             raise ValueError(f"column {name!r} has shape {array.shape}; the axes {tuple(axes)} have lengths {shape}")
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):

@@ -6,10 +6,11 @@ Nothing here imports JAX, so that listing studies and judging tables stays insta
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
 
@@ -111,9 +112,12 @@ class Region:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty region."""
+        """Refuse an empty region and ends that are no numbers."""
         if self.low is None and self.high is None:
             raise ValueError("a region needs at least one end")
+        for end in (self.low, self.high):
+            if end is not None and not math.isfinite(end):
+                raise ValueError(f"a region's end is a finite number, not {end}; leave out the open end")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"the region's low end {self.low:g} is not below its high end {self.high:g}")
 
@@ -127,9 +131,8 @@ class Region:
     @property
     def threshold(self) -> float | list[float]:
         """The number behind the direction, or both ends."""
-        if self.low is None or self.high is None:
-            return self.high if self.low is None else self.low  # type: ignore[return-value]
-        return [self.low, self.high]
+        ends = [end for end in (self.low, self.high) if end is not None]
+        return ends if len(ends) == 2 else ends[0]
 
     def contains(self, low: float, high: float) -> bool:
         """Whether the whole interval lies inside."""
@@ -207,6 +210,11 @@ class Reference:
     value: float
     origin: Literal["paper", "authors' code", "derived", "ours"]
 
+    def __post_init__(self) -> None:
+        """Refuse what no table can hold."""
+        if not math.isfinite(self.value):
+            raise ValueError(f"a reference is a finite number, not {self.value}")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -234,6 +242,14 @@ class Check:
     reference: Reference | None = None
     searched: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a preset that no study has, and an identity without a tolerance."""
+        unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
+        if unknown or not self.judged_at:
+            raise ValueError(f"check {self.name} is judged at {', '.join(unknown) or 'no preset'}; the presets are {', '.join(get_args(PresetName))}")
+        if isinstance(self.kind, Exact) and (self.inside.low is not None or self.inside.high is None or self.inside.high <= 0):
+            raise ValueError(f"check {self.name} is exact: its region is below(tolerance) with a positive tolerance")
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -249,9 +265,12 @@ class Claim:
     unjudged: str | None = None
 
     def __post_init__(self) -> None:
-        """A claim is either checked or says why not."""
+        """A claim is either checked or says why not; its checks have names of their own."""
         if bool(self.checks) == bool(self.unjudged):
             raise ValueError(f"claim {self.id} needs either checks or the reason why it is not judged")
+        names = [check.name for check in self.checks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"claim {self.id} has two checks of the same name among {', '.join(names)}")
 
 
 class View:
