@@ -1,0 +1,96 @@
+"""A study's figures: drawn from the tables of a run, one chart specification each, shown in the page and written as SVG and PNG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mesocosm.analysis.replicates import NotJudged
+from mesocosm.lab import atomic
+from mesocosm.lab.markup import finite
+
+if TYPE_CHECKING:
+    from mesocosm.lab.store import Run
+
+FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a run: its specification, or the reason why there is none.
+
+    Attributes:
+        name: the figure's name in its study, and its files' name.
+        title: one line.
+        caption: what the reader should see.
+        spec: a Vega-Lite specification with its data inside; None where it could not be drawn.
+        reason: why there is no specification.
+    """
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+def theme(*, dark: bool = False) -> dict[str, Any]:
+    """The house's Vega-Lite configuration: what a figure does not say itself."""
+    ink, soft, line = ("#e9e5db", "#a9aca6", "#343c3d") if dark else ("#1c2426", "#5c6663", "#e2ded3")
+    light_hues = ["#0d6e64", "#c8562f", "#43659c", "#b98c1d", "#8b5580", "#5f7d36", "#7a7a7a"]
+    dark_hues = ["#54c1b1", "#f0906c", "#8db0e6", "#e3c263", "#cf9cc7", "#a3c77a", "#b4b4b4"]
+    hues = dark_hues if dark else light_hues
+    label = {"labelColor": soft, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": 500}
+    return {
+        "font": FONT,
+        "background": None,
+        "view": {"stroke": None},
+        "axis": {**label, "gridColor": line, "domainColor": soft, "tickColor": soft, "titlePadding": 8, "labelPadding": 4, "tickSize": 4},
+        "legend": {**label, "symbolStrokeWidth": 2},
+        "header": {**label},
+        "title": {"color": ink, "subtitleColor": soft, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
+        "text": {"color": ink},
+        "rule": {"color": soft},
+        "mark": {"color": hues[0]},
+        "line": {"strokeWidth": 2},
+        "range": {"category": hues, "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}, "diverging": {"scheme": "blueorange"}},
+    }
+
+
+def draw(run: Run) -> list[Drawn]:
+    """Every figure of the run's study; one that cannot be drawn carries the reason, so that the others and the page still appear."""
+    view = run.view()
+    drawn = []
+    for figure in run.study.figures:
+        words = {"name": figure.name, "title": figure.title, "caption": figure.caption}
+        try:
+            drawn.append(Drawn(**words, spec=finite(figure.draw(view).to_dict())))
+        except NotJudged as missing:
+            drawn.append(Drawn(**words, reason=str(missing)))
+        except Exception as error:
+            drawn.append(Drawn(**words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
+    return drawn
+
+
+def vega_lite_version() -> str:
+    """The version that Altair writes, as vl-convert names it: the two must agree."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def write_pictures(drawn: list[Drawn], folder: Path) -> None:
+    """Write `NAME.svg` and `NAME.png` of every figure that could be drawn, and remove those of figures that no longer can."""
+    import vl_convert
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}
+    for figure in drawn:
+        vector, pixels = folder / f"{figure.name}.svg", folder / f"{figure.name}.png"
+        if figure.spec is None:
+            vector.unlink(missing_ok=True)
+            pixels.unlink(missing_ok=True)
+            continue
+        atomic.write_bytes(vector, vl_convert.vegalite_to_svg(figure.spec, **settings).encode())
+        atomic.write_bytes(pixels, vl_convert.vegalite_to_png(figure.spec, scale=2.0, **settings))
