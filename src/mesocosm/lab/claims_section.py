@@ -63,7 +63,8 @@ def claims_section(rows: Sequence[Row]) -> Html:
         element("table", head, bodies, class_="claims"),
         element(
             "p",
-            "A check holds if its whole 95 % interval lies inside the region that was fixed beforehand (shaded), fails if it lies outside, and is inconclusive otherwise. ",
+            "A check holds if its whole 95 % interval lies inside the region that was fixed beforehand (shaded), fails if it lies outside, ",
+            "and is inconclusive otherwise. ",
             "Its control, measured the same way, must lie outside. ",
             f"Intervals are not adjusted for the {judged} checks judged here; ‡ marks those that survive Holm's correction within the study.",
             class_="legend",
@@ -111,14 +112,14 @@ def _check(row: Row, *, alone: bool) -> Html:
         class_=f"row {_slug(row['verdict'])}",
     )
     reason = element("p", row["reason"], class_="reason") if row.get("reason") else None
-    return join(cells, element("tr", element("td", reason, _evidence(row), colspan=len(COLUMNS)), class_="evidence"))
+    return join(cells, element("tr", element("td", reason, _evidence(row), colspan=len(COLUMNS)), class_=f"evidence {_slug(row['verdict'])}"))
 
 
 def _evidence(row: Row) -> Html:
     """What stands behind a row: every replicate, and where the numbers come from."""
     control = row.get("control") or {}
     facts = {
-        "Measured": [row.get("metric"), f", {row['kind']} of {row.get('n')}" if row.get("kind") else None],
+        "Measured": [row.get("metric"), ", ", _over(row)],
         "Estimate": interval_text(row),
         "Control": [control.get("name"), ": ", interval_text(control)] if control else None,
         "A replicate draws anew": row.get("replicate"),
@@ -135,12 +136,13 @@ def _evidence(row: Row) -> Html:
 
 
 def _small_verdict(row: Row, alone: bool) -> Html:
-    return element(
-        "span",
-        None if alone else badge(row["verdict"]),
-        element("span", "‡", title="survives Holm's correction within the study", class_="holm") if row.get("holm") else None,
-        class_="verdict",
-    )
+    survives = element("span", "‡", title="survives Holm's correction within the study", class_="holm") if row.get("holm") else None
+    return element("span", None if alone else badge(row["verdict"]), survives, class_="verdict")
+
+
+def _over(row: Row) -> str:
+    what = "largest of" if row.get("kind") == "exact" else f"{row.get('kind')} over"
+    return f"{what} {row.get('n')} {'instances' if row.get('kind') == 'exact' else 'replicates'}"
 
 
 def _check_name(row: Row) -> str:

@@ -87,13 +87,8 @@ def _figures_section(drawn: Sequence[Drawn]) -> Html | None:
         if figure.spec is None:
             content = element("p", "Not drawn: ", figure.reason, class_="missing")
         else:
-            content = element(
-                "div",
-                element("noscript", "This figure needs JavaScript; the folder figures/ holds it as a picture."),
-                class_="plot",
-                id=f"figure-{place}",
-                data_name=figure.name,
-            )
+            picture = element("noscript", "This figure needs JavaScript; the folder figures/ holds it as a picture.")
+            content = element("div", picture, class_="plot", id=f"figure-{place}", data_name=figure.name)
             place += 1
         caption = element("figcaption", element("strong", figure.title), " ", figure.caption)
         cards.append(element("figure", content, caption, class_="card" if figure.spec else "card empty"))
@@ -132,18 +127,8 @@ def _making_section(record: Mapping[str, Any]) -> Html:
         "Seeds": _seeds(record.get("seeds") or ()),
         "Code": ", ".join(f"{key} {value}" for key, value in git.items()) if isinstance(git, Mapping) else git,
     }
-    config = [
-        element(
-            "tr",
-            element("th", name, scope="row"),
-            element("td", element("code", value), " changed" if name in changes else None),
-            class_="changed" if name in changes else None,
-        )
-        for name, value in flatten(record.get("config"))
-    ]
-    versions = [
-        element("tr", element("th", name, scope="row"), element("td", element("code", value))) for name, value in (record.get("versions") or {}).items()
-    ]
+    config = [_setting(name, value, name in changes) for name, value in flatten(record.get("config"))]
+    versions = [_setting(name, value, False) for name, value in (record.get("versions") or {}).items()]
     command = record.get("command")
     return element(
         "section",
@@ -158,6 +143,11 @@ def _making_section(record: Mapping[str, Any]) -> Html:
         ),
         id="making",
     )
+
+
+def _setting(name: str, value: str, changed: bool) -> Html:
+    cell = element("td", element("code", value), " changed from the preset" if changed else None)
+    return element("tr", element("th", name, scope="row"), cell, class_="changed" if changed else None)
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
@@ -207,4 +197,4 @@ def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script; it takes seconds to bundle and is the same for every page."""
     import vl_convert
 
-    return vl_convert.javascript_bundle(vl_version=vega_lite_version())
+    return vl_convert.javascript_bundle(None, vl_version=vega_lite_version())

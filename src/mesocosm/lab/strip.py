@@ -124,14 +124,7 @@ def replicate_plot(row: Mapping[str, Any]) -> Html | None:
 
 def _axis(row: Mapping[str, Any], more: Sequence[float]) -> Axis:
     control = row.get("control") or {}
-    ends = [
-        row.get("estimate"),
-        row.get("low"),
-        row.get("high"),
-        row.get("reference"),
-        *(control.get(key) for key in ("estimate", "low", "high")),
-        *region_ends(row),
-    ]
+    ends = [part.get(key) for part in (row, control) for key in ("estimate", "low", "high")] + [row.get("reference"), *region_ends(row)]
     values = [float(value) for value in [*ends, *more] if value is not None and math.isfinite(value)]
     positive = [value for value in values if value > 0]
     wide = len(positive) > 1 and max(positive) > 1000 * min(positive)
@@ -159,10 +152,9 @@ def _interval(part: Mapping[str, Any], axis: Axis, y: float, class_: str) -> lis
 
 
 def _dots(values: Sequence[float], axis: Axis, y: float, class_: str) -> list[Html]:
-    """Dots spread a little up and down by their rank, so that equal values stay countable."""
-    return [
-        element("circle", class_=f"{class_} dot", cx=axis.at(value), cy=y + 9.0 * ((index * 0.618) % 1.0 * 2 - 1), r=2.4) for index, value in enumerate(values)
-    ]
+    """Dots spread a little up and down in their order, so that equal values stay countable."""
+    heights = [y + 9.0 * ((index * 0.618) % 1.0 * 2 - 1) for index in range(len(values))]
+    return [element("circle", class_=f"{class_} dot", cx=axis.at(value), cy=height, r=2.4) for value, height in zip(values, heights, strict=True)]
 
 
 def _reference(row: Mapping[str, Any], axis: Axis, top: float, bottom: float) -> Html | None:
