@@ -140,3 +140,21 @@ def _same_type(leaf: Any, old: Any) -> Any:
     if leaf.dtype != old.dtype or leaf.shape != old.shape:
         raise ValueError(f"update turned a leaf of the state from {old.dtype}{list(old.shape)} into {leaf.dtype}{list(leaf.shape)}")
     return _strong(leaf)
+
+
+def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    """`function(*one seed's part of per_seed, *shared)` for each seed in turn, in one program; results get a leading seed axis.
+
+    All arguments are PyTrees; their arrays are arguments of the program, never constants in it.
+    """
+    function_arrays, function_skeleton = split(function, floats=True)
+    seed_arrays, seed_skeleton = split(per_seed)
+    shared_arrays, shared_skeleton = split(shared, floats=True)
+    return _evaluate(function_arrays, seed_arrays, shared_arrays, skeletons=(function_skeleton, seed_skeleton, shared_skeleton))
+
+
+@partial(jax.jit, static_argnames=("skeletons",))
+def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
+    function_skeleton, seed_skeleton, shared_skeleton = skeletons
+    function, shared = function_skeleton.join(function_arrays), shared_skeleton.join(shared_arrays)
+    return jax.lax.map(lambda arrays: function(*seed_skeleton.join(arrays), *shared), seed_arrays)

@@ -1,0 +1,61 @@
+"""Where a fit keeps its state: one safetensors file a fit, replaced atomically, saved by wall time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mesocosm.lab import atomic
+
+SECONDS_BETWEEN_SAVES = 20.0
+
+
+class FileCheckpoint:
+    """The `learning.fit.Checkpoint` of one fit.
+
+    Args:
+        path: the file.
+        identity: the trial's identity; a file with another one is not loaded.
+        note: told in one line when a file was damaged or foreign and the fit starts over.
+    """
+
+    def __init__(self, path: Path, identity: str, note: Any, seconds: float = SECONDS_BETWEEN_SAVES):
+        self.path, self.identity, self.note, self.seconds = path, identity, note, seconds
+        self.saved = time.monotonic()
+
+    def load(self, like: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+        """The snapshot, if there is a whole one of this trial with exactly these names, shapes and dtypes."""
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                if (file.metadata() or {}).get("identity") != self.identity:
+                    return None
+                snapshot = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except (SafetensorError, OSError) as error:
+            self.note(f"checkpoint {self.path.name} is damaged ({error}); the fit starts over")
+            return None
+        found = {name: (array.shape, str(array.dtype)) for name, array in snapshot.items()}
+        wanted = {name: (tuple(array.shape), str(array.dtype)) for name, array in like.items()}
+        if found != wanted:
+            names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            self.note(f"checkpoint {self.path.name} does not fit ({', '.join(names[:3])}); the fit starts over")
+            return None
+        return snapshot
+
+    def due(self) -> bool:
+        """Whether the last save is long enough ago."""
+        return time.monotonic() - self.saved >= self.seconds
+
+    def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Replace the file."""
+        arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in snapshot.items()}
+        atomic.write(self.path, lambda temporary: save_file(arrays, temporary, metadata={"identity": self.identity}))
+        self.saved = time.monotonic()

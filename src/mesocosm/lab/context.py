@@ -1,0 +1,146 @@
+"""The bench's side of a running trial: the Context that `studies.interface` promises, over one trial's store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from mesocosm.analysis.tables import long_table
+from mesocosm.lab import atomic
+from mesocosm.lab.checkpoint import FileCheckpoint
+from mesocosm.lab.observer import Observer
+from mesocosm.lab.parameters import save_model
+from mesocosm.lab.store import TrialStore, published_model
+from mesocosm.learning.fit import Fitted, NonFinite, Probe, fit
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.program import for_each_seed
+from mesocosm.learning.streams import Stream, stream_keys
+from mesocosm.studies.interface import Trial
+
+
+class TrialContext:
+    """What a trial's function is given when it is really run.
+
+    Attributes:
+        seeds: the replicates; (0,) for a trial without training seeds.
+        fits: name -> steps and compile seconds, for the status file.
+        models: name -> checksum of what was published.
+    """
+
+    def __init__(
+        self, run: Path, trial: Trial, seeds: tuple[int, ...], identity: str, parents: Mapping[str, Trial], observer: Observer, stopping: Callable[[], bool]
+    ):
+        self.run, self.trial, self.seeds, self.identity = run, trial, seeds, identity
+        self.parents, self.observer, self.stopping = parents, observer, stopping
+        self.store = TrialStore(run, trial.name)
+        self.fits: dict[str, dict[str, Any]] = {}
+        self.models: dict[str, str] = {}
+        self.histories: list[pl.DataFrame] = []
+
+    def keys(self, stream: Stream) -> Any:
+        """One key for each seed."""
+        return stream_keys(self.seeds, stream)
+
+    def fit(
+        self,
+        name: str,
+        learner: Learner,
+        steps: int,
+        *,
+        state: Any = None,
+        probe: Probe | None = None,
+        until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        nonfinite: Any = "stop",
+        per_seed: bool = False,
+    ) -> Fitted:
+        """Train every seed, resuming where an earlier run of this very trial stopped."""
+        if name in self.fits:
+            raise ValueError(f"trial {self.trial.name} fits {name!r} twice; a fit's name says where its state is kept")
+        checkpoint = FileCheckpoint(self.store.folder / "checkpoints" / f"{name}.safetensors", self.identity, self.observer.note)
+        began = time.perf_counter()
+        try:
+            fitted = fit(
+                learner,
+                steps,
+                self.seeds,
+                name=name,
+                state=state,
+                probe=probe,
+                until=until,
+                nonfinite=nonfinite,
+                per_seed=per_seed,
+                over_seeds=self.trial.over_seeds,
+                watcher=_FitWatcher(self.observer, self.trial.name, name, self.stopping),
+                checkpoint=checkpoint,
+            )
+        except NonFinite as error:
+            raise NonFinite(f"trial {self.trial.name}, {error}") from None
+        self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
+        self.histories.append(_history(name, fitted))
+        return fitted
+
+    def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """Evaluate each seed's part in turn inside one program."""
+        if self.stopping():
+            raise KeyboardInterrupt
+        return jax.tree.map(np.asarray, for_each_seed(function, per_seed, shared))
+
+    def publish(self, name: str, model: Any) -> None:
+        """Write the parameters of every seed."""
+        if name not in self.trial.models:
+            raise ValueError(f"trial {self.trial.name} declares models {sorted(self.trial.models)}, not {name!r}")
+        path = self.store.models / f"{name}.safetensors"
+        save_model(path, model, {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds)})
+        self.models[name] = atomic.checksum(path)
+
+    def model(self, trial: str, name: str | None = None) -> Any:
+        """A parent's published model of every seed."""
+        return published_model(self.run, self._parent(trial), name, seed=None)
+
+    def table(self, trial: str, name: str) -> pl.DataFrame:
+        """A parent's table."""
+        return TrialStore(self.run, self._parent(trial).name).tables()[name]
+
+    def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
+        """One row for each seed and combination of `axes`; without training seeds, for each combination of `axes`."""
+        return long_table({"seed": self.seeds, **axes} if self.trial.seeded else dict(axes), **columns)
+
+    def history(self) -> pl.DataFrame:
+        """Training metrics of all fits, one row for each fit, seed and window."""
+        return pl.concat(self.histories, how="diagonal_relaxed")
+
+    def _parent(self, name: str) -> Trial:
+        if name not in self.trial.after:
+            raise ValueError(f"trial {self.trial.name} reads trial {name!r} and must name it in `after`")
+        return self.parents[name]
+
+
+def _history(name: str, fitted: Fitted) -> pl.DataFrame:
+    """NaN marks steps after a seed's end; those rows are left out."""
+    axes = {"fit": [name], "seed": fitted.seeds, "step": fitted.history_steps.tolist()}
+    ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
+    columns = {metric: np.where(np.isfinite(values), values, 0.0)[None] for metric, values in fitted.history.items()}
+    return long_table(axes, **columns, ran=ran[None]).filter("ran").drop("ran")
+
+
+class _FitWatcher:
+    """Tells the observer which trial and fit is meant."""
+
+    def __init__(self, observer: Observer, trial: str, fit_name: str, stopping: Callable[[], bool]):
+        self.observer, self.trial, self.fit_name, self.stopping = observer, trial, fit_name, stopping
+
+    def compiling(self) -> None:
+        self.observer.compiling(self.trial, self.fit_name)
+
+    def compiled(self, seconds: float) -> None:
+        self.observer.compiled(self.trial, self.fit_name, seconds)
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        self.observer.progress(self.trial, self.fit_name, step, steps, metrics)

@@ -1,0 +1,73 @@
+"""Who a finished trial is. If any of this changes, its tables are another trial's, and it is run again with one line that says why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import msgspec
+
+from mesocosm.lab.code import code_hashes
+from mesocosm.studies.interface import Study, Trial
+
+
+def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str]) -> dict[str, Any]:
+    """The identity's parts, JSON-ready."""
+    return {
+        "study": study.name,
+        "trial": trial.name,
+        "config": msgspec.to_builtins(trial.config),
+        "precision": trial.precision,
+        "seeds": list(seeds) if trial.seeded else None,
+        "over seeds": trial.over_seeds,
+        "threads": thread_count(),
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "jax": version("jax"),
+        "jaxlib": version("jaxlib"),
+        "equinox": version("equinox"),
+        "optax": version("optax"),
+        "parents": dict(parents),
+        "code": code_hashes(trial.run),
+    }
+
+
+def digest(parts: Mapping[str, Any]) -> str:
+    """A short hash of the parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What changed, in one line."""
+    changed = []
+    for part in new:
+        if old.get(part) == new[part]:
+            continue
+        if part == "code":
+            before, after = old.get("code", {}), new["code"]
+            modules = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+            changed.append(f"code of {', '.join(modules)}")
+        elif part == "config":
+            changed.append(f"config ({', '.join(changed_fields(old.get('config', {}), new['config']))})")
+        elif part == "parents":
+            before, after = old.get("parents", {}), new["parents"]
+            changed.append(f"parent {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")
+        else:
+            changed.append(f"{part} ({old.get(part)} -> {new[part]})")
+    return "; ".join(changed)
+
+
+def changed_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the fields that differ between two configs as plain data, with the two values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for name in {**old, **new} for line in changed_fields(old.get(name), new.get(name), f"{prefix}{name}.")]
+    return [] if old == new else [f"{prefix.rstrip('.')}: {json.dumps(old)} -> {json.dumps(new)}"]
+
+
+def thread_count() -> int:
+    """Threads that XLA may use on this machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

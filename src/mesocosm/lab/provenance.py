@@ -1,0 +1,58 @@
+"""Where a run was made: versions, device, revision. The same facts for `run.json` and for whoever reports a problem."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mesocosm.lab.identity import thread_count
+
+PACKAGES = ("mesocosm", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "polars", "altair", "vl-convert-python")
+
+
+def provenance() -> dict[str, Any]:
+    """The part of `run.json` that tells of the machine and its software."""
+    return {
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "device": {
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+            "threads": thread_count(),
+            "random": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
+        },
+        "git": _git_revision(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The CPU's model name where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that mesocosm runs from, with a mark for uncommitted changes; None for an installed copy."""
+    folder = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None if described.returncode == 0 else None

@@ -1,0 +1,245 @@
+"""The run directory: what is written while a study runs, and `Run`, what is read from it afterwards.
+
+run.json                     config, versions, device, command, claims' fingerprints
+trials/NAME/status.json      state, identity, times, checksums
+trials/NAME/tables/*.parquet tables, among them `history`: training metrics by step
+trials/NAME/checkpoints/     states of fits, while the trial runs
+models/NAME/*.safetensors    final parameters of every seed
+claims.json figures/ index.html
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+import polars as pl
+
+from mesocosm.lab import atomic
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.studies.interface import NotJudged, Study, Trial, View
+
+FORMAT = 1
+
+
+class TrialStore:
+    """One trial's files."""
+
+    def __init__(self, run: Path, name: str):
+        self.name = name
+        self.folder = run / "trials" / name
+        self.models = run / "models" / name
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status file; {"state": "waiting"} where there is none or it is damaged."""
+        try:
+            return atomic.read_json(self.folder / "status.json")
+        except (FileNotFoundError, ValueError):
+            return {"state": "waiting"}
+
+    def write_status(self, **status: Any) -> None:
+        """Replace the status file."""
+        atomic.write_json(self.folder / "status.json", status)
+
+    def write_table(self, name: str, table: pl.DataFrame) -> str:
+        """Write one table; returns its checksum."""
+        path = self.folder / "tables" / f"{name}.parquet"
+        atomic.write(path, lambda temporary: table.write_parquet(temporary, compression="zstd"))
+        return atomic.checksum(path)
+
+    def damage(self) -> str | None:
+        """Why a finished trial's files cannot be used, or None."""
+        status = self.status
+        sums = {self.folder / "tables" / f"{name}.parquet": checksum for name, checksum in status.get("tables", {}).items()}
+        sums |= {self.models / f"{name}.safetensors": checksum for name, checksum in status.get("models", {}).items()}
+        for path, checksum in sums.items():
+            if not path.exists():
+                return f"{path.name} is missing"
+            if atomic.checksum(path) != checksum:
+                return f"{path.name} is damaged (wrong checksum)"
+        return None
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """A finished trial's tables.
+
+        Raises:
+            UserError: a table is missing or damaged.
+        """
+        status = self.status
+        if status["state"] != "finished":
+            return {}
+        if (damage := self.damage()) is not None:
+            raise UserError(f"trial {self.name}: {damage}; run the study again to mend it")
+        return {name: pl.read_parquet(self.folder / "tables" / f"{name}.parquet") for name in status["tables"]}
+
+    def clear(self) -> None:
+        """Forget everything but checkpoints, which know whose they are."""
+        for folder in (self.folder / "tables", self.models):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.folder / "status.json").unlink(missing_ok=True)
+
+    def clear_checkpoints(self) -> None:
+        """The trial is finished: its fits' states are no longer needed."""
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run directory against a second writer.
+
+    Raises:
+        UserError: somebody else holds it, or the directory cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / ".lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """run.json.
+
+    Raises:
+        UserError: no run is there, or it cannot be read.
+        UnknownFormat: it was written in a format of another version.
+    """
+    try:
+        record = atomic.read_json(path / "run.json")
+    except FileNotFoundError:
+        raise UserError(f"{path} is no run directory: it has no run.json") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path / 'run.json'} cannot be read: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else None
+        raise UnknownFormat(f"{path} was written in run format {found}; this version reads format {FORMAT}")
+    return record
+
+
+def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
+    """The config that a run was made with.
+
+    Raises:
+        UserError: the study's config has changed its fields since.
+    """
+    try:
+        return msgspec.convert(record["config"], type(study.presets[record["preset"]].config))
+    except (msgspec.ValidationError, KeyError) as error:
+        raise UserError(f"this run's config does not fit the study {study.name} of this version: {error}") from None
+
+
+class Run:
+    """A run directory, read.
+
+    Attributes:
+        path: the directory.
+        record: run.json.
+        study: the study on the bench of this version.
+        preset: name of the preset it started from.
+        config: the config it was made with.
+        seeds: the replicates.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.record = read_record(self.path)
+        self.study = find(self.record["study"])
+        self.preset: str = self.record["preset"]
+        self.config = config_from_record(self.study, self.record)
+        self.seeds = tuple(self.record["seeds"])
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """The judged checks, rows of claims.json.
+
+        Raises:
+            UserError: the run has not been judged.
+        """
+        try:
+            return atomic.read_json(self.path / "claims.json")
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has not been judged yet; run the study to its end, or `mesocosm judge {self.path}`") from None
+
+    @property
+    def trials(self) -> dict[str, dict[str, Any]]:
+        """Trial -> status file, in the study's order."""
+        return {trial.name: TrialStore(self.path, trial.name).status for trial in self.study.trials(self.config)}
+
+    def table(self, name: str, trial: str | None = None) -> pl.DataFrame:
+        """One trial's table, or all trials' tables of this name under each other with the column `trial`.
+
+        Raises:
+            KeyError: there is no such table.
+        """
+        if trial is not None:
+            return TrialStore(self.path, trial).tables()[name]
+        try:
+            return self.view().table(name)
+        except NotJudged as error:
+            raise KeyError(str(error)) from None
+
+    @property
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Every table by name, over all finished trials."""
+        parts: dict[str, list[pl.DataFrame]] = {}
+        for trial in self.trials:
+            for name, table in TrialStore(self.path, trial).tables().items():
+                parts.setdefault(name, []).append(table.select(pl.lit(trial).alias("trial"), pl.all()))
+        return {name: pl.concat(tables, how="diagonal_relaxed") for name, tables in parts.items()}
+
+    def view(self) -> View:
+        """What measurements and figures see."""
+        return View(self.config, self.preset, self.tables)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Name -> Altair chart, for every figure whose tables are there."""
+        charts, view = {}, self.view()
+        for figure in self.study.figures:
+            try:
+                charts[figure.name] = figure.draw(view)
+            except NotJudged:
+                continue
+        return charts
+
+    def model(self, trial: str, name: str | None = None, seed: int | None = 0) -> Any:
+        """Rebuild a published module with the parameters of one seed (None: all seeds, stacked).
+
+        Raises:
+            KeyError: the trial publishes no such model.
+        """
+        return published_model(self.path, self._trial(trial), name, seed)
+
+    def _trial(self, name: str) -> Trial:
+        for trial in self.study.trials(self.config):
+            if trial.name == name:
+                return trial
+        raise KeyError(f"study {self.study.name} has no trial {name!r} in this config")
+
+
+def published_model(run: Path, trial: Trial, name: str | None, seed: int | None) -> Any:
+    """Load `models/TRIAL/NAME.safetensors`; the name may be left out where the trial publishes one model."""
+    from mesocosm.lab.parameters import load_model
+
+    if name is None and len(trial.models) == 1:
+        name = next(iter(trial.models))
+    if name is None or name not in trial.models:
+        raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}; asked for {name!r}")
+    path = TrialStore(run, trial.name).models / f"{name}.safetensors"
+    if not path.exists():
+        raise KeyError(f"trial {trial.name} has not published {name!r} in {run}")
+    return load_model(path, trial.models[name], trial.config, seed)
