@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     n: int
 
 
-def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"] | None = None, alpha: float = 0.05) -> Interval:
+def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"], alpha: float = 0.05) -> Interval:
     r"""Student's interval of a mean, $\bar x \pm t_{1-\alpha/2,\,n-1}\, \max(s, e)/\sqrt n$.
 
     $s$ is the standard deviation of the values (n - 1 in the denominator) and $e$ the root mean square of the `errors`, the standard errors with which
@@ -45,9 +45,7 @@ def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"] | No
     n = len(values)
     if n < 2:
         raise NotJudged(f"a t interval needs two or more replicates, and there {'is 1' if n else 'are none'}")
-    spread = np.std(values, ddof=1)
-    if errors is not None:
-        spread = max(spread, np.sqrt(np.mean(np.square(errors))))
+    spread = max(np.std(values, ddof=1), np.sqrt(np.mean(np.square(errors))))
     mean, half = float(np.mean(values)), float(-stdtrit(n - 1, alpha / 2) * spread / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -117,7 +115,7 @@ def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = me
         raise NotJudged(f"a bootstrap interval needs {FEWEST_TO_BOOTSTRAP} or more replicates, and there are {n}")
 
     def ends(alpha: float, resamples: int, drawn: Any = None) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
             warnings.simplefilter("ignore", DegenerateDataWarning)
             return bootstrap(
                 (values,),
