@@ -117,7 +117,7 @@ def _trials_section(trials: Mapping[str, Mapping[str, Any]]) -> Html:
 
 
 def _making_section(record: Mapping[str, Any]) -> Html:
-    changes = set(record.get("changes") or ())
+    changes = {str(change).partition(" ")[0] for change in record.get("changes") or ()}
     git = record.get("git")
     facts = {
         "Started": _when(record.get("started")),
@@ -197,4 +197,4 @@ def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script; it takes seconds to bundle and is the same for every page."""
     import vl_convert
 
-    return vl_convert.javascript_bundle(None, vl_version=vega_lite_version())
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version())
