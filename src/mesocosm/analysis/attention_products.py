@@ -10,7 +10,7 @@ If tokens are made of blocks of $n$ channels, each a vector of its own, an algor
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (arXiv 2309.05858), Sec. 4.2 and Fig. 4 ("CompressedAlg").
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ class ProductAttention(eqx.Module):
         key: Float[Array, "heads key_dim dim"],
         value: Float[Array, "heads value_dim dim"],
         output: Float[Array, "heads dim value_dim"],
-    ) -> Self:
+    ) -> "ProductAttention":
         r"""Multiply the projections of the layer $y_t = \sum_h W_{h,o} \sum_{t' \le t} (W_{h,v} e_{t'}) \langle W_{h,k} e_{t'}, W_{h,q} e_t \rangle$."""
         return cls(jnp.einsum("hai,haj->hij", query, key), jnp.einsum("hvi,hjv->hij", value, output))
 
@@ -138,7 +138,7 @@ def pattern_strength(products: ProductAttention, block_size: int, pattern: Patte
 
     A layer is determined by $\mathcal{T} = \sum_h Q_h \otimes V_h$; unlike the matrices of single heads, $\mathcal{T}$ does not change when a head's scale moves
     from $Q_h$ to $V_h$ or when heads mix. Its block $(i, j, k, l)$ is $\sum_h Q_h^{ij} \otimes V_h^{kl}$, and gradient descent is the one block
-    (query, key, value, output), equal to $\eta\, I \otimes I$. Norms are Frobenius norms over all entries: a block with zero trace counts as well.
+    (query, key, value, output), equal to $\eta\, I \otimes I$. Norms are Frobenius norms: a block with zero trace counts as well.
     """
     query_key, value_output = _blocks(products.query_key, block_size), _blocks(products.value_output, block_size)
     # |sum_h Q_h (x) V_h|^2 = sum_hg <Q_h, Q_g> <V_h, V_g>: only Gram matrices over heads are needed.

@@ -12,7 +12,7 @@ Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transf
 
 import abc
 from collections.abc import Callable
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -54,7 +54,7 @@ class ChebyshevInverse(Inverse):
     momenta: Float[Array, " steps"]
 
     @classmethod
-    def neumann(cls, steps: int) -> Self:
+    def neumann(cls, steps: int) -> "ChebyshevInverse":
         r"""Start where learning starts: $\alpha = 1$, $\beta = 0$."""
         return cls(jnp.ones(steps), jnp.zeros(steps))
 

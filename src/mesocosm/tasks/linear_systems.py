@@ -7,7 +7,7 @@ follow the authors' code.
 """
 
 import abc
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -84,7 +84,7 @@ class FixedTransition(Transition):
     matrix: Float[Array, "dim dim"]
 
     @classmethod
-    def draw(cls, key: PRNGKeyArray, dim: int) -> Self:
+    def draw(cls, key: PRNGKeyArray, dim: int) -> "FixedTransition":
         """Draw the one matrix from the Haar measure."""
         return cls(haar_orthogonal(key, dim))
 
@@ -118,17 +118,19 @@ class LinearSystems(Task[Trajectory]):
             raise ValueError(f"a sequence needs at least 1 input, but length = {self.length}")
 
     @classmethod
-    def orthogonal(cls, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 10.0) -> Self:
+    def orthogonal(cls, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 10.0) -> "LinearSystems":
         """Make the paper's main task: a Haar-orthogonal system for every sequence."""
         return cls(OrthogonalTransition(dim), length, noise, start, clip)
 
     @classmethod
-    def contracting(cls, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 2.0) -> Self:
+    def contracting(cls, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 2.0) -> "LinearSystems":
         """Make the task of contracting systems, with eigenvalues between 0.3 and 0.9."""
         return cls(ContractingTransition(dim), length, noise, start, clip)
 
     @classmethod
-    def fixed_teacher(cls, key: PRNGKeyArray, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 10.0) -> Self:
+    def fixed_teacher(
+        cls, key: PRNGKeyArray, dim: int = 10, length: int = 50, noise: Scalar = 0.01, start: Scalar = 1.0, clip: Scalar = 10.0
+    ) -> "LinearSystems":
         """Make the control with one orthogonal system for all sequences, drawn from `key` and held as an array leaf."""
         return cls(FixedTransition.draw(key, dim), length, noise, start, clip)
 
