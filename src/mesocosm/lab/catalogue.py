@@ -20,11 +20,8 @@ GROUP = "mesocosm.studies"
 
 def packages() -> dict[str, str]:
     """Study name -> package, ours first, each part by name; nothing is imported. An entry point cannot take the name of one of ours."""
-    ours = {
-        module.name.replace("_", "-"): f"{mesocosm.studies.__name__}.{module.name}"
-        for module in pkgutil.iter_modules(mesocosm.studies.__path__)
-        if module.ispkg
-    }
+    folder = mesocosm.studies
+    ours = {module.name.replace("_", "-"): f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__) if module.ispkg}
     theirs = {point.value.rpartition(".")[2].replace("_", "-"): point.value for point in metadata.entry_points(group=GROUP)}
     return dict(sorted(ours.items())) | dict(sorted((name, package) for name, package in theirs.items() if name not in ours))
 

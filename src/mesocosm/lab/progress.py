@@ -260,7 +260,7 @@ class LiveScreen(Silent):
         self._keep("–", "yellow", trial, f"skipped: {reason}")
 
     def _keep(self, sign: str, style: str, name: str, rest: str) -> None:
-        line = Text.assemble(
-            (f"{sign} ", style), (f"{printable(name):<28}", "" if rest else style), (f"  {printable(rest)}" if rest else "", "red" if "red" in style else "dim")
-        )
+        line = Text.assemble((f"{sign} ", style), (f"{printable(name):<28}", "" if rest else style))
+        if rest:
+            line.append(f"  {printable(rest)}", "red" if "red" in style else "dim")
         self._console.print(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
@@ -65,7 +66,7 @@ def _masthead(run: Run, drawn: Sequence[Drawn]) -> Html:
         f"{seeds} seed{'s' * (seeds != 1)}",
         _when(run.record.get("started")),
         duration(run.record["wall_seconds"]) if run.record.get("wall_seconds") else None,
-        run.record.get("device"),
+        run.record["device"]["processor"],
     ]
     links = [("claims", "Claims"), ("figures", "Figures") if drawn else None, ("trials", "Trials"), ("making", "How it was made")]
     return element(
@@ -117,15 +118,13 @@ def _trials_section(trials: Mapping[str, Mapping[str, Any]]) -> Html:
 
 
 def _making_section(record: Mapping[str, Any]) -> Html:
-    changes = {str(change).partition(" ")[0] for change in record.get("changes") or ()}
-    git = record.get("git")
+    changes = {re.split(r"[:\s]", change)[0] for change in record.get("changes") or ()}
     facts = {
         "Started": _when(record.get("started")),
         "Wall time": _seconds(record.get("wall_seconds")),
-        "Device": record.get("device"),
-        "Threads": record.get("threads"),
+        **{name.capitalize(): ", ".join(value) if isinstance(value, list) else value for name, value in record["device"].items()},
         "Seeds": _seeds(record.get("seeds") or ()),
-        "Code": ", ".join(f"{key} {value}" for key, value in git.items()) if isinstance(git, Mapping) else git,
+        "Revision": record.get("git"),
     }
     config = [_setting(name, value, name in changes) for name, value in flatten(record.get("config"))]
     versions = [_setting(name, value, False) for name, value in (record.get("versions") or {}).items()]

@@ -1,0 +1,345 @@
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`.
+
+Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+from rich.console import Console
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+
+from mesocosm.lab.catalogue import find, packages, suggestion
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.terminal import claims_table, rehearsal_table, studies_table, study_page, trials_table
+from mesocosm.studies.interface import Preset, Study
+
+EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-run by one command.
+
+  mesocosm list                                  the studies, their presets and how long they take
+  mesocosm list mesa                             one study: its claims and what each is judged by
+  mesocosm run mesa                              train, judge, report (the quick preset)
+  mesocosm run mesa --dry-run                    what that would do, without doing it
+  mesocosm run mesa --preset cpu --seeds 5       another size, another number of replicates
+  mesocosm run mesa --help                       every field of the study's config is an option
+  mesocosm status runs/mesa-quick                what is done, failed, left
+  mesocosm report runs/mesa-quick --open         the page again, in the browser"""
+
+RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
+
+  mesocosm run mesa                              the quick preset
+  mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
+  mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
+  mesocosm run STUDY --help                      lists the fields of that study's config as options"""
+
+Flag = FlagCreatePairsOff[bool]
+
+
+# --- what can be asked ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ListCommand:
+    """The studies, or one study with its presets and claims."""
+
+    study: Annotated[str, Positional, arg(metavar="[STUDY]")] = ""
+    """A study's name."""
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """Train a study, judge its claims and write the report."""
+
+    study: Annotated[str, Positional, arg(metavar="STUDY")]
+    """The study's name, as `mesocosm list` shows it."""
+    preset: Annotated[str, arg(metavar="NAME")] = "quick"
+    """The size to start from."""
+    seeds: Annotated[int | None, arg(metavar="N")] = None
+    """Number of replicates, instead of the preset's."""
+    first_seed: Annotated[int, arg(metavar="K")] = 0
+    """The first replicate's seed; pilots use 1000 and more."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The run directory, instead of one under `runs/`."""
+    fresh: Flag = False
+    """Forget an earlier run in this directory."""
+    dry_run: Flag = False
+    """Show the trials, their minutes and what is finished already; train nothing."""
+    fail_fast: Flag = False
+    """Stop at the first trial that fails."""
+
+
+ConfigType = TypeVar("ConfigType")
+
+
+@dataclass(frozen=True)
+class ConfiguredRun(RunCommand, Generic[ConfigType]):
+    """`RunCommand` with the config of one study, which is known only once the study is."""
+
+    config: ConfigType = None  # type: ignore[assignment]
+    """The fields of the study's config, as in the preset where they are not given."""
+
+
+@dataclass(frozen=True)
+class JudgeCommand:
+    """Judge a run again from its tables, without training."""
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """A run directory."""
+
+
+@dataclass(frozen=True)
+class StatusCommand:
+    """What of a run is done, failed, left."""
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """A run directory."""
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Write a run's page and figures again."""
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """A run directory."""
+    open: Flag = False
+    """Show the page in the browser."""
+
+
+Command = (
+    Annotated[ListCommand, subcommand("list", prefix_name=False)]
+    | Annotated[RunCommand, subcommand("run", prefix_name=False, description=RUN_EXAMPLES)]
+    | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
+    | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
+    | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
+)
+
+
+# --- how it is answered ---------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer a command line (default: the process's own); returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words:
+            words = ["--help"]
+        command = read_run(words[1:]) if words[0] == "run" else read(Command, words, "mesocosm", EXAMPLES)
+        return answer(command, shlex.join(["mesocosm", *words]))
+    except UserError as mistake:
+        print(f"mesocosm: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def answer(command: Any, line: str) -> int:
+    """Do what a command asks; returns the exit code."""
+    match command:
+        case ListCommand():
+            return list_studies(command.study)
+        case ConfiguredRun():
+            return run(command, line)
+        case JudgeCommand():
+            return judge(command.run)
+        case StatusCommand():
+            return status(command.run)
+        case ReportCommand():
+            return report(command.run, command.open)
+    raise AssertionError(f"no answer to {command}")
+
+
+def list_studies(name: str) -> int:
+    """Print all studies, or one."""
+    if name:
+        console().print(study_page(find(name)))
+        return 0
+    found: list[Study | str] = []
+    for known in packages():
+        try:
+            found.append(find(known))
+        except UserError as broken:
+            found.append(str(broken))
+    console().print(studies_table(found) if found else "No studies are installed.")
+    return 0
+
+
+def run(command: ConfiguredRun[Any], line: str) -> int:
+    """Run a study to its claims table."""
+    study = find(command.study)
+    count = chosen_preset(study, command.preset).seeds if command.seeds is None else command.seeds
+    if count < 1 or command.first_seed < 0:
+        raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {count} and {command.first_seed}")
+    seeds = tuple(range(command.first_seed, command.first_seed + count))
+    if command.dry_run:
+        return rehearse(study, command, seeds)
+
+    from mesocosm.lab.progress import screen
+    from mesocosm.lab.runner import execute
+
+    out = console()
+    try:
+        with screen(out) as observer:
+            options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
+            done = execute(study, command.preset, **options, observer=observer, command=line)
+    except KeyboardInterrupt:
+        again = shlex.join(word for word in shlex.split(line) if word != "--fresh")
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {again}", file=sys.stderr)
+        return 130
+    return conclude(done, out)
+
+
+def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
+    """Print what `run` would do."""
+    from mesocosm.lab.plan import Plan
+
+    plan = Plan.of(study, command.preset, command.config, seeds, command.out)
+    minutes = {} if plan.changes else study.presets[command.preset].minutes
+    states = plan.states()
+    out = console()
+    out.print(rehearsal_table(states, minutes))
+    left = sum(minutes.get(name, 0.0) for name, (state, _) in states.items() if state != "cached")
+    out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if minutes else 'minutes not measured for this config'}; {plan.path}")
+    return 0
+
+
+def judge(path: Path) -> int:
+    """Judge again."""
+    from mesocosm.lab.runner import judge_run
+
+    return conclude(judge_run(path), console())
+
+
+def status(path: Path) -> int:
+    """Print the trials' states."""
+    from mesocosm.lab.store import Run
+
+    found = Run(path)
+    console().print(trials_table(found.trials))
+    return exit_code(found)
+
+
+def report(path: Path, show: bool) -> int:
+    """Write the page again."""
+    from mesocosm.lab.report import write_report
+    from mesocosm.lab.store import Run
+
+    page = write_report(Run(path))
+    print(page)
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def conclude(done: Any, out: Console) -> int:
+    """Print the claims table and where the report lies."""
+    out.print(claims_table(done.claims))
+    out.print(f"Report: {done.path / 'index.html'}", soft_wrap=True, markup=False, highlight=False)
+    return exit_code(done)
+
+
+def exit_code(done: Any) -> int:
+    """1 where a trial failed, or could not run because of one that did."""
+    return int(any(trial["state"] in {"failed", "skipped"} for trial in done.trials.values()))
+
+
+def console() -> Console:
+    """Standard output; wide enough for a table where it is a file."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=max(out.width, 140))
+
+
+# --- how it is read -------------------------------------------------------------------------------------------------
+
+
+def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
+    """Read the words behind `run`: first study and preset, which say what the config is, then everything by the type of that config.
+
+    Raises:
+        UserError: unknown study, preset or option, or a value that cannot be read.
+        SystemExit: help was asked for and printed.
+    """
+    name, preset = first_words(words)
+    if name is None:
+        if not {"-h", "--help"} & set(words):
+            raise UserError(f"which study? `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
+        return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
+    study = find(name)
+    chosen = chosen_preset(study, preset)
+    default = ConfiguredRun(name, preset, config=chosen.config)
+    return read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+
+
+def first_words(words: Sequence[str]) -> tuple[str | None, str]:
+    """The study, which is the first word that is neither an option nor an option's value, and the preset."""
+    flags = {"--fresh", "--dry-run", "--fail-fast", "-h", "--help"}
+    name, preset, value_of = None, RunCommand.preset, ""
+    for word in words:
+        if value_of:
+            preset = word if value_of == "--preset" else preset
+            value_of = ""
+        elif word.startswith("--preset="):
+            preset = word.partition("=")[2]
+        elif word.startswith("-"):
+            value_of = "" if word in flags or "=" in word else word
+        elif name is None:
+            name = word
+    return name, preset
+
+
+def chosen_preset(study: Study, name: str) -> Preset:
+    """The study's preset of this name.
+
+    Raises:
+        UserError: it has none.
+    """
+    if name not in study.presets:
+        raise UserError(f"study {study.name} has no preset {name!r}{suggestion(name, study.presets)}")
+    return study.presets[name]
+
+
+def read(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
+    """Read words by a type with tyro, whose box of an error becomes one line.
+
+    Raises:
+        UserError: an option or a value that cannot be read.
+        SystemExit: help was asked for and printed.
+    """
+    box = io.StringIO()
+    parse: Callable[..., Any] = tyro.cli
+    given = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(box):
+            return parse(kind, prog=program, description=description, args=list(words), **given)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    raise UserError(one_line(box.getvalue()) or f"cannot read {shlex.join(words)!r}; see {program} --help")
+
+
+def one_line(box: str) -> str:
+    """What a box of tyro's says: its parts are set apart by rules, its frame and line breaks mean nothing."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip().strip("│").strip() for line in box.splitlines()]
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if line.startswith(("╭", "╰", "─")) or not line:
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    texts = [" ".join(part) for part in parts if part]
+    helpful = [text for text in texts[1:] if text.startswith(("Perhaps", "Available", "Similar", "For full"))]
+    return "; ".join([text.rstrip(".:") for text in [*texts[:1], *helpful]])

@@ -1,0 +1,115 @@
+"""Tables for a terminal: the studies, one study, a run's trials and its claims. Text only, nothing is interpreted as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mesocosm.lab.claims_section import MARKS, claim_verdict, group_by_claim
+from mesocosm.lab.markup import duration, number
+from mesocosm.lab.progress import printable
+from mesocosm.lab.strip import interval_text, region_text
+from mesocosm.studies.interface import Preset, Study
+
+COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
+
+
+def studies_table(studies: Sequence[Study | str]) -> Table:
+    """One line a study: name, title, presets with minutes; a string is a study that could not be loaded, with the reason."""
+    table = _table("study", "what emerges", "presets (minutes on two cores)")
+    for study in studies:
+        if isinstance(study, str):
+            table.add_row(Text(printable(study), style="red"))
+            continue
+        presets = ", ".join(f"{name} ({_minutes(preset)})" if preset.minutes else name for name, preset in study.presets.items())
+        table.add_row(Text(study.name, style="bold"), Text(printable(study.title)), Text(presets))
+    return table
+
+
+def study_page(study: Study) -> RenderableType:
+    """A study in full: paper, presets, claims with source and checks."""
+    presets = _table("preset", "seeds", "minutes on two cores")
+    for name, preset in study.presets.items():
+        presets.add_row(Text(name, style="bold"), str(preset.seeds), _minutes(preset) if preset.minutes else Text("not measured", style="dim"))
+    parts: list[RenderableType] = [
+        Text.assemble((study.name, "bold"), f"  {printable(study.title)}"),
+        Text(printable(study.paper), style="dim"),
+        Text(),
+        presets,
+    ]
+    for claim in study.claims:
+        parts += [Text(), Text.assemble((claim.id, "bold"), f"  {printable(claim.statement)}", (f"  {printable(claim.source)}", "dim"))]
+        if claim.unjudged:
+            parts.append(Padding(Text(f"not judged: {printable(claim.unjudged)}", style="dim"), (0, 0, 0, 4)))
+        for check in claim.checks:
+            region = region_text({"threshold": check.inside.threshold, "direction": check.inside.direction})
+            words = f"{check.kind.of} {region}; control: {check.control.name}; judged at {', '.join(sorted(check.judged_at))}"
+            parts.append(Padding(Text.assemble((check.name, "cyan"), f"  {printable(words)}"), (0, 0, 0, 4)))
+    return Group(*parts)
+
+
+def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The verdicts: a line a claim, under it a line a check, then the reasons where there is no verdict."""
+    table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
+    for index, (claim, checks) in enumerate(group_by_claim(rows).items()):
+        if index:
+            table.add_section()
+        verdict = claim_verdict(checks)
+        table.add_row(Text.assemble((claim, "bold"), f" {printable(checks[0]['statement'])}"), _verdict(verdict))
+        for row in checks:
+            if row.get("kind") is not None:
+                table.add_row(*_check(row))
+    reasons = [Text(f"{row['id']}: {printable(row['reason'])}", style="dim") for row in rows if row.get("reason")]
+    return Group(table, *reasons)
+
+
+def _check(row: Mapping[str, Any]) -> list[RenderableType]:
+    control = row.get("control") or {}
+    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f" {printable(str(row.get('metric') or ''))}", "dim"))
+    contrast = Text.assemble(interval_text(control), (f" {printable(str(control.get('name', '')))}", "dim"))
+    unit = f" {row['unit']}" if row.get("unit") else ""
+    return [name, _verdict(row["verdict"]), Text(interval_text(row) + unit), Text(region_text(row)), contrast, Text(number(row.get("n")))]
+
+
+def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One line a trial: state, time, error."""
+    table = _table("trial", "state", "time", "")
+    for name, status in trials.items():
+        state = str(status.get("state", "waiting"))
+        seconds = status.get("seconds")
+        error = Text(printable(str(status.get("error") or "")), style="red" if state == "failed" else "dim")
+        table.add_row(Text(printable(name), style="bold"), Text(state, style=STATES.get(state, "dim")), duration(seconds) if seconds is not None else "", error)
+    return table
+
+
+def rehearsal_table(states: Mapping[str, tuple[str, str]], minutes: Mapping[str, float]) -> Table:
+    """What a run would do: trials, the minutes their preset's budget gives them, and what an earlier run has left."""
+    table = _table("trial", "minutes", "state", "")
+    for name, (state, why) in states.items():
+        budget = f"{minutes[name]:.3g}" if name in minutes else Text("–", style="dim")
+        table.add_row(
+            Text(printable(name), style="bold"), budget, Text(state, style="dim" if state == "cached" else "yellow"), Text(printable(why), style="dim")
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(f"{MARKS.get(verdict, '?')} {verdict}", style=COLOURS.get(verdict, ""), no_wrap=True)
+
+
+def _minutes(preset: Preset) -> str:
+    return f"{sum(preset.minutes.values()):.2g}"
