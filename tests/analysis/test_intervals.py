@@ -54,14 +54,13 @@ def test_clopper_pearson_covers_at_least_95_percent_at_every_rate(n):
     assert coverage.min() >= 0.95
 
 
-@pytest.mark.parametrize(("n", "least"), [(20, 0.90), (50, 0.92)])
-def test_bca_covers_between_90_and_98_percent(n, least):
-    """A bootstrap is not exact: at 20 skewed values it covers two to four percent too little, which is why it is refused below 20."""
-    random = np.random.default_rng(n)
+@pytest.mark.parametrize("n", [20, 50])
+def test_bca_covers_within_four_percent_of_95(n):
+    """On skewed values (gamma with shape 4). A bootstrap is not exact; 2.5 standard errors of 250 draws are 3.5 %, and 1500 draws give 94 % at both n."""
     truth = interquartile_mean(stats.gamma(4).ppf((np.arange(200_000) + 0.5) / 200_000))
-    samples = random.gamma(4, size=(400, n))
-    covered = np.mean([interval.low < truth < interval.high for interval in (bca_bootstrap(sample, interquartile_mean, resamples=499) for sample in samples)])
-    assert least < covered < 0.98
+    samples = np.random.default_rng(n).gamma(4, size=(250, n))
+    covered = np.mean([interval.low < truth < interval.high for interval in (bca_bootstrap(sample, interquartile_mean, resamples=399) for sample in samples)])
+    assert abs(covered - 0.95) < 0.04
 
 
 # --- against SciPy ---
@@ -93,7 +92,7 @@ def test_clopper_pearson_and_p_value_equal_scipy(counts, low, width):
 
 
 @given(st.sampled_from(["t", "rate", "bca"]), st.integers(0, 10_000), numbers, st.floats(0.1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_p_below_five_percent_iff_the_interval_lies_inside(kind, seed, low, width):
     random = np.random.default_rng(seed)
     values = random.normal(low / 5, 1, size=24)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import altair as alt
     import polars as pl
 
-    from mesocosm.learning.fit import Fitted, Probe
+    from mesocosm.learning.fit import Criterion, Fitted, Probe
     from mesocosm.learning.learner import Learner
 
 PresetName = Literal["smoke", "quick", "cpu", "paper"]
@@ -36,6 +36,16 @@ class Context(Protocol):
         """The replicates of this trial."""
         ...
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the trials this one comes after."""
+        ...
+
+    @property
+    def evaluation_key(self) -> Any:
+        """One key, the same for all seeds, trials and runs: where evaluation data come from."""
+        ...
+
     def keys(self, stream: Literal["init", "data", "env", "eval"]) -> Any:
         """One key for each seed, from a stream that does not depend on the trial: arms are paired. Shape (seeds,)."""
         ...
@@ -47,8 +57,9 @@ class Context(Protocol):
         steps: int,
         *,
         state: Any = None,
+        start: int | None = None,
         probe: Probe | None = None,
-        until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        until: Criterion | None = None,
         nonfinite: Literal["stop", "freeze"] = "stop",
         per_seed: bool = False,
     ) -> Fitted:
@@ -56,7 +67,10 @@ class Context(Protocol):
         ...
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
-        """`function(*one seed's part of per_seed, *shared)` for each seed, jitted; NumPy arrays with a leading seed axis."""
+        """`function(*one seed's part of per_seed, *shared)` for each seed, jitted; NumPy arrays with a leading seed axis.
+
+        Without `per_seed` it is evaluated once and stands for every seed. Results may be modules; they hold no typed keys.
+        """
         ...
 
     def publish(self, name: str, model: Any) -> None:
@@ -65,10 +79,6 @@ class Context(Protocol):
 
     def model(self, trial: str, name: str) -> Any:
         """A parent trial's published model, arrays with a leading seed axis."""
-        ...
-
-    def table(self, trial: str, name: str) -> pl.DataFrame:
-        """A parent trial's table."""
         ...
 
     def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
@@ -87,7 +97,7 @@ class Trial:
         precision: opened round the whole trial.
         after: names of trials whose models or tables this one needs.
         models: name -> module-level function `(config, key) -> eqx.Module` that builds the skeleton of a published model.
-        seeded: False for what has no training seed (identities, enumeration): runs once, whatever the number of seeds.
+        seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
     """
 
@@ -97,7 +107,7 @@ class Trial:
     precision: Literal["float32", "float64"] = "float32"
     after: tuple[str, ...] = ()
     models: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
-    seeded: bool = True
+    seeds: int | None = None
     over_seeds: Literal["vmap", "map"] = "vmap"
 
 
@@ -282,16 +292,24 @@ class View:
         self._tables = tables
         self.read: set[str] = set()
 
-    def table(self, name: str) -> pl.DataFrame:
-        """All trials' tables of this name under each other, with the trial's name in the column `trial`.
+    def table(self, name: str, **where: Any) -> pl.DataFrame:
+        """All trials' tables of this name under each other, with the trial's name in the column `trial`; only rows in which the columns `where` have
+        these values.
 
         Raises:
-            NotJudged: no finished trial wrote such a table.
+            NotJudged: no finished trial wrote such a table, or none has such rows.
         """
         if name not in self._tables:
             raise NotJudged(f"no finished trial wrote the table {name!r}")
         self.read.add(name)
-        return self._tables[name]
+        table = self._tables[name]
+        for column, value in where.items():
+            if column not in table.columns:
+                raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")
+            table = table.filter(table[column] == value)
+            if table.is_empty():
+                raise NotJudged(f"the table {name!r} has no row with {column} = {value!r}")
+        return table
 
 
 # --- what is seen ---------------------------------------------------------------------------------------------------
