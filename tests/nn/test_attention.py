@@ -1,0 +1,108 @@
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from mesocosm.nn import LinearAttention, SoftmaxAttention, sinusoidal_positions
+from nn.dense_reference import relative_error
+
+TIME, DIM = 23, 12
+
+
+def _tokens(time=TIME, dim=DIM, seed=1):
+    return jax.random.normal(jax.random.key(seed), (time, dim))
+
+
+def _layers():
+    key = jax.random.key(0)
+    return [
+        LinearAttention.create(DIM, heads=3, key_dim=5, value_dim=4, std=0.3, key=key),
+        SoftmaxAttention.create(DIM, heads=3, key_dim=5, value_dim=4, std=0.3, max_length=TIME, key=key),
+        SoftmaxAttention.create(DIM, heads=3, key_dim=5, std=0.3, position_dim=6, unit_keys=True, max_length=TIME + 4, key=key),
+    ]
+
+
+def test_linear_attention_is_its_double_sum():
+    layer, x = _layers()[0], np.asarray(_tokens(), np.float64)
+    expected = np.zeros_like(x)
+    for h in range(3):
+        q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
+        for t in range(TIME):
+            for s in range(t + 1):
+                expected[t] += p @ (v @ x[s]) * ((k @ x[s]) @ (q @ x[t]))
+    np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_softmax_attention_is_its_formula():
+    layer, x = _layers()[1], np.asarray(_tokens(), np.float64)
+    expected = np.zeros_like(x)
+    for h in range(3):
+        q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
+        for t in range(TIME):
+            logits = (x[: t + 1] @ k.T) @ (q @ x[t]) / np.sqrt(5)
+            weights = np.exp(logits) / np.exp(logits).sum()
+            expected[t] += p @ (v @ x[: t + 1].T @ weights)
+    np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+def test_stepping_is_the_parallel_form(layer):
+    x = _tokens()
+    _, y = layer.stream(layer.init_state(), x)
+    assert relative_error(y, layer(x)) < 1e-5
+
+
+@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+def test_the_future_does_not_reach_the_past(layer):
+    x = _tokens()
+    other = layer(x.at[10].add(1.0))
+    assert jnp.array_equal(other[:10], layer(x)[:10])
+    assert jnp.abs(other[10:] - layer(x)[10:]).max() > 1e-2
+
+
+def test_long_sequences_in_chunks_equal_the_dense_map():
+    layer, x = _layers()[0], _tokens(time=300)
+    assert relative_error(layer(x), layer.explain(x)[0]) < 1e-5
+
+
+def test_attention_maps_are_the_weights_of_the_values():
+    linear, softmax, _ = _layers()
+    x = _tokens()
+    np.testing.assert_allclose(softmax.explain(x)[1].attention.sum(-1), 1, rtol=1e-5)
+    attention = linear.explain(x)[1].attention
+    np.testing.assert_allclose(jnp.einsum("hts,sd,hvd,hev->te", attention, x, linear.value, linear.output), linear(x), rtol=1e-3, atol=1e-4)
+
+
+def test_only_queries_and_keys_see_positions():
+    layer = _layers()[2]
+    x = jnp.broadcast_to(_tokens()[0], (TIME, DIM))  # equal tokens: only positions can make the maps differ, and equal values leave the output alone
+    y, diagnostics = layer.explain(x)
+    assert jnp.std(diagnostics.attention[0, -1]) > 1e-4
+    np.testing.assert_allclose(y, jnp.broadcast_to(y[0], y.shape), rtol=1e-4, atol=1e-6)
+
+
+def test_a_full_cache_says_so():
+    layer = SoftmaxAttention.create(DIM, heads=1, key_dim=4, max_length=3, key=jax.random.key(0))
+    _, y = layer.stream(layer.init_state(), _tokens(time=4))
+    assert jnp.isfinite(y[:3]).all()
+    assert jnp.isnan(y[3]).all()
+
+
+def test_shapes_that_disagree_are_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
+    layer = _layers()[0]
+    with pytest.raises(ValueError, match="Queries have 4 channels, keys 5"):
+        LinearAttention(layer.query[:, :4], layer.key, layer.value, layer.output)
+    with pytest.raises(ValueError, match="even, got 5"):
+        sinusoidal_positions(jnp.arange(3), 5)
+
+
+@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+def test_bfloat16_over_many_tokens_is_finite(layer):
+    narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16), layer)
+    x = _tokens(time=1024 if isinstance(layer, SoftmaxAttention) else 4096).astype(jnp.bfloat16)
+    y = jax.jit(lambda m, x: m(x))(narrow, x)
+    assert y.dtype == jnp.bfloat16
+    assert jnp.isfinite(y).all()
+    assert jnp.abs(y).max() > 0
