@@ -26,6 +26,7 @@ from mesocosm.studies.interface import Preset, Study
 
 EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-run by one command.
 
+Examples:
   mesocosm list                                  the studies, their presets and how long they take
   mesocosm list mesa                             one study: its claims and what each is judged by
   mesocosm run mesa                              train, judge, report (the quick preset)
@@ -37,6 +38,7 @@ EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-r
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
 
+Examples:
   mesocosm run mesa                              the quick preset
   mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
   mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
@@ -64,8 +66,8 @@ class RunCommand:
     """The study's name, as `mesocosm list` shows it."""
     preset: Annotated[str, arg(metavar="NAME")] = "quick"
     """The size to start from."""
-    seeds: Annotated[int | None, arg(metavar="N")] = None
-    """Number of replicates, instead of the preset's."""
+    seeds: Annotated[int, arg(metavar="N")] = 0
+    """Number of replicates; by default the preset's."""
     first_seed: Annotated[int, arg(metavar="K")] = 0
     """The first replicate's seed; pilots use 1000 and more."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -117,7 +119,7 @@ class ReportCommand:
 
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
-    | Annotated[RunCommand, subcommand("run", prefix_name=False, description=RUN_EXAMPLES)]
+    | Annotated[RunCommand, subcommand("run", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
@@ -179,10 +181,9 @@ def list_studies(name: str) -> int:
 def run(command: ConfiguredRun[Any], line: str) -> int:
     """Run a study to its claims table."""
     study = find(command.study)
-    count = chosen_preset(study, command.preset).seeds if command.seeds is None else command.seeds
-    if count < 1 or command.first_seed < 0:
-        raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {count} and {command.first_seed}")
-    seeds = tuple(range(command.first_seed, command.first_seed + count))
+    if command.seeds < 1 or command.first_seed < 0:
+        raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
+    seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
     if command.dry_run:
         return rehearse(study, command, seeds)
 
@@ -280,7 +281,7 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
         return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    default = ConfiguredRun(name, preset, config=chosen.config)
+    default = ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)
     return read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
 
 
@@ -340,6 +341,15 @@ def one_line(box: str) -> str:
             parts.append([])
         else:
             parts[-1].append(line)
-    texts = [" ".join(part) for part in parts if part]
-    helpful = [text for text in texts[1:] if text.startswith(("Perhaps", "Available", "Similar", "For full"))]
-    return "; ".join([text.rstrip(".:") for text in [*texts[:1], *helpful]])
+    texts = [" ".join(part).rstrip(".:") for part in parts if part]
+    said = texts[0] if texts else ""
+    for theirs, ours in (("invalid literal for int() with base 10: ", "not a whole number: "), ("could not convert string to float: ", "not a number: ")):
+        said = said.replace(theirs, ours)
+    for text in texts[1:]:
+        if text.startswith("Perhaps you meant"):
+            said += f"; perhaps you meant {' or '.join(re.findall(r'--[A-Za-z][^ ]*', text)[:3])}"
+        elif text.startswith("Available"):
+            said += f"; {text[0].lower()}{text[1:]}"
+        elif text.startswith("For full"):
+            said += f"; see {re.sub(r'^.*?(run|see):? ', '', text)}"
+    return said

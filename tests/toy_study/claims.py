@@ -10,7 +10,7 @@ JUDGED = {"quick", "cpu"}
 
 
 def arm(view: View, trial: str) -> pl.DataFrame:
-    return view.table("heights").filter(pl.col("trial") == trial)
+    return view.table("heights", trial=trial)
 
 
 def identity(view: View) -> Instances:

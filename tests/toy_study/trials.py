@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from toy_study.config import Bowl, Config, Descent
 
+from mesocosm.learning.learner import Learner
 from mesocosm.studies.interface import Context, Tables, Trial
+from toy_study.config import Config, Descent
 
 
 class Ball(eqx.Module):
@@ -30,11 +31,11 @@ def height(ball: Ball) -> Float[Array, ""]:
     return 0.5 * jnp.sum(ball.position**2)
 
 
-class NoisyDescent(eqx.Module):
+class NoisyDescent(Learner):
     """A learner: `position <- position - learning_rate * (position + noise)`."""
 
-    learning_rate: Float[Array, ""]
-    noise: Float[Array, ""]
+    learning_rate: float
+    noise: float
     dim: int = eqx.field(static=True)
 
     def init(self, key: PRNGKeyArray) -> State:
@@ -47,12 +48,15 @@ class NoisyDescent(eqx.Module):
         ball = Ball(position - self.learning_rate * gradient)
         return State(ball, state.start), {"loss": height(ball)}
 
+    def model(self, state: State) -> Ball:
+        return state.ball
+
 
 def trials(config: Config) -> list[Trial]:
     arm = Descent(config.bowl, config.steps, config.learning_rate)
     models = {"ball": build_ball}
     return [
-        Trial("identity", check_identity, config, precision="float64", seeded=False),
+        Trial("identity", check_identity, config, precision="float64", seeds=1),
         Trial("rolling", roll, arm, models=models),
         Trial("frozen", roll, replace(arm, learning_rate=0.0), models=models),
         Trial("probe", probe, config, after=("rolling", "frozen")),
@@ -68,22 +72,17 @@ def check_identity(config: Config, context: Context) -> Tables:
     positions = np.random.default_rng(0).normal(size=(config.instances, config.bowl.dim))
     heights, products = 0.5 * np.sum(positions**2, axis=1), np.einsum("nd,nd->n", positions, positions)
     error, mutant = np.abs(heights - 0.5 * products), np.abs(heights - products)
-    return {"identity": context.rows({"instance": range(config.instances)}, error=error, mutant=mutant)}
-
-
-def learner(bowl: Bowl, learning_rate: float) -> NoisyDescent:
-    return NoisyDescent(jnp.asarray(learning_rate), jnp.asarray(bowl.noise), bowl.dim)
+    return {"identity": context.rows({"instance": range(config.instances)}, error=error[None], mutant=mutant[None])}
 
 
 def roll(config: Descent, context: Context) -> Tables:
-    fitted = context.fit("descent", learner(config.bowl, config.learning_rate), config.steps)
-    context.publish("ball", fitted.state.ball)
-    end = context.evaluate(height, fitted.state.ball)
+    fitted = context.fit("descent", NoisyDescent(config.learning_rate, config.bowl.noise, config.bowl.dim), config.steps)
+    context.publish("ball", fitted.model)
+    end = context.evaluate(height, fitted.model)
     return {"heights": context.rows(start=np.asarray(fitted.state.start), end=end)}
 
 
 def probe(config: Config, context: Context) -> Tables:
-    """How far the rolling ball came, from the parents' published models and tables."""
-    rolled, frozen = (context.evaluate(height, context.model(trial, "ball")) for trial in ("rolling", "frozen"))
-    assert context.table("rolling", "heights")["seed"].to_list() == list(context.seeds)
+    """How far the rolling ball came, from the parents' published models."""
+    rolled, frozen = (context.evaluate(height, context.model(trial, "ball")) for trial in context.parents)
     return {"distance": context.rows(gap=frozen - rolled)}
