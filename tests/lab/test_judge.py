@@ -200,7 +200,10 @@ def test_foreign_parts_and_changed_configs_are_shown_but_not_judged():
 
 
 def test_a_failed_trial_is_named_where_its_table_is_missing():
-    reads = replace(check(None, noisy(0.0), above(0.5)), measure=lambda view: Replicates.of(view.table("student"), "loss"))
+    def read(view):
+        return Replicates.of(view.table("student"), "loss")
+
+    reads = replace(check(None, None, above(0.5)), measure=read, control=Control("untrained", read))
     row = verdict(reads, unfinished=(Unfinished("student-8", "failed: loss is not finite at step 30"),))
     assert row.verdict == "not judged"
     assert row.reason == "no finished trial wrote the table 'student'; trial student-8 failed: loss is not finite at step 30"

@@ -215,7 +215,7 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     reasons = _standing_reasons(check, view, run)
     if obstacle or control_obstacle:
         reasons += [obstacle] if obstacle else []
-        reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle else []
+        reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
         reasons += [f"trial {trial.trial} {trial.reason}" for trial in run.unfinished]
     else:
         lacking = [(trial, sorted(trial.tables & view.read)) for trial in run.unfinished]
