@@ -128,13 +128,13 @@ def test_probe_times_and_paired_draws():
     np.testing.assert_allclose(fitted.probes["distance"][1, 0], np.sum((np.asarray(start) - 1) ** 2), rtol=1e-5)
 
 
-def close_enough(state, metrics):
-    return metrics["loss"] < 0.02
+def close_enough(learner, state, key):
+    return 0.5 * jnp.sum((state["x"] - learner.target) ** 2) < 0.02
 
 
 def test_until_stops_each_seed_at_its_criterion():
     learner = NoisyDescent(0.1, noise=0.0)
-    fitted = fit(learner, 500, range(4), until=close_enough, probe=(probe_distance, 100))
+    fitted = fit(learner, 500, range(4), until=(close_enough, 1), probe=(probe_distance, 100))
     for row in range(4):
         _, losses = by_hand(learner, row, int(fitted.steps[row]))
         assert losses[-1] < 0.02 <= losses[-2]
@@ -152,7 +152,7 @@ def test_stop_names_fit_seed_step_and_metric():
 
 def test_freeze_keeps_the_last_finite_state():
     exploding = jnp.array([jnp.inf, 6.0])
-    learners = NoisyDescent(jnp.array([0.1, 0.1]), jnp.array([0.1, 0.1]), jnp.array([1.0, 1.0]), exploding)
+    learners = NoisyDescent(0.1, explode_at=exploding)
     fitted = fit(learners, 20, [0, 1], per_seed=True, nonfinite="freeze")
     assert fitted.diverged.tolist() == [False, True]
     assert fitted.steps.tolist() == [20, 6]
@@ -169,12 +169,37 @@ def test_arms_that_differ_in_a_number_share_one_program():
     assert second.compile_seconds < 0.2
 
 
-def test_warm_start_continues_and_leaves_the_callers_state_alone():
+def test_until_is_asked_only_every_so_often():
+    dense = fit(NoisyDescent(0.1, noise=0.0), 500, range(4), until=(close_enough, 1)).steps
+    sparse = fit(NoisyDescent(0.1, noise=0.0), 500, range(4), until=(close_enough, 8)).steps
+    assert sparse.tolist() == (8 * np.ceil(dense / 8)).tolist()
+
+
+def test_two_phases_that_go_on_equal_one():
+    whole = fit(NoisyDescent(0.1), 10, [0, 1])
     first = fit(NoisyDescent(0.1), 5, [0, 1])
     kept = np.asarray(first.state["x"]).copy()
-    second = fit(NoisyDescent(0.1), 5, [0, 1], state=first.state)
+    second = fit(NoisyDescent(0.1), 5, [0, 1], state=first.state, start=5, probe=(probe_distance, 3))
     assert np.array_equal(first.state["x"], kept)
-    assert second.state["t"].tolist() == [10, 10]
+    assert np.array_equal(second.model, whole.model)
+    assert second.probe_steps.tolist() == [5, 8, 10]
+    replayed = fit(NoisyDescent(0.1), 5, [0, 1], state=first.state, start=0)
+    assert not np.array_equal(replayed.model, whole.model)
+    with pytest.raises(ValueError, match="leading axis of 3 seeds; one has shape"):
+        fit(NoisyDescent(0.1, explode_at=jnp.ones(2)), 5, [0, 1, 2], per_seed=True)
+    with pytest.raises(ValueError, match="needs both state and start"):
+        fit(NoisyDescent(0.1), 5, [0, 1], state=first.state)
+
+
+def test_a_model_that_computes_is_mapped_over_seeds():
+    class Flat(NoisyDescent):
+        def model(self, state):
+            return {"total": jnp.sum(state["x"]), "rate": self.learning_rate, "name": "flat"}
+
+    fitted = fit(Flat(jnp.array([0.1, 0.2])), 3, [0, 1], per_seed=True)
+    np.testing.assert_allclose(fitted.model["total"], np.asarray(fitted.state["x"]).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(fitted.model["rate"], [0.1, 0.2])
+    assert fitted.model["name"] == "flat"
 
 
 def test_a_metric_with_an_axis_is_refused():

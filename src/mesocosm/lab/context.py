@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import polars as pl
@@ -18,18 +20,21 @@ from mesocosm.lab.checkpoint import FileCheckpoint
 from mesocosm.lab.observer import Observer
 from mesocosm.lab.parameters import save_model
 from mesocosm.lab.store import TrialStore, published_model
-from mesocosm.learning.fit import Fitted, NonFinite, Probe, fit
+from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import for_each_seed
 from mesocosm.learning.streams import Stream, stream_keys
 from mesocosm.studies.interface import Trial
+
+EVALUATION_SEED = 2**31 - 1  # far from any training seed
 
 
 class TrialContext:
     """What a trial's function is given when it is really run.
 
     Attributes:
-        seeds: the replicates; (0,) for a trial without training seeds.
+        seeds: the replicates.
+        parents: the trials this one comes after.
         fits: name -> steps and compile seconds, for the status file.
         models: name -> checksum of what was published.
     """
@@ -38,7 +43,9 @@ class TrialContext:
         self, run: Path, trial: Trial, seeds: tuple[int, ...], identity: str, parents: Mapping[str, Trial], observer: Observer, stopping: Callable[[], bool]
     ):
         self.run, self.trial, self.seeds, self.identity = run, trial, seeds, identity
-        self.parents, self.observer, self.stopping = parents, observer, stopping
+        self._parents, self.observer, self.stopping = parents, observer, stopping
+        self.parents = tuple(parents)
+        self.evaluation_key = jax.random.key(EVALUATION_SEED)
         self.store = TrialStore(run, trial.name)
         self.fits: dict[str, dict[str, Any]] = {}
         self.models: dict[str, str] = {}
@@ -55,8 +62,9 @@ class TrialContext:
         steps: int,
         *,
         state: Any = None,
+        start: int | None = None,
         probe: Probe | None = None,
-        until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        until: Criterion | None = None,
         nonfinite: Any = "stop",
         per_seed: bool = False,
     ) -> Fitted:
@@ -72,6 +80,7 @@ class TrialContext:
                 self.seeds,
                 name=name,
                 state=state,
+                start=start,
                 probe=probe,
                 until=until,
                 nonfinite=nonfinite,
@@ -87,10 +96,13 @@ class TrialContext:
         return fitted
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
-        """Evaluate each seed's part in turn inside one program."""
+        """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
         if self.stopping():
             raise KeyboardInterrupt
-        return jax.tree.map(np.asarray, for_each_seed(function, per_seed, shared))
+        if per_seed:
+            return _to_numpy(for_each_seed(function, per_seed, shared))
+        once = for_each_seed(partial(_without_seeds, function), (np.zeros(1, np.float32),), shared)
+        return _to_numpy(jax.tree.map(lambda leaf: np.repeat(leaf, len(self.seeds), axis=0) if eqx.is_array(leaf) else leaf, once))
 
     def publish(self, name: str, model: Any) -> None:
         """Write the parameters of every seed."""
@@ -101,16 +113,12 @@ class TrialContext:
         self.models[name] = atomic.checksum(path)
 
     def model(self, trial: str, name: str | None = None) -> Any:
-        """A parent's published model of every seed."""
-        return published_model(self.run, self._parent(trial), name, seed=None)
-
-    def table(self, trial: str, name: str) -> pl.DataFrame:
-        """A parent's table."""
-        return TrialStore(self.run, self._parent(trial).name).tables()[name]
+        """A parent's published model of this trial's seeds."""
+        return published_model(self.run, self._parent(trial), name, seed=list(self.seeds))
 
     def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
-        """One row for each seed and combination of `axes`; without training seeds, for each combination of `axes`."""
-        return long_table({"seed": self.seeds, **axes} if self.trial.seeded else dict(axes), **columns)
+        """One row for each seed and combination of `axes`."""
+        return long_table({"seed": self.seeds, **axes}, **columns)
 
     def history(self) -> pl.DataFrame:
         """Training metrics of all fits, one row for each fit, seed and window."""
@@ -119,7 +127,7 @@ class TrialContext:
     def _parent(self, name: str) -> Trial:
         if name not in self.trial.after:
             raise ValueError(f"trial {self.trial.name} reads trial {name!r} and must name it in `after`")
-        return self.parents[name]
+        return self._parents[name]
 
 
 def _history(name: str, fitted: Fitted) -> pl.DataFrame:
@@ -128,6 +136,14 @@ def _history(name: str, fitted: Fitted) -> pl.DataFrame:
     ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
     columns = {metric: np.where(np.isfinite(values), values, 0.0)[None] for metric, values in fitted.history.items()}
     return long_table(axes, **columns, ran=ran[None]).filter("ran").drop("ran")
+
+
+def _without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:
+    return function(*shared)
+
+
+def _to_numpy(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
 class _FitWatcher:

@@ -23,7 +23,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
         "trial": trial.name,
         "config": msgspec.to_builtins(trial.config),
         "precision": trial.precision,
-        "seeds": list(seeds) if trial.seeded else None,
+        "seeds": list(seeds),
         "over seeds": trial.over_seeds,
         "threads": thread_count(),
         "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],

@@ -25,14 +25,14 @@ def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
     atomic.write(path, lambda temporary: save_file(arrays, temporary, metadata=text))
 
 
-def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: int | None = None) -> Any:
+def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: int | list[int] | None = None) -> Any:
     """Rebuild the module that `save_model` wrote.
 
     Args:
         path: the file.
         build: `(config, key) -> module`; only its structure is used, nothing is initialised.
         config: the trial's config.
-        seed: one replicate's module; None for all of them with a leading seed axis.
+        seed: one replicate's module; a list of them, or None for all, with a leading seed axis.
 
     Raises:
         ValueError: names, shapes or dtypes that are not the module's, or a seed that was not trained.
@@ -40,8 +40,9 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     with safe_open(path, framework="numpy") as file:
         seeds = json.loads(file.metadata()["seeds"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    if seed is not None and seed not in seeds:
-        raise ValueError(f"seed {seed} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")
+    wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
+    if missing := [s for s in wanted_seeds if s not in seeds]:
+        raise ValueError(f"seed {missing[0]} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")
     with jax.enable_x64(any(array.dtype == np.float64 for array in arrays.values())):
         skeleton = eqx.filter_eval_shape(build, config, jax.random.key(0))
     wanted = {name: ((len(seeds), *leaf.shape), str(leaf.dtype)) for name, leaf in _named(skeleton).items()}
@@ -49,7 +50,7 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise ValueError(f"{path.name} is not this module: {odd[0]} is {found.get(odd[0], 'missing')} and should be {wanted.get(odd[0], 'absent')}")
-    pick = slice(None) if seed is None else seeds.index(seed)
+    pick = seeds.index(seed) if isinstance(seed, int) else [seeds.index(s) for s in wanted_seeds]
 
     def fill(key_path: Any, leaf: Any) -> Any:
         return jnp.asarray(arrays[_name(key_path)][pick]) if _is_array(leaf) else leaf

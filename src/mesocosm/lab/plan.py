@@ -33,7 +33,7 @@ class Plan:
         self.identities: dict[str, dict[str, Any]] = {}
         for trial in self.trials:
             parents = {name: digest(self.identities[name]) for name in trial.after}
-            self.identities[trial.name] = identity(study, trial, seeds, parents)
+            self.identities[trial.name] = identity(study, trial, self.seeds_of(trial), parents)
 
     @classmethod
     def of(cls, study: Study, preset: str, config: Any = None, seeds: tuple[int, ...] | None = None, out: Path | None = None) -> Plan:
@@ -56,6 +56,10 @@ class Plan:
             changes.append(f"seeds: 0..{chosen.seeds - 1} -> {', '.join(map(str, seeds))}")
         name = f"{study.name}-{preset}" + (f"-{digest({'changes': changes})[:6]}" if changes else "")
         return cls(study, preset, config, seeds, (out or Path("runs") / name).resolve(), changes)
+
+    def seeds_of(self, trial: Trial) -> tuple[int, ...]:
+        """The run's seeds, or as many as the trial wants from the run's first seed on."""
+        return self.seeds if trial.seeds is None else tuple(range(self.seeds[0], self.seeds[0] + trial.seeds))
 
     def check_directory(self) -> None:
         """Refuse a directory that holds another study's run, or something else."""

@@ -125,7 +125,7 @@ def _run_trial(plan: Plan, trial: Trial, parents: Mapping[str, Trial], observer:
     store, parts = TrialStore(plan.path, trial.name), plan.identities[trial.name]
     store.clear()
     store.write_status(state="running", identity=parts)
-    context = TrialContext(plan.path, trial, plan.seeds if trial.seeded else (0,), digest(parts), parents, observer, stopping)
+    context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, observer, stopping)
     began = time.perf_counter()
     try:
         with jax.enable_x64(trial.precision == "float64"):

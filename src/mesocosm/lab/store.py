@@ -231,7 +231,7 @@ class Run:
         raise KeyError(f"study {self.study.name} has no trial {name!r} in this config")
 
 
-def published_model(run: Path, trial: Trial, name: str | None, seed: int | None) -> Any:
+def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[int] | None) -> Any:
     """Load `models/TRIAL/NAME.safetensors`; the name may be left out where the trial publishes one model."""
     from mesocosm.lab.parameters import load_model
 

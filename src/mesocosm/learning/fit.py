@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import CHUNK_CAPACITY, Running, initial_states, measure, run_chunk
+from mesocosm.learning.program import CHUNK_CAPACITY, Running, initial_states, measure, models_of, run_chunk
 from mesocosm.learning.skeleton import split
 from mesocosm.learning.streams import stream_keys
 
@@ -26,6 +26,7 @@ CHUNK_SECONDS = 0.5  # the host looks about twice a second
 HISTORY_WINDOWS = 500  # a history has at most this many rows a seed
 
 Probe = tuple[Callable[[Any, Any, Any], Mapping[str, Any]], int]
+Criterion = tuple[Callable[[Any, Any, Any], Any], int]
 
 
 class NonFinite(ArithmeticError):
@@ -108,8 +109,9 @@ def fit(
     *,
     name: str = "fit",
     state: Any = None,
+    start: int | None = None,
     probe: Probe | None = None,
-    until: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+    until: Criterion | None = None,
     nonfinite: Literal["stop", "freeze"] = "stop",
     per_seed: bool = False,
     over_seeds: Literal["vmap", "map"] = "vmap",
@@ -123,10 +125,12 @@ def fit(
         steps: number of updates.
         seeds: the replicates; seed s starts from `init(stream_key(s, "init"))` and step t uses `fold_in(stream_key(s, "data"), t)`.
         name: names the fit in messages.
-        state: warm start instead of `init`, with a leading seed axis.
+        state: warm start instead of `init`, with a leading seed axis; needs `start`.
+        start: the number of the first step, which decides its key: 0 meets the same data as any other fit of these seeds from 0, the number of steps
+            that an earlier phase was given goes on with new data.
         probe: (function, every): `function(learner, state, key) -> mapping of arrays`, at step 0, every `every` steps and at the end. The key is the
             same at every time, so that curves are paired.
-        until: `until(state, metrics) -> bool`; a seed that meets it keeps that state.
+        until: (criterion, every): `criterion(learner, state, key) -> bool` after every `every` steps; a seed that meets it keeps that state.
         nonfinite: "stop" raises at the first value that is not finite; "freeze" keeps the seed's last finite state and marks it.
         per_seed: see `learner`.
         over_seeds: "vmap", or "map" for `lax.map` where that is faster (wide networks on few cores) or must not mix seeds.
@@ -136,23 +140,27 @@ def fit(
     Raises:
         NonFinite: names the fit, seed, step and metric.
         KeyboardInterrupt: the watcher asked to stop; the snapshot has been saved.
-        ValueError: a metric that is no scalar.
+        ValueError: a metric that is no scalar, or a warm start without `start`.
     """
-    loop = _Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher)
+    if (state is None) != (start is None):
+        raise ValueError(
+            f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
+        )
+    loop = _Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher, start or 0)
     return loop.run(state, checkpoint)
 
 
 class _Loop:
     """The host's side of `fit`: owns the compiled program's arguments and the metric windows."""
 
-    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher):
+    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher, first):
         if steps < 1:
             raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
-        self.per_seed, self.over_seeds, self.nonfinite, self.until = per_seed, over_seeds, nonfinite, until
-        self.learner_arrays, self.learner_skeleton = split(learner, floats=True)
+        self.per_seed, self.over_seeds, self.nonfinite, self.first = per_seed, over_seeds, nonfinite, first
+        self.learner_arrays, self.learner_skeleton = split(_with_seed_axis(learner, len(seeds)) if per_seed else learner, floats=True)
         self.until_arrays, self.until_skeleton = split(until, floats=True)
-        self.data_keys = stream_keys(seeds, "data")
+        self.data_keys, self.eval_keys = stream_keys(seeds, "data"), stream_keys(seeds, "eval")
         self.probe = probe
         self.window = math.ceil(steps / HISTORY_WINDOWS)
         self.windows = math.ceil(steps / self.window)
@@ -188,7 +196,7 @@ class _Loop:
         if used == 1 or self.over_seeds == "map":
             return running
         over = jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:used]), ("seed",)), jax.sharding.PartitionSpec("seed"))
-        self.data_keys = jax.device_put(self.data_keys, over)
+        self.data_keys, self.eval_keys = jax.device_put((self.data_keys, self.eval_keys), over)
         return jax.device_put(running, over)
 
     # --- the loop
@@ -252,7 +260,8 @@ class _Loop:
             running,
             self.learner_arrays,
             self.until_arrays,
-            self.data_keys,
+            (self.data_keys, self.eval_keys),
+            jnp.int32(self.first),
             jnp.int32(start),
             jnp.int32(length),
             skeletons=(self.learner_skeleton, self.state_skeleton, self.until_skeleton),
@@ -277,9 +286,9 @@ class _Loop:
             for metric in self.metrics:
                 for seed, value in zip(self.seeds, np.asarray(buffers[metric])[:, offset], strict=True):
                     if not np.isfinite(value):
-                        raise NonFinite(f"{self.name}: {metric} of seed {seed} is {value} at step {start + offset}")
+                        raise NonFinite(f"{self.name}: {metric} of seed {seed} is {value} at step {self.first + start + offset}")
         seed = self.seeds[int(np.argmin(ok))]
-        raise NonFinite(f"{self.name}: the state of seed {seed} is not finite after step {start + length - 1}")
+        raise NonFinite(f"{self.name}: the state of seed {seed} is not finite after step {self.first + start + length - 1}")
 
     def _snapshot(self, running: Running, step: int, probed: int) -> dict[str, np.ndarray]:
         arrays = {f"state/{i:04d}": _to_numpy(leaf) for i, leaf in enumerate(running.state)}
@@ -308,14 +317,14 @@ class _Loop:
             history = {metric: (self.sums[metric] / np.where(self.counts > 0, self.counts, np.nan)).T for metric in self.metrics}
         return Fitted(
             state=state,
-            model=_model(self.learner_skeleton, self.learner_arrays, state, self.per_seed),
+            model=models_of(self.learner_skeleton, self.learner_arrays, self.state_skeleton, running.state, self.per_seed),
             seeds=self.seeds,
             steps=np.asarray(running.steps),
             reached=np.asarray(running.reached),
             diverged=np.asarray(running.diverged),
-            history_steps=np.minimum(np.arange(1, self.windows + 1) * self.window, self.steps),
+            history_steps=self.first + np.minimum(np.arange(1, self.windows + 1) * self.window, self.steps),
             history=history,
-            probe_steps=self.probe_steps,
+            probe_steps=self.first + self.probe_steps,
             probes={name: np.moveaxis(array, 0, 1) for name, array in self.probes.items()},
             compile_seconds=compile_seconds,
         )
@@ -326,8 +335,7 @@ class _Loop:
         assert self.probe is not None
         arrays, skeleton = split(self.probe[0], floats=True)
         skeletons = (skeleton, self.learner_skeleton, self.state_skeleton)
-        keys = stream_keys(self.seeds, "eval")
-        return measure(arrays, self.learner_arrays, running.state, keys, skeletons=skeletons, options=(self.per_seed, self.over_seeds))
+        return measure(arrays, self.learner_arrays, running.state, self.eval_keys, skeletons=skeletons, options=(self.per_seed, self.over_seeds))
 
     def _empty_probes(self, running: Running) -> dict[str, np.ndarray]:
         if not self.probe:
@@ -348,9 +356,17 @@ class _Loop:
         return len(self.probe_steps)
 
 
-def _model(skeleton: Any, arrays: list[Any], state: Any, per_seed: bool) -> Any:
-    """`learner.model` only picks parts of the state, so a seed axis passes through it."""
-    return skeleton.join([leaf[0] for leaf in arrays] if per_seed else arrays).model(state)
+def _with_seed_axis(learner: Learner, seeds: int) -> Learner:
+    """A Python float is the same for every seed; every array must have an entry for each."""
+
+    def widen(leaf: Any) -> Any:
+        if isinstance(leaf, float):
+            return jnp.full((seeds,), leaf)
+        if isinstance(leaf, jax.Array | np.ndarray) and leaf.shape[:1] != (seeds,):
+            raise ValueError(f"with per_seed every array of the learner has a leading axis of {seeds} seeds; one has shape {leaf.shape}")
+        return leaf
+
+    return jax.tree.map(widen, learner)
 
 
 def _probe_steps(steps: int, every: int) -> np.ndarray:

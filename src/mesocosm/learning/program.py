@@ -33,8 +33,12 @@ class Running(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("skeletons", "options"), donate_argnames=("running",))
-def run_chunk(running, learner_arrays, until_arrays, keys, start, length, *, skeletons, options):
-    """`length` updates of every seed from step `start`: the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite.
+def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length, *, skeletons, options):
+    """`length` updates of every seed from step `start`, whose number (for its key) is `first + start`.
+
+    Returns the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite. Static are the three skeletons (learner, state,
+    until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
+    """`length` updates of every seed from step `start` (whose number, for its key, is `first + start`): the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite.
 
     Static are the three skeletons (learner, state, until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
     """
@@ -43,19 +47,25 @@ def run_chunk(running, learner_arrays, until_arrays, keys, start, length, *, ske
     until = until_skeleton.join(until_arrays)
     can_stop = until is not None or nonfinite == "freeze"
 
-    def one_seed(running: Running, learner_arrays: list[Any], key: Any) -> tuple[Running, dict[str, Any], Any]:
+    def one_seed(running: Running, learner_arrays: list[Any], keys: tuple[Any, Any]) -> tuple[Running, dict[str, Any], Any]:
+        data_key, eval_key = keys
         learner = learner_skeleton.join(learner_arrays)
 
         def step(i, carry):
             before, buffers = carry
-            new, measured = learner.update(state_skeleton.join(before.state), jax.random.fold_in(key, start + i))
+            new, measured = learner.update(state_skeleton.join(before.state), jax.random.fold_in(data_key, first + start + i))
             arrays, skeleton = split(new)
             if skeleton != state_skeleton:
                 raise ValueError("update changed the structure or the static parts of the state")
             arrays = [_same_type(leaf, old) for leaf, old in zip(arrays, before.state, strict=True)]
             after = Running(arrays, before.active, before.steps + 1, before.reached, before.diverged)
             if can_stop:
-                after = _stop(before, after, new, measured, until, nonfinite)
+                met = jnp.array(False)
+                if until is not None:
+                    criterion, every = until
+                    due = (start + i + 1) % every == 0
+                    met = jax.lax.cond(due, lambda: jnp.asarray(criterion(learner, new, eval_key), bool), lambda: jnp.array(False))
+                after = _stop(before, after, measured, met, nonfinite)
             return after, {metric: buffers[metric].at[i].set(measured[metric]) for metric, _ in metrics}
 
         empty = {metric: jnp.zeros((CHUNK_CAPACITY,), dtype) for metric, dtype in metrics}
@@ -75,15 +85,14 @@ def _over_seeds(function, over_seeds, per_seed, running, learner_arrays, keys):
     return jax.lax.map(lambda parts: function(parts[0], learner_arrays, parts[1]), (running, keys))
 
 
-def _stop(before: Running, after: Running, new: Any, measured: Mapping[str, Any], until: Any, nonfinite: str) -> Running:
+def _stop(before: Running, after: Running, measured: Mapping[str, Any], met: Any, nonfinite: str) -> Running:
     """A stopped seed keeps its state; one that diverges keeps the state before; one that meets its criterion keeps the state after."""
     advance, diverged, reached = before.active, before.diverged, before.reached
     if nonfinite == "freeze":
         finite = _all_finite(after.state) & jnp.all(jnp.stack([jnp.isfinite(value) for value in measured.values()]))
         diverged = diverged | (before.active & ~finite)
         advance = advance & finite
-    if until is not None:
-        reached = reached | (advance & until(new, measured))
+    reached = reached | (advance & met)
     state = [jnp.where(advance, leaf, old) for leaf, old in zip(after.state, before.state, strict=True)]
     return Running(state, advance & ~reached, jnp.where(advance, after.steps, before.steps), reached, diverged)
 
@@ -142,19 +151,55 @@ def _same_type(leaf: Any, old: Any) -> Any:
     return _strong(leaf)
 
 
-def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
-    """`function(*one seed's part of per_seed, *shared)` for each seed in turn, in one program; results get a leading seed axis.
+def models_of(learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], per_seed: bool) -> Any:
+    """`learner.model(state)` of every seed, arrays with a leading seed axis."""
+    learners = learner_skeleton.join(learner_arrays)
+    states = state_skeleton.join(state)
+    if per_seed:
+        return for_each_seed(_model, (learners, states), ())
+    return for_each_seed(_model_of_shared, (states,), (learners,))
 
-    All arguments are PyTrees; their arrays are arguments of the program, never constants in it.
+
+def _model(learner: Any, state: Any) -> Any:
+    return learner.model(state)
+
+
+def _model_of_shared(state: Any, learner: Any) -> Any:
+    return learner.model(state)
+
+
+def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    """`function(*one seed's part of per_seed, *shared)` for each seed in turn, in one program; arrays of the result get a leading seed axis.
+
+    All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions):
+    they are the same for all seeds.
+
+    Raises:
+        ValueError: nothing in `per_seed` has an array.
     """
     function_arrays, function_skeleton = split(function, floats=True)
     seed_arrays, seed_skeleton = split(per_seed)
     shared_arrays, shared_skeleton = split(shared, floats=True)
-    return _evaluate(function_arrays, seed_arrays, shared_arrays, skeletons=(function_skeleton, seed_skeleton, shared_skeleton))
+    if not seed_arrays:
+        raise ValueError("nothing to evaluate seed by seed: the arguments hold no array")
+    skeletons = (function_skeleton, seed_skeleton, shared_skeleton)
+    one = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in seed_arrays]
+    found: list[Skeleton] = []
+
+    def abstract(*arrays: Any) -> list[Any]:
+        leaves, skeleton = split(_apply(*arrays, skeletons))
+        found.append(skeleton)
+        return leaves
+
+    jax.eval_shape(abstract, function_arrays, one, shared_arrays)
+    return found[0].join(_evaluate(function_arrays, seed_arrays, shared_arrays, skeletons=skeletons))
+
+
+def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: list[Any], skeletons: tuple[Skeleton, Skeleton, Skeleton]) -> Any:
+    function, per_seed, shared = (s.join(arrays) for s, arrays in zip(skeletons, (function_arrays, seed_arrays, shared_arrays), strict=True))
+    return function(*per_seed, *shared)
 
 
 @partial(jax.jit, static_argnames=("skeletons",))
 def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
-    function_skeleton, seed_skeleton, shared_skeleton = skeletons
-    function, shared = function_skeleton.join(function_arrays), shared_skeleton.join(shared_arrays)
-    return jax.lax.map(lambda arrays: function(*seed_skeleton.join(arrays), *shared), seed_arrays)
+    return jax.lax.map(lambda arrays: split(_apply(function_arrays, arrays, shared_arrays, skeletons))[0], seed_arrays)
