@@ -38,9 +38,6 @@ def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length,
 
     Returns the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite. Static are the three skeletons (learner, state,
     until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
-    """`length` updates of every seed from step `start` (whose number, for its key, is `first + start`): the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite.
-
-    Static are the three skeletons (learner, state, until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
     """
     learner_skeleton, state_skeleton, until_skeleton = skeletons
     per_seed, over_seeds, nonfinite, metrics = options
