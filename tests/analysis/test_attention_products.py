@@ -16,6 +16,7 @@ from mesocosm.analysis.attention_products import (
     pattern_strength,
 )
 from mesocosm.analysis.in_context_regression import gradient_step
+from mesocosm.nn.attention import LinearAttention
 from mesocosm.tasks.linear_systems import constructed_tokens
 
 
@@ -41,6 +42,13 @@ def test_products_compute_what_the_factors_do():
                 for s in range(t + 1):
                     expected[t] += output[h] @ (value[h] @ e[s]) * ((key[h] @ e[s]) @ (query[h] @ e[t]))
         np.testing.assert_allclose(products(tokens), expected, rtol=1e-9)
+
+
+def test_products_stand_in_for_the_layer():
+    layer = LinearAttention(*random_factors(0))
+    tokens = jnp.asarray(np.random.default_rng(1).normal(size=(6, 8)), jnp.float32)
+    products = ProductAttention.from_factors(layer.query, layer.key, layer.value, layer.output)
+    np.testing.assert_allclose(products(tokens), layer(tokens), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("heads", "blocks", "block_size"), [(2, 4, 3), (1, 1, 5), (3, 2, 1)])

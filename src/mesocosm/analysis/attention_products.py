@@ -136,8 +136,8 @@ class PatternStrength(NamedTuple):
 def pattern_strength(products: ProductAttention, block_size: int, pattern: Pattern = CONSTRUCTED_TOKENS) -> PatternStrength:
     r"""Compare a layer's whole weight tensor with the pattern of gradient descent.
 
-    A layer is determined by $\mathcal{T} = \sum_h Q_h \otimes V_h$; unlike the matrices of single heads, $\mathcal{T}$ does not change when a head's scale moves
-    from $Q_h$ to $V_h$ or when heads mix. Its block $(i, j, k, l)$ is $\sum_h Q_h^{ij} \otimes V_h^{kl}$, and gradient descent is the one block
+    A layer is determined by $\mathcal{T} = \sum_h Q_h \otimes V_h$; unlike the matrices of a head, $\mathcal{T}$ does not change when a head's scale moves
+    from $Q_h$ to $V_h$ or when heads mix. Its block $(i, j, k, l)$ is $\sum_h Q_h^{ij} \otimes V_h^{kl}$; gradient descent is the one block
     (query, key, value, output), equal to $\eta\, I \otimes I$. Norms are Frobenius norms, so that blocks of zero trace count as well.
     """
     query_key, value_output = _blocks(products.query_key, block_size), _blocks(products.value_output, block_size)
