@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -132,6 +133,9 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer a command line (default: the process's own); returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or a log that cannot show a sign gets a question mark
     try:
         if not words:
             words = ["--help"]
@@ -282,7 +286,19 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     study = find(name)
     chosen = chosen_preset(study, preset)
     default = ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)
-    return read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    command = read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    if endless := nonfinite_fields(command.config, "--config"):
+        raise UserError(f"{endless[0]} must be finite")
+    return command
+
+
+def nonfinite_fields(value: Any, option: str) -> list[str]:
+    """The options of a config's fields, nested ones too, that hold NaN or infinity: no run could be recorded with them."""
+    if is_dataclass(value):
+        return [found for part in fields(value) for found in nonfinite_fields(getattr(value, part.name), f"{option}.{part.name.replace('_', '-')}")]
+    if isinstance(value, tuple | list):
+        return [found for item in value for found in nonfinite_fields(item, option)]
+    return [option] if isinstance(value, float) and not math.isfinite(value) else []
 
 
 def first_words(words: Sequence[str]) -> tuple[str | None, str]:
@@ -334,14 +350,16 @@ def read(kind: Any, words: Sequence[str], program: str, description: str, defaul
 
 def one_line(box: str) -> str:
     """What a box of tyro's says: its parts are set apart by rules, its frame and line breaks mean nothing."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip().strip("│").strip() for line in box.splitlines()]
     parts: list[list[str]] = [[]]
-    for line in lines:
-        if line.startswith(("╭", "╰", "─")) or not line:
-            parts.append([])
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        content = line.strip().strip("│").strip()
+        if content.strip("─-") and not content.startswith(("╭", "╰")):
+            parts[-1].append(content)
         else:
-            parts[-1].append(line)
+            parts.append([])
     texts = [" ".join(part).rstrip(".:") for part in parts if part]
+    if "╭" not in box:  # without Unicode the title is a line of its own
+        texts = texts[1:]
     said = texts[0] if texts else ""
     for theirs, ours in (("invalid literal for int() with base 10: ", "not a whole number: "), ("could not convert string to float: ", "not a number: ")):
         said = said.replace(theirs, ours)

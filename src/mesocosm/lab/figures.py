@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mesocosm.analysis.replicates import NotJudged
 from mesocosm.lab import atomic
 from mesocosm.lab.markup import finite
-
-if TYPE_CHECKING:
-    from mesocosm.lab.store import Run
+from mesocosm.lab.store import Run
 
 FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 
@@ -63,13 +61,13 @@ def draw(run: Run) -> list[Drawn]:
     view = run.view()
     drawn = []
     for figure in run.study.figures:
-        words = {"name": figure.name, "title": figure.title, "caption": figure.caption}
+        words = (figure.name, figure.title, figure.caption)
         try:
-            drawn.append(Drawn(**words, spec=finite(figure.draw(view).to_dict())))
+            drawn.append(Drawn(*words, spec=finite(figure.draw(view).to_dict())))
         except NotJudged as missing:
-            drawn.append(Drawn(**words, reason=str(missing)))
+            drawn.append(Drawn(*words, reason=str(missing)))
         except Exception as error:
-            drawn.append(Drawn(**words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
+            drawn.append(Drawn(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
     return drawn
 
 

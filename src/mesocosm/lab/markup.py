@@ -71,7 +71,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | int | None, digits: int = 3) -> str:
     """A number as a reader wants it: a few significant digits, a real minus sign, powers of ten only where they help."""
     if value is None:
         return "–"
@@ -80,7 +80,10 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     magnitude = abs(value)
-    text = f"{value:.{digits - 1}e}" if magnitude < 1e-3 or magnitude >= 1e6 else f"{value:.{digits}g}" if magnitude < 1000 else f"{value:,.0f}"
+    if magnitude < 1e-3 or magnitude >= 1e6:
+        text = f"{value:.{digits - 1}e}"
+    else:
+        text = f"{value:.{digits}g}" if magnitude < 10**digits - 0.5 else f"{value:,.0f}"
     if "e" in text:
         mantissa, _, exponent = text.partition("e")
         power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
@@ -89,13 +92,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """A time as a reader wants it: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 0.1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

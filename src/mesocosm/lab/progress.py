@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -49,9 +49,9 @@ class Fitting:
     first: tuple[float, int] | None = None
     step: int = 0
     steps: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
-    def advance(self, now: float, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def advance(self, now: float, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """Take note of progress."""
         self.compiling, self.step, self.steps, self.metrics = False, step, steps, metrics
         if self.first is None:
@@ -64,7 +64,7 @@ class Fitting:
         return (now - self.first[0]) / (self.step - self.first[1]) * (self.steps - self.step)
 
 
-def describe(metrics: Mapping[str, float], most: int = 2) -> str:
+def describe(metrics: Mapping[str, Any], most: int = 2) -> str:
     """The loss first, then the others as far as there is room."""
     names = sorted(metrics, key=lambda name: (name != "loss", "loss" not in name))[:most]
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
@@ -76,7 +76,7 @@ def describe(metrics: Mapping[str, float], most: int = 2) -> str:
 class Silent:
     """Receives everything, shows nothing; opened and closed round a run like the others."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Silent:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -91,13 +91,13 @@ class Silent:
     def compiling(self, trial: str, fit: str) -> None:
         """Nothing."""
 
-    def compiled(self, trial: str, fit: str, seconds: float) -> None:
+    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
         """Nothing."""
 
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """Nothing."""
 
-    def trial_finished(self, trial: str, seconds: float, cached: bool) -> None:
+    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
         """Nothing."""
 
     def trial_failed(self, trial: str, message: str) -> None:
@@ -136,12 +136,12 @@ class PlainScreen(Silent):
         self._fits[trial] = Fitting(fit, self._clock())
         self._line(f"{self._place}{trial}: compiling {fit}")
 
-    def compiled(self, trial: str, fit: str, seconds: float) -> None:
+    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
         """Report a long compile."""
         if seconds >= 1:
             self._line(f"{self._place}{trial}: compiled {fit} in {duration(seconds)}")
 
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """One line, if the last one is some seconds old."""
         now = self._clock()
         fitting = self._fits.setdefault(trial, Fitting(fit, now))
@@ -153,7 +153,7 @@ class PlainScreen(Silent):
             parts = [f"{fit} {step}/{steps} ({100 * step / max(steps, 1):.0f} %)", f"{duration(left)} left" if left is not None else "", describe(metrics)]
             self._line(f"{self._place}{trial}: {', '.join(part for part in parts if part)}")
 
-    def trial_finished(self, trial: str, seconds: float, cached: bool) -> None:
+    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
         """Say how long it took."""
         self._line(f"{self._place}{trial} " + ("was finished before" if cached else f"finished in {duration(seconds)}"))
 
@@ -189,7 +189,7 @@ class LiveScreen(Silent):
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=8, transient=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> LiveScreen:
         self._live.__enter__()
         return self
 
@@ -229,19 +229,19 @@ class LiveScreen(Silent):
         """Show the seconds run."""
         self._running[trial] = Fitting(fit, self._clock())
 
-    def compiled(self, trial: str, fit: str, seconds: float) -> None:
+    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
         """Stop them."""
         if (fitting := self._running.get(trial)) is not None:
             fitting.compiling = False
 
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """Move the bar."""
         fitting = self._running.get(trial)
         if fitting is None or fitting.name != fit:
             fitting = self._running[trial] = Fitting(fit, self._clock())
         fitting.advance(self._clock(), step, steps, metrics)
 
-    def trial_finished(self, trial: str, seconds: float, cached: bool) -> None:
+    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
         """A line that stays."""
         fitting = self._running.pop(trial, None)
         if cached:

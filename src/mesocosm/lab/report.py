@@ -10,15 +10,13 @@ from dataclasses import asdict, is_dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mesocosm.lab import atomic
 from mesocosm.lab.claims_section import claims_section, tally
 from mesocosm.lab.figures import Drawn, draw, theme, vega_lite_version, write_pictures
 from mesocosm.lab.markup import Html, duration, element, embed_json, embed_script, fill, join
-
-if TYPE_CHECKING:
-    from mesocosm.lab.store import Run
+from mesocosm.lab.store import Run
 
 
 def write_report(run: Run) -> Path:
@@ -164,7 +162,7 @@ def _fits(fits: Any) -> str:
     return ", ".join(map(str, fits)) if isinstance(fits, Sequence) and not isinstance(fits, str) else str(fits or "")
 
 
-def _seconds(value: float | None) -> str:
+def _seconds(value: float | int | None) -> str:
     return "–" if value is None else duration(value)
 
 

@@ -31,7 +31,7 @@ class Axis:
     decades: bool
 
     @classmethod
-    def around(cls, values: Sequence[float], *, decades: bool) -> Axis:
+    def around(cls, values: Sequence[float | int], *, decades: bool) -> Axis:
         """An axis on which all values are visible."""
         if decades:
             positive = [value for value in values if value > 0] or [1.0]
@@ -44,7 +44,7 @@ class Axis:
         room = 0.08 * (high - low) or 0.5 * max(abs(low), 1.0)
         return cls(low - room, high + room, decades)
 
-    def at(self, value: float) -> float:
+    def at(self, value: float | int) -> float:
         """Where a value lies, in pixels; what lies outside sits on the edge."""
         if self.decades:
             value = math.log10(value) if value > 0 else self.low
@@ -52,7 +52,7 @@ class Axis:
         return MARGIN + min(max(share, 0.0), 1.0) * (WIDTH - 2 * MARGIN)
 
 
-def region_ends(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int | None]:
     """The low and the high end of a check's region, None where it is open."""
     threshold = row.get("threshold")
     if threshold is None:
@@ -131,7 +131,7 @@ def _axis(row: Mapping[str, Any], more: Sequence[float]) -> Axis:
     return Axis.around(values, decades=min(values) >= 0 and (row.get("kind") == "exact" or wide))
 
 
-def _region(row: Mapping[str, Any], axis: Axis, top: float, bottom: float) -> list[Html]:
+def _region(row: Mapping[str, Any], axis: Axis, top: int, bottom: int) -> list[Html]:
     low, high = region_ends(row)
     left = axis.at(low) if low is not None else 0.0
     right = axis.at(high) if high is not None else WIDTH
@@ -140,7 +140,7 @@ def _region(row: Mapping[str, Any], axis: Axis, top: float, bottom: float) -> li
     return drawn
 
 
-def _interval(part: Mapping[str, Any], axis: Axis, y: float, class_: str) -> list[Html]:
+def _interval(part: Mapping[str, Any], axis: Axis, y: int, class_: str) -> list[Html]:
     if part.get("estimate") is None:
         return []
     middle = axis.at(part["estimate"])
@@ -151,20 +151,20 @@ def _interval(part: Mapping[str, Any], axis: Axis, y: float, class_: str) -> lis
     return drawn
 
 
-def _dots(values: Sequence[float], axis: Axis, y: float, class_: str) -> list[Html]:
+def _dots(values: Sequence[float | int], axis: Axis, y: int, class_: str) -> list[Html]:
     """Dots spread a little up and down in their order, so that equal values stay countable."""
     heights = [y + 9.0 * ((index * 0.618) % 1.0 * 2 - 1) for index in range(len(values))]
     return [element("circle", class_=f"{class_} dot", cx=axis.at(value), cy=height, r=2.4) for value, height in zip(values, heights, strict=True)]
 
 
-def _reference(row: Mapping[str, Any], axis: Axis, top: float, bottom: float) -> Html | None:
+def _reference(row: Mapping[str, Any], axis: Axis, top: int, bottom: int) -> Html | None:
     if row.get("reference") is None:
         return None
     place = axis.at(row["reference"])
     return element("path", class_="reference", d=f"M{place - 4:.1f} {top - 3:.1f}h8l-4 5.5z M{place:.1f} {top:.1f}V{bottom:.1f}")
 
 
-def _threshold_labels(row: Mapping[str, Any], axis: Axis, y: float) -> list[Html]:
+def _threshold_labels(row: Mapping[str, Any], axis: Axis, y: int) -> list[Html]:
     drawn = []
     for end in region_ends(row):
         if end is not None:
