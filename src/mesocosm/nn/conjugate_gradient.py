@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 
@@ -40,7 +41,7 @@ def conjugate_gradient(
     start: Float[Array, "*systems n"],
     *,
     steps: int,
-    tolerance: float | Float[Array, ""] = 0.0,
+    tolerance: ArrayLike = 0.0,
     unroll: bool = False,
 ) -> Solution:
     r"""Solves $A_i x_i = b_i$ for every system i: `operator` maps all the search directions to all the $A_i p_i$.

@@ -111,7 +111,7 @@ class InverseSeries:
         r"""One more layer: block 0 gets $\sum_{t' \le t} s_{t'} s_{t'-1}^\top X s_t$, the (approximate) ridge prediction of $s_{t+1}$."""
         return self._head(query=1, key=4, value=3, writes={0: 1.0})
 
-    def block(self, stream: Float[Array, "*time 5*n"], index: int) -> Float[Array, "*time n"]:
+    def block(self, stream: Float[Array, "*time width"], index: int) -> Float[Array, "*time n"]:
         """Block 0 (prediction), 1 (X s_t), 2 (last term, unscaled), 3 (s_t) or 4 (s_{t-1}) of a residual stream."""
         return stream[..., index * self.observation_dim : (index + 1) * self.observation_dim]
 

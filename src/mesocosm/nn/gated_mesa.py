@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from mesocosm.nn.conjugate_gradient import Solution, conjugate_gradient
@@ -65,7 +66,7 @@ def gated_mesa(
     *,
     state: RegressionSums | None = None,
     steps: int = 30,
-    tolerance: float | Float[Array, ""] = 1e-5,
+    tolerance: ArrayLike = 1e-5,
     chunk: int = 64,
     unroll: bool = False,
     initial_guess: Float[Array, "time key_dim"] | None = None,
@@ -114,7 +115,7 @@ def _cut(problem: _Problem, chunk: int) -> tuple[_Chunks, RegressionSums]:
     return _Chunks(key, value, gates.pair * gate[:, None, :], gates.decay, RegressionSums(entry_gram, entry_cross)), RegressionSums(gram, cross)
 
 
-def _solve(chunks: _Chunks, regulariser: Array, rhs: Array, guess: Array | None, tolerance: float | Array, steps: int, *, unroll: bool = False) -> Solution:
+def _solve(chunks: _Chunks, regulariser: Array, rhs: Array, guess: Array | None, tolerance: ArrayLike, steps: int, *, unroll: bool = False) -> Solution:
     """(H_t + Lambda)^{-1} rhs_t for every t: the product with H_t is gated linear attention with values := keys."""
 
     def operator(x: Array) -> Array:
@@ -128,7 +129,7 @@ def _solve(chunks: _Chunks, regulariser: Array, rhs: Array, guess: Array | None,
     return conjugate_gradient(operator, rhs, start, steps=steps, tolerance=tolerance, unroll=unroll)
 
 
-def _forward(problem: _Problem, guess: Array | None, tolerance: float | Array, steps: int, chunk: int, *, unroll: bool = False) -> GatedMesaResult:
+def _forward(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: int, chunk: int, *, unroll: bool = False) -> GatedMesaResult:
     length = problem.query.shape[0]
     with jax.default_matmul_precision("highest"):  # conjugate gradients in TF32 or bfloat16 lose definiteness
         chunks, state = _cut(problem, chunk)
@@ -140,11 +141,11 @@ def _forward(problem: _Problem, guess: Array | None, tolerance: float | Array, s
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _gated_mesa(problem: _Problem, guess: Array | None, tolerance: Array, steps: int, chunk: int) -> GatedMesaResult:
+def _gated_mesa(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: int, chunk: int) -> GatedMesaResult:
     return _forward(problem, guess, tolerance, steps, chunk)
 
 
-def _gated_mesa_forward(problem: _Problem, guess: Array | None, tolerance: Array, steps: int, chunk: int) -> tuple[GatedMesaResult, tuple]:
+def _gated_mesa_forward(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: int, chunk: int) -> tuple[GatedMesaResult, tuple]:
     result = _forward(problem, guess, tolerance, steps, chunk)
     return result, (problem, guess, tolerance, result.solution)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 SMALLEST_LOG_FORGET = -100.0  # exp(-100) is zero in float32, yet differences of cumulative sums of it stay finite and accurate
 
@@ -53,7 +53,7 @@ def split_chunks(x: Float[Array, "time *rest"], chunk: int) -> Float[Array, "chu
     return x.reshape(-1, chunk, *x.shape[1:])
 
 
-def join_chunks(x: Float[Array, "chunks chunk *rest"], length: int) -> Float[Array, "time *rest"]:
+def join_chunks(x: Num[Array, "chunks chunk *rest"], length: int) -> Num[Array, "time *rest"]:
     """The inverse of `split_chunks`."""
     return x.reshape(-1, *x.shape[2:])[:length]
 

@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import mesocosm.nn
+from mesocosm.nn import RegressionSums, gated_linear_attention
+
+gated_mesa = jax.jit(mesocosm.nn.gated_mesa, static_argnames=("steps", "chunk", "unroll"))
+from nn.dense_reference import dense_mesa, relative_error
+
+
+def _unit(x):
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _problem(time, key_dim, value_dim, seed=0, dtype=jnp.float32, low=0.9):
+    keys = jax.random.split(jax.random.key(seed), 5)
+    query, key = (_unit(jax.random.normal(k, (time, key_dim), dtype)) for k in keys[:2])
+    value = jax.random.normal(keys[2], (time, value_dim), dtype)
+    log_forget = jnp.log(jax.random.uniform(keys[3], (time,), dtype, low, 0.999))
+    input_gate = jax.random.uniform(keys[4], (time,), dtype, 0.1, 1.0)
+    return query, key, value, log_forget, input_gate, jnp.linspace(0.5, 1.5, key_dim, dtype=dtype)
+
+
+@jax.jit
+def _dense(query, key, value, log_forget, input_gate, regulariser):
+    return dense_mesa(query, key, value, regulariser, log_forget, input_gate)
+
+
+def test_the_chunked_solve_is_the_dense_solve():
+    with jax.enable_x64(True):
+        query, key, value, log_forget, input_gate, _ = _problem(512, 64, 8, dtype=jnp.float64)
+        problem = (query, key, value, log_forget, input_gate, jnp.full(64, 0.5))
+        expected = _dense(*problem)
+        narrow = [x.astype(jnp.float32) for x in problem]
+        for chunk in (64, 512):
+            assert relative_error(gated_mesa(*narrow, steps=30, tolerance=0.0, chunk=chunk).output, expected) < 1e-5
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 100])
+def test_the_chunk_size_does_not_matter(chunk):
+    problem = _problem(100, 8, 5)
+    assert relative_error(gated_mesa(*problem, chunk=chunk, tolerance=0.0).output, gated_mesa(*problem, chunk=37, tolerance=0.0).output) < 1e-5
+
+
+def test_without_gates_it_is_ridge_regression():
+    with jax.enable_x64(True):
+        query, key, value, _, _, regulariser = _problem(60, 8, 5, dtype=jnp.float64)
+        ours = gated_mesa(query, key, value, None, None, regulariser, steps=20, tolerance=0.0).output
+        assert relative_error(ours, jax.jit(dense_mesa)(query, key, value, regulariser)) < 1e-8
+
+
+def test_as_many_steps_as_channels_are_exact():
+    with jax.enable_x64(True):
+        problem = _problem(30, 8, 5, dtype=jnp.float64)
+        assert relative_error(gated_mesa(*problem, steps=8, tolerance=0.0).output, _dense(*problem)) < 1e-10
+        assert relative_error(gated_mesa(*problem, steps=3, tolerance=0.0).output, _dense(*problem)) > 1e-5
+
+
+def test_no_steps_from_the_query_are_gated_linear_attention_also_in_the_gradient():
+    *qkvgb, regulariser = _problem(70, 8, 5)
+    mesa = jax.jit(lambda *p: gated_mesa(*p, regulariser, steps=0, initial_guess=p[0], unroll=True, chunk=16).output)
+    linear = jax.jit(lambda *p: gated_linear_attention(*p, chunk=70)[0])
+    np.testing.assert_allclose(mesa(*qkvgb), linear(*qkvgb), atol=1e-5)
+    ours, theirs = (jax.jit(jax.grad(lambda *p, f=f: jnp.sum(jnp.sin(f(*p))), (0, 1, 2, 3, 4)))(*qkvgb) for f in (mesa, linear))
+    for a, b in zip(ours, theirs, strict=True):
+        assert relative_error(a, b) < 1e-4
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-4])
+def test_every_row_stops_when_its_own_residual_is_small(tolerance):
+    problem = _problem(120, 16, 4)
+    result = gated_mesa(*problem, tolerance=tolerance)
+    assert ((result.residual <= tolerance) | (result.steps == 30)).all()
+    assert result.steps.min() < result.steps.max() < 30
+    assert relative_error(result.output, _dense(*problem)) < 20 * tolerance
+
+
+def test_rows_do_not_depend_on_other_systems_in_the_batch():
+    query, *rest = _problem(40, 8, 5)
+    alone = gated_mesa(query, *rest, tolerance=1e-2)
+    harder = gated_mesa(query.at[20:].set(query[20:] * 3 + 1), *rest, tolerance=1e-2)
+    assert jnp.array_equal(alone.output[:20], harder.output[:20])
+    assert jnp.array_equal(alone.steps[:20], harder.steps[:20])
+    assert not jnp.array_equal(alone.output[20:], harder.output[20:])
+
+
+@pytest.mark.parametrize(("time", "chunk"), [(1, 64), (45, 16), (45, 45)])
+def test_the_closed_form_gradient_is_that_of_the_dense_solve(time, chunk):
+    with jax.enable_x64(True):
+        problem = _problem(time, 6, 4, dtype=jnp.float64, low=0.5)
+        weights = jax.random.normal(jax.random.key(9), (time, 4), jnp.float64)
+        ours = jax.jit(jax.grad(lambda *p: jnp.sum(weights * jnp.sin(gated_mesa(*p, tolerance=0.0, chunk=chunk).output)), tuple(range(6))))(*problem)
+        theirs = jax.jit(jax.grad(lambda *p: jnp.sum(weights * jnp.sin(_dense(*p))), tuple(range(6))))(*problem)
+        for a, b in zip(ours, theirs, strict=True):
+            assert relative_error(a, b) < 1e-8 if jnp.abs(b).max() > 1e-12 else jnp.abs(a).max() < 1e-12
+
+
+def test_differentiating_through_the_steps_agrees_once_they_have_converged():
+    with jax.enable_x64(True):
+        problem = _problem(20, 5, 3, dtype=jnp.float64)
+
+        def gradients(**settings):
+            return jax.jit(jax.grad(lambda *p: jnp.sum(jnp.sin(gated_mesa(*p, tolerance=0.0, **settings).output)), tuple(range(6))))(*problem)
+
+        converged, closed, truncated = gradients(steps=7, unroll=True), gradients(steps=7), gradients(steps=1, unroll=True)
+        for a, b, c in zip(converged, closed, truncated, strict=True):
+            assert relative_error(a, b) < 1e-6
+            assert relative_error(c, b) > 1e-5
+
+
+def test_gradients_by_finite_differences_through_state_and_solution():
+    with jax.enable_x64(True):
+        problem = _problem(9, 3, 2, dtype=jnp.float64)
+        root = jax.random.normal(jax.random.key(3), (3, 3), jnp.float64)
+        cross = jax.random.normal(jax.random.key(4), (2, 3), jnp.float64)
+
+        def outputs(root, cross, *problem):
+            result = gated_mesa(*problem, state=RegressionSums(root @ root.T, cross), tolerance=0.0, chunk=4)
+            return result.output, result.solution, result.state
+
+        check_grads(jax.jit(lambda *p: outputs(*map(jnp.asarray, p))), (root, cross, *problem), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize("cut", [1, 33])
+def test_two_segments_are_one_run(cut):
+    *tokens, regulariser = _problem(90, 8, 5)
+    whole = gated_mesa(*tokens, regulariser, tolerance=0.0)
+    first = gated_mesa(*(x[:cut] for x in tokens), regulariser, tolerance=0.0)
+    second = gated_mesa(*(x[cut:] for x in tokens), regulariser, state=first.state, tolerance=0.0)
+    assert relative_error(jnp.concatenate([first.output, second.output]), whole.output) < 1e-5
+    assert relative_error(second.state.gram, whole.state.gram) < 1e-5
+
+
+def test_forgetting_everything_is_neither_nan_nor_overflow():
+    query, key, value, log_forget, input_gate, regulariser = _problem(100, 6, 4)
+    log_forget = log_forget.at[50].set(-jnp.inf).at[70:].set(-60.0)
+
+    def loss(*p):
+        return jnp.sum(gated_mesa(*p).output ** 2)
+
+    value_after, gradients = jax.jit(jax.value_and_grad(loss, tuple(range(6))))(query, key, value, log_forget, input_gate, regulariser)
+    assert jnp.isfinite(value_after)
+    assert all(jnp.isfinite(g).all() for g in gradients)
+    fresh = gated_mesa(query[50:], key[50:], value[50:], log_forget[50:], input_gate[50:], regulariser)
+    assert relative_error(gated_mesa(query, key, value, log_forget, input_gate, regulariser).output[50:], fresh.output) < 1e-4
+
+
+def test_bfloat16_and_repeated_keys_over_many_tokens_are_finite():
+    problem = _problem(4096, 16, 8)
+    key = problem[1].at[1000:2000].set(problem[1][0])
+    narrow = [x.astype(jnp.bfloat16) for x in (problem[0], key, problem[2])]
+
+    def run(q, k, v):
+        return gated_mesa(q, k, v, None, None, problem[5]).output
+
+    output = jax.jit(run)(*narrow)
+    gradient = jax.jit(jax.grad(lambda q, k, v: jnp.sum(run(q, k, v)), 1))(*narrow)
+    assert output.dtype == gradient.dtype == jnp.bfloat16
+    assert jnp.isfinite(output).all()
+    assert jnp.isfinite(gradient).all()
+    assert jnp.abs(output[3000:]).max() > 1e-3
+
+
+def test_a_wrong_chunk_or_step_count_is_named():
+    problem = _problem(10, 4, 3)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        gated_mesa(*problem, chunk=0)
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        gated_mesa(*problem, steps=-1)
