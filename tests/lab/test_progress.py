@@ -108,6 +108,7 @@ def test_live_table_shows_the_seconds_of_a_compile_then_a_bar():
     assert "compiling descent" in shown(observer)
     assert "7.0 s" in shown(observer)
     observer.compiled("first", "descent", 7.0)
+    assert "starting descent" in shown(observer)
     observer.progress("first", "descent", 10, 100, {"loss": 0.25})
     clock.now += 10
     observer.progress("first", "descent", 20, 100, {"loss": 0.125})

@@ -211,6 +211,8 @@ class LiveScreen(Silent):
             return Text(duration(now - self._started[trial]), style="dim"), Text(), Text()
         if fitting.compiling:
             return Text(f"compiling {printable(fitting.name)}", style="yellow"), Text(duration(now - fitting.since), style="yellow"), Text()
+        if fitting.first is None:
+            return Text(f"starting {printable(fitting.name)}", style="dim"), Text(), Text()
         left = fitting.remaining(now)
         bar = ProgressBar(total=max(fitting.steps, 1), completed=fitting.step, width=24)
         count = Text(f"{fitting.step}/{fitting.steps}" + (f"  {duration(left)} left" if left is not None else ""))
