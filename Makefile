@@ -1,0 +1,79 @@
+# Needs make and Python 3.11 or newer, nothing else. `make` lists what there is to do.
+# Another interpreter: make demo PYTHON=/path/to/python. Another place for the environment: make test VENV=/path.
+
+VENV ?= .venv
+PYTHON ?= python3.13 python3.12 python3.11 python3
+PYTEST ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test slow check format bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY)-run ## set up, run the mesa study at its quick preset, print the claims table
+	@$(BIN)/mesocosm run mesa --preset quick
+
+test: $(READY)-test ## set up and run the tests
+	@$(BIN)/pytest $(PYTEST)
+
+slow: $(READY)-test ## the tests that take minutes
+	@$(BIN)/pytest -m slow $(PYTEST)
+
+check: $(READY)-check ## lint, format, types and the floors of the house
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY)-check ## mend what ruff can mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(READY)-test ## every benchmark in benchmarks/, one after the other
+	@ls benchmarks/*.py >/dev/null 2>&1 || echo "there are no benchmarks yet"
+	@for script in $$(ls benchmarks/*.py 2>/dev/null); do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)-docs ## build the documentation into site/
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+clean: ## remove the environment and everything built; runs/ stays
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- the environment: made once, filled by what a target needs, filled again when the requirements change
+
+.venv: $(READY)-run
+
+# pip is the last thing that venv writes, so that an interrupted set-up is done again.
+$(BIN)/pip:
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "make: no Python 3.11 or newer with venv among: $(PYTHON). Install one, or name one: make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+define install
+	@echo "installing mesocosm$(1) into $(VENV), about a minute"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'
+	@touch $@
+endef
+
+$(READY)-run: $(BIN)/pip pyproject.toml constraints.txt
+	$(call install)
+
+$(READY)-test: $(BIN)/pip pyproject.toml constraints.txt
+	$(call install,[test])
+
+$(READY)-check: $(BIN)/pip pyproject.toml constraints.txt
+	$(call install,[check])
+
+$(READY)-docs: $(BIN)/pip pyproject.toml constraints.txt
+	$(call install,[docs])
