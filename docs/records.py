@@ -1,0 +1,162 @@
+"""What the documentation takes from the records: tables of studies and claims, read from `results/` when a page is built, never typed.
+
+A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- studies -->` the table of all studies, which stands in the README;
+`python docs/records.py` writes each study's status there. Formulas become MathML, which browsers draw without a script or a font from elsewhere.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mesocosm.studies
+from mesocosm.lab.judge import CheckRow, claim_verdicts, from_json
+
+ROOT = Path(__file__).parents[1]
+STUDY = re.compile(r"^\| (?:\[)?`([a-z-]+)`", re.MULTILINE)
+MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+# --- what mkdocs calls -----------------------------------------------------------------------------------------------
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill in the tables."""
+    markdown = re.sub(r"<!-- claims ([a-z-]+) -->", lambda found: claims_section(ROOT / "results", found[1]), markdown)
+    return markdown.replace("<!-- studies -->", studies_table((ROOT / "README.md").read_text()))
+
+
+def on_page_content(page: str, **_: Any) -> str:
+    """Formulas to MathML."""
+    return MATH.sub(lambda found: mathml(found[2], block=found[1] == "div"), page)
+
+
+def mathml(latex: str, *, block: bool = False) -> str:
+    """One formula."""
+    from latex2mathml.converter import convert
+
+    return convert(html.unescape(latex).strip(), display="block" if block else "inline")
+
+
+# --- studies ---------------------------------------------------------------------------------------------------------
+
+
+def status(results: Path, study: str) -> str:
+    """What can honestly be said of a study, from the tree alone."""
+    if not (Path(mesocosm.studies.__path__[0]) / study.replace("-", "_") / "__init__.py").exists():
+        return "not on the bench yet"
+    if not (results / study / "claims.json").exists():
+        return "on the bench, no record yet"
+    rows, record = read(results, study)
+    return f"judged at `{record['preset']}`: {tally(rows)} ([record](results/{study}))"
+
+
+def tally(rows: Sequence[CheckRow]) -> str:
+    """How many claims have which verdict."""
+    number = Counter(claim_verdicts(rows).values())
+    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "inconclusive": ("inconclusive",) * 2, "not judged": ("not judged",) * 2}
+    return ", ".join(f"{number[verdict]} {many if number[verdict] > 1 else one}" for verdict, (one, many) in words.items() if number[verdict])
+
+
+def with_status(readme: str, results: Path) -> str:
+    """The README with each study's status in the last column of its table."""
+    lines = readme.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if found := STUDY.match(line):
+            lines[number] = f"{line.rstrip().rstrip('|').rpartition('|')[0]}| {status(results, found[1])} |\n"
+    return "".join(lines)
+
+
+def studies_table(readme: str) -> str:
+    """The README's table, its links seen from `docs/studies/`."""
+    table = "\n".join(line for line in readme.splitlines() if line.startswith("|"))
+    return re.sub(r"\[record\]\(results/([a-z-]+)\)", r"[record](\1.md)", table).replace("(docs/studies/", "(")
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def read(results: Path, study: str) -> tuple[list[CheckRow], dict[str, Any]]:
+    """A record's judged checks and its run.json."""
+    folder = results / study
+    return from_json((folder / "claims.json").read_text()), json.loads((folder / "run.json").read_text())
+
+
+def claims_section(results: Path, study: str) -> str:
+    """Where the numbers come from, the claims, and the checks behind them."""
+    if not (results / study / "claims.json").exists():
+        return f"There is no record of this study in `results/{study}` yet. `mesocosm run {study} --preset cpu` makes one.\n"
+    rows, record = read(results, study)
+    verdicts = claim_verdicts(rows)
+    seen: dict[str, CheckRow] = {}
+    for row in rows:
+        seen.setdefault(row.claim, row)
+    claims = [(f"**{row.claim}**", cell(row.statement), cell(row.source), f"**{verdicts[row.claim]}**") for row in seen.values()]
+    checks = [
+        (f"`{row.id}`", measured(row), region(row), control(row), reference(row), f"**{row.verdict}**" + (f": {cell(row.reason)}" if row.reason else ""))
+        for row in rows
+        if row.kind
+    ]
+    minutes, versions = record.get("wall_seconds", 0.0) / 60, record.get("versions", {})
+    made = (
+        f"Read from `results/{study}`: preset `{record['preset']}`, seeds {record['seeds'][0]} to {record['seeds'][-1]}, {minutes:.0f} minutes, "
+        f"jax {versions.get('jax', 'unknown')}, started {record['started'][:10]}. Command: `{record['command']}`."
+    )
+    return "\n\n".join(
+        [
+            made,
+            table(("claim", "statement", "source", "verdict"), claims),
+            "### Checks",
+            "Estimates are given with their 95 % interval and the number of replicates (identities: the largest error and the number of instances).",
+            table(("check", "measured", "holds if", "control", "reference", "verdict"), checks),
+        ]
+    )
+
+
+def measured(row: CheckRow) -> str:
+    """What was measured and what came out."""
+    unit = f" {row.unit}" if row.unit else ""
+    return f"{cell(row.metric or '')}: {number(row.estimate, row.low, row.high)}{unit}" + (f", n = {row.n}" if row.n else "")
+
+
+def region(row: CheckRow) -> str:
+    """The region that was fixed beforehand."""
+    ends = row.threshold if isinstance(row.threshold, list) else [row.threshold]
+    return f"{html.escape(row.direction or '')} {' to '.join(f'{end:g}' for end in ends if end is not None)}"
+
+
+def control(row: CheckRow) -> str:
+    """The case that must lie outside."""
+    return f"{cell(row.control.name)}: {number(row.control.estimate, row.control.low, row.control.high)}" if row.control else ""
+
+
+def reference(row: CheckRow) -> str:
+    """A number from elsewhere."""
+    return "" if row.reference is None else f"{row.reference:g} ({row.origin})"
+
+
+def number(estimate: float | None, low: float | None, high: float | None) -> str:
+    """Three significant digits."""
+    if estimate is None:
+        return "none"
+    return f"{estimate:.3g}" + (f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else "")
+
+
+def cell(text: str) -> str:
+    """Text that stays in its cell."""
+    return html.escape(text.replace("|", "¦"), quote=False).replace("$", "&#36;").replace("*", "&#42;").replace("_", "&#95;")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+
+
+if __name__ == "__main__":
+    page = ROOT / "README.md"
+    page.write_text(with_status(page.read_text(), ROOT / "results"))

@@ -1,0 +1,184 @@
+"""What the pages say is true: their Python runs, their commands are understood, their links lead somewhere, their numbers come from the records."""
+
+import importlib
+import importlib.util
+import json
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from mesocosm.cli import Command, read, read_run
+from mesocosm.lab.catalogue import packages
+from mesocosm.lab.judge import CheckRow, ControlRow, to_json
+
+ROOT = Path(__file__).parents[1]
+SKETCHES = {"five-studies-on-paper.md"}  # says itself that it does not run
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+OURS = {name for name, package in packages().items() if package.startswith("mesocosm.")}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """(title, text) of each fenced block of a language; the title may be empty."""
+    found = []
+    for token in MarkdownIt().parse(page.read_text()):
+        if token.type == "fence" and token.info.split()[:1] == [language]:
+            title = re.search(r'title="([^"]+)"', token.info)
+            found.append((title[1] if title else "", token.content))
+    return found
+
+
+def links(page: Path) -> list[str]:
+    """Where the links and pictures of a page lead."""
+    inline = [child for token in MarkdownIt("gfm-like", {"linkify": False}).parse(page.read_text()) for child in token.children or []]
+    return [str(token.attrs.get("href") or token.attrs.get("src")) for token in inline if token.type in ("link_open", "image")]
+
+
+COMMANDS = [
+    pytest.param(shlex.split(line, comments=True)[1:], id=f"{name(page)}: {line.partition('#')[0].strip()}")
+    for page in PAGES
+    for _, text in blocks(page, "sh")
+    for line in text.splitlines()
+    if line.startswith("mesocosm ")
+]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder of its own, importable; what was imported from it is forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for module in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+
+
+def write_titled(page: Path, folder: Path) -> None:
+    """Blocks with a title are files."""
+    for title, text in blocks(page, "python"):
+        if title:
+            (folder / title).parent.mkdir(exist_ok=True)
+            (folder / title).write_text(text)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SKETCHES and blocks(page, "python")], ids=name)
+def test_the_python_of_a_page_runs(page, elsewhere):
+    """Blocks without a title run in order, in one namespace; files are imported, and the tests in them are run."""
+    write_titled(page, elsewhere)
+    namespace: dict[str, object] = {"__name__": "page"}
+    for title, text in blocks(page, "python"):
+        if not title:
+            exec(compile(text, name(page), "exec"), namespace)
+            continue
+        module = importlib.import_module(title.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        for function in [value for key, value in vars(module).items() if key.startswith("test_")]:
+            function()
+
+
+def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
+    from mesocosm.lab.catalogue import find
+    from mesocosm.lab.runner import execute
+
+    page = ROOT / "CONTRIBUTING.md"
+    write_titled(page, elsewhere)
+    ((_, entry),) = blocks(page, "toml")
+    points = tomllib.loads(entry)["project"]["entry-points"]["mesocosm.studies"]
+    installed = elsewhere / "one_head-0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: one-head\nVersion: 0\n")
+    (installed / "entry_points.txt").write_text("\n".join(["[mesocosm.studies]", *(f"{key} = {value}" for key, value in points.items())]))
+    run = execute(find("one-head"))
+    assert [(row["verdict"], row["reason"]) for row in run.claims] == [("holds", None)]
+    assert list(run.figures) == ["losses"]
+    assert run.model("trained", seed=3).query.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_front_door_understands_the_command_lines(words, capsys):
+    try:
+        _ = read_run(words[1:]) if words[0] == "run" else read(Command, words, "mesocosm", "")
+    except SystemExit as helped:
+        assert not helped.code and "--help" in words
+
+
+def test_the_two_commands_of_the_readme_are_targets():
+    targets = re.findall(r"^([a-z.]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    wanted = {word for page in PAGES for _, text in blocks(page, "sh") for word in re.findall(r"^make ([a-z]+)", text, re.MULTILINE)}
+    assert {"demo", "test"} <= wanted <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_internal_links_lead_somewhere(page):
+    for link in links(page):
+        if not link.startswith(("https:", "mailto:", "#")):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+# --- records
+
+
+@pytest.fixture(scope="module")
+def records():
+    spec = importlib.util.spec_from_file_location("records", ROOT / "docs" / "records.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readme_gives_each_study_the_status_of_its_record(records):
+    readme = (ROOT / "README.md").read_text()
+    assert readme == records.with_status(readme, ROOT / "results"), "run: python docs/records.py"
+    assert set(records.STUDY.findall(readme)) >= OURS
+
+
+@pytest.mark.parametrize("study", sorted(OURS) or [pytest.param("", id="none yet")])
+def test_every_study_has_a_page_whose_numbers_are_read_from_its_record(study):
+    if study:
+        assert f"<!-- claims {study} -->" in (ROOT / "docs" / "studies" / f"{study}.md").read_text()
+
+
+def row(check: str, verdict: str, **numbers) -> CheckRow:
+    given = {"kind": "mean", "metric": "loss_ratio", "threshold": 0.1, "direction": "<", "control": ControlRow("no|step", 1.0, 0.9, 1.1), **numbers}
+    return CheckRow(id=f"mesa/{check}", claim=check.partition(".")[0], statement="It $is* so.", source="Fig. 1", command="", reason=None, verdict=verdict, **given)
+
+
+def test_a_record_is_shown_as_it_was_judged(records, tmp_path):
+    folder = tmp_path / "mesa"
+    folder.mkdir()
+    rows = [row("C1.a", "holds", estimate=0.012345, low=0.01, high=0.0212, n=8), row("C1.b", "fails", estimate=-3.0, low=-4.0, high=-2.0, n=5), row("C2.a", "holds")]
+    (folder / "claims.json").write_text(to_json(rows))
+    (folder / "run.json").write_text(json.dumps({"preset": "cpu", "seeds": [0, 1, 7], "started": "2025-01-02T03:04", "command": "mesocosm run mesa"}))
+    text = records.claims_section(tmp_path, "mesa")
+    for shown in ("0.0123 [0.01, 0.0212], n = 8", "-3 [-4, -2], n = 5", "1 [0.9, 1.1]", "| **C1** |", "**fails**", "seeds 0 to 7"):
+        assert shown in text
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.count("|") in (5, 7), line
+    assert records.tally(rows) == "1 holds, 1 fails"
+
+
+def test_without_a_record_the_page_says_so(records, tmp_path):
+    assert "no record" in records.claims_section(tmp_path, "mesa")
+    assert records.status(tmp_path, "never-built") == "not on the bench yet"
+
+
+def test_formulas_need_no_script(records):
+    page = records.on_page_content('<p><span class="arithmatex">\\(a &lt; b_t\\)</span></p><div class="arithmatex">\\[\\sum_t x\\]</div>')
+    assert page.count("<math") == 2
+    assert "arithmatex" not in page
+
+
+def test_the_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
