@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+from mesocosm.analysis.replicates import Instances, NotJudged, Replicates, log_ratio_of_means
 
 
 def replicates(values, errors=None, ids=None, digests=None) -> Replicates:
@@ -67,10 +67,18 @@ def test_columns_of_unequal_length_are_refused():
 
 def test_within_computes_one_number_a_replicate():
     table = pl.DataFrame({"seed": [1, 0, 1, 0], "depth": [1, 1, 2, 2], "loss": [3.0, 5.0, 1.0, 4.0], "digest": ["b", "a", "b", "c"]})
-    slope = Replicates.within(table, lambda rows: float(np.polyfit(rows["depth"], rows["loss"], 1)[0]))
-    np.testing.assert_allclose(slope.values, [-1.0, -2.0])
-    assert slope.ids == (0, 1)
-    assert slope.digests == ("a+c", "b")
+
+    def slope(rows):
+        return float(np.polyfit(rows["depth"], rows["loss"], 1)[0])
+
+    slopes = Replicates.within(table, slope, same_data=False)
+    np.testing.assert_allclose(slopes.values, [-1.0, -2.0])
+    assert slopes.ids == (0, 1)
+    assert slopes.digests == ("a+c", "b")
+    with pytest.raises(NotJudged, match=r"replicate 0 has rows that were evaluated on different data \(digests a, c\)"):
+        Replicates.within(table, slope)
+    assert Replicates.within(table.filter(pl.col("seed") == 1), slope).digests == ("b",)
+    assert Replicates.within(table.drop("digest"), slope).digests == ("", "")
     with pytest.raises(NotJudged, match="no rows"):
         Replicates.within(table.clear(), len)
 
@@ -94,6 +102,16 @@ def test_missing_seeds_other_orders_and_other_evaluation_data_are_refused(pair):
         pair(replicates([1, 2], ids=(0, 1)), replicates([1, 2], ids=(1, 0)))
     with pytest.raises(NotJudged, match=r"replicate 1 was evaluated on different data in the two arms \(digests b and none\)"):
         pair(replicates([1, 2], digests=("a", "b")), replicates([1, 2], digests=("a", "")))
+
+
+@pytest.mark.parametrize("pair", [Replicates.minus, Replicates.over, Replicates.log_ratio])
+def test_other_data_on_purpose_is_said_so_and_still_paired_by_replicate(pair):
+    train, test = replicates([2, 4], ids=(0, 1), digests="aa"), replicates([1, 2], ids=(0, 1), digests="bb")
+    with pytest.raises(NotJudged, match="different data"):
+        pair(train, test)
+    np.testing.assert_array_equal(pair(train, test, same_data=False).values, pair(train, replicates([1, 2], digests="aa")).values)
+    with pytest.raises(NotJudged, match="unpaired replicates: 0, 2"):
+        pair(train, replicates([1, 2], ids=(1, 2)), same_data=False)
 
 
 def test_ratios_refuse_zero_and_logarithms_what_is_not_positive():
@@ -145,15 +163,34 @@ def test_an_error_that_cannot_be_carried_through_is_not_judged():
         replicates([1.0], [0.1]).map(np.arcsin)
 
 
-# --- identities ---
+def test_paired_losses_give_the_log_ratio_and_the_spread_it_would_have():
+    """Against the spread over 4000 simulated evaluation sets of two correlated losses, and against unpaired errors, which are many times larger."""
+    random, draws, examples = np.random.default_rng(0), 4000, 300
+    difficulty = random.gamma(0.5, size=(draws, examples))
+    a, b = 1.3 * difficulty * random.gamma(20.0, 0.05, size=(draws, examples)), difficulty * random.gamma(20.0, 0.05, size=(draws, examples))
+    ratio, error = log_ratio_of_means(a, b)
+    assert ratio.shape == error.shape == (draws,)
+    assert ratio.mean() == pytest.approx(np.log(1.3), abs=4 * ratio.std() / np.sqrt(draws))
+    assert error.mean() == pytest.approx(ratio.std(), rel=0.05)
+    unpaired = np.hypot(*((x.std(axis=1) / x.mean(axis=1) / np.sqrt(examples)).mean() for x in (a, b)))
+    assert error.mean() < 0.4 * unpaired
+    np.testing.assert_allclose(log_ratio_of_means(a[0], 2 * a[0]), (-np.log(2), 0.0), atol=1e-12)
 
 
-def test_instances_are_absolute_errors():
-    table = pl.DataFrame({"error": [0.1, 0.3]})
-    np.testing.assert_array_equal(Instances.of(table, "error", exhaustive=True).errors, [0.1, 0.3])
-    with pytest.raises(ValueError, match="smallest is -1"):
-        Instances(np.array([0.1, -1.0]))
+def test_paired_losses_without_a_logarithm_are_refused():
+    with pytest.raises(ValueError, match="two or more examples, not 1"):
+        log_ratio_of_means(np.ones((3, 1)), np.ones((3, 1)))
+    with pytest.raises(ValueError, match="positive means; the smallest are 1 and 0"):
+        log_ratio_of_means(np.ones((2, 4)), np.zeros((2, 4)))
+
+
+# --- instances ---
+
+
+def test_instances_are_read_signed_from_a_table():
+    table = pl.DataFrame({"advantage": [0.1, -0.3]})
+    np.testing.assert_array_equal(Instances.of(table, "advantage", exhaustive=True).values, [0.1, -0.3])
     with pytest.raises(NotJudged, match="no column"):
         Instances.of(table, "mutant")
     with pytest.raises(NotJudged, match="no rows"):
-        Instances.of(table.clear(), "error")
+        Instances.of(table.clear(), "advantage")

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
 from mesocosm.lab.judge import CheckRow, Circumstances, Unfinished, claim_verdicts, fingerprints, from_json, judge, to_json
-from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Exact, Mean, Rate, Reference, View, above, below, between
+from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
@@ -117,7 +117,47 @@ def test_an_error_that_is_not_finite_fails_an_identity(broken):
     errors = np.zeros(100)
     errors[3] = broken
     row = verdict(check(Instances(errors), instances(1e-3), below(1e-6), Exact("error")))
-    assert (row.verdict, row.estimate, row.reason) == ("fails", None, "an error is not finite")
+    assert (row.verdict, row.estimate, row.reason) == ("fails", None, "a value is not finite")
+
+
+@pytest.mark.parametrize(
+    ("values", "inside", "estimate", "expected"),
+    [
+        ([3.0, 0.5, 2.0], above(0.0), 0.5, "holds"),
+        ([3.0, 0.5, -2.0, -1.0], above(0.0), -2.0, "fails"),
+        ([3.0, 0.0], above(0.0), 0.0, "fails"),
+        ([-3.0, -0.5], below(0.0), -0.5, "holds"),
+        ([-3.0, 0.5, 4.0], below(0.0), 4.0, "fails"),
+        ([0.2, 0.9, 0.5], between(0.0, 1.0), 0.9, "holds"),
+        ([0.2, 0.9, -0.3, 1.2], between(0.0, 1.0), -0.3, "fails"),
+        ([1.0, np.inf], above(0.0), 1.0, "holds"),
+        ([1.0, -np.inf], above(0.0), None, "fails"),
+        ([1.0, np.nan, -1.0], above(0.0), None, "fails"),
+    ],
+)
+def test_an_inequality_holds_iff_every_instance_does(values, inside, estimate, expected):
+    outside = Instances(np.array([{"<": 9.0, ">": -9.0, "in": 9.0}[inside.direction]]))
+    row = verdict(check(Instances(np.array(values), exhaustive=True), outside, inside, Every("advantage")))
+    assert (row.verdict, row.estimate, row.n, row.kind) == (expected, estimate, len(values), "every")
+    assert (row.low, row.high, row.replicates, row.holm, row.checks) == (None, None, None, None, 1)
+    assert row.reason == ("a value is not finite" if estimate is None else None)
+
+
+def test_a_control_of_an_inequality_need_only_break_it_somewhere():
+    holds = Instances(np.ones(100))
+    assert verdict(check(holds, Instances(np.array([1.0, 2.0, -0.1])), above(0.0), Every("advantage"))).verdict == "holds"
+    row = verdict(check(holds, Instances(np.array([1.0, 0.1])), above(0.0), Every("advantage")))
+    assert (row.verdict, row.reason) == ("not judged", "control does not discriminate: 'without the mechanism' gives 0.1, not outside > 0.0")
+    row = verdict(check(holds, Instances(np.array([np.nan])), above(0.0), Every("advantage")))
+    assert (row.verdict, row.control.estimate) == ("not judged", None)
+
+
+def test_an_inequality_needs_a_hundred_random_instances_and_an_identity_no_negative_error():
+    row = verdict(check(Instances(np.ones(99)), instances(0.0), above(0.0), Every("advantage")))
+    assert (row.verdict, row.reason) == ("not judged", "this needs 100 random instances or all of a finite set, and there are 99")
+    signed = check(Instances(np.array([1e-9, -1.0]), exhaustive=True), instances(1.0), below(1e-6), Exact("error"))
+    with pytest.raises(ValueError, match="absolute value; the smallest is -1"):
+        verdict(signed)
 
 
 def test_a_saturated_mean_has_the_width_of_its_evaluation_error():
@@ -138,7 +178,7 @@ def test_a_saturated_mean_has_the_width_of_its_evaluation_error():
         ),
         (check(rate(5, 5), rate(1, 5), above(0.5), Rate("solved")), "control does not discriminate"),
         (check(instances(0.0), instances(0.99e-4), below(1e-6), Exact("error")), "gives 9.9e-05, not 100 times the tolerance"),
-        (check(instances(0.0), instances(np.nan), below(1e-6), Exact("error")), "gives an error that is not finite, not 100 times the tolerance"),
+        (check(instances(0.0), instances(np.nan), below(1e-6), Exact("error")), "gives a value that is not finite, not 100 times the tolerance"),
         (check(noisy(1.0), noisy(0.0), above(0.5), judged_at={"cpu", "paper"}), "preset quick is too small: judged at cpu, paper"),
         (check(sample(np.ones(5)), noisy(0.0), above(0.5)), "all 5 values are equal and without evaluation error"),
         (check(noisy(1.0), NotJudged("no such arm"), above(0.5)), "control 'without the mechanism': no such arm"),
@@ -168,7 +208,7 @@ def test_a_control_without_spread_discriminates():
         (check(NotJudged("data not installed"), noisy(0.0), above(0.5)), "data not installed"),
         (
             check(instances(0.0, n=99), instances(1.0), below(1e-6), Exact("error")),
-            "an identity needs 100 random instances or all of a finite set, and there are 99",
+            "this needs 100 random instances or all of a finite set, and there are 99",
         ),
         (check(instances(0.0, n=0, exhaustive=True), instances(1.0), below(1e-6), Exact("error")), "there are 0"),
         (check(sample([1e308, -1e308]), noisy(0.0), above(0.5)), "too large"),

@@ -3,9 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
@@ -24,6 +30,30 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes."""
     write(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: as for every other file; safetensors itself has an exception of its own for a full disk.
+    """
+    whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    try:
+        write(path, lambda temporary: save_file(whole, temporary, metadata=dict(metadata)))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left half-written below a folder that nobody writes to now."""
+    for pattern in (".*.part", ".tmp*"):  # ours, and those of safetensors
+        for left in folder.rglob(pattern):
+            if left.is_file():
+                left.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from mesocosm.lab import atomic
 
@@ -24,9 +22,10 @@ class FileCheckpoint:
         path: the file.
         identity: the trial's identity; a file with another one is not loaded.
         note: told in one line when a file was damaged or foreign and the fit starts over.
+        seconds: the shortest time between two saves that nobody asked for.
     """
 
-    def __init__(self, path: Path, identity: str, note: Any, seconds: float = SECONDS_BETWEEN_SAVES):
+    def __init__(self, path: Path, identity: str, note: Callable[[str], None], seconds: float = SECONDS_BETWEEN_SAVES):
         self.path, self.identity, self.note, self.seconds = path, identity, note, seconds
         self.saved = time.monotonic()
 
@@ -56,6 +55,5 @@ class FileCheckpoint:
 
     def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Replace the file."""
-        arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in snapshot.items()}
-        atomic.write(self.path, lambda temporary: save_file(arrays, temporary, metadata={"identity": self.identity}))
+        atomic.write_tensors(self.path, snapshot, {"identity": self.identity})
         self.saved = time.monotonic()

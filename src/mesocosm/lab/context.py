@@ -16,15 +16,16 @@ import polars as pl
 
 from mesocosm.analysis.tables import long_table
 from mesocosm.lab import atomic
-from mesocosm.lab.checkpoint import FileCheckpoint
+from mesocosm.lab.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
+from mesocosm.lab.configuration import plain
 from mesocosm.lab.observer import Observer
-from mesocosm.lab.parameters import save_model
+from mesocosm.lab.parameters import check_model, save_model, skeleton_of
 from mesocosm.lab.store import TrialStore, published_model
 from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import for_each_seed
 from mesocosm.learning.streams import Stream, stream_keys
-from mesocosm.studies.interface import Trial
+from mesocosm.studies.interface import Trial, check_name
 
 EVALUATION_SEED = 2**31 - 1  # far from any training seed
 
@@ -37,12 +38,21 @@ class TrialContext:
         parents: the trials this one comes after.
         fits: name -> steps and compile seconds, for the status file.
         models: name -> checksum of what was published.
+        histories: training metrics, a table a fit.
     """
 
     def __init__(
-        self, run: Path, trial: Trial, seeds: tuple[int, ...], identity: str, parents: Mapping[str, Trial], observer: Observer, stopping: Callable[[], bool]
+        self,
+        run: Path,
+        trial: Trial,
+        seeds: tuple[int, ...],
+        identity: str,
+        parents: Mapping[str, Trial],
+        observer: Observer,
+        stopping: Callable[[], bool],
+        save_seconds: float = SECONDS_BETWEEN_SAVES,
     ):
-        self.run, self.trial, self.seeds, self.identity = run, trial, seeds, identity
+        self.run, self.trial, self.seeds, self.identity, self.save_seconds = run, trial, seeds, identity, save_seconds
         self._parents, self.observer, self.stopping = parents, observer, stopping
         self.parents = tuple(parents)
         self.evaluation_key = jax.random.key(EVALUATION_SEED)
@@ -69,9 +79,11 @@ class TrialContext:
         per_seed: bool = False,
     ) -> Fitted:
         """Train every seed, resuming where an earlier run of this very trial stopped."""
+        check_name("fit", name)
         if name in self.fits:
             raise ValueError(f"trial {self.trial.name} fits {name!r} twice; a fit's name says where its state is kept")
-        checkpoint = FileCheckpoint(self.store.folder / "checkpoints" / f"{name}.safetensors", self.identity, self.observer.note)
+        file = self.store.folder / "checkpoints" / f"{name}.safetensors"
+        checkpoint = FileCheckpoint(file, self.identity, self.observer.note, self.save_seconds)
         began = time.perf_counter()
         try:
             fitted = fit(
@@ -105,16 +117,25 @@ class TrialContext:
         return _to_numpy(jax.tree.map(lambda leaf: np.repeat(leaf, len(self.seeds), axis=0) if eqx.is_array(leaf) else leaf, once))
 
     def publish(self, name: str, model: Any) -> None:
-        """Write the parameters of every seed."""
-        if name not in self.trial.models:
-            raise ValueError(f"trial {self.trial.name} declares models {sorted(self.trial.models)}, not {name!r}")
+        """Write the parameters of every seed, and the config that rebuilds the module.
+
+        Raises:
+            ValueError: a name that the trial does not declare, or another module than the one declared under it.
+        """
+        skeleton = declared_skeleton(self.trial, name)
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, skeleton, len(self.seeds))
         path = self.store.models / f"{name}.safetensors"
-        save_model(path, model, {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds)})
+        metadata = {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds), "config": plain(self.trial.config)}
+        save_model(path, model, metadata)
         self.models[name] = atomic.checksum(path)
 
     def model(self, trial: str, name: str | None = None) -> Any:
-        """A parent's published model of this trial's seeds."""
-        return published_model(self.run, self._parent(trial), name, seed=list(self.seeds))
+        """A parent's published model of this trial's seeds.
+
+        Raises:
+            ValueError: no parent, or a float64 one of a float32 trial, which could only meet truncated numbers.
+        """
+        return published_model(self.run, parent_of(self.trial, self._parents, trial), name, seed=list(self.seeds))
 
     def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
         """One row for each seed and combination of `axes`."""
@@ -124,10 +145,29 @@ class TrialContext:
         """Training metrics of all fits, one row for each fit, seed and window."""
         return pl.concat(self.histories, how="diagonal_relaxed")
 
-    def _parent(self, name: str) -> Trial:
-        if name not in self.trial.after:
-            raise ValueError(f"trial {self.trial.name} reads trial {name!r} and must name it in `after`")
-        return self._parents[name]
+
+def declared_skeleton(trial: Trial, name: str) -> Any:
+    """One seed's module without numbers, as the trial declares it.
+
+    Raises:
+        ValueError: the trial declares no such model.
+    """
+    if name not in trial.models:
+        raise ValueError(f"trial {trial.name} declares models {sorted(trial.models)}, not {name!r}")
+    return skeleton_of(trial.models[name], trial.config, trial.precision)
+
+
+def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
+    """The parent whose model a trial may read.
+
+    Raises:
+        ValueError: no parent, or a float64 one of a float32 trial.
+    """
+    if name not in parents:
+        raise ValueError(f"trial {trial.name} reads trial {name!r} and must name it in `after`")
+    if parents[name].precision == "float64" and trial.precision == "float32":
+        raise ValueError(f"trial {trial.name} is float32 and reads a model of {name!r}, which is float64: its numbers would be truncated")
+    return parents[name]
 
 
 def _history(name: str, fitted: Fitted) -> pl.DataFrame:
@@ -135,7 +175,7 @@ def _history(name: str, fitted: Fitted) -> pl.DataFrame:
     axes = {"fit": [name], "seed": fitted.seeds, "step": fitted.history_steps.tolist()}
     ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
     columns = {metric: np.where(np.isfinite(values), values, 0.0)[None] for metric, values in fitted.history.items()}
-    return long_table(axes, **columns, ran=ran[None]).filter("ran").drop("ran")
+    return long_table(axes, **columns).filter(ran.reshape(-1))
 
 
 def _without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
-import msgspec
 
 from mesocosm.lab.code import code_hashes
+from mesocosm.lab.configuration import changed_fields, plain
 from mesocosm.studies.interface import Study, Trial
 
 
@@ -21,7 +21,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
     return {
         "study": study.name,
         "trial": trial.name,
-        "config": msgspec.to_builtins(trial.config),
+        "config": plain(trial.config),
         "precision": trial.precision,
         "seeds": list(seeds),
         "over seeds": trial.over_seeds,
@@ -38,7 +38,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
 
 def digest(parts: Mapping[str, Any]) -> str:
     """A short hash of the parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -59,13 +59,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         else:
             changed.append(f"{part} ({old.get(part)} -> {new[part]})")
     return "; ".join(changed)
-
-
-def changed_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the fields that differ between two configs as plain data, with the two values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [line for name in {**old, **new} for line in changed_fields(old.get(name), new.get(name), f"{prefix}{name}.")]
-    return [] if old == new else [f"{prefix.rstrip('.')}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
 def thread_count() -> int:

@@ -15,12 +15,12 @@ import numpy as np
 
 from mesocosm.analysis.intervals import Family, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
-from mesocosm.studies.interface import Bootstrap, Check, Claim, Exact, Mean, Measurement, Rate, Region, View
+from mesocosm.studies.interface import Bootstrap, Check, Claim, Every, Exact, Mean, Measurement, Rate, Region, View
 
 Verdict = Literal["holds", "fails", "inconclusive", "not judged"]
 
 FEWEST_INSTANCES = 100
-"""Random instances below which an identity is not judged."""
+"""Random instances below which neither an identity nor an inequality for all is judged."""
 MUTANT_FACTOR = 100.0
 """How many tolerances a mutant's error must reach."""
 STATISTICS = {"median": median, "interquartile mean": interquartile_mean}
@@ -101,9 +101,9 @@ class CheckRow:
     Attributes:
         id: "study/claim.check"; "study/claim" for a claim that has no checks.
         claim: the claim's id in its study.
-        kind: "exact", "mean", "rate" or "bootstrap".
+        kind: "exact", "every", "mean", "rate" or "bootstrap".
         metric: what the estimate is.
-        n: number of replicates, or of an identity's instances.
+        n: number of replicates, or of instances.
         threshold: the region's end, or both.
         direction: "<", ">" or "in".
         reference: a number to compare with, in the same metric and unit, with its `origin`.
@@ -195,7 +195,7 @@ def _pairs(claims: Sequence[Claim]) -> list[tuple[Claim, Check | None]]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A measurement's outcome; the ends and p are None for an identity, the estimate too where an error is not finite, everything where it was refused."""
+    """A measurement's outcome; ends and p are None over instances, the estimate too where the worst is not finite, everything where it was refused."""
 
     estimate: float | None = None
     low: float | None = None
@@ -226,7 +226,7 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
         reasons.append(f"control does not discriminate: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
     verdict = "not judged" if reasons else measured.verdict
     if verdict == "fails" and measured.estimate is None:
-        reasons.append("an error is not finite")
+        reasons.append("a value is not finite")
     stored = run.fingerprints.get(name)
     if stored != _fingerprint(claim, check):
         reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
@@ -286,8 +286,8 @@ def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: 
     """The outcome of a measurement, or why there is none."""
     try:
         sample = measure(view)
-        if isinstance(check.kind, Exact):
-            return _largest_error(sample, check.inside, fewest), None
+        if isinstance(check.kind, Exact | Every):
+            return _worst(check.kind, sample, check.inside, fewest), None
         return _estimate(check.kind, sample, check.inside), None
     except NotJudged as reason:
         return _Measured(), str(reason)
@@ -298,15 +298,19 @@ def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: 
         return _Measured(), f"measurement raised {type(bug).__name__}: {bug}"
 
 
-def _largest_error(sample: Any, region: Region, fewest: int) -> _Measured:
-    """The largest error over the instances, against the tolerance."""
+def _worst(kind: Exact | Every, sample: Any, region: Region, fewest: int) -> _Measured:
+    """The largest error against the tolerance, or the value nearest to the region's edge or furthest outside."""
     if not isinstance(sample, Instances):
-        raise TypeError(f"an exact check measures Instances, not {type(sample).__name__}")
-    n = len(sample.errors)
+        raise TypeError(f"a check of kind {type(kind).__name__} measures Instances, not {type(sample).__name__}")
+    values, n = sample.values, len(sample.values)
     if n == 0 or (n < fewest and not sample.exhaustive):
-        raise NotJudged(f"an identity needs {FEWEST_INSTANCES} random instances or all of a finite set, and there are {n}")
-    largest = float(np.max(sample.errors))
-    return _Measured(largest if np.isfinite(largest) else None, n=n, verdict="holds" if region.contains(largest, largest) else "fails")
+        raise NotJudged(f"this needs {FEWEST_INSTANCES} random instances or all of a finite set, and there are {n}")
+    if isinstance(kind, Exact) and np.any(values < 0):
+        raise ValueError(f"an error is an absolute value; the smallest is {np.nanmin(values):g}")
+    with np.errstate(invalid="ignore"):
+        rooms = [sign * (end - values) for sign, end in ((1, region.high), (-1, region.low)) if end is not None]
+    worst = float(values[int(np.argmin(np.min(rooms, axis=0)))])  # argmin stops at the first NaN
+    return _Measured(worst if np.isfinite(worst) else None, n=n, verdict="holds" if region.contains(worst, worst) else "fails")
 
 
 def _estimate(kind: Mean | Rate | Bootstrap, sample: Any, region: Region) -> _Measured:
@@ -339,18 +343,21 @@ def _plain(name: Any) -> str | int | float:
 
 
 def _discriminates(check: Check, control: _Measured) -> bool:
-    """Whether the control lies where it must: a mutant at 100 tolerances or more, any other control's whole interval outside the region."""
+    """Whether the control lies where it must: a mutant at 100 tolerances or more, a worst instance or a whole interval outside the region."""
     if isinstance(check.kind, Exact):
         return control.estimate is not None and check.inside.high is not None and control.estimate >= MUTANT_FACTOR * check.inside.high
+    if isinstance(check.kind, Every):
+        return control.verdict == "fails" and control.estimate is not None
     return control.low is not None and control.high is not None and check.inside.excludes(control.low, control.high)
 
 
 def _text(control: _Measured) -> str:
     if control.estimate is None:
-        return "an error that is not finite"
+        return "a value that is not finite"
     return f"{control.estimate:.3g}" if control.low is None else f"{control.estimate:.3g} [{control.low:.3g}, {control.high:.3g}]"
 
 
 def _wanted(check: Check) -> str:
-    region = f"{check.inside.direction} {check.inside.threshold}"
-    return f"not {MUTANT_FACTOR:g} times the tolerance" if isinstance(check.kind, Exact) else f"not wholly outside {region}"
+    if isinstance(check.kind, Exact):
+        return f"not {MUTANT_FACTOR:g} times the tolerance"
+    return f"not {'' if isinstance(check.kind, Every) else 'wholly '}outside {check.inside.direction} {check.inside.threshold}"

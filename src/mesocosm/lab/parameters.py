@@ -10,22 +10,40 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from mesocosm.lab import atomic
 
 
 def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
     """Write the module's array leaves under their paths ("mixers.0.query"); each keeps its leading seed axis."""
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(model).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
     text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
-    atomic.write(path, lambda temporary: save_file(arrays, temporary, metadata=text))
+    atomic.write_tensors(path, arrays, text)
 
 
-def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: int | list[int] | None = None) -> Any:
+def skeleton_of(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
+    """One seed's module without numbers, every array a `jax.ShapeDtypeStruct`; nothing is initialised."""
+    with jax.enable_x64(precision == "float64"):
+        return eqx.filter_eval_shape(build, config, jax.random.key(0))
+
+
+def check_model(what: str, model: Any, skeleton: Any, seeds: int) -> None:
+    """Refuse a model of some seeds that is not the skeleton with a leading seed axis.
+
+    Raises:
+        ValueError: the first name, shape or dtype that differs.
+    """
+    wanted = {name: ((seeds, *leaf.shape), str(leaf.dtype)) for name, leaf in _named(skeleton).items()}
+    found = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _named(model).items()}
+    if wanted != found:
+        odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        has, should = (f"{kind[1]}{list(kind[0])}" if kind else "absent" for kind in (found.get(odd), wanted.get(odd)))
+        raise ValueError(f"{what} is not the module that the trial declares: {odd or 'the array'} is {has} and should be {should}")
+
+
+def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: int | list[int] | None = None, precision: str = "float32") -> Any:
     """Rebuild the module that `save_model` wrote.
 
     Args:
@@ -33,6 +51,7 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
         build: `(config, key) -> module`; only its structure is used, nothing is initialised.
         config: the trial's config.
         seed: one replicate's module; a list of them, or None for all, with a leading seed axis.
+        precision: the trial's.
 
     Raises:
         ValueError: names, shapes or dtypes that are not the module's, or a seed that was not trained.
@@ -43,19 +62,14 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
     if missing := [s for s in wanted_seeds if s not in seeds]:
         raise ValueError(f"seed {missing[0]} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")
-    with jax.enable_x64(any(array.dtype == np.float64 for array in arrays.values())):
-        skeleton = eqx.filter_eval_shape(build, config, jax.random.key(0))
-    wanted = {name: ((len(seeds), *leaf.shape), str(leaf.dtype)) for name, leaf in _named(skeleton).items()}
-    found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise ValueError(f"{path.name} is not this module: {odd[0]} is {found.get(odd[0], 'missing')} and should be {wanted.get(odd[0], 'absent')}")
+    skeleton = skeleton_of(build, config, precision)
+    check_model(path.name, arrays, skeleton, len(seeds))
     pick = seeds.index(seed) if isinstance(seed, int) else [seeds.index(s) for s in wanted_seeds]
 
     def fill(key_path: Any, leaf: Any) -> Any:
         return jnp.asarray(arrays[_name(key_path)][pick]) if _is_array(leaf) else leaf
 
-    with jax.enable_x64(any(array.dtype.itemsize == 8 for array in arrays.values())):
+    with jax.enable_x64(precision == "float64"):
         return jax.tree_util.tree_map_with_path(fill, skeleton)
 
 

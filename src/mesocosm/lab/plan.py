@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from mesocosm.lab import atomic
+from mesocosm.lab.configuration import changed_fields, plain
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.identity import changed_fields, difference, digest, identity
+from mesocosm.lab.identity import difference, digest, identity
 from mesocosm.lab.judge import fingerprints
 from mesocosm.lab.provenance import provenance
 from mesocosm.lab.store import FORMAT, TrialStore, read_record
@@ -25,11 +25,17 @@ class Plan:
         study, preset, config, seeds, path: as given or by default.
         trials: in topological order.
         identities: trial -> identity parts.
+        changes: fields in which the config differs from the preset's, one text each.
+        minutes: the preset's budget by trial; empty where config or seeds are not the preset's.
+
+    Raises:
+        ValueError: trials that cannot be put in order, or a child with seeds that its parent has not.
     """
 
-    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str]):
-        self.study, self.preset, self.config, self.seeds, self.path, self.changes = study, preset, config, seeds, path, changes
+    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
+        self.study, self.preset, self.config, self.seeds, self.path, self.changes, self.minutes = study, preset, config, seeds, path, changes, minutes
         self.trials = topological(study.trials(config))
+        self._check_seeds()
         self.identities: dict[str, dict[str, Any]] = {}
         for trial in self.trials:
             parents = {name: digest(self.identities[name]) for name in trial.after}
@@ -51,37 +57,55 @@ class Plan:
         seeds = tuple(range(chosen.seeds)) if seeds is None else seeds
         if not seeds or len(set(seeds)) != len(seeds):
             raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
-        changes = changed_fields(msgspec.to_builtins(chosen.config), msgspec.to_builtins(config))
-        if seeds != tuple(range(chosen.seeds)):
-            changes.append(f"seeds: 0..{chosen.seeds - 1} -> {', '.join(map(str, seeds))}")
-        name = f"{study.name}-{preset}" + (f"-{digest({'changes': changes})[:6]}" if changes else "")
-        return cls(study, preset, config, seeds, (out or Path("runs") / name).resolve(), changes)
+        changes = changed_fields(plain(chosen.config), plain(config))
+        usual = seeds == tuple(range(chosen.seeds))
+        name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
+        path = (out or Path("runs") / name).resolve()
+        try:
+            return cls(study, preset, config, seeds, path, changes, chosen.minutes if usual and not changes else {})
+        except ValueError as error:
+            if usual and not changes:
+                raise
+            raise UserError(f"study {study.name} cannot be run like this: {error}") from error
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
-        """The run's seeds, or as many as the trial wants from the run's first seed on."""
-        return self.seeds if trial.seeds is None else tuple(range(self.seeds[0], self.seeds[0] + trial.seeds))
+        """The run's seeds; where the trial wants another number, the first ones, or those and the numbers that follow the largest."""
+        wanted = len(self.seeds) if trial.seeds is None else trial.seeds
+        following = range(max(self.seeds) + 1, max(self.seeds) + 1 + wanted - len(self.seeds))
+        return (*self.seeds, *following)[:wanted]
+
+    def _check_seeds(self) -> None:
+        by_name = {trial.name: trial for trial in self.trials}
+        for trial in self.trials:
+            for parent in trial.after:
+                mine, theirs = self.seeds_of(trial), self.seeds_of(by_name[parent])
+                if not set(mine) <= set(theirs):
+                    raise ValueError(f"trial {trial.name!r} has {len(mine)} seeds and comes after {parent!r}, which has only {len(theirs)}")
 
     def check_directory(self) -> None:
-        """Refuse a directory that holds another study's run, or something else."""
+        """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
         if (self.path / "run.json").exists():
             record = read_record(self.path)
             if record["study"] != self.study.name:
                 raise UserError(f"{self.path} holds a run of the study {record['study']}; choose another directory with --out")
-        elif any(entry.name != ".lock" for entry in self.path.iterdir()):
+        elif self.path.is_dir() and any(entry.name != ".lock" and not entry.name.startswith(".run.json") for entry in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no run; choose another directory with --out")
 
     def forget(self) -> None:
-        """Remove an earlier run's files, and nothing that is not a run's."""
-        if not (self.path / "run.json").exists():
-            return
-        read_record(self.path)
-        for name in ("trials", "models", "figures"):
+        """Remove an earlier run's files, and nothing that is not a run's. run.json goes last: it says what the rest is."""
+        for name in ("trials", "models"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("run.json", "claims.json", "index.html"):
+        self.forget_verdicts()
+        (self.path / "run.json").unlink(missing_ok=True)
+
+    def forget_verdicts(self) -> None:
+        """Remove what an earlier run concluded, which the tables to come may contradict."""
+        shutil.rmtree(self.path / "figures", ignore_errors=True)
+        for name in ("claims.json", "index.html"):
             (self.path / name).unlink(missing_ok=True)
 
     def states(self) -> dict[str, tuple[str, str]]:
-        """Trial -> (state, why): "cached", "stale", "resumable", "failed" or "new"."""
+        """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
         found = {}
         for trial in self.trials:
             store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
@@ -96,7 +120,7 @@ class Plan:
             elif status["state"] == "running":
                 found[trial.name] = ("resumable", "interrupted")
             else:
-                found[trial.name] = ("failed", status.get("error", ""))
+                found[trial.name] = (status["state"], status.get("error", ""))
         return found
 
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
@@ -107,12 +131,12 @@ class Plan:
             "format": FORMAT,
             "study": self.study.name,
             "preset": self.preset,
-            "config": msgspec.to_builtins(self.config),
+            "config": plain(self.config),
             "changes": self.changes,
             "seeds": list(self.seeds),
             "command": command or f"mesocosm run {self.study.name} --preset {self.preset}",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_seconds": earlier.get("wall_seconds", 0.0) if kept else 0.0,
+            "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
             "claims": earlier["claims"] if kept else {"checks": fingerprints(self.study.claims)},
         }
         atomic.write_json(self.path / "run.json", record | provenance())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import polars as pl
 
 from mesocosm.lab import atomic
+from mesocosm.lab.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.context import TrialContext
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.identity import digest
@@ -21,7 +24,7 @@ from mesocosm.lab.plan import Plan
 from mesocosm.lab.progress import Silent
 from mesocosm.lab.report import write_report
 from mesocosm.lab.store import Run, TrialStore, locked, read_record
-from mesocosm.studies.interface import Study, Trial
+from mesocosm.studies.interface import Study, Tables, Trial
 
 
 def execute(
@@ -35,6 +38,7 @@ def execute(
     fail_fast: bool = False,
     observer: Observer | None = None,
     command: str = "",
+    save_seconds: float = SECONDS_BETWEEN_SAVES,
 ) -> Run:
     """Run what is not finished yet, judge, draw and report.
 
@@ -48,23 +52,28 @@ def execute(
         fail_fast: stop at the first failed trial.
         observer: told of every event.
         command: the command line, for the record.
+        save_seconds: the shortest time between two saves of a running fit.
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
         KeyboardInterrupt: asked to stop; the same call resumes.
     """
     plan = Plan.of(study, preset, config, seeds, out)
+    plan.check_directory()
     observer = observer or Silent()
     with locked(plan.path), Interrupt() as interrupt:
         if fresh:
             plan.forget()
-        plan.check_directory()
         began = time.perf_counter()
         states = plan.states()
         plan.write_record(command, keep_fingerprints=any(state == "cached" for state, _ in states.values()))
-        _run_trials(plan, states, observer, interrupt.asked, fail_fast)
-        record = read_record(plan.path)
-        atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
+        if any(state != "cached" for state, _ in states.values()):
+            plan.forget_verdicts()
+        try:
+            _Running(plan, states, observer, interrupt.asked, fail_fast, save_seconds).run()
+        finally:
+            record = read_record(plan.path)
+            atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
         return _judge(plan.path, observer)
 
 
@@ -77,13 +86,8 @@ def judge_run(path: Path, observer: Observer | None = None) -> Run:
 
 def _judge(path: Path, observer: Observer) -> Run:
     run = Run(path)
-    unfinished = [
-        Unfinished(name, f"{status['state']}: {status['error']}" if status.get("error") else "not run")
-        for name, status in run.trials.items()
-        if status["state"] != "finished"
-    ]
     circumstances = Circumstances(
-        command=run.record["command"], changed=run.record["changes"], unfinished=unfinished, fingerprints=run.record["claims"]["checks"]
+        command=run.record["command"], changed=run.record["changes"], unfinished=unfinished(run), fingerprints=run.record["claims"]["checks"]
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(path / "claims.json", to_json(rows).encode())
@@ -92,62 +96,110 @@ def _judge(path: Path, observer: Observer) -> Run:
     return run
 
 
-def _run_trials(plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, stopping: Callable[[], bool], fail_fast: bool) -> None:
-    broken: dict[str, str] = {}
-    by_name = {trial.name: trial for trial in plan.trials}
-    for index, trial in enumerate(plan.trials, start=1):
-        store = TrialStore(plan.path, trial.name)
-        state, why = states[trial.name]
-        if state == "cached":
-            observer.trial_finished(trial.name, store.status["seconds"], cached=True)
-            continue
-        if parents := [name for name in trial.after if name in broken]:
-            reason = f"needs {', '.join(parents)}"
-            broken[trial.name] = reason
-            store.clear()
-            store.write_status(state="skipped", error=reason, identity=plan.identities[trial.name])
-            observer.trial_skipped(trial.name, reason)
-            continue
-        if stopping():
-            raise KeyboardInterrupt
-        if state == "stale":
-            observer.note(f"trial {trial.name} is run again: {why}")
-        observer.trial_started(trial.name, index, len(plan.trials))
-        if (error := _run_trial(plan, trial, {name: by_name[name] for name in trial.after}, observer, stopping)) is not None:
-            broken[trial.name] = error
-            observer.trial_failed(trial.name, error)
-            if fail_fast:
-                raise UserError(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+def unfinished(run: Run) -> list[Unfinished]:
+    """The trials without tables, each with the tables that finished trials of the same function wrote."""
+    statuses, trials = run.trials, run.study.trials(run.config)
+    wrote: dict[Any, set[str]] = {}
+    for trial in trials:
+        wrote.setdefault(trial.run, set()).update(statuses[trial.name].get("tables", {}) if statuses[trial.name]["state"] == "finished" else ())
+    found = []
+    for trial in trials:
+        status = statuses[trial.name]
+        if status["state"] != "finished":
+            reason = f"{status['state']}: {status['error']}" if status.get("error") else "not run"
+            found.append(Unfinished(trial.name, reason, frozenset(wrote[trial.run])))
+    return found
 
 
-def _run_trial(plan: Plan, trial: Trial, parents: Mapping[str, Trial], observer: Observer, stopping: Callable[[], bool]) -> str | None:
-    """Run one trial to its status file; returns the error's line, or None."""
-    store, parts = TrialStore(plan.path, trial.name), plan.identities[trial.name]
-    store.clear()
-    store.write_status(state="running", identity=parts)
-    context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, observer, stopping)
-    began = time.perf_counter()
-    try:
-        with jax.enable_x64(trial.precision == "float64"):
-            tables = dict(trial.run(trial.config, context))
-        if context.histories:
-            tables["history"] = context.history()
-        sums = {name: store.write_table(name, table) for name, table in tables.items()}
-    except Exception as error:
-        if isinstance(error, OSError):
-            raise UserError(
-                f"cannot write {error.filename or plan.path}: {error.strerror or error}; nothing finished is lost, the same command resumes"
-            ) from error
-        message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
-        atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
-        store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
-        return message
-    seconds = time.perf_counter() - began
-    (store.folder / "error.txt").unlink(missing_ok=True)
-    compile_seconds = sum(fit["compile_seconds"] for fit in context.fits.values())
-    store.write_status(
-        state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
-    )
-    store.clear_checkpoints()
-    observer.trial_finished(trial.name, seconds, cached=False)
-    return None
+class _Running:
+    """The trials of a plan, one after another."""
+
+    def __init__(
+        self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, stopping: Callable[[], bool], fail_fast: bool, save_seconds: float
+    ):
+        self.plan, self.states, self.observer, self.stopping = plan, states, observer, stopping
+        self.fail_fast, self.save_seconds = fail_fast, save_seconds
+        self.broken: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Each trial that is not finished, unless one that it needs has failed."""
+        for index, trial in enumerate(self.plan.trials, start=1):
+            store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
+            if state == "cached":
+                store.clear_checkpoints()
+                self.observer.trial_finished(trial.name, store.status["seconds"], cached=True)
+                continue
+            if parents := [name for name in trial.after if name in self.broken]:
+                self._skip(trial, store, f"needs {', '.join(parents)}")
+                continue
+            if self.stopping():
+                raise KeyboardInterrupt
+            if state == "stale":
+                self.observer.note(f"trial {trial.name} is run again: {why}")
+            elif state == "resumable":
+                self.observer.note(f"trial {trial.name} goes on where it was interrupted")
+            self.observer.trial_started(trial.name, index, len(self.plan.trials))
+            if (error := self._run_trial(trial, store)) is not None:
+                self.broken[trial.name] = error
+                self.observer.trial_failed(trial.name, error)
+                if self.fail_fast:
+                    raise UserError(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+
+    def _skip(self, trial: Trial, store: TrialStore, reason: str) -> None:
+        self.broken[trial.name] = reason
+        store.clear()
+        store.write_status(state="skipped", error=reason, identity=self.plan.identities[trial.name])
+        self.observer.trial_skipped(trial.name, reason)
+
+    def _run_trial(self, trial: Trial, store: TrialStore) -> str | None:
+        """Run one trial to its status file; returns the error's line, or None."""
+        plan, parts = self.plan, self.plan.identities[trial.name]
+        parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
+        store.clear()
+        store.write_status(state="running", identity=parts)
+        context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.stopping, self.save_seconds)
+        began = time.perf_counter()
+        try:
+            with jax.enable_x64(trial.precision == "float64"):
+                tables = _checked(trial.run(trial.config, context), context)
+            sums = {name: store.write_table(name, table) for name, table in tables.items()}
+        except Exception as error:
+            if isinstance(error, OSError) and _is_full_or_closed(error, plan.path):
+                raise UserError(f"cannot write {error.filename or plan.path}: {error.strerror}; nothing finished is lost, the same command resumes") from error
+            message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
+            atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
+            store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
+            return message
+        seconds = time.perf_counter() - began
+        (store.folder / "error.txt").unlink(missing_ok=True)
+        compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
+        store.write_status(
+            state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
+        )
+        store.clear_checkpoints()
+        self.observer.trial_finished(trial.name, seconds, cached=False)
+        return None
+
+
+def _checked(tables: Tables, context: TrialContext) -> dict[str, pl.DataFrame]:
+    """A trial's tables and the history of its fits.
+
+    Raises:
+        TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
+    """
+    for name, table in tables.items():
+        if not isinstance(table, pl.DataFrame):
+            raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
+    if missing := sorted(set(context.trial.models) - set(context.models)):
+        raise ValueError(f"declares the model {missing[0]!r} and has not published it")
+    if not context.histories:
+        return dict(tables)
+    if "history" in tables:
+        raise ValueError("a trial's own table cannot be called 'history': that is the training metrics of its fits")
+    return {**tables, "history": context.history()}
+
+
+def _is_full_or_closed(error: OSError, path: Path) -> bool:
+    """Whether a run cannot be written, in contrast to a file that a study cannot read."""
+    inside = error.filename is not None and Path(str(error.filename)).is_relative_to(path)
+    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -22,8 +22,9 @@ import polars as pl
 
 from mesocosm.lab import atomic
 from mesocosm.lab.catalogue import find
+from mesocosm.lab.configuration import from_plain
 from mesocosm.lab.errors import UnknownFormat, UserError
-from mesocosm.studies.interface import NotJudged, Study, Trial, View
+from mesocosm.studies.interface import NotJudged, Study, Trial, View, check_name
 
 FORMAT = 1
 
@@ -40,16 +41,22 @@ class TrialStore:
     def status(self) -> dict[str, Any]:
         """The status file; {"state": "waiting"} where there is none or it is damaged."""
         try:
-            return atomic.read_json(self.folder / "status.json")
+            status = atomic.read_json(self.folder / "status.json")
         except (FileNotFoundError, ValueError):
-            return {"state": "waiting"}
+            status = None
+        return status if isinstance(status, dict) and "state" in status else {"state": "waiting"}
 
     def write_status(self, **status: Any) -> None:
         """Replace the status file."""
         atomic.write_json(self.folder / "status.json", status)
 
     def write_table(self, name: str, table: pl.DataFrame) -> str:
-        """Write one table; returns its checksum."""
+        """Write one table; returns its checksum.
+
+        Raises:
+            ValueError: a name that makes no file's name.
+        """
+        check_name("table", name)
         path = self.folder / "tables" / f"{name}.parquet"
         atomic.write(path, lambda temporary: table.write_parquet(temporary, compression="zstd"))
         return atomic.checksum(path)
@@ -97,15 +104,16 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: somebody else holds it, or the directory cannot be written.
     """
+    lock = filelock.FileLock(path / ".lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror or error}") from None
     try:
+        atomic.sweep(path)
         yield
     finally:
         lock.release()
@@ -137,7 +145,7 @@ def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
         UserError: the study's config has changed its fields since.
     """
     try:
-        return msgspec.convert(record["config"], type(study.presets[record["preset"]].config))
+        return from_plain(record["config"], type(study.presets[record["preset"]].config))
     except (msgspec.ValidationError, KeyError) as error:
         raise UserError(f"this run's config does not fit the study {study.name} of this version: {error}") from None
 
@@ -242,4 +250,4 @@ def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[
     path = TrialStore(run, trial.name).models / f"{name}.safetensors"
     if not path.exists():
         raise KeyError(f"trial {trial.name} has not published {name!r} in {run}")
-    return load_model(path, trial.models[name], trial.config, seed)
+    return load_model(path, trial.models[name], trial.config, seed, trial.precision)

@@ -24,6 +24,7 @@ from mesocosm.learning.streams import stream_keys
 
 CHUNK_SECONDS = 0.5  # the host looks about twice a second
 HISTORY_WINDOWS = 500  # a history has at most this many rows a seed
+HISTORY_AXES = ("fit", "seed", "step")
 
 Probe = tuple[Callable[[Any, Any, Any], Mapping[str, Any]], int]
 Criterion = tuple[Callable[[Any, Any, Any], Any], int]
@@ -179,6 +180,8 @@ class _Loop:
         for metric, shape in metrics.items():
             if shape.shape != ():
                 raise ValueError(f"{self.name}: metric {metric!r} has shape {shape.shape}; metrics are scalars")
+            if metric in HISTORY_AXES:
+                raise ValueError(f"{self.name}: a metric cannot be called {metric!r}, which is a column of every history")
         self.metrics = tuple(metrics)
         self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
         flag = partial(jnp.full, (len(self.seeds),))  # one buffer each: the program donates them

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -97,7 +98,7 @@ class Trial:
         precision: opened round the whole trial.
         after: names of trials whose models or tables this one needs.
         models: name -> module-level function `(config, key) -> eqx.Module` that builds the skeleton of a published model.
-        seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number.
+        seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
     """
 
@@ -109,6 +110,23 @@ class Trial:
     models: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     seeds: int | None = None
     over_seeds: Literal["vmap", "map"] = "vmap"
+
+    def __post_init__(self) -> None:
+        """Refuse names that make no file's name, and no replicates."""
+        for name in (self.name, *self.models):
+            check_name("trial or model", name)
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"trial {self.name} needs one or more seeds, not {self.seeds}")
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that is part of a file's name and may not be.
+
+    Raises:
+        ValueError: anything but letters, digits and . _ - + = , or a first character that is neither letter nor digit.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*", name) is None:
+        raise ValueError(f"{name!r} cannot name a {what}: it becomes part of a file's name, so letters, digits and . _ - + = , only")
 
 
 # --- what must hold -------------------------------------------------------------------------------------------------
@@ -170,7 +188,23 @@ def between(low: float, high: float) -> Region:
 
 @dataclass(frozen=True)
 class Exact:
-    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval."""
+    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval.
+
+    Errors are absolute values; the control, a named mutant, must reach 100 tolerances.
+    """
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Every:
+    """An inequality that must hold for all of a finite set, or for at least 100 random instances. No interval.
+
+    Values are signed; the estimate is the one nearest to the region's edge, or furthest outside. Holds iff all lie inside the region, else fails. The
+    control must break the statement in the same sense: its estimate, the worst of its instances, lies outside. (Removing the mechanism need not turn the
+    inequality round everywhere, only make it false.)
+    """
 
     of: str
     unit: str | None = None
@@ -201,7 +235,7 @@ class Bootstrap:
     statistic: Literal["median", "interquartile mean"] = "median"
 
 
-Kind = Exact | Mean | Rate | Bootstrap
+Kind = Exact | Every | Mean | Rate | Bootstrap
 Measurement = Callable[["View"], Replicates | Instances]
 
 

@@ -1,0 +1,38 @@
+"""A study's config as plain data: what `run.json` and an identity hold, how it is read back, and what changed between two."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+
+def plain(config: Any) -> Any:
+    """A config as strict JSON has it: lists, objects with text keys, and "nan", "inf" and "-inf" as text, so that it equals what is read back."""
+    return _strict(msgspec.to_builtins(config, str_keys=True))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_plain(value: Any, kind: type) -> Any:
+    """The config of this type that `plain` wrote.
+
+    Raises:
+        msgspec.ValidationError: the type has other fields.
+    """
+    return msgspec.convert(value, kind, strict=False)  # not strict: the text "nan" is a number again
+
+
+def changed_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the fields that differ between two configs as plain data, with the two values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for name in {**old, **new} for line in changed_fields(old.get(name), new.get(name), f"{prefix}{name}.")]
+    return [] if old == new else [f"{prefix.rstrip('.')}: {json.dumps(old)} -> {json.dumps(new)}"]
