@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -23,8 +24,11 @@ def _layers():
     ]
 
 
+LAYERS = _layers()
+
+
 def test_linear_attention_is_its_double_sum():
-    layer, x = _layers()[0], np.asarray(_tokens(), np.float64)
+    layer, x = LAYERS[0], np.asarray(_tokens(), np.float64)
     expected = np.zeros_like(x)
     for h in range(3):
         q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
@@ -35,7 +39,7 @@ def test_linear_attention_is_its_double_sum():
 
 
 def test_softmax_attention_is_its_formula():
-    layer, x = _layers()[1], np.asarray(_tokens(), np.float64)
+    layer, x = LAYERS[1], np.asarray(_tokens(), np.float64)
     expected = np.zeros_like(x)
     for h in range(3):
         q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
@@ -46,28 +50,29 @@ def test_softmax_attention_is_its_formula():
     np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
 def test_stepping_is_the_parallel_form(layer):
     x = _tokens()
     _, y = layer.stream(layer.init_state(), x)
-    assert relative_error(y, layer(x)) < 1e-5
+    assert relative_error(y, eqx.filter_jit(layer)(x)) < 1e-5
 
 
-@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
 def test_the_future_does_not_reach_the_past(layer):
     x = _tokens()
-    other = layer(x.at[10].add(1.0))
-    assert jnp.array_equal(other[:10], layer(x)[:10])
-    assert jnp.abs(other[10:] - layer(x)[10:]).max() > 1e-2
+    run = eqx.filter_jit(layer)
+    other = run(x.at[10].add(1.0))
+    assert jnp.array_equal(other[:10], run(x)[:10])
+    assert jnp.abs(other[10:] - run(x)[10:]).max() > 1e-2
 
 
 def test_long_sequences_in_chunks_equal_the_dense_map():
-    layer, x = _layers()[0], _tokens(time=300)
-    assert relative_error(layer(x), layer.explain(x)[0]) < 1e-5
+    layer, x = LAYERS[0], _tokens(time=300)
+    assert relative_error(eqx.filter_jit(layer)(x), eqx.filter_jit(layer.explain)(x)[0]) < 1e-5
 
 
 def test_attention_maps_are_the_weights_of_the_values():
-    linear, softmax, _ = _layers()
+    linear, softmax, _ = LAYERS
     x = _tokens()
     np.testing.assert_allclose(softmax.explain(x)[1].attention.sum(-1), 1, rtol=1e-5)
     attention = linear.explain(x)[1].attention
@@ -75,7 +80,7 @@ def test_attention_maps_are_the_weights_of_the_values():
 
 
 def test_only_queries_and_keys_see_positions():
-    layer = _layers()[2]
+    layer = LAYERS[2]
     x = jnp.broadcast_to(_tokens()[0], (TIME, DIM))  # equal tokens: only positions can make the maps differ, and equal values leave the output alone
     y, diagnostics = layer.explain(x)
     assert jnp.std(diagnostics.attention[0, -1]) > 1e-4
@@ -91,14 +96,15 @@ def test_a_full_cache_says_so():
 
 def test_shapes_that_disagree_are_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
-    layer = _layers()[0]
+    layer = LAYERS[0]
     with pytest.raises(ValueError, match="Queries have 4 channels, keys 5"):
         LinearAttention(layer.query[:, :4], layer.key, layer.value, layer.output)
     with pytest.raises(ValueError, match="even, got 5"):
         sinusoidal_positions(jnp.arange(3), 5)
 
 
-@pytest.mark.parametrize("layer", _layers(), ids=["linear", "softmax", "softmax-positions"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
 def test_bfloat16_over_many_tokens_is_finite(layer):
     narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16), layer)
     x = _tokens(time=1024 if isinstance(layer, SoftmaxAttention) else 4096).astype(jnp.bfloat16)

@@ -6,9 +6,9 @@ from jax.test_util import check_grads
 
 import mesocosm.nn
 from mesocosm.nn import RegressionSums, gated_linear_attention
+from nn.dense_reference import dense_mesa, relative_error
 
 gated_mesa = jax.jit(mesocosm.nn.gated_mesa, static_argnames=("steps", "chunk", "unroll"))
-from nn.dense_reference import dense_mesa, relative_error
 
 
 def _unit(x):
@@ -39,7 +39,7 @@ def test_the_chunked_solve_is_the_dense_solve():
             assert relative_error(gated_mesa(*narrow, steps=30, tolerance=0.0, chunk=chunk).output, expected) < 1e-5
 
 
-@pytest.mark.parametrize("chunk", [1, 16, 100])
+@pytest.mark.parametrize("chunk", [1, 16])
 def test_the_chunk_size_does_not_matter(chunk):
     problem = _problem(100, 8, 5)
     assert relative_error(gated_mesa(*problem, chunk=chunk, tolerance=0.0).output, gated_mesa(*problem, chunk=37, tolerance=0.0).output) < 1e-5
@@ -69,7 +69,7 @@ def test_no_steps_from_the_query_are_gated_linear_attention_also_in_the_gradient
         assert relative_error(a, b) < 1e-4
 
 
-@pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-4])
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-4])
 def test_every_row_stops_when_its_own_residual_is_small(tolerance):
     problem = _problem(120, 16, 4)
     result = gated_mesa(*problem, tolerance=tolerance)
@@ -87,7 +87,7 @@ def test_rows_do_not_depend_on_other_systems_in_the_batch():
     assert not jnp.array_equal(alone.output[20:], harder.output[20:])
 
 
-@pytest.mark.parametrize(("time", "chunk"), [(1, 64), (45, 16), (45, 45)])
+@pytest.mark.parametrize(("time", "chunk"), [pytest.param(1, 64, marks=pytest.mark.slow), (45, 16), pytest.param(45, 45, marks=pytest.mark.slow)])
 def test_the_closed_form_gradient_is_that_of_the_dense_solve(time, chunk):
     with jax.enable_x64(True):
         problem = _problem(time, 6, 4, dtype=jnp.float64, low=0.5)
@@ -98,6 +98,7 @@ def test_the_closed_form_gradient_is_that_of_the_dense_solve(time, chunk):
             assert relative_error(a, b) < 1e-8 if jnp.abs(b).max() > 1e-12 else jnp.abs(a).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_differentiating_through_the_steps_agrees_once_they_have_converged():
     with jax.enable_x64(True):
         problem = _problem(20, 5, 3, dtype=jnp.float64)
@@ -111,6 +112,7 @@ def test_differentiating_through_the_steps_agrees_once_they_have_converged():
             assert relative_error(c, b) > 1e-5
 
 
+@pytest.mark.slow
 def test_gradients_by_finite_differences_through_state_and_solution():
     with jax.enable_x64(True):
         problem = _problem(9, 3, 2, dtype=jnp.float64)
@@ -124,7 +126,7 @@ def test_gradients_by_finite_differences_through_state_and_solution():
         check_grads(jax.jit(lambda *p: outputs(*map(jnp.asarray, p))), (root, cross, *problem), order=1, modes=["rev"])
 
 
-@pytest.mark.parametrize("cut", [1, 33])
+@pytest.mark.parametrize("cut", [33])
 def test_two_segments_are_one_run(cut):
     *tokens, regulariser = _problem(90, 8, 5)
     whole = gated_mesa(*tokens, regulariser, tolerance=0.0)

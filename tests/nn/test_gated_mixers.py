@@ -39,6 +39,7 @@ def test_the_future_does_not_reach_the_past(layer):
     assert jnp.abs(other[20:] - y[20:]).max() > 1e-2
 
 
+@pytest.mark.slow
 @every_layer
 def test_bfloat16_over_many_tokens_is_finite(layer):
     narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16) if isinstance(w, jax.Array) else w, layer)
