@@ -39,7 +39,7 @@ bench: $(READY)-test ## every benchmark in benchmarks/, one after the other
 	@for script in $$(ls benchmarks/*.py 2>/dev/null); do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(READY)-docs ## build the documentation into site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 clean: ## remove the environment and everything built; runs/ stays

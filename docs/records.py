@@ -31,9 +31,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown.replace("<!-- studies -->", studies_table((ROOT / "README.md").read_text()))
 
 
-def on_page_content(page: str, **_: Any) -> str:
+def on_page_content(content: str, **_: Any) -> str:
     """Formulas to MathML."""
-    return MATH.sub(lambda found: mathml(found[2], block=found[1] == "div"), page)
+    return MATH.sub(lambda found: mathml(found[2], block=found[1] == "div"), content)
 
 
 def mathml(latex: str, *, block: bool = False) -> str:

@@ -151,13 +151,19 @@ def test_every_study_has_a_page_whose_numbers_are_read_from_its_record(study):
 
 def row(check: str, verdict: str, **numbers) -> CheckRow:
     given = {"kind": "mean", "metric": "loss_ratio", "threshold": 0.1, "direction": "<", "control": ControlRow("no|step", 1.0, 0.9, 1.1), **numbers}
-    return CheckRow(id=f"mesa/{check}", claim=check.partition(".")[0], statement="It $is* so.", source="Fig. 1", command="", reason=None, verdict=verdict, **given)
+    return CheckRow(
+        id=f"mesa/{check}", claim=check.partition(".")[0], statement="It $is* so.", source="Fig. 1", command="", reason=None, verdict=verdict, **given
+    )
 
 
 def test_a_record_is_shown_as_it_was_judged(records, tmp_path):
     folder = tmp_path / "mesa"
     folder.mkdir()
-    rows = [row("C1.a", "holds", estimate=0.012345, low=0.01, high=0.0212, n=8), row("C1.b", "fails", estimate=-3.0, low=-4.0, high=-2.0, n=5), row("C2.a", "holds")]
+    rows = [
+        row("C1.a", "holds", estimate=0.012345, low=0.01, high=0.0212, n=8),
+        row("C1.b", "fails", estimate=-3.0, low=-4.0, high=-2.0, n=5),
+        row("C2.a", "holds"),
+    ]
     (folder / "claims.json").write_text(to_json(rows))
     (folder / "run.json").write_text(json.dumps({"preset": "cpu", "seeds": [0, 1, 7], "started": "2025-01-02T03:04", "command": "mesocosm run mesa"}))
     text = records.claims_section(tmp_path, "mesa")
