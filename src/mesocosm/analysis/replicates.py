@@ -149,8 +149,8 @@ def log_ratio_of_means(
 ) -> tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]:
     r"""Two models' losses on the same examples: $\log(\bar a / \bar b)$ and its standard error.
 
-    By the delta method, $e^2 = \frac{1}{n} \mathrm{Var}_i\!\left[\frac{a_i}{\bar a} - \frac{b_i}{\bar b}\right]$: what the two losses share cancels, so that close
-    models are told apart by far fewer examples than two unpaired standard errors would need.
+    By the delta method, $e^2 = \frac{1}{n} \mathrm{Var}_i\!\left[\frac{a_i}{\bar a} - \frac{b_i}{\bar b}\right]$: what the two losses share cancels, so
+    that close models are told apart by far fewer examples than two unpaired standard errors would need.
 
     Args:
         a, b: one loss an example, the last axis; two or more.

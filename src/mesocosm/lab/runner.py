@@ -24,7 +24,7 @@ from mesocosm.lab.plan import Plan
 from mesocosm.lab.progress import Silent
 from mesocosm.lab.report import write_report
 from mesocosm.lab.store import Run, TrialStore, locked, read_record
-from mesocosm.studies.interface import Study, Tables, Trial
+from mesocosm.studies.interface import Study, Trial
 
 
 def execute(
@@ -181,12 +181,14 @@ class _Running:
         return None
 
 
-def _checked(tables: Tables, context: TrialContext) -> dict[str, pl.DataFrame]:
+def _checked(tables: Any, context: TrialContext) -> dict[str, pl.DataFrame]:
     """A trial's tables and the history of its fits.
 
     Raises:
         TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
     """
+    if not isinstance(tables, Mapping):
+        raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
     for name, table in tables.items():
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
