@@ -1,0 +1,545 @@
+"""What the two papers say, and what would show that it is wrong. Regions were set from pilots on seeds from 1000 on (results/mesa/search.csv)."""
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mesocosm.analysis.replicates import Instances, Replicates
+from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, View, above, below, between
+
+ALL = {"quick", "cpu", "paper"}
+CPU = {"cpu", "paper"}
+NET = "initialisation and training sequences"
+
+
+# --- measurements ---------------------------------------------------------------------------------------------------
+
+
+def identity(name: str, column: str = "error") -> Callable[[View], Instances]:
+    """Relative errors of one identity."""
+    return lambda view: Instances.of(view.table("identities", identity=name), column)
+
+
+def exact(claim: str, mutant: str, *, check: str = "identity", name: str | None = None, tolerance: float = 1e-10) -> Check:
+    """An identity beside its mutant."""
+    name = name or claim
+    return Check(
+        check,
+        Exact("largest relative error, float64"),
+        below(tolerance),
+        identity(name),
+        Control(mutant, identity(name, "mutant")),
+        judged_at=ALL,
+        replicate="a random instance",
+    )
+
+
+def column(table: str, trial: str, value: str, error: str | None = None, **where: Any) -> Callable[[View], Replicates]:
+    """One column of one trial, a value a seed."""
+    return lambda view: Replicates.of(view.table(table, trial=trial, **where), value, error=error)
+
+
+def versus(reference: str, trial: str) -> Callable[[View], Replicates]:
+    """Log ratio of a network's loss to a reference predictor's, on the same sequences."""
+    return column("loss", trial, f"versus_{reference}", f"versus_{reference}_error")
+
+
+def ratio(trial: str, other: str) -> Callable[[View], Replicates]:
+    """Log ratio of two networks' losses on the same sequences."""
+    return lambda view: loss(view, trial).log_ratio(loss(view, other))
+
+
+def loss(view: View, trial: str) -> Replicates:
+    """A network's loss."""
+    return Replicates.of(view.table("loss", trial=trial), "loss", error="loss_error")
+
+
+def step_size_ratio(trial: str) -> Callable[[View], Replicates]:
+    """Log ratio of the step size in the weights to the searched one; a step size of the wrong sign counts as a thousandth."""
+
+    def measure(view: View) -> Replicates:
+        table = view.table("pattern", trial=trial)
+        return Replicates.of(table.with_columns(ratio=(pl.col("step_size") / pl.col("searched_step_size")).clip(1e-3)), "ratio").map(np.log)
+
+    return measure
+
+
+def best_of(trials: Callable[[View], list[str]], trial: str) -> Callable[[View], Replicates]:
+    """Log ratio of a network's loss to the smallest of several others', seed by seed."""
+
+    def measure(view: View) -> Replicates:
+        others = [loss(view, other) for other in trials(view)]
+        best = others[0]
+        for other in others[1:]:
+            best = Replicates(np.minimum(best.values, other.values), best.ids, best.digests, np.maximum(best.errors, other.errors))
+        return loss(view, trial).log_ratio(best)
+
+    return measure
+
+
+def deepest(view: View, prefix: str = "linear", depths: tuple[int, ...] | None = None) -> str:
+    """Name of the deepest network."""
+    return f"{prefix}-{max(depths if depths is not None else view.config.depths, default=1)}"
+
+
+def polynomial(view: View, kind: str, steps: int) -> Replicates:
+    """Loss of a polynomial predictor of some number of steps."""
+    return Replicates.of(view.table("polynomial", steps=steps), kind)
+
+
+def second_run(arm: str) -> Callable[[View], Replicates]:
+    """Largest log ratio of an averaged network's loss to the network's own, over the second training after its first sixth."""
+
+    def worst(rows: pl.DataFrame) -> float:
+        late = rows.filter(pl.col("step") >= rows["step"].max() / 6)
+        return float((late[arm] / late["network"]).log().max())
+
+    return lambda view: Replicates.within(view.table("interpolation"), worst)
+
+
+def probe_change(value: str, position: Callable[[View], int], first: int, trial: Callable[[View], str] = deepest) -> Callable[[View], Replicates]:
+    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input)."""
+
+    def change(rows: pl.DataFrame) -> float:
+        by_layer = rows.sort("layer")
+        return log(by_layer[value][-1] / by_layer.filter(pl.col("layer") == first)[value][0])
+
+    return lambda view: Replicates.within(view.table("probes", trial=trial(view), position=position(view)), change)
+
+
+def probe_by_context(value: str) -> Callable[[View], Replicates]:
+    """Rank correlation of the held-out target probe loss after the last layer with the position."""
+
+    def correlation(rows: pl.DataFrame) -> float:
+        return float(rows.select(pl.corr("position", value, method="spearman")).item())
+
+    def measure(view: View) -> Replicates:
+        table = view.table("probes", trial=deepest(view))
+        return Replicates.within(table.filter(pl.col("layer") == table["layer"].max()), correlation)
+
+    return measure
+
+
+def target_position(view: View) -> int:
+    """Where the paper probes for the next state."""
+    return view.config.probing.target_position
+
+
+def preconditioning_position(view: View) -> int:
+    """Where the paper probes for the preconditioned input."""
+    return view.config.probing.preconditioning_position
+
+
+def contracting_deepest(view: View) -> str:
+    """The deepest network on contracting systems."""
+    return deepest(view, "contracting", view.config.contracting_depths)
+
+
+def stopping(tolerance: float, value: str) -> Callable[[View], Replicates]:
+    """What stopping at a tolerance costs in a layer that forgets."""
+    return column("stopping", "stopping", value, layer="forgetting", tolerance=tolerance)
+
+
+def late_over_early(table: str, **where: Any) -> Callable[[View], Replicates]:
+    """Log ratio of the relative output error in the last quarter of the sequence to that in the first."""
+
+    def change(rows: pl.DataFrame) -> float:
+        by_quarter = rows.sort("quarter")["error"]
+        return log(by_quarter[-1] / by_quarter[0])
+
+    return lambda view: Replicates.within(view.table(table, layer="forgetting", **where), change)
+
+
+WIDE = "heads instead of layers: one layer with 4 heads"
+FIXED = "one system for all sequences, which weights can store"
+SHUFFLED = "the same quantity of another sequence"
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "One head of causal linear attention with explicit weights takes one full-batch gradient step on the in-context least-squares loss, at all positions in parallel.",
+        source="M, Prop. 1",
+        checks=[exact("C1", "the newest pair is dropped")],
+    ),
+    Claim(
+        "C2",
+        "A trained layer of linear attention reaches the loss of one line-searched gradient step and has its weights.",
+        source="M, Fig. 3B, 4A, 4C",
+        checks=[
+            Check(
+                "loss",
+                Mean("log ratio of test losses, network over gradient step"),
+                between(-0.03, 0.03),
+                versus("step", "linear-1"),
+                Control(FIXED, versus("step", "linear-1-fixed")),
+                judged_at=ALL,
+                replicate=NET,
+                reference=Reference(log(0.894 / 0.900), "paper"),
+                searched=12,
+            ),
+            Check(
+                "blocks",
+                Mean("largest weight block off the pattern of gradient descent, as a fraction of the block on it"),
+                below(0.15),
+                column("pattern", "linear-1", "off_pattern"),
+                Control(FIXED, column("pattern", "linear-1-fixed", "off_pattern")),
+                judged_at=ALL,
+                replicate=NET,
+                searched=12,
+            ),
+            Check(
+                "step-size",
+                Mean("log ratio of step sizes, in the weights over line-searched"),
+                between(-0.15, 0.15),
+                step_size_ratio("linear-1"),
+                Control(FIXED, step_size_ratio("linear-1-fixed")),
+                judged_at=ALL,
+                replicate=NET,
+                searched=12,
+            ),
+        ],
+    ),
+    Claim(
+        "C3",
+        "One number for each block of the weight products keeps the loss, and averaging products with this compression is almost lossless during a second training.",
+        source="M, Fig. 4A, 4B",
+        checks=[
+            Check(
+                "compressed",
+                Mean("log ratio of test losses, compressed over whole network"),
+                below(log(1.02)),
+                column("compressed", "linear-1", "versus_network", "versus_network_error"),
+                Control("without the blocks that ask for the previous state", column("compressed", "linear-1", "mutant", "mutant_error")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+            Check(
+                "interpolated",
+                Mean("largest log ratio of test losses over the second training, averaged over whole network"),
+                below(log(1.02)),
+                second_run("interpolated"),
+                Control("the same numbers in other blocks", second_run("shuffled")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+            Check(
+                "deep",
+                Mean("log ratio of test losses, compressed over whole deepest network"),
+                below(log(1.1)),
+                lambda view: column("compressed", deepest(view), "versus_network", "versus_network_error")(view),
+                Control("without the blocks that ask for the previous state", lambda view: column("compressed", deepest(view), "mutant", "mutant_error")(view)),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+        ],
+    ),
+    Claim(
+        "C4",
+        "Layers of linear attention compute truncated series for the inverse Gram matrix times the input, at all positions in parallel; the error falls with each.",
+        source="M, Prop. 2",
+        checks=[
+            exact("C4", "the mask shifted by one token"),
+            Check(
+                "falls",
+                Every("smallest fall of log10 error from one step to the next, six steps"),
+                above(0.0),
+                lambda view: Instances.of(view.table("series"), "smallest_fall"),
+                Control("norm too small for the series to converge", lambda view: Instances.of(view.table("series"), "mutant")),
+                judged_at=ALL,
+                replicate="a random instance",
+            ),
+            Check(
+                "learned",
+                Mean("log ratio of test losses, learned polynomial over Neumann series, both of six steps"),
+                below(log(0.8)),
+                lambda view: polynomial(view, "learned", 6).log_ratio(polynomial(view, "neumann", 6)),
+                Control("learned, but of one step", lambda view: polynomial(view, "learned", 1).log_ratio(polynomial(view, "neumann", 6))),
+                judged_at=CPU,
+                replicate="minibatches of the polynomial's training",
+            ),
+        ],
+    ),
+    Claim(
+        "C5",
+        "Loss falls with depth; six layers match the tuned six-step algorithm of Prop. 2; a single mesa layer beats all of them.",
+        source="M, Fig. 4B-D",
+        checks=[
+            Check(
+                "two",
+                Mean("log ratio of test losses, two layers over one"),
+                below(log(0.8)),
+                ratio("linear-2", "linear-1"),
+                Control(WIDE, ratio("linear-1-wide", "linear-1")),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.430 / 0.894), "paper"),
+            ),
+            Check(
+                "four",
+                Mean("log ratio of test losses, four layers over two"),
+                below(log(0.8)),
+                ratio("linear-4", "linear-2"),
+                Control(WIDE, ratio("linear-1-wide", "linear-1")),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.236 / 0.430), "paper"),
+            ),
+            Check(
+                "six",
+                Mean("log ratio of test losses, six layers over the learned six-step polynomial"),
+                between(log(1 / 1.15), log(1.15)),
+                lambda view: loss(view, "linear-6").log_ratio(
+                    Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False
+                ),
+                Control(
+                    "two layers",
+                    lambda view: loss(view, "linear-2").log_ratio(Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False),
+                ),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.216 / 0.234), "paper"),
+            ),
+            Check(
+                "mesa-one",
+                Mean("log ratio of test losses, one mesa layer over one layer of linear attention"),
+                below(log(0.5)),
+                ratio("mesa-1", "linear-1"),
+                Control("without the solve: linear attention with 4 heads", ratio("linear-1-wide", "linear-1")),
+                judged_at=ALL,
+                replicate=NET,
+                reference=Reference(log(0.190 / 0.894), "paper"),
+            ),
+            Check(
+                "mesa-optimum",
+                Mean("log ratio of test losses, one mesa layer over ridge regression"),
+                below(log(1.25)),
+                versus("ridge", "mesa-1"),
+                Control("without the solve: linear attention with 4 heads", versus("ridge", "linear-1-wide")),
+                judged_at=ALL,
+                replicate=NET,
+                reference=Reference(log(0.190 / 0.186), "derived"),
+            ),
+            Check(
+                "mesa-all",
+                Mean("log ratio of test losses, one mesa layer over the best network of linear attention"),
+                below(0.0),
+                best_of(lambda view: ["linear-1", *(f"linear-{depth}" for depth in view.config.depths)], "mesa-1"),
+                Control(
+                    "without the solve: linear attention with 4 heads",
+                    best_of(lambda view: ["linear-1", *(f"linear-{depth}" for depth in view.config.depths)], "linear-1-wide"),
+                ),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.190 / 0.216), "paper"),
+            ),
+        ],
+    ),
+    Claim(
+        "C6",
+        "The next state and the preconditioned input become linearly decodable with depth, the next state also with context.",
+        source="M, Fig. 4E, 4F",
+        checks=[
+            Check(
+                "target",
+                Mean("log ratio of held-out probe losses for the next state at position 45, last layer over first"),
+                below(log(0.25)),
+                probe_change("target", target_position, 1),
+                Control(SHUFFLED, probe_change("shuffled_target", target_position, 1)),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.008 / 0.50), "paper"),
+            ),
+            Check(
+                "preconditioning",
+                Mean("log ratio of held-out probe losses for the preconditioned input at position 20, last layer over input"),
+                below(log(0.4)),
+                probe_change("preconditioned", preconditioning_position, 0),
+                Control(SHUFFLED, probe_change("shuffled_preconditioned", preconditioning_position, 0)),
+                judged_at=CPU,
+                replicate=NET,
+                reference=Reference(log(0.0032 / 0.054), "paper"),
+            ),
+            Check(
+                "context",
+                Mean("rank correlation of position and held-out probe loss for the next state, last layer"),
+                below(-0.8),
+                probe_by_context("target"),
+                Control(SHUFFLED, probe_by_context("shuffled_target")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+        ],
+    ),
+    Claim(
+        "C14",
+        "The same holds for contracting systems: one layer is one gradient step, depth and the mesa layer improve on it, and probes improve with depth.",
+        source="M, Fig. 11",
+        checks=[
+            Check(
+                "loss",
+                Mean("log ratio of test losses, network over gradient step"),
+                between(-0.05, 0.05),
+                versus("step", "contracting-1"),
+                Control(FIXED, versus("step", "linear-1-fixed")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+            Check(
+                "depth",
+                Mean("log ratio of test losses, deepest network over one layer"),
+                below(log(0.9)),
+                lambda view: ratio(contracting_deepest(view), "contracting-1")(view),
+                Control(WIDE, ratio("contracting-1-wide", "contracting-1")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+            Check(
+                "mesa",
+                Mean("log ratio of test losses, one mesa layer over one layer of linear attention"),
+                below(log(0.9)),
+                ratio("contracting-mesa-1", "contracting-1"),
+                Control("without the solve: linear attention with 4 heads", ratio("contracting-1-wide", "contracting-1")),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+            Check(
+                "target",
+                Mean("log ratio of held-out probe losses for the next state at position 20, last layer over first"),
+                below(log(0.8)),
+                probe_change("target", preconditioning_position, 1, contracting_deepest),
+                Control(SHUFFLED, probe_change("shuffled_target", preconditioning_position, 1, contracting_deepest)),
+                judged_at=CPU,
+                replicate=NET,
+            ),
+        ],
+    ),
+    Claim(
+        "C15",
+        "With one system for all sequences the mechanism does not appear: one layer is far below a gradient step, and its weights have no structure.",
+        source="M, Fig. 12",
+        checks=[
+            Check(
+                "loss",
+                Mean("log ratio of test losses, network over gradient step"),
+                below(log(0.3)),
+                versus("step", "linear-1-fixed"),
+                Control("a new system for each sequence", versus("step", "linear-1")),
+                judged_at=ALL,
+                replicate=f"the system, {NET}",
+                reference=Reference(log(0.11 / 0.91), "paper"),
+            ),
+            Check(
+                "blocks",
+                Mean("largest weight block off the pattern of gradient descent, as a fraction of the block on it"),
+                above(0.5),
+                column("pattern", "linear-1-fixed", "off_pattern"),
+                Control("a new system for each sequence", column("pattern", "linear-1", "off_pattern")),
+                judged_at=ALL,
+                replicate=f"the system, {NET}",
+            ),
+        ],
+    ),
+    Claim(
+        "C16",
+        "The mesa layer's recursion equals the ridge solution at every step, and its gradient needs memory quadratic in the key size only.",
+        source="M, App. B, C",
+        checks=[
+            exact("C16", "the newest pair is dropped", check="forward", name="C16 forward"),
+            exact("C16", "c_ts from e* in place of e, as one may read the print", check="backward", name="C16 backward"),
+        ],
+    ),
+    Claim(
+        "N1",
+        "The gated mesa layer with a constant regulariser is computed in chunks by conjugate gradients whose products are gated linear attention.",
+        source="N, Sec. 3",
+        checks=[exact("N1", "the mask shifted by one token")],
+    ),
+    Claim(
+        "N2",
+        "The backward pass of the gated mesa layer has a closed form, for all inputs, gates and the regulariser.",
+        source="N, App. D",
+        checks=[exact("N2", "c_ts from e* in place of e, as one may read the print")],
+    ),
+    Claim(
+        "N3",
+        "k solver steps cost O(k n^2) a token for key size n, and none at all is gated linear attention.",
+        source="N, Sec. 3",
+        checks=[
+            exact("N3", "one step is taken", check="zero-steps"),
+            Check(
+                "cost",
+                Every("exponent of operations a token and step between key sizes 16, 32, 64, 128"),
+                below(2.2),
+                lambda view: Instances.of(view.table("solver_cost"), "exponent", exhaustive=True),
+                Control("a step of Newton and Schulz for each token", lambda view: Instances.of(view.table("solver_cost"), "mutant", exhaustive=True)),
+                judged_at=ALL,
+                replicate="a doubling of the key size",
+            ),
+        ],
+    ),
+    Claim(
+        "N4",
+        "Stopping each token's solve at a relative residual of 1e-4 equals 30 steps with far fewer, and a large tolerance hurts all positions alike.",
+        source="N, Fig. 5, 7",
+        checks=[
+            Check(
+                "error",
+                Mean("log10 relative output error at tolerance 1e-4"),
+                below(-3.0),
+                lambda view: stopping(1e-4, "error")(view).map(np.log10),
+                Control("tolerance 0.1", lambda view: stopping(1e-1, "error")(view).map(np.log10)),
+                judged_at=CPU,
+                replicate="tokens, gates and regulariser",
+            ),
+            Check(
+                "steps",
+                Mean("mean solver steps a token at tolerance 1e-4", "steps"),
+                below(15.0),
+                stopping(1e-4, "steps"),
+                Control("every token waits for the slowest", stopping(1e-4, "slowest")),
+                judged_at=CPU,
+                replicate="tokens, gates and regulariser",
+                reference=Reference(9.0, "paper"),
+            ),
+            Check(
+                "uniform",
+                Mean("log ratio of relative output errors at tolerance 0.01, last quarter of the sequence over first"),
+                between(-0.2, 0.2),
+                late_over_early("stopping_by_quarter", tolerance=1e-2),
+                Control("four steps for every token", late_over_early("fixed_steps_by_quarter", steps=4)),
+                judged_at=CPU,
+                replicate="tokens, gates and regulariser",
+            ),
+        ],
+    ),
+    *(
+        Claim(name, statement, source, unjudged=reason)
+        for name, statement, source, reason in (
+            (
+                "C7",
+                "First layers bind current and previous token.",
+                "M, Fig. 2, 3A, 14-17, 21-23",
+                "the softmax networks on raw tokens that it speaks of are not on the bench yet",
+            ),
+            ("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not on the bench yet"),
+            ("C9", "Softmax-kernel regression suffers from dimension, least squares does not.", "M, Fig. 5B, 20", "the dimension sweep is not on the bench yet"),
+            ("C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not on the bench yet"),
+            ("C11", "Softmax layer and mesa layer together match seven softmax layers.", "M, Fig. 7", "hybrid networks are not on the bench yet"),
+            ("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not on the bench yet"),
+            ("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not on the bench yet"),
+            ("C17", "Mesa layers help language modelling.", "M, App. G", "needs language models of a size that this bench does not train"),
+            ("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "speaks of trained language models"),
+            ("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not on the bench yet"),
+            ("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not on the bench yet"),
+            ("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", "needs language models of a size that this bench does not train"),
+            ("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "held by the tests of `nn`, not judged as a row yet"),
+            ("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not on the bench yet"),
+            ("N11", "Recursive least squares with forgetting loses its regulariser and stability.", "N, App. H", "not judged as a row yet"),
+        )
+    ),
+]

@@ -1,0 +1,167 @@
+"""The sizes of the mesa study. Where a number is the paper's it says so; the rest was searched on pilot seeds (results/mesa/search.csv)."""
+
+from dataclasses import dataclass, field, replace
+
+from mesocosm.studies.interface import Preset
+
+
+@dataclass(frozen=True)
+class Systems:
+    """The sequences that are predicted."""
+
+    dim: int = 10
+    """Size of a state (paper: 10)."""
+    length: int = 50
+    """Inputs of a sequence (paper: 50)."""
+    noise: float = 0.01
+    """Standard deviation of the noise in the dynamics (paper: 0.01)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained."""
+
+    steps: int
+    """Updates; the learning rate falls to zero along a half cosine over them."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+    batch_size: int = 64
+    """Fresh sequences a step."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay, times the learning rate."""
+    clip: float = 1.0
+    """Element-wise bound of the gradient (paper: 1)."""
+    init_std: float = 0.002
+    """Standard deviation of the initial weights (the paper's 0.0002 costs a long plateau)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A stack of layers on constructed tokens, of width 4 dim."""
+
+    layers: int = 1
+    heads: int = 2
+    key_dim: int = 20
+    """Size of keys, queries and values of a head (paper: 20)."""
+    residual_clip: float = 4.0
+    """Bound of the residual stream after each layer (paper: 4)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What trained networks and reference predictors are compared on: the same sequences for all seeds and arms."""
+
+    sequences: int = 2048
+    """Test sequences."""
+    tuning_sequences: int = 4096
+    """Other sequences, on which the step size is searched and the polynomial is learned."""
+    polynomial_steps: int = 1000
+    """Updates of the learned polynomial (Adam, learning rate 1e-2)."""
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Linear probes of the residual stream (paper: batch 256, positions 45 and 20)."""
+
+    sequences: int = 1024
+    """Sequences that a probe is fitted on, and as many others that it is judged on."""
+    target_position: int = 45
+    preconditioning_position: int = 20
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Random instances of what must hold exactly."""
+
+    instances: int = 100
+    length: int = 24
+    dim: int = 5
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Where conjugate gradients stop: a random gated mesa layer a replicate."""
+
+    sequences: int = 4
+    length: int = 512
+    key_dim: int = 32
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the study depends on."""
+
+    systems: Systems = field(default_factory=Systems)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    identities: Identities = field(default_factory=Identities)
+    network: Network = field(default_factory=Network)
+    """The one-layer network; deeper ones have 4 heads (paper)."""
+    linear: Training = field(default_factory=lambda: Training(steps=600))
+    """One layer of linear attention."""
+    deep: Training = field(default_factory=lambda: Training(steps=2500))
+    """Two and more layers."""
+    mesa: Training = field(default_factory=lambda: Training(steps=600, learning_rate=3e-3, batch_size=32, init_std=0.05))
+    """The mesa layer, 4 heads (paper)."""
+    depths: tuple[int, ...] = ()
+    """Deeper networks on orthogonal systems."""
+    contracting_depths: tuple[int, ...] = ()
+    """Networks on contracting systems; 1 is the one-layer network."""
+    retrain: bool = False
+    """Train the one-layer network twice and average it with its own compression (C3)."""
+    probing: Probing = field(default_factory=Probing)
+    stopping: Stopping = field(default_factory=Stopping)
+    stopping_judged: bool = False
+    """Measure where conjugate gradients stop (N4)."""
+    over_seeds: str = "vmap"
+    """How seeds share a program: "vmap" or "map"."""
+
+
+_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, init_std=2e-4)
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            systems=Systems(length=12),
+            evaluation=Evaluation(sequences=64, tuning_sequences=64, polynomial_steps=5),
+            identities=Identities(instances=3, length=9, dim=3),
+            linear=Training(steps=4, batch_size=4),
+            deep=Training(steps=4, batch_size=4),
+            mesa=Training(steps=4, batch_size=4, init_std=0.05),
+            depths=(2,),
+            contracting_depths=(1,),
+            retrain=True,
+            probing=Probing(sequences=64, target_position=11, preconditioning_position=10),
+            stopping=Stopping(sequences=1, length=64, key_dim=8, heads=2),
+            stopping_judged=True,
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(Config(), seeds=5),
+    "cpu": Preset(
+        replace(
+            Config(),
+            linear=Training(steps=1500),
+            deep=Training(steps=2500),
+            mesa=Training(steps=1000, learning_rate=3e-3, batch_size=32, init_std=0.05),
+            depths=(2, 4, 6),
+            contracting_depths=(1, 4),
+            retrain=True,
+            stopping_judged=True,
+        ),
+        seeds=5,
+    ),
+    "paper": Preset(
+        replace(
+            Config(),
+            linear=_PAPER_LINEAR,
+            deep=replace(_PAPER_LINEAR, steps=15000),
+            mesa=replace(_PAPER_LINEAR, learning_rate=4e-4),
+            depths=(2, 4, 6),
+            contracting_depths=(1, 2, 4, 6),
+            retrain=True,
+            stopping_judged=True,
+        ),
+        seeds=5,
+    ),
+}

@@ -1,0 +1,189 @@
+"""What the mesa study shows: loss by depth and position, the weights before and after compression, probes, and where solvers stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.interface import Figure, View
+
+SEED_DOTS = {"size": 28, "opacity": 0.6}
+
+
+def loss_by_network(view: View) -> alt.TopLevelMixin:
+    """A dot a seed, a bar at the mean; rules for what regression in context can know."""
+    losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|contracting")).select("trial", "seed", "loss")
+    order = losses.group_by("trial").agg(pl.col("loss").mean()).sort("loss", descending=True)["trial"].to_list()
+    references = view.table("reference_position_loss").select(
+        pl.col("gradient_step").mean().alias("one gradient step"), pl.col("ridge").mean().alias("ridge regression")
+    )
+    rules = references.unpivot(variable_name="reference", value_name="loss")
+    learned = view.table("polynomial").filter(pl.col("steps") == pl.col("steps").max())
+    rules = pl.concat([rules, learned.select(pl.lit("learned polynomial, 6 steps").alias("reference"), pl.col("learned").mean().alias("loss"))])
+    x = alt.X("loss:Q", title="test loss, mean over positions").scale(type="log")
+    y = alt.Y("trial:N", title=None, sort=order)
+    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["trial", "seed", alt.Tooltip("loss", format=".4f")])
+    means = alt.Chart(losses).mark_tick(thickness=3).encode(x=alt.X("mean(loss):Q"), y=y)
+    lines = alt.Chart(rules).mark_rule(strokeDash=[4, 3]).encode(x="loss:Q", color=alt.Color("reference:N", title="in context"), tooltip=["reference", "loss"])
+    return alt.layer(lines, means, dots).properties(width=520, height=alt.Step(34))
+
+
+def loss_by_position(view: View) -> alt.TopLevelMixin:
+    """Mean over seeds at each position, with the references."""
+    losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|contracting"))
+    networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
+    reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
+    lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))
+    x, y = alt.X("position:Q", title="position in the sequence"), alt.Y("loss:Q", title="test loss").scale(type="log")
+    curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke")))
+    bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("trial:N", title="network"))
+    dashed = (
+        alt.Chart(lines.sort("reference", "position"))
+        .mark_line(strokeDash=[4, 3], color="gray")
+        .encode(x=x, y=y, strokeDash=alt.StrokeDash("reference:N", title="in context"))
+    )
+    return alt.layer(bands, curves, dashed).properties(width=520, height=320)
+
+
+def weights(view: View) -> alt.TopLevelMixin:
+    """The products of the first seed's one-layer network, whole and by one number a block."""
+    whole = view.table("products", trial="linear-1").select("product", "head", "row", "column", "value", form=pl.lit("trained"))
+    seed = view.table("products", trial="linear-1")["seed"][0]
+    blocks = view.table("block_scalars", trial="linear-1", seed=seed)
+    width = (whole["row"].max() + 1) // 4  # type: ignore[operator]
+    inside = pl.DataFrame({"i": range(width)})
+    small = (
+        blocks.join(inside, how="cross")
+        .with_columns(row=pl.col("row") * width + pl.col("i"), column=pl.col("column") * width + pl.col("i"))
+        .select("product", "head", "row", "column", "value", form=pl.lit("compressed"))
+    )
+    limits = whole.group_by("product", "head").agg(limit=pl.col("value").abs().max())
+    cells = pl.concat([whole, small.cast(dict(whole.schema))]).join(limits, on=["product", "head"])
+    cells = cells.filter(pl.col("value").abs() > 0.02 * pl.col("limit")).with_columns(share=pl.col("value") / pl.col("limit"))
+    cells = cells.sort("form", "product", "head", "row", "column").with_columns(panel=pl.format("{}, head {}", "product", pl.col("head") + 1))
+    return (
+        alt.Chart(cells)
+        .mark_rect()
+        .encode(
+            x=alt.X("column:O", title=None, axis=None),
+            y=alt.Y("row:O", title=None, axis=None),
+            color=alt.Color("share:Q", title="weight / largest", scale=alt.Scale(scheme="redblue", domain=[-1, 1])),
+            tooltip=["panel", "form", "row", "column", alt.Tooltip("value", format=".4f")],
+        )
+        .properties(width=150, height=150)
+        .facet(column=alt.Column("panel:N", title=None), row=alt.Row("form:N", title=None, sort=["trained", "compressed"]))
+    )
+
+
+def second_training(view: View) -> alt.TopLevelMixin:
+    """Losses along the second training, a line a seed."""
+    table = view.table("interpolation").select("seed", "step", "network", "interpolated", "compressed")
+    long = table.unpivot(index=["seed", "step"], variable_name="predictor", value_name="loss").sort("predictor", "seed", "step")
+    return (
+        alt.Chart(long)
+        .mark_line(opacity=0.7)
+        .encode(
+            x=alt.X("step:Q", title="step of the second training"),
+            y=alt.Y("loss:Q", title="test loss").scale(type="log"),
+            color=alt.Color("predictor:N", title=None),
+            detail="seed:N",
+            tooltip=["predictor", "seed", "step", "loss"],
+        )
+        .properties(width=520, height=260)
+    )
+
+
+def probes(view: View) -> alt.TopLevelMixin:
+    """Held-out probe losses by layer and position in the deepest network on orthogonal systems."""
+    table = view.table("probes").filter(~pl.col("trial").str.contains("contracting"))
+    table = table.filter(pl.col("layers") == pl.col("layers").max())
+    long = (
+        table.select("seed", "layer", "position", pl.col("target").alias("next state"), pl.col("preconditioned").alias("preconditioned input"))
+        .unpivot(index=["seed", "layer", "position"], variable_name="probe", value_name="loss")
+        .filter(pl.col("position") >= 10)
+    )
+    mean = long.group_by("probe", "layer", "position").agg(pl.col("loss").mean()).sort("probe", "position", "layer")
+    line = alt.Chart().mark_line(point=True).encode(
+        x=alt.X("layer:O", title="after layer"),
+        y=alt.Y("loss:Q", title="held-out probe loss").scale(type="log"),
+        color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
+        detail="position:N",
+        tooltip=["probe", "layer", "position", "loss"],
+    )
+    return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
+
+
+def stopping(view: View) -> alt.TopLevelMixin:
+    """Relative output error against solver steps: by tolerance (mean steps) and by a fixed number for all."""
+    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("each token to its tolerance"))
+    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("the same for all tokens"))
+    both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
+    mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
+    encoding: dict[str, Any] = {
+        "x": alt.X("steps:Q", title="solver steps a token, mean"),
+        "y": alt.Y("error:Q", title="relative output error").scale(type="log"),
+        "color": alt.Color("rule:N", title="stopping"),
+    }
+    lines = alt.Chart(mean.sort("rule", "steps")).mark_line().encode(**encoding)
+    dots = alt.Chart(both.sort("rule", "seed", "steps")).mark_circle(**SEED_DOTS).encode(**encoding, tooltip=["rule", "seed", "steps", "error"])
+    return alt.layer(lines, dots).properties(width=520, height=260)
+
+
+def training(view: View) -> alt.TopLevelMixin:
+    """Training loss of every fit, mean over seeds, thinned to 120 points."""
+    history = view.table("history").select("trial", "fit", "seed", "step", "loss")
+    bins = history.with_columns(bin=(120 * pl.col("step") / pl.col("step").max()).floor().over("trial", "fit"))
+    mean = bins.group_by("trial", "fit", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "fit", "step")
+    return (
+        alt.Chart(mean)
+        .mark_line()
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("loss:Q", title="training loss").scale(type="log"),
+            color=alt.Color("trial:N", title="trial"),
+            detail="fit:N",
+            tooltip=["trial", "fit", "step", "loss"],
+        )
+        .properties(width=520, height=280)
+    )
+
+
+FIGURES = [
+    Figure(
+        "loss-by-network",
+        "Loss by network",
+        "Test loss on fresh systems, one dot a seed, ticks at the mean. Dashed: what regression in context reaches on the same distribution without any training.",
+        loss_by_network,
+    ),
+    Figure(
+        "loss-by-position",
+        "Loss by position",
+        "Mean over seeds; bands span the seeds. After n = 10 pairs ridge regression knows the system; one gradient step never does.",
+        loss_by_position,
+    ),
+    Figure(
+        "weights",
+        "Weights before and after compression",
+        "Products of one trained layer, first seed: query-key (row: channel of the asking token, column: of the answering) and value-output (row: channel read, "
+        "column: written), each over its largest weight. Below, one number for each block of 10 x 10. Gradient descent stands in one block of each.",
+        weights,
+    ),
+    Figure(
+        "second-training",
+        "A second training beside the compression of the first",
+        "The network, the average of its weight products with the compression found by the first training, and that compression alone.",
+        second_training,
+    ),
+    Figure(
+        "probes", "What can be read from each layer", "Linear probes of the deepest network, fitted on some sequences and judged on others, mean over seeds; layer 0 is the input.", probes
+    ),
+    Figure(
+        "stopping",
+        "Solver steps against error",
+        "A gated mesa layer on random tokens: conjugate gradients stopped token by token at tolerances 0.1 to 1e-5, or after the same number of steps for all.",
+        stopping,
+    ),
+    Figure("training", "Training", "Loss on the training batches, mean over seeds.", training),
+]

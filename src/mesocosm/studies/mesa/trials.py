@@ -1,0 +1,456 @@
+"""What the mesa study trains: linear-attention networks and a mesa layer that predict linear systems, each beside what regression in context can know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.analysis.attention_products import (
+    BlockScalars,
+    ProductAttention,
+    compress,
+    effective_step_size,
+    expand,
+    interpolate,
+    pattern_strength,
+)
+from mesocosm.analysis.in_context_regression import ChebyshevInverse, NeumannInverse, fit_inverse, gradient_step, least_squares, line_search
+from mesocosm.analysis.probes import ProbeData, preconditioning_target, probe_losses
+from mesocosm.analysis.replicates import log_ratio_of_means
+from mesocosm.analysis.tables import long_table
+from mesocosm.learning.supervised import Supervised, cosine_adamw
+from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
+from mesocosm.studies.interface import Context, Tables, Trial
+from mesocosm.studies.mesa.config import Config, Evaluation, Network, Probing, Systems, Training
+from mesocosm.studies.mesa.identities import check_identities
+from mesocosm.studies.mesa.stopping import measure_stopping
+from mesocosm.tasks.linear_systems import FixedTransition, LinearSystems, Trajectory, constructed_tokens
+from mesocosm.tasks.task import batch, digest
+
+Source = Literal["orthogonal", "contracting", "fixed"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One network on one kind of systems."""
+
+    systems: Systems
+    source: Source
+    network: Network
+    training: Training
+    evaluation: Evaluation
+    probing: Probing
+
+
+@dataclass(frozen=True)
+class References:
+    """What regression in context can know, without any network."""
+
+    systems: Systems
+    evaluation: Evaluation
+    steps: int = 6
+
+
+def trials(config: Config) -> list[Trial]:
+    """One trial for each network; those that differ in numbers only share a program."""
+
+    def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, mesa: bool = False) -> Trial:
+        network = Network(layers, heads, config.network.key_dim, config.network.residual_clip)
+        training = config.mesa if mesa else config.linear if layers == 1 else config.deep
+        settings = Arm(config.systems, source, network, training, config.evaluation, config.probing)
+        run, build = (train_mesa, build_mesa) if mesa else (train_linear, build_linear)
+        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds)  # type: ignore[arg-type]
+
+    heads = config.network.heads
+    found = [
+        Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
+        Trial("references", measure_references, References(config.systems, config.evaluation)),
+        arm("linear-1", heads=heads),
+        arm("linear-1-fixed", "fixed", heads=heads),
+        arm("mesa-1", mesa=True),
+        arm("linear-1-wide"),
+    ]
+    found += [arm(f"linear-{depth}", layers=depth) for depth in config.depths]
+    found += [arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4) for depth in config.contracting_depths]
+    if config.contracting_depths:
+        found += [arm("contracting-mesa-1", "contracting", mesa=True), arm("contracting-1-wide", "contracting")]
+    if config.retrain:
+        again = Arm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
+        found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))  # type: ignore[arg-type]
+    if config.stopping_judged:
+        found.append(Trial("stopping", measure_stopping, config.stopping))
+    return found
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+def build_linear(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+    """Linear attention throughout. With one layer the first two channels are hidden, so that each vector stands in one place only (paper)."""
+    network, dim = arm.network, arm.systems.dim
+    std = arm.training.init_std
+    keys = jax.random.split(key, network.layers)
+    layers = tuple(LinearAttention.create(4 * dim, heads=network.heads, key_dim=network.key_dim, std=std, key=k) for k in keys)
+    visible = (False,) * 2 * dim + (True,) * 2 * dim if network.layers == 1 else None
+    return ResidualStack(layers, clip=network.residual_clip, visible=visible)
+
+
+def build_mesa(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+    """One mesa layer with a learned strength."""
+    network, dim = arm.network, arm.systems.dim
+    layer = MesaAttention.create(4 * dim, heads=network.heads, key_dim=network.key_dim, std=arm.training.init_std, key=key)
+    return ResidualStack((layer,), clip=network.residual_clip)
+
+
+def predict(network: ResidualStack, inputs: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
+    """The prediction is what the network writes into the first block."""
+    return network(constructed_tokens(inputs))[:, : inputs.shape[1]]
+
+
+def prediction_loss(network: ResidualStack, example: Trajectory, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Half the squared error of the next state, summed over components, averaged over positions."""
+    return 0.5 * jnp.mean(jnp.sum((predict(network, example.inputs) - example.targets) ** 2, axis=-1))
+
+
+def learner(arm: Arm, build: Any, task: LinearSystems) -> Supervised:
+    """AdamW on fresh sequences."""
+    training = arm.training
+    return Supervised(
+        build=Partial(build, arm),
+        task=task,
+        loss=prediction_loss,
+        optimizer=cosine_adamw,
+        hyperparameters={"learning_rate": training.learning_rate, "steps": float(training.steps), "weight_decay": training.weight_decay, "clip": training.clip},
+        batch_size=training.batch_size,
+    )
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+def train_linear(arm: Arm, context: Context) -> Tables:
+    """A network of linear attention: its losses, its products, and, where it is deep, its probes."""
+    network, task = _train(arm, build_linear, context)
+    tables = _losses(arm, context, network, task)
+    if arm.network.layers == 1:
+        tables |= _weights(arm, context, network, task)
+    else:
+        tables |= _compressed(arm, context, network, task) | _probes(arm, context, network, task)
+    return tables
+
+
+def train_mesa(arm: Arm, context: Context) -> Tables:
+    """One mesa layer."""
+    network, task = _train(arm, build_mesa, context)
+    return _losses(arm, context, network, task)
+
+
+def _train(arm: Arm, build: Any, context: Context) -> tuple[Any, LinearSystems]:
+    """Returns the networks and the task, whose one system, where it is fixed, is drawn anew with each replicate."""
+    systems = arm.systems
+    options = {"length": systems.length, "noise": systems.noise}
+    if arm.source == "fixed":
+        teachers = context.evaluate(Partial(_draw_teacher, systems.dim), context.keys("env"))
+        task = LinearSystems(FixedTransition(teachers), **options)
+    elif arm.source == "contracting":
+        task = LinearSystems.contracting(systems.dim, **options)
+    else:
+        task = LinearSystems.orthogonal(systems.dim, **options)
+    fitted = context.fit("network", learner(arm, build, task), arm.training.steps, per_seed=arm.source == "fixed")
+    context.publish("network", fitted.model)
+    return fitted.model, task
+
+
+def _draw_teacher(dim: int, key: PRNGKeyArray) -> Array:
+    return FixedTransition.draw(key, dim).matrix
+
+
+class Sequences(NamedTuple):
+    """Evaluation data of one seed.
+
+    Attributes:
+        test: what losses are measured on.
+        tuning: what step sizes are searched on and probes fitted on.
+    """
+
+    test: Array
+    tuning: Array
+
+
+def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArray) -> Sequences:
+    """Observations, shape (sequences, length + 1, dim)."""
+    test_key, tuning_key = jax.random.split(key)
+    test, tuning = (batch(task, k, n, "iid") for k, n in ((test_key, evaluation.sequences), (tuning_key, evaluation.tuning_sequences)))
+    return Sequences(test.observations, tuning.observations)
+
+
+def _sequences(arm: Any, context: Context, task: LinearSystems) -> Sequences:
+    """The same for every seed, but for a fixed teacher, which is part of the replicate."""
+    draw = Partial(draw_sequences, arm.evaluation)
+    if isinstance(task.transition, FixedTransition):
+        return context.evaluate(Partial(_draw_with_teacher, draw, context.evaluation_key, task), task.transition.matrix)
+    return context.evaluate(draw, shared=(task, context.evaluation_key))
+
+
+def _draw_with_teacher(draw: Any, key: PRNGKeyArray, task: LinearSystems, matrix: Array) -> Sequences:
+    return draw(eqx.tree_at(lambda t: t.transition.matrix, task, matrix), key)
+
+
+def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_1 dim"]) -> Float[Array, "batch time"]:
+    """Half squared errors of every sequence at every position; 128 sequences at a time."""
+
+    def one(states: Float[Array, "time_plus_1 dim"]) -> Float[Array, " time"]:
+        return 0.5 * jnp.sum((predictor(states[:-1]) - states[1:]) ** 2, axis=-1)
+
+    return jax.lax.map(one, observations, batch_size=128)
+
+
+class Measured(NamedTuple):
+    """Half squared errors on the test sequences, (sequences, time), of a network and of its two references."""
+
+    network: Array
+    gradient_step: Array
+    ridge: Array
+    step_size: Array
+
+
+def measure_network(network: ResidualStack, sequences: Sequences) -> Measured:
+    """The references see the same sequences; the step size is searched on others."""
+    step_size = line_search(sequences.tuning)
+    return Measured(
+        sequence_losses(Partial(predict, network), sequences.test),
+        sequence_losses(Partial(_gradient_step, step_size), sequences.test),
+        sequence_losses(least_squares, sequences.test),
+        step_size,
+    )
+
+
+def _gradient_step(step_size: Array, inputs: Array) -> Array:
+    return gradient_step(inputs, step_size)
+
+
+def _losses(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+    sequences = _sequences(arm, context, task)
+    measured = context.evaluate(measure_network, network, sequences)
+    digests = [digest(sequences.test[i]) for i in range(len(context.seeds))]
+    mean = {name: getattr(measured, name).mean(-1) for name in ("network", "gradient_step", "ridge")}
+    versus_step, versus_step_error = log_ratio_of_means(mean["network"], mean["gradient_step"])
+    versus_ridge, versus_ridge_error = log_ratio_of_means(mean["network"], mean["ridge"])
+    loss = context.rows(
+        layers=arm.network.layers,
+        digest=digests,
+        loss=mean["network"].mean(-1),
+        loss_error=mean["network"].std(-1) / np.sqrt(mean["network"].shape[-1]),
+        gradient_step_loss=mean["gradient_step"].mean(-1),
+        ridge_loss=mean["ridge"].mean(-1),
+        versus_step=versus_step,
+        versus_step_error=versus_step_error,
+        versus_ridge=versus_ridge,
+        versus_ridge_error=versus_ridge_error,
+        step_size=measured.step_size,
+    )
+    positions = {"position": range(1, arm.systems.length + 1)}
+    curve = context.rows(positions, **{name: getattr(measured, name).mean(1) for name in ("network", "gradient_step", "ridge")})
+    return {"loss": loss, "position_loss": curve}
+
+
+# --- what the weights say -------------------------------------------------------------------------------------------
+
+
+def products_of(layer: LinearAttention) -> ProductAttention:
+    """The layer by its products."""
+    return ProductAttention.from_factors(layer.query, layer.key, layer.value, layer.output)
+
+
+def compressed(network: ResidualStack, dim: int) -> ResidualStack:
+    """Every layer by one number for each block of its products."""
+    layers = tuple(expand(compress(products_of(layer), dim), dim) for layer in network.layers)  # type: ignore[arg-type]
+    return ResidualStack(layers, clip=network.clip, visible=network.visible)  # type: ignore[arg-type]
+
+
+class Weights(NamedTuple):
+    """What the products of a one-layer network say."""
+
+    scalars: BlockScalars
+    products: ProductAttention
+    step_size: Array
+    off_pattern: Array
+    identity: Array
+
+
+def read_weights(dim: int, network: ResidualStack) -> Weights:
+    """Compression, the step size of gradient descent that it amounts to, and how much stands elsewhere."""
+    products = products_of(network.layers[0])  # type: ignore[arg-type]
+    scalars, strength = compress(products, dim), pattern_strength(products, dim)
+    return Weights(scalars, products, effective_step_size(scalars), strength.off_pattern, strength.identity)
+
+
+def _weights(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+    weights = context.evaluate(Partial(read_weights, arm.systems.dim), network)
+    searched = context.evaluate(line_search, _sequences(arm, context, task).tuning)
+    pattern = context.rows(off_pattern=weights.off_pattern, identity=weights.identity, step_size=weights.step_size, searched_step_size=searched)
+    axes = {"product": ["query-key", "value-output"], "head": range(arm.network.heads)}
+    blocks = {**axes, "row": range(4), "column": range(4)}
+    channels = {**axes, "row": range(4 * arm.systems.dim), "column": range(4 * arm.systems.dim)}
+    scalars = np.stack([weights.scalars.query_key, weights.scalars.value_output], axis=1)
+    products = np.stack([weights.products.query_key, weights.products.value_output], axis=1)
+    first = {"seed": context.seeds[:1]}
+    return {
+        "pattern": pattern,
+        "block_scalars": context.rows(blocks, value=scalars),
+        "products": long_table({**first, **channels}, value=products[:1]),
+    } | _compressed(arm, context, network, task)
+
+
+def _compressed(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+    """Losses of the compressed network, and of one compressed without the blocks of gradient descent."""
+    test = _sequences(arm, context, task).test
+    losses = context.evaluate(Partial(_compressed_losses, arm.systems.dim), network, test)
+    whole, small, mutant = (part.mean(-1) for part in losses)
+    versus, error = log_ratio_of_means(small, whole)
+    mutant_versus, mutant_error = log_ratio_of_means(mutant, whole)
+    table = context.rows(layers=arm.network.layers, versus_network=versus, versus_network_error=error, mutant=mutant_versus, mutant_error=mutant_error)
+    return {"compressed": table}
+
+
+def _compressed_losses(dim: int, network: ResidualStack, test: Array) -> tuple[Array, Array, Array]:
+    small = compressed(network, dim)
+    without = eqx.tree_at(lambda stack: [layer.query_key for layer in stack.layers], small, replace_fn=lambda m: m.at[:, :, 3 * dim :].set(0.0))
+    return tuple(sequence_losses(Partial(predict, net), test) for net in (network, small, without))  # type: ignore[return-value]
+
+
+class Retrained(Supervised):
+    """The second training, which knows the compression of the first."""
+
+    first: ProductAttention
+
+
+def train_twice(arm: Arm, context: Context) -> Tables:
+    """Train, compress, train again from the same seed at twice the learning rate; on the way, average the network with the compression of the first."""
+    task = LinearSystems.orthogonal(arm.systems.dim, length=arm.systems.length, noise=arm.systems.noise)
+    plain = learner(arm, build_linear, task)
+    first = context.fit("first", plain, arm.training.steps).model
+    scalars = context.evaluate(Partial(_compress_first, arm.systems.dim), first)
+    test = context.evaluate(Partial(draw_sequences, arm.evaluation), shared=(task, context.evaluation_key)).test[0]
+    again = Retrained(plain.build, task, plain.loss, plain.optimizer, {**plain.hyperparameters, "learning_rate": 2 * arm.training.learning_rate}, plain.batch_size, scalars)
+    again = eqx.tree_at(lambda l: l.hyperparameters, again, {**plain.hyperparameters, "learning_rate": 2 * arm.training.learning_rate})
+    every = max(1, arm.training.steps // 12)
+    second = context.fit("second", again, arm.training.steps, per_seed=True, probe=(Partial(_interpolated, jnp.asarray(test)), every))
+    return {"interpolation": context.rows({"step": second.probe_steps.tolist()}, **second.probes)}
+
+
+def _compress_first(dim: int, network: ResidualStack) -> ProductAttention:
+    return expand(compress(products_of(network.layers[0]), dim), dim)  # type: ignore[arg-type]
+
+
+def _interpolated(test: Array, second: Retrained, state: Any, key: PRNGKeyArray) -> dict[str, Array]:
+    network = state.model
+    now = products_of(network.layers[0])
+    stacks = {
+        "network": network,
+        "interpolated": ResidualStack((interpolate(now, second.first),), clip=network.clip, visible=network.visible),
+        "compressed": ResidualStack((second.first,), clip=network.clip, visible=network.visible),
+        "shuffled": ResidualStack((interpolate(now, _other_blocks(second.first)),), clip=network.clip, visible=network.visible),
+    }
+    return {name: sequence_losses(Partial(predict, stack), test).mean() for name, stack in stacks.items()}
+
+
+def _other_blocks(products: ProductAttention) -> ProductAttention:
+    """The same numbers in other blocks: what the query asks for is swapped between current and previous state."""
+    dim = products.query_key.shape[1] // 4
+    swap = np.r_[0 : 2 * dim, 3 * dim : 4 * dim, 2 * dim : 3 * dim]
+    return ProductAttention(products.query_key[:, :, swap], products.value_output)
+
+
+# --- probes ---------------------------------------------------------------------------------------------------------
+
+
+class ProbeCurves(NamedTuple):
+    """Held-out losses of linear probes at every layer (input first) and position, (layers + 1, positions)."""
+
+    target: Array
+    preconditioned: Array
+    shuffled_target: Array
+    shuffled_preconditioned: Array
+
+
+def _probes(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+    n, probing = arm.systems.length, arm.probing
+    positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
+    sequences = _sequences(arm, context, task)
+    curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), network, sequences)
+    axes = {"layer": range(arm.network.layers + 1), "position": positions}
+    return {"probes": context.rows(axes, layers=arm.network.layers, **curves._asdict())}
+
+
+def probe_network(positions: tuple[int, ...], size: int, network: ResidualStack, sequences: Sequences) -> ProbeCurves:
+    """Probe the next state and the preconditioned input; the controls probe those of another sequence."""
+    fitted, held_out = (_probe_data(positions, network, observations[:size]) for observations in (sequences.tuning, sequences.test))
+    return ProbeCurves(*(probe_losses(a, b).held_out for a, b in zip(fitted, held_out, strict=True)))
+
+
+def _probe_data(positions: tuple[int, ...], network: ResidualStack, observations: Array) -> list[ProbeData]:
+    at = np.asarray(positions) - 1
+    inputs = observations[:, :-1]
+    activations = jax.lax.map(lambda s: network.activations(constructed_tokens(s))[:, at], inputs, batch_size=128)
+    activations = jnp.moveaxis(activations, 0, 2)
+    targets = jnp.moveaxis(observations[:, at + 1], 0, 1)
+    whitened = preconditioning_target(inputs, ChebyshevInverse.neumann(6))
+    preconditioned, typical = whitened.targets[at], whitened.typical[at]
+    return [
+        ProbeData(activations, targets),
+        ProbeData(activations, preconditioned, typical),
+        ProbeData(activations, jnp.roll(targets, 1, axis=1)),
+        ProbeData(activations, jnp.roll(preconditioned, 1, axis=1), jnp.roll(typical, 1, axis=1)),
+    ]
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+
+class ReferenceLosses(NamedTuple):
+    """Half squared errors on the test sequences: (sequences, time), for the polynomials (steps, sequences)."""
+
+    ridge: Array
+    ridge_without_last_pair: Array
+    gradient_step: Array
+    neumann: Array
+    learned: Array
+
+
+def measure_references(config: References, context: Context) -> Tables:
+    """Gradient descent, ridge regression, and polynomials of one to six steps: learned ones (fitted anew by each replicate) and a Neumann series."""
+    task = LinearSystems.orthogonal(config.systems.dim, length=config.systems.length, noise=config.systems.noise)
+    measure = Partial(_reference_losses, config.steps, config.evaluation, task)
+    losses = context.evaluate(measure, context.keys("init"), shared=(context.evaluation_key,))
+    positions = {"position": range(1, config.systems.length + 1)}
+    curve = context.rows(positions, **{name: getattr(losses, name).mean(1) for name in ("ridge", "ridge_without_last_pair", "gradient_step")})
+    steps = {"steps": range(1, config.steps + 1)}
+    polynomial = context.rows(steps, learned=losses.learned.mean(-1), neumann=losses.neumann.mean(-1))
+    return {"reference_position_loss": curve, "polynomial": polynomial}
+
+
+def _reference_losses(steps: int, evaluation: Evaluation, task: LinearSystems, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> ReferenceLosses:
+    sequences = draw_sequences(evaluation, task, key)
+
+    def polynomial(inverse: Any) -> Array:
+        return sequence_losses(lambda inputs: least_squares(inputs, inverse, include_last_pair=False), sequences.test).mean(-1)
+
+    learned = [
+        polynomial(fit_inverse(ChebyshevInverse.neumann(k), sequences.tuning, seed_key, steps=evaluation.polynomial_steps, include_last_pair=False)[0])
+        for k in range(1, steps + 1)
+    ]
+    return ReferenceLosses(
+        sequence_losses(least_squares, sequences.test),
+        sequence_losses(lambda inputs: least_squares(inputs, include_last_pair=False), sequences.test),
+        sequence_losses(Partial(_gradient_step, line_search(sequences.tuning)), sequences.test),
+        jnp.stack([polynomial(NeumannInverse(70.0, steps=k)) for k in range(1, steps + 1)]),
+        jnp.stack(learned),
+    )
