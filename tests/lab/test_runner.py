@@ -11,6 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from watching import Remembering
 
 import toy_study.trials as toy
 from mesocosm.lab import atomic
@@ -21,7 +22,6 @@ from mesocosm.lab.runner import execute, judge_run, unfinished
 from mesocosm.lab.store import Run
 from mesocosm.studies.interface import Study, Trial
 from toy_study.config import PRESETS, Bowl, Config, Descent
-from watching import Remembering
 
 STUDY = find("toy-study")
 SMALL = Config(steps=5)
@@ -206,7 +206,7 @@ def test_a_failed_trial_skips_its_children_and_no_others(tmp_path):
     assert (left["probe"].reason, left["probe"].tables) == ("skipped: needs rolling", frozenset())
     drop = next(row for row in done.claims if row["id"] == "toy-study/C2.drop")
     assert "trial rolling failed: NonFinite" in drop["reason"]
-    again, watching = run(tmp_path / "run", config=replace(SMALL, learning_rate=float("nan")))
+    _, watching = run(tmp_path / "run", config=replace(SMALL, learning_rate=float("nan")))
     assert watching.of("cached") == ["identity", "frozen"]
     mended, watching = run(tmp_path / "run", config=SMALL)
     assert watching.of("failed") == watching.of("skipped") == []
@@ -226,7 +226,7 @@ def test_fail_fast_stops_at_the_first(tmp_path):
     [
         (lambda config, context: None, "TypeError: the trial's function returned a NoneType"),
         (lambda config, context: {"heights": [1]}, "TypeError: the table 'heights' is a list"),
-        (lambda config, context: {"history": context.rows(a=1)} | ({} if toy.roll(config, context) else {}), "cannot be called 'history'"),
+        (lambda config, context: {"history": toy.roll(config, context)["heights"]}, "cannot be called 'history'"),
         (lambda config, context: {}, "declares the model 'ball' and has not published it"),
         (lambda config, context: {"../escape": toy.roll(config, context)["heights"]}, "'../escape' cannot name a table"),
         (lambda config, context: context.publish("marble", None), "declares models ['ball'], not 'marble'"),
@@ -234,7 +234,7 @@ def test_fail_fast_stops_at_the_first(tmp_path):
         (lambda config, context: context.publish("ball", {"position": jnp.zeros((2, 4), jnp.bfloat16)}), "is bfloat16[2, 4] and should be float32[2, 4]"),
         (lambda config, context: context.model("elsewhere", "ball"), "must name it in `after`"),
         (lambda config, context: toy.roll(config, context) and toy.roll(config, context), "fits 'descent' twice"),
-        (lambda config, context: open("/nowhere/data.csv"), "FileNotFoundError"),
+        (lambda config, context: Path("/nowhere/data.csv").read_text(), "FileNotFoundError"),
     ],
 )
 def test_a_mistake_in_a_trial_is_one_line_and_ends_that_trial(tmp_path, only, body, told):

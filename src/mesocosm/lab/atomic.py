@@ -13,6 +13,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+METADATA = "mesocosm"
+
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file, then move it to `path` in one step; on failure nothing is left behind."""
@@ -32,20 +34,25 @@ def write_bytes(path: Path, content: bytes) -> None:
     write(path, lambda temporary: temporary.write_bytes(content))
 
 
-def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file.
+def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file. Its metadata are JSON under one key: safetensors writes several in an order that differs from run to run.
 
     Raises:
         OSError: as for every other file; safetensors itself has an exception of its own for a full disk.
     """
     whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     try:
-        write(path, lambda temporary: save_file(whole, temporary, metadata=dict(metadata)))
+        write(path, lambda temporary: save_file(whole, temporary, metadata={METADATA: json.dumps(metadata)}))
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def read_metadata(file: Any) -> dict[str, Any]:
+    """The metadata of an open safetensors file that `write_tensors` wrote; empty for another one."""
+    return json.loads((file.metadata() or {}).get(METADATA, "{}"))
 
 
 def sweep(folder: Path) -> None:

@@ -35,7 +35,7 @@ class FileCheckpoint:
             return None
         try:
             with safe_open(self.path, framework="numpy") as file:
-                if (file.metadata() or {}).get("identity") != self.identity:
+                if atomic.read_metadata(file).get("identity") != self.identity:
                     return None
                 snapshot = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         except (SafetensorError, OSError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import polars as pl
+from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
 from mesocosm.lab import atomic
@@ -113,7 +113,7 @@ class TrialContext:
             raise KeyboardInterrupt
         if per_seed:
             return _to_numpy(for_each_seed(function, per_seed, shared))
-        once = for_each_seed(partial(_without_seeds, function), (np.zeros(1, np.float32),), shared)
+        once = for_each_seed(Partial(without_seeds, function), (np.zeros(1, np.float32),), shared)
         return _to_numpy(jax.tree.map(lambda leaf: np.repeat(leaf, len(self.seeds), axis=0) if eqx.is_array(leaf) else leaf, once))
 
     def publish(self, name: str, model: Any) -> None:
@@ -178,7 +178,8 @@ def _history(name: str, fitted: Fitted) -> pl.DataFrame:
     return long_table(axes, **columns).filter(ran.reshape(-1))
 
 
-def _without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:
+def without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:
+    """`function` of what is shared alone, for an evaluation that has nothing per seed."""
     return function(*shared)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from mesocosm.lab import atomic
 def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
     """Write the module's array leaves under their paths ("mixers.0.query"); each keeps its leading seed axis."""
     arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
-    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
-    atomic.write_tensors(path, arrays, text)
+    atomic.write_tensors(path, arrays, metadata)
 
 
 def skeleton_of(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
@@ -57,7 +55,7 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
         ValueError: names, shapes or dtypes that are not the module's, or a seed that was not trained.
     """
     with safe_open(path, framework="numpy") as file:
-        seeds = json.loads(file.metadata()["seeds"])
+        seeds = atomic.read_metadata(file)["seeds"]
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
     if missing := [s for s in wanted_seeds if s not in seeds]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mesocosm.lab.plan import Plan
 from mesocosm.lab.progress import Silent
 from mesocosm.lab.report import write_report
 from mesocosm.lab.store import Run, TrialStore, locked, read_record
-from mesocosm.studies.interface import Study, Trial
+from mesocosm.studies.interface import Study, Trial, check_name
 
 
 def execute(
@@ -161,7 +161,9 @@ class _Running:
         began = time.perf_counter()
         try:
             with jax.enable_x64(trial.precision == "float64"):
-                tables = _checked(trial.run(trial.config, context), context)
+                tables = checked(trial.run(trial.config, context), trial, context.models)
+            if context.histories:
+                tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
         except Exception as error:
             if isinstance(error, OSError) and _is_full_or_closed(error, plan.path):
@@ -181,8 +183,8 @@ class _Running:
         return None
 
 
-def _checked(tables: Any, context: TrialContext) -> dict[str, pl.DataFrame]:
-    """A trial's tables and the history of its fits.
+def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """A trial's tables, if it kept what it declares.
 
     Raises:
         TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
@@ -190,15 +192,14 @@ def _checked(tables: Any, context: TrialContext) -> dict[str, pl.DataFrame]:
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
     for name, table in tables.items():
+        check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
-    if missing := sorted(set(context.trial.models) - set(context.models)):
+    if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} and has not published it")
-    if not context.histories:
-        return dict(tables)
     if "history" in tables:
         raise ValueError("a trial's own table cannot be called 'history': that is the training metrics of its fits")
-    return {**tables, "history": context.history()}
+    return dict(tables)
 
 
 def _is_full_or_closed(error: OSError, path: Path) -> bool:

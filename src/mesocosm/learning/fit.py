@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import CHUNK_CAPACITY, Running, initial_states, measure, models_of, run_chunk
-from mesocosm.learning.skeleton import split
+from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initial_states, measure, metric_shapes, models_of, run_chunk
+from mesocosm.learning.skeleton import Skeleton, split
 from mesocosm.learning.streams import stream_keys
 
 CHUNK_SECONDS = 0.5  # the host looks about twice a second
@@ -143,40 +143,47 @@ def fit(
         KeyboardInterrupt: the watcher asked to stop; the snapshot has been saved.
         ValueError: a metric that is no scalar, or a warm start without `start`.
     """
-    if (state is None) != (start is None):
-        raise ValueError(
-            f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
-        )
-    loop = _Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher, start or 0)
-    return loop.run(state, checkpoint)
+    loop = Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher, state, start)
+    return loop.run(checkpoint)
 
 
-class _Loop:
-    """The host's side of `fit`: owns the compiled program's arguments and the metric windows."""
+class Loop:
+    """The host's side of `fit`: owns the compiled program's arguments and the metric windows. `learning.rehearsal` builds one that never runs."""
 
-    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher, first):
+    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher, state, start):
         if steps < 1:
             raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
+        if (state is None) != (start is None):
+            raise ValueError(
+                f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
+            )
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
-        self.per_seed, self.over_seeds, self.nonfinite, self.first = per_seed, over_seeds, nonfinite, first
+        self.per_seed, self.over_seeds, self.nonfinite, self.state, self.first = per_seed, over_seeds, nonfinite, state, start or 0
         self.learner_arrays, self.learner_skeleton = split(_with_seed_axis(learner, len(seeds)) if per_seed else learner, floats=True)
         self.until_arrays, self.until_skeleton = split(until, floats=True)
         self.data_keys, self.eval_keys = stream_keys(seeds, "data"), stream_keys(seeds, "eval")
-        self.probe = probe
+        self.probe, self.probe_steps = probe, _probe_steps(steps, probe[1]) if probe else np.zeros(0, dtype=int)
         self.window = math.ceil(steps / HISTORY_WINDOWS)
         self.windows = math.ceil(steps / self.window)
 
     # --- before the first step
 
-    def start(self, state: Any) -> Running:
-        """The carry at step 0; fills the static half of the state and the metrics' names."""
-        if state is None:
-            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, stream_keys(self.seeds, "init"), self.per_seed, self.over_seeds)
+    def start(self) -> Running:
+        """The carry at step 0."""
+        if self.state is None:
+            init_keys = stream_keys(self.seeds, "init")
+            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, init_keys, self.per_seed, self.over_seeds)
         else:
-            arrays, skeleton = split(state)
+            arrays, skeleton = split(self.state)
             arrays = [jnp.array(leaf) for leaf in arrays]  # the program donates its carry; the caller keeps theirs
+        self.describe(arrays, skeleton)
+        flag = partial(jnp.full, (len(self.seeds),))  # one buffer each: the program donates them
+        return self._place(Running(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
+
+    def describe(self, arrays: list[Any], skeleton: Skeleton) -> None:
+        """Take the static half of the state, and the metrics' names from an abstract trace; the arrays' shapes are enough."""
         self.state_skeleton = skeleton
-        metrics = jax.eval_shape(lambda: self._one_update(arrays))
+        metrics = metric_shapes(self.learner_skeleton, self.learner_arrays, skeleton, arrays, self.data_keys[0], self.per_seed)
         for metric, shape in metrics.items():
             if shape.shape != ():
                 raise ValueError(f"{self.name}: metric {metric!r} has shape {shape.shape}; metrics are scalars")
@@ -184,13 +191,6 @@ class _Loop:
                 raise ValueError(f"{self.name}: a metric cannot be called {metric!r}, which is a column of every history")
         self.metrics = tuple(metrics)
         self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
-        flag = partial(jnp.full, (len(self.seeds),))  # one buffer each: the program donates them
-        return self._place(Running(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
-
-    def _one_update(self, arrays: list[Any]) -> Mapping[str, Any]:
-        first = [leaf[0] for leaf in arrays]
-        learner = self.learner_skeleton.join([leaf[0] for leaf in self.learner_arrays] if self.per_seed else self.learner_arrays)
-        return dict(learner.update(self.state_skeleton.join(first), self.data_keys[0])[1])
 
     def _place(self, running: Running) -> Running:
         """Spread the seeds over as many devices as divide them."""
@@ -204,15 +204,14 @@ class _Loop:
 
     # --- the loop
 
-    def run(self, state: Any, checkpoint: Checkpoint | None) -> Fitted:
+    def run(self, checkpoint: Checkpoint | None) -> Fitted:
         """Resume, then alternate chunks and looks."""
-        running = self.start(state)
+        running = self.start()
         self.sums = {metric: np.zeros((self.windows, len(self.seeds))) for metric in self.metrics}
         self.counts = np.zeros((self.windows, len(self.seeds)), dtype=np.int64)
-        self.probe_steps = _probe_steps(self.steps, self.probe[1]) if self.probe else np.zeros(0, dtype=int)
         compile_seconds = self._compile(running)
         running = self.compiled_carry
-        self.probes = self._empty_probes(running)
+        self.probes = {name: np.zeros(shape.shape, shape.dtype) for name, shape in self.probe_shapes(running.state).items()}
         step, probed = 0, 0
         if checkpoint is not None and (snapshot := checkpoint.load(self._snapshot(running, 0, 0))) is not None:
             running, step, probed = self._restore(running, snapshot)
@@ -259,17 +258,15 @@ class _Loop:
         return seconds
 
     def _chunk(self, running: Running, start: int, length: int) -> tuple[Running, dict[str, Any], Any]:
-        return run_chunk(
-            running,
-            self.learner_arrays,
-            self.until_arrays,
-            (self.data_keys, self.eval_keys),
-            jnp.int32(self.first),
-            jnp.int32(start),
-            jnp.int32(length),
-            skeletons=(self.learner_skeleton, self.state_skeleton, self.until_skeleton),
-            options=(self.per_seed, self.over_seeds, self.nonfinite, self.metric_types),
-        )
+        arguments, static = self.chunk_arguments(running, start, length)
+        return run_chunk(*arguments, **static)
+
+    def chunk_arguments(self, running: Running, start: int, length: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What `run_chunk` is called with: the traced arguments by position and the static ones by name."""
+        keys, numbers = (self.data_keys, self.eval_keys), (jnp.int32(self.first), jnp.int32(start), jnp.int32(length))
+        skeletons = (self.learner_skeleton, self.state_skeleton, self.until_skeleton)
+        options = (self.per_seed, self.over_seeds, self.nonfinite, self.metric_types)
+        return (running, self.learner_arrays, self.until_arrays, keys, *numbers), {"skeletons": skeletons, "options": options}
 
     # --- what the host keeps
 
@@ -320,31 +317,46 @@ class _Loop:
             history = {metric: (self.sums[metric] / np.where(self.counts > 0, self.counts, np.nan)).T for metric in self.metrics}
         return Fitted(
             state=state,
-            model=models_of(self.learner_skeleton, self.learner_arrays, self.state_skeleton, running.state, self.per_seed),
+            model=self.models(running.state).run(),
             seeds=self.seeds,
             steps=np.asarray(running.steps),
             reached=np.asarray(running.reached),
             diverged=np.asarray(running.diverged),
-            history_steps=self.first + np.minimum(np.arange(1, self.windows + 1) * self.window, self.steps),
+            history_steps=self.history_steps,
             history=history,
             probe_steps=self.first + self.probe_steps,
             probes={name: np.moveaxis(array, 0, 1) for name, array in self.probes.items()},
             compile_seconds=compile_seconds,
         )
 
+    @property
+    def history_steps(self) -> np.ndarray:
+        """Last step of each window."""
+        return self.first + np.minimum(np.arange(1, self.windows + 1) * self.window, self.steps)
+
+    def models(self, state: list[Any]) -> Evaluation:
+        """`learner.model` of every seed's state."""
+        return models_of(self.learner_skeleton, self.learner_arrays, self.state_skeleton, state, self.per_seed)
+
     # --- probes
 
-    def _measured(self, running: Running) -> dict[str, Any]:
+    def _measure_arguments(self, state: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         assert self.probe is not None
         arrays, skeleton = split(self.probe[0], floats=True)
         skeletons = (skeleton, self.learner_skeleton, self.state_skeleton)
-        return measure(arrays, self.learner_arrays, running.state, self.eval_keys, skeletons=skeletons, options=(self.per_seed, self.over_seeds))
+        return (arrays, self.learner_arrays, state, self.eval_keys), {"skeletons": skeletons, "options": (self.per_seed, self.over_seeds)}
 
-    def _empty_probes(self, running: Running) -> dict[str, np.ndarray]:
+    def _measured(self, running: Running) -> dict[str, Any]:
+        arguments, static = self._measure_arguments(running.state)
+        return measure(*arguments, **static)
+
+    def probe_shapes(self, state: list[Any]) -> dict[str, Any]:
+        """Name -> shape (times, seeds, ...) and dtype of what the probe measures; nothing is computed."""
         if not self.probe:
             return {}
-        shapes = jax.eval_shape(lambda: self._measured(running))
-        return {name: np.zeros((len(self.probe_steps), *shape.shape), shape.dtype) for name, shape in shapes.items()}
+        arguments, static = self._measure_arguments(state)
+        shapes = measure.eval_shape(*arguments, **static)
+        return {name: jax.ShapeDtypeStruct((len(self.probe_steps), *shape.shape), shape.dtype) for name, shape in shapes.items()}
 
     def _measure(self, running: Running, index: int) -> None:
         for name, values in self._measured(running).items():
@@ -353,8 +365,7 @@ class _Loop:
     def _fill_probes(self, running: Running, probed: int) -> int:
         """All seeds have stopped: later probes would measure the same states."""
         if probed < len(self.probe_steps):
-            measured = self._measured(running)
-            for name, values in measured.items():
+            for name, values in self._measured(running).items():
                 self.probes[name][probed:] = np.asarray(values)
         return len(self.probe_steps)
 

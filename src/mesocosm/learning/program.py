@@ -13,6 +13,9 @@ from mesocosm.learning.skeleton import Skeleton, split
 
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
 
+# LLVM's higher levels cost several times the compile time, most of it on random number generation, and on CPU make these programs no faster.
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+
 
 class Running(NamedTuple):
     """What one seed carries from step to step.
@@ -32,7 +35,7 @@ class Running(NamedTuple):
     diverged: Any
 
 
-@partial(jax.jit, static_argnames=("skeletons", "options"), donate_argnames=("running",))
+@partial(jax.jit, static_argnames=("skeletons", "options"), donate_argnames=("running",), compiler_options=COMPILER_OPTIONS)
 def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length, *, skeletons, options):
     """`length` updates of every seed from step `start`, whose number (for its key) is `first + start`.
 
@@ -99,9 +102,8 @@ def _all_finite(arrays: list[Any]) -> Any:
     return jnp.all(jnp.stack([jnp.array(True), *checks]))
 
 
-def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool, over_seeds: str) -> tuple[list[Any], Skeleton]:
-    """Every seed's first state. The static half comes from an abstract trace."""
-    example = [jax.ShapeDtypeStruct(leaf.shape[1:] if per_seed else leaf.shape, leaf.dtype) for leaf in arrays]
+def state_shapes(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool) -> tuple[list[Any], Skeleton]:
+    """Shapes of every seed's first state, with the seed axis, and the state's static half; nothing is computed."""
     found: list[Skeleton] = []
 
     def one(learner_arrays, key):
@@ -109,12 +111,36 @@ def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: b
         found.append(state_skeleton)
         return [_strong(leaf) for leaf in leaves]
 
-    jax.eval_shape(one, example, keys[0])
-    init = _initial_states(arrays, keys, skeleton=skeleton, options=(per_seed, over_seeds))
-    return init, found[0]
+    shapes = jax.eval_shape(one, [_abstract(leaf, per_seed) for leaf in arrays], keys[0])
+    return [_with_seeds(shape, keys.shape[0]) for shape in shapes], found[0]
 
 
-@partial(jax.jit, static_argnames=("skeleton", "options"))
+def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool, over_seeds: str) -> tuple[list[Any], Skeleton]:
+    """Every seed's first state. The static half comes from an abstract trace."""
+    _, state_skeleton = state_shapes(skeleton, arrays, keys, per_seed)
+    return _initial_states(arrays, keys, skeleton=skeleton, options=(per_seed, over_seeds)), state_skeleton
+
+
+def metric_shapes(
+    learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], key: Any, per_seed: bool
+) -> dict[str, Any]:
+    """Name -> shape and dtype of the metrics of one update of one seed; nothing is computed."""
+
+    def one(learner_arrays, state, key):
+        return dict(learner_skeleton.join(learner_arrays).update(state_skeleton.join(state), key)[1])
+
+    return jax.eval_shape(one, [_abstract(leaf, per_seed) for leaf in learner_arrays], [_abstract(leaf, True) for leaf in state], key)
+
+
+def _abstract(leaf: Any, drop_seeds: bool) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:] if drop_seeds else leaf.shape, leaf.dtype)
+
+
+def _with_seeds(shape: Any, seeds: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((seeds, *shape.shape), shape.dtype)
+
+
+@partial(jax.jit, static_argnames=("skeleton", "options"), compiler_options=COMPILER_OPTIONS)
 def _initial_states(arrays, keys, *, skeleton, options):
     per_seed, over_seeds = options
 
@@ -124,7 +150,7 @@ def _initial_states(arrays, keys, *, skeleton, options):
     return _over_seeds(one, over_seeds, per_seed, jnp.zeros(keys.shape[0]), arrays, keys)
 
 
-@partial(jax.jit, static_argnames=("skeletons", "options"))
+@partial(jax.jit, static_argnames=("skeletons", "options"), compiler_options=COMPILER_OPTIONS)
 def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, options):
     """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the options (per_seed, over_seeds)."""
     probe_skeleton, learner_skeleton, state_skeleton = skeletons
@@ -148,24 +174,7 @@ def _same_type(leaf: Any, old: Any) -> Any:
     return _strong(leaf)
 
 
-def models_of(learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], per_seed: bool) -> Any:
-    """`learner.model(state)` of every seed, arrays with a leading seed axis."""
-    learners = learner_skeleton.join(learner_arrays)
-    states = state_skeleton.join(state)
-    if per_seed:
-        return for_each_seed(_model, (learners, states), ())
-    return for_each_seed(_model_of_shared, (states,), (learners,))
-
-
-def _model(learner: Any, state: Any) -> Any:
-    return learner.model(state)
-
-
-def _model_of_shared(state: Any, learner: Any) -> Any:
-    return learner.model(state)
-
-
-def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+class Evaluation:
     """`function(*one seed's part of per_seed, *shared)` for each seed in turn, in one program; arrays of the result get a leading seed axis.
 
     All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions):
@@ -174,22 +183,50 @@ def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, .
     Raises:
         ValueError: nothing in `per_seed` has an array.
     """
-    function_arrays, function_skeleton = split(function, floats=True)
-    seed_arrays, seed_skeleton = split(per_seed)
-    shared_arrays, shared_skeleton = split(shared, floats=True)
-    if not seed_arrays:
-        raise ValueError("nothing to evaluate seed by seed: the arguments hold no array")
-    skeletons = (function_skeleton, seed_skeleton, shared_skeleton)
-    one = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in seed_arrays]
-    found: list[Skeleton] = []
 
-    def abstract(*arrays: Any) -> list[Any]:
-        leaves, skeleton = split(_apply(*arrays, skeletons))
-        found.append(skeleton)
-        return leaves
+    def __init__(self, function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]):
+        self.function_arrays, function_skeleton = split(function, floats=True)
+        self.seed_arrays, seed_skeleton = split(per_seed)
+        self.shared_arrays, shared_skeleton = split(shared, floats=True)
+        if not self.seed_arrays:
+            raise ValueError("nothing to evaluate seed by seed: the arguments hold no array")
+        self.skeletons = (function_skeleton, seed_skeleton, shared_skeleton)
+        found: list[Skeleton] = []
 
-    jax.eval_shape(abstract, function_arrays, one, shared_arrays)
-    return found[0].join(_evaluate(function_arrays, seed_arrays, shared_arrays, skeletons=skeletons))
+        def one(function_arrays, seed_arrays, shared_arrays):
+            leaves, skeleton = split(_apply(function_arrays, seed_arrays, shared_arrays, self.skeletons))
+            found.append(skeleton)
+            return leaves
+
+        abstract = ([_abstract(leaf, False) for leaf in arrays] for arrays in (self.function_arrays, self.shared_arrays))
+        function_shapes, shared_shapes = abstract
+        self._shapes = jax.eval_shape(one, function_shapes, [_abstract(leaf, True) for leaf in self.seed_arrays], shared_shapes)
+        self._skeleton = found[0]
+
+    def shapes(self) -> Any:
+        """The result with a `jax.ShapeDtypeStruct` for each array; nothing is computed."""
+        seeds = self.seed_arrays[0].shape[0]
+        return self._skeleton.join([_with_seeds(shape, seeds) for shape in self._shapes])
+
+    def run(self) -> Any:
+        """The result."""
+        return self._skeleton.join(_evaluate(self.function_arrays, self.seed_arrays, self.shared_arrays, skeletons=self.skeletons))
+
+
+def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    """The result of an `Evaluation`."""
+    return Evaluation(function, per_seed, shared).run()
+
+
+def models_of(learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], per_seed: bool) -> Evaluation:
+    """`learner.model(state)` of every seed."""
+    learners = learner_skeleton.join(learner_arrays)
+    states = state_skeleton.join(state)
+    return Evaluation(_model, (states, learners), ()) if per_seed else Evaluation(_model, (states,), (learners,))
+
+
+def _model(state: Any, learner: Any) -> Any:
+    return learner.model(state)
 
 
 def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: list[Any], skeletons: tuple[Skeleton, Skeleton, Skeleton]) -> Any:
@@ -197,6 +234,6 @@ def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: li
     return function(*per_seed, *shared)
 
 
-@partial(jax.jit, static_argnames=("skeletons",))
+@partial(jax.jit, static_argnames=("skeletons",), compiler_options=COMPILER_OPTIONS)
 def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
     return jax.lax.map(lambda arrays: split(_apply(function_arrays, arrays, shared_arrays, skeletons))[0], seed_arrays)
