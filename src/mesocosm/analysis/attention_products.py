@@ -12,14 +12,15 @@ Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transf
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn.mixer import Mixer
 
 Scalar = float | Float[Array, ""]
 
 
-class ProductAttention(eqx.Module):
+class ProductAttention(Mixer):
     r"""Causal linear attention with the products as parameters, $y_t = \sum_h \sum_{t' \le t} (e_t^\top Q_h\, e_{t'})\, V_h^\top e_{t'}$.
 
     A sequence mixer, without the residual connection: it stands wherever the layer stood from which the products were taken.

@@ -5,5 +5,5 @@ from mesocosm.studies.interface import Study
 STUDY = Study(
     __name__,
     title="Uncovering mesa-optimization algorithms in Transformers",
-    paper="von Oswald et al., Uncovering mesa-optimization algorithms in Transformers (2023, arXiv 2309.05858), with von Oswald et al., MesaNet (2025, arXiv 2506.05233)",
+    paper="von Oswald et al., Uncovering mesa-optimization algorithms in Transformers (2023, arXiv 2309.05858), with MesaNet (2025, arXiv 2506.05233)",
 )

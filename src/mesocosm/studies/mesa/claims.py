@@ -1,26 +1,40 @@
-"""What the two papers say, and what would show that it is wrong. Regions were set from pilots on seeds from 1000 on (results/mesa/search.csv)."""
+"""What the two papers say, and what would show that it is wrong. Regions were set from pilots on seeds from 1000 on (results/mesa/search.csv).
 
-from collections.abc import Callable
+Sources: M is von Oswald et al. (2023), N is von Oswald et al. (2025).
+"""
+
 from math import log
-from typing import Any
 
 import numpy as np
-import polars as pl
 
 from mesocosm.analysis.replicates import Instances, Replicates
-from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, View, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, above, below, between
+from mesocosm.studies.mesa.measures import (
+    best_of,
+    column,
+    contracting_deepest,
+    deepest,
+    identity,
+    late_over_early,
+    loss,
+    polynomial,
+    preconditioning_position,
+    probe_by_context,
+    probe_change,
+    ratio,
+    second_run,
+    step_size_ratio,
+    stopping,
+    target_position,
+    versus,
+)
 
 ALL = {"quick", "cpu", "paper"}
 CPU = {"cpu", "paper"}
 NET = "initialisation and training sequences"
-
-
-# --- measurements ---------------------------------------------------------------------------------------------------
-
-
-def identity(name: str, column: str = "error") -> Callable[[View], Instances]:
-    """Relative errors of one identity."""
-    return lambda view: Instances.of(view.table("identities", identity=name), column)
+WIDE = "heads instead of layers: one layer with 4 heads"
+FIXED = "one system for all sequences, which weights can store"
+SHUFFLED = "the same quantity of another sequence"
 
 
 def exact(claim: str, mutant: str, *, check: str = "identity", name: str | None = None, tolerance: float = 1e-10) -> Check:
@@ -37,132 +51,36 @@ def exact(claim: str, mutant: str, *, check: str = "identity", name: str | None 
     )
 
 
-def column(table: str, trial: str, value: str, error: str | None = None, **where: Any) -> Callable[[View], Replicates]:
-    """One column of one trial, a value a seed."""
-    return lambda view: Replicates.of(view.table(table, trial=trial, **where), value, error=error)
+SIZE = "needs language models of a size that this bench does not train"
+UNJUDGED = [
+    ("C7", "First layers bind current and previous token.", "M, Fig. 2, 3A, 14-17, 21-23", "softmax networks on raw tokens are not on the bench yet"),
+    ("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not on the bench yet"),
+    ("C9", "Softmax-kernel regression suffers from dimension, least squares not.", "M, Fig. 5B, 20", "the dimension sweep is not on the bench yet"),
+    ("C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not on the bench yet"),
+    ("C11", "A softmax layer and a mesa layer match seven softmax layers.", "M, Fig. 7", "hybrid networks are not on the bench yet"),
+    ("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not on the bench yet"),
+    ("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not on the bench yet"),
+    ("C17", "Mesa layers help language modelling.", "M, App. G", SIZE),
+    (
+        "N4-late",
+        "A few steps for all tokens hurt late tokens most.",
+        "N, Fig. 5",
+        "speaks of trained language models; in random layers it is early ones",
+    ),
+    ("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "speaks of trained language models"),
+    ("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not on the bench yet"),
+    ("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not on the bench yet"),
+    ("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", SIZE),
+    ("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "held by tests, not judged as a row yet"),
+    ("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not on the bench yet"),
+    ("N11", "Recursive least squares with forgetting loses its regulariser.", "N, App. H", "not judged as a row yet"),
+]
 
-
-def versus(reference: str, trial: str) -> Callable[[View], Replicates]:
-    """Log ratio of a network's loss to a reference predictor's, on the same sequences."""
-    return column("loss", trial, f"versus_{reference}", f"versus_{reference}_error")
-
-
-def ratio(trial: str, other: str) -> Callable[[View], Replicates]:
-    """Log ratio of two networks' losses on the same sequences."""
-    return lambda view: loss(view, trial).log_ratio(loss(view, other))
-
-
-def loss(view: View, trial: str) -> Replicates:
-    """A network's loss."""
-    return Replicates.of(view.table("loss", trial=trial), "loss", error="loss_error")
-
-
-def step_size_ratio(trial: str) -> Callable[[View], Replicates]:
-    """Log ratio of the step size in the weights to the searched one; a step size of the wrong sign counts as a thousandth."""
-
-    def measure(view: View) -> Replicates:
-        table = view.table("pattern", trial=trial)
-        return Replicates.of(table.with_columns(ratio=(pl.col("step_size") / pl.col("searched_step_size")).clip(1e-3)), "ratio").map(np.log)
-
-    return measure
-
-
-def best_of(trials: Callable[[View], list[str]], trial: str) -> Callable[[View], Replicates]:
-    """Log ratio of a network's loss to the smallest of several others', seed by seed."""
-
-    def measure(view: View) -> Replicates:
-        others = [loss(view, other) for other in trials(view)]
-        best = others[0]
-        for other in others[1:]:
-            best = Replicates(np.minimum(best.values, other.values), best.ids, best.digests, np.maximum(best.errors, other.errors))
-        return loss(view, trial).log_ratio(best)
-
-    return measure
-
-
-def deepest(view: View, prefix: str = "linear", depths: tuple[int, ...] | None = None) -> str:
-    """Name of the deepest network."""
-    return f"{prefix}-{max(depths if depths is not None else view.config.depths, default=1)}"
-
-
-def polynomial(view: View, kind: str, steps: int) -> Replicates:
-    """Loss of a polynomial predictor of some number of steps."""
-    return Replicates.of(view.table("polynomial", steps=steps), kind)
-
-
-def second_run(arm: str) -> Callable[[View], Replicates]:
-    """Largest log ratio of an averaged network's loss to the network's own, over the second training after its first sixth."""
-
-    def worst(rows: pl.DataFrame) -> float:
-        late = rows.filter(pl.col("step") >= rows["step"].max() / 6)
-        return float((late[arm] / late["network"]).log().max())
-
-    return lambda view: Replicates.within(view.table("interpolation"), worst)
-
-
-def probe_change(value: str, position: Callable[[View], int], first: int, trial: Callable[[View], str] = deepest) -> Callable[[View], Replicates]:
-    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input)."""
-
-    def change(rows: pl.DataFrame) -> float:
-        by_layer = rows.sort("layer")
-        return log(by_layer[value][-1] / by_layer.filter(pl.col("layer") == first)[value][0])
-
-    return lambda view: Replicates.within(view.table("probes", trial=trial(view), position=position(view)), change)
-
-
-def probe_by_context(value: str) -> Callable[[View], Replicates]:
-    """Rank correlation of the held-out target probe loss after the last layer with the position."""
-
-    def correlation(rows: pl.DataFrame) -> float:
-        return float(rows.select(pl.corr("position", value, method="spearman")).item())
-
-    def measure(view: View) -> Replicates:
-        table = view.table("probes", trial=deepest(view))
-        return Replicates.within(table.filter(pl.col("layer") == table["layer"].max()), correlation)
-
-    return measure
-
-
-def target_position(view: View) -> int:
-    """Where the paper probes for the next state."""
-    return view.config.probing.target_position
-
-
-def preconditioning_position(view: View) -> int:
-    """Where the paper probes for the preconditioned input."""
-    return view.config.probing.preconditioning_position
-
-
-def contracting_deepest(view: View) -> str:
-    """The deepest network on contracting systems."""
-    return deepest(view, "contracting", view.config.contracting_depths)
-
-
-def stopping(tolerance: float, value: str) -> Callable[[View], Replicates]:
-    """What stopping at a tolerance costs in a layer that forgets."""
-    return column("stopping", "stopping", value, layer="forgetting", tolerance=tolerance)
-
-
-def late_over_early(table: str, **where: Any) -> Callable[[View], Replicates]:
-    """Log ratio of the relative output error in the last quarter of the sequence to that in the first."""
-
-    def change(rows: pl.DataFrame) -> float:
-        by_quarter = rows.sort("quarter")["error"]
-        return log(by_quarter[-1] / by_quarter[0])
-
-    return lambda view: Replicates.within(view.table(table, layer="forgetting", **where), change)
-
-
-WIDE = "heads instead of layers: one layer with 4 heads"
-FIXED = "one system for all sequences, which weights can store"
-SHUFFLED = "the same quantity of another sequence"
-
-# --- claims ---------------------------------------------------------------------------------------------------------
 
 CLAIMS = [
     Claim(
         "C1",
-        "One head of causal linear attention with explicit weights takes one full-batch gradient step on the in-context least-squares loss, at all positions in parallel.",
+        "One head of causal linear attention with explicit weights takes a full-batch gradient step on the in-context least-squares loss at all positions.",
         source="M, Prop. 1",
         checks=[exact("C1", "the newest pair is dropped")],
     ),
@@ -206,7 +124,7 @@ CLAIMS = [
     ),
     Claim(
         "C3",
-        "One number for each block of the weight products keeps the loss, and averaging products with this compression is almost lossless during a second training.",
+        "One number for each block of the weight products keeps the loss; averaging with this compression is almost lossless during a second training.",
         source="M, Fig. 4A, 4B",
         checks=[
             Check(
@@ -240,7 +158,7 @@ CLAIMS = [
     ),
     Claim(
         "C4",
-        "Layers of linear attention compute truncated series for the inverse Gram matrix times the input, at all positions in parallel; the error falls with each.",
+        "Layers of linear attention compute truncated series for the inverse Gram matrix times the input at all positions; the error falls with each.",
         source="M, Prop. 2",
         checks=[
             exact("C4", "the mask shifted by one token"),
@@ -293,9 +211,7 @@ CLAIMS = [
                 "six",
                 Mean("log ratio of test losses, six layers over the learned six-step polynomial"),
                 between(log(1 / 1.15), log(1.15)),
-                lambda view: loss(view, "linear-6").log_ratio(
-                    Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False
-                ),
+                lambda view: loss(view, "linear-6").log_ratio(Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False),
                 Control(
                     "two layers",
                     lambda view: loss(view, "linear-2").log_ratio(Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False),
@@ -517,29 +433,5 @@ CLAIMS = [
             ),
         ],
     ),
-    *(
-        Claim(name, statement, source, unjudged=reason)
-        for name, statement, source, reason in (
-            (
-                "C7",
-                "First layers bind current and previous token.",
-                "M, Fig. 2, 3A, 14-17, 21-23",
-                "the softmax networks on raw tokens that it speaks of are not on the bench yet",
-            ),
-            ("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not on the bench yet"),
-            ("C9", "Softmax-kernel regression suffers from dimension, least squares does not.", "M, Fig. 5B, 20", "the dimension sweep is not on the bench yet"),
-            ("C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not on the bench yet"),
-            ("C11", "Softmax layer and mesa layer together match seven softmax layers.", "M, Fig. 7", "hybrid networks are not on the bench yet"),
-            ("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not on the bench yet"),
-            ("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not on the bench yet"),
-            ("C17", "Mesa layers help language modelling.", "M, App. G", "needs language models of a size that this bench does not train"),
-            ("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "speaks of trained language models"),
-            ("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not on the bench yet"),
-            ("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not on the bench yet"),
-            ("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", "needs language models of a size that this bench does not train"),
-            ("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "held by the tests of `nn`, not judged as a row yet"),
-            ("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not on the bench yet"),
-            ("N11", "Recursive least squares with forgetting loses its regulariser and stability.", "N, App. H", "not judged as a row yet"),
-        )
-    ),
+    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED),
 ]

@@ -37,7 +37,7 @@ def loss_by_position(view: View) -> alt.TopLevelMixin:
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
     lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))
     x, y = alt.X("position:Q", title="position in the sequence"), alt.Y("loss:Q", title="test loss").scale(type="log")
-    curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke")))
+    curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=alt.Color("trial:N", title="network"))
     bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("trial:N", title="network"))
     dashed = (
         alt.Chart(lines.sort("reference", "position"))
@@ -52,7 +52,7 @@ def weights(view: View) -> alt.TopLevelMixin:
     whole = view.table("products", trial="linear-1").select("product", "head", "row", "column", "value", form=pl.lit("trained"))
     seed = view.table("products", trial="linear-1")["seed"][0]
     blocks = view.table("block_scalars", trial="linear-1", seed=seed)
-    width = (whole["row"].max() + 1) // 4  # type: ignore[operator]
+    width = whole["row"].n_unique() // 4
     inside = pl.DataFrame({"i": range(width)})
     small = (
         blocks.join(inside, how="cross")
@@ -60,7 +60,7 @@ def weights(view: View) -> alt.TopLevelMixin:
         .select("product", "head", "row", "column", "value", form=pl.lit("compressed"))
     )
     limits = whole.group_by("product", "head").agg(limit=pl.col("value").abs().max())
-    cells = pl.concat([whole, small.cast(dict(whole.schema))]).join(limits, on=["product", "head"])
+    cells = pl.concat([whole, small.cast(whole.schema)]).join(limits, on=["product", "head"])
     cells = cells.filter(pl.col("value").abs() > 0.02 * pl.col("limit")).with_columns(share=pl.col("value") / pl.col("limit"))
     cells = cells.sort("form", "product", "head", "row", "column").with_columns(panel=pl.format("{}, head {}", "product", pl.col("head") + 1))
     return (
@@ -105,12 +105,16 @@ def probes(view: View) -> alt.TopLevelMixin:
         .filter(pl.col("position") >= 10)
     )
     mean = long.group_by("probe", "layer", "position").agg(pl.col("loss").mean()).sort("probe", "position", "layer")
-    line = alt.Chart().mark_line(point=True).encode(
-        x=alt.X("layer:O", title="after layer"),
-        y=alt.Y("loss:Q", title="held-out probe loss").scale(type="log"),
-        color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
-        detail="position:N",
-        tooltip=["probe", "layer", "position", "loss"],
+    line = (
+        alt.Chart()
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("layer:O", title="after layer"),
+            y=alt.Y("loss:Q", title="held-out probe loss").scale(type="log"),
+            color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
+            detail="position:N",
+            tooltip=["probe", "layer", "position", "loss"],
+        )
     )
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
@@ -154,7 +158,7 @@ FIGURES = [
     Figure(
         "loss-by-network",
         "Loss by network",
-        "Test loss on fresh systems, one dot a seed, ticks at the mean. Dashed: what regression in context reaches on the same distribution without any training.",
+        "Test loss on fresh systems, one dot a seed, ticks at the mean. Dashed: what regression in context reaches without training.",
         loss_by_network,
     ),
     Figure(
@@ -166,8 +170,9 @@ FIGURES = [
     Figure(
         "weights",
         "Weights before and after compression",
-        "Products of one trained layer, first seed: query-key (row: channel of the asking token, column: of the answering) and value-output (row: channel read, "
-        "column: written), each over its largest weight. Below, one number for each block of 10 x 10. Gradient descent stands in one block of each.",
+        "Products of one trained layer, first seed: query-key (row: channel of the asking token, column: of the answering) and value-output "
+        "(row: channel read, column: written), each over its largest weight. Below, one number for each block of 10 x 10. "
+        "Gradient descent stands in one block of each.",
         weights,
     ),
     Figure(
@@ -177,7 +182,10 @@ FIGURES = [
         second_training,
     ),
     Figure(
-        "probes", "What can be read from each layer", "Linear probes of the deepest network, fitted on some sequences and judged on others, mean over seeds; layer 0 is the input.", probes
+        "probes",
+        "What can be read from each layer",
+        "Linear probes of the deepest network, fitted on some sequences and judged on others, mean over seeds; layer 0 is the input.",
+        probes,
     ),
     Figure(
         "stopping",

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn import (
@@ -42,10 +43,10 @@ def check_identities(config: Identities, context: Context) -> Tables:
     tables = []
     for number, (name, identity) in enumerate(IDENTITIES.items()):
         keys = jax.random.split(jax.random.fold_in(key, number), config.instances)
-        errors = context.evaluate(partial(_on_instances, identity, config), shared=(keys,))
+        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
         tables.append(context.rows(instances, identity=name, error=errors.error, mutant=errors.mutant))
     keys = jax.random.split(jax.random.fold_in(key, len(IDENTITIES)), config.instances)
-    falls = context.evaluate(partial(_on_instances, series_falls, config), shared=(keys,))
+    falls = context.evaluate(Partial(_on_instances, series_falls, config), shared=(keys,))
     return {
         "identities": pl.concat(tables),
         "series": context.rows(instances, smallest_fall=falls.error, mutant=falls.mutant),
@@ -102,7 +103,7 @@ def series_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def series_falls(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C4: the smallest fall of log10 error to the exact inverse, from one step to the next. Mutant: a norm a fortieth of that, below half the largest eigenvalue."""
+    """C4: the smallest fall of log10 error to the exact inverse, from one step to the next. Mutant: a norm below half the largest eigenvalue."""
     states, norm = _states_and_norm(config, key)
 
     def smallest_fall(norm: float | Array) -> Array:

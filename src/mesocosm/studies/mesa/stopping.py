@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import polars as pl
+from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.nn import gated_mesa
@@ -35,7 +36,7 @@ def measure_stopping(config: Stopping, context: Context) -> Tables:
     """Random layers, one a replicate; once with forgetting, once without (the control)."""
     tables = []
     for forgets in (True, False):
-        stopped = context.evaluate(partial(_stopped, config, forgets), context.keys("init"))
+        stopped = context.evaluate(Partial(_stopped, config, forgets), context.keys("init"))
         name = "forgetting" if forgets else "no forgetting"
         tolerances = {"tolerance": TOLERANCES}
         tables.append(

@@ -26,7 +26,7 @@ from mesocosm.analysis.probes import ProbeData, preconditioning_target, probe_lo
 from mesocosm.analysis.replicates import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.learning.supervised import Supervised, cosine_adamw
-from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
+from mesocosm.nn import LinearAttention, MesaAttention, Mixer, ResidualStack
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.mesa.config import Config, Evaluation, Network, Probing, Systems, Training
 from mesocosm.studies.mesa.identities import check_identities
@@ -66,7 +66,7 @@ def trials(config: Config) -> list[Trial]:
         training = config.mesa if mesa else config.linear if layers == 1 else config.deep
         settings = Arm(config.systems, source, network, training, config.evaluation, config.probing)
         run, build = (train_mesa, build_mesa) if mesa else (train_linear, build_linear)
-        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds)  # type: ignore[arg-type]
+        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds)
 
     heads = config.network.heads
     found = [
@@ -83,7 +83,7 @@ def trials(config: Config) -> list[Trial]:
         found += [arm("contracting-mesa-1", "contracting", mesa=True), arm("contracting-1-wide", "contracting")]
     if config.retrain:
         again = Arm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
-        found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))  # type: ignore[arg-type]
+        found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))
     if config.stopping_judged:
         found.append(Trial("stopping", measure_stopping, config.stopping))
     return found
@@ -135,43 +135,6 @@ def learner(arm: Arm, build: Any, task: LinearSystems) -> Supervised:
 # --- trials ---------------------------------------------------------------------------------------------------------
 
 
-def train_linear(arm: Arm, context: Context) -> Tables:
-    """A network of linear attention: its losses, its products, and, where it is deep, its probes."""
-    network, task = _train(arm, build_linear, context)
-    tables = _losses(arm, context, network, task)
-    if arm.network.layers == 1:
-        tables |= _weights(arm, context, network, task)
-    else:
-        tables |= _compressed(arm, context, network, task) | _probes(arm, context, network, task)
-    return tables
-
-
-def train_mesa(arm: Arm, context: Context) -> Tables:
-    """One mesa layer."""
-    network, task = _train(arm, build_mesa, context)
-    return _losses(arm, context, network, task)
-
-
-def _train(arm: Arm, build: Any, context: Context) -> tuple[Any, LinearSystems]:
-    """Returns the networks and the task, whose one system, where it is fixed, is drawn anew with each replicate."""
-    systems = arm.systems
-    options = {"length": systems.length, "noise": systems.noise}
-    if arm.source == "fixed":
-        teachers = context.evaluate(Partial(_draw_teacher, systems.dim), context.keys("env"))
-        task = LinearSystems(FixedTransition(teachers), **options)
-    elif arm.source == "contracting":
-        task = LinearSystems.contracting(systems.dim, **options)
-    else:
-        task = LinearSystems.orthogonal(systems.dim, **options)
-    fitted = context.fit("network", learner(arm, build, task), arm.training.steps, per_seed=arm.source == "fixed")
-    context.publish("network", fitted.model)
-    return fitted.model, task
-
-
-def _draw_teacher(dim: int, key: PRNGKeyArray) -> Array:
-    return FixedTransition.draw(key, dim).matrix
-
-
 class Sequences(NamedTuple):
     """Evaluation data of one seed.
 
@@ -184,6 +147,47 @@ class Sequences(NamedTuple):
     tuning: Array
 
 
+class Trained(NamedTuple):
+    """Networks of all seeds and what they are evaluated on; a fixed teacher's sequences differ from seed to seed."""
+
+    networks: Any
+    sequences: Sequences
+
+
+def train_linear(arm: Arm, context: Context) -> Tables:
+    """A network of linear attention: its losses, its products, and, where it is deep, its probes."""
+    trained = _train(arm, build_linear, context)
+    further = _weights if arm.network.layers == 1 else _probes
+    return _losses(arm, context, trained) | _compressed(arm, context, trained) | further(arm, context, trained)
+
+
+def train_mesa(arm: Arm, context: Context) -> Tables:
+    """One mesa layer."""
+    return _losses(arm, context, _train(arm, build_mesa, context))
+
+
+def _train(arm: Arm, build: Any, context: Context) -> Trained:
+    """Train, publish, and draw the evaluation data. A fixed system is drawn anew with each replicate."""
+    systems = arm.systems
+    options = {"length": systems.length, "noise": systems.noise}
+    if arm.source == "fixed":
+        task = LinearSystems(FixedTransition(context.evaluate(Partial(_draw_teacher, systems.dim), context.keys("env"))), **options)
+    elif arm.source == "contracting":
+        task = LinearSystems.contracting(systems.dim, **options)
+    else:
+        task = LinearSystems.orthogonal(systems.dim, **options)
+    fitted = context.fit("network", learner(arm, build, task), arm.training.steps, per_seed=arm.source == "fixed")
+    context.publish("network", fitted.model)
+    draw = Partial(draw_sequences, arm.evaluation)
+    if arm.source == "fixed":
+        return Trained(fitted.model, context.evaluate(Partial(_draw_with_teacher, draw, context.evaluation_key), task))
+    return Trained(fitted.model, context.evaluate(draw, shared=(task, context.evaluation_key)))
+
+
+def _draw_teacher(dim: int, key: PRNGKeyArray) -> Array:
+    return FixedTransition.draw(key, dim).matrix
+
+
 def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArray) -> Sequences:
     """Observations, shape (sequences, length + 1, dim)."""
     test_key, tuning_key = jax.random.split(key)
@@ -191,16 +195,8 @@ def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArra
     return Sequences(test.observations, tuning.observations)
 
 
-def _sequences(arm: Any, context: Context, task: LinearSystems) -> Sequences:
-    """The same for every seed, but for a fixed teacher, which is part of the replicate."""
-    draw = Partial(draw_sequences, arm.evaluation)
-    if isinstance(task.transition, FixedTransition):
-        return context.evaluate(Partial(_draw_with_teacher, draw, context.evaluation_key, task), task.transition.matrix)
-    return context.evaluate(draw, shared=(task, context.evaluation_key))
-
-
-def _draw_with_teacher(draw: Any, key: PRNGKeyArray, task: LinearSystems, matrix: Array) -> Sequences:
-    return draw(eqx.tree_at(lambda t: t.transition.matrix, task, matrix), key)
+def _draw_with_teacher(draw: Any, key: PRNGKeyArray, task: LinearSystems) -> Sequences:
+    return draw(task, key)
 
 
 def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_1 dim"]) -> Float[Array, "batch time"]:
@@ -236,10 +232,9 @@ def _gradient_step(step_size: Array, inputs: Array) -> Array:
     return gradient_step(inputs, step_size)
 
 
-def _losses(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
-    sequences = _sequences(arm, context, task)
-    measured = context.evaluate(measure_network, network, sequences)
-    digests = [digest(sequences.test[i]) for i in range(len(context.seeds))]
+def _losses(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+    measured = context.evaluate(measure_network, trained.networks, trained.sequences)
+    digests = [digest(test) for test in trained.sequences.test]
     mean = {name: getattr(measured, name).mean(-1) for name in ("network", "gradient_step", "ridge")}
     versus_step, versus_step_error = log_ratio_of_means(mean["network"], mean["gradient_step"])
     versus_ridge, versus_ridge_error = log_ratio_of_means(mean["network"], mean["ridge"])
@@ -264,15 +259,16 @@ def _losses(arm: Arm, context: Context, network: Any, task: LinearSystems) -> di
 # --- what the weights say -------------------------------------------------------------------------------------------
 
 
-def products_of(layer: LinearAttention) -> ProductAttention:
+def products_of(layer: Mixer) -> ProductAttention:
     """The layer by its products."""
+    assert isinstance(layer, LinearAttention)
     return ProductAttention.from_factors(layer.query, layer.key, layer.value, layer.output)
 
 
 def compressed(network: ResidualStack, dim: int) -> ResidualStack:
     """Every layer by one number for each block of its products."""
-    layers = tuple(expand(compress(products_of(layer), dim), dim) for layer in network.layers)  # type: ignore[arg-type]
-    return ResidualStack(layers, clip=network.clip, visible=network.visible)  # type: ignore[arg-type]
+    layers = tuple(expand(compress(products_of(layer), dim), dim) for layer in network.layers)
+    return ResidualStack(layers, clip=network.clip, visible=network.visible)
 
 
 class Weights(NamedTuple):
@@ -281,21 +277,21 @@ class Weights(NamedTuple):
     scalars: BlockScalars
     products: ProductAttention
     step_size: Array
+    searched: Array
     off_pattern: Array
     identity: Array
 
 
-def read_weights(dim: int, network: ResidualStack) -> Weights:
+def read_weights(dim: int, network: ResidualStack, tuning: Array) -> Weights:
     """Compression, the step size of gradient descent that it amounts to, and how much stands elsewhere."""
-    products = products_of(network.layers[0])  # type: ignore[arg-type]
+    products = products_of(network.layers[0])
     scalars, strength = compress(products, dim), pattern_strength(products, dim)
-    return Weights(scalars, products, effective_step_size(scalars), strength.off_pattern, strength.identity)
+    return Weights(scalars, products, effective_step_size(scalars), line_search(tuning), strength.off_pattern, strength.identity)
 
 
-def _weights(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
-    weights = context.evaluate(Partial(read_weights, arm.systems.dim), network)
-    searched = context.evaluate(line_search, _sequences(arm, context, task).tuning)
-    pattern = context.rows(off_pattern=weights.off_pattern, identity=weights.identity, step_size=weights.step_size, searched_step_size=searched)
+def _weights(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+    weights = context.evaluate(Partial(read_weights, arm.systems.dim), trained.networks, trained.sequences.tuning)
+    pattern = context.rows(off_pattern=weights.off_pattern, identity=weights.identity, step_size=weights.step_size, searched_step_size=weights.searched)
     axes = {"product": ["query-key", "value-output"], "head": range(arm.network.heads)}
     blocks = {**axes, "row": range(4), "column": range(4)}
     channels = {**axes, "row": range(4 * arm.systems.dim), "column": range(4 * arm.systems.dim)}
@@ -306,13 +302,12 @@ def _weights(arm: Arm, context: Context, network: Any, task: LinearSystems) -> d
         "pattern": pattern,
         "block_scalars": context.rows(blocks, value=scalars),
         "products": long_table({**first, **channels}, value=products[:1]),
-    } | _compressed(arm, context, network, task)
+    }
 
 
-def _compressed(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+def _compressed(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
     """Losses of the compressed network, and of one compressed without the blocks of gradient descent."""
-    test = _sequences(arm, context, task).test
-    losses = context.evaluate(Partial(_compressed_losses, arm.systems.dim), network, test)
+    losses = context.evaluate(Partial(_compressed_losses, arm.systems.dim), trained.networks, trained.sequences.test)
     whole, small, mutant = (part.mean(-1) for part in losses)
     versus, error = log_ratio_of_means(small, whole)
     mutant_versus, mutant_error = log_ratio_of_means(mutant, whole)
@@ -339,15 +334,15 @@ def train_twice(arm: Arm, context: Context) -> Tables:
     first = context.fit("first", plain, arm.training.steps).model
     scalars = context.evaluate(Partial(_compress_first, arm.systems.dim), first)
     test = context.evaluate(Partial(draw_sequences, arm.evaluation), shared=(task, context.evaluation_key)).test[0]
-    again = Retrained(plain.build, task, plain.loss, plain.optimizer, {**plain.hyperparameters, "learning_rate": 2 * arm.training.learning_rate}, plain.batch_size, scalars)
-    again = eqx.tree_at(lambda l: l.hyperparameters, again, {**plain.hyperparameters, "learning_rate": 2 * arm.training.learning_rate})
+    faster = {**plain.hyperparameters, "learning_rate": 2 * arm.training.learning_rate}
+    again = Retrained(plain.build, task, plain.loss, plain.optimizer, faster, plain.batch_size, scalars)
     every = max(1, arm.training.steps // 12)
     second = context.fit("second", again, arm.training.steps, per_seed=True, probe=(Partial(_interpolated, jnp.asarray(test)), every))
     return {"interpolation": context.rows({"step": second.probe_steps.tolist()}, **second.probes)}
 
 
 def _compress_first(dim: int, network: ResidualStack) -> ProductAttention:
-    return expand(compress(products_of(network.layers[0]), dim), dim)  # type: ignore[arg-type]
+    return expand(compress(products_of(network.layers[0]), dim), dim)
 
 
 def _interpolated(test: Array, second: Retrained, state: Any, key: PRNGKeyArray) -> dict[str, Array]:
@@ -381,11 +376,10 @@ class ProbeCurves(NamedTuple):
     shuffled_preconditioned: Array
 
 
-def _probes(arm: Arm, context: Context, network: Any, task: LinearSystems) -> dict[str, Any]:
+def _probes(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
     n, probing = arm.systems.length, arm.probing
     positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
-    sequences = _sequences(arm, context, task)
-    curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), network, sequences)
+    curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), trained.networks, trained.sequences)
     axes = {"layer": range(arm.network.layers + 1), "position": positions}
     return {"probes": context.rows(axes, layers=arm.network.layers, **curves._asdict())}
 
