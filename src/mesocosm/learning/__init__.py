@@ -3,7 +3,7 @@
 from mesocosm.learning.fit import Checkpoint, Criterion, Fitted, NonFinite, Probe, Watcher, fit
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
-from mesocosm.learning.supervised import Supervised, SupervisedState, adam, clipped_adamw
+from mesocosm.learning.supervised import Supervised, SupervisedState, adam, clipped_adamw, cosine_adamw
 
 __all__ = [
     "Checkpoint",
@@ -18,6 +18,7 @@ __all__ = [
     "Watcher",
     "adam",
     "clipped_adamw",
+    "cosine_adamw",
     "fit",
     "stream_key",
     "stream_keys",
