@@ -96,12 +96,10 @@ def claims_section(results: Path, study: str) -> str:
     seen: dict[str, CheckRow] = {}
     for row in rows:
         seen.setdefault(row.claim, row)
-    claims = [(f"**{row.claim}**", cell(row.statement), cell(row.source), f"**{verdicts[row.claim]}**") for row in seen.values()]
-    checks = [
-        (f"`{row.id}`", measured(row), region(row), control(row), reference(row), f"**{row.verdict}**" + (f": {cell(row.reason)}" if row.reason else ""))
-        for row in rows
-        if row.kind
+    claims = [
+        (f"**{row.claim}**", cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
     ]
+    checks = [(f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, row.reason)) for row in rows if row.kind]
     minutes, versions = record.get("wall_seconds", 0.0) / 60, record.get("versions", {})
     made = (
         f"Read from `results/{study}`: preset `{record['preset']}`, seeds {record['seeds'][0]} to {record['seeds'][-1]}, {minutes:.0f} minutes, "
@@ -112,10 +110,15 @@ def claims_section(results: Path, study: str) -> str:
             made,
             table(("claim", "statement", "source", "verdict"), claims),
             "### Checks",
-            "Estimates are given with their 95 % interval and the number of replicates (identities: the largest error and the number of instances).",
+            "Estimates are given with their 95 % interval and the number of replicates (without an interval: the worst value and the number of instances).",
             table(("check", "measured", "holds if", "control", "reference", "verdict"), checks),
         ]
     )
+
+
+def verdict(word: str, reason: str | None) -> str:
+    """A verdict, and the reason where there is one."""
+    return f"**{word}**" + (f": {cell(reason)}" if reason else "")
 
 
 def measured(row: CheckRow) -> str:
