@@ -202,6 +202,16 @@ def test_a_model_that_computes_is_mapped_over_seeds():
     assert fitted.model["name"] == "flat"
 
 
+@pytest.mark.parametrize("name", ["fit", "seed", "step"])
+def test_a_metric_cannot_take_a_historys_column(name):
+    class Named(NoisyDescent):
+        def update(self, state, key):
+            return state, {name: state["t"]}
+
+    with pytest.raises(ValueError, match=f"a metric cannot be called '{name}'"):
+        fit(Named(0.1), 3, [0])
+
+
 def test_a_metric_with_an_axis_is_refused():
     class Vector(NoisyDescent):
         def update(self, state, key):
