@@ -1,1 +1,47 @@
-"""mesocosm: what emerges when networks learn, ten papers as one system."""
+"""mesocosm: what emerges when networks learn, ten papers as one system.
+
+`run` trains a study and judges its claims; `Run` reads a run directory. The parts are in `nn`, `tasks`, `learning` and `analysis`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mesocosm.lab.store import Run
+
+__all__ = ["Run", "run"]
+
+
+def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | None = None, out: str | Path | None = None, fresh: bool = False) -> Run:
+    """Run a study from Python, as `mesocosm run` does: `mesocosm.run("mesa").claims`.
+
+    Args:
+        study: its name, as `mesocosm list` shows it.
+        preset: the size.
+        config: instead of the preset's, of the same type.
+        seeds: number of replicates; None for the preset's.
+        out: the run directory; None for one under `runs/`.
+        fresh: forget an earlier run in this directory.
+
+    Raises:
+        mesocosm.lab.errors.UserError: an unknown study or preset, or a directory that cannot be used.
+    """
+    from rich.console import Console
+
+    from mesocosm.lab.catalogue import find
+    from mesocosm.lab.progress import screen
+    from mesocosm.lab.runner import execute
+
+    replicates = None if seeds is None else tuple(range(seeds))
+    with screen(Console(highlight=False)) as observer:
+        return execute(find(study), preset, config=config, seeds=replicates, out=None if out is None else Path(out), fresh=fresh, observer=observer)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Run":
+        from mesocosm.lab.store import Run
+
+        return Run
+    raise AttributeError(f"module 'mesocosm' has no attribute {name!r}")

@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -21,7 +22,7 @@ from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from mesocosm.lab.catalogue import find, packages, suggestion
-from mesocosm.lab.errors import UserError
+from mesocosm.lab.errors import TrialFailed, UserError
 from mesocosm.lab.terminal import claims_table, rehearsal_table, studies_table, study_page, trials_table
 from mesocosm.studies.interface import Preset, Study
 
@@ -76,7 +77,7 @@ class RunCommand:
     fresh: Flag = False
     """Forget an earlier run in this directory."""
     dry_run: Flag = False
-    """Show the trials, their minutes and what is finished already; train nothing."""
+    """Show the trials, their minutes, memory and what is finished already; train nothing."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
 
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return answer(command, shlex.join(["mesocosm", *words]))
     except UserError as mistake:
         print(f"mesocosm: {mistake}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(mistake, TrialFailed) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -209,14 +210,15 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
 def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
     """Print what `run` would do."""
     from mesocosm.lab.plan import Plan
+    from mesocosm.lab.rehearsal import rehearse_plan
 
     plan = Plan.of(study, command.preset, command.config, seeds, command.out)
-    minutes = {} if plan.changes else study.presets[command.preset].minutes
-    states = plan.states()
     out = console()
-    out.print(rehearsal_table(states, minutes))
-    left = sum(minutes.get(name, 0.0) for name, (state, _) in states.items() if state != "cached")
-    out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if minutes else 'minutes not measured for this config'}; {plan.path}")
+    with out.status("compiling each program once, to read its memory") if out.is_terminal else nullcontext():
+        trials = rehearse_plan(plan)
+    out.print(rehearsal_table(trials))
+    left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
+    out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if plan.minutes else 'minutes not measured for this config'}; {plan.path}")
     return 0
 
 

@@ -141,8 +141,9 @@ def _small_verdict(row: Row, alone: bool) -> Html:
 
 
 def _over(row: Row) -> str:
-    what = "largest of" if row.get("kind") == "exact" else f"{row.get('kind')} over"
-    return f"{what} {row.get('n')} {'instances' if row.get('kind') == 'exact' else 'replicates'}"
+    if row.get("kind") in {"exact", "every"}:
+        return f"{'largest' if row['kind'] == 'exact' else 'worst'} of {row.get('n')} instances"
+    return f"{row.get('kind')} over {row.get('n')} replicates"
 
 
 def _check_name(row: Row) -> str:

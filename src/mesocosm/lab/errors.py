@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class UnknownFormat(UserError):
     """A run directory whose format this version cannot read."""
+
+
+class TrialFailed(UserError):
+    """A trial raised and `--fail-fast` was asked for; not the user's mistake, so exit code 1."""

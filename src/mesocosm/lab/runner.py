@@ -15,7 +15,7 @@ import polars as pl
 from mesocosm.lab import atomic
 from mesocosm.lab.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.context import TrialContext
-from mesocosm.lab.errors import UserError
+from mesocosm.lab.errors import TrialFailed, UserError
 from mesocosm.lab.identity import digest
 from mesocosm.lab.interrupt import Interrupt
 from mesocosm.lab.judge import Circumstances, Unfinished, judge, to_json
@@ -56,6 +56,7 @@ def execute(
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
+        TrialFailed: a trial failed, with `fail_fast`.
         KeyboardInterrupt: asked to stop; the same call resumes.
     """
     plan = Plan.of(study, preset, config, seeds, out)
@@ -143,7 +144,7 @@ class _Running:
                 self.broken[trial.name] = error
                 self.observer.trial_failed(trial.name, error)
                 if self.fail_fast:
-                    raise UserError(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+                    raise TrialFailed(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
 
     def _skip(self, trial: Trial, store: TrialStore, reason: str) -> None:
         self.broken[trial.name] = reason

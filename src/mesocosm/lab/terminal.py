@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -16,6 +16,9 @@ from mesocosm.lab.markup import duration, number
 from mesocosm.lab.progress import printable
 from mesocosm.lab.strip import interval_text, region_text
 from mesocosm.studies.interface import Preset, Study
+
+if TYPE_CHECKING:
+    from mesocosm.lab.rehearsal import Rehearsed
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
 STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
@@ -89,14 +92,15 @@ def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def rehearsal_table(states: Mapping[str, tuple[str, str]], minutes: Mapping[str, float]) -> Table:
-    """What a run would do: trials, the minutes their preset's budget gives them, and what an earlier run has left."""
-    table = _table("trial", "minutes", "state", "")
-    for name, (state, why) in states.items():
-        budget = f"{minutes[name]:.3g}" if name in minutes else Text("–", style="dim")
-        table.add_row(
-            Text(printable(name), style="bold"), budget, Text(state, style="dim" if state == "cached" else "yellow"), Text(printable(why), style="dim")
-        )
+def rehearsal_table(trials: Sequence[Rehearsed]) -> Table:
+    """What a run would do: trials, the minutes their preset's budget gives them, the memory of their programs, and what an earlier run has left."""
+    table = _table("trial", "minutes", "memory", "state", "")
+    none = Text("–", style="dim")
+    for trial in trials:
+        budget = none if trial.minutes is None else f"{trial.minutes:.3g}"
+        memory = none if trial.memory_bytes is None else f"{trial.memory_bytes / 2**20:.3g} MiB"
+        state = Text(trial.state, style="dim" if trial.state == "cached" else "yellow")
+        table.add_row(Text(printable(trial.trial), style="bold"), budget, memory, state, Text(printable(trial.problem or trial.why), style="dim"))
     return table
 
 
