@@ -326,6 +326,10 @@ class View:
         self._tables = tables
         self.read: set[str] = set()
 
+    def has(self, name: str) -> bool:
+        """Whether a finished trial wrote such a table."""
+        return name in self._tables
+
     def table(self, name: str, **where: Any) -> pl.DataFrame:
         """All trials' tables of this name under each other, with the trial's name in the column `trial`; only rows in which the columns `where` have
         these values.

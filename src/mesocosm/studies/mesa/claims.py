@@ -7,7 +7,7 @@ from math import log
 
 import numpy as np
 
-from mesocosm.analysis.replicates import Instances, Replicates
+from mesocosm.analysis.replicates import Instances
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, above, below, between
 from mesocosm.studies.mesa.measures import (
     best_of,
@@ -211,10 +211,10 @@ CLAIMS = [
                 "six",
                 Mean("log ratio of test losses, six layers over the learned six-step polynomial"),
                 between(log(1 / 1.15), log(1.15)),
-                lambda view: loss(view, "linear-6").log_ratio(Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False),
+                lambda view: loss(view, "linear-6").log_ratio(polynomial(view, "learned", 6), same_data=False),
                 Control(
                     "two layers",
-                    lambda view: loss(view, "linear-2").log_ratio(Replicates.of(view.table("polynomial", steps=6), "learned"), same_data=False),
+                    lambda view: loss(view, "linear-2").log_ratio(polynomial(view, "learned", 6), same_data=False),
                 ),
                 judged_at=CPU,
                 replicate=NET,
@@ -343,8 +343,8 @@ CLAIMS = [
                 "loss",
                 Mean("log ratio of test losses, network over gradient step"),
                 below(log(0.3)),
-                versus("step", "linear-1-fixed"),
-                Control("a new system for each sequence", versus("step", "linear-1")),
+                versus("step", "fixed-system"),
+                Control("a new system for each sequence", versus("step", "fresh-systems")),
                 judged_at=ALL,
                 replicate=f"the system, {NET}",
                 reference=Reference(log(0.11 / 0.91), "paper"),
@@ -353,8 +353,8 @@ CLAIMS = [
                 "blocks",
                 Mean("largest weight block off the pattern of gradient descent, as a fraction of the block on it"),
                 above(0.5),
-                column("pattern", "linear-1-fixed", "off_pattern"),
-                Control("a new system for each sequence", column("pattern", "linear-1", "off_pattern")),
+                column("pattern", "fixed-system", "off_pattern"),
+                Control("a new system for each sequence", column("pattern", "fresh-systems", "off_pattern")),
                 judged_at=ALL,
                 replicate=f"the system, {NET}",
             ),

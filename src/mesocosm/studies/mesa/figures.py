@@ -14,14 +14,15 @@ SEED_DOTS = {"size": 28, "opacity": 0.6}
 
 def loss_by_network(view: View) -> alt.TopLevelMixin:
     """A dot a seed, a bar at the mean; rules for what regression in context can know."""
-    losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|contracting")).select("trial", "seed", "loss")
+    losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting")).select("trial", "seed", "loss")
     order = losses.group_by("trial").agg(pl.col("loss").mean()).sort("loss", descending=True)["trial"].to_list()
     references = view.table("reference_position_loss").select(
         pl.col("gradient_step").mean().alias("one gradient step"), pl.col("ridge").mean().alias("ridge regression")
     )
     rules = references.unpivot(variable_name="reference", value_name="loss")
-    learned = view.table("polynomial").filter(pl.col("steps") == pl.col("steps").max())
-    rules = pl.concat([rules, learned.select(pl.lit("learned polynomial, 6 steps").alias("reference"), pl.col("learned").mean().alias("loss"))])
+    if view.has("polynomial"):
+        learned = view.table("polynomial").filter(pl.col("steps") == pl.col("steps").max())
+        rules = pl.concat([rules, learned.select(pl.lit("learned polynomial, 6 steps").alias("reference"), pl.col("learned").mean().alias("loss"))])
     x = alt.X("loss:Q", title="test loss, mean over positions").scale(type="log")
     y = alt.Y("trial:N", title=None, sort=order)
     dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["trial", "seed", alt.Tooltip("loss", format=".4f")])
@@ -32,7 +33,7 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
 
 def loss_by_position(view: View) -> alt.TopLevelMixin:
     """Mean over seeds at each position, with the references."""
-    losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|contracting"))
+    losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
     lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))

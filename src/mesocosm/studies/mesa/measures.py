@@ -66,7 +66,7 @@ def deepest(view: View, prefix: str = "linear", depths: tuple[int, ...] | None =
 
 def polynomial(view: View, kind: str, steps: int) -> Replicates:
     """Loss of a polynomial predictor of some number of steps."""
-    return Replicates.of(view.table("polynomial", steps=steps), kind)
+    return Replicates.of(view.table("polynomial", steps=steps), kind, error=f"{kind}_error")
 
 
 def second_run(arm: str) -> Callable[[View], Replicates]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -61,23 +61,27 @@ class References:
 def trials(config: Config) -> list[Trial]:
     """One trial for each network; those that differ in numbers only share a program."""
 
-    def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, mesa: bool = False) -> Trial:
+    def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, mesa: bool = False, training: Training | None = None) -> Trial:
         network = Network(layers, heads, config.network.key_dim, config.network.residual_clip)
-        training = config.mesa if mesa else config.linear if layers == 1 else config.deep
+        training = training or (config.mesa if mesa else config.linear if layers == 1 else config.deep)
         settings = Arm(config.systems, source, network, training, config.evaluation, config.probing)
         run, build = (train_mesa, build_mesa) if mesa else (train_linear, build_linear)
         return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds)
 
-    heads = config.network.heads
+    heads, references = config.network.heads, References(config.systems, config.evaluation)
     found = [
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
-        Trial("references", measure_references, References(config.systems, config.evaluation)),
+        Trial("references", measure_references, references, seeds=1),
         arm("linear-1", heads=heads),
         arm("linear-1-fixed", "fixed", heads=heads),
+        replace(arm("fixed-system", "fixed", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
+        replace(arm("fresh-systems", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
         arm("mesa-1", mesa=True),
         arm("linear-1-wide"),
     ]
     found += [arm(f"linear-{depth}", layers=depth) for depth in config.depths]
+    if config.depths:
+        found.append(Trial("polynomials", measure_polynomials, references))
     found += [arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4) for depth in config.contracting_depths]
     if config.contracting_depths:
         found += [arm("contracting-mesa-1", "contracting", mesa=True), arm("contracting-1-wide", "contracting")]
@@ -175,7 +179,7 @@ def _train(arm: Arm, build: Any, context: Context) -> Trained:
     elif arm.source == "contracting":
         task = LinearSystems.contracting(systems.dim, **options)
     else:
-        task = LinearSystems.orthogonal(systems.dim, **options)
+        task = _orthogonal(arm)
     fitted = context.fit("network", learner(arm, build, task), arm.training.steps, per_seed=arm.source == "fixed")
     context.publish("network", fitted.model)
     draw = Partial(draw_sequences, arm.evaluation)
@@ -329,7 +333,7 @@ class Retrained(Supervised):
 
 def train_twice(arm: Arm, context: Context) -> Tables:
     """Train, compress, train again from the same seed at twice the learning rate; on the way, average the network with the compression of the first."""
-    task = LinearSystems.orthogonal(arm.systems.dim, length=arm.systems.length, noise=arm.systems.noise)
+    task = _orthogonal(arm)
     plain = learner(arm, build_linear, task)
     first = context.fit("first", plain, arm.training.steps).model
     scalars = context.evaluate(Partial(_compress_first, arm.systems.dim), first)
@@ -410,41 +414,53 @@ def _probe_data(positions: tuple[int, ...], network: ResidualStack, observations
 
 
 class ReferenceLosses(NamedTuple):
-    """Half squared errors on the test sequences: (sequences, time), for the polynomials (steps, sequences)."""
+    """Half squared errors on the test sequences, (sequences, time)."""
 
     ridge: Array
     ridge_without_last_pair: Array
     gradient_step: Array
-    neumann: Array
-    learned: Array
 
 
 def measure_references(config: References, context: Context) -> Tables:
-    """Gradient descent, ridge regression, and polynomials of one to six steps: learned ones (fitted anew by each replicate) and a Neumann series."""
-    task = LinearSystems.orthogonal(config.systems.dim, length=config.systems.length, noise=config.systems.noise)
-    measure = Partial(_reference_losses, config.steps, config.evaluation, task)
-    losses = context.evaluate(measure, context.keys("init"), shared=(context.evaluation_key,))
+    """Gradient descent and ridge regression, the latter also without the newest pair, as in the authors' code."""
+    losses = context.evaluate(Partial(_reference_losses, config), shared=(context.evaluation_key,))
     positions = {"position": range(1, config.systems.length + 1)}
-    curve = context.rows(positions, **{name: getattr(losses, name).mean(1) for name in ("ridge", "ridge_without_last_pair", "gradient_step")})
-    steps = {"steps": range(1, config.steps + 1)}
-    polynomial = context.rows(steps, learned=losses.learned.mean(-1), neumann=losses.neumann.mean(-1))
-    return {"reference_position_loss": curve, "polynomial": polynomial}
+    return {"reference_position_loss": context.rows(positions, **{name: values.mean(1) for name, values in losses._asdict().items()})}
 
 
-def _reference_losses(steps: int, evaluation: Evaluation, task: LinearSystems, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> ReferenceLosses:
-    sequences = draw_sequences(evaluation, task, key)
-
-    def polynomial(inverse: Any) -> Array:
-        return sequence_losses(lambda inputs: least_squares(inputs, inverse, include_last_pair=False), sequences.test).mean(-1)
-
-    learned = [
-        polynomial(fit_inverse(ChebyshevInverse.neumann(k), sequences.tuning, seed_key, steps=evaluation.polynomial_steps, include_last_pair=False)[0])
-        for k in range(1, steps + 1)
-    ]
+def _reference_losses(config: References, key: PRNGKeyArray) -> ReferenceLosses:
+    sequences = draw_sequences(config.evaluation, _orthogonal(config), key)
     return ReferenceLosses(
         sequence_losses(least_squares, sequences.test),
         sequence_losses(lambda inputs: least_squares(inputs, include_last_pair=False), sequences.test),
         sequence_losses(Partial(_gradient_step, line_search(sequences.tuning)), sequences.test),
-        jnp.stack([polynomial(NeumannInverse(70.0, steps=k)) for k in range(1, steps + 1)]),
-        jnp.stack(learned),
     )
+
+
+def measure_polynomials(config: References, context: Context) -> Tables:
+    """Polynomials of one to six steps in place of the inverse: learned ones, fitted anew by each replicate, and a Neumann series."""
+    learned, neumann = context.evaluate(Partial(_polynomial_losses, config), context.keys("init"), shared=(context.evaluation_key,))
+    steps = {"steps": range(1, config.steps + 1)}
+    columns = {"learned": learned, "neumann": neumann}
+    means = {name: losses.mean(-1) for name, losses in columns.items()}
+    errors = {f"{name}_error": losses.std(-1) / np.sqrt(losses.shape[-1]) for name, losses in columns.items()}
+    return {"polynomial": context.rows(steps, **means, **errors)}
+
+
+def _polynomial_losses(config: References, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> tuple[Array, Array]:
+    """Mean over positions, (steps, sequences). The newest pair is left out, as in the authors' code for these curves."""
+    sequences = draw_sequences(config.evaluation, _orthogonal(config), key)
+
+    def losses(inverse: Any) -> Array:
+        return sequence_losses(lambda inputs: least_squares(inputs, inverse, include_last_pair=False), sequences.test).mean(-1)
+
+    def fitted(steps: int) -> Any:
+        start = ChebyshevInverse.neumann(steps)
+        return fit_inverse(start, sequences.tuning, seed_key, steps=config.evaluation.polynomial_steps, include_last_pair=False)[0]
+
+    degrees = range(1, config.steps + 1)
+    return jnp.stack([losses(fitted(k)) for k in degrees]), jnp.stack([losses(NeumannInverse(70.0, steps=k)) for k in degrees])
+
+
+def _orthogonal(config: Any) -> LinearSystems:
+    return LinearSystems.orthogonal(config.systems.dim, length=config.systems.length, noise=config.systems.noise)
