@@ -66,7 +66,7 @@ class Supervised(Learner):
         loss, gradient = jax.value_and_grad(batch_loss)(trained)
         updates, optimizer = self.optimizer(**self.hyperparameters).update(gradient, state.optimizer, trained)
         model = eqx.combine(optax.apply_updates(trained, updates), fixed)
-        return SupervisedState(model, optimizer), {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+        return SupervisedState(model, optimizer), {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
 
     def model(self, state: SupervisedState) -> Any:
         """The trained module."""

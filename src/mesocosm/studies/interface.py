@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
 
@@ -29,6 +29,7 @@ Tables = Mapping[str, "pl.DataFrame"]
 # --- what is trained ------------------------------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Context(Protocol):
     """What a trial may ask of the bench. Everything heavy goes through it, so that the bench can time, resume, rehearse and pair it."""
 

@@ -100,11 +100,11 @@ class Config:
     """The one-layer network; deeper ones have 4 heads (paper)."""
     linear: Training = field(default_factory=lambda: Training(steps=400))
     """One layer of linear attention."""
-    fixed: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=1e-2, batch_size=16, init_std=0.05))
+    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, init_std=0.05))
     """One layer of linear attention on one fixed system (C15), and the same on fresh systems; larger initial weights leave the plateau."""
     fixed_seeds: int = 3
     """Replicates of these two."""
-    deep: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=1e-3))
+    deep: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-3))
     """Two and more layers; a larger rate leaves weights that compress badly."""
     mesa: Training = field(default_factory=lambda: Training(steps=500, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
@@ -149,10 +149,11 @@ PRESETS = {
         replace(
             Config(),
             linear=Training(steps=800),
+            fixed=Training(steps=5000, batch_size=16, init_std=0.05),
             fixed_seeds=5,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),
-            contracting_depths=(1, 4),
+            contracting_depths=(1, 2),
             retrain=True,
             stopping_judged=True,
         ),
