@@ -39,7 +39,7 @@ def test_every_figure_is_drawn(smoke):
 
 def test_a_published_network_predicts_as_it_was_measured(smoke):
     """The loss in the table is the rebuilt network's on the same sequences."""
-    from mesocosm.studies.mesa.trials import draw_sequences
+    from mesocosm.studies.mesa.references import draw_sequences
 
     config = smoke.config
     task = LinearSystems.orthogonal(config.systems.dim, length=config.systems.length)

@@ -32,6 +32,9 @@ from mesocosm.studies.mesa.measures import (
 ALL = {"quick", "cpu", "paper"}
 CPU = {"cpu", "paper"}
 NET = "initialisation and training sequences"
+
+# Configurations in results/mesa/search.csv, by what they trained.
+ONE_LAYER, FIXED_SYSTEM, DEEP, MESA, CONTRACTING = 9, 18, 7, 2, 2
 WIDE = "heads instead of layers: one layer with 4 heads"
 FIXED = "one system for all sequences, which weights can store"
 SHUFFLED = "the same quantity of another sequence"
@@ -98,7 +101,7 @@ CLAIMS = [
                 judged_at=ALL,
                 replicate=NET,
                 reference=Reference(log(0.894 / 0.900), "paper"),
-                searched=12,
+                searched=ONE_LAYER,
             ),
             Check(
                 "blocks",
@@ -108,7 +111,7 @@ CLAIMS = [
                 Control(FIXED, column("pattern", "linear-1-fixed", "off_pattern")),
                 judged_at=ALL,
                 replicate=NET,
-                searched=12,
+                searched=ONE_LAYER,
             ),
             Check(
                 "step-size",
@@ -118,7 +121,7 @@ CLAIMS = [
                 Control(FIXED, step_size_ratio("linear-1-fixed")),
                 judged_at=ALL,
                 replicate=NET,
-                searched=12,
+                searched=ONE_LAYER,
             ),
         ],
     ),
@@ -135,6 +138,7 @@ CLAIMS = [
                 Control("without the blocks that ask for the previous state", column("compressed", "linear-1", "mutant", "mutant_error")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=ONE_LAYER,
             ),
             Check(
                 "interpolated",
@@ -144,6 +148,7 @@ CLAIMS = [
                 Control("the same numbers in other blocks", second_run("shuffled")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=ONE_LAYER,
             ),
             Check(
                 "deep",
@@ -153,6 +158,7 @@ CLAIMS = [
                 Control("without the blocks that ask for the previous state", lambda view: column("compressed", deepest(view), "mutant", "mutant_error")(view)),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
             ),
         ],
     ),
@@ -195,6 +201,7 @@ CLAIMS = [
                 Control(WIDE, ratio("linear-1-wide", "linear-1")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
                 reference=Reference(log(0.430 / 0.894), "paper"),
             ),
             Check(
@@ -205,6 +212,7 @@ CLAIMS = [
                 Control(WIDE, ratio("linear-1-wide", "linear-1")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
                 reference=Reference(log(0.236 / 0.430), "paper"),
             ),
             Check(
@@ -218,6 +226,7 @@ CLAIMS = [
                 ),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
                 reference=Reference(log(0.216 / 0.234), "paper"),
             ),
             Check(
@@ -228,6 +237,7 @@ CLAIMS = [
                 Control("without the solve: linear attention with 4 heads", ratio("linear-1-wide", "linear-1")),
                 judged_at=ALL,
                 replicate=NET,
+                searched=MESA,
                 reference=Reference(log(0.190 / 0.894), "paper"),
             ),
             Check(
@@ -238,6 +248,7 @@ CLAIMS = [
                 Control("without the solve: linear attention with 4 heads", versus("ridge", "linear-1-wide")),
                 judged_at=ALL,
                 replicate=NET,
+                searched=MESA,
                 reference=Reference(log(0.190 / 0.186), "derived"),
             ),
             Check(
@@ -251,6 +262,7 @@ CLAIMS = [
                 ),
                 judged_at=CPU,
                 replicate=NET,
+                searched=MESA,
                 reference=Reference(log(0.190 / 0.216), "paper"),
             ),
         ],
@@ -268,6 +280,7 @@ CLAIMS = [
                 Control(SHUFFLED, probe_change("shuffled_target", target_position, 1)),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
                 reference=Reference(log(0.008 / 0.50), "paper"),
             ),
             Check(
@@ -278,6 +291,7 @@ CLAIMS = [
                 Control(SHUFFLED, probe_change("shuffled_preconditioned", preconditioning_position, 0)),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
                 reference=Reference(log(0.0032 / 0.054), "paper"),
             ),
             Check(
@@ -288,6 +302,7 @@ CLAIMS = [
                 Control(SHUFFLED, probe_by_context("shuffled_target")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=DEEP,
             ),
         ],
     ),
@@ -304,6 +319,7 @@ CLAIMS = [
                 Control(FIXED, versus("step", "linear-1-fixed")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=CONTRACTING,
             ),
             Check(
                 "depth",
@@ -313,6 +329,7 @@ CLAIMS = [
                 Control(WIDE, ratio("contracting-1-wide", "contracting-1")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=CONTRACTING,
             ),
             Check(
                 "mesa",
@@ -322,6 +339,7 @@ CLAIMS = [
                 Control("without the solve: linear attention with 4 heads", ratio("contracting-1-wide", "contracting-1")),
                 judged_at=CPU,
                 replicate=NET,
+                searched=CONTRACTING,
             ),
             Check(
                 "target",
@@ -331,6 +349,7 @@ CLAIMS = [
                 Control(SHUFFLED, probe_change("shuffled_target", preconditioning_position, 1, contracting_deepest)),
                 judged_at=CPU,
                 replicate=NET,
+                searched=CONTRACTING,
             ),
         ],
     ),
@@ -347,6 +366,7 @@ CLAIMS = [
                 Control("a new system for each sequence", versus("step", "fresh-systems")),
                 judged_at=ALL,
                 replicate=f"the system, {NET}",
+                searched=FIXED_SYSTEM,
                 reference=Reference(log(0.11 / 0.91), "paper"),
             ),
             Check(
@@ -357,6 +377,7 @@ CLAIMS = [
                 Control("a new system for each sequence", column("pattern", "fresh-systems", "off_pattern")),
                 judged_at=ALL,
                 replicate=f"the system, {NET}",
+                searched=FIXED_SYSTEM,
             ),
         ],
     ),
@@ -417,7 +438,7 @@ CLAIMS = [
                 Mean("mean solver steps a token at tolerance 1e-4", "steps"),
                 below(15.0),
                 stopping(1e-4, "steps"),
-                Control("every token waits for the slowest", stopping(1e-4, "slowest")),
+                Control("a hundredth of the regulariser", stopping(1e-4, "steps", "regulariser / 100")),
                 judged_at=CPU,
                 replicate="tokens, gates and regulariser",
                 reference=Reference(9.0, "paper"),

@@ -153,7 +153,7 @@ PRESETS = {
             fixed_seeds=5,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),
-            contracting_depths=(1, 2),
+            contracting_depths=(1, 4),
             retrain=True,
             stopping_judged=True,
         ),

@@ -117,9 +117,9 @@ def contracting_deepest(view: View) -> str:
     return deepest(view, "contracting", view.config.contracting_depths)
 
 
-def stopping(tolerance: float, value: str) -> Callable[[View], Replicates]:
-    """What stopping at a tolerance costs in a layer that forgets."""
-    return column("stopping", "stopping", value, layer="forgetting", tolerance=tolerance)
+def stopping(tolerance: float, value: str, layer: str = "forgetting") -> Callable[[View], Replicates]:
+    """What stopping at a tolerance costs."""
+    return column("stopping", "stopping", value, layer=layer, tolerance=tolerance)
 
 
 def late_over_early(table: str, **where: Any) -> Callable[[View], Replicates]:

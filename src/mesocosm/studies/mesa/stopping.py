@@ -17,15 +17,14 @@ from mesocosm.studies.mesa.config import Stopping
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 FIXED_STEPS = (1, 2, 4, 8, 15, 30)
+LAYERS = {"forgetting": (True, 1.0), "no forgetting": (False, 1.0), "regulariser / 100": (True, 0.01)}  # forgets, factor of the regulariser
 QUARTERS = 4
 
 
 class Stopped(NamedTuple):
-    """By tolerance: mean steps of a token, mean over layers of the slowest token's, relative output error, that in each quarter of the sequence; by fixed
-    number of steps: the two errors."""
+    """By tolerance: mean steps of a token, relative output error, and that in each quarter of the sequence; by fixed number of steps: the two errors."""
 
     steps: Array
-    slowest: Array
     error: Array
     quarter_error: Array
     fixed_error: Array
@@ -33,15 +32,14 @@ class Stopped(NamedTuple):
 
 
 def measure_stopping(config: Stopping, context: Context) -> Tables:
-    """Random layers, one a replicate; once with forgetting, once without (the control)."""
+    """Random layers, one a replicate; the same without forgetting, and with almost no regulariser (the control for the number of steps)."""
     tables = []
-    for forgets in (True, False):
-        stopped = context.evaluate(Partial(_stopped, config, forgets), context.keys("init"))
-        name = "forgetting" if forgets else "no forgetting"
+    for name, (forgets, shrink) in LAYERS.items():
+        stopped = context.evaluate(Partial(_stopped, config, forgets, shrink), context.keys("init"))
         tolerances = {"tolerance": TOLERANCES}
         tables.append(
             (
-                context.rows(tolerances, layer=name, steps=stopped.steps, slowest=stopped.slowest, error=stopped.error),
+                context.rows(tolerances, layer=name, steps=stopped.steps, error=stopped.error),
                 context.rows({**tolerances, "quarter": range(1, 1 + QUARTERS)}, layer=name, error=stopped.quarter_error),
                 context.rows({"steps": FIXED_STEPS}, layer=name, error=stopped.fixed_error),
                 context.rows({"steps": FIXED_STEPS, "quarter": range(1, 1 + QUARTERS)}, layer=name, error=stopped.fixed_quarter_error),
@@ -51,7 +49,7 @@ def measure_stopping(config: Stopping, context: Context) -> Tables:
     return {name: pl.concat(parts) for name, parts in zip(names, zip(*tables, strict=True), strict=True)}
 
 
-def _stopped(config: Stopping, forgets: bool, key: PRNGKeyArray) -> Stopped:
+def _stopped(config: Stopping, forgets: bool, shrink: float, key: PRNGKeyArray) -> Stopped:
     def relative(result: Array, exact: Array) -> tuple[Array, Array]:
         """Root mean square over heads, tokens and channels: of all tokens, and of each quarter."""
         squares = jnp.sum((result - exact) ** 2, axis=-1), jnp.sum(exact**2, axis=-1)
@@ -59,7 +57,7 @@ def _stopped(config: Stopping, forgets: bool, key: PRNGKeyArray) -> Stopped:
         cut = [s.reshape(s.shape[0], QUARTERS, -1).mean((0, 2)) for s in squares]
         return whole, jnp.sqrt(cut[0] / cut[1])
 
-    tokens = jax.vmap(partial(_tokens, config, forgets))(jax.random.split(key, config.sequences * config.heads))
+    tokens = jax.vmap(partial(_tokens, config, forgets, shrink))(jax.random.split(key, config.sequences * config.heads))
     solve = jax.vmap(lambda t, steps, tolerance: gated_mesa(*t, steps=steps, tolerance=tolerance), in_axes=(0, None, None))
     exact = solve(tokens, 4 * config.key_dim, 1e-7).output
     by_tolerance = [solve(tokens, 4 * config.key_dim, tolerance) for tolerance in TOLERANCES]
@@ -67,11 +65,10 @@ def _stopped(config: Stopping, forgets: bool, key: PRNGKeyArray) -> Stopped:
     error, quarter_error = zip(*(relative(r.output, exact) for r in by_tolerance), strict=True)
     fixed_error, fixed_quarter_error = zip(*(relative(r.output, exact) for r in by_steps), strict=True)
     steps = jnp.stack([r.steps.mean() for r in by_tolerance])
-    slowest = jnp.stack([r.steps.max(-1).mean() for r in by_tolerance])
-    return Stopped(steps, slowest, jnp.stack(error), jnp.stack(quarter_error), jnp.stack(fixed_error), jnp.stack(fixed_quarter_error))
+    return Stopped(steps, jnp.stack(error), jnp.stack(quarter_error), jnp.stack(fixed_error), jnp.stack(fixed_quarter_error))
 
 
-def _tokens(config: Stopping, forgets: bool, key: PRNGKeyArray) -> tuple[Array, ...]:
+def _tokens(config: Stopping, forgets: bool, shrink: float, key: PRNGKeyArray) -> tuple[Array, ...]:
     """One head: keys and queries that resemble their predecessors and share a direction, as after a convolution and SiLU; slow forgetting."""
     keys = jax.random.split(key, 5)
     n, d = config.length, config.key_dim
@@ -85,4 +82,4 @@ def _tokens(config: Stopping, forgets: bool, key: PRNGKeyArray) -> tuple[Array, 
     value = jax.random.normal(keys[1], (n, d))
     log_forget = jnp.log(jax.random.uniform(keys[2], (n,), minval=0.97, maxval=0.999)) if forgets else jnp.zeros(n)
     input_gate = jax.random.uniform(keys[3], (n,), minval=0.3, maxval=1.0)
-    return query, key_, value, log_forget, input_gate, jax.random.uniform(keys[4], (d,), minval=0.25, maxval=1.0)
+    return query, key_, value, log_forget, input_gate, shrink * jax.random.uniform(keys[4], (d,), minval=0.25, maxval=1.0)

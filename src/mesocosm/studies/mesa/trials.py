@@ -21,7 +21,7 @@ from mesocosm.analysis.attention_products import (
     interpolate,
     pattern_strength,
 )
-from mesocosm.analysis.in_context_regression import ChebyshevInverse, NeumannInverse, fit_inverse, gradient_step, least_squares, line_search
+from mesocosm.analysis.in_context_regression import ChebyshevInverse, least_squares, line_search
 from mesocosm.analysis.probes import ProbeData, preconditioning_target, probe_losses
 from mesocosm.analysis.replicates import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
@@ -30,9 +30,19 @@ from mesocosm.nn import LinearAttention, MesaAttention, Mixer, ResidualStack
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.mesa.config import Config, Evaluation, Network, Probing, Systems, Training
 from mesocosm.studies.mesa.identities import check_identities
+from mesocosm.studies.mesa.references import (
+    References,
+    Sequences,
+    draw_sequences,
+    measure_polynomials,
+    measure_references,
+    orthogonal_systems,
+    sequence_losses,
+    step_predictor,
+)
 from mesocosm.studies.mesa.stopping import measure_stopping
-from mesocosm.tasks.linear_systems import FixedTransition, LinearSystems, Trajectory, constructed_tokens
-from mesocosm.tasks.task import batch, digest
+from mesocosm.tasks.linear_systems import LinearSystems, Trajectory, constructed_tokens
+from mesocosm.tasks.task import digest
 
 Source = Literal["orthogonal", "contracting", "fixed"]
 
@@ -47,15 +57,6 @@ class Arm:
     training: Training
     evaluation: Evaluation
     probing: Probing
-
-
-@dataclass(frozen=True)
-class References:
-    """What regression in context can know, without any network."""
-
-    systems: Systems
-    evaluation: Evaluation
-    steps: int = 6
 
 
 def trials(config: Config) -> list[Trial]:
@@ -139,18 +140,6 @@ def learner(arm: Arm, build: Any, task: LinearSystems) -> Supervised:
 # --- trials ---------------------------------------------------------------------------------------------------------
 
 
-class Sequences(NamedTuple):
-    """Evaluation data of one seed.
-
-    Attributes:
-        test: what losses are measured on.
-        tuning: what step sizes are searched on and probes fitted on.
-    """
-
-    test: Array
-    tuning: Array
-
-
 class Trained(NamedTuple):
     """Networks of all seeds and what they are evaluated on; a fixed teacher's sequences differ from seed to seed."""
 
@@ -173,13 +162,12 @@ def train_mesa(arm: Arm, context: Context) -> Tables:
 def _train(arm: Arm, build: Any, context: Context) -> Trained:
     """Train, publish, and draw the evaluation data. A fixed system is drawn anew with each replicate."""
     systems = arm.systems
-    options = {"length": systems.length, "noise": systems.noise}
     if arm.source == "fixed":
-        task = LinearSystems(FixedTransition(context.evaluate(Partial(_draw_teacher, systems.dim), context.keys("env"))), **options)
+        task = context.evaluate(Partial(_draw_fixed_system, systems), context.keys("env"))
     elif arm.source == "contracting":
-        task = LinearSystems.contracting(systems.dim, **options)
+        task = LinearSystems.contracting(systems.dim, length=systems.length, noise=systems.noise)
     else:
-        task = _orthogonal(arm)
+        task = orthogonal_systems(arm.systems)
     fitted = context.fit("network", learner(arm, build, task), arm.training.steps, per_seed=arm.source == "fixed")
     context.publish("network", fitted.model)
     draw = Partial(draw_sequences, arm.evaluation)
@@ -188,28 +176,12 @@ def _train(arm: Arm, build: Any, context: Context) -> Trained:
     return Trained(fitted.model, context.evaluate(draw, shared=(task, context.evaluation_key)))
 
 
-def _draw_teacher(dim: int, key: PRNGKeyArray) -> Array:
-    return FixedTransition.draw(key, dim).matrix
-
-
-def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArray) -> Sequences:
-    """Observations, shape (sequences, length + 1, dim)."""
-    test_key, tuning_key = jax.random.split(key)
-    test, tuning = (batch(task, k, n, "iid") for k, n in ((test_key, evaluation.sequences), (tuning_key, evaluation.tuning_sequences)))
-    return Sequences(test.observations, tuning.observations)
+def _draw_fixed_system(systems: Systems, key: PRNGKeyArray) -> LinearSystems:
+    return LinearSystems.fixed_teacher(key, systems.dim, length=systems.length, noise=systems.noise)
 
 
 def _draw_with_teacher(draw: Any, key: PRNGKeyArray, task: LinearSystems) -> Sequences:
     return draw(task, key)
-
-
-def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_1 dim"]) -> Float[Array, "batch time"]:
-    """Half squared errors of every sequence at every position; 128 sequences at a time."""
-
-    def one(states: Float[Array, "time_plus_1 dim"]) -> Float[Array, " time"]:
-        return 0.5 * jnp.sum((predictor(states[:-1]) - states[1:]) ** 2, axis=-1)
-
-    return jax.lax.map(one, observations, batch_size=128)
 
 
 class Measured(NamedTuple):
@@ -226,14 +198,10 @@ def measure_network(network: ResidualStack, sequences: Sequences) -> Measured:
     step_size = line_search(sequences.tuning)
     return Measured(
         sequence_losses(Partial(predict, network), sequences.test),
-        sequence_losses(Partial(_gradient_step, step_size), sequences.test),
+        sequence_losses(Partial(step_predictor, step_size), sequences.test),
         sequence_losses(least_squares, sequences.test),
         step_size,
     )
-
-
-def _gradient_step(step_size: Array, inputs: Array) -> Array:
-    return gradient_step(inputs, step_size)
 
 
 def _losses(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
@@ -333,7 +301,7 @@ class Retrained(Supervised):
 
 def train_twice(arm: Arm, context: Context) -> Tables:
     """Train, compress, train again from the same seed at twice the learning rate; on the way, average the network with the compression of the first."""
-    task = _orthogonal(arm)
+    task = orthogonal_systems(arm.systems)
     plain = learner(arm, build_linear, task)
     first = context.fit("first", plain, arm.training.steps).model
     scalars = context.evaluate(Partial(_compress_first, arm.systems.dim), first)
@@ -408,59 +376,3 @@ def _probe_data(positions: tuple[int, ...], network: ResidualStack, observations
         ProbeData(activations, jnp.roll(targets, 1, axis=1)),
         ProbeData(activations, jnp.roll(preconditioned, 1, axis=1), jnp.roll(typical, 1, axis=1)),
     ]
-
-
-# --- references -----------------------------------------------------------------------------------------------------
-
-
-class ReferenceLosses(NamedTuple):
-    """Half squared errors on the test sequences, (sequences, time)."""
-
-    ridge: Array
-    ridge_without_last_pair: Array
-    gradient_step: Array
-
-
-def measure_references(config: References, context: Context) -> Tables:
-    """Gradient descent and ridge regression, the latter also without the newest pair, as in the authors' code."""
-    losses = context.evaluate(Partial(_reference_losses, config), shared=(context.evaluation_key,))
-    positions = {"position": range(1, config.systems.length + 1)}
-    return {"reference_position_loss": context.rows(positions, **{name: values.mean(1) for name, values in losses._asdict().items()})}
-
-
-def _reference_losses(config: References, key: PRNGKeyArray) -> ReferenceLosses:
-    sequences = draw_sequences(config.evaluation, _orthogonal(config), key)
-    return ReferenceLosses(
-        sequence_losses(least_squares, sequences.test),
-        sequence_losses(lambda inputs: least_squares(inputs, include_last_pair=False), sequences.test),
-        sequence_losses(Partial(_gradient_step, line_search(sequences.tuning)), sequences.test),
-    )
-
-
-def measure_polynomials(config: References, context: Context) -> Tables:
-    """Polynomials of one to six steps in place of the inverse: learned ones, fitted anew by each replicate, and a Neumann series."""
-    learned, neumann = context.evaluate(Partial(_polynomial_losses, config), context.keys("init"), shared=(context.evaluation_key,))
-    steps = {"steps": range(1, config.steps + 1)}
-    columns = {"learned": learned, "neumann": neumann}
-    means = {name: losses.mean(-1) for name, losses in columns.items()}
-    errors = {f"{name}_error": losses.std(-1) / np.sqrt(losses.shape[-1]) for name, losses in columns.items()}
-    return {"polynomial": context.rows(steps, **means, **errors)}
-
-
-def _polynomial_losses(config: References, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> tuple[Array, Array]:
-    """Mean over positions, (steps, sequences). The newest pair is left out, as in the authors' code for these curves."""
-    sequences = draw_sequences(config.evaluation, _orthogonal(config), key)
-
-    def losses(inverse: Any) -> Array:
-        return sequence_losses(lambda inputs: least_squares(inputs, inverse, include_last_pair=False), sequences.test).mean(-1)
-
-    def fitted(steps: int) -> Any:
-        start = ChebyshevInverse.neumann(steps)
-        return fit_inverse(start, sequences.tuning, seed_key, steps=config.evaluation.polynomial_steps, include_last_pair=False)[0]
-
-    degrees = range(1, config.steps + 1)
-    return jnp.stack([losses(fitted(k)) for k in degrees]), jnp.stack([losses(NeumannInverse(70.0, steps=k)) for k in degrees])
-
-
-def _orthogonal(config: Any) -> LinearSystems:
-    return LinearSystems.orthogonal(config.systems.dim, length=config.systems.length, noise=config.systems.noise)

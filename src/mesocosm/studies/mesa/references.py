@@ -1,0 +1,114 @@
+"""What regression in context can know: the evaluation sequences, and the losses of gradient descent, ridge regression and polynomials on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.analysis.in_context_regression import ChebyshevInverse, NeumannInverse, fit_inverse, gradient_step, least_squares, line_search
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.studies.mesa.config import Evaluation, Systems
+from mesocosm.tasks.linear_systems import LinearSystems
+from mesocosm.tasks.task import batch
+
+
+@dataclass(frozen=True)
+class References:
+    """What regression in context can know, without any network."""
+
+    systems: Systems
+    evaluation: Evaluation
+    steps: int = 6
+
+
+class Sequences(NamedTuple):
+    """Evaluation data of one seed.
+
+    Attributes:
+        test: what losses are measured on.
+        tuning: what step sizes are searched on and probes fitted on.
+    """
+
+    test: Array
+    tuning: Array
+
+
+def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArray) -> Sequences:
+    """Observations, shape (sequences, length + 1, dim)."""
+    test_key, tuning_key = jax.random.split(key)
+    test, tuning = (batch(task, k, n, "iid") for k, n in ((test_key, evaluation.sequences), (tuning_key, evaluation.tuning_sequences)))
+    return Sequences(test.observations, tuning.observations)
+
+
+def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_1 dim"]) -> Float[Array, "batch time"]:
+    """Half squared errors of every sequence at every position; 128 sequences at a time."""
+
+    def one(states: Float[Array, "time_plus_1 dim"]) -> Float[Array, " time"]:
+        return 0.5 * jnp.sum((predictor(states[:-1]) - states[1:]) ** 2, axis=-1)
+
+    return jax.lax.map(one, observations, batch_size=128)
+
+
+def step_predictor(step_size: Array, inputs: Array) -> Array:
+    """`gradient_step` with its number first."""
+    return gradient_step(inputs, step_size)
+
+
+def orthogonal_systems(systems: Systems) -> LinearSystems:
+    """The main task."""
+    return LinearSystems.orthogonal(systems.dim, length=systems.length, noise=systems.noise)
+
+
+class ReferenceLosses(NamedTuple):
+    """Half squared errors on the test sequences, (sequences, time)."""
+
+    ridge: Array
+    ridge_without_last_pair: Array
+    gradient_step: Array
+
+
+def measure_references(config: References, context: Context) -> Tables:
+    """Gradient descent and ridge regression, the latter also without the newest pair, as in the authors' code."""
+    losses = context.evaluate(Partial(_reference_losses, config), shared=(context.evaluation_key,))
+    positions = {"position": range(1, config.systems.length + 1)}
+    return {"reference_position_loss": context.rows(positions, **{name: values.mean(1) for name, values in losses._asdict().items()})}
+
+
+def _reference_losses(config: References, key: PRNGKeyArray) -> ReferenceLosses:
+    sequences = draw_sequences(config.evaluation, orthogonal_systems(config.systems), key)
+    return ReferenceLosses(
+        sequence_losses(least_squares, sequences.test),
+        sequence_losses(lambda inputs: least_squares(inputs, include_last_pair=False), sequences.test),
+        sequence_losses(Partial(step_predictor, line_search(sequences.tuning)), sequences.test),
+    )
+
+
+def measure_polynomials(config: References, context: Context) -> Tables:
+    """Polynomials of one to six steps in place of the inverse: learned ones, fitted anew by each replicate, and a Neumann series."""
+    learned, neumann = context.evaluate(Partial(_polynomial_losses, config), context.keys("init"), shared=(context.evaluation_key,))
+    steps = {"steps": range(1, config.steps + 1)}
+    columns = {"learned": learned, "neumann": neumann}
+    means = {name: losses.mean(-1) for name, losses in columns.items()}
+    errors = {f"{name}_error": losses.std(-1) / np.sqrt(losses.shape[-1]) for name, losses in columns.items()}
+    return {"polynomial": context.rows(steps, **means, **errors)}
+
+
+def _polynomial_losses(config: References, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> tuple[Array, Array]:
+    """Mean over positions, (steps, sequences). The newest pair is left out, as in the authors' code for these curves."""
+    sequences = draw_sequences(config.evaluation, orthogonal_systems(config.systems), key)
+
+    def losses(inverse: Any) -> Array:
+        return sequence_losses(lambda inputs: least_squares(inputs, inverse, include_last_pair=False), sequences.test).mean(-1)
+
+    def fitted(steps: int) -> Any:
+        start = ChebyshevInverse.neumann(steps)
+        return fit_inverse(start, sequences.tuning, seed_key, steps=config.evaluation.polynomial_steps, include_last_pair=False)[0]
+
+    degrees = range(1, config.steps + 1)
+    return jnp.stack([losses(fitted(k)) for k in degrees]), jnp.stack([losses(NeumannInverse(70.0, steps=k)) for k in degrees])
