@@ -1,11 +1,12 @@
 """What counts as a trial's code: what its function imports, looked through packages that only hand names on, and no comment."""
 
+import ast
 import sys
 from types import FunctionType
 
 import pytest
 
-from mesocosm.lab.code import BENCH, code_hashes, module_hash
+from mesocosm.lab.code import BENCH, _tree_hash, code_hashes, module_hash
 
 FILES = {
     "__init__.py": '"""A package."""\nfrom many.a import used\nfrom many.b import other\n__all__ = ["other", "used"]\n',
@@ -112,3 +113,10 @@ def test_one_module_has_a_hash():
     assert len(module_hash("mesocosm.lab.code")) == 16
     with pytest.raises(ValueError, match="no source file"):
         module_hash("sys")
+
+
+def test_a_presets_table_is_no_part_of_the_code():
+    """Measured minutes are written into the presets after a record; the config itself is part of the identity by value."""
+    with_minutes, without, other = ("SIZE = 1\nPRESETS = {'cpu': 3}\n", "SIZE = 1\nPRESETS = {}\n", "SIZE = 2\nPRESETS = {}\n")
+    hashes = [_tree_hash(ast.parse(text)) for text in (with_minutes, without, other)]
+    assert hashes[0] == hashes[1] != hashes[2]

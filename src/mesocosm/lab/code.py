@@ -114,10 +114,16 @@ def _parse(name: str, source: Path, modified: int) -> _Parsed:
 
 
 def _tree_hash(tree: ast.Module) -> str:
+    """Docstrings change nothing; neither does the table of a study's presets, since the config that a trial reads is part of its identity by value."""
+    tree.body = [statement for statement in tree.body if not _names_presets(statement)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def _names_presets(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and [ast.unparse(target) for target in statement.targets] == ["PRESETS"]
 
 
 def _running(tree: ast.AST) -> list[ast.AST]:
