@@ -12,6 +12,11 @@ from mesocosm.studies.interface import Figure, View
 SEED_DOTS = {"size": 28, "opacity": 0.6}
 
 
+def log_loss(field: str, title: str) -> alt.Y:
+    """A loss on a logarithmic axis that ends where the data do, with a line a decade and a few labels between."""
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=6))
+
+
 def loss_by_network(view: View) -> alt.TopLevelMixin:
     """A dot a seed, a bar at the mean; rules for what regression in context can know."""
     losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting")).select("trial", "seed", "loss")
@@ -23,7 +28,7 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
     if view.has("polynomial"):
         learned = view.table("polynomial").filter(pl.col("steps") == pl.col("steps").max())
         rules = pl.concat([rules, learned.select(pl.lit("learned polynomial, 6 steps").alias("reference"), pl.col("learned").mean().alias("loss"))])
-    x = alt.X("loss:Q", title="test loss, mean over positions").scale(type="log")
+    x = alt.X("loss:Q", title="test loss, mean over positions", scale=alt.Scale(type="log", nice=False, padding=12))
     y = alt.Y("trial:N", title=None, sort=order)
     dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["trial", "seed", alt.Tooltip("loss", format=".4f")])
     means = alt.Chart(losses).mark_tick(thickness=3).encode(x=alt.X("mean(loss):Q"), y=y)
@@ -37,14 +42,12 @@ def loss_by_position(view: View) -> alt.TopLevelMixin:
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
     lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))
-    x, y = alt.X("position:Q", title="position in the sequence"), alt.Y("loss:Q", title="test loss").scale(type="log")
-    curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=alt.Color("trial:N", title="network"))
-    bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("trial:N", title="network"))
-    dashed = (
-        alt.Chart(lines.sort("reference", "position"))
-        .mark_line(strokeDash=[4, 3], color="gray")
-        .encode(x=x, y=y, strokeDash=alt.StrokeDash("reference:N", title="in context"))
-    )
+    x, y = alt.X("position:Q", title="position in the sequence"), log_loss("loss", "test loss")
+    colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
+    curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=colour)
+    bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    dashes = alt.StrokeDash("reference:N", title="in context", scale=alt.Scale(range=[[2, 3], [7, 3]]))
+    dashed = alt.Chart(lines.sort("reference", "position")).mark_line(color="gray").encode(x=x, y=y, strokeDash=dashes)
     return alt.layer(bands, curves, dashed).properties(width=520, height=320)
 
 
@@ -87,7 +90,7 @@ def second_training(view: View) -> alt.TopLevelMixin:
         .mark_line(opacity=0.7)
         .encode(
             x=alt.X("step:Q", title="step of the second training"),
-            y=alt.Y("loss:Q", title="test loss").scale(type="log"),
+            y=log_loss("loss", "test loss"),
             color=alt.Color("predictor:N", title=None),
             detail="seed:N",
             tooltip=["predictor", "seed", "step", "loss"],
@@ -111,7 +114,7 @@ def probes(view: View) -> alt.TopLevelMixin:
         .mark_line(point=True)
         .encode(
             x=alt.X("layer:O", title="after layer"),
-            y=alt.Y("loss:Q", title="held-out probe loss").scale(type="log"),
+            y=log_loss("loss", "held-out probe loss"),
             color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
             detail="position:N",
             tooltip=["probe", "layer", "position", "loss"],
@@ -128,7 +131,7 @@ def stopping(view: View) -> alt.TopLevelMixin:
     mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
     encoding: dict[str, Any] = {
         "x": alt.X("steps:Q", title="solver steps a token, mean"),
-        "y": alt.Y("error:Q", title="relative output error").scale(type="log"),
+        "y": log_loss("error", "relative output error"),
         "color": alt.Color("rule:N", title="stopping"),
     }
     lines = alt.Chart(mean.sort("rule", "steps")).mark_line().encode(**encoding)
@@ -137,21 +140,21 @@ def stopping(view: View) -> alt.TopLevelMixin:
 
 
 def training(view: View) -> alt.TopLevelMixin:
-    """Training loss of every fit, mean over seeds, thinned to 120 points."""
+    """Training loss of every fit, mean over seeds, thinned to 100 points; a panel a fit."""
     history = view.table("history").select("trial", "fit", "seed", "step", "loss")
-    bins = history.with_columns(bin=(120 * pl.col("step") / pl.col("step").max()).floor().over("trial", "fit"))
+    bins = history.with_columns(bin=(100 * pl.col("step") / pl.col("step").max()).floor().over("trial", "fit"))
     mean = bins.group_by("trial", "fit", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "fit", "step")
-    return (
-        alt.Chart(mean)
+    panel = pl.when(pl.col("fit") == "network").then("trial").otherwise(pl.format("{}, {}", "trial", "fit"))
+    line = (
+        alt.Chart()
         .mark_line()
-        .encode(
-            x=alt.X("step:Q", title="step"),
-            y=alt.Y("loss:Q", title="training loss").scale(type="log"),
-            color=alt.Color("trial:N", title="trial"),
-            detail="fit:N",
-            tooltip=["trial", "fit", "step", "loss"],
-        )
-        .properties(width=520, height=280)
+        .encode(x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=3)), y=log_loss("loss", "training loss"), tooltip=["step", "loss"])
+    )
+    return (
+        alt.layer(line, data=mean.with_columns(panel=panel))
+        .properties(width=150, height=90)
+        .facet(alt.Facet("panel:N", title=None), columns=4)
+        .resolve_scale(x="independent")
     )
 
 
@@ -194,5 +197,5 @@ FIGURES = [
         "A gated mesa layer on random tokens: conjugate gradients stopped token by token at tolerances 0.1 to 1e-5, or after the same number of steps for all.",
         stopping,
     ),
-    Figure("training", "Training", "Loss on the training batches, mean over seeds.", training),
+    Figure("training", "Training", "Loss on the training batches, mean over seeds, a panel for each fit.", training),
 ]
