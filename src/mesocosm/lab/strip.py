@@ -165,10 +165,9 @@ def _reference(row: Mapping[str, Any], axis: Axis, top: int, bottom: int) -> Htm
 
 
 def _threshold_labels(row: Mapping[str, Any], axis: Axis, y: int) -> list[Html]:
-    drawn = []
-    for end in region_ends(row):
-        if end is not None:
-            place = axis.at(end)
-            anchor = "start" if place < 24 else "end" if place > WIDTH - 24 else "middle"
-            drawn.append(element("text", number(end), x=place, y=y, text_anchor=anchor))
-    return drawn
+    ends = [(axis.at(end), number(end)) for end in region_ends(row) if end is not None]
+    if len(ends) == 2 and ends[1][0] - ends[0][0] < 50:  # too narrow for two labels
+        ends = [((ends[0][0] + ends[1][0]) / 2, f"{ends[0][1]} to {ends[1][1]}")]
+    margin = 24 if len(ends) == 2 else 36
+    anchors = ["start" if place < margin else "end" if place > WIDTH - margin else "middle" for place, _ in ends]
+    return [element("text", label, x=place, y=y, text_anchor=anchor) for (place, label), anchor in zip(ends, anchors, strict=True)]
