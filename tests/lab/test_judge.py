@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
-from mesocosm.lab.judge import CheckRow, Circumstances, Unfinished, claim_verdicts, fingerprints, from_json, judge, to_json
+from mesocosm.lab.claims_section import claim_verdict, group_by_claim
+from mesocosm.lab.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
 from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
 
 KEYS = [
@@ -337,7 +338,8 @@ def test_a_claim_holds_iff_all_its_checks_do():
     claims = [Claim(f"C{i}", "So.", source="Fig. 1", checks=checks) for i, (checks, _) in enumerate(cases)]
     claims.append(Claim("C9", "And so.", source="Sec. 5", unjudged="needs a cluster"))
     rows = judge("toy", claims, View(None, "quick", {}), Circumstances("mesocosm run toy"), strict=True)
-    assert list(claim_verdicts(rows).values()) == [*(expected for _, expected in cases), "not judged"]
+    found = [claim_verdict(group) for group in group_by_claim([asdict(row) for row in rows]).values()]
+    assert found == [*(expected for _, expected in cases), "not judged"]
 
 
 def test_an_unjudged_claim_has_one_row():

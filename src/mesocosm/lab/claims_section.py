@@ -32,6 +32,12 @@ def claim_verdict(rows: Sequence[Row]) -> str:
     return next((verdict for verdict in ("fails", "inconclusive") if verdict in verdicts), "not judged")
 
 
+def judged_share(rows: Sequence[Row]) -> str | None:
+    """How many of a claim's checks were judged, where it was some and not all."""
+    judged = sum(row["verdict"] != "not judged" for row in rows)
+    return f"{judged} of {len(rows)} checks judged" if 0 < judged < len(rows) else None
+
+
 def tally(rows: Sequence[Row]) -> Html:
     """How many claims came out how, as a bar and in words."""
     verdicts = [claim_verdict(group) for group in group_by_claim(rows).values()]
@@ -79,7 +85,14 @@ def _claim(name: str, rows: Sequence[Row]) -> Html:
         "tr",
         element(
             "th",
-            element("div", badge(verdict), element("span", name, class_="id"), element("span", rows[0]["source"], class_="source"), class_="line"),
+            element(
+                "div",
+                badge(verdict),
+                element("span", name, class_="id"),
+                element("span", rows[0]["source"], class_="source"),
+                element("span", judged_share(rows), class_="source"),
+                class_="line",
+            ),
             element("p", rows[0]["statement"]),
             colspan=len(COLUMNS),
             scope="rowgroup",

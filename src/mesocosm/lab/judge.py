@@ -155,15 +155,6 @@ def from_json(text: str) -> list[CheckRow]:
     return rows
 
 
-def claim_verdicts(rows: Sequence[CheckRow]) -> dict[str, Verdict]:
-    """Claim -> verdict: holds iff all its checks hold, fails iff any fails; else inconclusive if any check is, and not judged if none."""
-    verdicts: dict[str, list[Verdict]] = {}
-    for row in rows:
-        verdicts.setdefault(row.claim, []).append(row.verdict)
-    worst_first: tuple[Verdict, ...] = ("fails", "inconclusive", "not judged", "holds")
-    return {claim: next(verdict for verdict in worst_first if verdict in found) for claim, found in verdicts.items()}
-
-
 # --- judging --------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mesocosm.lab.claims_section import MARKS, claim_verdict, group_by_claim
+from mesocosm.lab.claims_section import MARKS, claim_verdict, group_by_claim, judged_share
 from mesocosm.lab.markup import duration, number
 from mesocosm.lab.progress import printable
 from mesocosm.lab.strip import interval_text, region_text
@@ -59,18 +59,31 @@ def study_page(study: Study) -> RenderableType:
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The verdicts: a line a claim, under it a line a check, then the reasons where there is no verdict."""
+    """The verdicts: a line a claim, under it a line a check that was judged; then what was not judged, by reason."""
     table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
-    for index, (claim, checks) in enumerate(group_by_claim(rows).items()):
-        if index:
-            table.add_section()
-        verdict = claim_verdict(checks)
-        table.add_row(Text.assemble((claim, "bold"), f" {printable(checks[0]['statement'])}"), _verdict(verdict))
-        for row in checks:
-            if row.get("kind") is not None:
-                table.add_row(*_check(row))
-    reasons = [Text(f"{row['id']}: {printable(row['reason'])}", style="dim") for row in rows if row.get("reason")]
-    return Group(table, *reasons)
+    for claim, checks in group_by_claim(rows).items():
+        judged = [row for row in checks if row["verdict"] != "not judged"]
+        if not judged:
+            continue
+        share = judged_share(checks)
+        statement = Text.assemble((claim, "bold"), f" {printable(checks[0]['statement'])}", (f" ({share})" if share else "", "dim"))
+        table.add_row(statement, _verdict(claim_verdict(checks)))
+        for row in judged:
+            table.add_row(*_check(row))
+        table.add_section()
+    return Group(table, *_reasons(rows))
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """What stands beside a verdict, a line each; what was not judged, a line for each reason. A preset that is too small is reason enough."""
+    lines, unjudged = [], dict[str, list[str]]()
+    for row in rows:
+        reason = str(row.get("reason") or "")
+        if row["verdict"] != "not judged" and reason:
+            lines.append(Text(f"{row['id']}: {printable(reason)}", style="dim"))
+        elif row["verdict"] == "not judged":
+            unjudged.setdefault(reason.partition(";")[0] if reason.startswith("preset") else reason, []).append(str(row["id"]).rpartition("/")[2])
+    return lines + [Text(f"not judged, {printable(reason)}: {', '.join(names)}", style="dim") for reason, names in unjudged.items()]
 
 
 def _check(row: Mapping[str, Any]) -> list[RenderableType]:
