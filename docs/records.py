@@ -11,11 +11,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import mesocosm.studies
-from mesocosm.lab.judge import CheckRow, claim_verdicts, from_json
+from mesocosm.lab.claims_section import claim_verdict, group_by_claim
+from mesocosm.lab.judge import CheckRow, from_json
 
 ROOT = Path(__file__).parents[1]
 STUDY = re.compile(r"^\| (?:\[)?`([a-z-]+)`", re.MULTILINE)
@@ -54,6 +56,11 @@ def status(results: Path, study: str) -> str:
         return "on the bench, no record yet"
     rows, record = read(results, study)
     return f"judged at `{record['preset']}`: {tally(rows)} ([record](results/{study}))"
+
+
+def claim_verdicts(rows: Sequence[CheckRow]) -> dict[str, str]:
+    """Claim -> verdict."""
+    return {claim: claim_verdict(group) for claim, group in group_by_claim([asdict(row) for row in rows]).items()}
 
 
 def tally(rows: Sequence[CheckRow]) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from mesocosm.studies.interface import Figure, View
 
 SEED_DOTS = {"size": 28, "opacity": 0.6}
+MOST_CELLS = 4800  # Altair draws up to 5000 rows
 
 
 def log_loss(field: str, title: str) -> alt.Y:
@@ -65,7 +66,8 @@ def weights(view: View) -> alt.TopLevelMixin:
     )
     limits = whole.group_by("product", "head").agg(limit=pl.col("value").abs().max())
     cells = pl.concat([whole, small.cast(whole.schema)]).join(limits, on=["product", "head"])
-    cells = cells.filter(pl.col("value").abs() > 0.02 * pl.col("limit")).with_columns(share=pl.col("value") / pl.col("limit"))
+    cells = cells.with_columns(share=pl.col("value") / pl.col("limit")).filter(pl.col("share").abs() > 0.02)
+    cells = cells.sort(pl.col("share").abs(), descending=True).head(MOST_CELLS)
     cells = cells.sort("form", "product", "head", "row", "column").with_columns(panel=pl.format("{}, head {}", "product", pl.col("head") + 1))
     return (
         alt.Chart(cells)
