@@ -175,7 +175,9 @@ def _same_type(leaf: Any, old: Any) -> Any:
 
 
 class Evaluation:
-    """`function(*one seed's part of per_seed, *shared)` for each seed in turn, in one program; arrays of the result get a leading seed axis.
+    """`function(*one seed's part of per_seed, *shared)` by one program, called once a seed; arrays of the result get a leading seed axis.
+
+    Not by `lax.map` inside the program: LAPACK's calls in large batches inside a compiled loop have been seen to deadlock XLA on CPU (jaxlib 0.10.2).
 
     All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions):
     they are the same for all seeds.
@@ -210,7 +212,10 @@ class Evaluation:
 
     def run(self) -> Any:
         """The result."""
-        return self._skeleton.join(_evaluate(self.function_arrays, self.seed_arrays, self.shared_arrays, skeletons=self.skeletons))
+        seeds = range(self.seed_arrays[0].shape[0])
+        one_seed = partial(_evaluate, skeletons=self.skeletons)
+        each = [one_seed(self.function_arrays, [leaf[i] for leaf in self.seed_arrays], self.shared_arrays) for i in seeds]
+        return self._skeleton.join([jnp.stack(parts) for parts in zip(*each, strict=True)])
 
 
 def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
@@ -236,4 +241,4 @@ def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: li
 
 @partial(jax.jit, static_argnames=("skeletons",), compiler_options=COMPILER_OPTIONS)
 def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
-    return jax.lax.map(lambda arrays: split(_apply(function_arrays, arrays, shared_arrays, skeletons))[0], seed_arrays)
+    return split(_apply(function_arrays, seed_arrays, shared_arrays, skeletons))[0]

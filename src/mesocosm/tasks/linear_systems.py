@@ -75,7 +75,10 @@ class ContractingTransition(Transition):
         basis = jax.random.normal(basis_key, (self.dim, self.dim))
         # The columns of M are exchangeable, so the place of the largest eigenvalue does not matter.
         eigenvalues = jax.random.uniform(eigenvalue_key, (self.dim,), minval=self.smallest, maxval=self.largest).at[0].set(self.largest)
-        return jnp.linalg.solve(basis.T, (basis * eigenvalues).T).T
+        # M = L Q with orthonormal rows Q, so W = L (Q diag(l) Q^T) L^-1. Not by jnp.linalg.solve: in large batches inside a loop LAPACK's calls have
+        # been seen to deadlock XLA's thread pool on CPU.
+        rows = orthonormal_rows(basis)
+        return divide_by_lower(basis @ rows.T @ ((rows * eigenvalues) @ rows.T), basis @ rows.T)
 
 
 class FixedTransition(Transition):
@@ -160,15 +163,30 @@ def haar_orthogonal(key: PRNGKeyArray, dim: int) -> Float[Array, "dim dim"]:
     more this is as fast as LAPACK's QR on a CPU or faster, the Gaussians being half of the cost, and it needs no LAPACK on an accelerator.
     """
 
+    return orthonormal_rows(jax.random.normal(key, (dim, dim)))
+
+
+def orthonormal_rows(matrix: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]:
+    r"""Gram and Schmidt's $Q$ of $M = LQ$, $L$ lower triangular with a positive diagonal; each row is projected twice."""
+
     def orthonormalise(rows: Float[Array, "dim dim"], drawn: tuple[Array, Array]) -> tuple[Float[Array, "dim dim"], None]:
         index, row = drawn
         row = row - rows.T @ (rows @ row)  # rows that are not yet there are zero
         row = row - rows.T @ (rows @ row)
         return rows.at[index].set(row / jnp.sqrt(row @ row)), None
 
-    gaussian = jax.random.normal(key, (dim, dim))
-    rows, _ = jax.lax.scan(orthonormalise, jnp.zeros_like(gaussian), (jnp.arange(dim), gaussian))
+    rows, _ = jax.lax.scan(orthonormalise, jnp.zeros_like(matrix), (jnp.arange(len(matrix)), matrix))
     return rows
+
+
+def divide_by_lower(matrix: Float[Array, "rows dim"], lower: Float[Array, "dim dim"]) -> Float[Array, "rows dim"]:
+    r"""$A L^{-1}$ for lower triangular $L$, by back substitution over the columns."""
+
+    def column(step: Array, quotient: Float[Array, "rows dim"]) -> Float[Array, "rows dim"]:
+        index = len(lower) - 1 - step  # columns up to this one are still zero
+        return quotient.at[:, index].set((matrix[:, index] - quotient @ lower[:, index]) / lower[index, index])
+
+    return jax.lax.fori_loop(0, len(lower), column, jnp.zeros_like(matrix))
 
 
 def constructed_tokens(inputs: Float[Array, "*batch time dim"]) -> Float[Array, "*batch time four_dim"]:

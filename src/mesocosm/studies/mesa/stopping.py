@@ -49,7 +49,7 @@ def measure_stopping(config: Stopping, context: Context) -> Tables:
     return {name: pl.concat(parts) for name, parts in zip(names, zip(*tables, strict=True), strict=True)}
 
 
-def _stopped(config: Stopping, forgets: bool, shrink: float, key: PRNGKeyArray) -> Stopped:
+def _stopped(config: Stopping, forgets: bool, shrink: float | Array, key: PRNGKeyArray) -> Stopped:
     def relative(result: Array, exact: Array) -> tuple[Array, Array]:
         """Root mean square over heads, tokens and channels: of all tokens, and of each quarter."""
         squares = jnp.sum((result - exact) ** 2, axis=-1), jnp.sum(exact**2, axis=-1)
@@ -68,7 +68,7 @@ def _stopped(config: Stopping, forgets: bool, shrink: float, key: PRNGKeyArray) 
     return Stopped(steps, jnp.stack(error), jnp.stack(quarter_error), jnp.stack(fixed_error), jnp.stack(fixed_quarter_error))
 
 
-def _tokens(config: Stopping, forgets: bool, shrink: float, key: PRNGKeyArray) -> tuple[Array, ...]:
+def _tokens(config: Stopping, forgets: bool, shrink: float | Array, key: PRNGKeyArray) -> tuple[Array, ...]:
     """One head: keys and queries that resemble their predecessors and share a direction, as after a convolution and SiLU; slow forgetting."""
     keys = jax.random.split(key, 5)
     n, d = config.length, config.key_dim
