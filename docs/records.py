@@ -18,6 +18,7 @@ from typing import Any
 import mesocosm.studies
 from mesocosm.lab.claims_section import claim_verdict, group_by_claim
 from mesocosm.lab.judge import CheckRow, from_json
+from mesocosm.lab.store import Run
 
 ROOT = Path(__file__).parents[1]
 STUDY = re.compile(r"^\| (?:\[)?`([a-z-]+)`", re.MULTILINE)
@@ -112,6 +113,8 @@ def claims_section(results: Path, study: str) -> str:
         f"Read from `results/{study}`: preset `{record['preset']}`, seeds {record['seeds'][0]} to {record['seeds'][-1]}, {minutes:.0f} minutes, "
         f"jax {versions.get('jax', 'unknown')}, started {record['started'][:10]}. Command: `{record['command']}`."
     )
+    if (results / study / "trials").exists() and (outdated := Run(results / study).outdated):
+        made += f"\n\n**Made with older code**: {len(outdated)} of its trials' modules have changed since."
     return "\n\n".join(
         [
             made,

@@ -8,6 +8,7 @@ import pytest
 
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.report import render
 from mesocosm.lab.runner import execute
 from mesocosm.lab.store import Run, TrialStore, read_record
 
@@ -89,3 +90,12 @@ def test_a_config_that_no_longer_fits_is_one_line(run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"does not fit the study toy-study of this version: .*steps"):
         Run(tmp_path)
+
+
+def test_a_record_made_with_older_code_is_known(run, monkeypatch):
+    assert run.outdated == {}
+    assert "made with older code" not in render(run, [])
+    monkeypatch.setattr("mesocosm.lab.code.code_hashes", lambda function: {"toy_study.trials": "0" * 16})
+    assert set(run.outdated) == set(run.trials)
+    assert all("toy_study.trials" in modules for modules in run.outdated.values())
+    assert "made with older code" in render(run, [])

@@ -74,8 +74,19 @@ def _masthead(run: Run, drawn: Sequence[Drawn]) -> Html:
         element("p", run.study.paper, class_="paper"),
         tally(run.claims),
         element("ul", [element("li", fact) for fact in facts if fact], class_="facts"),
+        _age(run),
         element("nav", [element("a", text, href=f"#{anchor}") for anchor, text in filter(None, links)], aria_label="Sections"),
     )
+
+
+def _age(run: Run) -> Html | None:
+    """The badge of a record whose trials' code has changed since it was made."""
+    outdated = run.outdated
+    if not outdated:
+        return None
+    modules = ", ".join(sorted({module for changed in outdated.values() for module in changed}))
+    text = f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {modules} changed since"
+    return element("p", element("span", "made with older code", class_="badge inconclusive"), f" {text}", class_="age")
 
 
 def _figures_section(drawn: Sequence[Drawn]) -> Html | None:

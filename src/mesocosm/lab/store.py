@@ -182,6 +182,20 @@ class Run:
         """Trial -> status file, in the study's order."""
         return {trial.name: TrialStore(self.path, trial.name).status for trial in self.study.trials(self.config)}
 
+    @property
+    def outdated(self) -> dict[str, list[str]]:
+        """Finished trial -> modules whose code has changed since; empty for a record made with this very code."""
+        from mesocosm.lab.code import code_hashes
+
+        found = {}
+        for trial in self.study.trials(self.config):
+            status = TrialStore(self.path, trial.name).status
+            if status["state"] == "finished":
+                then, now = status["identity"]["code"], code_hashes(trial.run)
+                if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
+                    found[trial.name] = changed
+        return found
+
     def table(self, name: str, trial: str | None = None) -> pl.DataFrame:
         """One trial's table, or all trials' tables of this name under each other with the column `trial`.
 
