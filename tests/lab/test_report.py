@@ -112,6 +112,7 @@ def hostile_run(tmp_path):
         "seeds": (0, 1),
         "claims": [ROW, {**ROW, **words, "control": control, "tables": [HOSTILE]}, {**ROW, **words, "kind": None, "estimate": None, "control": None}],
         "trials": {HOSTILE: {"state": HOSTILE, "error": HOSTILE, "seconds": 2.0, "fits": {HOSTILE: {"steps": 3}}}},
+        "outdated": {HOSTILE: [HOSTILE]},
         "record": {
             "config": {HOSTILE: HOSTILE},
             "changes": [HOSTILE],
