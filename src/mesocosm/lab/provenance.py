@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,7 @@ def provenance() -> dict[str, Any]:
             "processor": _processor(),
             "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
             "threads": thread_count(),
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
             "random": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
         },
         "git": _git_revision(),
