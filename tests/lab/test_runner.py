@@ -171,8 +171,13 @@ def test_a_damaged_file_is_noticed_and_mended(tmp_path, target, harm):
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(bytes(content)) if harm == "flip" else victim.unlink()
-    with pytest.raises(UserError, match=f"trial rolling: {victim.name} is .*; run the study again"):
+    if target.startswith("trials"):
+        with pytest.raises(UserError, match=f"trial rolling: {victim.name} is .*; run the study again"):
+            judge_run(done.path)
+    else:  # tables are judged without models, and a model is checked when it is asked for
         judge_run(done.path)
+        with pytest.raises(UserError if harm == "flip" else KeyError, match=r"damaged \(wrong checksum\)" if harm == "flip" else "has not published 'ball'"):
+            done.model("rolling")
     again, watching = run(tmp_path / "run")
     assert watching.of("note") == [f"trial rolling is run again: {victim.name} is {'damaged (wrong checksum)' if harm == 'flip' else 'missing'}"]
     assert watching.of("cached") == ["identity", "frozen", "probe"]

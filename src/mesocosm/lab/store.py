@@ -56,11 +56,12 @@ class TrialStore:
         atomic.write(path, lambda temporary: table.write_parquet(temporary, compression="zstd"))
         return atomic.checksum(path)
 
-    def damage(self) -> str | None:
-        """Why a finished trial's files cannot be used, or None."""
+    def damage(self, *, models: bool = True) -> str | None:
+        """Why a finished trial's files cannot be used, or None. A committed record may be without its large models; its tables are judged all the same."""
         status = self.status
         sums = {self.folder / "tables" / f"{name}.parquet": checksum for name, checksum in status.get("tables", {}).items()}
-        sums |= {self.models / f"{name}.safetensors": checksum for name, checksum in status.get("models", {}).items()}
+        if models:
+            sums |= {self.models / f"{name}.safetensors": checksum for name, checksum in status.get("models", {}).items()}
         for path, checksum in sums.items():
             if not path.exists():
                 return f"{path.name} is missing"
@@ -77,7 +78,7 @@ class TrialStore:
         status = self.status
         if status["state"] != "finished":
             return {}
-        if (damage := self.damage()) is not None:
+        if (damage := self.damage(models=False)) is not None:
             raise UserError(f"trial {self.name}: {damage}; run the study again to mend it")
         return {name: pl.read_parquet(self.folder / "tables" / f"{name}.parquet") for name in status["tables"]}
 
@@ -256,7 +257,10 @@ def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[
         name = next(iter(trial.models))
     if name is None or name not in trial.models:
         raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}; asked for {name!r}")
-    path = TrialStore(run, trial.name).models / f"{name}.safetensors"
+    store = TrialStore(run, trial.name)
+    path = store.models / f"{name}.safetensors"
     if not path.exists():
         raise KeyError(f"trial {trial.name} has not published {name!r} in {run}")
+    if atomic.checksum(path) != store.status.get("models", {}).get(name):
+        raise UserError(f"trial {trial.name}: {path.name} is damaged (wrong checksum); run the study again to mend it")
     return load_model(path, trial.models[name], trial.config, seed, trial.precision)

@@ -1,0 +1,38 @@
+"""The committed records: whole, small, and judged as their tables say."""
+
+from pathlib import Path
+
+import pytest
+
+from mesocosm.lab import atomic
+from mesocosm.lab.judge import Circumstances, judge
+from mesocosm.lab.store import Run, TrialStore
+
+RESULTS = Path(__file__).parents[1] / "results"
+RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
+LARGEST_RECORD = 5_000_000
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_no_file_of_a_record_is_missing_or_damaged(record):
+    run = Run(record)
+    assert {status["state"] for status in run.trials.values()} == {"finished"}
+    assert [TrialStore(record, trial).damage(models=False) for trial in run.trials] == [None] * len(run.trials)
+    for trial, status in run.trials.items():  # large models are not committed
+        models = {name: record / "models" / trial / f"{name}.safetensors" for name in status["models"]}
+        assert all(atomic.checksum(path) == status["models"][name] for name, path in models.items() if path.exists())
+    assert sum(file.stat().st_size for file in record.rglob("*") if file.is_file()) <= LARGEST_RECORD
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_judging_a_records_tables_again_gives_its_verdicts(record):
+    run = Run(record)
+    rows = judge(run.study.name, run.study.claims, run.view(), Circumstances(command="", fingerprints=run.record["claims"]["checks"]), strict=True)
+    assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
+    for row, stored in zip(rows, run.claims, strict=True):
+        for value in ("estimate", "low", "high"):
+            assert getattr(row, value) == pytest.approx(stored[value], rel=1e-9)
+
+
+def test_there_is_a_record():
+    assert "mesa" in [path.name for path in RECORDS]
