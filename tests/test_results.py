@@ -31,7 +31,8 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
     assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
     for row, stored in zip(rows, run.claims, strict=True):
         for value in ("estimate", "low", "high"):
-            assert getattr(row, value) == pytest.approx(stored[value], rel=1e-9)
+            found = getattr(row, value)
+            assert found == stored[value] or found == pytest.approx(stored[value], rel=1e-9)
 
 
 def test_there_is_a_record():
