@@ -143,7 +143,20 @@ PRESETS = {
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(), seeds=5),
+    "quick": Preset(
+        Config(),
+        seeds=5,
+        minutes={
+            "identities": 0.3,
+            "references": 0.04,
+            "linear-1": 0.23,
+            "linear-1-fixed": 0.22,
+            "fixed-system": 0.34,
+            "fresh-systems": 0.33,
+            "mesa-1": 0.73,
+            "linear-1-wide": 0.56,
+        },
+    ),
     "cpu": Preset(
         replace(
             Config(),
