@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initial_states, measure, metric_shapes, models_of, run_chunk
+from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initial_states, measure, metric_shapes, models_of, run_chunk, seed_axis
 from mesocosm.learning.skeleton import Skeleton, split
 from mesocosm.learning.streams import stream_keys
 
@@ -158,7 +158,8 @@ class Loop:
                 f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
             )
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
-        self.per_seed, self.over_seeds, self.nonfinite, self.state, self.first = per_seed, over_seeds, nonfinite, state, start or 0
+        self.axis = seed_axis(len(seeds), per_seed, over_seeds)
+        self.per_seed, self.nonfinite, self.state, self.first = per_seed, nonfinite, state, start or 0
         self.learner_arrays, self.learner_skeleton = split(_with_seed_axis(learner, len(seeds)) if per_seed else learner, floats=True)
         self.until_arrays, self.until_skeleton = split(until, floats=True)
         self.data_keys, self.eval_keys = stream_keys(seeds, "data"), stream_keys(seeds, "eval")
@@ -172,7 +173,7 @@ class Loop:
         """The carry at step 0."""
         if self.state is None:
             init_keys = stream_keys(self.seeds, "init")
-            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, init_keys, self.per_seed, self.over_seeds)
+            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, init_keys, self.axis)
         else:
             arrays, skeleton = split(self.state)
             arrays = [jnp.array(leaf) for leaf in arrays]  # the program donates its carry; the caller keeps theirs
@@ -193,12 +194,11 @@ class Loop:
         self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
 
     def _place(self, running: Running) -> Running:
-        """Spread the seeds over as many devices as divide them."""
-        devices = jax.devices()
-        used = max(d for d in range(1, len(devices) + 1) if len(self.seeds) % d == 0)
-        if used == 1 or self.over_seeds == "map":
+        """Put every device's seeds on it before the first chunk; where the devices do not divide them, the program spreads them itself."""
+        if self.axis.mesh is None:
             return running
-        over = jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:used]), ("seed",)), jax.sharding.PartitionSpec("seed"))
+        divided = len(self.seeds) % self.axis.mesh.size == 0
+        over = jax.sharding.NamedSharding(self.axis.mesh, jax.sharding.PartitionSpec("seed" if divided else None))
         self.data_keys, self.eval_keys = jax.device_put((self.data_keys, self.eval_keys), over)
         return jax.device_put(running, over)
 
@@ -265,7 +265,7 @@ class Loop:
         """What `run_chunk` is called with: the traced arguments by position and the static ones by name."""
         keys, numbers = (self.data_keys, self.eval_keys), (jnp.int32(self.first), jnp.int32(start), jnp.int32(length))
         skeletons = (self.learner_skeleton, self.state_skeleton, self.until_skeleton)
-        options = (self.per_seed, self.over_seeds, self.nonfinite, self.metric_types)
+        options = (self.axis, self.nonfinite, self.metric_types)
         return (running, self.learner_arrays, self.until_arrays, keys, *numbers), {"skeletons": skeletons, "options": options}
 
     # --- what the host keeps
@@ -344,7 +344,7 @@ class Loop:
         assert self.probe is not None
         arrays, skeleton = split(self.probe[0], floats=True)
         skeletons = (skeleton, self.learner_skeleton, self.state_skeleton)
-        return (arrays, self.learner_arrays, state, self.eval_keys), {"skeletons": skeletons, "options": (self.per_seed, self.over_seeds)}
+        return (arrays, self.learner_arrays, state, self.eval_keys), {"skeletons": skeletons, "axis": self.axis}
 
     def _measured(self, running: Running) -> dict[str, Any]:
         arguments, static = self._measure_arguments(running.state)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mesocosm.learning.skeleton import Skeleton, split
 
@@ -15,6 +17,27 @@ CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
 
 # LLVM's higher levels cost several times the compile time, most of it on random number generation, and on CPU make these programs no faster.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+
+
+class SeedAxis(NamedTuple):
+    """How a program runs over seeds.
+
+    Attributes:
+        per_seed: whether the learner's arrays have an entry for each seed.
+        over_seeds: "vmap" or "map", on every device.
+        mesh: the devices that share the seeds, along an axis "seed"; None for one.
+    """
+
+    per_seed: bool
+    over_seeds: str
+    mesh: jax.sharding.Mesh | None = None
+
+
+def seed_axis(seeds: int, per_seed: bool, over_seeds: str) -> SeedAxis:
+    """Spread the seeds over no more devices than it takes for the smallest largest share."""
+    devices = jax.devices()
+    used = math.ceil(seeds / math.ceil(seeds / len(devices)))
+    return SeedAxis(per_seed, over_seeds, None if used == 1 else jax.sharding.Mesh(np.array(devices[:used]), ("seed",)))
 
 
 class Running(NamedTuple):
@@ -40,10 +63,10 @@ def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length,
     """`length` updates of every seed from step `start`, whose number (for its key) is `first + start`.
 
     Returns the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite. Static are the three skeletons (learner, state,
-    until) and the options (per_seed, over_seeds, nonfinite, metric names with their dtypes).
+    until) and the options (the axis of seeds, nonfinite, metric names with their dtypes).
     """
     learner_skeleton, state_skeleton, until_skeleton = skeletons
-    per_seed, over_seeds, nonfinite, metrics = options
+    axis, nonfinite, metrics = options
     until = until_skeleton.join(until_arrays)
     can_stop = until is not None or nonfinite == "freeze"
 
@@ -74,15 +97,33 @@ def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length,
         finite = [jnp.all(jnp.isfinite(buffers[metric]) | ~ran) for metric, _ in metrics]
         return after, buffers, _all_finite(after.state) & jnp.all(jnp.stack([jnp.array(True), *finite]))
 
-    return _over_seeds(one_seed, over_seeds, per_seed, running, learner_arrays, keys)
+    return _over_seeds(one_seed, axis, running, learner_arrays, keys)
 
 
-def _over_seeds(function, over_seeds, per_seed, running, learner_arrays, keys):
-    if over_seeds == "vmap":
-        return jax.vmap(function, in_axes=(0, 0 if per_seed else None, 0))(running, learner_arrays, keys)
-    if per_seed:
-        return jax.lax.map(lambda parts: function(*parts), (running, learner_arrays, keys))
-    return jax.lax.map(lambda parts: function(parts[0], learner_arrays, parts[1]), (running, keys))
+def _over_seeds(function, axis, state, learner_arrays, keys):
+    """`function(state, learner_arrays, keys)` of every seed, each device its share of them."""
+
+    def share(state, learner_arrays, keys):
+        if axis.over_seeds == "vmap":
+            return jax.vmap(function, in_axes=(0, 0 if axis.per_seed else None, 0))(state, learner_arrays, keys)
+        if axis.per_seed:
+            return jax.lax.map(lambda parts: function(*parts), (state, learner_arrays, keys))
+        return jax.lax.map(lambda parts: function(parts[0], learner_arrays, parts[1]), (state, keys))
+
+    if axis.mesh is None:
+        return share(state, learner_arrays, keys)
+    seeds, devices = jax.tree.leaves(keys)[0].shape[0], axis.mesh.size
+    fill = np.minimum(np.arange(-(-seeds // devices) * devices), seeds - 1)  # a last device with fewer seeds computes the last one again
+    arguments = (state, learner_arrays, keys)
+    by_seed = (True, axis.per_seed, True)
+    if len(fill) > seeds:
+        arguments = tuple(jax.tree.map(lambda leaf: leaf[fill], part) if split else part for part, split in zip(arguments, by_seed, strict=True))
+    over, everywhere = jax.sharding.PartitionSpec("seed"), jax.sharding.PartitionSpec()
+    specs = tuple(over if split else everywhere for split in by_seed)
+    found = jax.shard_map(share, mesh=axis.mesh, in_specs=specs, out_specs=over, check_vma=False)(*arguments)
+    if len(fill) == seeds:
+        return found
+    return jax.lax.with_sharding_constraint(jax.tree.map(lambda leaf: leaf[:seeds], found), jax.sharding.NamedSharding(axis.mesh, everywhere))
 
 
 def _stop(before: Running, after: Running, measured: Mapping[str, Any], met: Any, nonfinite: str) -> Running:
@@ -115,10 +156,10 @@ def state_shapes(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: boo
     return [_with_seeds(shape, keys.shape[0]) for shape in shapes], found[0]
 
 
-def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool, over_seeds: str) -> tuple[list[Any], Skeleton]:
+def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, axis: SeedAxis) -> tuple[list[Any], Skeleton]:
     """Every seed's first state. The static half comes from an abstract trace."""
-    _, state_skeleton = state_shapes(skeleton, arrays, keys, per_seed)
-    return _initial_states(arrays, keys, skeleton=skeleton, options=(per_seed, over_seeds)), state_skeleton
+    _, state_skeleton = state_shapes(skeleton, arrays, keys, axis.per_seed)
+    return _initial_states(arrays, keys, skeleton=skeleton, axis=axis), state_skeleton
 
 
 def metric_shapes(
@@ -140,26 +181,23 @@ def _with_seeds(shape: Any, seeds: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((seeds, *shape.shape), shape.dtype)
 
 
-@partial(jax.jit, static_argnames=("skeleton", "options"), compiler_options=COMPILER_OPTIONS)
-def _initial_states(arrays, keys, *, skeleton, options):
-    per_seed, over_seeds = options
-
+@partial(jax.jit, static_argnames=("skeleton", "axis"), compiler_options=COMPILER_OPTIONS)
+def _initial_states(arrays, keys, *, skeleton, axis):
     def one(_, learner_arrays, key):
         return [_strong(leaf) for leaf in split(skeleton.join(learner_arrays).init(key))[0]]
 
-    return _over_seeds(one, over_seeds, per_seed, jnp.zeros(keys.shape[0]), arrays, keys)
+    return _over_seeds(one, axis, jnp.zeros(keys.shape[0]), arrays, keys)
 
 
-@partial(jax.jit, static_argnames=("skeletons", "options"), compiler_options=COMPILER_OPTIONS)
-def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, options):
-    """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the options (per_seed, over_seeds)."""
+@partial(jax.jit, static_argnames=("skeletons", "axis"), compiler_options=COMPILER_OPTIONS)
+def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, axis):
+    """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the axis of seeds."""
     probe_skeleton, learner_skeleton, state_skeleton = skeletons
-    per_seed, over_seeds = options
 
     def one(state, learner_arrays, key):
         return dict(probe_skeleton.join(probe_arrays)(learner_skeleton.join(learner_arrays), state_skeleton.join(state), key))
 
-    return _over_seeds(one, over_seeds, per_seed, state, learner_arrays, keys)
+    return _over_seeds(one, axis, state, learner_arrays, keys)
 
 
 def _strong(leaf: Any) -> Any:
