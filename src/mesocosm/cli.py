@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -34,6 +34,7 @@ Examples:
   mesocosm run mesa                              train, judge, report (the quick preset)
   mesocosm run mesa --dry-run                    what that would do, without doing it
   mesocosm run mesa --preset cpu --seeds 5       another size, another number of replicates
+  mesocosm run mesa --mixer mypackage.layers:MyMixer   your own layer beside the study's
   mesocosm run mesa --help                       every field of the study's config is an option
   mesocosm status runs/mesa-quick                what is done, failed, left
   mesocosm report runs/mesa-quick --open         the page again, in the browser"""
@@ -80,6 +81,8 @@ class RunCommand:
     """Show the trials, their minutes, memory and what is finished already; train nothing."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
+    mixer: Annotated[str, arg(metavar="MODULE:CLASS")] = ""
+    """Your own layer, trained beside the study's; short for --config.mixer, in studies that have such a field."""
 
 
 ConfigType = TypeVar("ConfigType")
@@ -289,9 +292,23 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     chosen = chosen_preset(study, preset)
     default = ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)
     command = read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    command = with_part(study, command)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command
+
+
+def with_part(study: Study, command: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+    """The command with its part in the config.
+
+    Raises:
+        UserError: the study has no slot for it.
+    """
+    if not command.mixer:
+        return command
+    if "mixer" not in study.slots:
+        raise UserError(f"study {study.name} has no place for a mixer")
+    return replace(command, config=replace(command.config, mixer=command.mixer))
 
 
 def nonfinite_fields(value: Any, option: str) -> list[str]:

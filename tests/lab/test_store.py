@@ -95,7 +95,7 @@ def test_a_config_that_no_longer_fits_is_one_line(run, tmp_path):
 def test_a_record_made_with_older_code_is_known(run, monkeypatch):
     assert run.outdated == {}
     assert "made with older code" not in render(run, [])
-    monkeypatch.setattr("mesocosm.lab.code.code_hashes", lambda function: {"toy_study.trials": "0" * 16})
+    monkeypatch.setattr("mesocosm.lab.code.code_hashes", lambda *modules: {"toy_study.trials": "0" * 16})
     assert set(run.outdated) == set(run.trials)
     assert all("toy_study.trials" in modules for modules in run.outdated.values())
     assert "made with older code" in render(run, [])

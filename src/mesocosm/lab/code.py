@@ -10,10 +10,9 @@ import ast
 import hashlib
 import importlib.machinery
 import importlib.util
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 BENCH = ("mesocosm.learning.fit", "mesocosm.learning.program", "mesocosm.analysis.tables")
 """What computes every trial's numbers although its function only meets it through the context."""
@@ -29,28 +28,16 @@ class Wanted(NamedTuple):
     name: str | None = None
 
 
-def code_hashes(function: Callable[..., Any]) -> dict[str, str]:
-    """Module -> hash, for the module that defines `function`, the bench's own computing modules, and all that they import from `function`'s package and
-    from mesocosm, directly or not, at the top of a module or inside a function; not under `if TYPE_CHECKING`.
+def code_hashes(*modules: str) -> dict[str, str]:
+    """Module -> hash, for these modules, the bench's own computing modules, and all that they import from their packages and from mesocosm, directly or
+    not, at the top of a module or inside a function; not under `if TYPE_CHECKING`.
 
     `lab`, `cli`, the studies' interface, claims and figures are left out: they change no table. Other packages count through their versions.
     """
-    return _hashes(function.__module__)
-
-
-def module_hash(name: str) -> str:
-    """The hash of one module's syntax tree."""
-    module = _parsed(name)
-    if module is None:
-        raise ValueError(f"module {name} has no source file")
-    return module.hash
-
-
-def _hashes(start: str) -> dict[str, str]:
-    roots = {"mesocosm", start.partition(".")[0]}
+    roots = {"mesocosm", *(module.partition(".")[0] for module in modules)}
     found: dict[str, str] = {}
     seen: set[Wanted] = set()
-    waiting = [Wanted(start), *map(Wanted, BENCH)]
+    waiting = [*map(Wanted, modules), *map(Wanted, BENCH)]
     while waiting:
         wanted = waiting.pop()
         if wanted in seen or wanted.module.partition(".")[0] not in roots or _excluded(wanted.module):
@@ -69,6 +56,14 @@ def _hashes(start: str) -> dict[str, str]:
         found[wanted.module] = module.hash
         waiting += module.imports
     return dict(sorted(found.items()))
+
+
+def module_hash(name: str) -> str:
+    """The hash of one module's syntax tree."""
+    module = _parsed(name)
+    if module is None:
+        raise ValueError(f"module {name} has no source file")
+    return module.hash
 
 
 def _excluded(module: str) -> bool:

@@ -87,8 +87,13 @@ def judge_run(path: Path, observer: Observer | None = None) -> Run:
 
 def _judge(path: Path, observer: Observer) -> Run:
     run = Run(path)
+    filled = run.study.foreign(run.config)
     circumstances = Circumstances(
-        command=run.record["command"], changed=run.record["changes"], unfinished=unfinished(run), fingerprints=run.record["claims"]["checks"]
+        command=run.record["command"],
+        changed=[change for change in run.record["changes"] if change.partition(":")[0] not in filled],
+        foreign=[f"{slot} = {part}" for slot, part in filled.items()],
+        unfinished=unfinished(run),
+        fingerprints=run.record["claims"]["checks"],
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(path / "claims.json", to_json(rows).encode())

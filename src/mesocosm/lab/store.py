@@ -192,7 +192,7 @@ class Run:
         for trial in self.study.trials(self.config):
             status = TrialStore(self.path, trial.name).status
             if status["state"] == "finished":
-                then, now = status["identity"]["code"], code_hashes(trial.run)
+                then, now = status["identity"]["code"], code_hashes(trial.run.__module__, *trial.foreign)
                 if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
                     found[trial.name] = changed
         return found

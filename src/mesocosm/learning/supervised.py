@@ -83,10 +83,11 @@ def clipped_adamw(learning_rate: Any, weight_decay: Any, clip: Any) -> optax.Gra
     return optax.chain(optax.clip(clip), optax.scale_by_adam(), optax.add_decayed_weights(weight_decay), optax.scale_by_learning_rate(learning_rate))
 
 
-def cosine_adamw(learning_rate: Any, steps: Any, weight_decay: Any, clip: Any) -> optax.GradientTransformation:
-    """`clipped_adamw` whose learning rate falls from `learning_rate` to zero along half a cosine over `steps`; the decay falls with it."""
+def cosine_adamw(learning_rate: Any, steps: Any, weight_decay: Any, clip: Any, clip_norm: Any) -> optax.GradientTransformation:
+    """`clipped_adamw` after scaling the gradient down to norm `clip_norm`; its learning rate falls from `learning_rate` to zero along half a cosine over
+    `steps`, and the decay falls with it."""
 
     def schedule(count: Any) -> Any:
         return learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / steps, 1.0)))
 
-    return clipped_adamw(schedule, weight_decay, clip)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), clipped_adamw(schedule, weight_decay, clip))

@@ -101,6 +101,7 @@ class Trial:
         models: name -> module-level function `(config, key) -> eqx.Module` that builds the skeleton of a published model.
         seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
+        foreign: modules of others' parts that the config names; their code counts like ours.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Trial:
     models: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     seeds: int | None = None
     over_seeds: Literal["vmap", "map"] = "vmap"
+    foreign: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names that make no file's name, and no replicates."""
@@ -388,11 +390,18 @@ class Study:
 
     The package's `__init__` holds `STUDY = Study(__name__, title=..., paper=...)`. `config` has `PRESETS`, `trials` has `trials(config)`, `claims` has
     `CLAIMS`, `figures` has `FIGURES`.
+
+    Attributes:
+        package: the package's name.
+        title: of the paper.
+        paper: authors, title, year, identifier.
+        slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
     """
 
     package: str
     title: str
     paper: str
+    slots: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -417,6 +426,10 @@ class Study:
     def trials(self, config: Any) -> list[Trial]:
         """The trials of a config, in any order."""
         return self._module("trials").trials(config)
+
+    def foreign(self, config: Any) -> dict[str, str]:
+        """Slot -> the part in it, for the slots that are filled."""
+        return {slot: getattr(config, slot) for slot in self.slots if getattr(config, slot)}
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")

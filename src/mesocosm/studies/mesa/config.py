@@ -32,6 +32,8 @@ class Training:
     """Decoupled weight decay, times the learning rate."""
     clip: float = 1.0
     """Element-wise bound of the gradient (paper: 1)."""
+    clip_norm: float = 0.1
+    """Bound of the whole gradient's norm, without which deep networks are thrown back again and again (the paper has none)."""
     init_std: float = 0.002
     """Standard deviation of the initial weights (the paper's 0.0002 costs a long plateau)."""
 
@@ -104,8 +106,8 @@ class Config:
     """One layer of linear attention on one fixed system (C15), and the same on fresh systems; larger initial weights leave the plateau."""
     fixed_seeds: int = 3
     """Replicates of these two."""
-    deep: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-3))
-    """Two and more layers; a larger rate leaves weights that compress badly."""
+    deep: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=2e-3))
+    """Two and more layers."""
     mesa: Training = field(default_factory=lambda: Training(steps=500, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
     depths: tuple[int, ...] = ()
@@ -118,11 +120,13 @@ class Config:
     stopping: Stopping = field(default_factory=Stopping)
     stopping_judged: bool = False
     """Measure where conjugate gradients stop (N4)."""
+    mixer: str = ""
+    """Your own layer as package.module:Class, trained beside linear attention and the mesa layer in place of all else."""
     over_seeds: Literal["vmap", "map"] = "map"
     """How seeds share a program; on two cores one seed after another was faster than all at once."""
 
 
-_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, init_std=2e-4)
+_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=1e6, init_std=2e-4)
 
 PRESETS = {
     "smoke": Preset(

@@ -41,10 +41,12 @@ from mesocosm.studies.mesa.references import (
     step_predictor,
 )
 from mesocosm.studies.mesa.stopping import measure_stopping
+from mesocosm.studies.parts import check_mixer, foreign_mixer
 from mesocosm.tasks.linear_systems import LinearSystems, Trajectory, constructed_tokens
 from mesocosm.tasks.task import digest
 
 Source = Literal["orthogonal", "contracting", "fixed"]
+Layer = Literal["linear", "mesa", "foreign"]
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,28 @@ class Arm:
     training: Training
     evaluation: Evaluation
     probing: Probing
+    mixer: str = ""
 
 
 def trials(config: Config) -> list[Trial]:
     """One trial for each network; those that differ in numbers only share a program."""
 
-    def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, mesa: bool = False, training: Training | None = None) -> Trial:
+    def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, layer: Layer = "linear", training: Training | None = None) -> Trial:
         network = Network(layers, heads, config.network.key_dim, config.network.residual_clip)
-        training = training or (config.mesa if mesa else config.linear if layers == 1 else config.deep)
-        settings = Arm(config.systems, source, network, training, config.evaluation, config.probing)
-        run, build = (train_mesa, build_mesa) if mesa else (train_linear, build_linear)
-        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds)
+        training = training or (config.mesa if layer == "mesa" else config.linear if layers == 1 else config.deep)
+        mixer = config.mixer if layer == "foreign" else ""
+        settings = Arm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
+        run, build = LAYERS[layer]
+        foreign = (mixer.partition(":")[0],) if mixer else ()
+        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds, foreign=foreign)
 
     heads, references = config.network.heads, References(config.systems, config.evaluation)
+    if config.mixer:
+        check_mixer(config.mixer, 4 * config.systems.dim, config.systems.length)
+        depths = (1, *(config.depths or (2,)))
+        ours = [arm(f"linear-{depth}", layers=depth, heads=heads if depth == 1 else 4) for depth in depths]
+        theirs = [arm(f"foreign-{depth}", layers=depth, layer="foreign") for depth in depths]
+        return [Trial("references", measure_references, references, seeds=1), *ours, arm("mesa-1", layer="mesa"), *theirs]
     found = [
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("references", measure_references, references, seeds=1),
@@ -77,7 +88,7 @@ def trials(config: Config) -> list[Trial]:
         arm("linear-1-fixed", "fixed", heads=heads),
         replace(arm("fixed-system", "fixed", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
         replace(arm("fresh-systems", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
-        arm("mesa-1", mesa=True),
+        arm("mesa-1", layer="mesa"),
         arm("linear-1-wide"),
     ]
     found += [arm(f"linear-{depth}", layers=depth) for depth in config.depths]
@@ -85,7 +96,7 @@ def trials(config: Config) -> list[Trial]:
         found.append(Trial("polynomials", measure_polynomials, references))
     found += [arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4) for depth in config.contracting_depths]
     if config.contracting_depths:
-        found += [arm("contracting-mesa-1", "contracting", mesa=True), arm("contracting-1-wide", "contracting")]
+        found += [arm("contracting-mesa-1", "contracting", layer="mesa"), arm("contracting-1-wide", "contracting")]
     if config.retrain:
         again = Arm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
         found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))
@@ -114,6 +125,12 @@ def build_mesa(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
     return ResidualStack((layer,), clip=network.residual_clip)
 
 
+def build_foreign(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+    """Somebody else's layer throughout, as its class initialises it."""
+    keys = jax.random.split(key, arm.network.layers)
+    return ResidualStack(tuple(foreign_mixer(arm.mixer, 4 * arm.systems.dim, k) for k in keys), clip=arm.network.residual_clip)
+
+
 def predict(network: ResidualStack, inputs: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
     """The prediction is what the network writes into the first block."""
     return network(constructed_tokens(inputs))[:, : inputs.shape[1]]
@@ -132,7 +149,13 @@ def learner(arm: Arm, build: Any, task: LinearSystems) -> Supervised:
         task=task,
         loss=prediction_loss,
         optimizer=cosine_adamw,
-        hyperparameters={"learning_rate": training.learning_rate, "steps": float(training.steps), "weight_decay": training.weight_decay, "clip": training.clip},
+        hyperparameters={
+            "learning_rate": training.learning_rate,
+            "steps": float(training.steps),
+            "weight_decay": training.weight_decay,
+            "clip": training.clip,
+            "clip_norm": training.clip_norm,
+        },
         batch_size=training.batch_size,
     )
 
@@ -157,6 +180,14 @@ def train_linear(arm: Arm, context: Context) -> Tables:
 def train_mesa(arm: Arm, context: Context) -> Tables:
     """One mesa layer."""
     return _losses(arm, context, _train(arm, build_mesa, context))
+
+
+def train_foreign(arm: Arm, context: Context) -> Tables:
+    """Somebody else's layer."""
+    return _losses(arm, context, _train(arm, build_foreign, context))
+
+
+LAYERS = {"linear": (train_linear, build_linear), "mesa": (train_mesa, build_mesa), "foreign": (train_foreign, build_foreign)}
 
 
 def _train(arm: Arm, build: Any, context: Context) -> Trained:

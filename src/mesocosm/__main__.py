@@ -1,0 +1,7 @@
+"""`python -m mesocosm`."""
+
+import sys
+
+from mesocosm.cli import main
+
+sys.exit(main())

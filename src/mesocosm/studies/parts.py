@@ -1,0 +1,73 @@
+"""Somebody else's part in a study's slot, named at the command line as `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn.mixer import Mixer
+
+MIXER = "a mixer is an equinox module, built as Class(dim, key=key), that maps tokens (time, dim) to tokens of the same shape and dtype"
+
+
+def part(path: str) -> Any:
+    """What `package.module:Name` names.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"{path!r} is no part: write package.module:Class")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(f"{path}: the module {module} cannot be imported ({type(error).__name__}: {error})") from error
+    if not hasattr(found, name):
+        raise ValueError(f"{path}: the module {module} has no {name}")
+    return getattr(found, name)
+
+
+class ForeignMixer(Mixer):
+    """A user's layer under our interface; only the call is asked of it."""
+
+    layer: Any
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+        """The layer's own output."""
+        return self.layer(x)
+
+
+def foreign_mixer(path: str, dim: int, key: PRNGKeyArray) -> ForeignMixer:
+    """A new layer of the class at `path`, for tokens of width `dim`."""
+    return ForeignMixer(part(path)(dim, key=key))
+
+
+def check_mixer(path: str, dim: int, length: int) -> None:
+    """Build the layer and call it once.
+
+    Raises:
+        ValueError: it cannot be built or called, it changes shape or dtype, or it sees the future; says what a mixer is.
+    """
+    key = jax.random.key(0)
+    kind = part(path)
+    if not (isinstance(kind, type) and issubclass(kind, eqx.Module)):
+        raise ValueError(f"{path} is no equinox module; {MIXER}")
+    tokens = jax.random.normal(key, (length, dim))
+    try:
+        out = (layer := foreign_mixer(path, dim, key).layer)(tokens)
+    except Exception as error:
+        raise ValueError(f"{path} does not fit: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}; {MIXER}") from error
+    if not isinstance(out, jax.Array) or (out.shape, out.dtype) != (tokens.shape, tokens.dtype):
+        found = f"{out.dtype}{list(out.shape)}" if isinstance(out, jax.Array) else type(out).__name__
+        raise ValueError(f"{path} does not fit: it gives {found} for tokens {tokens.dtype}{list(tokens.shape)}; {MIXER}")
+    half = length // 2
+    changed = layer(tokens.at[half:].set(-tokens[half:]))
+    if not np.allclose(jnp.where(jnp.isfinite(out), out, 0)[:half], changed[:half], rtol=1e-4, atol=1e-5):
+        raise ValueError(f"{path} does not fit: its output at one position depends on later tokens, which are what the task asks it to predict")
