@@ -100,15 +100,17 @@ class Config:
     identities: Identities = field(default_factory=Identities)
     network: Network = field(default_factory=Network)
     """The one-layer network; deeper ones have 4 heads (paper)."""
-    linear: Training = field(default_factory=lambda: Training(steps=400))
+    linear: Training = field(default_factory=lambda: Training(steps=300))
     """One layer of linear attention."""
-    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, init_std=0.05))
+    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=1e6, init_std=0.05))
     """One layer of linear attention on one fixed system (C15), and the same on fresh systems; larger initial weights leave the plateau."""
     fixed_seeds: int = 3
     """Replicates of these two."""
-    deep: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=2e-3))
+    deep: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=2e-3))
     """Two and more layers."""
-    mesa: Training = field(default_factory=lambda: Training(steps=500, init_std=0.05))
+    deep_clip: float = 2.0
+    """Bound of their residual stream (paper: 4, at which training throws them back again and again)."""
+    mesa: Training = field(default_factory=lambda: Training(steps=250, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
     depths: tuple[int, ...] = ()
     """Deeper networks on orthogonal systems."""
@@ -165,7 +167,7 @@ PRESETS = {
         replace(
             Config(),
             linear=Training(steps=800),
-            fixed=Training(steps=5000, batch_size=16, init_std=0.05),
+            fixed=Training(steps=5000, batch_size=16, clip_norm=1e6, init_std=0.05),
             fixed_seeds=5,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),
@@ -198,6 +200,7 @@ PRESETS = {
     "paper": Preset(
         replace(
             Config(),
+            deep_clip=4.0,
             linear=_PAPER_LINEAR,
             fixed=_PAPER_LINEAR,
             fixed_seeds=5,

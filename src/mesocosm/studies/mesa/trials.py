@@ -66,7 +66,7 @@ def trials(config: Config) -> list[Trial]:
     """One trial for each network; those that differ in numbers only share a program."""
 
     def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, layer: Layer = "linear", training: Training | None = None) -> Trial:
-        network = Network(layers, heads, config.network.key_dim, config.network.residual_clip)
+        network = Network(layers, heads, config.network.key_dim, config.network.residual_clip if layers == 1 else config.deep_clip)
         training = training or (config.mesa if layer == "mesa" else config.linear if layers == 1 else config.deep)
         mixer = config.mixer if layer == "foreign" else ""
         settings = Arm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
