@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import TrialFailed, UserError
@@ -44,6 +44,7 @@ Examples:
   mesocosm run mesa                              the quick preset
   mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
   mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
+  mesocosm run mesa --track tensorboard          training curves for TensorBoard too, in RUN/track
   mesocosm run STUDY --help                      lists the fields of that study's config as options"""
 
 Flag = FlagCreatePairsOff[bool]
@@ -80,6 +81,8 @@ class RunCommand:
     """Show the trials, their minutes, memory and what is finished already; train nothing."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
+    track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
+    """Write training curves and verdicts to RUN/track too, for tensorboard, wandb or mlflow (say it again for another); nothing leaves the machine."""
 
 
 ConfigType = TypeVar("ConfigType")
@@ -194,10 +197,11 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
 
     from mesocosm.lab.progress import screen
     from mesocosm.lab.runner import execute
+    from mesocosm.lab.track import tracked
 
     out = console()
     try:
-        with screen(out) as observer:
+        with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             done = execute(study, command.preset, **options, observer=observer, command=line)
     except KeyboardInterrupt:
