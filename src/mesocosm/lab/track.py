@@ -8,7 +8,7 @@ reported once and left out, and nothing else changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ def guarded(event: Callable[..., None]) -> Callable[..., None]:
             self.broken = True
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
             self.report(f"--track {self.name} failed and is left out from here on; the training goes on ({reason})")
+            with suppress(Exception):
+                self._close_mean()
 
     return told
 
@@ -110,9 +112,8 @@ class Tracker(Silent):
     def judged(self, rows: Sequence[CheckRow]) -> None:
         """The verdicts, with the config of the whole run."""
         self.sink.forget("verdicts")
-        curves = self.sink.open("verdicts", self.plan.preset, plain(self.plan.config))
-        curves.conclude(rows)
-        curves.close()
+        with closing(self.sink.open("verdicts", self.plan.preset, plain(self.plan.config))) as curves:
+            curves.conclude(rows)
 
     @guarded
     def close(self) -> None:
@@ -124,11 +125,10 @@ class Tracker(Silent):
         if history is None:  # it trains nothing
             return
         for (seed,), rows in history.group_by("seed", maintain_order=True):
-            curves = self.sink.open(f"trials/{trial}", f"seed-{seed}", self.configs[trial])
-            for row in rows.iter_rows(named=True):
-                metrics = {name: value for name, value in row.items() if name not in ("fit", "seed", "step") and value is not None}
-                curves.log(row["fit"], row["step"], metrics)
-            curves.close()
+            with closing(self.sink.open(f"trials/{trial}", f"seed-{seed}", self.configs[trial])) as curves:
+                for row in rows.iter_rows(named=True):
+                    metrics = {name: value for name, value in row.items() if name not in ("fit", "seed", "step") and value is not None}
+                    curves.log(row["fit"], row["step"], metrics)
 
     def _close_mean(self) -> None:
         if self.mean is not None:
