@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -23,7 +23,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import TrialFailed, UserError
-from mesocosm.lab.terminal import claims_table, rehearsal_table, studies_table, study_page, trials_table
+from mesocosm.lab.terminal import claims_table, comparison_table, rehearsal_table, studies_table, study_page, trials_table
 from mesocosm.studies.interface import Preset, Study
 
 EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-run by one command.
@@ -44,6 +44,7 @@ Examples:
   mesocosm run mesa                              the quick preset
   mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
   mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
+  mesocosm run --like results/mesa               the same again, ends with the verdicts side by side
   mesocosm run mesa --track tensorboard          training curves for TensorBoard too, in RUN/track
   mesocosm run STUDY --help                      lists the fields of that study's config as options"""
 
@@ -83,6 +84,8 @@ class RunCommand:
     """Stop at the first trial that fails."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Write training curves and verdicts to RUN/track too, for tensorboard, wandb or mlflow (say it again for another); nothing leaves the machine."""
+    like: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Do an earlier run again in a folder of its own, with its study, preset, config and seeds; ends with the difference of the verdicts."""
 
 
 ConfigType = TypeVar("ConfigType")
@@ -192,6 +195,10 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     if command.seeds < 1 or command.first_seed < 0:
         raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
     seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
+    out = console()
+    earlier = None
+    if command.like is not None:
+        earlier, seeds, command = like_earlier(study, command, seeds, out)
     if command.dry_run:
         return rehearse(study, command, seeds)
 
@@ -199,7 +206,6 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     from mesocosm.lab.runner import execute
     from mesocosm.lab.track import tracked
 
-    out = console()
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
@@ -208,7 +214,42 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
         again = shlex.join(word for word in shlex.split(line) if word != "--fresh")
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {again}", file=sys.stderr)
         return 130
-    return conclude(done, out)
+    code = conclude(done, out)
+    if earlier is not None:
+        compare(earlier, done, out)
+    return code
+
+
+def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:
+    """The run of `--like`, its seeds where no others were asked for, and the command with a folder beside it; prints what is made otherwise.
+
+    Raises:
+        UserError: the run cannot be made again, or would be overwritten.
+    """
+    from mesocosm.lab.comparison import earlier_run, folder_beside, made_otherwise
+    from mesocosm.lab.plan import Plan
+
+    earlier = earlier_run(Path(command.like or ""))
+    if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
+        seeds = earlier.seeds  # they need not follow each other
+    folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
+    if folder.resolve() == earlier.path.resolve():
+        raise UserError(f"--out {folder} is the run to compare with; choose another directory")
+    changes = made_otherwise(earlier, command.config, seeds)
+    out.print(f"like {earlier.path}: {'otherwise only' if changes else 'the same config and seeds'}", markup=False)
+    for change in changes:
+        out.print(f"  {change}", markup=False)
+    return earlier, seeds, replace(command, out=folder)
+
+
+def compare(earlier: Any, done: Any, out: Console) -> None:
+    """Print what was made elsewhere, and the verdicts of two runs side by side."""
+    from mesocosm.lab.comparison import made_elsewhere, pairs
+
+    out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
+    for change in made_elsewhere(earlier.record, done.record):
+        out.print(f"  {change}", markup=False, soft_wrap=True)
+    out.print(comparison_table(pairs(earlier.claims, done.claims)))
 
 
 def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
@@ -285,14 +326,42 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
         SystemExit: help was asked for and printed.
     """
     name, preset = first_words(words)
+    if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
+        return read_like(words, name, Path(like))
     if name is None:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"which study? `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
         return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    default = ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)
-    command = read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    return read_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
+
+
+def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
+    """Read the words behind `run` where an earlier run gives study, preset, config and seeds.
+
+    Raises:
+        UserError: no run that can be made again, another study or preset than its own, or a value that cannot be read.
+    """
+    from mesocosm.lab.comparison import earlier_run
+
+    earlier = earlier_run(path)
+    if name is not None and find(name).name != earlier.study.name:
+        raise UserError(f"{path} is a run of the study {earlier.study.name}, not of {name}")
+    if value_of("--preset", words) not in (None, earlier.preset):
+        raise UserError(f"--like takes the preset {earlier.preset} from {path}; leave out --preset")
+    given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
+    return read_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
+
+
+def read_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+    """Read everything by the type of the config.
+
+    Raises:
+        UserError: an unknown option, or a value that cannot be read.
+        SystemExit: help was asked for and printed.
+    """
+    command = read(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command
@@ -322,6 +391,16 @@ def first_words(words: Sequence[str]) -> tuple[str | None, str]:
         elif name is None:
             name = word
     return name, preset
+
+
+def value_of(option: str, words: Sequence[str]) -> str | None:
+    """What stands behind an option, or None."""
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
 
 
 def chosen_preset(study: Study, name: str) -> Preset:

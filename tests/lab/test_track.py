@@ -11,17 +11,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from watching import Remembering
 
 import mesocosm.lab.track as track
 from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.plan import Plan
-from mesocosm.lab.progress import Silent
 from mesocosm.lab.runner import execute
 from mesocosm.lab.sinks import LIBRARIES, flat
 from mesocosm.lab.store import Run
 from mesocosm.lab.track import Tracker, tracked
-from watching import Remembering
 
 TESTS = Path(__file__).parents[1]
 INSTALLED = [name for name, library in LIBRARIES.items() if all(find_spec(module) for module in library.modules)]
