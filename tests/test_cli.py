@@ -129,7 +129,7 @@ def test_study_and_preset_are_found_in_any_order(words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("lst", "available subcommands: list, run, judge, status, report"),
+        ("lst", "available subcommands: list, run, judge, status, report, doctor"),
         ("list nothing-here", "there is no study 'nothing-here'"),
         ("run", "which study?"),
         ("run toy-stdy", "did you mean 'toy-study'?"),

@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `doctor`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -36,7 +36,9 @@ Examples:
   mesocosm run mesa --preset cpu --seeds 5       another size, another number of replicates
   mesocosm run mesa --help                       every field of the study's config is an option
   mesocosm status runs/mesa-quick                what is done, failed, left
-  mesocosm report runs/mesa-quick --open         the page again, in the browser"""
+  mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
+  mesocosm report runs/mesa-quick --open         the page again, in the browser
+  mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
 
@@ -125,12 +127,21 @@ class ReportCommand:
     """Show the page in the browser."""
 
 
+@dataclass(frozen=True)
+class DoctorCommand:
+    """Versions, devices, memory, extras, studies: one block to paste into an issue. Exit code 1 where something needed is broken."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs")
+    """Where runs would be written."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
+    | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
 )
 
 
@@ -171,6 +182,8 @@ def answer(command: Any, line: str) -> int:
             return status(command.run)
         case ReportCommand():
             return report(command.run, command.open)
+        case DoctorCommand():
+            return doctor(command.out)
     raise AssertionError(f"no answer to {command}")
 
 
@@ -297,6 +310,15 @@ def report(path: Path, show: bool) -> int:
     return 0
 
 
+def doctor(out: Path) -> int:
+    """Print what there is, and what mends what is broken."""
+    from mesocosm.lab.doctor import block, examine
+
+    findings = examine(out)
+    print(block(findings))
+    return int(any(finding.mend for finding in findings))
+
+
 def conclude(done: Any, out: Console) -> int:
     """Print the claims table and where the report lies."""
     out.print(claims_table(done.claims))
@@ -395,7 +417,7 @@ def first_words(words: Sequence[str]) -> tuple[str | None, str]:
 
 def value_of(option: str, words: Sequence[str]) -> str | None:
     """What stands behind an option, or None."""
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip(words, [*words[1:], None], strict=False):
         if word == option:
             return following
         if word.startswith(f"{option}="):
