@@ -129,7 +129,7 @@ def test_study_and_preset_are_found_in_any_order(words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("lst", "available subcommands: list, run, judge, status, report"),
+        ("lst", "available subcommands: list, run, judge, status, report, doctor"),
         ("list nothing-here", "there is no study 'nothing-here'"),
         ("run", "which study?"),
         ("run toy-stdy", "did you mean 'toy-study'?"),
@@ -143,6 +143,7 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --seeds -- -1", "--seeds"),
         ("run toy-study --preset", "--preset"),
         ("run toy-study again", "again"),
+        ("run toy-study --track paper", "Expected one of ('tensorboard', 'wandb', 'mlflow')"),
         ("judge", "RUN"),
         ("judge nowhere", "nowhere is no run directory"),
         ("status nowhere", "nowhere is no run directory"),

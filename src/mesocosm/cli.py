@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `doctor`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import TrialFailed, UserError
-from mesocosm.lab.terminal import claims_table, rehearsal_table, studies_table, study_page, trials_table
+from mesocosm.lab.terminal import claims_table, comparison_table, rehearsal_table, studies_table, study_page, trials_table
 from mesocosm.studies.interface import Preset, Study
 
 EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-run by one command.
@@ -37,7 +37,9 @@ Examples:
   mesocosm run mesa --mixer mypackage.layers:MyMixer   your own layer beside the study's
   mesocosm run mesa --help                       every field of the study's config is an option
   mesocosm status runs/mesa-quick                what is done, failed, left
-  mesocosm report runs/mesa-quick --open         the page again, in the browser"""
+  mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
+  mesocosm report runs/mesa-quick --open         the page again, in the browser
+  mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
 
@@ -45,6 +47,8 @@ Examples:
   mesocosm run mesa                              the quick preset
   mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
   mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
+  mesocosm run --like results/mesa               the same again, ends with the verdicts side by side
+  mesocosm run mesa --track tensorboard          training curves for TensorBoard too, in RUN/track
   mesocosm run STUDY --help                      lists the fields of that study's config as options"""
 
 Flag = FlagCreatePairsOff[bool]
@@ -83,6 +87,10 @@ class RunCommand:
     """Stop at the first trial that fails."""
     mixer: Annotated[str, arg(metavar="MODULE:CLASS")] = ""
     """Your own layer, trained beside the study's; short for --config.mixer, in studies that have such a field."""
+    track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
+    """Write training curves and verdicts to RUN/track too, for tensorboard, wandb or mlflow (say it again for another); nothing leaves the machine."""
+    like: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Do an earlier run again in a folder of its own, with its study, preset, config and seeds; ends with the difference of the verdicts."""
 
 
 ConfigType = TypeVar("ConfigType")
@@ -122,12 +130,21 @@ class ReportCommand:
     """Show the page in the browser."""
 
 
+@dataclass(frozen=True)
+class DoctorCommand:
+    """Versions, devices, memory, extras, studies: one block to paste into an issue. Exit code 1 where something needed is broken."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs")
+    """Where runs would be written."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
+    | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
 )
 
 
@@ -168,6 +185,8 @@ def answer(command: Any, line: str) -> int:
             return status(command.run)
         case ReportCommand():
             return report(command.run, command.open)
+        case DoctorCommand():
+            return doctor(command.out)
     raise AssertionError(f"no answer to {command}")
 
 
@@ -192,22 +211,61 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     if command.seeds < 1 or command.first_seed < 0:
         raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
     seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
+    out = console()
+    earlier = None
+    if command.like is not None:
+        earlier, seeds, command = like_earlier(study, command, seeds, out)
     if command.dry_run:
         return rehearse(study, command, seeds)
 
     from mesocosm.lab.progress import screen
     from mesocosm.lab.runner import execute
+    from mesocosm.lab.track import tracked
 
-    out = console()
     try:
-        with screen(out) as observer:
+        with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             done = execute(study, command.preset, **options, observer=observer, command=line)
     except KeyboardInterrupt:
         again = shlex.join(word for word in shlex.split(line) if word != "--fresh")
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {again}", file=sys.stderr)
         return 130
-    return conclude(done, out)
+    code = conclude(done, out)
+    if earlier is not None:
+        compare(earlier, done, out)
+    return code
+
+
+def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:
+    """The run of `--like`, its seeds where no others were asked for, and the command with a folder beside it; prints what is made otherwise.
+
+    Raises:
+        UserError: the run cannot be made again, or would be overwritten.
+    """
+    from mesocosm.lab.comparison import earlier_run, folder_beside, made_otherwise
+    from mesocosm.lab.plan import Plan
+
+    earlier = earlier_run(Path(command.like or ""))
+    if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
+        seeds = earlier.seeds  # they need not follow each other
+    folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
+    if folder.resolve() == earlier.path.resolve():
+        raise UserError(f"--out {folder} is the run to compare with; choose another directory")
+    changes = made_otherwise(earlier, command.config, seeds)
+    out.print(f"like {earlier.path}: {'otherwise only' if changes else 'the same config and seeds'}", markup=False)
+    for change in changes:
+        out.print(f"  {change}", markup=False)
+    return earlier, seeds, replace(command, out=folder)
+
+
+def compare(earlier: Any, done: Any, out: Console) -> None:
+    """Print what was made elsewhere, and the verdicts of two runs side by side."""
+    from mesocosm.lab.comparison import made_elsewhere, pairs
+
+    out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
+    for change in made_elsewhere(earlier.record, done.record):
+        out.print(f"  {change}", markup=False, soft_wrap=True)
+    out.print(comparison_table(pairs(earlier.claims, done.claims)))
 
 
 def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
@@ -255,6 +313,15 @@ def report(path: Path, show: bool) -> int:
     return 0
 
 
+def doctor(out: Path) -> int:
+    """Print what there is, and what mends what is broken."""
+    from mesocosm.lab.doctor import block, examine
+
+    findings = examine(out)
+    print(block(findings))
+    return int(any(finding.mend for finding in findings))
+
+
 def conclude(done: Any, out: Console) -> int:
     """Print the claims table and where the report lies."""
     out.print(claims_table(done.claims))
@@ -284,15 +351,43 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
         SystemExit: help was asked for and printed.
     """
     name, preset = first_words(words)
+    if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
+        return read_like(words, name, Path(like))
     if name is None:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"which study? `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
         return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    default = ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)
-    command = read(ConfiguredRun[type(chosen.config)], words, "mesocosm run", RUN_EXAMPLES, default)
-    command = with_part(study, command)
+    return read_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
+
+
+def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
+    """Read the words behind `run` where an earlier run gives study, preset, config and seeds.
+
+    Raises:
+        UserError: no run that can be made again, another study or preset than its own, or a value that cannot be read.
+    """
+    from mesocosm.lab.comparison import earlier_run
+
+    earlier = earlier_run(path)
+    if name is not None and find(name).name != earlier.study.name:
+        raise UserError(f"{path} is a run of the study {earlier.study.name}, not of {name}")
+    if value_of("--preset", words) not in (None, earlier.preset):
+        raise UserError(f"--like takes the preset {earlier.preset} from {path}; leave out --preset")
+    given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
+    return read_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
+
+
+def read_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+    """Read everything by the type of the config.
+
+    Raises:
+        UserError: an unknown option, or a value that cannot be read.
+        SystemExit: help was asked for and printed.
+    """
+    command = read(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    command = with_part(find(default.study), command)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command
@@ -335,6 +430,16 @@ def first_words(words: Sequence[str]) -> tuple[str | None, str]:
         elif name is None:
             name = word
     return name, preset
+
+
+def value_of(option: str, words: Sequence[str]) -> str | None:
+    """What stands behind an option, or None."""
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
 
 
 def chosen_preset(study: Study, name: str) -> Preset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 
 from mesocosm.lab.code import code_hashes
 from mesocosm.lab.configuration import changed_fields, plain
+from mesocosm.lab.provenance import thread_count
 from mesocosm.studies.interface import Study, Trial
 
 
@@ -59,8 +59,3 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         else:
             changed.append(f"{part} ({old.get(part)} -> {new[part]})")
     return "; ".join(changed)
-
-
-def thread_count() -> int:
-    """Threads that XLA may use on this machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -93,7 +93,7 @@ class Plan:
 
     def forget(self) -> None:
         """Remove an earlier run's files, and nothing that is not a run's. run.json goes last: it says what the rest is."""
-        for name in ("trials", "models"):
+        for name in ("trials", "models", "track"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.forget_verdicts()
         (self.path / "run.json").unlink(missing_ok=True)

@@ -82,6 +82,9 @@ class Silent:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
+    def run_started(self, plan: Any) -> None:
+        """Nothing."""
+
     def trial_started(self, trial: str, index: int, total: int) -> None:
         """Nothing."""
 

@@ -9,37 +9,41 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from mesocosm.lab.identity import thread_count
-
 PACKAGES = ("mesocosm", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "polars", "altair", "vl-convert-python")
 
 
 def provenance() -> dict[str, Any]:
     """The part of `run.json` that tells of the machine and its software."""
+    import jax
+
     return {
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{package: installed_version(package) for package in PACKAGES}},
         "device": {
             "platform": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
             "threads": thread_count(),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
             "random": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
         },
-        "git": _git_revision(),
+        "git": git_revision(),
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _processor() -> str:
+def thread_count() -> int:
+    """Threads that XLA may use on this machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
     """The CPU's model name where the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -48,7 +52,7 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """Revision of the checkout that mesocosm runs from, with a mark for uncommitted changes; None for an installed copy."""
     folder = Path(__file__).resolve().parent
     try:

@@ -70,6 +70,7 @@ def execute(
         plan.write_record(command, keep_fingerprints=any(state == "cached" for state, _ in states.values()))
         if any(state != "cached" for state, _ in states.values()):
             plan.forget_verdicts()
+        observer.run_started(plan)
         try:
             _Running(plan, states, observer, interrupt.asked, fail_fast, save_seconds).run()
         finally:

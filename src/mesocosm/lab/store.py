@@ -6,6 +6,7 @@ trials/NAME/tables/*.parquet tables, among them `history`: training metrics by s
 trials/NAME/checkpoints/     states of fits, while the trial runs
 models/NAME/*.safetensors    final parameters of every seed
 claims.json figures/ index.html
+track/NAME/                  what `--track NAME` wrote; nothing here reads it
 """
 
 from __future__ import annotations

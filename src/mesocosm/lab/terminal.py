@@ -18,6 +18,7 @@ from mesocosm.lab.strip import interval_text, region_text
 from mesocosm.studies.interface import Preset, Study
 
 if TYPE_CHECKING:
+    from mesocosm.lab.comparison import Pair
     from mesocosm.lab.rehearsal import Rehearsed
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
@@ -92,6 +93,23 @@ def _check(row: Mapping[str, Any]) -> list[RenderableType]:
     contrast = Text.assemble(interval_text(control), (f" {printable(str(control.get('name', '')))}", "dim"))
     unit = f" {row['unit']}" if row.get("unit") else ""
     return [name, _verdict(row["verdict"]), Text(interval_text(row) + unit), Text(region_text(row)), contrast, Text(number(row.get("n")))]
+
+
+def comparison_table(pairs: Sequence[Pair]) -> RenderableType:
+    """Verdict and estimate of each check in an earlier run and now; what differs stands out."""
+    table = _table("check", "before", "estimate [95 %]", "now", "estimate [95 %]", "differs in")
+    for pair in pairs:
+        sides = [cell for row in (pair.before, pair.now) for cell in _side(row)]
+        style = "bold" if pair.differs else "dim"
+        table.add_row(Text(printable(pair.id), style=style), *sides, Text(f"≠ {pair.differs}" if pair.differs else "", style="bold yellow"))
+    changed = sum("verdict" in pair.differs for pair in pairs)
+    same = sum(not pair.differs for pair in pairs)
+    summary = f"{len(pairs)} checks: {same} as before, {changed} with another verdict, {len(pairs) - same - changed} that differ otherwise"
+    return Group(table, Text(summary))
+
+
+def _side(row: Mapping[str, Any] | None) -> tuple[RenderableType, RenderableType]:
+    return (Text("–", style="dim"), Text()) if row is None else (_verdict(row["verdict"]), Text(interval_text(row)))
 
 
 def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
