@@ -242,8 +242,8 @@ def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ..
     Raises:
         UserError: the run cannot be made again, or would be overwritten.
     """
-    from mesocosm.lab.comparison import earlier_run, folder_beside, made_otherwise
     from mesocosm.lab.plan import Plan
+    from mesocosm.lab.replication import earlier_run, folder_beside, made_otherwise
 
     earlier = earlier_run(Path(command.like or ""))
     if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
@@ -260,7 +260,7 @@ def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ..
 
 def compare(earlier: Any, done: Any, out: Console) -> None:
     """Print what was made elsewhere, and the verdicts of two runs side by side."""
-    from mesocosm.lab.comparison import made_elsewhere, pairs
+    from mesocosm.lab.replication import made_elsewhere, pairs
 
     out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
     for change in made_elsewhere(earlier.record, done.record):
@@ -368,7 +368,7 @@ def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredR
     Raises:
         UserError: no run that can be made again, another study or preset than its own, or a value that cannot be read.
     """
-    from mesocosm.lab.comparison import earlier_run
+    from mesocosm.lab.replication import earlier_run
 
     earlier = earlier_run(path)
     if name is not None and find(name).name != earlier.study.name:

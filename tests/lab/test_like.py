@@ -8,7 +8,7 @@ import pytest
 
 import mesocosm.lab.runner as runner
 from mesocosm.cli import main
-from mesocosm.lab.comparison import lost_fields, made_elsewhere, pairs
+from mesocosm.lab.replication import lost_fields, made_elsewhere, pairs
 from mesocosm.lab.store import Run
 
 

@@ -18,8 +18,8 @@ from mesocosm.lab.strip import interval_text, region_text
 from mesocosm.studies.interface import Preset, Study
 
 if TYPE_CHECKING:
-    from mesocosm.lab.comparison import Pair
     from mesocosm.lab.rehearsal import Rehearsed
+    from mesocosm.lab.replication import Pair
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
 STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
