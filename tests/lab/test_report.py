@@ -2,51 +2,22 @@
 
 import json
 import math
-from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import altair as alt
-import polars as pl
 import pytest
+from hostile import ROW, hostile_run
 
 from mesocosm.lab.claims_section import claim_verdict
-from mesocosm.lab.figures import Drawn, draw, vega_lite_version, write_pictures
+from mesocosm.lab.figures import Drawn, draw
+from mesocosm.lab.making_section import flatten
 from mesocosm.lab.markup import Html, duration, element, embed_json, embed_script, fill, finite, number
-from mesocosm.lab.report import flatten, render, write_report
+from mesocosm.lab.report import render, write_report
 from mesocosm.lab.runner import execute
-from mesocosm.lab.store import Run
 from mesocosm.lab.strip import Axis, interval_text, region_text, replicate_plot, strip
+from mesocosm.lab.vega import vega_lite_version, write_pictures
 from mesocosm.studies.interface import Figure, View
 from toy_study import STUDY
-
-HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert(2)"> "'&{{body}} \u2028"""
-ROW = {
-    "id": "toy-study/C2.drop",
-    "claim": "C2",
-    "statement": "Balls roll downhill.",
-    "source": "Fig. 2",
-    "kind": "mean",
-    "metric": "log ratio",
-    "unit": None,
-    "estimate": -2.0,
-    "low": -2.5,
-    "high": -1.5,
-    "n": 3,
-    "replicates": [{"id": 0, "value": -2.2}, {"id": 1, "value": -2.0}, {"id": 2, "value": -1.8}],
-    "threshold": -1.0,
-    "direction": "<",
-    "control": {"name": "no step", "estimate": 0.0, "low": -0.1, "high": 0.1},
-    "reference": -4.0,
-    "origin": "paper",
-    "searched": 2,
-    "tables": ["heights"],
-    "command": "mesocosm run toy-study",
-    "verdict": "holds",
-    "reason": None,
-    "holm": True,
-    "checks": 1,
-}
 
 
 class Page(HTMLParser):
@@ -65,7 +36,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append((dict(attrs), ""))
-        if tag not in {"meta", "br", "img", "rect", "line", "circle", "path"}:
+        if tag not in {"meta", "br", "img", "input", "rect", "line", "circle", "path"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -98,36 +69,6 @@ def page(run) -> Page:
     return Page(write_report(run).read_text())
 
 
-def hostile_run(tmp_path):
-    """A run in which every string that a user could have chosen is hostile, and a table holds NaN."""
-    heights = pl.DataFrame({"trial": [HOSTILE, "b"], "seed": [0, 1], "start": [1.0, math.nan], "end": [math.inf, 2.0]})
-    figures = [replace(figure, name="figure", title=HOSTILE, caption=HOSTILE) for figure in STUDY.figures]
-    study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures)
-    words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "verdict", "origin", "kind"), HOSTILE)
-    control = {**ROW["control"], "name": HOSTILE}
-    parts = {
-        "path": tmp_path,
-        "study": study,
-        "preset": HOSTILE,
-        "seeds": (0, 1),
-        "claims": [ROW, {**ROW, **words, "control": control, "tables": [HOSTILE]}, {**ROW, **words, "kind": None, "estimate": None, "control": None}],
-        "trials": {HOSTILE: {"state": HOSTILE, "error": HOSTILE, "seconds": 2.0, "fits": {HOSTILE: {"steps": 3}}}},
-        "outdated": {HOSTILE: [HOSTILE]},
-        "record": {
-            "config": {HOSTILE: HOSTILE},
-            "changes": [HOSTILE],
-            "seeds": [0, 1],
-            "versions": {HOSTILE: HOSTILE},
-            "device": {"processor": HOSTILE, HOSTILE: HOSTILE},
-            "git": HOSTILE,
-            "command": HOSTILE,
-            "started": HOSTILE,
-        },
-        "view": lambda self: View(None, "quick", {"heights": heights}),
-    }
-    return object.__new__(type("HostileRun", (Run,), parts))
-
-
 # --- the page of a real run -----------------------------------------------------------------------------------------
 
 
@@ -138,10 +79,10 @@ def test_page_is_closed_and_whole(page):
     for tag, attributes in page.elements:
         assert tag not in {"link", "iframe", "object", "base"}
         assert "src" not in attributes
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith("data:text/csv;" if "download" in attributes else "#")
         assert not any(name.startswith("on") for name in attributes)
-    targets = {attributes["href"] for _, attributes in page.elements if "href" in attributes}
-    assert {"#claims", "#figures", "#trials", "#making"} == targets
+    targets = {attributes["href"] for _, attributes in page.elements if "href" in attributes and "download" not in attributes}
+    assert {"#claims", "#figures", "#trials", "#tables", "#making", "#table-heights", "#table-identity"} == targets
     assert targets <= {f"#{name}" for name in ids}
 
 
@@ -188,11 +129,11 @@ def test_hostile_names_are_only_text(tmp_path):
     page = Page(render(run, draw(run)))
     assert page.open == []
     assert not [tag for tag, _ in page.elements if tag in {"img", "iframe"}]
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert page.text.count("alert(1)") > 20
     assert page.text.count("{{body}}") > 20
-    assert json.dumps(page.data).count("alert(1)") == 1
+    assert json.dumps(page.data).count("alert(1)") == 4
 
 
 def test_nan_and_infinity_become_null(tmp_path):
