@@ -41,7 +41,8 @@ ROW = {
 
 def hostile_run(tmp_path):
     """A run in which every string that a user could have chosen is hostile, and a table holds NaN."""
-    heights = pl.DataFrame({"trial": [HOSTILE, "b"], "seed": [0, 1], "start": [1.0, math.nan], "end": [math.inf, 2.0], HOSTILE: [HOSTILE, "c"]})
+    columns = {"trial": [HOSTILE, "b", HOSTILE], "seed": [0, 1, 2], "start": [1.0, math.nan, 3.0], "end": [math.inf, 2.0, 3.0], HOSTILE: [HOSTILE, "c", "d"]}
+    heights = pl.DataFrame(columns)
     figures = [replace(figure, name="figure", title=HOSTILE, caption=HOSTILE) for figure in STUDY.figures]
     study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures, claims=[])
     words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "verdict", "origin", "kind"), HOSTILE)

@@ -31,7 +31,7 @@ def _missing(name: str) -> Html:
 
 
 def _entry(name: str, table: pl.DataFrame) -> Html:
-    size = f"{table.height:,} rows, {table.width} columns"
+    size = f"{table.height:,} row{'s' * (table.height != 1)}, {table.width} column{'s' * (table.width != 1)}"
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
     head = element("tr", [element("th", column, scope="col", class_=_class(right)) for column, right in zip(table.columns, numeric, strict=True)])
     body = [

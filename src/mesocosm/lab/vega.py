@@ -30,7 +30,7 @@ def script() -> Html:
     Bundling takes over a second and its result depends on two versions only, so that it is kept in the user's cache folder, where that can be written.
     """
     kept = _cache_folder() / f"vega-lite-{vega_lite_version()}-vl-convert-{version('vl-convert-python')}.js"
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return Html(kept.read_text(encoding="utf-8"))
     import vl_convert
 
