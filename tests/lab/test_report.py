@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import shutil
 from functools import partial
 from html.parser import HTMLParser
 
@@ -22,6 +23,7 @@ from mesocosm.lab.markup import Html, duration, element, embed_json, embed_scrip
 from mesocosm.lab.report import render, write_report
 from mesocosm.lab.runner import execute
 from mesocosm.lab.site import write_site
+from mesocosm.lab.store import Run
 from mesocosm.lab.strip import Axis, interval_text, region_text, replicate_plot, strip
 from mesocosm.lab.tables_section import tables_section
 from mesocosm.lab.vega import vega_lite_version, write_pictures
@@ -124,6 +126,15 @@ def test_every_figure_is_embedded_with_its_data(page, run):
 
 def test_same_run_gives_the_same_page(run):
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
+
+
+def test_a_run_that_cannot_be_written_gets_one_line(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    shutil.rmtree(copy / "figures")
+    (copy / "figures").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write the report into .*copy: File exists"):
+        write_report(Run(copy))
 
 
 def test_pictures_name_a_generic_font(run):

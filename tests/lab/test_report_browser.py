@@ -1,5 +1,6 @@
 """The report in a browser: figures drawn, the table sorted, filtered and opened by clicks, nothing hostile run, no request, every screen and paper."""
 
+import os
 import re
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # the sandbox refuses root, and the pages are ours
+        sandbox = [] if os.getuid() else ["--no-sandbox"]  # which refuses root
+        browser = playwright.chromium.launch(executable_path=path, args=sandbox)
         yield browser
         browser.close()
 

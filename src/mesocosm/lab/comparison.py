@@ -82,7 +82,7 @@ def _heading(column: Column) -> Html:
 
 
 def _claim(name: str, ids: Sequence[str], first: Row, columns: Sequence[Column]) -> Html:
-    title = element("th", element("span", name, class_="id"), " ", first["statement"], colspan=len(columns) + 1, scope="rowgroup")
+    title = element("th", element("p", element("span", name, class_="id"), " ", first["statement"]), colspan=len(columns) + 1, scope="rowgroup")
     rows = [_check(id, [column.by_id.get(id) for column in columns]) for id in ids]
     return element("tbody", element("tr", title, class_="claim"), rows)
 

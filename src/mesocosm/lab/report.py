@@ -9,6 +9,7 @@ from typing import Any
 
 from mesocosm.lab import atomic, vega
 from mesocosm.lab.claims_section import claims_section, tally
+from mesocosm.lab.errors import UserError
 from mesocosm.lab.evidence import measured_at
 from mesocosm.lab.figures import Drawn, draw, theme
 from mesocosm.lab.making_section import making_section, seconds_text, when
@@ -23,15 +24,22 @@ def write_report(run: Run) -> Path:
 
     Returns:
         The page's path.
+
+    Raises:
+        UserError: the run directory cannot be written.
     """
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(vega.script)  # bundled while the figures are drawn
+        bundled = pool.submit(vega.script)
         drawn = draw(run)
+        bundled.result()
         pictures = pool.submit(vega.write_pictures, drawn, run.path / "figures")
         text = render(run, drawn)
-        pictures.result()
-    page = run.path / "index.html"
-    atomic.write_bytes(page, text.encode())
+        page = run.path / "index.html"
+        try:
+            pictures.result()
+            atomic.write_bytes(page, text.encode())
+        except OSError as error:
+            raise UserError(f"cannot write the report into {run.path}: {error.strerror or error}") from None
     return page
 
 
