@@ -247,7 +247,7 @@ def test_a_phone_scrolls_down_only(visit, mesa, page, site):
 
 def test_paper_shows_everything_and_no_controls(visit, page):
     opened = visit(page, color_scheme="dark").page
-    opened.emulate_media(media="print", color_scheme="light")
+    opened.emulate_media(media="print")
     assert opened.locator(".proof:visible").count() == opened.locator(".proof").count() == 3
     assert opened.locator("#table-heights").is_visible()
     assert opened.locator(".proof").first.bounding_box()["height"] > 40
@@ -280,6 +280,9 @@ def test_a_site_compares_verdicts(visit, site):
     opened.get_by_label("Only differences").check()
     assert opened.locator("tr", has_text="C2.drop").is_visible()
     assert opened.locator("#study-toy-study tbody:visible").count() == 2
+    opened.locator("tr", has_text="C2.drop").get_by_role("link", name="holds").click()
+    assert opened.url.endswith("/toy-study-quick.html#claim-C2")
+    assert opened.locator("#claim-C2").is_visible()
 
 
 def test_a_site_carries_its_own_pages_only(site):

@@ -43,6 +43,11 @@ def claim_verdict(rows: Sequence[Row]) -> str:
     return next((verdict for verdict in ("fails", "inconclusive") if verdict in verdicts), "not judged")
 
 
+def claim_anchor(name: str) -> str:
+    """Where a run's page shows a claim."""
+    return f"claim-{slug(name)}"
+
+
 def judged_share(rows: Sequence[Row]) -> str | None:
     """How many of a claim's checks were judged, where it was some and not all."""
     judged = sum(row["verdict"] != "not judged" for row in rows)
@@ -146,7 +151,7 @@ def _claim(name: str, rows: Sequence[Row], measured_at: Mapping[str, str]) -> Ht
     )
     most = max((row.get("n") or 0 for row in rows), default=0)
     checks = [_check(row, measured_at.get(row["id"]), alone=len(rows) == 1) for row in rows]
-    return element("tbody", title, checks, id=f"claim-{slug(name)}", data_verdict=verdict, data_n=most)
+    return element("tbody", title, checks, id=claim_anchor(name), data_verdict=verdict, data_n=most)
 
 
 def _check(row: Row, measured_at: str | None, *, alone: bool) -> Html:

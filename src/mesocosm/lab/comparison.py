@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from mesocosm.lab.claims_section import group_by_claim, word
+from mesocosm.lab.claims_section import claim_anchor, group_by_claim, word
 from mesocosm.lab.making_section import when
 from mesocosm.lab.markup import Html, element, join, number
 from mesocosm.lab.page import brand, document, slug
@@ -83,25 +83,27 @@ def _heading(column: Column) -> Html:
 
 def _claim(name: str, ids: Sequence[str], first: Row, columns: Sequence[Column]) -> Html:
     title = element("th", element("p", element("span", name, class_="id"), " ", first["statement"]), colspan=len(columns) + 1, scope="rowgroup")
-    rows = [_check(id, [column.by_id.get(id) for column in columns]) for id in ids]
+    rows = [_check(id, columns) for id in ids]
     return element("tbody", element("tr", title, class_="claim"), rows)
 
 
-def _check(id: str, found: Sequence[Row | None]) -> Html:
+def _check(id: str, columns: Sequence[Column]) -> Html:
+    found = [column.by_id.get(id) for column in columns]
     metric = next((row["metric"] for row in found if row is not None and row.get("metric")), None)
     disagreement = difference(found)
     mark = element("span", disagreement, class_="disagreement") if disagreement else None
     label = element("th", element("span", id.partition("/")[2], class_="check"), mark, element("span", metric, class_="metric"), scope="row")
-    return element("tr", label, [_cell(row) for row in found], class_=slug(disagreement) if disagreement else "same")
+    return element("tr", label, [_cell(column, id) for column in columns], class_=slug(disagreement) if disagreement else "same")
 
 
-def _cell(row: Row | None) -> Html:
+def _cell(column: Column, id: str) -> Html:
+    """Verdict, estimate and interval; the verdict leads to the claim on the run's own page."""
+    row = column.by_id.get(id)
     if row is None:
         return element("td", "no such check", class_="absent")
-    value = number(row["estimate"]) if row.get("estimate") is not None else None
-    return element(
-        "td", word(row["verdict"]), element("span", value, class_="value"), element("span", interval_ends(row), class_="interval"), title=row.get("reason")
-    )
+    verdict = element("a", word(row["verdict"]), href=f"{column.page}#{claim_anchor(row['claim'])}")
+    value = element("span", number(row["estimate"]), class_="value") if row.get("estimate") is not None else None
+    return element("td", verdict, value, element("span", interval_ends(row), class_="interval"), title=row.get("reason"))
 
 
 def difference(found: Sequence[Row | None]) -> str | None:
