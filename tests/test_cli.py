@@ -147,7 +147,9 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("judge", "RUN"),
         ("judge nowhere", "nowhere is no run directory"),
         ("status nowhere", "nowhere is no run directory"),
+        ("report", "which run?"),
         ("report nowhere", "nowhere is no run directory"),
+        ("report here there", "2 runs make a site: say where, with --out DIR"),
     ],
 )
 def test_a_mistake_is_one_line(words, told, capsys):
@@ -192,6 +194,13 @@ def test_judge_status_and_report_read_a_run(run, capsys):
     assert main(["report", str(run)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "index.html")
     assert (run / "index.html").exists()
+
+
+def test_report_joins_runs_into_a_site(run, tmp_path, capsys):
+    site = tmp_path / "site"
+    assert main(["report", str(run), str(run), "--out", str(site)]) == 0
+    assert capsys.readouterr().out.strip() == str(site / "index.html")
+    assert len(list(site.glob("*.html"))) == 4
 
 
 def test_dry_run_trains_nothing(run, capsys):

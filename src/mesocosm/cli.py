@@ -39,6 +39,7 @@ Examples:
   mesocosm status runs/mesa-quick                what is done, failed, left
   mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
   mesocosm report runs/mesa-quick --open         the page again, in the browser
+  mesocosm report runs/* --out site              one site over several runs, their verdicts compared
   mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
@@ -122,10 +123,12 @@ class StatusCommand:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's page and figures again."""
+    """Write a run's page and figures again, or one site over several runs."""
 
-    run: Annotated[Path, Positional, arg(metavar="RUN")]
-    """A run directory."""
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")]
+    """Run directories."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The site's folder; several runs need one."""
     open: Flag = False
     """Show the page in the browser."""
 
@@ -184,7 +187,7 @@ def answer(command: Any, line: str) -> int:
         case StatusCommand():
             return status(command.run)
         case ReportCommand():
-            return report(command.run, command.open)
+            return report(command.runs, command.out, command.open)
         case DoctorCommand():
             return doctor(command.out)
     raise AssertionError(f"no answer to {command}")
@@ -299,12 +302,18 @@ def status(path: Path) -> int:
     return exit_code(found)
 
 
-def report(path: Path, show: bool) -> int:
-    """Write the page again."""
+def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
+    """Write one run's page again, or a site."""
     from mesocosm.lab.report import write_report
+    from mesocosm.lab.site import write_site
     from mesocosm.lab.store import Run
 
-    page = write_report(Run(path))
+    if not paths:
+        raise UserError("which run? `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
+    if len(paths) > 1 and out is None:
+        raise UserError(f"{len(paths)} runs make a site: say where, with --out DIR")
+    runs = [Run(path) for path in paths]
+    page = write_report(runs[0]) if out is None else write_site(runs, out)
     print(page)
     if show:
         import webbrowser

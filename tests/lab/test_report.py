@@ -1,52 +1,34 @@
 """The report: whole without a network, every string in it only a string, and the same numbers as the table that it shows."""
 
+import base64
 import json
 import math
-from dataclasses import replace
+import shutil
+from functools import partial
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import altair as alt
 import polars as pl
 import pytest
+from hostile import ROW, hostile_run
 
+from mesocosm.lab import vega
 from mesocosm.lab.claims_section import claim_verdict
-from mesocosm.lab.figures import Drawn, draw, vega_lite_version, write_pictures
+from mesocosm.lab.comparison import Column, comparison, difference
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.evidence import line_of
+from mesocosm.lab.figures import Drawn, draw
+from mesocosm.lab.making_section import flatten
 from mesocosm.lab.markup import Html, duration, element, embed_json, embed_script, fill, finite, number
-from mesocosm.lab.report import flatten, render, write_report
+from mesocosm.lab.report import render, write_report
 from mesocosm.lab.runner import execute
+from mesocosm.lab.site import write_site
 from mesocosm.lab.store import Run
 from mesocosm.lab.strip import Axis, interval_text, region_text, replicate_plot, strip
+from mesocosm.lab.tables_section import tables_section
+from mesocosm.lab.vega import vega_lite_version, write_pictures
 from mesocosm.studies.interface import Figure, View
 from toy_study import STUDY
-
-HOSTILE = """</script><script>alert(1)</script><img src=x onerror="alert(2)"> "'&{{body}} \u2028"""
-ROW = {
-    "id": "toy-study/C2.drop",
-    "claim": "C2",
-    "statement": "Balls roll downhill.",
-    "source": "Fig. 2",
-    "kind": "mean",
-    "metric": "log ratio",
-    "unit": None,
-    "estimate": -2.0,
-    "low": -2.5,
-    "high": -1.5,
-    "n": 3,
-    "replicates": [{"id": 0, "value": -2.2}, {"id": 1, "value": -2.0}, {"id": 2, "value": -1.8}],
-    "threshold": -1.0,
-    "direction": "<",
-    "control": {"name": "no step", "estimate": 0.0, "low": -0.1, "high": 0.1},
-    "reference": -4.0,
-    "origin": "paper",
-    "searched": 2,
-    "tables": ["heights"],
-    "command": "mesocosm run toy-study",
-    "verdict": "holds",
-    "reason": None,
-    "holm": True,
-    "checks": 1,
-}
 
 
 class Page(HTMLParser):
@@ -65,7 +47,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append((dict(attrs), ""))
-        if tag not in {"meta", "br", "img", "rect", "line", "circle", "path"}:
+        if tag not in {"meta", "br", "img", "input", "rect", "line", "circle", "path"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -98,36 +80,6 @@ def page(run) -> Page:
     return Page(write_report(run).read_text())
 
 
-def hostile_run(tmp_path):
-    """A run in which every string that a user could have chosen is hostile, and a table holds NaN."""
-    heights = pl.DataFrame({"trial": [HOSTILE, "b"], "seed": [0, 1], "start": [1.0, math.nan], "end": [math.inf, 2.0]})
-    figures = [replace(figure, name="figure", title=HOSTILE, caption=HOSTILE) for figure in STUDY.figures]
-    study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures)
-    words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "verdict", "origin", "kind"), HOSTILE)
-    control = {**ROW["control"], "name": HOSTILE}
-    parts = {
-        "path": tmp_path,
-        "study": study,
-        "preset": HOSTILE,
-        "seeds": (0, 1),
-        "claims": [ROW, {**ROW, **words, "control": control, "tables": [HOSTILE]}, {**ROW, **words, "kind": None, "estimate": None, "control": None}],
-        "trials": {HOSTILE: {"state": HOSTILE, "error": HOSTILE, "seconds": 2.0, "fits": {HOSTILE: {"steps": 3}}}},
-        "outdated": {HOSTILE: [HOSTILE]},
-        "record": {
-            "config": {HOSTILE: HOSTILE},
-            "changes": [HOSTILE],
-            "seeds": [0, 1],
-            "versions": {HOSTILE: HOSTILE},
-            "device": {"processor": HOSTILE, HOSTILE: HOSTILE},
-            "git": HOSTILE,
-            "command": HOSTILE,
-            "started": HOSTILE,
-        },
-        "view": lambda self: View(None, "quick", {"heights": heights}),
-    }
-    return object.__new__(type("HostileRun", (Run,), parts))
-
-
 # --- the page of a real run -----------------------------------------------------------------------------------------
 
 
@@ -138,10 +90,10 @@ def test_page_is_closed_and_whole(page):
     for tag, attributes in page.elements:
         assert tag not in {"link", "iframe", "object", "base"}
         assert "src" not in attributes
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith("data:text/csv;" if "download" in attributes else "#")
         assert not any(name.startswith("on") for name in attributes)
-    targets = {attributes["href"] for _, attributes in page.elements if "href" in attributes}
-    assert {"#claims", "#figures", "#trials", "#making"} == targets
+    targets = {attributes["href"] for _, attributes in page.elements if "href" in attributes and "download" not in attributes}
+    assert {"#claims", "#figures", "#trials", "#tables", "#making", "#table-heights", "#table-identity"} == targets
     assert targets <= {f"#{name}" for name in ids}
 
 
@@ -176,6 +128,15 @@ def test_same_run_gives_the_same_page(run):
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
 
 
+def test_a_run_that_cannot_be_written_gets_one_line(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.path, copy)
+    shutil.rmtree(copy / "figures")
+    (copy / "figures").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write the report into .*copy: File exists"):
+        write_report(Run(copy))
+
+
 def test_pictures_name_a_generic_font(run):
     assert "sans-serif" in (run.path / "figures" / "heights.svg").read_text()
 
@@ -188,17 +149,17 @@ def test_hostile_names_are_only_text(tmp_path):
     page = Page(render(run, draw(run)))
     assert page.open == []
     assert not [tag for tag, _ in page.elements if tag in {"img", "iframe"}]
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 4
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert page.text.count("alert(1)") > 20
     assert page.text.count("{{body}}") > 20
-    assert json.dumps(page.data).count("alert(1)") == 1
+    assert json.dumps(page.data).count("alert(1)") == 6
 
 
 def test_nan_and_infinity_become_null(tmp_path):
     run = hostile_run(tmp_path)
     (rows,) = Page(render(run, draw(run))).data["specs"][0]["datasets"].values()
-    assert [(row["start"], row["end"]) for row in rows] == [(1.0, None), (None, 2.0)]
+    assert [(row["start"], row["end"]) for row in rows] == [(1.0, None), (None, 2.0), (3.0, 3.0)]
 
 
 def test_script_text_cannot_end_its_element():
@@ -294,6 +255,109 @@ def test_regions_in_words(threshold, direction, text):
 def test_intervals_in_words():
     assert interval_text({"estimate": 1.0, "low": None, "high": None}) == "1"
     assert interval_text({"estimate": None}) == "–"
+
+
+# --- what stands behind a check -------------------------------------------------------------------------------------
+
+
+def some_measure(view: View) -> None: ...
+
+
+def test_a_measure_is_found_in_the_code():
+    def inner(view: View) -> None: ...
+
+    assert line_of(some_measure).endswith(f"test_report.py:{some_measure.__code__.co_firstlineno}")
+    assert line_of(partial(partial(inner))) == line_of(inner)
+    assert line_of(STUDY.claims[1].checks[0].measure).startswith("toy_study/claims.py:")
+    assert line_of(max) is None
+
+
+def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):
+    tables = {"small": pl.DataFrame({"seed": range(8), "name": ["=a,b"] * 8}), "large": pl.DataFrame({"value": range(20_000)}), "unread": pl.DataFrame()}
+    page = Page(tables_section([{"tables": ["small", "large", "gone"]}], View(None, "quick", tables)))
+    links = {attributes["download"]: attributes["href"] for tag, attributes in page.elements if tag == "a"}
+    assert list(links) == ["small.csv"]
+    assert pl.read_csv(base64.b64decode(links["small.csv"].partition(",")[2])).equals(tables["small"])
+    assert "20,000 rows, 1 column" in page.text
+    assert "19,995 more rows. All rows: trials/*/tables/large.parquet" in page.text
+    assert "gone : no finished trial wrote this table." in page.text
+    assert "unread" not in page.text
+
+
+# --- several runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kind"),
+    [
+        (["holds", "holds"], None),
+        (["holds", "fails"], "judged differently"),
+        (["holds", "inconclusive", None], "judged differently"),
+        (["holds", "not judged"], "judged in some runs only"),
+        (["holds", None], "judged in some runs only"),
+        ([None, "not judged"], None),
+    ],
+)
+def test_runs_differ_where_their_verdicts_do(verdicts, kind):
+    assert difference([verdict and {**ROW, "verdict": verdict} for verdict in verdicts]) == kind
+
+
+def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
+    columns = [Column(run, "a.html"), Column(run, "b.html")]
+    columns[1].claims = [{**ROW, "verdict": "fails", "estimate": 0.125, "low": 0.0, "high": 0.25}, *(row for row in run.claims if row["id"] != ROW["id"])]
+    columns[0].claims = [{**ROW, "verdict": "holds"}, *(row for row in run.claims if row["id"] != ROW["id"])]
+    page = Page(comparison(columns, "index.html"))
+    assert page.open == []
+    assert "4 checks: 1 judged differently; 0 judged in some runs only" in page.text
+    assert "holds −2 [−2.5, −1.5] ✕ fails 0.125 [0, 0.25]" in page.text
+    assert [attributes["href"] for _, attributes in page.elements if "href" in attributes][:5] == [
+        "index.html",
+        "a.html",
+        "b.html",
+        "a.html#claim-C2",
+        "b.html#claim-C2",
+    ]
+
+
+def test_a_site_leaves_its_runs_alone(run, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    home = write_site([run, run], tmp_path / "site")
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert sorted(path.name for path in home.parent.iterdir()) == ["compare.html", "index.html", "toy-study-smoke.2.html", "toy-study-smoke.html"]
+    page = Page(home.read_text())
+    assert page.text.count("Balls roll downhill") == 2
+    assert page.text.count("not judged 3") == 2
+
+
+def test_a_site_does_not_overwrite_a_run(run):
+    with pytest.raises(UserError, match="is a run directory; choose another folder with --out"):
+        write_site([run, run], run.path)
+
+
+def test_a_site_where_nothing_can_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*site"):
+        write_site([run], tmp_path / "file" / "site")
+
+
+def test_vega_is_bundled_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    vega.script.cache_clear()
+    bundle = vega.script()
+    (kept,) = tmp_path.rglob("*.js")
+    assert kept.read_text() == bundle
+    kept.write_text("kept")
+    vega.script.cache_clear()
+    assert vega.script() == "kept"
+    vega.script.cache_clear()
+
+
+def test_vega_is_bundled_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    vega.script.cache_clear()
+    assert "window.vegaEmbed" in vega.script()
+    vega.script.cache_clear()
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

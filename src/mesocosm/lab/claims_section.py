@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from mesocosm.lab.evidence import evidence
 from mesocosm.lab.markup import Html, element, join, number
-from mesocosm.lab.strip import interval_text, region_text, replicate_plot, strip
+from mesocosm.lab.page import slug
+from mesocosm.lab.strip import interval_ends, region_text, strip
 
 VERDICTS = ("holds", "fails", "inconclusive", "not judged")
 MARKS = {"holds": "✓", "fails": "✕", "inconclusive": "≈", "not judged": "–"}
-COLUMNS = ("Check", "Measured, with its control", "Estimate", "Holds if", "Control", "n")
+COLUMNS = (
+    ("Verdict", "verdict", "verdict"),
+    ("Claim and check", None, "claim"),
+    ("Measured, with its control", "picture", None),
+    ("Estimate", None, None),
+    ("Holds if", None, None),
+    ("Control", None, None),
+    ("n", "number n", "n"),
+)
+"""Heading, class, and what a click on it sorts by."""
 
 Row = Mapping[str, Any]
 
@@ -32,6 +43,11 @@ def claim_verdict(rows: Sequence[Row]) -> str:
     return next((verdict for verdict in ("fails", "inconclusive") if verdict in verdicts), "not judged")
 
 
+def claim_anchor(name: str) -> str:
+    """Where a run's page shows a claim."""
+    return f"claim-{slug(name)}"
+
+
 def judged_share(rows: Sequence[Row]) -> str | None:
     """How many of a claim's checks were judged, where it was some and not all."""
     judged = sum(row["verdict"] != "not judged" for row in rows)
@@ -39,33 +55,49 @@ def judged_share(rows: Sequence[Row]) -> str | None:
 
 
 def tally(rows: Sequence[Row]) -> Html:
-    """How many claims came out how, as a bar and in words."""
-    verdicts = [claim_verdict(group) for group in group_by_claim(rows).values()]
-    counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
-    bar = [element("span", class_=f"part {_slug(verdict)}", style=f"flex-grow:{count}") for verdict, count in counts.items()]
-    words = [element("li", badge(verdict), f" {count}") for verdict, count in counts.items()]
+    """How many claims came out how, in words and as a bar."""
+    verdicts = _claim_verdicts(rows)
     return element(
-        "div",
-        element("p", f"{counts.get('holds', 0)} of {len(verdicts)} claims hold", class_="headline"),
-        element("div", bar, class_="bar", aria_hidden="true"),
-        element("ul", words, class_="counts"),
-        class_="tally",
+        "div", element("p", f"{verdicts.count('holds')} of {len(verdicts)} claims hold", class_="headline"), tally_bar(rows), counts(rows), class_="tally"
     )
+
+
+def tally_bar(rows: Sequence[Row]) -> Html:
+    """The claims' verdicts as a bar."""
+    verdicts = _claim_verdicts(rows)
+    parts = [element("span", class_=f"part {slug(verdict)}", style=f"flex-grow:{verdicts.count(verdict)}") for verdict in VERDICTS if verdict in verdicts]
+    return element("div", parts, class_="bar", aria_hidden="true")
+
+
+def counts(rows: Sequence[Row]) -> Html:
+    """The claims' verdicts in words."""
+    verdicts = _claim_verdicts(rows)
+    return element("ul", [element("li", badge(verdict), f" {verdicts.count(verdict)}") for verdict in VERDICTS if verdict in verdicts], class_="counts")
+
+
+def _claim_verdicts(rows: Sequence[Row]) -> list[str]:
+    return [claim_verdict(group) for group in group_by_claim(rows).values()]
 
 
 def badge(verdict: str) -> Html:
     """A verdict as sign, word and colour."""
-    return element("span", element("span", MARKS.get(verdict, "?"), class_="sign", aria_hidden="true"), verdict, class_=f"badge {_slug(verdict)}")
+    return element("span", *_verdict(verdict), class_=f"badge {slug(verdict)}")
 
 
-def claims_section(rows: Sequence[Row]) -> Html:
-    """The table, and how to read it."""
-    head = element("thead", element("tr", [element("th", column, scope="col") for column in COLUMNS]))
-    bodies = [_claim(name, group) for name, group in group_by_claim(rows).items()]
+def word(verdict: str) -> Html:
+    """A verdict as sign and word, coloured but without the badge's field."""
+    return element("span", *_verdict(verdict), class_=f"word {slug(verdict)}")
+
+
+def claims_section(rows: Sequence[Row], measured_at: Mapping[str, str] = MappingProxyType({})) -> Html:
+    """The table, and how to read it; `measured_at` says of a check where the code is that measures it."""
+    head = element("thead", element("tr", [element("th", text, scope="col", class_=class_, data_sort=key) for text, class_, key in COLUMNS]))
+    bodies = [_claim(name, group, measured_at) for name, group in group_by_claim(rows).items()]
     judged = sum(row["verdict"] != "not judged" for row in rows)
     return element(
         "section",
         element("h2", "Claims"),
+        _controls(rows),
         element("table", head, bodies, class_="claims"),
         element(
             "p",
@@ -79,93 +111,89 @@ def claims_section(rows: Sequence[Row]) -> Html:
     )
 
 
-def _claim(name: str, rows: Sequence[Row]) -> Html:
+def _controls(rows: Sequence[Row]) -> Html:
+    """What filters and opens; hidden until the page's script has made it work."""
+    verdicts = [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)]
+    buttons = [
+        element("button", *_verdict(verdict), f" {sum(row['verdict'] == verdict for row in rows)}", type="button", aria_pressed="false", data_verdict=verdict)
+        for verdict in verdicts
+    ]
+    return element(
+        "div",
+        element("input", type="search", placeholder="Filter by text", aria_label="Filter the checks by text"),
+        element("div", buttons, class_="verdicts", role="group", aria_label="Filter the checks by verdict"),
+        element("button", "Open all evidence", type="button", class_="open-all"),
+        element("p", role="status"),
+        class_="controls",
+        hidden=True,
+    )
+
+
+def _claim(name: str, rows: Sequence[Row], measured_at: Mapping[str, str]) -> Html:
     verdict = claim_verdict(rows)
     title = element(
         "tr",
+        element("td", badge(verdict), class_="verdict"),
         element(
             "th",
             element(
                 "div",
-                badge(verdict),
                 element("span", name, class_="id"),
                 element("span", rows[0]["source"], class_="source"),
                 element("span", judged_share(rows), class_="source"),
                 class_="line",
             ),
             element("p", rows[0]["statement"]),
-            colspan=len(COLUMNS),
+            colspan=len(COLUMNS) - 1,
             scope="rowgroup",
         ),
         class_="claim",
     )
-    return element("tbody", title, [_check(row, alone=len(rows) == 1) for row in rows], id=_slug(name), data_verdict=verdict)
+    most = max((row.get("n") or 0 for row in rows), default=0)
+    checks = [_check(row, measured_at.get(row["id"]), alone=len(rows) == 1) for row in rows]
+    return element("tbody", title, checks, id=claim_anchor(name), data_verdict=verdict, data_n=most)
 
 
-def _check(row: Row, *, alone: bool) -> Html:
-    """The lines of one check; `alone` in its claim it needs no verdict of its own."""
+def _check(row: Row, measured_at: str | None, *, alone: bool) -> Html:
+    """The two lines of one check, its numbers and what stands behind them; `alone` in its claim it needs no verdict of its own."""
     if row.get("kind") is None:
-        return element("tr", element("td", element("p", row.get("reason"), class_="reason"), colspan=len(COLUMNS)))
+        reason = element("td", element("p", row.get("reason"), class_="reason"), colspan=len(COLUMNS) - 1)
+        return element("tr", element("td", class_="verdict"), reason, class_="row unjudged", data_verdict=row["verdict"])
     control = row.get("control") or {}
     unit = f" {row['unit']}" if row.get("unit") and row.get("estimate") is not None else ""
     cells = element(
         "tr",
+        element("td", _small_verdict(row, alone), class_="verdict"),
+        element("td", element("span", _check_name(row), class_="check"), element("span", row.get("metric"), class_="metric"), class_="what"),
+        element("td", strip(row), class_="picture"),
+        element("td", number(row.get("estimate")) + unit, element("span", interval_ends(row), class_="interval"), class_="number", data_label="Estimate"),
+        element("td", region_text(row), class_="number", data_label="Holds if"),
         element(
             "td",
-            element("span", _check_name(row), class_="check"),
-            _small_verdict(row, alone),
-            element("span", row.get("metric"), class_="metric"),
-            class_="what",
+            number(control.get("estimate")),
+            element("span", interval_ends(control), class_="interval"),
+            element("span", control.get("name"), class_="interval"),
+            class_="number control-cell",
+            data_label="Control",
         ),
-        element("td", strip(row), class_="picture"),
-        element("td", number(row.get("estimate")) + unit, element("span", _interval(row), class_="interval"), class_="number", data_label="Estimate"),
-        element("td", region_text(row), class_="number", data_label="Holds if"),
-        element("td", interval_text(control), element("span", control.get("name"), class_="interval"), class_="number", data_label="Control"),
-        element("td", row.get("n"), class_="number", data_label="n"),
-        class_=f"row {_slug(row['verdict'])}",
+        element("td", row.get("n"), class_="number n", data_label="n"),
+        class_=f"row {slug(row['verdict'])}",
+        data_verdict=row["verdict"],
     )
     reason = element("p", row["reason"], class_="reason") if row.get("reason") else None
-    return join(cells, element("tr", element("td", reason, _evidence(row), colspan=len(COLUMNS)), class_=f"evidence {_slug(row['verdict'])}"))
+    behind = element("td", reason, evidence(row, measured_at), colspan=len(COLUMNS) - 1)
+    return join(cells, element("tr", element("td", class_="verdict"), behind, class_=f"evidence {slug(row['verdict'])}"))
 
 
-def _evidence(row: Row) -> Html:
-    """What stands behind a row: every replicate, and where the numbers come from."""
-    control = row.get("control") or {}
-    facts = {
-        "Measured": [row.get("metric"), ", ", _over(row)],
-        "Estimate": interval_text(row),
-        "Control": [control.get("name"), ": ", interval_text(control)] if control else None,
-        "A replicate draws anew": row.get("replicate"),
-        "Reference": [number(row["reference"]), f" ({row['origin']})" if row.get("origin") else None] if row.get("reference") is not None else None,
-        "Configurations tried before": row.get("searched"),
-        "Holm": {True: "survives the correction within the study", False: "does not survive the correction within the study"}.get(row.get("holm")),  # type: ignore[arg-type]
-        "Tables": [[element("code", table), " "] for table in row.get("tables") or ()],
-        "Command": element("code", row["command"]) if row.get("command") else None,
-    }
-    dots = replicate_plot(row)
-    listing = element("dl", [[element("dt", name), element("dd", value)] for name, value in facts.items() if value not in (None, [], "", 0)])
-    picture = element("div", dots, element("p", "Each dot is a replicate; the hollow mark is the control."), class_="dots") if dots else None
-    return element("details", element("summary", "Evidence"), element("div", picture, listing, class_="proof"))
+def _small_verdict(row: Row, alone: bool) -> list[Html]:
+    """Word and sign without the claim's badge, and a mark where Holm's correction is survived."""
+    survives = element("span", "‡", title="survives Holm's correction within the study", class_="holm") if row.get("holm") else Html()
+    return [Html() if alone else word(row["verdict"]), survives]
 
 
-def _small_verdict(row: Row, alone: bool) -> Html:
-    survives = element("span", "‡", title="survives Holm's correction within the study", class_="holm") if row.get("holm") else None
-    return element("span", None if alone else badge(row["verdict"]), survives, class_="verdict")
-
-
-def _over(row: Row) -> str:
-    if row.get("kind") in {"exact", "every"}:
-        return f"{'largest' if row['kind'] == 'exact' else 'worst'} of {row.get('n')} instances"
-    return f"{row.get('kind')} over {row.get('n')} replicates"
+def _verdict(verdict: str) -> tuple[Html, str]:
+    return element("span", MARKS.get(verdict, "?"), class_="sign", aria_hidden="true"), verdict
 
 
 def _check_name(row: Row) -> str:
     return str(row["id"]).rpartition(".")[2]
-
-
-def _interval(row: Row) -> str | None:
-    return None if row.get("low") is None or row.get("high") is None else f"[{number(row['low'])}, {number(row['high'])}]"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or "unnamed"

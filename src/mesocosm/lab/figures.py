@@ -1,13 +1,11 @@
-"""A study's figures: drawn from the tables of a run, one chart specification each, shown in the page and written as SVG and PNG."""
+"""A study's figures: drawn from the tables of a run, one chart specification each, in the house's colours for light and dark."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mesocosm.analysis.replicates import NotJudged
-from mesocosm.lab import atomic
 from mesocosm.lab.markup import finite
 from mesocosm.lab.store import Run
 
@@ -50,9 +48,14 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
         "title": {"color": ink, "subtitleColor": soft, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
         "text": {"color": ink},
         "rule": {"color": soft},
-        "mark": {"color": hues[0]},
+        "mark": {"color": hues[0], "tooltip": True},
         "line": {"strokeWidth": 2},
-        "range": {"category": hues, "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}, "diverging": {"scheme": "blueorange"}},
+        "range": {
+            "category": hues,
+            "ramp": {"scheme": "viridis"},
+            "heatmap": {"scheme": "viridis"},
+            "diverging": [hues[1], "#192021" if dark else "#f4f1ea", hues[0]],
+        },
     }
 
 
@@ -69,26 +72,3 @@ def draw(run: Run) -> list[Drawn]:
         except Exception as error:
             drawn.append(Drawn(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
     return drawn
-
-
-def vega_lite_version() -> str:
-    """The version that Altair writes, as vl-convert names it: the two must agree."""
-    import altair as alt
-
-    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-
-
-def write_pictures(drawn: list[Drawn], folder: Path) -> None:
-    """Write `NAME.svg` and `NAME.png` of every figure that could be drawn, and remove those of figures that no longer can."""
-    import vl_convert
-
-    folder.mkdir(parents=True, exist_ok=True)
-    settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}
-    for figure in drawn:
-        vector, pixels = folder / f"{figure.name}.svg", folder / f"{figure.name}.png"
-        if figure.spec is None:
-            vector.unlink(missing_ok=True)
-            pixels.unlink(missing_ok=True)
-            continue
-        atomic.write_bytes(vector, vl_convert.vegalite_to_svg(figure.spec, **settings).encode())
-        atomic.write_bytes(pixels, vl_convert.vegalite_to_png(figure.spec, scale=2.0, **settings))

@@ -70,14 +70,16 @@ def region_text(row: Mapping[str, Any]) -> str:
     return f"> {number(low)}" if low is not None else f"< {number(high)}" if high is not None else "–"
 
 
+def interval_ends(part: Mapping[str, Any]) -> str | None:
+    """`[low, high]`, None where there is no interval."""
+    return None if part.get("low") is None or part.get("high") is None else f"[{number(part['low'])}, {number(part['high'])}]"
+
+
 def interval_text(part: Mapping[str, Any]) -> str:
     """`estimate [low, high]`, the interval only where there is one."""
     if part.get("estimate") is None:
         return "–"
-    text = number(part["estimate"])
-    if part.get("low") is None or part.get("high") is None:
-        return text
-    return f"{text} [{number(part['low'])}, {number(part['high'])}]"
+    return " ".join(filter(None, (number(part["estimate"]), interval_ends(part))))
 
 
 def strip(row: Mapping[str, Any]) -> Html | None:

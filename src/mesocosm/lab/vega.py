@@ -1,0 +1,64 @@
+"""Vega without a network: the script that draws figures inside a page, and the same figures as SVG and PNG files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mesocosm.lab import atomic
+from mesocosm.lab.figures import Drawn, theme
+from mesocosm.lab.markup import Html, embed_script
+
+
+def vega_lite_version() -> str:
+    """The version that Altair writes, as vl-convert names it: the two must agree."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+@cache
+def script() -> Html:
+    """Vega, Vega-Lite and Vega-Embed as one script, which makes `vegaEmbed` global.
+
+    Bundling takes over a second and its result depends on two versions only, so that it is kept in the user's cache folder, where that can be written.
+    """
+    kept = _cache_folder() / f"vega-lite-{vega_lite_version()}-vl-convert-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError):
+        return Html(kept.read_text(encoding="utf-8"))
+    import vl_convert
+
+    bundle = embed_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()))
+    with contextlib.suppress(OSError):
+        atomic.write_bytes(kept, bundle.encode())
+    return bundle
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesocosm"
+
+
+def write_pictures(drawn: Sequence[Drawn], folder: Path) -> None:
+    """Write `NAME.svg` and `NAME.png` of every figure that could be drawn, and remove those of figures that no longer can."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in drawn:
+        if figure.spec is None:
+            for kind in ("svg", "png"):
+                (folder / f"{figure.name}.{kind}").unlink(missing_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda figure: _write_picture(figure, folder), [figure for figure in drawn if figure.spec is not None]))
+
+
+def _write_picture(figure: Drawn, folder: Path) -> None:
+    import vl_convert
+
+    settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}
+    vector = vl_convert.vegalite_to_svg(figure.spec or {}, **settings)
+    atomic.write_bytes(folder / f"{figure.name}.svg", vector.encode())
+    atomic.write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(vector, scale=2.0))
