@@ -66,8 +66,12 @@ def test_a_damaged_status_is_a_trial_that_has_not_run(tmp_path, content):
     [
         (None, UserError, "is no run directory"),
         ("{", UserError, "cannot be read"),
-        ("[]", UnknownFormat, "run format None"),
+        ("[" * 100_000, UserError, "cannot be read: it is nested too deeply"),
+        ("[]", UnknownFormat, "was not written by mesocosm"),
+        ('{"runs": 3}', UnknownFormat, "was not written by mesocosm"),
         ('{"format": 2}', UnknownFormat, "run format 2; this version reads format 1"),
+        ('{"format": "parquet"}', UnknownFormat, 'run format "parquet"; this version reads format 1'),
+        ('{"format": 1}', UnknownFormat, "is damaged or not mesocosm's: Object missing required field `[a-z_]+`"),
     ],
 )
 def test_what_is_no_run_of_ours_is_said_so(tmp_path, content, error, told):

@@ -11,3 +11,9 @@ class UnknownFormat(UserError):
 
 class TrialFailed(UserError):
     """A trial raised and `--fail-fast` was asked for; not the user's mistake, so exit code 1."""
+
+
+def error_line(error: BaseException) -> str:
+    """An exception in one line: its type and the first line that its message has."""
+    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+HEARD = "stopping when the state is saved; a program that is being compiled is finished first (again to stop at once)"
+
 
 class Interrupt:
-    """Context manager; `asked()` says whether somebody wants the run to stop."""
+    """Context manager; `asked()` says whether somebody wants the run to stop.
 
-    def __init__(self) -> None:
+    Args:
+        tell: told at once that the request was heard; it may take a while until there is something to save.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
         self._asked = False
         self._previous: dict[int, Any] = {}
 
@@ -35,3 +43,5 @@ class Interrupt:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
+        # From another thread: this one may be in the middle of printing.
+        threading.Thread(target=self._tell, args=(HEARD,), daemon=True).start()
