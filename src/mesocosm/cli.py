@@ -258,7 +258,8 @@ def status(path: Path) -> int:
 
     with files_of(path):
         found = Run(path)
-        trials, busy = found.trials, in_use(path)
+        trials = found.trials
+        busy = any(state["state"] == "running" for state in trials.values()) and in_use(path)
     if not busy:  # nobody runs it: it was stopped or killed
         trials = {name: state | {"state": "interrupted"} if state["state"] == "running" else state for name, state in trials.items()}
     out = console()

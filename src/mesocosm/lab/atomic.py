@@ -20,11 +20,11 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file, then move it to `path` in one step; on failure nothing is left behind.
 
     Raises:
-        OSError: the system refused, whatever exception `fill`'s library made of it; names `path`.
+        OSError: the system refused, whatever exception `fill`'s library made of it; names `path`, or the folder above it that cannot be made.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         fill(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

@@ -35,7 +35,8 @@ REMEDIES = {
     errno.ENOSPC: "make room on its disk",
     errno.EDQUOT: "make room within your quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a directory that you may write, with --out"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "use a directory that you may write (run: --out)"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "something else is in its place: move it away"),
 }
 
 
@@ -124,7 +125,7 @@ def locked(path: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
     except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror or error}; choose a directory that you may write, with --out") from None
+        raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
     try:
         with files_of(path):
             atomic.sweep(path)
@@ -134,14 +135,16 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def in_use(path: Path) -> bool:
-    """Whether another process writes to the run directory, as far as one can find out."""
+    """Whether another process writes to the run directory; yes where the lock may not be tried."""
     if not (path / ".lock").exists():
         return False
     lock = filelock.FileLock(path / ".lock")
     try:
         lock.acquire(timeout=0)
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except OSError as error:
+        return error.errno != errno.EROFS
     lock.release()
     return False
 
