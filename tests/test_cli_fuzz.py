@@ -210,7 +210,7 @@ def test_no_run_directory_shows_a_traceback(template, data):
     run = data.draw(st.sampled_from(["done", "failed"]))
     verbs = data.draw(st.lists(st.sampled_from(["status", "judge", "report", "run", "dry"]), min_size=1, max_size=3, unique=True))
     with copy_of(template) as folder:
-        for file, harm in data.draw(st.lists(harms(), min_size=1, max_size=2)):
+        for file, harm in data.draw(st.lists(harms(), min_size=1, max_size=2, unique_by=lambda harm: harm[0])):
             inflict(folder / run / file, harm)
         for verb in verbs:
             again = ["run", "toy-study", "--preset", "smoke", "--out", run]

@@ -236,6 +236,7 @@ def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) 
     from mesocosm.lab.rehearsal import rehearse_plan
 
     plan = Plan.of(study, command.preset, command.config, seeds, command.out)
+    plan.check_directory()
     out = console()
     with out.status("compiling each program once, to read its memory") if out.is_terminal else nullcontext():
         trials = rehearse_plan(plan)

@@ -16,6 +16,12 @@ class Fingerprints(TypedDict):
     checks: dict[str, str]
 
 
+class Device(TypedDict, total=False):
+    """The machine; what else stands here is only shown."""
+
+    processor: Required[str]
+
+
 class Record(TypedDict, total=False):
     """run.json."""
 
@@ -30,7 +36,7 @@ class Record(TypedDict, total=False):
     wall_seconds: Required[float]
     claims: Required[Fingerprints]
     versions: Required[dict[str, str | None]]
-    device: Required[dict[str, Any]]
+    device: Required[Device]
     git: str | None
 
 

@@ -118,22 +118,20 @@ class Plan:
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
-        found = {}
-        for trial in self.trials:
-            store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
-            status = store.status
-            if "identity" not in status:
-                found[trial.name] = ("new", "")
-            elif status["identity"] != wanted:
-                found[trial.name] = ("stale", difference(status["identity"], wanted))
-            elif status["state"] == "finished":
-                damage = store.damage()
-                found[trial.name] = ("stale", damage) if damage else ("cached", "")
-            elif status["state"] == "running":
-                found[trial.name] = ("resumable", "interrupted")
-            else:
-                found[trial.name] = (status["state"], status.get("error", ""))
-        return found
+        with files_of(self.path):
+            return {trial.name: self._state(trial) for trial in self.trials}
+
+    def _state(self, trial: Trial) -> tuple[str, str]:
+        store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
+        status = store.status
+        if "identity" not in status:
+            return "new", ""
+        if status["identity"] != wanted:
+            return "stale", difference(status["identity"], wanted)
+        if status["state"] == "finished":
+            damage = store.damage()
+            return ("stale", damage) if damage else ("cached", "")
+        return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
         """run.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""

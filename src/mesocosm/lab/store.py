@@ -162,7 +162,7 @@ def files_of(path: Path) -> Iterator[None]:
         if not about_files_of(path, error):
             raise
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
-        deed = "read or write" if error.errno in (errno.EACCES, errno.EPERM) else "write"
+        deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
         file = os.fsdecode(error.filename or path)
         raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
 
