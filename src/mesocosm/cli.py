@@ -297,8 +297,9 @@ def conclude(done: Any, out: Console) -> int:
 
 def tell_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
     """Where the tracebacks are; the same command tries again."""
-    for name in [name for name, state in trials.items() if state["state"] == "failed"]:
-        say(out, f"{name} failed: {path / 'trials' / name / 'error.txt'} has the traceback; the same command tries it again")
+    if failed := [name for name, state in trials.items() if state["state"] == "failed"]:
+        file = path / "trials" / (failed[0] if len(failed) == 1 else "NAME") / "error.txt"
+        say(out, f"Failed: {', '.join(failed)}; the traceback is in {file}; the same command tries again.")
 
 
 def say(out: Console, line: str) -> None:

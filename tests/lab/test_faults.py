@@ -341,7 +341,7 @@ def test_a_frozen_seed_is_marked_and_takes_nobody_along(tmp_path, monkeypatch, c
 
 def test_a_trial_that_raises_several_lines_is_told_in_one(tmp_path, monkeypatch, capsys):
     def explode(config, context):
-        raise RuntimeError("\n\n  the fuse was lit\nby somebody")
+        raise RuntimeError("\n\n  the fuse:\nit was lit\nby somebody")
 
     usual = toy.trials
     grandchild = Trial("grandchild", toy.probe, Config(), after=("probe",))
@@ -351,13 +351,13 @@ def test_a_trial_that_raises_several_lines_is_told_in_one(tmp_path, monkeypatch,
     words = ["run", "toy-study", "--preset", "smoke", "--out", str(tmp_path / "run")]
     assert main(words) == 1
     shown = capsys.readouterr().out
-    for line in ("rolling FAILED: RuntimeError: the fuse was lit\n", "probe skipped: needs rolling\n", "grandchild skipped: needs probe\n"):
+    for line in ("rolling FAILED: RuntimeError: the fuse: it was lit\n", "probe skipped: needs rolling\n", "grandchild skipped: needs probe\n"):
         assert line in shown
-    assert f"rolling failed: {tmp_path}/run/trials/rolling/error.txt has the traceback; the same command tries it again\n" in shown
+    assert f"Failed: rolling; the traceback is in {tmp_path}/run/trials/rolling/error.txt; the same command tries again.\n" in shown
     assert "Traceback" not in shown
     assert main([*words, "--fail-fast"]) == 1
     told = capsys.readouterr()
-    assert told.err == f"mesocosm: trial rolling failed: RuntimeError: the fuse was lit (its traceback is in {tmp_path}/run/trials/rolling/error.txt)\n"
+    assert told.err == f"mesocosm: trial rolling failed: RuntimeError: the fuse: it was lit (its traceback is in {tmp_path}/run/trials/rolling/error.txt)\n"
     assert main(["status", str(tmp_path / "run")]) == 1
 
 

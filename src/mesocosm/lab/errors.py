@@ -14,6 +14,7 @@ class TrialFailed(UserError):
 
 
 def error_line(error: BaseException) -> str:
-    """An exception in one line: its type and the first line that its message has."""
-    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    """An exception in one line: its type and the first line that its message has; the next one too after a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return f"{type(error).__name__}: {told}" if told else type(error).__name__

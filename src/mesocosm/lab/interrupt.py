@@ -22,6 +22,7 @@ class Interrupt:
         self._tell = tell
         self._asked = False
         self._previous: dict[int, Any] = {}
+        self._telling: threading.Thread | None = None
 
     def __enter__(self) -> Interrupt:
         """Take over both signals, where Python allows it (the main thread)."""
@@ -34,6 +35,8 @@ class Interrupt:
         """Give the signals back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._telling is not None:
+            self._telling.join(timeout=1.0)
 
     def asked(self) -> bool:
         """Whether to stop."""
@@ -44,4 +47,5 @@ class Interrupt:
             raise KeyboardInterrupt
         self._asked = True
         # From another thread: this one may be in the middle of printing.
-        threading.Thread(target=self._tell, args=(HEARD,), daemon=True).start()
+        self._telling = threading.Thread(target=self._tell, args=(HEARD,), daemon=True)
+        self._telling.start()
