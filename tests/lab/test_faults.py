@@ -304,6 +304,11 @@ def test_terminated_while_compiling_the_command_says_how_to_go_on(child, expecte
     shown = capsys.readouterr().out
     assert re.search("rolling +interrupted", shown)
     assert f"To go on: {again}\n" in shown
+    with locked(out):
+        assert main(["status", str(out)]) == 0
+        shown = capsys.readouterr().out
+    assert re.search("rolling +running", shown)
+    assert "A process is writing to this run now.\n" in shown
     run(out=out)
     assert results(out) == expected
 

@@ -376,6 +376,7 @@ def test_wrong_requests_are_refused_in_the_users_words(tmp_path):
         ({"config": Bowl()}, "configured by Config, not by Bowl"),
         ({"seeds": ()}, "distinct seeds"),
         ({"seeds": (1, 1)}, "distinct seeds"),
+        ({"seeds": (0, -1)}, "a seed lies between 0 and 2147483646, and -1 does not"),
     ]:
         with pytest.raises(UserError, match=told):
             run(tmp_path / "run", **options)
