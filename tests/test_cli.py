@@ -142,6 +142,11 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --seeds 0", "--seeds must be 1 or more"),
         ("run toy-study --seeds -- -1", "--seeds"),
         ("run toy-study --preset", "--preset"),
+        ("run toy-study --seeds 9999999999", "at most 100000"),
+        ("run toy-study --first-seed 9999999999", "a seed lies between 0 and 2147483646, and 9999999999 does not"),
+        ("run toy-study --config.label \udcff", "'\\udcff' is not valid UTF-8"),
+        ("run toy-study --out /dev/null", "/dev/null is a file, not a directory"),
+        ("run toy-study --dry-run --out /dev/null", "/dev/null is a file, not a directory"),
         ("run toy-study again", "again"),
         ("run toy-study --track paper", "Expected one of ('tensorboard', 'wandb', 'mlflow')"),
         ("judge", "RUN"),
@@ -154,6 +159,14 @@ def test_study_and_preset_are_found_in_any_order(words):
 )
 def test_a_mistake_is_one_line(words, told, capsys):
     assert told in mistake(capsys, *words.split())
+
+
+def test_a_very_long_mistake_is_still_a_line_that_says_what_is_known(capsys):
+    told = mistake(capsys, "list", "toy\n\x1b[2J" * 2000)
+    assert len(told) < 700
+    assert told.isascii()
+    assert "\x1b" not in told
+    assert "toy-study" in told[-200:]
 
 
 def test_a_box_becomes_a_line():

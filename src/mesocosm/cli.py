@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import TrialFailed, UserError
+from mesocosm.lab.progress import printable
 from mesocosm.lab.terminal import claims_table, comparison_table, rehearsal_table, studies_table, study_page, trials_table
 from mesocosm.studies.interface import Preset, Study
 
@@ -51,6 +52,9 @@ Examples:
   mesocosm run --like results/mesa               the same again, ends with the verdicts side by side
   mesocosm run mesa --track tensorboard          training curves for TensorBoard too, in RUN/track
   mesocosm run STUDY --help                      lists the fields of that study's config as options"""
+
+MOST_SEEDS = 100_000
+"""More replicates than anybody trains; a slip of the keyboard must not fill the memory."""
 
 Flag = FlagCreatePairsOff[bool]
 
@@ -161,18 +165,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or a log that cannot show a sign gets a question mark
     try:
+        check_words(words)
         if not words:
             words = ["--help"]
         command = read_run(words[1:]) if words[0] == "run" else read(Command, words, "mesocosm", EXAMPLES)
         return answer(command, shlex.join(["mesocosm", *words]))
     except UserError as mistake:
-        print(f"mesocosm: {mistake}", file=sys.stderr)
+        print(f"mesocosm: {brief(str(mistake))}", file=sys.stderr)
         return 1 if isinstance(mistake, TrialFailed) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what no file of a run could hold.
+
+    Raises:
+        UserError: a word that is not text.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{word!r} is not valid UTF-8") from None
+
+
+def brief(message: str, most: int = 600) -> str:
+    """One line without control characters; the middle of a very long one is left out, since its end says what to do."""
+    line = " ".join(printable(message).split())
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def answer(command: Any, line: str) -> int:
@@ -211,8 +235,8 @@ def list_studies(name: str) -> int:
 def run(command: ConfiguredRun[Any], line: str) -> int:
     """Run a study to its claims table."""
     study = find(command.study)
-    if command.seeds < 1 or command.first_seed < 0:
-        raise UserError(f"--seeds must be 1 or more and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
+    if not 1 <= command.seeds <= MOST_SEEDS or command.first_seed < 0:
+        raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}) and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
     seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
     out = console()
     earlier = None
@@ -230,8 +254,7 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             done = execute(study, command.preset, **options, observer=observer, command=line)
     except KeyboardInterrupt:
-        again = shlex.join(word for word in shlex.split(line) if word != "--fresh")
-        print(f"mesocosm: stopped; nothing finished is lost. To resume: {again}", file=sys.stderr)
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
     code = conclude(done, out)
     if earlier is not None:
@@ -277,6 +300,7 @@ def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) 
     from mesocosm.lab.rehearsal import rehearse_plan
 
     plan = Plan.of(study, command.preset, command.config, seeds, command.out)
+    plan.check_directory()
     out = console()
     with out.status("compiling each program once, to read its memory") if out.is_terminal else nullcontext():
         trials = rehearse_plan(plan)
@@ -294,17 +318,28 @@ def judge(path: Path) -> int:
 
 
 def status(path: Path) -> int:
-    """Print the trials' states."""
-    from mesocosm.lab.store import Run
+    """Print the trials' states, and what to do about those that are not finished."""
+    from mesocosm.lab.store import Run, files_of, in_use
 
-    found = Run(path)
-    console().print(trials_table(found.trials))
-    return exit_code(found)
+    with files_of(path):
+        found = Run(path)
+        trials = found.trials
+        busy = any(state["state"] == "running" for state in trials.values()) and in_use(path)
+    if not busy:  # nobody runs it: it was stopped or killed
+        trials = {name: state | {"state": "interrupted"} if state["state"] == "running" else state for name, state in trials.items()}
+    out = console()
+    out.print(trials_table(trials))
+    tell_failures(path, trials, out)
+    if busy:
+        say(out, "A process is writing to this run now.")
+    elif any(state["state"] != "finished" for state in trials.values()):
+        say(out, f"To go on: {resuming(found.record['command'])}")
+    return exit_code(trials)
 
 
 def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
     """Write one run's page again, or a site."""
-    from mesocosm.lab.report import write_report
+    from mesocosm.lab.runner import report_run
     from mesocosm.lab.site import write_site
     from mesocosm.lab.store import Run
 
@@ -312,8 +347,7 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
         raise UserError("which run? `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
     if len(paths) > 1 and out is None:
         raise UserError(f"{len(paths)} runs make a site: say where, with --out DIR")
-    runs = [Run(path) for path in paths]
-    page = write_report(runs[0]) if out is None else write_site(runs, out)
+    page = report_run(paths[0]) if out is None else write_site([Run(path) for path in paths], out)
     print(page)
     if show:
         import webbrowser
@@ -334,13 +368,35 @@ def doctor(out: Path) -> int:
 def conclude(done: Any, out: Console) -> int:
     """Print the claims table and where the report lies."""
     out.print(claims_table(done.claims))
-    out.print(f"Report: {done.path / 'index.html'}", soft_wrap=True, markup=False, highlight=False)
-    return exit_code(done)
+    trials = done.trials
+    tell_failures(done.path, trials, out)
+    say(out, f"Report: {done.path / 'index.html'}")
+    return exit_code(trials)
 
 
-def exit_code(done: Any) -> int:
+def tell_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
+    """Where the tracebacks are; the same command tries again."""
+    if failed := [name for name, state in trials.items() if state["state"] == "failed"]:
+        file = path / "trials" / (failed[0] if len(failed) == 1 else "NAME") / "error.txt"
+        say(out, f"Failed: {', '.join(failed)}; the traceback is in {file}; the same command tries again.")
+
+
+def say(out: Console, line: str) -> None:
+    """Print a line as it is, however long."""
+    out.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+
+def resuming(line: str) -> str:
+    """The command line that takes a run up again: the one that began it, which must not forget it."""
+    try:
+        return shlex.join(word for word in shlex.split(line) if word != "--fresh")
+    except ValueError:  # an odd quote: somebody has written into run.json
+        return line
+
+
+def exit_code(trials: Mapping[str, Mapping[str, Any]]) -> int:
     """1 where a trial failed, or could not run because of one that did."""
-    return int(any(trial["state"] in {"failed", "skipped"} for trial in done.trials.values()))
+    return int(any(trial["state"] in {"failed", "skipped"} for trial in trials.values()))
 
 
 def console() -> Console:

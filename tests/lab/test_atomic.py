@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from mesocosm.lab import atomic
@@ -36,7 +37,7 @@ def test_tensors_keep_their_shapes_and_a_full_disk_is_an_os_error(tmp_path, monk
         assert found[name].shape == array.shape
 
     def full(*_, **__):
-        raise atomic.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(atomic, "save_file", full)
     with pytest.raises(OSError, match="No space left") as raised:

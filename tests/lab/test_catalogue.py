@@ -38,6 +38,13 @@ def test_study_that_cannot_be_imported_is_the_users_to_mend(tmp_path, monkeypatc
         find("broken-study-a")
 
 
+@pytest.mark.parametrize(("code", "told"), [("1 / 0\n", "ZeroDivisionError"), ("def\n", "SyntaxError"), ("None.x\n", "AttributeError")])
+def test_study_that_raises_when_it_is_imported_is_the_users_to_mend(tmp_path, monkeypatch, code, told):
+    install(tmp_path, monkeypatch, f"broken_study_{told.lower()}", code)
+    with pytest.raises(UserError, match=rf"broken-study-{told.lower()}' cannot be imported from .*: {told}: "):
+        find(f"broken-study-{told.lower()}")
+
+
 def test_package_without_study_is_the_users_to_mend(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "broken_study_b", "")
     with pytest.raises(UserError, match="holds no STUDY"):

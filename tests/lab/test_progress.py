@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 
 import pytest
 from rich.console import Console
@@ -69,10 +70,12 @@ def test_plain_progress_comes_every_few_seconds_with_the_time_left():
     assert re.search(r"descent 50/100 \(50 %\), 50 s left, loss 0.02", "\n".join(lines))
 
 
-def test_silence():
-    clock = Clock()
+def test_silence(capfd):
+    before = threading.active_count()
     with Silent() as observer:
-        play(observer, clock)
+        play(observer, Clock())
+        assert threading.active_count() == before  # nothing that would show itself later
+    assert capfd.readouterr() == ("", "")
 
 
 def test_pace_of_a_resumed_fit_is_that_of_this_process():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
+from watching import results
 
 from mesocosm.lab.store import TrialStore
 
@@ -43,12 +44,6 @@ def start(out: Path, steps: int) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> int:
     process.communicate()
     return process.returncode
-
-
-def results(out: Path) -> dict[str, bytes]:
-    """Everything that a run found out."""
-    patterns = ("trials/*/tables/*.parquet", "models/*/*.safetensors", "claims.json")
-    return {str(file.relative_to(out)): file.read_bytes() for pattern in patterns for file in sorted(out.glob(pattern))}
 
 
 def progress(out: Path) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from mesocosm.lab.catalogue import find
 from mesocosm.lab.context import TrialContext
 from mesocosm.lab.errors import UnknownFormat, UserError
 from mesocosm.lab.runner import execute, judge_run, unfinished
-from mesocosm.lab.store import Run
+from mesocosm.lab.store import Run, in_use
 from mesocosm.studies.interface import Study, Trial
 from toy_study.config import PRESETS, Bowl, Config, Descent
 
@@ -164,22 +164,25 @@ def test_fresh_forgets_everything(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["trials/rolling/tables/heights.parquet", "models/rolling/ball.safetensors"])
-@pytest.mark.parametrize("harm", ["flip", "remove"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
 def test_a_damaged_file_is_noticed_and_mended(tmp_path, target, harm):
     done, _ = run(tmp_path / "run")
     before, victim = files(done.path), done.path / target
-    content = bytearray(victim.read_bytes())
-    content[-1] ^= 1
-    victim.write_bytes(bytes(content)) if harm == "flip" else victim.unlink()
+    content = victim.read_bytes()
+    victim.unlink()
+    if harm != "remove":
+        victim.write_bytes(content[: len(content) // 2] if harm == "truncate" else content[:-1] + bytes([content[-1] ^ 1]))
     if target.startswith("trials"):
         with pytest.raises(UserError, match=f"trial rolling: {victim.name} is .*; run the study again"):
             judge_run(done.path)
     else:  # tables are judged without models, and a model is checked when it is asked for
         judge_run(done.path)
-        with pytest.raises(UserError if harm == "flip" else KeyError, match=r"damaged \(wrong checksum\)" if harm == "flip" else "has not published 'ball'"):
+        with pytest.raises(
+            KeyError if harm == "remove" else UserError, match="has not published 'ball'" if harm == "remove" else r"damaged \(wrong checksum\)"
+        ):
             done.model("rolling")
     again, watching = run(tmp_path / "run")
-    assert watching.of("note") == [f"trial rolling is run again: {victim.name} is {'damaged (wrong checksum)' if harm == 'flip' else 'missing'}"]
+    assert watching.of("note") == [f"trial rolling is run again: {victim.name} is {'missing' if harm == 'remove' else 'damaged (wrong checksum)'}"]
     assert watching.of("cached") == ["identity", "frozen", "probe"]
     assert files(again.path) == before
 
@@ -317,9 +320,11 @@ with locked(Path({str(tmp_path)!r})):
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="is being written by another process"):
+        with pytest.raises(UserError, match="is being written by another process; wait for it, or choose another directory"):
             run(tmp_path)
+        assert in_use(tmp_path)
         holder.communicate()
+    assert not in_use(tmp_path)
     run(tmp_path)
 
 
@@ -371,6 +376,7 @@ def test_wrong_requests_are_refused_in_the_users_words(tmp_path):
         ({"config": Bowl()}, "configured by Config, not by Bowl"),
         ({"seeds": ()}, "distinct seeds"),
         ({"seeds": (1, 1)}, "distinct seeds"),
+        ({"seeds": (0, -1)}, "a seed lies between 0 and 2147483646, and -1 does not"),
     ]:
         with pytest.raises(UserError, match=told):
             run(tmp_path / "run", **options)

@@ -52,7 +52,7 @@ def test_models_are_asked_for_by_trial_name_and_seed(run):
         run.model("rolling")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', '{"tables": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', '{"tables": {}}', '{"state": "finished"}', '{"state": 3, "identity": {}}'])
 def test_a_damaged_status_is_a_trial_that_has_not_run(tmp_path, content):
     store = TrialStore(tmp_path, "rolling")
     store.folder.mkdir(parents=True)
@@ -66,8 +66,12 @@ def test_a_damaged_status_is_a_trial_that_has_not_run(tmp_path, content):
     [
         (None, UserError, "is no run directory"),
         ("{", UserError, "cannot be read"),
-        ("[]", UnknownFormat, "run format None"),
+        ("[" * 100_000, UserError, "cannot be read: it is nested too deeply"),
+        ("[]", UnknownFormat, "was not written by mesocosm"),
+        ('{"runs": 3}', UnknownFormat, "was not written by mesocosm"),
         ('{"format": 2}', UnknownFormat, "run format 2; this version reads format 1"),
+        ('{"format": "parquet"}', UnknownFormat, 'run format "parquet"; this version reads format 1'),
+        ('{"format": 1}', UnknownFormat, "is damaged or not mesocosm's: Object missing required field `[a-z_]+`"),
     ],
 )
 def test_what_is_no_run_of_ours_is_said_so(tmp_path, content, error, told):
@@ -82,6 +86,20 @@ def test_a_run_without_verdicts_says_how_to_get_them(run, tmp_path):
     with pytest.raises(UserError, match="has not been judged yet"):
         _ = Run(tmp_path).claims
     assert {status["state"] for status in Run(tmp_path).trials.values()} == {"waiting"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '[{"id": "toy-study/C1"}]', "[3]"])
+def test_damaged_verdicts_are_said_so(run, tmp_path, content):
+    (tmp_path / "run.json").write_text((run.path / "run.json").read_text())
+    (tmp_path / "claims.json").write_text(content)
+    with pytest.raises(UserError, match=r"claims\.json is damaged \(.*\); `mesocosm judge .*` writes it again"):
+        _ = Run(tmp_path).claims
+
+
+def test_a_preset_that_the_study_has_lost_is_said_so(run, tmp_path):
+    (tmp_path / "run.json").write_text((run.path / "run.json").read_text().replace('"smoke"', '"smock"'))
+    with pytest.raises(UserError, match="this run's preset 'smock' is none of the study toy-study, which has smoke, quick, cpu"):
+        Run(tmp_path)
 
 
 def test_a_config_that_no_longer_fits_is_one_line(run, tmp_path):

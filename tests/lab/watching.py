@@ -1,4 +1,6 @@
-"""An observer that remembers what it was told."""
+"""An observer that remembers what it was told, and what a run found out."""
+
+from pathlib import Path
 
 from mesocosm.lab.progress import Silent
 
@@ -26,3 +28,9 @@ class Remembering(Silent):
 
     def of(self, what: str) -> list[str]:
         return [text for kind, text in self.events if kind == what]
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Everything that a run found out."""
+    patterns = ("trials/*/tables/*.parquet", "models/*/*.safetensors", "claims.json")
+    return {str(file.relative_to(out)): file.read_bytes() for pattern in patterns for file in sorted(out.glob(pattern))}

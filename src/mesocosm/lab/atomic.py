@@ -5,19 +5,23 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 METADATA = "mesocosm"
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a temporary file, then move it to `path` in one step; on failure nothing is left behind."""
+    """Let `fill` write a temporary file, then move it to `path` in one step; on failure nothing is left behind.
+
+    Raises:
+        OSError: the system refused, whatever exception `fill`'s library made of it; names `path`, or the folder above it that cannot be made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -25,8 +29,21 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        if (number := _system_error(error)) is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be removed now, `sweep` removes
+            temporary.unlink(missing_ok=True)
+
+
+def _system_error(error: Exception) -> int | None:
+    """The number of the system's error behind an exception; safetensors and Polars have types of their own and leave it in the text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -35,24 +52,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file. Its metadata are JSON under one key: safetensors writes several in an order that differs from run to run.
-
-    Raises:
-        OSError: as for every other file; safetensors itself has an exception of its own for a full disk.
-    """
+    """Write a safetensors file. Its metadata are JSON under one key: safetensors writes several in an order that differs from run to run."""
     whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
-    try:
-        write(path, lambda temporary: save_file(whole, temporary, metadata={METADATA: json.dumps(metadata)}))
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    write(path, lambda temporary: save_file(whole, temporary, metadata={METADATA: json.dumps(metadata)}))
 
 
 def read_metadata(file: Any) -> dict[str, Any]:
     """The metadata of an open safetensors file that `write_tensors` wrote; empty for another one."""
-    return json.loads((file.metadata() or {}).get(METADATA, "{}"))
+    try:
+        found = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def sweep(folder: Path) -> None:
@@ -69,8 +80,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON."""
-    return json.loads(path.read_bytes())
+    """Read JSON.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def checksum(path: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from importlib import metadata
 
 import mesocosm.studies
-from mesocosm.lab.errors import UserError
+from mesocosm.lab.errors import UserError, error_line
 from mesocosm.studies.interface import Study
 
 GROUP = "mesocosm.studies"
@@ -37,11 +37,11 @@ def find(name: str) -> Study:
     if package is None:
         raise UserError(f"there is no study {name!r}{suggestion(name, known)}")
     try:
-        study = importlib.import_module(package).STUDY
-    except ImportError as error:
-        raise UserError(f"study {name!r} cannot be imported from {package}: {error}") from error
-    except AttributeError:
-        raise UserError(f"study {name!r}: the package {package} holds no STUDY") from None
+        study = getattr(importlib.import_module(package), "STUDY", None)
+    except Exception as error:
+        raise UserError(f"study {name!r} cannot be imported from {package}: {error_line(error)}") from error
+    if not isinstance(study, Study):
+        raise UserError(f"study {name!r}: the package {package} holds no STUDY")
     return study
 
 

@@ -36,7 +36,7 @@ class TrialContext:
     Attributes:
         seeds: the replicates.
         parents: the trials this one comes after.
-        fits: name -> steps and compile seconds, for the status file.
+        fits: name -> steps, seconds and, where there are any, the seeds that diverged, for the status file.
         models: name -> checksum of what was published.
         histories: training metrics, a table a fit.
     """
@@ -104,8 +104,17 @@ class TrialContext:
         except NonFinite as error:
             raise NonFinite(f"trial {self.trial.name}, {error}") from None
         self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
+        self._tell_diverged(name, fitted)
         self.histories.append(_history(name, fitted))
         return fitted
+
+    def _tell_diverged(self, name: str, fitted: Fitted) -> None:
+        """Seeds that `nonfinite="freeze"` stopped are no failure, and are marked: in the status file, and for whoever watches."""
+        stopped = {seed: int(steps) for seed, steps, diverged in zip(self.seeds, fitted.steps, fitted.diverged, strict=True) if diverged}
+        if stopped:
+            self.fits[name]["diverged"] = list(stopped)
+            told = ", ".join(f"seed {seed} after {steps} steps" for seed, steps in stopped.items())
+            self.observer.note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""

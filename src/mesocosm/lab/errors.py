@@ -11,3 +11,10 @@ class UnknownFormat(UserError):
 
 class TrialFailed(UserError):
     """A trial raised and `--fail-fast` was asked for; not the user's mistake, so exit code 1."""
+
+
+def error_line(error: BaseException) -> str:
+    """An exception in one line: its type and the first line that its message has; the next one too after a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from mesocosm.lab import atomic
 
@@ -52,11 +52,16 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
         precision: the trial's.
 
     Raises:
-        ValueError: names, shapes or dtypes that are not the module's, or a seed that was not trained.
+        ValueError: another kind of file; names, shapes or dtypes that are not the module's, or a seed that was not trained.
     """
-    with safe_open(path, framework="numpy") as file:
-        seeds = atomic.read_metadata(file)["seeds"]
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            seeds = atomic.read_metadata(file).get("seeds")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no safetensors file: {error}") from None
+    if not isinstance(seeds, list):
+        raise ValueError(f"{path.name} does not say which seeds it holds: it is not one of ours")
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
     if missing := [s for s in wanted_seeds if s not in seeds]:
         raise ValueError(f"seed {missing[0]} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")

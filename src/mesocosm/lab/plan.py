@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,11 +11,13 @@ from typing import Any
 
 from mesocosm.lab import atomic
 from mesocosm.lab.configuration import changed_fields, plain
-from mesocosm.lab.errors import UserError
+from mesocosm.lab.context import EVALUATION_SEED
+from mesocosm.lab.errors import UserError, error_line
+from mesocosm.lab.formats import FORMAT
 from mesocosm.lab.identity import difference, digest, identity
 from mesocosm.lab.judge import fingerprints
 from mesocosm.lab.provenance import provenance
-from mesocosm.lab.store import FORMAT, TrialStore, read_record
+from mesocosm.lab.store import TrialStore, files_of, read_record
 from mesocosm.studies.interface import Study, Trial
 
 
@@ -57,16 +60,19 @@ class Plan:
         seeds = tuple(range(chosen.seeds)) if seeds is None else seeds
         if not seeds or len(set(seeds)) != len(seeds):
             raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
+        if odd := [seed for seed in seeds if not 0 <= seed < EVALUATION_SEED]:
+            raise UserError(f"a seed lies between 0 and {EVALUATION_SEED - 1}, and {odd[0]} does not")
         changes = changed_fields(plain(chosen.config), plain(config))
         usual = seeds == tuple(range(chosen.seeds))
         name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
-        path = (out or Path("runs") / name).resolve()
+        path = Path(os.path.abspath(out or Path("runs") / name))
         try:
             return cls(study, preset, config, seeds, path, changes, chosen.minutes if usual and not changes else {})
-        except ValueError as error:
+        except Exception as error:
             if usual and not changes:
                 raise
-            raise UserError(f"study {study.name} cannot be run like this: {error}") from error
+            why = str(error) if isinstance(error, ValueError) else error_line(error)
+            raise UserError(f"study {study.name} cannot be run like this: {why}") from error
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
         """The run's seeds; where the trial wants another number, the first ones, or those and the numbers that follow the largest."""
@@ -84,6 +90,12 @@ class Plan:
 
     def check_directory(self) -> None:
         """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
+        with files_of(self.path):
+            self._check_directory()
+
+    def _check_directory(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file, not a directory; choose another place with --out")
         if (self.path / "run.json").exists():
             record = read_record(self.path)
             if record["study"] != self.study.name:
@@ -106,22 +118,20 @@ class Plan:
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
-        found = {}
-        for trial in self.trials:
-            store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
-            status = store.status
-            if "identity" not in status:
-                found[trial.name] = ("new", "")
-            elif status["identity"] != wanted:
-                found[trial.name] = ("stale", difference(status["identity"], wanted))
-            elif status["state"] == "finished":
-                damage = store.damage()
-                found[trial.name] = ("stale", damage) if damage else ("cached", "")
-            elif status["state"] == "running":
-                found[trial.name] = ("resumable", "interrupted")
-            else:
-                found[trial.name] = (status["state"], status.get("error", ""))
-        return found
+        with files_of(self.path):
+            return {trial.name: self._state(trial) for trial in self.trials}
+
+    def _state(self, trial: Trial) -> tuple[str, str]:
+        store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
+        status = store.status
+        if "identity" not in status:
+            return "new", ""
+        if status["identity"] != wanted:
+            return "stale", difference(status["identity"], wanted)
+        if status["state"] == "finished":
+            damage = store.damage()
+            return ("stale", damage) if damage else ("cached", "")
+        return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
         """run.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ import polars as pl
 from mesocosm.lab import atomic
 from mesocosm.lab.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.context import TrialContext
-from mesocosm.lab.errors import TrialFailed, UserError
+from mesocosm.lab.errors import TrialFailed, error_line
 from mesocosm.lab.identity import digest
 from mesocosm.lab.interrupt import Interrupt
 from mesocosm.lab.judge import Circumstances, Unfinished, judge, to_json
@@ -23,7 +22,7 @@ from mesocosm.lab.observer import Observer
 from mesocosm.lab.plan import Plan
 from mesocosm.lab.progress import Silent
 from mesocosm.lab.report import write_report
-from mesocosm.lab.store import Run, TrialStore, locked, read_record
+from mesocosm.lab.store import Run, TrialStore, about_files_of, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
 
 
@@ -62,7 +61,7 @@ def execute(
     plan = Plan.of(study, preset, config, seeds, out)
     plan.check_directory()
     observer = observer or Silent()
-    with locked(plan.path), Interrupt() as interrupt:
+    with locked(plan.path), Interrupt(observer.note) as interrupt:
         if fresh:
             plan.forget()
         began = time.perf_counter()
@@ -84,6 +83,13 @@ def judge_run(path: Path, observer: Observer | None = None) -> Run:
     read_record(path)
     with locked(path):
         return _judge(path, observer or Silent())
+
+
+def report_run(path: Path) -> Path:
+    """Write the figures and the page again; returns the page."""
+    read_record(path)
+    with locked(path):
+        return write_report(Run(path))
 
 
 def _judge(path: Path, observer: Observer) -> Run:
@@ -173,9 +179,9 @@ class _Running:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
         except Exception as error:
-            if isinstance(error, OSError) and _is_full_or_closed(error, plan.path):
-                raise UserError(f"cannot write {error.filename or plan.path}: {error.strerror}; nothing finished is lost, the same command resumes") from error
-            message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
+            if isinstance(error, OSError) and about_files_of(plan.path, error):
+                raise
+            message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
             store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
             return message
@@ -207,9 +213,3 @@ def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl
     if "history" in tables:
         raise ValueError("a trial's own table cannot be called 'history': that is the training metrics of its fits")
     return dict(tables)
-
-
-def _is_full_or_closed(error: OSError, path: Path) -> bool:
-    """Whether a run cannot be written, in contrast to a file that a study cannot read."""
-    inside = error.filename is not None and Path(str(error.filename)).is_relative_to(path)
-    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

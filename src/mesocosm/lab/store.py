@@ -11,6 +11,9 @@ track/NAME/                  what `--track NAME` wrote; nothing here reads it
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,16 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import msgspec
 import polars as pl
 
 from mesocosm.lab import atomic
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.configuration import from_plain
 from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.formats import FORMAT, Finished, Record, Status, defect
+from mesocosm.lab.judge import CheckRow
 from mesocosm.studies.interface import NotJudged, Study, Trial, View
 
-FORMAT = 1
+SECONDS_FOR_A_LOOK = 0.2  # somebody who only looks whether a run is being written holds its lock for an instant
+REMEDIES = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "use a directory that you may write (run: --out)"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "something else is in its place: move it away"),
+}
 
 
 class TrialStore:
@@ -43,9 +54,10 @@ class TrialStore:
         """The status file; {"state": "waiting"} where there is none or it is damaged."""
         try:
             status = atomic.read_json(self.folder / "status.json")
-        except (FileNotFoundError, ValueError):
-            status = None
-        return status if isinstance(status, dict) and "state" in status else {"state": "waiting"}
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {"state": "waiting"}
+        finished = isinstance(status, dict) and status.get("state") == "finished"
+        return {"state": "waiting"} if defect(status, Finished if finished else Status) else status
 
     def write_status(self, **status: Any) -> None:
         """Replace the status file."""
@@ -81,7 +93,13 @@ class TrialStore:
             return {}
         if (damage := self.damage(models=False)) is not None:
             raise UserError(f"trial {self.name}: {damage}; run the study again to mend it")
-        return {name: pl.read_parquet(self.folder / "tables" / f"{name}.parquet") for name in status["tables"]}
+        return {name: self._table(name) for name in status["tables"]}
+
+    def _table(self, name: str) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(self.folder / "tables" / f"{name}.parquet")
+        except pl.exceptions.PolarsError:  # its checksum is right: somebody has put it there
+            raise UserError(f"trial {self.name}: {name}.parquet is no Parquet table; run the study with --fresh to make it again") from None
 
     def clear(self) -> None:
         """Forget everything but checkpoints, which know whose they are."""
@@ -104,16 +122,56 @@ def locked(path: Path) -> Iterator[None]:
     lock = filelock.FileLock(path / ".lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=SECONDS_FOR_A_LOOK)
     except filelock.Timeout:
         raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
     except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
     try:
-        atomic.sweep(path)
-        yield
+        with files_of(path):
+            atomic.sweep(path)
+            yield
     finally:
         lock.release()
+
+
+def in_use(path: Path) -> bool:
+    """Whether another process writes to the run directory; yes where the lock may not be tried."""
+    if not (path / ".lock").exists():
+        return False
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError as error:
+        return error.errno != errno.EROFS
+    lock.release()
+    return False
+
+
+@contextmanager
+def files_of(path: Path) -> Iterator[None]:
+    """Turn what the system says of a run's files into a line for the user.
+
+    Raises:
+        UserError: a file could not be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not about_files_of(path, error):
+            raise
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
+        file = os.fsdecode(error.filename or path)
+        raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
+
+
+def about_files_of(path: Path, error: OSError) -> bool:
+    """Whether a run cannot be kept, in contrast to a file that a study cannot read."""
+    inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(path)
+    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -125,13 +183,18 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = atomic.read_json(path / "run.json")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is no run directory: it has no run.json") from None
     except (ValueError, OSError) as error:
-        raise UserError(f"{path / 'run.json'} cannot be read: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else None
-        raise UnknownFormat(f"{path} was written in run format {found}; this version reads format {FORMAT}")
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path / 'run.json'} cannot be read: {why}; move it away, or choose another directory") from None
+    if not isinstance(record, dict) or "format" not in record:
+        raise UnknownFormat(f"{path / 'run.json'} was not written by mesocosm: it has no run format; choose another directory")
+    if record["format"] != FORMAT:
+        told = f"{path} was written in run format {json.dumps(record['format'])[:20]}; this version reads format {FORMAT}"
+        raise UnknownFormat(f"{told}: use the version that wrote it, or another directory")
+    if (wrong := defect(record, Record)) is not None:
+        raise UnknownFormat(f"{path / 'run.json'} is damaged or not mesocosm's: {wrong}; move it away, or choose another directory")
     return record
 
 
@@ -141,10 +204,15 @@ def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
     Raises:
         UserError: the study's config has changed its fields since.
     """
+    preset = study.presets.get(record["preset"])
+    if preset is None:
+        raise UserError(f"this run's preset {record['preset']!r} is none of the study {study.name}, which has {', '.join(study.presets)}")
     try:
-        return from_plain(record["config"], type(study.presets[record["preset"]].config))
-    except (msgspec.ValidationError, KeyError) as error:
+        config = from_plain(record["config"], type(preset.config))
+        study.trials(config)
+    except Exception as error:
         raise UserError(f"this run's config does not fit the study {study.name} of this version: {error}") from None
+    return config
 
 
 class Run:
@@ -172,12 +240,20 @@ class Run:
         """The judged checks, rows of claims.json.
 
         Raises:
-            UserError: the run has not been judged.
+            UserError: the run has not been judged, or the file is damaged.
         """
         try:
-            return atomic.read_json(self.path / "claims.json")
+            rows = atomic.read_json(self.path / "claims.json")
         except FileNotFoundError:
             raise UserError(f"{self.path} has not been judged yet; run the study to its end, or `mesocosm judge {self.path}`") from None
+        except ValueError as error:
+            raise self._damaged_claims(error) from None
+        if (wrong := defect(rows, list[CheckRow])) is not None:
+            raise self._damaged_claims(wrong)
+        return rows
+
+    def _damaged_claims(self, why: object) -> UserError:
+        return UserError(f"{self.path / 'claims.json'} is damaged ({why}); `mesocosm judge {self.path}` writes it again")
 
     @property
     def trials(self) -> dict[str, dict[str, Any]]:
@@ -193,7 +269,7 @@ class Run:
         for trial in self.study.trials(self.config):
             status = TrialStore(self.path, trial.name).status
             if status["state"] == "finished":
-                then, now = status["identity"]["code"], code_hashes(trial.run.__module__, *trial.foreign)
+                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.foreign)
                 if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
                     found[trial.name] = changed
         return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mesocosm.lab.replication import Pair
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
-STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
+STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow", "interrupted": "yellow"}
 
 
 def studies_table(studies: Sequence[Study | str]) -> Table:
@@ -113,14 +113,20 @@ def _side(row: Mapping[str, Any] | None) -> tuple[RenderableType, RenderableType
 
 
 def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line a trial: state, time, error."""
+    """One line a trial: state, time, error or the seeds that diverged."""
     table = _table("trial", "state", "time", "")
     for name, status in trials.items():
         state = str(status.get("state", "waiting"))
         seconds = status.get("seconds")
-        error = Text(printable(str(status.get("error") or "")), style="red" if state == "failed" else "dim")
+        error = Text(printable(str(status.get("error") or diverged_text(status))), style="red" if state == "failed" else "dim")
         table.add_row(Text(printable(name), style="bold"), Text(state, style=STATES.get(state, "dim")), duration(seconds) if seconds is not None else "", error)
     return table
+
+
+def diverged_text(status: Mapping[str, Any]) -> str:
+    """Which seeds of which fits were frozen at their last finite state."""
+    fits = {name: fit["diverged"] for name, fit in status.get("fits", {}).items() if fit.get("diverged")}
+    return "; ".join(f"{name}: seed {', '.join(map(str, seeds))} diverged" for name, seeds in fits.items())
 
 
 def rehearsal_table(trials: Sequence[Rehearsed]) -> Table:

@@ -1,0 +1,87 @@
+"""What the JSON files of a run directory must hold. A file that is not like this is damaged, or another program's; whoever reads on may rely on the rest."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Required, TypedDict
+
+import msgspec
+
+FORMAT = 1
+"""The version of the run directory's format."""
+
+
+class Fingerprints(TypedDict):
+    """The claims as they stood when the run started."""
+
+    checks: dict[str, str]
+
+
+class Device(TypedDict, total=False):
+    """The machine; what else stands here is only shown."""
+
+    processor: Required[str]
+
+
+class Record(TypedDict, total=False):
+    """run.json."""
+
+    format: Required[int]
+    study: Required[str]
+    preset: Required[str]
+    config: Required[dict[str, Any]]
+    changes: Required[list[str]]
+    seeds: Required[list[int]]
+    command: Required[str]
+    started: Required[str]
+    wall_seconds: Required[float]
+    claims: Required[Fingerprints]
+    versions: Required[dict[str, str | None]]
+    device: Required[Device]
+    git: str | None
+
+
+class Identity(TypedDict, total=False):
+    """The parts of an identity that are looked into; the others are only compared."""
+
+    config: Any
+    parents: dict[str, str]
+    code: dict[str, str]
+
+
+class FitStatus(TypedDict, total=False):
+    """One fit of a finished trial; `diverged` holds the seeds that met a value that is not finite and were frozen."""
+
+    steps: Required[int]
+    seconds: Required[float]
+    compile_seconds: Required[float]
+    diverged: list[int]
+
+
+class Status(TypedDict, total=False):
+    """status.json of a trial that is not finished."""
+
+    state: Required[Literal["running", "failed", "skipped"]]
+    identity: Required[Identity]
+    error: str
+    seconds: float
+
+
+class Finished(TypedDict):
+    """status.json of a finished trial."""
+
+    state: Literal["finished"]
+    identity: Identity
+    seconds: float
+    compile_seconds: float
+    fits: dict[str, FitStatus]
+    tables: dict[str, str]
+    models: dict[str, str]
+
+
+def defect(value: Any, kind: Any) -> str | None:
+    """Where plain data is not of a kind, in one line; None where it is."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
