@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow check format bench docs clean
+.PHONY: help demo test slow lowest newest check format bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,15 @@ test: $(READY)-test ## set up and run the tests
 
 slow: $(READY)-test ## the tests that take minutes
 	@$(BIN)/pytest -m slow $(PYTEST)
+
+# What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
+ENDS := tests/learning tests/analysis tests/tasks tests/nn tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
+
+lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
+	@$(VENV)-lowest/bin/pytest $(ENDS) $(PYTEST)
+
+newest: $(VENV)-newest/ready ## the tests on the newest versions there are
+	@$(VENV)-newest/bin/pytest $(ENDS) $(PYTEST)
 
 check: $(READY)-check ## lint, format, types and the floors of the house
 	$(BIN)/ruff check
@@ -43,7 +52,7 @@ docs: $(READY)-docs ## build the documentation into site/
 	@echo "open site/index.html"
 
 clean: ## remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment: made once, filled by what a target needs, filled again when the requirements change
@@ -59,6 +68,18 @@ $(BIN)/pip:
 	done; \
 	echo "make: no Python 3.11 or newer with venv among: $(PYTHON). Install one, or name one: make PYTHON=/path/to/python" >&2; \
 	exit 1
+
+$(VENV)-lowest/ready: RESOLUTION = lowest-direct
+$(VENV)-newest/ready: RESOLUTION = highest
+$(VENV)-%/ready: $(READY)-uv pyproject.toml
+	@echo "installing mesocosm[test] into $(VENV)-$*, about a minute"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$*
+	@$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --resolution $(RESOLUTION) --editable '.[test]'
+	@touch $@
+
+$(READY)-uv: $(BIN)/pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
 
 define install
 	@echo "installing mesocosm$(1) into $(VENV), about a minute"

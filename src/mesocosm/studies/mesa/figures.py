@@ -75,7 +75,7 @@ def weights(view: View) -> alt.TopLevelMixin:
         .encode(
             x=alt.X("column:O", title=None, axis=None),
             y=alt.Y("row:O", title=None, axis=None),
-            color=alt.Color("share:Q", title="weight / largest", scale=alt.Scale(scheme="redblue", domain=[-1, 1])),
+            color=alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0)),
             tooltip=["panel", "form", "row", "column", alt.Tooltip("value", format=".4f")],
         )
         .properties(width=150, height=150)
