@@ -81,6 +81,7 @@ def _with_steps(problem: Problem, gradient: bool, steps: int) -> Contender:
 
 def _contender(name: str, function: Callable[..., Any], problem: Problem, gradient: bool, heads: int, note: str = "") -> Contender:
     """Its layout is (batch, time, heads, channels); all heads go into one batch entry."""
+    naive()  # says first what is not installed
     import torch
 
     query, key, value, cotangent, *gates = (torch.from_numpy(np.ascontiguousarray(np.swapaxes(x, 0, 1)))[None] for x in problem.first_heads(heads))

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,13 +18,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mesocosm.lab.benchmarks import THREAD_SETTINGS
 from mesocosm.lab.provenance import provenance
 from stopwatch.rows import Row, terminal_table
 
 ROOT = Path(__file__).parents[2]
 SIZES = ("tiny", "small", "full")
 PEERS = ("torch", "fla-core", "padasip")
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,14 @@ def main(name: str, title: str, cases: Callable[[str], Sequence[Case]], words: S
     console = console if console.is_terminal else Console(highlight=False, width=max(console.width, 200))
     console.print(f"{name}: {title}", style="bold", markup=False)
     began = time.perf_counter()
-    rows = run(cases(given.sizes), console)
+    try:
+        rows = run(cases(given.sizes), console)
+    except KeyboardInterrupt:
+        return 130
     path = write(out, name, title, given.sizes, rows, time.perf_counter() - began)
     console.print(terminal_table(rows))
-    console.print(f"Record: {path}", soft_wrap=True, markup=False)
+    verdicts = Counter(row.verdict for row in rows)
+    console.print(f"{', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}. Record: {path}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -84,8 +89,7 @@ def write(folder: Path, name: str, title: str, sizes: str, rows: Sequence[Row], 
 def machine() -> dict[str, Any]:
     """Where and when, with which versions and how many threads."""
     facts = provenance()
-    cores = os.cpu_count() or 1
-    threads = {"cores": cores, "XLA": facts["device"].pop("threads"), **{setting: os.environ.get(setting) for setting in THREAD_SETTINGS}}
+    threads = {"cores": os.cpu_count(), "XLA": facts["device"].pop("threads"), **{setting: os.environ.get(setting) for setting in THREAD_SETTINGS}}
     if torch_version := installed("torch"):
         import torch
 

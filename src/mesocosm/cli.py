@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `bench`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -36,7 +36,8 @@ Examples:
   mesocosm run mesa --preset cpu --seeds 5       another size, another number of replicates
   mesocosm run mesa --help                       every field of the study's config is an option
   mesocosm status runs/mesa-quick                what is done, failed, left
-  mesocosm report runs/mesa-quick --open         the page again, in the browser"""
+  mesocosm report runs/mesa-quick --open         the page again, in the browser
+  mesocosm bench --quick                         side by side with other libraries (from the source tree)"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
 
@@ -119,12 +120,27 @@ class ReportCommand:
     """Show the page in the browser."""
 
 
+@dataclass(frozen=True)
+class BenchCommand:
+    """Time mesocosm side by side with other libraries, at equal error; needs the source tree."""
+
+    names: Annotated[tuple[str, ...], Positional, arg(metavar="[NAME ...]")] = ()
+    """Benchmarks by name; by default all of them."""
+    quick: Flag = False
+    """Small sizes and few repeats: minutes instead of the whole record."""
+    threads: Annotated[int, arg(metavar="N")] = 0
+    """Threads of every contender; by default all cores."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the records, instead of benchmarks/results (with --quick: runs/bench)."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
+    | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
 )
 
 
@@ -165,6 +181,8 @@ def answer(command: Any, line: str) -> int:
             return status(command.run)
         case ReportCommand():
             return report(command.run, command.open)
+        case BenchCommand():
+            return bench(command)
     raise AssertionError(f"no answer to {command}")
 
 
@@ -250,6 +268,14 @@ def report(path: Path, show: bool) -> int:
 
         webbrowser.open(page.resolve().as_uri())
     return 0
+
+
+def bench(command: BenchCommand) -> int:
+    """Run benchmarks."""
+    from mesocosm.lab import benchmarks
+
+    folder = benchmarks.find_folder()
+    return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
 
 
 def conclude(done: Any, out: Console) -> int:
