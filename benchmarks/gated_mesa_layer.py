@@ -23,7 +23,7 @@ def peers(problem: Problem, gradient: bool, reference: Reference) -> list[Peer]:
     """With the gradient also automatic differentiation of our own solver."""
     return [
         ("jnp.linalg.solve a token", partial(in_jax.per_step_solve, problem, gradient)),
-        *([("autodiff through the solver", partial(in_jax.solver_autodiff, problem, reference))] if gradient else []),
+        *([("autodiff through the solver", partial(in_jax.solver_autodiff, problem))] if gradient else []),
         ("fla naive exact", partial(in_torch.exact, problem, gradient)),
         ("fla naive CG", partial(in_torch.conjugate_gradient, problem, gradient, reference)),
     ]

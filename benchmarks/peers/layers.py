@@ -23,17 +23,18 @@ Peer = tuple[str, Callable[[], Contender]]
 
 @dataclass(frozen=True)
 class Grid:
-    """Key sizes, lengths, and how many seconds a pair of contenders is timed."""
+    """Key sizes, lengths, the length from which growth to the longest is measured, and how many seconds a pair of contenders is timed."""
 
     key_sizes: tuple[int, ...]
     lengths: tuple[int, ...]
+    grows_from: int
     seconds: float
 
 
 GRIDS = {
-    "tiny": Grid((4,), (8, 32), 0.0),
-    "small": Grid((32,), (128, 512), 0.3),
-    "full": Grid((32, 64, 128), (128, 512, 2048), 1.5),
+    "tiny": Grid((4,), (32,), 8, 0.0),
+    "small": Grid((32,), (128, 512), 128, 0.3),
+    "full": Grid((32, 64, 128), (128, 512, 2048), 512, 1.5),
 }
 
 
@@ -89,8 +90,8 @@ class LayerBenchmark:
         return rows
 
     def growth(self, grid: Grid, key_size: int) -> list[Row]:
-        """The power of the length with which time and memory grow between the two longest sequences."""
-        short, long = (Problem.draw(key_size, tokens, self.gated) for tokens in grid.lengths[-2:])
+        """The power of the length with which time and memory grow up to the longest sequences."""
+        short, long = (Problem.draw(key_size, tokens, self.gated) for tokens in (grid.grows_from, grid.lengths[-1]))
         times = math.log(long.tokens / short.tokens)
         size, rows = f"key size {key_size}, {short.tokens} to {long.tokens} tokens", []
         for kind in KINDS:
