@@ -99,7 +99,7 @@ def by_hand(size: Size, task: LinearSystems, steps: int) -> tuple[float, Callabl
         updates, state = optimizer.update(gradient, state, model)
         return (optax.apply_updates(model, updates), state), (value, optax.tree.norm(gradient))
 
-    def train(model: LinearAttention) -> Any:
+    def train(model: Any) -> Any:
         return jax.lax.scan(step, (model, optimizer.init(model)), jnp.arange(steps))
 
     model = build(size, stream_key(0, "init"))

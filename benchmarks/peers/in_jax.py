@@ -69,7 +69,7 @@ def scan_autodiff(problem: Problem) -> Contender:
 
 
 def solver_autodiff(problem: Problem) -> Contender:
-    """Reverse mode through our conjugate gradient steps: with our own tolerance its gradient is off by 1e-3, so it has a tighter one and the steps that needs."""
+    """Reverse mode through our conjugate gradient steps: with our own tolerance its gradient is off by 1e-3, so it gets a tighter one."""
     tight = partial(_gated_result, tolerance=UNROLLED_TOLERANCE)
     query, key, value, _, *gates = problem.first_heads(BATCH * HEADS)
     steps = int(jax.jit(jax.vmap(lambda *given: tight(*given).steps))(query, key, value, *gates).max())
@@ -90,7 +90,7 @@ def _peer(name: str, function: Program, problem: Problem, gradient: bool, heads:
 def _contender(name: str, program: Program, arguments: tuple[Any, ...], flat: Program, share: float = 1.0, note: str = "") -> Contender:
     placed = jax.device_put(arguments)
     compiled = jax.jit(program).lower(*placed).compile()
-    mebibytes = compiled.memory_analysis().temp_size_in_bytes / 2**20 / share
+    mebibytes = _temporary_bytes(compiled) / 2**20 / share
 
     def answer(result: Any) -> list[np.ndarray]:
         return [checked(flat(x)) for x in (result[1][:3] if isinstance(result, tuple) else (result,))]
@@ -98,12 +98,16 @@ def _contender(name: str, program: Program, arguments: tuple[Any, ...], flat: Pr
     return Contender(name, lambda: jax.block_until_ready(compiled(*placed)), answer, share, note, mebibytes)
 
 
+def _temporary_bytes(compiled: Any) -> int:
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
 # --- the peers' formulas, one head ----------------------------------------------------------------------------------
 
 
 def _solve_every_token(query, key, value, log_forget=None, input_gate=None):
     causal = jnp.tril(jnp.ones((len(key), len(key))))
-    if log_forget is None:
+    if log_forget is None or input_gate is None:
         weights, grams = causal, jnp.cumsum(key[:, :, None] * key[:, None, :], axis=0)
     else:
         reach = jnp.cumsum(log_forget)
