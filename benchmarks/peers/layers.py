@@ -98,6 +98,8 @@ class LayerBenchmark:
             fewer, more = (in_jax.ours(problem, kind != "forward") for problem in (short, long))
             ratios = {"time": interleave(fewer, more, seconds=grid.seconds).ratio, "memory": (more.mebibytes or 0) / (fewer.mebibytes or 1)}
             for what, ratio in ratios.items():
-                head = Comparison(self.name, f"growth of {what}, {kind}", size, grid.seconds, LINEAR)
+                head = Comparison(
+                    self.name, f"growth of {what}, {kind}", size, grid.seconds, LINEAR, "What fits the cache at the shorter length does not at the longer"
+                )
                 rows.append(head.measured("power of tokens", math.log(ratio) / times))
         return rows
