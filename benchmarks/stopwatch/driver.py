@@ -89,7 +89,11 @@ def write(folder: Path, name: str, title: str, sizes: str, rows: Sequence[Row], 
 def machine() -> dict[str, Any]:
     """Where and when, with which versions and how many threads."""
     facts = provenance()
-    threads = {"cores": os.cpu_count(), "XLA": facts["device"].pop("threads"), **{setting: os.environ.get(setting) for setting in THREAD_SETTINGS}}
+    threads = {
+        "cores": os.cpu_count(),
+        "XLA": facts["device"].pop("threads"),
+        **{setting: os.environ.get(setting) for setting in (*THREAD_SETTINGS, "OPENBLAS_NUM_THREADS")},
+    }
     if torch_version := installed("torch"):
         import torch
 

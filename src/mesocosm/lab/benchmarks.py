@@ -13,7 +13,7 @@ import mesocosm
 from mesocosm.lab.catalogue import suggestion
 from mesocosm.lab.errors import UserError
 
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def find_folder() -> Path:
