@@ -4,13 +4,14 @@
 VENV ?= .venv
 PYTHON ?= python3.13 python3.12 python3.11 python3
 PYTEST ?=
+BENCH ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lowest newest check format bench docs clean
+.PHONY: help demo test slow lowest newest check format bench peers docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,9 +44,11 @@ format: $(READY)-check ## mend what ruff can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(READY)-test ## every benchmark in benchmarks/, one after the other
-	@ls benchmarks/*.py >/dev/null 2>&1 || echo "there are no benchmarks yet"
-	@for script in $$(ls benchmarks/*.py 2>/dev/null); do echo "$$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY)-run ## mesocosm side by side with other libraries (BENCH=--quick: in about a minute)
+	@$(BIN)/mesocosm bench $(BENCH)
+
+peers: $(READY)-run ## install what the benchmarks compare with: torch, flash-linear-attention, padasip
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
 
 docs: $(READY)-docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

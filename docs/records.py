@@ -1,7 +1,8 @@
 """What the documentation takes from the records: tables of studies and claims, read from `results/` when a page is built, never typed.
 
-A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- studies -->` the table of all studies, which stands in the README;
-`python docs/records.py` writes each study's status there. Formulas become MathML, which browsers draw without a script or a font from elsewhere.
+A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- benchmarks -->` the benchmarks' tables, `<!-- studies -->` the table of all
+studies, which stands in the README; `python docs/records.py` writes each study's status there. Formulas become MathML, which browsers draw without a script or
+a font from elsewhere.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the tables."""
+    markdown = markdown.replace("<!-- benchmarks -->", benchmarks_section(ROOT / "benchmarks" / "results"))
     markdown = re.sub(r"<!-- claims ([a-z-]+) -->", lambda found: claims_section(ROOT / "results", found[1]), markdown)
     return markdown.replace("<!-- studies -->", studies_table((ROOT / "README.md").read_text()))
 
@@ -84,6 +86,43 @@ def studies_table(readme: str) -> str:
     """The README's table, its links seen from `docs/studies/`."""
     table = "\n".join(line for line in readme.splitlines() if line.startswith("|"))
     return re.sub(r"\[record\]\(results/([a-z-]+)\)", r"[record](\1.md)", table).replace("(docs/studies/", "(")
+
+
+# --- benchmarks ------------------------------------------------------------------------------------------------------
+
+
+def benchmarks_section(results: Path) -> str:
+    """A table a record, and where it was made."""
+    records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    return "\n\n".join(map(benchmark_section, records)) or "There is no record in `benchmarks/results` yet. `mesocosm bench` makes one.\n"
+
+
+def benchmark_section(record: dict[str, Any]) -> str:
+    """One benchmark: the machine, the verdicts, the rows."""
+    machine, rows = record["machine"], record["rows"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    threads = ", ".join(f"{name} {number}" for name, number in machine["threads"].items() if number is not None)
+    tallied = ", ".join(f"{count} {word}" for word, count in Counter(row["verdict"] for row in rows).items())
+    made = (
+        f"{tallied}. Made {machine['date'][:10]} in {record['seconds'] / 60:.0f} minutes at revision `{machine['git']}` on {machine['device']['processor']}, "
+        f"{machine['device']['platform']}. Threads: {threads}. Versions: {versions}."
+    )
+    return "\n\n".join(
+        [
+            f"## {record['benchmark']}: {record['title']}",
+            made,
+            table(("case", "size", "mesocosm", "peer", "its", "ratio", "error", "aim", "verdict"), [benchmark_cells(row) for row in rows]),
+        ]
+    )
+
+
+def benchmark_cells(row: dict[str, Any]) -> list[str]:
+    """One row; what limits us, or was spared a peer, stands behind the verdict."""
+    units = {"seconds": " s", "MiB": " MiB", "power of tokens": " (power of the tokens)"}
+    ours, theirs = ("" if row[side] is None else f"{row[side]:.3g}{units[row['quantity']]}" for side in ("ours", "theirs"))
+    ratio = "" if row["ratio"] is None else number(row["ratio"], row["low"], row["high"])
+    error = "" if row["error"] is None else f"{row['error']:.0e}"
+    return [cell(row["case"]), cell(row["size"]), ours, cell(row["peer"]), theirs, ratio, error, row["target"], verdict(row["verdict"], row["note"])]
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `doctor`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `bench`, `doctor`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -41,6 +41,7 @@ Examples:
   mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
   mesocosm report runs/mesa-quick --open         the page again, in the browser
   mesocosm report runs/* --out site              one site over several runs, their verdicts compared
+  mesocosm bench --quick                         side by side with other libraries (from the source tree)
   mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
@@ -145,6 +146,20 @@ class DoctorCommand:
     """Where runs would be written."""
 
 
+@dataclass(frozen=True)
+class BenchCommand:
+    """Time mesocosm side by side with other libraries, at equal error; needs the source tree."""
+
+    names: Annotated[tuple[str, ...], Positional, arg(metavar="[NAME ...]")] = ()
+    """Benchmarks by name; by default all of them."""
+    quick: Flag = False
+    """Small sizes and few repeats: minutes instead of the whole record."""
+    threads: Annotated[int, arg(metavar="N")] = 0
+    """Threads of every contender; by default all cores."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the records, instead of benchmarks/results (with --quick: runs/bench)."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
@@ -152,6 +167,7 @@ Command = (
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
     | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
+    | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
 )
 
 
@@ -214,6 +230,8 @@ def answer(command: Any, line: str) -> int:
             return report(command.runs, command.out, command.open)
         case DoctorCommand():
             return doctor(command.out)
+        case BenchCommand():
+            return bench(command)
     raise AssertionError(f"no answer to {command}")
 
 
@@ -363,6 +381,14 @@ def doctor(out: Path) -> int:
     findings = examine(out)
     print(block(findings))
     return int(any(finding.mend for finding in findings))
+
+
+def bench(command: BenchCommand) -> int:
+    """Run benchmarks."""
+    from mesocosm.lab import benchmarks
+
+    folder = benchmarks.find_folder()
+    return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
 
 
 def conclude(done: Any, out: Console) -> int:

@@ -1,0 +1,49 @@
+"""The ungated mesa layer against what else computes it: a solve a token, other recursive least squares, flash-linear-attention's references, autodiff."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from peers import in_jax, in_numpy, in_torch
+from peers.layers import Kind, LayerBenchmark, Peer
+from peers.problem import Problem, Reference
+from stopwatch.driver import main
+from stopwatch.rows import Target
+
+NAME = "mesa_layer"
+TITLE = "the ungated mesa layer, batch 2, 8 heads"
+CACHE = "A rank-one update a token moves a head's whole inverse through the cache: our time is that of matrix-vector products"
+LIMITS: dict[tuple[Kind, str], str] = {
+    ("forward", "fla naive CG"): f"{CACHE}; the peer's chunked products reuse what they load",
+    ("forward", "NumPy"): f"{CACHE}, as is the peer's",
+    ("forward", "jnp.linalg.solve a token"): f"{CACHE}, and small systems are solved quickly",
+    ("forward + backward", "autodiff through the scan"): f"{CACHE}; short sequences also fit the peer's stored inverses into the cache",
+}
+
+
+def peers(problem: Problem, gradient: bool, reference: Reference) -> list[Peer]:
+    """Only what can differentiate is asked for gradients."""
+    if gradient:
+        recursions = [("autodiff through the scan", partial(in_jax.scan_autodiff, problem))]
+    else:
+        recursions = [("NumPy", partial(in_numpy.vectorised, problem)), ("padasip FilterRLS", partial(in_numpy.padasip, problem))]
+    return [
+        ("jnp.linalg.solve a token", partial(in_jax.per_step_solve, problem, gradient)),
+        *recursions,
+        ("fla naive exact", partial(in_torch.exact, problem, gradient)),
+        ("fla naive CG", partial(in_torch.conjugate_gradient, problem, gradient, reference)),
+    ]
+
+
+def target(key_size: int, kind: Kind, peer: str) -> Target | None:
+    """Forward 3 against all; with the gradient 3 (key size 32) or 5 (above) against automatic differentiation of the recursion."""
+    if kind == "forward":
+        return Target("ratio", "≥", 3)
+    return Target("ratio", "≥", 3 if key_size <= 32 else 5) if peer == "autodiff through the scan" else None
+
+
+cases = LayerBenchmark(NAME, gated=False, peers=peers, target=target, limits=LIMITS).cases
+
+if __name__ == "__main__":
+    sys.exit(main(NAME, TITLE, cases))

@@ -1,0 +1,1 @@
+"""How every benchmark here measures, judges and keeps its numbers."""
