@@ -34,7 +34,7 @@ CPU = {"cpu", "paper"}
 NET = "initialisation and training sequences"
 
 # Configurations in results/mesa/search.csv, by what they trained.
-ONE_LAYER, FIXED_SYSTEM, DEEP, MESA, CONTRACTING = 11, 19, 19, 4, 5
+ONE_LAYER, FIXED_SYSTEM, DEEP, MESA, CONTRACTING = 11, 19, 26, 4, 7
 WIDE = "heads instead of layers: one layer with 4 heads"
 FIXED = "one system for all sequences, which weights can store"
 SHUFFLED = "the same quantity of another sequence"

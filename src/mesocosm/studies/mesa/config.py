@@ -109,7 +109,9 @@ class Config:
     deep: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=2e-3))
     """Two and more layers."""
     deep_clip: float = 2.0
-    """Bound of their residual stream (paper: 4, at which training throws them back again and again)."""
+    """Bound of their residual stream, and of the mesa layer's (paper: 4, at which training throws deep networks back again and again)."""
+    contracting: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=5e-4))
+    """Two and more layers on contracting systems, whose gradients are larger."""
     mesa: Training = field(default_factory=lambda: Training(steps=250, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
     depths: tuple[int, ...] = ()
@@ -140,6 +142,7 @@ PRESETS = {
             fixed=Training(steps=4, batch_size=4, init_std=0.05),
             fixed_seeds=2,
             deep=Training(steps=4, batch_size=4),
+            contracting=Training(steps=4, batch_size=4),
             mesa=Training(steps=4, batch_size=4, init_std=0.05),
             depths=(2,),
             retrain=True,
@@ -205,6 +208,7 @@ PRESETS = {
             fixed=_PAPER_LINEAR,
             fixed_seeds=5,
             deep=replace(_PAPER_LINEAR, steps=15000),
+            contracting=replace(_PAPER_LINEAR, steps=15000),
             mesa=replace(_PAPER_LINEAR, learning_rate=4e-4),
             depths=(2, 4, 6),
             contracting_depths=(1, 2, 4, 6),

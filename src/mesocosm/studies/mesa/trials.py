@@ -66,7 +66,8 @@ def trials(config: Config) -> list[Trial]:
     """One trial for each network; those that differ in numbers only share a program."""
 
     def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, layer: Layer = "linear", training: Training | None = None) -> Trial:
-        network = Network(layers, heads, config.network.key_dim, config.network.residual_clip if layers == 1 else config.deep_clip)
+        clip = config.deep_clip if layers > 1 or layer == "mesa" else config.network.residual_clip
+        network = Network(layers, heads, config.network.key_dim, clip)
         training = training or (config.mesa if layer == "mesa" else config.linear if layers == 1 else config.deep)
         mixer = config.mixer if layer == "foreign" else ""
         settings = Arm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
@@ -94,7 +95,9 @@ def trials(config: Config) -> list[Trial]:
     found += [arm(f"linear-{depth}", layers=depth) for depth in config.depths]
     if config.depths:
         found.append(Trial("polynomials", measure_polynomials, references))
-    found += [arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4) for depth in config.contracting_depths]
+    for depth in config.contracting_depths:
+        training = config.linear if depth == 1 else config.contracting
+        found.append(arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4, training=training))
     if config.contracting_depths:
         found += [arm("contracting-mesa-1", "contracting", layer="mesa"), arm("contracting-1-wide", "contracting")]
     if config.retrain:
