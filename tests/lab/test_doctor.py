@@ -123,7 +123,8 @@ def test_a_study_that_cannot_be_imported_is_named_with_the_reason(module, toy_co
         del sys.modules[name]
     (package / f"{module}.py").write_text("raise ValueError('it broke\\nin two')\n")
     (found,) = [finding for finding in studies(deeply=True) if "toy-copy" in finding.text]
-    assert found.text == "toy-copy (toy_copy): ValueError: it broke"
+    assert found.text.startswith("toy-copy (toy_copy): ")
+    assert found.text.endswith("ValueError: it broke")
     assert found.mend == "mend or uninstall the package toy_copy"
     assert [finding.mend for finding in studies(deeply=True) if "toy-study" in finding.text] == [None]
 

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 
 import mesocosm
 from mesocosm.lab.catalogue import find, packages
+from mesocosm.lab.errors import UserError
 from mesocosm.lab.provenance import git_revision, installed_version, processor, thread_count
 
 PROBE = """
@@ -162,6 +163,8 @@ def _reason(look: Callable[[], None]) -> str | None:
     """The first line of what it raises; a stranger's package may raise anything."""
     try:
         look()
+    except UserError as error:
+        return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
     return None

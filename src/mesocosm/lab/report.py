@@ -9,13 +9,12 @@ from typing import Any
 
 from mesocosm.lab import atomic, vega
 from mesocosm.lab.claims_section import claims_section, tally
-from mesocosm.lab.errors import UserError
 from mesocosm.lab.evidence import measured_at
 from mesocosm.lab.figures import Drawn, draw, theme
 from mesocosm.lab.making_section import making_section, seconds_text, when
 from mesocosm.lab.markup import Html, duration, element, join
 from mesocosm.lab.page import asset_script, brand, document
-from mesocosm.lab.store import Run
+from mesocosm.lab.store import Run, files_of
 from mesocosm.lab.tables_section import tables_section
 
 
@@ -35,11 +34,9 @@ def write_report(run: Run) -> Path:
         pictures = pool.submit(vega.write_pictures, drawn, run.path / "figures")
         text = render(run, drawn)
         page = run.path / "index.html"
-        try:
+        with files_of(run.path):
             pictures.result()
             atomic.write_bytes(page, text.encode())
-        except OSError as error:
-            raise UserError(f"cannot write the report into {run.path}: {error.strerror or error}") from None
     return page
 
 
