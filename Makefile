@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3.13 python3.12 python3.11 python3
 PYTEST ?=
+PARALLEL := -n auto --dist worksteal
 BENCH ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -20,7 +21,7 @@ demo: $(READY)-run ## set up, run the mesa study at its quick preset, print the 
 	@$(BIN)/mesocosm run mesa --preset quick
 
 test: $(READY)-test ## set up and run the tests
-	@$(BIN)/pytest $(PYTEST)
+	@$(BIN)/pytest $(PARALLEL) $(PYTEST)
 
 slow: $(READY)-test ## the tests that take minutes
 	@$(BIN)/pytest -m slow $(PYTEST)
@@ -29,10 +30,10 @@ slow: $(READY)-test ## the tests that take minutes
 ENDS := tests/learning tests/analysis tests/tasks tests/nn tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
 
 lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
-	@$(VENV)-lowest/bin/pytest $(ENDS) $(PYTEST)
+	@$(VENV)-lowest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)
 
 newest: $(VENV)-newest/ready ## the tests on the newest versions there are
-	@$(VENV)-newest/bin/pytest $(ENDS) $(PYTEST)
+	@$(VENV)-newest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)
 
 check: $(READY)-check ## lint, format, types and the floors of the house
 	$(BIN)/ruff check

@@ -26,4 +26,5 @@ class DecayingAverage(eqx.Module):
         self.logit = jax.random.normal(logit, (dim,))
 
     def __call__(self, x: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
+        """Tokens in, tokens out."""
         return decaying_average(jax.nn.sigmoid(self.logit), x @ self.inward.T) @ self.outward.T

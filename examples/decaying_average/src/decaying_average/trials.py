@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from decaying_average.config import Config, Walk
-from decaying_average.layer import decaying_average
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from decaying_average.config import Config, Walk
+from decaying_average.layer import decaying_average
 from mesocosm.analysis.replicates import log_ratio_of_means
 from mesocosm.learning import Supervised, adam
 from mesocosm.studies.interface import Context, Tables, Trial
@@ -32,6 +32,7 @@ class LocalLevel(Task[Observations]):
     length: int = eqx.field(static=True)
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> Observations:
+        """Draw the level, then look at it through noise."""
         moving, seeing = jax.random.split(key)
         level = self.step * jnp.cumsum(jax.random.normal(moving, (self.length,)).at[0].set(0))
         return Observations(level + self.noise * jax.random.normal(seeing, (self.length,)))
@@ -66,10 +67,12 @@ def trials(config: Config) -> list[Trial]:
 
 
 def build(config: Config, key: PRNGKeyArray) -> Forecaster:
+    """Start anywhere."""
     return Forecaster(jax.random.normal(key))
 
 
 def loss(model: Forecaster, example: Observations, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Mean squared forecast error."""
     return jnp.mean(forecast_errors(model.gain, example.values) ** 2)
 
 
