@@ -140,7 +140,7 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --config.steps", "--config.steps"),
         ("run toy-study --config.bowl.noise nan", "--config.bowl.noise must be finite"),
         ("run toy-study --seeds 0", "--seeds must be 1 or more"),
-        ("run toy-study --seeds -- -1", "--seeds"),
+        ("run toy-study --seeds -- -1", "see mesocosm run --help"),
         ("run toy-study --preset", "--preset"),
         ("run toy-study --seeds 9999999999", "at most 100000"),
         ("run toy-study --first-seed 9999999999", "a seed lies between 0 and 2147483646, and 9999999999 does not"),
