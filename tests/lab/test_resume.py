@@ -66,8 +66,8 @@ def disturb(out: Path, steps: int, numbers: list[signal.Signals], delays: list[f
         found.append(progress(out))
         if code == DONE:
             break
-        # A SIGTERM that comes before the run holds its directory ends the process the system's way.
-        assert code in {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGTERM: (STOPPED, -signal.SIGTERM)}.get(number, (STOPPED,))
+        # A request that comes before the run holds its directory, or after it has given it back, ends the process the system's way.
+        assert code in ((-number,) if number == signal.SIGKILL else (STOPPED, -number))
     return found
 
 
