@@ -45,7 +45,7 @@ format: $(READY)-check ## mend what ruff can mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(READY)-run ## mesocosm side by side with other libraries (BENCH=--quick: in about a minute)
+bench: $(READY)-run ## mesocosm side by side with other libraries (BENCH=--quick: small sizes)
 	@$(BIN)/mesocosm bench $(BENCH)
 
 peers: $(READY)-run ## install what the benchmarks compare with: torch, flash-linear-attention, padasip

@@ -153,7 +153,7 @@ class BenchCommand:
     names: Annotated[tuple[str, ...], Positional, arg(metavar="[NAME ...]")] = ()
     """Benchmarks by name; by default all of them."""
     quick: Flag = False
-    """Small sizes and few repeats: minutes instead of the whole record."""
+    """Small sizes and few repeats, instead of the whole record."""
     threads: Annotated[int, arg(metavar="N")] = 0
     """Threads of every contender; by default all cores."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -509,28 +509,25 @@ def nonfinite_fields(value: Any, option: str) -> list[str]:
 def first_words(words: Sequence[str]) -> tuple[str | None, str]:
     """The study, which is the first word that is neither an option nor an option's value, and the preset."""
     flags = {"--fresh", "--dry-run", "--fail-fast", "-h", "--help"}
-    name, preset, value_of = None, RunCommand.preset, ""
+    name, awaits_value = None, False
     for word in words:
-        if value_of:
-            preset = word if value_of == "--preset" else preset
-            value_of = ""
-        elif word.startswith("--preset="):
-            preset = word.partition("=")[2]
-        elif word.startswith("-"):
-            value_of = "" if word in flags or "=" in word else word
+        if awaits_value or word.startswith("-"):
+            awaits_value = not awaits_value and word not in flags and "=" not in word
         elif name is None:
             name = word
-    return name, preset
+    preset = value_of("--preset", words)
+    return name, RunCommand.preset if preset is None else preset
 
 
 def value_of(option: str, words: Sequence[str]) -> str | None:
-    """What stands behind an option, or None."""
+    """What stands behind the last such option, or None."""
+    found = None
     for word, following in zip(words, [*words[1:], None], strict=False):
         if word == option:
-            return following
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return None
+            found = following
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+    return found
 
 
 def chosen_preset(study: Study, name: str) -> Preset:

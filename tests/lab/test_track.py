@@ -18,7 +18,7 @@ from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.plan import Plan
 from mesocosm.lab.runner import execute
-from mesocosm.lab.sinks import LIBRARIES, flat
+from mesocosm.lab.sinks import LIBRARIES
 from mesocosm.lab.store import Run
 from mesocosm.lab.track import Tracker, tracked
 
@@ -176,10 +176,6 @@ def test_mlflow_holds_every_seed_the_config_and_the_verdicts(run):
     verdicts = runs["verdicts/smoke"].data
     assert verdicts.tags["toy-study/C2.drop"] == "not judged"
     assert verdicts.metrics["toy-study/C2.drop/estimate"] == pytest.approx(next(row["estimate"] for row in run.claims if row["id"] == "toy-study/C2.drop"))
-
-
-def test_a_nested_config_is_flat_under_dotted_names():
-    assert flat({"bowl": {"dim": 4, "axes": [1, 2]}, "steps": 5}) == {"bowl.dim": 4, "bowl.axes": [1, 2], "steps": 5}
 
 
 # --- when, and when again -------------------------------------------------------------------------------------------

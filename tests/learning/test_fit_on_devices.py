@@ -34,7 +34,8 @@ def on_one_device(*arguments, **options):
 
 for seeds, over_seeds in ((range(5), "map"), (range(8), "vmap")):
     many, again, one = (run(learner, 20, seeds, over_seeds=over_seeds, probe=(probe, 7)) for run in (fit, fit, on_one_device))
-    assert len(one.state.model.query.sharding.device_set) == 1
+    used = [len(end.state.model.query.sharding.device_set) for end in (many, one)]
+    assert used == [seed_axis(len(seeds), False, over_seeds).mesh.size, 1]
     for found in (lambda end: end.history["loss"], lambda end: end.probes["norm"], lambda end: np.asarray(end.model.query)):
         np.testing.assert_allclose(found(many), found(one), rtol=1e-5)
         np.testing.assert_array_equal(found(many), found(again))

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 
 from mesocosm.lab.catalogue import find
@@ -15,10 +16,12 @@ from mesocosm.lab.figures import draw
 from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.nn import LinearAttention, MesaAttention
-from mesocosm.studies.mesa import identities
+from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
 from mesocosm.studies.mesa.trials import Arm, build_linear, compressed, prediction_loss, products_of, trials
 from mesocosm.tasks.linear_systems import LinearSystems
+
+SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,8 @@ def smoke(tmp_path_factory):
 
 def test_every_trial_finishes_and_every_check_can_be_read(smoke):
     assert {status["state"] for status in smoke.trials.values()} == {"finished"}
-    claims = smoke.study.claims
-    rows = judge("mesa", claims, smoke.view(), Circumstances(command="", fingerprints=fingerprints(claims)), strict=True)
+    judged = smoke.study.claims
+    rows = judge("mesa", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
     missing = {row.id for row in rows if row.kind and row.estimate is None}
     # the smoke preset has no four and six layers and no contracting systems
     assert missing == {"mesa/C5.four", "mesa/C5.six", "mesa/C14.loss", "mesa/C14.depth", "mesa/C14.mesa", "mesa/C14.target"}
@@ -133,3 +136,18 @@ def test_compressing_a_compressed_network_changes_nothing():
     whole = products_of(build_linear(arm, jax.random.key(0)).layers[0])
     assert not np.allclose(small.layers[0].query_key, whole.query_key)
     np.testing.assert_allclose(np.trace(small.layers[0].query_key[0]), np.trace(whole.query_key[0]), rtol=1e-5)
+
+
+def test_the_number_of_searched_configurations_is_that_of_the_search():
+    results = ("seed", "loss", "gradient_step_loss", "ridge_loss", "off_pattern", "step_size", "log_compressed_over_whole")
+    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop(results).unique()
+    orthogonal, linear = pl.col("source") == "orthogonal", pl.col("kind") == "linear"
+    groups = {
+        claims.ONE_LAYER: orthogonal & linear & (pl.col("layers") == 1),
+        claims.DEEP: orthogonal & linear & (pl.col("layers") > 1),
+        claims.MESA: orthogonal & ~linear,
+        claims.FIXED_SYSTEM: pl.col("source") == "fixed",
+        claims.CONTRACTING: pl.col("source") == "contracting",
+    }
+    assert len(groups) == 5
+    assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}

@@ -12,6 +12,7 @@ from pathlib import Path
 import mesocosm
 from mesocosm.lab.catalogue import suggestion
 from mesocosm.lab.errors import UserError
+from mesocosm.lab.provenance import thread_count
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -63,7 +64,7 @@ def limited(threads: int) -> Iterator[dict[str, str]]:
         UserError: more than there are, or cores cannot be chosen on this system.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    available = len(cores) or os.cpu_count() or 1
+    available = thread_count()
     if not 0 <= threads <= available:
         raise UserError(f"--threads must be 0 (all) to {available}, the cores that there are; it is {threads}")
     if threads and not cores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +30,13 @@ def from_plain(value: Any, kind: type) -> Any:
         msgspec.ValidationError: the type has other fields.
     """
     return msgspec.convert(value, kind, strict=False)  # not strict: the text "nan" is a number again
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config under dotted names, in order."""
+    if isinstance(config, Mapping):
+        return {name: value for key, part in config.items() for name, value in flat(part, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): config} if prefix else {}
 
 
 def changed_fields(old: Any, new: Any, prefix: str = "") -> list[str]:

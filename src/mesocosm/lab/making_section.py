@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from mesocosm.lab.configuration import flat
 from mesocosm.lab.markup import Html, duration, element
 
 
@@ -20,7 +20,7 @@ def making_section(record: Mapping[str, Any]) -> Html:
         "Seeds": seeds_text(record.get("seeds") or ()),
         "Revision": record.get("git"),
     }
-    config = [_setting(name, value, name in changes) for name, value in flatten(record.get("config"))]
+    config = [_setting(name, str(value), name in changes) for name, value in flat(record.get("config")).items()]
     versions = [_setting(name, value, False) for name, value in (record.get("versions") or {}).items()]
     command = record.get("command")
     return element(
@@ -36,15 +36,6 @@ def making_section(record: Mapping[str, Any]) -> Html:
         ),
         id="making",
     )
-
-
-def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested config as dotted names and values, in order."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if not isinstance(value, Mapping):
-        return [(prefix, str(value))] if prefix else []
-    return [pair for key, item in value.items() for pair in flatten(item, f"{prefix}.{key}" if prefix else str(key))]
 
 
 def seconds_text(value: float | int | None) -> str:

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from mesocosm.lab.configuration import flat
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.judge import CheckRow
 from mesocosm.lab.strip import interval_text, region_text
@@ -209,13 +210,6 @@ class _DatabaseRun:
 def _mlflow_name(name: str) -> str:
     """With the signs that MLflow allows."""
     return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested config under dotted names."""
-    if isinstance(config, Mapping):
-        return {name: value for key, part in config.items() for name, value in flat(part, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): config}
 
 
 # --- the verdicts ---------------------------------------------------------------------------------------------------

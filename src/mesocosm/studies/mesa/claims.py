@@ -33,8 +33,8 @@ ALL = {"quick", "cpu", "paper"}
 CPU = {"cpu", "paper"}
 NET = "initialisation and training sequences"
 
-# Configurations in results/mesa/search.csv, by what they trained.
-ONE_LAYER, FIXED_SYSTEM, DEEP, MESA, CONTRACTING = 11, 19, 26, 4, 7
+# Configurations in results/mesa/search.csv, by what they trained; a test counts them.
+ONE_LAYER, FIXED_SYSTEM, DEEP, MESA, CONTRACTING = 15, 22, 27, 4, 10
 WIDE = "heads instead of layers: one layer with 4 heads"
 FIXED = "one system for all sequences, which weights can store"
 SHUFFLED = "the same quantity of another sequence"
