@@ -46,7 +46,15 @@ def _gated_result(query, key, value, log_forget, input_gate, **options):
 
 def _with_gradient(program: Program) -> Program:
     """From the outputs' cotangent and the arguments to the loss and the gradients of all arguments."""
-    return lambda cotangent, *arguments: jax.value_and_grad(lambda given: jnp.sum(program(*given) * cotangent))(arguments)
+
+    def loss_and_gradients(cotangent, *arguments):
+        output, backward = jax.vjp(program, *arguments)
+        # Two batched LAPACK calls at once wait for each other for ever where XLA has two threads (jaxlib 0.10.2), and barriers are
+        # dropped before the program is scheduled: a sum with zeros makes the backward solves wait for the forward ones.
+        cotangent = cotangent + 0 * output
+        return jnp.sum(output * cotangent), backward(cotangent)
+
+    return loss_and_gradients
 
 
 @cache
