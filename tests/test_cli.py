@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import mesocosm.lab.runner as runner
+from mesocosm import __main__
 from mesocosm.cli import main, one_line, read_run
 from mesocosm.lab.errors import UserError
 from toy_study.config import Config
@@ -27,6 +29,15 @@ def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("toy") / "run"
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(path)]) == 0
     return path
+
+
+def test_ctrl_c_while_python_imports_ends_quietly(monkeypatch):
+    class Slow(ModuleType):
+        def __getattr__(self, name: str):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "mesocosm.cli", Slow("mesocosm.cli"))
+    assert __main__.main() == 130
 
 
 def mistake(capsys, *words: str) -> str:

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from mesocosm.lab.catalogue import find
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "decaying_average"
 
@@ -30,6 +33,12 @@ class Narrow(eqx.Module):
 
 class Clairvoyant(Narrow):
     def __call__(self, x): return jnp.broadcast_to(x.mean(0), x.shape)
+
+class Energetic(Narrow):
+    def __call__(self, x): return jnp.broadcast_to((x * x).mean(0), x.shape)
+
+class Endless(Narrow):
+    def __call__(self, x): return x / 0.0
 
 class Keyless(eqx.Module):
     def __init__(self, dim): pass
@@ -77,6 +86,8 @@ def test_a_layer_of_ones_own_stands_beside_ours(installed):
         ("layers:Keyless", "does not fit: TypeError"),
         ("layers:Narrow", "gives float32[12, 39] for tokens float32[12, 40]"),
         ("layers:Clairvoyant", "depends on later tokens"),
+        ("layers:Energetic", "depends on later tokens"),
+        ("layers:Endless", "is not finite"),
     ],
 )
 def test_a_class_that_does_not_fit_is_one_line(installed, monkeypatch, tmp_path, capsys, part, says):
@@ -89,6 +100,14 @@ def test_a_class_that_does_not_fit_is_one_line(installed, monkeypatch, tmp_path,
     assert says in told
     assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_read_without_the_part_that_it_trained():
+    study = find("mesa")
+    gone = replace(study.presets["smoke"].config, mixer="no_longer.there:Mixer")
+    assert [trial.name for trial in study.trials(gone) if trial.foreign] == ["foreign-1", "foreign-2"]
+    with pytest.raises(ValueError, match="cannot be imported"):
+        study.check(gone)
 
 
 def test_a_study_without_a_place_for_a_mixer_says_so(capsys, tmp_path, monkeypatch):

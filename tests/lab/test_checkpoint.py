@@ -40,7 +40,11 @@ def test_another_trials_state_is_not_loaded(checkpoint, notes):
     assert notes == []
 
 
-@pytest.mark.parametrize("harm", [lambda content: content[:-1], lambda content: b"", lambda content: b"\xff" * 40])
+def with_a_flipped_bit(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+@pytest.mark.parametrize("harm", [lambda content: content[:-1], lambda content: b"", lambda content: b"\xff" * 40, with_a_flipped_bit])
 def test_a_damaged_file_is_said_and_not_loaded(checkpoint, notes, harm):
     checkpoint.path.write_bytes(harm(checkpoint.path.read_bytes()))
     assert checkpoint.load(SNAPSHOT) is None

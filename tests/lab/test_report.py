@@ -170,6 +170,18 @@ def test_script_text_cannot_end_its_element():
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
+def test_a_figure_that_vega_refuses_does_not_cost_the_page(tmp_path):
+    def refused(view: View) -> alt.Chart:
+        return alt.Chart(pl.DataFrame({"x": [1.0]})).mark_point().encode(x="x:Q").transform_calculate(y="datum.x +")
+
+    run = hostile_run(tmp_path)
+    run.study.figures = [Figure("refused", "Refused", "Its expression is no expression.", refused), *STUDY.figures]
+    page = write_report(run).read_text()
+    assert "Not drawn: it could not be drawn: " in page
+    assert not (run.path / "figures/refused.svg").exists()
+    assert (run.path / "figures" / f"{STUDY.figures[0].name}.svg").exists()
+
+
 def test_a_figure_that_raises_does_not_cost_the_page(tmp_path):
     def broken(view: View) -> alt.Chart:
         raise ZeroDivisionError("nothing to divide by")

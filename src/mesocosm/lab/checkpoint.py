@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,11 +36,15 @@ class FileCheckpoint:
             return None
         try:
             with safe_open(self.path, framework="numpy") as file:
-                if atomic.read_metadata(file).get("identity") != self.identity:
+                metadata = atomic.read_metadata(file)
+                if metadata.get("identity") != self.identity:
                     return None
                 snapshot = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         except (SafetensorError, OSError) as error:
             self.note(f"checkpoint {self.path.name} is damaged ({error}); the fit starts over")
+            return None
+        if metadata.get("checksum") != checksum(snapshot):
+            self.note(f"checkpoint {self.path.name} is damaged (its checksum is another); the fit starts over")
             return None
         found = {name: (array.shape, str(array.dtype)) for name, array in snapshot.items()}
         wanted = {name: (tuple(array.shape), str(array.dtype)) for name, array in like.items()}
@@ -55,5 +60,14 @@ class FileCheckpoint:
 
     def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Replace the file."""
-        atomic.write_tensors(self.path, snapshot, {"identity": self.identity})
+        atomic.write_tensors(self.path, snapshot, {"identity": self.identity, "checksum": checksum(snapshot)})
         self.saved = time.monotonic()
+
+
+def checksum(snapshot: Mapping[str, np.ndarray]) -> str:
+    """Of the names and the bytes of the arrays."""
+    seen = hashlib.blake2b(digest_size=8)
+    for name in sorted(snapshot):
+        seen.update(name.encode())
+        seen.update(np.asarray(snapshot[name]).tobytes())
+    return seen.hexdigest()

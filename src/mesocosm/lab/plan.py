@@ -67,6 +67,7 @@ class Plan:
         name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
         path = Path(os.path.abspath(out or Path("runs") / name))
         try:
+            study.check(config)
             return cls(study, preset, config, seeds, path, changes, chosen.minutes if usual and not changes else {})
         except Exception as error:
             if usual and not changes:

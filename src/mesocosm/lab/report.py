@@ -31,12 +31,10 @@ def write_report(run: Run) -> Path:
         bundled = pool.submit(vega.script)
         drawn = draw(run)
         bundled.result()
-        pictures = pool.submit(vega.write_pictures, drawn, run.path / "figures")
-        text = render(run, drawn)
-        page = run.path / "index.html"
-        with files_of(run.path):
-            pictures.result()
-            atomic.write_bytes(page, text.encode())
+    page = run.path / "index.html"
+    with files_of(run.path):
+        drawn = vega.write_pictures(drawn, run.path / "figures")
+        atomic.write_bytes(page, render(run, drawn).encode())
     return page
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -44,21 +45,34 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesocosm"
 
 
-def write_pictures(drawn: Sequence[Drawn], folder: Path) -> None:
-    """Write `NAME.svg` and `NAME.png` of every figure that could be drawn, and remove those of figures that no longer can."""
+def write_pictures(drawn: Sequence[Drawn], folder: Path) -> list[Drawn]:
+    """Write `NAME.svg` and `NAME.png` of every figure, and remove those of figures that cannot be drawn.
+
+    Returns:
+        The figures; one whose specification Vega refuses carries the reason instead.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for figure in drawn:
-        if figure.spec is None:
-            for kind in ("svg", "png"):
-                (folder / f"{figure.name}.{kind}").unlink(missing_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda figure: _write_picture(figure, folder), [figure for figure in drawn if figure.spec is not None]))
+        return list(pool.map(lambda figure: _write_picture(figure, folder), drawn))
 
 
-def _write_picture(figure: Drawn, folder: Path) -> None:
+def _write_picture(figure: Drawn, folder: Path) -> Drawn:
     import vl_convert
 
     settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}
-    vector = vl_convert.vegalite_to_svg(figure.spec or {}, **settings)
-    atomic.write_bytes(folder / f"{figure.name}.svg", vector.encode())
-    atomic.write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(vector, scale=2.0))
+    if figure.spec is not None:
+        try:
+            vector = vl_convert.vegalite_to_svg(figure.spec, **settings)
+        except ValueError as error:
+            figure = replace(figure, spec=None, reason=f"it could not be drawn: {_first_line(error)}")
+        else:
+            atomic.write_bytes(folder / f"{figure.name}.svg", vector.encode())
+            atomic.write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(vector, scale=2.0))
+            return figure
+    for kind in ("svg", "png"):
+        (folder / f"{figure.name}.{kind}").unlink(missing_ok=True)
+    return figure
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -79,7 +79,8 @@ def gated_mesa(
     times its first value (its own residual: no token waits for another's accuracy). The gradient is the closed form, which assumes that the solve has
     converged;
     `unroll` differentiates through exactly `steps` steps instead, at the price of storing them. Its gradient is that of the iterates, which lag behind the
-    solution: at the default tolerance it differs from the closed form by about 1e-3; at 1e-7 they agree.
+    solution: at the default tolerance it differs from the closed form by about 1e-3; at 1e-7 they agree; at 0 it is not finite, since
+    steps after convergence divide vanishing numbers by each other.
 
     Args:
         log_forget: $\log \gamma_t \le 0$ (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.

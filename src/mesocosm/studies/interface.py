@@ -396,6 +396,7 @@ class Study:
         title: of the paper.
         paper: authors, title, year, identifier.
         slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
+            `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit.
     """
 
     package: str
@@ -430,6 +431,15 @@ class Study:
     def foreign(self, config: Any) -> dict[str, str]:
         """Slot -> the part in it, for the slots that are filled."""
         return {slot: getattr(config, slot) for slot in self.slots if getattr(config, slot)}
+
+    def check(self, config: Any) -> None:
+        """Try the parts in the config's slots, before a run; reading a run that was made with them imports none of them.
+
+        Raises:
+            ValueError: one does not fit.
+        """
+        if self.foreign(config):
+            self._module("trials").check(config)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")

@@ -18,6 +18,10 @@ class Systems:
     """Standard deviation of the noise in the dynamics (paper: 0.01)."""
 
 
+UNBOUNDED = 1e6
+"""A norm that no gradient reaches."""
+
+
 @dataclass(frozen=True)
 class Training:
     """How a network is trained."""
@@ -102,7 +106,7 @@ class Config:
     """The one-layer network; deeper ones have 4 heads (paper)."""
     linear: Training = field(default_factory=lambda: Training(steps=300))
     """One layer of linear attention."""
-    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=1e6, init_std=0.05))
+    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=UNBOUNDED, init_std=0.05))
     """One layer of linear attention on one fixed system (C15), and the same on fresh systems; larger initial weights leave the plateau."""
     fixed_seeds: int = 3
     """Replicates of these two."""
@@ -130,7 +134,7 @@ class Config:
     """How seeds share a program; on two cores one seed after another was faster than all at once."""
 
 
-_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=1e6, init_std=2e-4)
+_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=UNBOUNDED, init_std=2e-4)
 
 PRESETS = {
     "smoke": Preset(
@@ -170,7 +174,7 @@ PRESETS = {
         replace(
             Config(),
             linear=Training(steps=800),
-            fixed=Training(steps=5000, batch_size=16, clip_norm=1e6, init_std=0.05),
+            fixed=Training(steps=5000, batch_size=16, clip_norm=UNBOUNDED, init_std=0.05),
             fixed_seeds=5,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),

@@ -62,6 +62,15 @@ class Arm:
     mixer: str = ""
 
 
+def check(config: Config) -> None:
+    """Refuse a mixer that does not fit.
+
+    Raises:
+        ValueError: in what.
+    """
+    check_mixer(config.mixer, 4 * config.systems.dim, config.systems.length)
+
+
 def trials(config: Config) -> list[Trial]:
     """One trial for each network; those that differ in numbers only share a program."""
 
@@ -77,7 +86,6 @@ def trials(config: Config) -> list[Trial]:
 
     heads, references = config.network.heads, References(config.systems, config.evaluation)
     if config.mixer:
-        check_mixer(config.mixer, 4 * config.systems.dim, config.systems.length)
         depths = (1, *(config.depths or (2,)))
         ours = [arm(f"linear-{depth}", layers=depth, heads=heads if depth == 1 else 4) for depth in depths]
         theirs = [arm(f"foreign-{depth}", layers=depth, layer="foreign") for depth in depths]
