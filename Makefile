@@ -56,7 +56,7 @@ docs: $(READY)-docs ## build the documentation into site/
 	@echo "open site/index.html"
 
 clean: ## remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest site build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment: made once, filled by what a target needs, filled again when the requirements change

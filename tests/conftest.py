@@ -1,10 +1,15 @@
 """The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
 
 import os
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and run little: LLVM's higher levels would cost several times the whole run.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
+# What was compiled is kept for the other workers, for the processes that tests start, and for the next run.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 install_import_hook("mesocosm", "beartype.beartype")
