@@ -27,13 +27,13 @@ class Diagnostics(NamedTuple):
 
 
 class Mixer(eqx.Module):
-    """A layer that maps tokens (time, dim) to tokens (time, dim)."""
+    """A layer that maps tokens (time, dim) to tokens (time, dim), or to outputs (time, out) where it has a readout of its own."""
 
     @abstractmethod
-    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """The layer's formula; `key` serves layers with randomness and is ignored by the others."""
 
-    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
+    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time out"], Diagnostics]:
         """Returns the output and what the layer can show of how it came about."""
         return self(x), Diagnostics()
 
@@ -49,9 +49,9 @@ class StreamingMixer(Mixer):
         """The state before the first token."""
 
     @abstractmethod
-    def step(self, state: Any, x: Float[Array, " dim"]) -> tuple[Any, Float[Array, " dim"]]:
+    def step(self, state: Any, x: Float[Array, " dim"]) -> tuple[Any, Float[Array, " out"]]:
         """Takes one token; returns the new state and the output at this token."""
 
-    def stream(self, state: Any, x: Float[Array, "time dim"]) -> tuple[Any, Float[Array, "time dim"]]:
+    def stream(self, state: Any, x: Float[Array, "time dim"]) -> tuple[Any, Float[Array, "time out"]]:
         """Steps through a segment from a given state; the returned state continues it in the next segment."""
         return jax.lax.scan(lambda state, token: self.step(state, token), state, x)
