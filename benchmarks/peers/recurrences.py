@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.nn import GRU, LSTM, GatedLinearRNN, associative_recurrence, blocked_recurrence, linear_recurrence, sequential_recurrence
+from mesocosm.nn import GRU, LSTM, GatedLinearRNN, associative_recurrence, linear_recurrence
 from peers.problem import NOT_INSTALLED, Unavailable
 from stopwatch.timing import Contender
 
 BATCH = 2
-ORDERS = {"chosen": linear_recurrence, "sequential": sequential_recurrence, "associative": associative_recurrence, "blocked": blocked_recurrence}
+ORDERS = {"chosen": linear_recurrence, "associative": associative_recurrence}
 CELLS = {"LSTM": LSTM, "GRU": GRU}
 
 

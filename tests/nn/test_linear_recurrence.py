@@ -1,16 +1,13 @@
-"""The three orders of the diagonal recurrence against the sum written out, against each other, and their gradients."""
+"""The two orders of the diagonal recurrence against the sum written out, against each other, and their gradients."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mesocosm.nn import associative_recurrence, blocked_recurrence, linear_recurrence, sequential_recurrence
-from mesocosm.nn.linear_recurrence import SHORTEST_BLOCKED
+from mesocosm.nn import associative_recurrence, linear_recurrence, sequential_recurrence
 
-ORDERS = [sequential_recurrence, associative_recurrence, blocked_recurrence, linear_recurrence]
+ORDERS = [sequential_recurrence, associative_recurrence, linear_recurrence]
 
 
 def numbers(shape, *, complex_numbers, seed=0):
@@ -46,15 +43,6 @@ def test_every_order_is_the_recurrence(order, complex_numbers, per_step, time):
     assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-@settings(deadline=None, max_examples=25)
-@given(time=st.integers(1, 40), block=st.integers(1, 50))
-def test_blocks_of_any_length_give_the_same(time, block):
-    with jax.enable_x64(True):
-        decay, inputs = jnp.linspace(0.0, 1.0, 3), jnp.asarray(numbers((time, 3), complex_numbers=False))
-        wanted = sequential_recurrence(decay, inputs)
-        np.testing.assert_allclose(blocked_recurrence(decay, inputs, block=block), wanted, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("per_step", [False, True])
 def test_gradients_agree_with_finite_differences_and_each_other(per_step):
     with jax.enable_x64(True):
@@ -82,16 +70,13 @@ def test_memory_of_one_is_a_sum_and_of_zero_the_newest_input():
         assert (states[:, 1] == inputs[:, 1]).all()
 
 
-@pytest.mark.parametrize("time", [SHORTEST_BLOCKED - 1, SHORTEST_BLOCKED])
-def test_the_rule_chooses_by_length(time):
-    inputs = jnp.ones((time, 2))
-    chosen = jax.make_jaxpr(lambda g: linear_recurrence(jnp.ones(2), g))(inputs)
-    order = sequential_recurrence if time < SHORTEST_BLOCKED else blocked_recurrence
-    assert str(chosen) == str(jax.make_jaxpr(lambda g: order(jnp.ones(2), g))(inputs))
+@pytest.mark.parametrize(("backend", "order"), [("cpu", sequential_recurrence), ("gpu", associative_recurrence)])
+def test_the_rule_chooses_by_device(backend, order, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    chosen = jax.make_jaxpr(lambda g: linear_recurrence(jnp.ones(2), g))(jnp.ones((5, 2)))
+    assert str(chosen) == str(jax.make_jaxpr(lambda g: order(jnp.ones(2), g))(jnp.ones((5, 2))))
 
 
 def test_decays_of_another_width_are_refused():
     with pytest.raises(Exception, match=r"3 channels do not fit inputs of 2|n"):
         linear_recurrence(jnp.ones(3), jnp.ones((4, 2)))
-    with pytest.raises(ValueError, match="at least 1 step"):
-        blocked_recurrence(jnp.ones(2), jnp.ones((4, 2)), block=0)

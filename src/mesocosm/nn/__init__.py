@@ -27,7 +27,7 @@ from mesocosm.nn.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAt
 from mesocosm.nn.gated_sums import RegressionSums
 from mesocosm.nn.gates import BilinearGate, Gate, GatedLinearUnit, SideGate, Ungated
 from mesocosm.nn.hawk import RGLRU, HawkBlock, RecurrentBlock
-from mesocosm.nn.linear_recurrence import associative_recurrence, blocked_recurrence, linear_recurrence, sequential_recurrence
+from mesocosm.nn.linear_recurrence import associative_recurrence, linear_recurrence, sequential_recurrence
 from mesocosm.nn.lru import LRU, LRUBlock, Perceptron
 from mesocosm.nn.lstm_gru import GRU, LSTM
 from mesocosm.nn.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
@@ -77,7 +77,6 @@ __all__ = [
     "Ungated",
     "as_gated_rnn",
     "associative_recurrence",
-    "blocked_recurrence",
     "compact_construction",
     "compact_count",
     "conjugate_gradient",

@@ -67,8 +67,8 @@ def minimal_construction(attention: LinearAttention) -> GatedLinearRNN:
     first = np.cumsum([0, *(len(part.columns) for part in parts)])
     asked = np.concatenate([start + np.tile(np.arange(len(part.columns)), len(part.rows)) for start, part in zip(first, parts, strict=False)])
     dtype = attention.value.dtype
-    arrays = (forms.left, forms.right, queries)
-    return _assemble(*(jnp.asarray(array, dtype) for array in arrays), forms.combinations, asked, jnp.asarray(readout, dtype))
+    left, right, queries = (jnp.asarray(array, dtype) for array in (forms.left, forms.right, queries))
+    return _assemble(left, right, queries, forms.combinations, asked, jnp.asarray(readout, dtype))
 
 
 def side_gated_construction(attention: LinearAttention) -> GatedLinearRNN:
@@ -151,7 +151,7 @@ def independent_forms(parts: list[ThinHead]) -> Forms:
     right = np.concatenate([np.tile(part.columns, (len(part.rows), 1)) for part in parts])
     i, j = np.triu_indices(left.shape[1])
     triangles = left[:, i] * right[:, j] + left[:, j] * right[:, i]
-    _, upper, order = qr(triangles.T, mode="economic", pivoting=True)
+    _, upper, order = qr(triangles.T, mode="economic", pivoting=True)  # pyright: ignore[reportAssignmentType]
     diagonal = np.abs(np.diag(upper))
     kept = np.sort(order[: int(np.sum(diagonal > RANK_TOLERANCE * diagonal.max(initial=0.0)))])
     combinations = lstsq(triangles[kept].T, triangles.T)[0].T  # pyright: ignore[reportOptionalSubscript]

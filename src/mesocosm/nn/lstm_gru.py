@@ -37,8 +37,8 @@ class LSTM(StreamingMixer):
         """Gaussian weights of standard deviation gain / sqrt(fan in), the forget gate's bias as given, other biases 0."""
         keys = jax.random.split(key, 3)
         bias = jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(forget_bias)
-        weights = (gaussian((4 * hidden, size), gain, k) for size, k in ((dim, keys[0]), (hidden, keys[1])))
-        return cls(*weights, bias, gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+        inward, back = gaussian((4 * hidden, dim), gain, keys[0]), gaussian((4 * hidden, hidden), gain, keys[1])
+        return cls(inward, back, bias, gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
@@ -82,8 +82,8 @@ class GRU(StreamingMixer):
     def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
         """Gaussian weights of standard deviation gain / sqrt(fan in), biases 0."""
         keys = jax.random.split(key, 3)
-        weights = (gaussian((3 * hidden, size), gain, k) for size, k in ((dim, keys[0]), (hidden, keys[1])))
-        return cls(*weights, jnp.zeros(3 * hidden), jnp.zeros(hidden), gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+        inward, back = gaussian((3 * hidden, dim), gain, keys[0]), gaussian((3 * hidden, hidden), gain, keys[1])
+        return cls(inward, back, jnp.zeros(3 * hidden), jnp.zeros(hidden), gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""

@@ -32,7 +32,7 @@ FORGETFUL = "students of a teacher that forgets a fifth a step"
 SIDE = "another bilinear gate: side gating, fewer neurons"
 
 # Configurations in results/gated-rnn/search.csv, by what they trained; a test counts them.
-STUDENTS, ARCHITECTURES, REGRESSORS = 0, 0, 0
+STUDENTS, ARCHITECTURES, REGRESSORS = 6, 2, 4
 
 
 def exact(name: str, mutant: str, *, check: str = "identity", tolerance: float = 1e-10) -> Check:
@@ -143,6 +143,16 @@ CLAIMS = [
                 above(0.95),
                 within_structure("extreme", judged_student),
                 Control(FORGETFUL, within_structure("extreme", named("student-forgetful"))),
+                judged_at=CPU,
+                replicate=TEACHER,
+                searched=STUDENTS,
+            ),
+            Check(
+                "blocks",
+                Mean("fraction of the output's energy between neurons with memory and neurons without"),
+                above(0.8),
+                within_structure("right_block", judged_student),
+                Control("the same weights, decays moved to other neurons", within_structure("right_block_shuffled", judged_student)),
                 judged_at=CPU,
                 replicate=TEACHER,
                 searched=STUDENTS,

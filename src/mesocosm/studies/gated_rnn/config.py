@@ -31,7 +31,8 @@ class Prompts:
 class Training:
     """How a network is trained: Adam, the rate falling to zero along half a cosine."""
 
-    steps: int = 4000
+    steps: int = 2000
+    """Updates."""
     learning_rate: float = 1e-2
     """Peak."""
     batch_size: int = 32
@@ -87,9 +88,9 @@ class Config:
     """Gated linear RNNs on the teacher."""
     other_student: Training = field(default_factory=Training)
     """Networks of other architecture on the teacher."""
-    regression: Training = field(default_factory=Training)
+    regression: Training = field(default_factory=lambda: Training(batch_size=64))
     """Gated linear RNNs and linear attention on prompts."""
-    other_regression: Training = field(default_factory=Training)
+    other_regression: Training = field(default_factory=lambda: Training(steps=4000, batch_size=64))
     """LSTM and GRU on prompts."""
     neurons: tuple[int, ...] = (8, 9, 18)
     """Students' sizes; the largest but one and the compact count are compared in C6."""
@@ -101,9 +102,11 @@ class Config:
     """Networks of other architecture on the teacher, by their names in `networks.LAYERS`."""
     prompt_neurons: tuple[int, ...] = ()
     """Sizes of gated RNNs on prompts."""
+    prompt_architectures: tuple[str, ...] = ("gru", "lstm")
+    """Networks of other architecture on prompts."""
     hidden: int = 48
     """Cells of LSTM, GRU and the other architectures."""
-    seeds_of_others: int = 5
+    seeds_of_others: int = 4
     """Replicates of the other architectures and of networks on prompts."""
     mixer: str = ""
     """Your own layer as package.module:Class, trained on the teacher between two linear maps beside a gated linear RNN, in place of all else."""
@@ -123,15 +126,17 @@ PRESETS = {
             other_student=Training(steps=3, batch_size=4),
             regression=Training(steps=3, batch_size=4),
             other_regression=Training(steps=3, batch_size=4),
-            architectures=OTHERS,
+            neurons=(9, 18),
+            architectures=("glu", "side-ungated", "hawk"),
             prompt_neurons=(6, 24),
+            prompt_architectures=("gru",),
             hidden=4,
             seeds_of_others=2,
         ),
         seeds=2,
     ),
     "quick": Preset(Config(), seeds=5),
-    "cpu": Preset(replace(Config(), neurons=(8, 9, 12, 18, 27), architectures=OTHERS, prompt_neurons=(6, 12, 18, 24)), seeds=8),
+    "cpu": Preset(replace(Config(), neurons=(8, 9, 12, 18, 27), architectures=OTHERS, prompt_neurons=(6, 12, 18, 24)), seeds=5),
     "paper": Preset(
         replace(
             Config(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -16,7 +18,7 @@ def log_axis(field: str, title: str) -> alt.Y:
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=8), axis=alt.Axis(tickCount=6, format="~g"))
 
 
-def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -> alt.LayerChart:
+def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -> Any:
     x = alt.X("neurons:Q", title="neurons", scale=alt.Scale(nice=False, padding=12))
     rules = pl.DataFrame({"construction": list(counts), "count": list(counts.values())})
     dash = alt.StrokeDash("construction:N", title="construction", scale=alt.Scale(range=[[1, 3], [4, 3], [9, 3]], domain=["minimal", "compact", "full"]))
@@ -118,7 +120,7 @@ def _network_name() -> pl.Expr:
     return pl.when(pl.col("layer") == "attention").then(pl.lit("attention")).otherwise(pl.format("{} {}", "layer", "neurons"))
 
 
-def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -> alt.LayerChart:
+def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -> Any:
     order = losses.group_by("network").agg(pl.col(field).median()).sort(field)["network"].to_list()
     x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
     y = alt.Y("network:N", title=None, sort=order)

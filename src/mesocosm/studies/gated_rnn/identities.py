@@ -43,8 +43,8 @@ SCALES = (2e-2, 1e-2)
 class Errors(NamedTuple):
     """Relative errors, largest over entries: of the statement, and of its mutant."""
 
-    error: Array
-    mutant: Array
+    error: Any
+    mutant: Any
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
@@ -54,6 +54,7 @@ def check_identities(config: Identities, context: Context) -> Tables:
         keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
         errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
         tables.append(context.rows(instances, identity=name, error=errors.error, mutant=errors.mutant))
+    keys = jax.random.split(jax.random.fold_in(context.evaluation_key, len(IDENTITIES)), config.instances)
     limits = context.evaluate(Partial(_on_instances, small_signals, config), shared=(keys,))
     minimal = minimal_identity(config, np.random.default_rng(0))
     counts = count_identity(config, np.random.default_rng(1))
@@ -164,8 +165,8 @@ def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
         conditions = np.array([independent_forms(thin_heads(layer)).condition for layer in layers])
         tokens = jnp.asarray(random.standard_normal((len(layers), config.length, dim)))
         rnns = [minimal_construction(layer) for layer in layers]
-        stacked = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *group) for group in (layers, rnns))
-        errors = eqx.filter_jit(jax.vmap(_minimal_errors))(*stacked, tokens)
+        attentions, networks = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *group) for group in (layers, rnns))
+        errors = eqx.filter_jit(jax.vmap(_minimal_errors))(attentions, networks, tokens)
         found.append(Errors(np.asarray(errors.error) / conditions, np.asarray(errors.mutant)))
     return Errors(*(np.concatenate(column)[: config.instances] for column in zip(*found, strict=True)))
 

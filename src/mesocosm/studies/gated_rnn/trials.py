@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ from mesocosm.analysis.polynomial_coefficients import (
 from mesocosm.analysis.replicates import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.learning.supervised import Supervised, cosine_adamw
-from mesocosm.nn import GatedLinearRNN, Mixer, compact_count
+from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer, compact_count
 from mesocosm.studies.gated_rnn.config import Config, Evaluation, Network, Prompts, Teacher, Training
 from mesocosm.studies.gated_rnn.identities import check_identities
 from mesocosm.studies.gated_rnn.networks import LAYERS, foreign
@@ -88,7 +89,7 @@ def trials(config: Config) -> list[Trial]:
     if config.prompt_neurons:
         found += [regressor("gated", neurons, config.regression) for neurons in config.prompt_neurons]
         found += [regressor("attention", 1, config.regression)]
-        found += [regressor(name, config.hidden, config.other_regression) for name in ("gru", "lstm")]
+        found += [regressor(name, config.hidden, config.other_regression) for name in config.prompt_architectures]
     return found
 
 
@@ -237,7 +238,7 @@ class Structure(NamedTuple):
     snapped_loss: Array
     extreme: Array
     right_block: Array
-    right_block_whole: Array
+    right_block_shuffled: Array
     coefficients: Array
     wanted: Array
     forms: Array
@@ -251,20 +252,21 @@ def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAtt
     snapped, size, decay = snap(pruned), state_sizes(student, held_out.tokens), student.decay()
     weight = jnp.maximum(influence, 0.0) * kept
     extreme = jnp.sum(weight * ((decay < 0.05) | (decay > 0.95))) / jnp.maximum(jnp.sum(weight), 1e-30)
-    losses = [jnp.mean(sequence_losses(rnn, test)) for rnn in (student, pruned, snapped)]
+    whole, without, rounded = (jnp.mean(sequence_losses(rnn, test)) for rnn in (student, pruned, snapped))
     blocks = block_energies(pruned, size).memory_query
     coefficients = jnp.mean(jnp.stack([gated_coefficients(snapped, lag) for lag in LAGS]), axis=0)
     forms, snapped_forms = weighted_forms(student, size), weighted_forms(snapped, size)
-    whole = block_energies(student, size).memory_query
+    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(jnp.roll(decay, 1)))  # neurons come in random order
+    other_blocks = block_energies(shuffled, size).memory_query
     wanted = attention_coefficients(teacher.attention)
-    return Structure(decay, influence, size, kept, *losses, extreme, blocks, whole, coefficients, wanted, forms, snapped_forms)
+    return Structure(decay, influence, size, kept, whole, without, rounded, extreme, blocks, other_blocks, coefficients, wanted, forms, snapped_forms)
 
 
 def _structure(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
     read = Partial(read_structure, arm.evaluation.threshold)
     found = context.evaluate(read, trained.students, trained.teachers, trained.test, trained.held_out)
     agreement, other = _compare(found.coefficients, found.wanted), _compare(found.coefficients, np.roll(found.wanted, 1, axis=0))
-    scalars = {name: getattr(found, name) for name in ("loss", "pruned_loss", "snapped_loss", "extreme", "right_block", "right_block_whole")}
+    scalars = {name: getattr(found, name) for name in ("loss", "pruned_loss", "snapped_loss", "extreme", "right_block", "right_block_shuffled")}
     labels = {"neurons": arm.network.neurons, "memory": arm.teacher.memory}
     number = range(arm.network.neurons)
     each = {name: getattr(found, name) for name in ("decay", "influence", "size", "kept")}
@@ -337,14 +339,15 @@ def measure_regressor(task: RegressionPrompts, network: Mixer, prompts: Prompt, 
         return gradient_step(tokens, target_dim, step)
 
     found, steps = jax.vmap(predict)(prompts.tokens), jax.vmap(descend)(prompts.tokens)
-    errors = [jnp.mean((guess - prompts.target) ** 2, axis=1) for guess in (found, steps)]
-    far = [jnp.mean((jax.vmap(guess)(large.tokens) - large.target) ** 2) for guess in (predict, descend)]
+    errors, step_errors = (jnp.mean((guess - prompts.target) ** 2, axis=1) for guess in (found, steps))
+    far, step_far = (jnp.mean((jax.vmap(guess)(large.tokens) - large.target) ** 2) for guess in (predict, descend))
     slope = jnp.sum(found * steps) / jnp.sum(steps**2)
     unexplained = 1 - slope * jnp.sum(found * steps) / jnp.sum(found**2)
     few = prompts.tokens[: len(large.tokens)]
     wanted = attention_coefficients(gradient_step_attention(task.input_dim, target_dim, step))[-target_dim:]
     coefficients = fitted_coefficients(found, prompts.tokens).coefficients
-    return Measured(*errors, *far, slope * step, unexplained, compare(coefficients, wanted).cosine, _sensitivity(predict, descend, few, task.input_dim))
+    cosine, sensitivity = compare(coefficients, wanted).cosine, _sensitivity(predict, descend, few, task.input_dim)
+    return Measured(errors, step_errors, far, step_far, slope * step, unexplained, cosine, sensitivity)
 
 
 def _sensitivity(predict: Any, descend: Any, tokens: Float[Array, "batch time width"], input_dim: int) -> Float[Array, ""]:
