@@ -61,7 +61,7 @@ def unexplained(check: str, missing: str) -> Check:
     )
 
 
-def mimics(layer: str, check: str) -> Check:
+def mimics(layer: str, check: str, judged_at: set[str] = CPU) -> Check:
     """An architecture on the same teachers."""
     return Check(
         check,
@@ -69,7 +69,7 @@ def mimics(layer: str, check: str) -> Check:
         above(1.0),
         log_ratio(named(f"student-{check}"), judged_student),
         Control(SIDE, log_ratio(named("student-side"), judged_student)),
-        judged_at=CPU,
+        judged_at=judged_at,
         replicate=TEACHER,
         searched=ARCHITECTURES,
     )
@@ -205,7 +205,7 @@ CLAIMS = [
             mimics("LSTM", "lstm"),
             mimics("GRU", "gru"),
             mimics("LRU with a gated linear unit", "lru"),
-            mimics("LRU with an MLP", "lru-mlp"),
+            mimics("LRU with an MLP", "lru-mlp", {"paper"}),
             mimics("Hawk", "hawk"),
         ],
     ),

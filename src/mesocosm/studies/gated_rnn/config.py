@@ -136,7 +136,16 @@ PRESETS = {
         seeds=2,
     ),
     "quick": Preset(Config(), seeds=5),
-    "cpu": Preset(replace(Config(), neurons=(8, 9, 12, 18, 27), architectures=OTHERS, prompt_neurons=(6, 12, 18, 24)), seeds=5),
+    "cpu": Preset(
+        replace(
+            Config(),
+            neurons=(8, 9, 12, 18, 27),
+            architectures=("glu", "side-ungated", "lstm", "gru", "lru", "hawk"),
+            prompt_neurons=(6, 12, 24),
+            prompt_architectures=("gru",),
+        ),
+        seeds=5,
+    ),
     "paper": Preset(
         replace(
             Config(),

@@ -19,7 +19,7 @@ def log_axis(field: str, title: str) -> alt.Y:
 
 
 def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -> Any:
-    x = alt.X("neurons:Q", title="neurons", scale=alt.Scale(nice=False, padding=12))
+    x = alt.X("neurons:Q", title="neurons", scale=alt.Scale(nice=False, zero=False, padding=12))
     rules = pl.DataFrame({"construction": list(counts), "count": list(counts.values())})
     dash = alt.StrokeDash("construction:N", title="construction", scale=alt.Scale(range=[[1, 3], [4, 3], [9, 3]], domain=["minimal", "compact", "full"]))
     lines = alt.Chart(rules).mark_rule(color="gray").encode(x=alt.X("count:Q"), strokeDash=dash, tooltip=["construction", "count"])
@@ -89,7 +89,8 @@ def coefficients(view: View) -> alt.TopLevelMixin:
     table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
     kept = [judged_student(view), *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
     table = table.filter(pl.col("trial").is_in(kept))
-    term = pl.format("x{}x{} · x{}", pl.col("pair").str.slice(0, 1).cast(pl.Int64) + 1, pl.col("pair").str.slice(1).cast(pl.Int64) + 1, pl.col("now") + 1)
+    first, second = (pl.col("pair").str.slice(place, 1).cast(pl.Int64) + 1 for place in (0, 1))
+    term = pl.format("{},{} | {}", first, second, pl.col("now") + 1)
     named = table.with_columns(term=term)
     teacher = named.filter(pl.col("trial") == kept[0]).select("term", pl.lit("teacher").alias("network"), pl.col("wanted").alias("coefficient"))
     students = named.select("term", pl.col("trial").str.strip_prefix("student-").alias("network"), pl.col("fitted").alias("coefficient"))
@@ -171,8 +172,8 @@ FIGURES = [
     Figure(
         "coefficients",
         "Coefficients of the polynomial",
-        "First output, first seed: coefficient of a product of two channels of one past token with a channel of the newest, by least squares on the network's "
-        "outputs, beside the teacher's. The same teacher for all.",
+        "First output, first seed. A row i,j | k is the product of channels i and j of one past token with channel k of the newest; its coefficient by least "
+        "squares on each network's outputs, beside the teacher's. The same teacher for all.",
         coefficients,
     ),
     Figure(
