@@ -135,7 +135,18 @@ PRESETS = {
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(), seeds=5),
+    "quick": Preset(
+        Config(),
+        seeds=5,
+        minutes={
+            "identities": 0.26,
+            "student-8": 0.12,
+            "student-9": 0.11,
+            "student-18": 0.19,
+            "student-forgetful": 0.13,
+            "student-side": 0.09,
+        },
+    ),
     "cpu": Preset(
         replace(
             Config(),
@@ -145,6 +156,27 @@ PRESETS = {
             prompt_architectures=("gru",),
         ),
         seeds=5,
+        minutes={
+            "identities": 0.26,
+            "student-8": 0.12,
+            "student-9": 0.11,
+            "student-12": 0.16,
+            "student-18": 0.19,
+            "student-27": 0.16,
+            "student-forgetful": 0.13,
+            "student-side": 0.09,
+            "student-glu": 0.15,
+            "student-side-ungated": 0.08,
+            "student-lstm": 0.3,
+            "student-gru": 0.26,
+            "student-lru": 0.4,
+            "student-hawk": 0.82,
+            "prompts-6": 0.51,
+            "prompts-12": 0.44,
+            "prompts-24": 0.49,
+            "prompts-attention": 0.3,
+            "prompts-gru": 0.83,
+        },
     ),
     "paper": Preset(
         replace(
