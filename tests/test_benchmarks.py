@@ -62,6 +62,16 @@ def test_the_layers_and_their_peers_agree(name, bench):
         assert row["case"].startswith("growth") or row["ratio"] > 0
 
 
+def test_the_recurrences_and_their_peers_agree(bench):
+    record = run("recurrences", bench)
+    check_form(record)
+    found = {row["case"]: row for row in record["rows"] if row["peer"] == "NumPy loop" or row["peer"].startswith("torch")}
+    assert {f"{layer}, {kind}" for layer in ("diagonal", "LSTM", "GRU") for kind in ("forward", "forward + backward")} <= set(found)
+    for row in record["rows"]:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["error"] is None or row["error"] <= 1e-5
+
+
 def test_fit_learns_what_the_loop_by_hand_learns(bench):
     record = run("training_loop", bench)
     check_form(record)

@@ -1,0 +1,64 @@
+r"""Parametrisations of the decay $\lambda$ of a diagonal linear recurrence: free, between 0 and 1, and complex inside the unit circle."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float, Inexact, PRNGKeyArray
+
+SHARPNESS = 12.0
+
+
+class Decay(eqx.Module):
+    r"""Parameters of $\lambda$; called, they give it."""
+
+    @abstractmethod
+    def __call__(self) -> Inexact[Array, " n"]:
+        r"""$\lambda$, one a channel."""
+
+
+class FreeDecay(Decay):
+    r"""$\lambda$ itself: for weights made by hand, where it is exactly 0 or 1."""
+
+    value: Inexact[Array, " n"]
+
+    def __call__(self) -> Inexact[Array, " n"]:
+        r"""$\lambda$."""
+        return self.value
+
+
+class SigmoidDecay(Decay):
+    r"""$\lambda = \sigma(12 (\nu - \tfrac12))$: 0.0025 at $\nu = 0$ and 0.9975 at $\nu = 1$, so that $\nu$ and $\lambda$ both live on the unit interval."""
+
+    position: Float[Array, " n"]
+
+    @classmethod
+    def create(cls, channels: int, *, key: PRNGKeyArray) -> "SigmoidDecay":
+        r"""$\nu$ uniform on (0, 1)."""
+        return cls(jax.random.uniform(key, (channels,)))
+
+    def __call__(self) -> Float[Array, " n"]:
+        r"""$\lambda$."""
+        return jax.nn.sigmoid(SHARPNESS * (self.position - 0.5))
+
+
+class PolarDecay(Decay):
+    r"""$\lambda = \exp(-e^{\nu} + i e^{\theta})$, inside the unit circle whatever the parameters.
+
+    Reference: Orvieto et al., "Resurrecting recurrent neural networks for long sequences" (2023), Sec. 3.3.
+    """
+
+    log_rate: Float[Array, " n"]
+    log_phase: Float[Array, " n"]
+
+    @classmethod
+    def create(cls, channels: int, *, smallest: float = 0.0, largest: float = 1.0, max_phase: float = 6.28, key: PRNGKeyArray) -> "PolarDecay":
+        r"""Uniform on the ring $r_{min} < |\lambda| < r_{max}$, phases uniform in (0, `max_phase`)."""
+        area, turn = jax.random.uniform(key, (2, channels), minval=1e-6)
+        modulus = jnp.sqrt(area * (largest**2 - smallest**2) + smallest**2)
+        return cls(jnp.log(-jnp.log(modulus)), jnp.log(max_phase * turn))
+
+    def __call__(self) -> Complex[Array, " n"]:
+        r"""$\lambda$."""
+        return jnp.exp(-jnp.exp(self.log_rate) + 1j * jnp.exp(self.log_phase))

@@ -1,0 +1,197 @@
+"""The sizes of the gated-rnn study. The paper's own numbers could not be obtained: all are ours, searched on pilot seeds (results/gated-rnn/search.csv)."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Linear attention that students learn from."""
+
+    dim: int = 3
+    """Size of tokens, keys and values; the generic constructions have 9 (compact) and 12 (full) neurons at 3."""
+    length: int = 16
+    """Tokens of a sequence."""
+    memory: float = 1.0
+    """Factor on the fast weights a step: 1 for linear attention, less for the teacher that forgets."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """In-context regression: uniform inputs, a Gaussian map anew in every prompt, no noise."""
+
+    input_dim: int = 3
+    target_dim: int = 3
+    pairs: int = 11
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: Adam, the rate falling to zero along half a cosine."""
+
+    steps: int = 2000
+    """Updates."""
+    learning_rate: float = 1e-2
+    """Peak."""
+    batch_size: int = 32
+    """Fresh sequences a step."""
+    clip_norm: float = 1.0
+    """Bound of the gradient's norm."""
+    gain: float = 1.0
+    """Initial weights have standard deviation gain / sqrt(fan in)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A student."""
+
+    layer: str = "gated"
+    """One of the names in `networks.LAYERS`."""
+    neurons: int = 18
+    """Recurrent neurons; a gated RNN has as many products."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fresh sequences that trained networks are measured on."""
+
+    sequences: int = 4096
+    """Of a teacher; every replicate has its own."""
+    prompts: int = 20000
+    """Of regression; the same for all replicates and networks."""
+    held_out: int = 512
+    """Other sequences, on which the influence of neurons is measured."""
+    threshold: float = 1e-4
+    """Neurons that change the normalised loss by less than this are pruned."""
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Random instances of what must hold exactly."""
+
+    instances: int = 100
+    dim: int = 4
+    length: int = 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the study depends on."""
+
+    teacher: Teacher = field(default_factory=Teacher)
+    prompts: Prompts = field(default_factory=Prompts)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    identities: Identities = field(default_factory=Identities)
+    student: Training = field(default_factory=Training)
+    """Gated linear RNNs on the teacher."""
+    other_student: Training = field(default_factory=Training)
+    """Networks of other architecture on the teacher."""
+    regression: Training = field(default_factory=lambda: Training(batch_size=64))
+    """Gated linear RNNs and linear attention on prompts."""
+    other_regression: Training = field(default_factory=lambda: Training(steps=4000, batch_size=64))
+    """LSTM and GRU on prompts."""
+    neurons: tuple[int, ...] = (8, 9, 18)
+    """Students' sizes; the largest but one and the compact count are compared in C6."""
+    forgetful: float = 0.8
+    """Memory of the teacher that forgets, on which neurons of C5 must not be perfect."""
+    side_neurons: int = 9
+    """Of the side-gated student."""
+    architectures: tuple[str, ...] = ()
+    """Networks of other architecture on the teacher, by their names in `networks.LAYERS`."""
+    prompt_neurons: tuple[int, ...] = ()
+    """Sizes of gated RNNs on prompts."""
+    prompt_architectures: tuple[str, ...] = ("gru", "lstm")
+    """Networks of other architecture on prompts."""
+    hidden: int = 48
+    """Cells of LSTM, GRU and the other architectures."""
+    seeds_of_others: int = 4
+    """Replicates of the other architectures and of networks on prompts."""
+    mixer: str = ""
+    """Your own layer as package.module:Class, trained on the teacher between two linear maps beside a gated linear RNN, in place of all else."""
+    over_seeds: Literal["vmap", "map"] = "vmap"
+
+
+OTHERS = ("glu", "side-ungated", "lstm", "gru", "lru", "lru-mlp", "lru-gated", "hawk")
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            teacher=Teacher(length=5),
+            prompts=Prompts(pairs=4),
+            evaluation=Evaluation(sequences=64, prompts=64, held_out=16),
+            identities=Identities(dim=2, length=6),
+            student=Training(steps=3, batch_size=4),
+            other_student=Training(steps=3, batch_size=4),
+            regression=Training(steps=3, batch_size=4),
+            other_regression=Training(steps=3, batch_size=4),
+            neurons=(9, 18),
+            architectures=("glu", "side-ungated", "hawk"),
+            prompt_neurons=(6, 24),
+            prompt_architectures=("gru",),
+            hidden=4,
+            seeds_of_others=2,
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(
+        Config(),
+        seeds=5,
+        minutes={
+            "identities": 0.26,
+            "student-8": 0.12,
+            "student-9": 0.11,
+            "student-18": 0.19,
+            "student-forgetful": 0.13,
+            "student-side": 0.09,
+        },
+    ),
+    "cpu": Preset(
+        replace(
+            Config(),
+            neurons=(8, 9, 12, 18, 27),
+            architectures=("glu", "side-ungated", "lstm", "gru", "lru", "hawk"),
+            prompt_neurons=(6, 12, 24),
+            prompt_architectures=("gru",),
+        ),
+        seeds=5,
+        minutes={
+            "identities": 0.26,
+            "student-8": 0.12,
+            "student-9": 0.11,
+            "student-12": 0.16,
+            "student-18": 0.19,
+            "student-27": 0.16,
+            "student-forgetful": 0.13,
+            "student-side": 0.09,
+            "student-glu": 0.15,
+            "student-side-ungated": 0.08,
+            "student-lstm": 0.3,
+            "student-gru": 0.26,
+            "student-lru": 0.4,
+            "student-hawk": 0.82,
+            "prompts-6": 0.51,
+            "prompts-12": 0.44,
+            "prompts-24": 0.49,
+            "prompts-attention": 0.3,
+            "prompts-gru": 0.83,
+        },
+    ),
+    "paper": Preset(
+        replace(
+            Config(),
+            teacher=Teacher(dim=4),
+            student=Training(steps=50000, batch_size=256),
+            other_student=Training(steps=50000, batch_size=256),
+            regression=Training(steps=50000, batch_size=512),
+            other_regression=Training(steps=50000, batch_size=512),
+            neurons=(13, 14, 20, 28, 42),
+            side_neurons=14,
+            architectures=OTHERS,
+            prompt_neurons=(6, 12, 18, 24),
+            seeds_of_others=10,
+        ),
+        seeds=10,
+    ),
+}

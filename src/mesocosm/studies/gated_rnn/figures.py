@@ -1,0 +1,186 @@
+"""What the gated-rnn study shows: loss against neurons with the predicted counts, weights before and after pruning, coefficients, architectures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.gated_rnn.measures import judged_student
+from mesocosm.studies.interface import Figure, View
+
+SEED_DOTS = {"size": 30, "opacity": 0.6}
+
+
+def log_axis(field: str, title: str) -> alt.Y:
+    """A logarithmic axis that ends where the data do."""
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=8), axis=alt.Axis(tickCount=6, format="~g"))
+
+
+def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -> Any:
+    x = alt.X("neurons:Q", title="neurons", scale=alt.Scale(nice=False, zero=False, padding=12))
+    rules = pl.DataFrame({"construction": list(counts), "count": list(counts.values())})
+    dash = alt.StrokeDash("construction:N", title="construction", scale=alt.Scale(range=[[1, 3], [4, 3], [9, 3]], domain=["minimal", "compact", "full"]))
+    lines = alt.Chart(rules).mark_rule(color="gray").encode(x=alt.X("count:Q"), strokeDash=dash, tooltip=["construction", "count"])
+    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=log_axis("loss", y), tooltip=["seed", "neurons", alt.Tooltip("loss", format=".2e")])
+    medians = alt.Chart(losses).mark_line(strokeWidth=1.5).encode(x=x, y=alt.Y("median(loss):Q"))
+    return alt.layer(lines, medians, dots).properties(width=300, height=280, title=title)
+
+
+def loss_by_neurons(view: View) -> alt.TopLevelMixin:
+    """Both tasks, a dot a seed, the median as a line, and the counts of the constructions."""
+    dim = view.config.teacher.dim
+    students = view.table("loss", layer="gated").filter(pl.col("trial") != "student-forgetful")
+    compact = dim * (dim + 3) // 2
+    left = _by_size(students, {"minimal": compact, "compact": compact, "full": dim**2 + dim}, "teacher: loss over variance", "loss over variance")
+    if not view.has("prompt_loss"):
+        return left
+    inputs, targets = view.config.prompts.input_dim, view.config.prompts.target_dim
+    width = inputs + targets
+    counts = {"minimal": inputs * targets + inputs, "compact": width * (width + 3) // 2, "full": width**2 + width}
+    prompts = view.table("prompt_loss", layer="gated").with_columns(loss=pl.col("loss") / pl.col("optimum"))
+    return alt.hconcat(left, _by_size(prompts, counts, "prompts: loss over that of the best gradient step", "loss over optimum"))
+
+
+def weights(view: View) -> alt.TopLevelMixin:
+    """Forms of the output in the neurons of one student, sorted by decay."""
+    trial = judged_student(view)
+    forms = view.table("forms", trial=trial)
+    limit = forms.group_by("output").agg(limit=pl.col("value").abs().max())
+    cells = forms.join(limit, on="output").with_columns(share=pl.col("value") / pl.col("limit"), panel=pl.format("output {}", pl.col("output") + 1))
+    cells = cells.sort("stage", "output", "row", "column")
+    colour = alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0, scheme="redblue"))
+    return (
+        alt.Chart(cells)
+        .mark_rect()
+        .encode(
+            x=alt.X("column:O", title="neuron, slowest decay first", axis=alt.Axis(labels=False, ticks=False)),
+            y=alt.Y("row:O", title="neuron", axis=alt.Axis(labels=False, ticks=False)),
+            color=colour,
+            tooltip=["panel", "stage", "row", "column", alt.Tooltip("value", format=".4f")],
+        )
+        .properties(width=170, height=170)
+        .facet(column=alt.Column("panel:N", title=None), row=alt.Row("stage:N", title=None, sort=["trained", "pruned and snapped"]))
+    )
+
+
+def decays(view: View) -> alt.TopLevelMixin:
+    """Decay and influence of every neuron, all seeds, for the teacher that keeps and the one that forgets."""
+    trials = [judged_student(view), "student-forgetful"]
+    neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
+    neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
+    return (
+        alt.Chart(neurons.sort("panel", "seed", "neuron"))
+        .mark_circle(**SEED_DOTS)
+        .encode(
+            x=alt.X("decay:Q", title="decay λ", scale=alt.Scale(domain=[0, 1])),
+            y=log_axis("influence", "loss added without the neuron"),
+            color=alt.Color("kept:N", title="survives pruning"),
+            tooltip=["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")],
+        )
+        .properties(width=280, height=240)
+        .facet(column=alt.Column("panel:N", title=None))
+    )
+
+
+def coefficients(view: View) -> alt.TopLevelMixin:
+    """A table of the first output's coefficients: the teacher's, and what least squares finds in each student."""
+    table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
+    kept = [judged_student(view), *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
+    table = table.filter(pl.col("trial").is_in(kept))
+    first, second = (pl.col("pair").str.slice(place, 1).cast(pl.Int64) + 1 for place in (0, 1))
+    term = pl.format("{},{} | {}", first, second, pl.col("now") + 1)
+    named = table.with_columns(term=term)
+    teacher = named.filter(pl.col("trial") == kept[0]).select("term", pl.lit("teacher").alias("network"), pl.col("wanted").alias("coefficient"))
+    students = named.select("term", pl.col("trial").str.strip_prefix("student-").alias("network"), pl.col("fitted").alias("coefficient"))
+    order = ["teacher", *(name.removeprefix("student-") for name in kept)]
+    cells = pl.concat([teacher, students]).with_columns(
+        network=pl.when(pl.col("network").str.contains(r"^\d+$")).then(pl.format("gated {}", "network")).otherwise("network")
+    )
+    order[1] = f"gated {order[1]}"
+    base = alt.Chart(cells.sort("network", "term")).encode(
+        x=alt.X("network:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, orient="top")), y=alt.Y("term:N", title=None)
+    )
+    colour = alt.Color("coefficient:Q", scale=alt.Scale(scheme="redblue", domainMid=0), legend=None)
+    text = base.mark_text(fontSize=10).encode(text=alt.Text("coefficient:Q", format=".2f"))
+    return alt.layer(base.mark_rect(opacity=0.6).encode(color=colour), text).properties(width=alt.Step(62), height=alt.Step(18))
+
+
+def architectures(view: View) -> alt.TopLevelMixin:
+    """Losses on the teacher and on prompts by architecture."""
+    students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
+    panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
+    if view.has("prompt_loss"):
+        prompts = view.table("prompt_loss").with_columns(network=_network_name(), loss=pl.col("loss") / pl.col("optimum"))
+        panels.append(_ranking(prompts, "loss", "prompts: loss over that of the best gradient step", 1.0))
+    return alt.hconcat(*panels)
+
+
+def _network_name() -> pl.Expr:
+    return pl.when(pl.col("layer") == "attention").then(pl.lit("attention")).otherwise(pl.format("{} {}", "layer", "neurons"))
+
+
+def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -> Any:
+    order = losses.group_by("network").agg(pl.col(field).median()).sort(field)["network"].to_list()
+    x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
+    y = alt.Y("network:N", title=None, sort=order)
+    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip(field, format=".2e")])
+    ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X(f"median({field}):Q"), y=y)
+    layers = (
+        [ticks, dots]
+        if rule is None
+        else [alt.Chart(pl.DataFrame({field: [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x=f"{field}:Q"), ticks, dots]
+    )
+    return alt.layer(*layers).properties(width=300, height=alt.Step(24))
+
+
+def training(view: View) -> alt.TopLevelMixin:
+    """Training loss of every fit, mean over seeds, thinned to 100 points."""
+    history = view.table("history").select("trial", "seed", "step", "loss")
+    bins = history.with_columns(bin=(100 * pl.col("step") / pl.col("step").max()).floor().over("trial"))
+    mean = bins.group_by("trial", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "step")
+    line = (
+        alt.Chart()
+        .mark_line()
+        .encode(x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=3)), y=log_axis("loss", "training loss"), tooltip=["step", "loss"])
+    )
+    return alt.layer(line, data=mean).properties(width=150, height=90).facet(alt.Facet("trial:N", title=None), columns=4).resolve_scale(x="independent")
+
+
+FIGURES = [
+    Figure(
+        "loss-by-neurons",
+        "Loss by number of neurons",
+        "A dot a seed, each with its own teacher; the line is the median. Grey: numbers of neurons at which an exact solution is known. "
+        "On prompts the optimal attention is sparse, and the minimal construction is smaller than the generic ones.",
+        loss_by_neurons,
+    ),
+    Figure(
+        "weights",
+        "Weights before and after pruning",
+        "The quadratic form of each output in the neurons' states, first seed, neurons sorted by decay and scaled by the size of their state, over its largest "
+        "entry. Attention multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom) and no others.",
+        weights,
+    ),
+    Figure(
+        "decays",
+        "Decay and influence of neurons",
+        "Every neuron of all seeds. Left, students of linear attention; right, of a teacher that forgets.",
+        decays,
+    ),
+    Figure(
+        "coefficients",
+        "Coefficients of the polynomial",
+        "First output, first seed. A row i,j | k is the product of channels i and j of one past token with channel k of the newest; its coefficient by least "
+        "squares on each network's outputs, beside the teacher's. The same teacher for all.",
+        coefficients,
+    ),
+    Figure(
+        "architectures",
+        "Architectures",
+        "A dot a seed, ticks at the median. The number behind a name is that of its recurrent neurons. Dashed: one gradient step at its best step size.",
+        architectures,
+    ),
+    Figure("training", "Training", "Loss on the training batches, mean over seeds, a panel for each network.", training),
+]

@@ -1,0 +1,267 @@
+"""What must hold exactly, in float64, on random instances: constructions, counts and limits.
+
+Each is beside a named mutant, whose error must be large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.analysis.gated_structure import silence
+from mesocosm.analysis.polynomial_coefficients import attention_coefficients, derivative_coefficients, gated_coefficients
+from mesocosm.nn import (
+    GRU,
+    LSTM,
+    FreeDecay,
+    GatedLinearRNN,
+    LinearAttention,
+    compact_construction,
+    full_construction,
+    gru_limit,
+    lstm_limit,
+    minimal_construction,
+    minimal_count,
+)
+from mesocosm.nn.attention_as_rnn import independent_forms, thin_heads
+from mesocosm.studies.gated_rnn.config import Identities
+from mesocosm.studies.interface import Context, Tables
+
+DIMS = (4, 8, 16, 32, 64)
+SCALES = (2e-2, 1e-2)
+
+
+class Errors(NamedTuple):
+    """Relative errors, largest over entries: of the statement, and of its mutant."""
+
+    error: Any
+    mutant: Any
+
+
+def check_identities(config: Identities, context: Context) -> Tables:
+    """Every identity on `config.instances` random instances."""
+    instances, tables = {"instance": range(config.instances)}, []
+    for number, (name, identity) in enumerate(IDENTITIES.items()):
+        keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
+        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
+        tables.append(context.rows(instances, identity=name, error=errors.error, mutant=errors.mutant))
+    keys = jax.random.split(jax.random.fold_in(context.evaluation_key, len(IDENTITIES)), config.instances)
+    limits = context.evaluate(Partial(_on_instances, small_signals, config), shared=(keys,))
+    minimal = minimal_identity(config, np.random.default_rng(0))
+    counts = count_identity(config, np.random.default_rng(1))
+    for name, errors in (("C3 minimal", minimal), ("C3 count", counts)):
+        tables.append(context.rows(instances, identity=name, error=errors.error[None], mutant=errors.mutant[None]))
+    return {
+        "identities": pl.concat(tables),
+        "limits": context.rows(instances, **limits._asdict()),
+        "cost": construction_cost(context),
+        "gates": missing_gates(config, context),
+    }
+
+
+def _on_instances(identity: Callable[[Identities, PRNGKeyArray], Any], config: Identities, keys: Array) -> Any:
+    return jax.lax.map(partial(identity, config), keys, batch_size=20)
+
+
+def _relative(found: Array, wanted: Array) -> Array:
+    return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
+
+
+def _draw(config: Identities, key: PRNGKeyArray) -> tuple[LinearAttention, Float[Array, "time dim"]]:
+    """A teacher of values and keys of different size, and tokens."""
+    layer_key, token_key = jax.random.split(key)
+    attention = LinearAttention.create(config.dim, heads=1, key_dim=config.dim, value_dim=config.dim - 1, std=config.dim**-0.5, key=layer_key)
+    return attention, jax.random.normal(token_key, (config.length, config.dim))
+
+
+def construction_identity(construction: Callable[[LinearAttention], GatedLinearRNN], config: Identities, key: PRNGKeyArray) -> Errors:
+    """C1: the gated RNN answers as linear attention does at every position. Mutant: its first memory neuron is not read."""
+    attention, tokens = _draw(config, key)
+    rnn, wanted = construction(attention), attention(tokens)
+    without = silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0))
+    return Errors(_relative(rnn(tokens), wanted), _relative(without(tokens), wanted))
+
+
+def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """C5: the construction needs perfect memory. Its lambda of 1 against one of 0.99, the mutant."""
+    attention, tokens = _draw(config, key)
+    rnn, wanted = compact_construction(attention), attention(tokens)
+    leaking = eqx.tree_at(lambda layer: layer.decay, rnn, FreeDecay(0.99 * rnn.decay()))
+    return Errors(_relative(rnn(tokens), wanted), _relative(leaking(tokens), wanted))
+
+
+def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """C9: coefficients in closed form are those of automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
+    rnn = GatedLinearRNN.create(config.dim, neurons=6, key=key)
+    wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
+    return Errors(_relative(gated_coefficients(rnn, 2), wanted), _relative(gated_coefficients(rnn, 1), wanted))
+
+
+def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """C5: coefficients of the full and of the compact construction, whose weights have other shapes, are attention's. Mutant: the first memory is not read."""
+    attention, _ = _draw(config, key)
+    wanted = attention_coefficients(attention)
+    found = [gated_coefficients(make(attention), 3) for make in (full_construction, compact_construction)]
+    rnn = compact_construction(attention)
+    without = gated_coefficients(silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0)), 3)
+    return Errors(jnp.maximum(*(_relative(part, wanted) for part in found)), _relative(without, wanted))
+
+
+IDENTITIES = {
+    "C1 full": partial(construction_identity, full_construction),
+    "C1 compact": partial(construction_identity, compact_construction),
+    "C5 memory": memory_identity,
+    "C5 coefficients": invariance_identity,
+    "C9 coefficients": coefficient_identity,
+}
+
+
+# --- counts ---------------------------------------------------------------------------------------------------------
+
+
+def _low_rank(random: np.random.Generator, dim: int, ranks: tuple[int, int, int]) -> LinearAttention:
+    """One head whose spaces of values and of keys have two given dimensions and meet in a third."""
+    value_rank, key_rank, shared = ranks
+    basis = np.linalg.qr(random.standard_normal((dim, dim)))[0]
+    value = random.standard_normal((value_rank, value_rank)) @ basis[:value_rank]
+    key = random.standard_normal((key_rank, key_rank)) @ basis[value_rank - shared : value_rank - shared + key_rank]
+    query, output = random.standard_normal((key_rank, dim)), random.standard_normal((dim, value_rank))
+    return LinearAttention(*(jnp.asarray(weights)[None] for weights in (query, key, value, output)))
+
+
+def _ranks(random: np.random.Generator, dim: int) -> tuple[int, int, int]:
+    value_rank, key_rank = (int(random.integers(1, dim)) for _ in range(2))
+    smallest = max(0, value_rank + key_rank - dim)
+    return value_rank, key_rank, int(random.integers(smallest, min(value_rank, key_rank) + 1))
+
+
+def count_identity(config: Identities, random: np.random.Generator) -> Errors:
+    """C3: the rank of the needed forms is r_v r_k - s(s-1)/2, at random ranks and overlaps in 6 dimensions. Mutant: overlap ignored."""
+    found = []
+    for _ in range(config.instances):
+        value_rank, key_rank, shared = ranks = _ranks(random, 6)
+        count = minimal_count(_low_rank(random, 6, ranks)) - key_rank
+        found.append((abs(count - value_rank * key_rank + shared * (shared - 1) // 2), abs(count - value_rank * key_rank)))
+    return Errors(*(np.asarray(column, np.float64) for column in zip(*found, strict=True)))
+
+
+RANKS = ((2, 3, 0), (3, 3, 2), (2, 2, 1), (4, 2, 2), (1, 4, 1))
+
+
+def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
+    """C3: with that many neurons the RNN is attention, for five kinds of ranks; error over the forms' condition number. Mutant: the last is not read."""
+    found, dim = [], 6
+    for ranks in RANKS:
+        layers = [_low_rank(random, dim, ranks) for _ in range(-(-config.instances // len(RANKS)))]
+        conditions = np.array([independent_forms(thin_heads(layer)).condition for layer in layers])
+        tokens = jnp.asarray(random.standard_normal((len(layers), config.length, dim)))
+        rnns = [minimal_construction(layer) for layer in layers]
+        attentions, networks = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *group) for group in (layers, rnns))
+        errors = eqx.filter_jit(jax.vmap(_minimal_errors))(attentions, networks, tokens)
+        found.append(Errors(np.asarray(errors.error) / conditions, np.asarray(errors.mutant)))
+    return Errors(*(np.concatenate(column)[: config.instances] for column in zip(*found, strict=True)))
+
+
+def _minimal_errors(attention: LinearAttention, rnn: GatedLinearRNN, tokens: Array) -> Errors:
+    wanted = attention(tokens)
+    without = silence(rnn, jnp.ones(rnn.decay().shape).at[-1].set(0.0))
+    return Errors(_relative(rnn(tokens), wanted), _relative(without(tokens), wanted))
+
+
+def construction_cost(context: Context) -> pl.DataFrame:
+    """C2: how the full construction's and attention's numbers of parameters grow between dimensions: exponents."""
+
+    def size(make: Callable[[LinearAttention], Any], dim: int) -> int:
+        attention = LinearAttention(*(jnp.zeros((1, dim, dim)) for _ in range(4)))
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(eqx.filter_eval_shape(make, attention)))
+
+    full = np.array([size(full_construction, dim) for dim in DIMS], np.float64)
+    layer = np.array([3 * dim**2 for dim in DIMS], np.float64)  # output map: the identity
+    growth = {"exponent": np.diff(np.log2(full)), "mutant": np.diff(np.log2(layer))}
+    return context.rows({"dim": DIMS[1:]}, parameters=full[None, 1:], attention=layer[None, 1:], **{name: values[None] for name, values in growth.items()})
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+class Limits(NamedTuple):
+    """Relative errors of the small-signal limits at two scales, and of those whose multiplying gate is held at a half."""
+
+    lstm: Array
+    lstm_ratio: Array
+    lstm_held_ratio: Array
+    gru: Array
+    gru_ratio: Array
+
+
+def small_signals(config: Identities, key: PRNGKeyArray) -> Limits:
+    """C8: LSTM and GRU near linear attention."""
+    attention, tokens = _draw(config, key)
+    wanted = attention(tokens)
+
+    def errors(limit: Callable[[LinearAttention, float], LSTM | GRU], mutate: Callable[[Any], Any] = lambda layer: layer) -> list[Array]:
+        return [_relative(mutate(limit(attention, scale))(tokens), wanted) for scale in SCALES]
+
+    lstm, held, gru = errors(lstm_limit), errors(lstm_limit, _hold_output_gate), errors(gru_limit)
+    return Limits(lstm[1], lstm[0] / lstm[1], held[0] / held[1], gru[1], gru[0] / gru[1])
+
+
+def _hold_output_gate(layer: LSTM) -> LSTM:
+    cells = layer.recurrent_weight.shape[1]
+    return eqx.tree_at(lambda lstm: lstm.input_weight, layer, layer.input_weight.at[3 * cells :].set(0.0))
+
+
+# --- what cannot do it ----------------------------------------------------------------------------------------------
+
+DECAYS = np.array([0.0, 0.7, 1.0])
+SAMPLES = 1500
+
+
+def missing_gates(config: Identities, context: Context) -> pl.DataFrame:
+    """C1: the fraction of a teacher's power (d = 2, six tokens) that the best weights leave unexplained, by which gate is missing. No training: least
+    squares on everything that such a layer can compute from recurrent neurons with decays 0, 0.7 and 1."""
+    random, rows = np.random.default_rng(2), []
+    for _ in range(config.instances):
+        tokens = random.standard_normal((SAMPLES, 6, 2))
+        query, key, value = random.standard_normal((3, 2, 2))
+        targets = np.einsum("vi,bsi,kj,bsj,kl,bl->bv", value, tokens, key, tokens, query, tokens[:, -1], optimize=True)
+        rows.append([_unexplained(features, targets) for features in _features(tokens).values()])
+    names = list(_features(np.zeros((1, 2, 2))))
+    return context.rows({"instance": range(config.instances), "missing": names}, unexplained=np.asarray(rows)[None])
+
+
+def _features(tokens: Float[np.ndarray, "batch time dim"]) -> dict[str, Float[np.ndarray, "batch features"]]:
+    with_one = np.concatenate([tokens, np.ones((*tokens.shape[:2], 1))], axis=-1)
+    linear, gated = _neurons(with_one), _neurons(_pairs(with_one))
+    return {
+        "input gate": _pairs(linear),
+        "output gate": gated,
+        "input gate, side gating": (linear[:, :, None] * with_one[:, -1, None]).reshape(len(tokens), -1),
+        "none": np.concatenate([_pairs(linear), (gated[:, :, None] * with_one[:, -1, None]).reshape(len(tokens), -1)], axis=1),
+    }
+
+
+def _neurons(inputs: Float[np.ndarray, "batch time n"]) -> Float[np.ndarray, "batch m"]:
+    """States at the last time for every decay and input, and a 1."""
+    kept = DECAYS[:, None] ** np.arange(inputs.shape[1])[::-1]
+    states = np.einsum("ks,bsn->bkn", kept, inputs).reshape(len(inputs), -1)
+    return np.concatenate([states, np.ones((len(inputs), 1))], axis=1)
+
+
+def _pairs(columns: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows pairs"]:
+    i, j = np.triu_indices(columns.shape[-1])
+    return columns[..., i] * columns[..., j]
+
+
+def _unexplained(features: Float[np.ndarray, "batch n"], targets: Float[np.ndarray, "batch out"]) -> float:
+    weights = np.linalg.pinv(features.T @ features, rcond=1e-12, hermitian=True) @ (features.T @ targets)
+    return float(np.sum((targets - features @ weights) ** 2) / np.sum(targets**2))

@@ -1,0 +1,82 @@
+"""The networks of the study, by name: gated linear RNNs with and without their gates, and other recurrent architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from mesocosm.nn import (
+    GRU,
+    LSTM,
+    BilinearGate,
+    GatedLinearRNN,
+    GatedLinearUnit,
+    HawkBlock,
+    LinearAttention,
+    LRUBlock,
+    Mixer,
+    Perceptron,
+    Projected,
+    SideGate,
+    Ungated,
+)
+from mesocosm.studies.parts import foreign_mixer
+
+Builder = Callable[[int, int, float, PRNGKeyArray], Mixer]
+
+
+def gated(input_gate: Any, output_gate: Any) -> Builder:
+    """A gated linear RNN with as many products as neurons."""
+
+    def build(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> GatedLinearRNN:
+        return GatedLinearRNN.create(dim, neurons=neurons, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
+
+    return build
+
+
+def cells(kind: Any, **more: Any) -> Builder:
+    """LSTM or GRU."""
+    return lambda dim, neurons, gain, key: kind.create(dim, hidden=neurons, gain=gain, key=key, **more)
+
+
+def projected(block: Callable[[int, PRNGKeyArray], Mixer]) -> Builder:
+    """A block whose width is its number of neurons, between two linear maps."""
+
+    def build(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> Projected:
+        first, second = jax.random.split(key)
+        return Projected.around(block(neurons, first), dim=dim, width=neurons, key=second)
+
+    return build
+
+
+def lru(**parts: Any) -> Builder:
+    """The LRU's block, phases small, as suits a memory."""
+    return projected(lambda width, key: LRUBlock.create(width, hidden=width, max_phase=0.3, key=key, **parts))
+
+
+def attention(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> LinearAttention:
+    """One head of linear attention; it has no neurons."""
+    return LinearAttention.create(dim, heads=1, key_dim=dim, std=gain / dim**0.5, key=key)
+
+
+LAYERS: dict[str, Builder] = {
+    "gated": gated(BilinearGate, BilinearGate),
+    "glu": gated(GatedLinearUnit, GatedLinearUnit),
+    "side": gated(BilinearGate, SideGate),
+    "side-ungated": gated(Ungated, SideGate),
+    "attention": attention,
+    "lstm": cells(LSTM, forget_bias=1.0),
+    "gru": cells(GRU),
+    "lru": lru(output_gate=GatedLinearUnit),
+    "lru-mlp": lru(output_gate=Perceptron),
+    "lru-gated": lru(input_gate=BilinearGate, output_gate=BilinearGate, normalised=False),
+    "hawk": projected(lambda width, key: HawkBlock.create(width, key=key)),
+}
+
+
+def foreign(path: str) -> Builder:
+    """Somebody else's mixer."""
+    return projected(lambda width, key: foreign_mixer(path, width, key))

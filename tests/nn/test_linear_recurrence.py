@@ -1,0 +1,82 @@
+"""The two orders of the diagonal recurrence against the sum written out, against each other, and their gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mesocosm.nn import associative_recurrence, linear_recurrence, sequential_recurrence
+
+ORDERS = [sequential_recurrence, associative_recurrence, linear_recurrence]
+
+
+def numbers(shape, *, complex_numbers, seed=0):
+    random = np.random.default_rng(seed)
+    drawn = random.standard_normal(shape)
+    return drawn + 1j * random.standard_normal(shape) if complex_numbers else drawn
+
+
+def written_out(decay, inputs, initial):
+    """Step by step, in NumPy."""
+    decay = np.broadcast_to(decay, inputs.shape)
+    states, state = [], initial
+    for factor, add in zip(decay, inputs, strict=True):
+        state = factor * state + add
+        states.append(state)
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("complex_numbers", [False, True])
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("time", [1, 7, 300])
+def test_every_order_is_the_recurrence(order, complex_numbers, per_step, time):
+    n = 3
+    decay = numbers((time, n) if per_step else (n,), complex_numbers=complex_numbers)
+    decay = decay / np.maximum(1.0, np.abs(decay))
+    inputs, initial = numbers((time, n), complex_numbers=complex_numbers, seed=1), numbers(n, complex_numbers=complex_numbers, seed=2)
+    wanted = written_out(decay, inputs, initial)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(order(jnp.asarray(decay), jnp.asarray(inputs), jnp.asarray(initial)), wanted, rtol=1e-10, atol=1e-10)
+    narrow = np.complex64 if complex_numbers else np.float32
+    found = order(*(jnp.asarray(x.astype(narrow)) for x in (decay, inputs, initial)))
+    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_gradients_agree_with_finite_differences_and_each_other(per_step):
+    with jax.enable_x64(True):
+        decay = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (9, 2) if per_step else 2))
+        inputs, initial, weights = (jnp.asarray(numbers(s, complex_numbers=False, seed=i)) for i, s in enumerate([(9, 2), (2,), (9, 2)]))
+        gradients = [jax.grad(lambda *given, f=f: jnp.sum(weights * f(*given)), argnums=(0, 1, 2))(decay, inputs, initial) for f in ORDERS]
+        for found in gradients[1:]:
+            for a, b in zip(found, gradients[0], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+        step = 1e-6
+
+        def loss(first):
+            return float(np.sum(np.asarray(weights) * written_out(np.asarray(decay.at[(0,) * decay.ndim].set(first)), np.asarray(inputs), np.asarray(initial))))
+
+        at = float(decay[(0,) * decay.ndim])
+        difference = (loss(at + step) - loss(at - step)) / (2 * step)
+        np.testing.assert_allclose(gradients[0][0][(0,) * decay.ndim], difference, rtol=1e-7)
+
+
+def test_memory_of_one_is_a_sum_and_of_zero_the_newest_input():
+    with jax.enable_x64(True):
+        inputs = jnp.asarray(numbers((50, 2), complex_numbers=False))
+        states = linear_recurrence(jnp.asarray([1.0, 0.0]), inputs)
+        np.testing.assert_allclose(states[-1, 0], inputs[:, 0].sum(), rtol=1e-13)
+        assert (states[:, 1] == inputs[:, 1]).all()
+
+
+@pytest.mark.parametrize(("backend", "order"), [("cpu", sequential_recurrence), ("gpu", associative_recurrence)])
+def test_the_rule_chooses_by_device(backend, order, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    chosen = jax.make_jaxpr(lambda g: linear_recurrence(jnp.ones(2), g))(jnp.ones((5, 2)))
+    assert str(chosen) == str(jax.make_jaxpr(lambda g: order(jnp.ones(2), g))(jnp.ones((5, 2))))
+
+
+def test_decays_of_another_width_are_refused():
+    with pytest.raises(Exception, match=r"3 channels do not fit inputs of 2|n"):
+        linear_recurrence(jnp.ones(3), jnp.ones((4, 2)))

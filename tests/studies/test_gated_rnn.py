@@ -1,0 +1,178 @@
+"""The gated-rnn study at its smoke preset: every line runs, every check is read, every figure is drawn; the larger presets lower."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.figures import draw
+from mesocosm.lab.judge import Circumstances, fingerprints, judge
+from mesocosm.lab.store import Run
+from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
+from mesocosm.studies.gated_rnn import claims, identities, trials
+from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Identities
+from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
+from mesocosm.tasks.regression_prompts import gradient_step_attention
+from mesocosm.tasks.task import batch
+
+SEARCH = Path(__file__).parents[2] / "results/gated-rnn/search.csv"
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke preset by the command that a user types, in a process of its own."""
+    out = tmp_path_factory.mktemp("gated-rnn") / "run"
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "gated-rnn", "--preset", "smoke", "--out", str(out)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return Run(out)
+
+
+def test_every_trial_finishes_and_every_check_can_be_read(smoke):
+    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
+    judged = smoke.study.claims
+    rows = judge("gated-rnn", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
+    # the smoke preset trains neither LSTM, GRU and LRU on the teacher
+    assert {row.id for row in rows if row.kind and row.estimate is None} == {f"gated-rnn/C7.{name}" for name in ("lstm", "gru", "lru", "lru-mlp")}
+    assert {row.verdict for row in rows} == {"not judged"}
+
+
+def test_every_figure_is_drawn(smoke):
+    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+
+
+def test_a_published_student_answers_as_it_was_measured(smoke):
+    """The loss in the table is the rebuilt network's on the sequences of its own teacher."""
+    trial = next(trial for trial in smoke.study.trials(smoke.config) if trial.name == "student-18")
+    teacher = trials._draw_teacher(trial.config.teacher, _environment_key(1))
+    test, _ = trials._draw_sequences(smoke.config.evaluation, jax.random.key(2**31 - 1), teacher)
+    student = smoke.model("student-18", seed=1)
+    table = smoke.table("loss", trial="student-18")
+    np.testing.assert_allclose(trials.sequence_losses(student, test).mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
+    assert isinstance(student, GatedLinearRNN)
+
+
+def _environment_key(seed):
+    from mesocosm.learning.streams import stream_key
+
+    return stream_key(seed, "env")
+
+
+def test_students_of_all_sizes_have_the_same_teachers_and_replicates_have_other_ones(smoke):
+    digests = smoke.table("loss").filter(pl.col("trial") != "student-forgetful").group_by("seed").agg(pl.col("digest").n_unique())
+    assert digests["digest"].to_list() == [1] * len(digests)
+    assert smoke.table("loss", trial="student-18")["digest"].n_unique() == 2
+
+
+def test_the_teacher_itself_as_a_student_is_recognised():
+    """A construction in the place of a trained student: no loss, its neurons all kept, its blocks and coefficients attention's."""
+    teacher = LinearAttentionTeacher.draw(jax.random.key(0), 3)
+    student = compact_construction(teacher.attention)
+    test, held_out = trials._draw_sequences(Evaluation(sequences=64, held_out=64), jax.random.key(1), teacher)
+    found = trials.read_structure(1e-4, student, teacher, test, held_out)
+    assert found.loss < 1e-10
+    assert found.snapped_loss < 1e-10
+    assert found.kept.all()
+    np.testing.assert_allclose([found.extreme, found.right_block], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(found.coefficients, found.wanted, atol=1e-5)
+    polynomial = trials.read_polynomial(student, teacher, held_out)
+    np.testing.assert_allclose(polynomial.derivative, polynomial.wanted, atol=1e-5)
+    np.testing.assert_allclose(polynomial.fitted, polynomial.wanted, atol=1e-3)
+    np.testing.assert_allclose(polynomial.explained, 1.0, atol=1e-5)
+
+
+def test_gradient_descent_as_a_regressor_is_recognised():
+    """Linear attention with the weights of the best gradient step: its loss, its step size, nothing unexplained."""
+    task = trials.regression_task(PRESETS["cpu"].config.prompts)
+    network = gradient_step_attention(3, 3, task.optimal_step_size())
+    prompts, large = batch(task, jax.random.key(0), 2000, "iid"), batch(task, jax.random.key(1), 50, "ood")
+    found = trials.measure_regressor(task, network, prompts, large)
+    np.testing.assert_allclose(found.losses, found.step_losses, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.slope, task.optimal_step_size(), rtol=1e-4)
+    assert abs(found.unexplained) < 1e-5
+    np.testing.assert_allclose([found.cosine, found.sensitivity], 1.0, atol=1e-3)
+    wrong = trials.measure_regressor(task, LinearAttention(network.query, network.key, network.value[:, ::-1], network.output), prompts, large)
+    assert wrong.unexplained > 0.2
+
+
+REHEARSAL = """
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.rehearsal import rehearse
+for trial in rehearse(find("gated-rnn"), "{preset}", compile=False, strict=True):
+    assert trial.problem is None and (trial.state_bytes > 0 or not trial.fits), trial
+    print(trial.trial)
+"""
+
+
+@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)])
+def test_every_trial_of_a_preset_lowers(preset):
+    """Nothing is run: each trial's programs are traced and lowered at full size."""
+    lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
+    assert lowered.returncode == 0, lowered.stderr
+    assert lowered.stdout.split() == [trial.name for trial in trials.trials(PRESETS[preset].config)]
+
+
+def test_identities_hold_and_their_mutants_do_not():
+    config = Identities(instances=100, dim=3, length=6)
+    with jax.enable_x64(True):
+        for name, identity in identities.IDENTITIES.items():
+            errors = jax.vmap(lambda key, identity=identity: identity(config, key))(jax.random.split(jax.random.key(1), 4))
+            assert errors.error.max() < 1e-10, name
+            assert errors.mutant.max() > 1e-3, name
+        counts = identities.count_identity(config, np.random.default_rng(0))
+        assert counts.error.max() == 0
+        assert counts.mutant.max() >= 1
+
+
+def test_features_without_a_gate_are_those_of_such_a_layer():
+    """An RNN whose missing gate is replaced by a linear map is a combination of the features, exactly; one with both gates is not."""
+    random = np.random.default_rng(0)
+    tokens = random.standard_normal((400, 6, 2))
+    neurons = random.standard_normal((3, 3))
+    token = np.concatenate([tokens, np.ones((400, 6, 1))], axis=-1)
+    states = np.einsum("k,ks,bsn,mn->bkm", np.ones(3), identities.DECAYS[:, None] ** np.arange(6)[::-1], token, neurons).reshape(400, -1)
+    reads = random.standard_normal((2, 1, states.shape[1]))
+    output = (states @ reads[0].T) * (states @ reads[1].T)
+    features = identities._features(tokens)
+    assert identities._unexplained(features["input gate"], output) < 1e-10
+    assert identities._unexplained(features["output gate"], output) > 1e-2
+
+
+def test_the_number_of_searched_configurations_is_that_of_the_search():
+    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop("seed", "loss", "versus_step", "unexplained").unique()
+    regressors = pl.col("task") == "prompts"
+    gated = pl.col("layer").is_in(["gated", "side"])
+    groups = {claims.STUDENTS: ~regressors & gated, claims.ARCHITECTURES: ~regressors & ~gated, claims.REGRESSORS: regressors}
+    assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}
+
+
+def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
+    (tmp_path / "layers.py").write_text(
+        "import equinox as eqx\nclass Identity(eqx.Module):\n    scale: float = 1.0\n    def __init__(self, dim, *, key):\n        pass\n"
+        "    def __call__(self, x):\n        return self.scale * x\n"
+    )
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "gated-rnn", "--preset", "smoke", "--mixer", "layers:Identity", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    run = Run(tmp_path / "run")
+    assert "student-foreign" in run.trials
+    assert {row.verdict for row in run.claims} == {"not judged"}
+
+
+def test_a_study_names_another_measurement_as_control():
+    for claim in find("gated-rnn").claims:
+        for check in claim.checks:
+            assert check.control.measure is not check.measure, check.name
+
+
+def test_the_optimum_is_that_of_the_task():
+    task = trials.regression_task(PRESETS["cpu"].config.prompts)
+    np.testing.assert_allclose(jnp.asarray(task.one_step_loss()), 0.6087, atol=1e-4)
