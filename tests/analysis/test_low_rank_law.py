@@ -67,7 +67,7 @@ def test_the_penalty_of_balanced_factors_is_the_nuclear_norm():
     nuclear = jnp.linalg.svd(product, compute_uv=False).sum()
     best = balanced_factors(product, 5)
     np.testing.assert_allclose(best.a @ best.b.T, product, atol=1e-12)
-    assert l2_penalty(best) == pytest.approx(nuclear, rel=1e-12)
+    assert l2_penalty(best) == pytest.approx(float(nuclear), rel=1e-12)
     assert np.abs(imbalance(best)).max() < 1e-12
     for seed in range(20):
         change = jnp.eye(5) + 0.4 * normal(seed, 5, 5)
@@ -123,7 +123,7 @@ def test_the_imbalance_falls_exponentially_along_the_flow_and_bounds_the_gap():
         expected = imbalance_after(imbalance(start), decay, time)
         np.testing.assert_allclose(imbalance(end), expected, atol=1e-9)
         assert 0 <= balance(*end).gap <= gap_bound(expected) + 1e-9
-        assert balance(*end).bound == pytest.approx(gap_bound(expected), rel=1e-6)
+        assert balance(*end).bound == pytest.approx(float(gap_bound(expected)), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -77,7 +77,8 @@ def test_the_unpacked_heads_give_the_models_own_attention(name, tmp_path):
     heads, _, _ = load_block(checkpoint, blocks[0], Options(biases=True))
     inputs = {"pixel_values": torch.randn(1, 3, 8, 8)} if name == "ViT" else {"input_ids": torch.tensor([[3, 7, 11, 19, 23]])}
     seen = []
-    layer = next(module for path, module in model.named_modules() if blocks[0].name.endswith(path) and path)
+    by_name = [module for path, module in model.named_modules() if path and blocks[0].name.endswith(path)]
+    layer = [*by_name, *(module for module in model.modules() if type(module).__name__.endswith("Attention"))][0]
     hook = layer.register_forward_pre_hook(lambda module, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True)
     with torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions

@@ -28,14 +28,21 @@ def decayed(params, transformation):
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = transformation.update(zeros, transformation.init(params), params)
     shares = jax.tree.map(lambda update, value: update / jnp.where(value == 0, 1, value), updates, params)
-    return {name: np.unique(np.round(np.asarray(share), 6)).tolist() for name, share in zip(parameter_names(shares), jax.tree.leaves(shares), strict=True)}
+    return {name: _only(share) for name, share in zip(parameter_names(shares), jax.tree.leaves(shares), strict=True)}
+
+
+def _only(share):
+    """The one value that all entries have."""
+    values = np.unique(np.round(np.asarray(share), 6))
+    assert len(values) == 1
+    return values[0].item()
 
 
 WANTED = {
-    **{f"layers.layers.0.{name}": [0.5] for name in ("query", "key", "value", "output")},
-    "mlp.weight": [0.1],
-    "mlp.bias": [0.0],
-    "norm.scale": [0.0],
+    **{f"layers.layers.0.{name}": 0.5 for name in ("query", "key", "value", "output")},
+    "mlp.weight": 0.1,
+    "mlp.bias": 0.0,
+    "norm.scale": 0.0,
 }
 
 

@@ -48,18 +48,24 @@ def product_spectrum(a: Any, b: Any) -> Spectrum:
     Raises:
         ValueError: inner dimensions that differ, or entries that are not finite.
     """
-    return core_spectrum(triangular_factor(a), triangular_factor(b))
+    return core_spectrum(*triangular_pair(a, b))
 
 
 def core_spectrum(a: Float64[np.ndarray, "*batch k inner"], b: Float64[np.ndarray, "*batch l inner"]) -> Spectrum:
-    r"""Singular values of $R_A R_B^\top$ from two triangular factors.
+    r"""Singular values of $R_A R_B^\top$ from two triangular factors."""
+    return np.linalg.svd(a @ np.swapaxes(b, -1, -2), compute_uv=False)
+
+
+def triangular_pair(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The triangular factors of both.
 
     Raises:
-        ValueError: inner dimensions that differ.
+        ValueError: inner dimensions that differ, or entries that are not finite.
     """
+    a, b = triangular_factor(a), triangular_factor(b)
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"the factors of a product share their inner dimension; these have {a.shape[-1]} and {b.shape[-1]}")
-    return np.linalg.svd(a @ np.swapaxes(b, -1, -2), compute_uv=False)
+    return a, b
 
 
 # --- rank measures --------------------------------------------------------------------------------------------------
@@ -93,7 +99,7 @@ def effective_rank(spectrum: Spectrum) -> Float64[np.ndarray, "*batch"]:
 
 def numerical_rank(spectrum: Spectrum, tolerance: float = 1e-3) -> Int64[np.ndarray, "*batch"]:
     r"""The number of values with $s_i > \text{tolerance} \cdot s_1$."""
-    return np.sum(spectrum > tolerance * spectrum[..., :1], axis=-1)
+    return np.asarray(np.sum(spectrum > tolerance * spectrum[..., :1], axis=-1))
 
 
 def _smallest_part(parts: Spectrum, share: float) -> Int64[np.ndarray, "*batch"]:
@@ -103,8 +109,9 @@ def _smallest_part(parts: Spectrum, share: float) -> Int64[np.ndarray, "*batch"]
     return np.where(sums[..., -1] > 0, 1 + np.sum(sums < share * sums[..., -1:], axis=-1), 0)
 
 
-def _over(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _over(numerator: Any, denominator: Any) -> np.ndarray:
     """A quotient that is 0 where both are."""
+    denominator = np.asarray(denominator)
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
 
 
@@ -143,7 +150,7 @@ def balance(a: Any, b: Any) -> Balance:
     Raises:
         ValueError: inner dimensions that differ, or entries that are not finite.
     """
-    a, b = triangular_factor(a), triangular_factor(b)
+    a, b = triangular_pair(a, b)
     return core_balance(a, b, core_spectrum(a, b))
 
 
@@ -169,7 +176,7 @@ def core_balance(a: Float64[np.ndarray, "*batch k inner"], b: Float64[np.ndarray
 
 
 def _norm(matrix: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(matrix, axis=(-2, -1))
+    return np.asarray(np.linalg.norm(matrix, axis=(-2, -1)))
 
 
 def _cosine(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def rotated_spectra(
     a: Float64[np.ndarray, "k r"], b: Float64[np.ndarray, "l r"], rotations: Float64[np.ndarray, "draws r r"]
 ) -> Float64[np.ndarray, "draws values"]:
     r"""Singular values of $R_A O^\top R_B^\top$ for each rotation, from the factors' triangular parts."""
-    return core_spectrum(a @ np.swapaxes(rotations, -1, -2), b[None])
+    return core_spectrum(a @ np.swapaxes(rotations, -1, -2), np.broadcast_to(b, (len(rotations), *b.shape)))
 
 
 def _triangular_gaussian(random: np.random.Generator, rows: int, r: int, draws: int) -> Float64[np.ndarray, "draws k r"]:

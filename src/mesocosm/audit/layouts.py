@@ -132,7 +132,8 @@ LAYOUTS = (
 )
 
 ATTENTION = re.compile(r"(?P<block>(?:.*?\.)?[^.]*(?:attn|attention)[^.]*)\.", re.IGNORECASE)
-LOOSE = re.compile(r"(?P<block>.*)\.(?:q|k|v|o|qkv|query|key|value|wq|wk|wv|wo|to_q|to_k|to_v|q_proj|k_proj|v_proj|qkv_proj|Wqkv)\.(?:weight|kernel)")
+QUERIES = r"(?:q|qkv|query|wq|to_q|q_proj|qkv_proj|Wqkv)"
+LOOSE = re.compile(rf"(?P<block>.*)\.{QUERIES}\.(?:weight|kernel)")
 KINDS = (
     (r"kv_a_proj|kv_b_proj", "multi-head latent attention: keys and values go through a low-rank bottleneck of their own, which no layout covers yet"),
     (r"linear_attn|in_proj_qkvz|conv1d|A_log", "linear attention or a recurrence, which has no softmax heads"),
@@ -170,12 +171,13 @@ def _block(name: str, layout: Layout, names: Mapping[str, Any]) -> Block:
 
 def _unknown(names: Mapping[str, Sequence[int]], found: Mapping[str, Block]) -> Iterator[Block]:
     """Blocks that look like attention and fit no layout; by their common prefix."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, None] = {}
     for name, shape in names.items():
         match = (ATTENTION.match(name) if len(shape) >= 2 else None) or LOOSE.fullmatch(name)
         if match and not any(name.startswith(f"{block}.") for block in found):
-            groups.setdefault(match["block"], []).append(name)
-    for block, tensors in groups.items():
+            groups[match["block"]] = None
+    for block in groups:
+        tensors = [name for name, shape in names.items() if name.startswith(f"{block}.") and len(shape) >= 2]
         below = ", ".join(sorted(name.removeprefix(f"{block}.") for name in tensors)[:6])
         packed = any(name.endswith("query_key_value.weight") for name in tensors)
         packing = "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which it is"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -18,10 +18,13 @@ from mesocosm.lab.progress import printable
 
 READING = (
     "ratio: nuclear norm over mean squared Frobenius norm of the factors, 1 at balance. null1: Gaussian factors of the same shapes and norms; null2: the same "
-    "factors with a random rotation between them; mean ± standard deviation of 32 draws. score: (ratio - null2) / (1 - null2). A value near null1 does not "
-    "tell this product from one at initialisation; one away from null2 says that the factors are aligned, not what aligned them. There is no good or bad value."
+    "factors with a random rotation between them; mean ± standard deviation of 32 draws. score: (ratio - null2) / (1 - null2). (×4): queries that share the "
+    "key. A value near null1 does not tell this product from one at initialisation; one away from null2 says that the factors are aligned, not what aligned "
+    "them. There is no good or bad value."
 )
 """What the table's columns are, and what they do not say."""
+
+HEADINGS = ("layer", "head", "product", "d_h", "ratio", "null1", "null2", "score", "rank95_sum", "null1", "null2", "stable", "null1", "law")
 
 
 def sorted_rows(rows: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -47,31 +50,43 @@ def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType
     """
     rows = sorted_rows(audit.audited, sort)
     shown = rows.head(top) if top else rows
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for heading in ("block", "head", "product", "d_h", "ratio", "null1", "null2", "score", "rank95_sum", "null1", "null2", "stable", "null1", "law"):
-        table.add_column(heading, overflow="fold", justify="left" if heading in ("block", "product", "law") else "right")
+    parts = rows["part"].unique(maintain_order=True).to_list()
+    several = len(parts) > 1
+    headings = ("part",) * several + HEADINGS
+    table = number_table(headings, words=("part", "product", "law"))
     for row in shown.iter_rows(named=True):
-        table.add_row(*map(Text, _cells(row)))
-    parts: list[RenderableType] = [Text(printable(audit.model), style="bold"), table] if rows.height else [Text(printable(audit.model), style="bold")]
-    if shown.height < rows.height:
-        parts.append(Text(f"{rows.height - shown.height} more rows: --top 0 shows all, --out DIR writes them", style="dim"))
-    parts += [Text(line, style="yellow") for line in skipped_lines(audit.skipped)]
-    parts += [Text(f"{product}: {printable(note)}", style="dim") for product, note in notes_of(rows)]
-    return Group(*parts, Text(READING, style="dim")) if rows.height else Group(*parts)
+        table.add_row(*map(Text, [printable(row["part"])] * several + _cells(row)))
+    told: list[RenderableType] = [Text.assemble((printable(audit.model), "bold"), "" if several or not parts else f"  {printable(parts[0])}")]
+    told += [table] if rows.height else []
+    told += left_out(rows.height - shown.height)
+    told += [Text(line, style="yellow") for line in skipped_lines(audit.skipped)]
+    told += [Text(f"{product}: {printable(note)}", style="dim") for product, note in notes_of(rows)]
+    return Group(*told, Text(READING, style="dim")) if rows.height else Group(*told)
+
+
+def number_table(headings: Sequence[str], words: Sequence[str]) -> Table:
+    """An empty table: words to the left, numbers to the right and never broken."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading != "part", justify="left" if heading in words else "right")
+    return table
+
+
+def left_out(rows: int) -> list[RenderableType]:
+    """A line where rows were cut off."""
+    return [Text(f"{rows} more rows: --top 0 shows all, --out DIR writes them", style="dim")] if rows else []
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    head = str(row["head"]) if row["group"] == 1 else f"{row['head']} (of {row['group']} queries)"
     return [
-        printable(row["block"]),
-        head,
+        str(row["layer"]),
+        str(row["head"]) if row["group"] == 1 else f"{row['head']} (×{row['group']})",
         row["product"],
         str(row["d_h"]),
         *spread_cells(row, "ratio"),
         number(row["score"], 2),
         *spread_cells(row, "rank95_sum"),
-        f"{row['stable']:.3g}",
-        f"{row['stable_null1']:.3g} ± {row['stable_null1_sd']:.1g}",
+        *spread_cells(row, "stable")[:2],
         row["applies"],
     ]
 
@@ -79,9 +94,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 def spread_cells(row: Mapping[str, Any], measure: str) -> list[str]:
     """A value and both of its nulls with their spread."""
     if measure == "ratio":
-        return [f"{row['ratio']:.4f}", *(f"{row[null]:.4f} ± {row[f'{null}_sd']:.1g}" for null in ("null1", "null2"))]
+        return [f"{row['ratio']:.4f}", *(f"{row[null]:.4f}±{row[f'{null}_sd']:.1g}" for null in ("null1", "null2"))]
     nulls = (f"{measure}_{null}" for null in ("null1", "null2"))
-    return [f"{row[measure]:.3g}", *(f"{row[null]:.3g} ± {row[f'{null}_sd']:.1g}" for null in nulls)]
+    return [f"{row[measure]:.3g}", *(f"{row[null]:.3g}±{row[f'{null}_sd']:.1g}" for null in nulls)]
 
 
 def skipped_lines(skipped: pl.DataFrame) -> list[str]:
@@ -103,15 +118,15 @@ def comparison_rows(compared: pl.DataFrame, names: tuple[str, str], *, sort: str
     """Two checkpoints' values side by side, the largest change of the ratio first where no column is named."""
     rows = sorted_rows(compared, sort) if sort else compared.sort(pl.col("ratio_change").abs(), descending=True, nulls_last=True, maintain_order=True)
     shown = rows.head(top) if top else rows
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for heading in ("block", "head", "product", "ratio a", "null2 a", "ratio b", "null2 b", "change", "rank95_sum a", "b", "stable a", "b", "in"):
-        table.add_column(heading, overflow="fold", justify="left" if heading in ("block", "product", "in") else "right")
+    headings = ("part", "layer", "head", "product", "ratio a", "null2 a", "ratio b", "null2 b", "change", "rank95_sum a", "b", "stable a", "b", "in")
+    table = number_table(headings, words=("part", "product", "in"))
     for row in shown.iter_rows(named=True):
         ratios = [cell for side in "ab" for cell in (_four(row[f"ratio_{side}"]), _with_sd(row[f"null2_{side}"], row[f"null2_sd_{side}"]))]
         ranks = [number(row[f"{name}_{side}"]) for name in ("rank95_sum", "stable") for side in "ab"]
-        table.add_row(*map(Text, (printable(row["block"]), str(row["head"]), row["product"], *ratios, _four(row["ratio_change"]), *ranks, row["found_in"])))
-    left = [Text(f"{rows.height - shown.height} more rows: --top 0 shows all, --out DIR writes them", style="dim")] if shown.height < rows.height else []
-    return Group(*(Text(f"{side}: {printable(name)}", style="bold") for side, name in zip("ab", names, strict=True)), table, *left, Text(READING, style="dim"))
+        place = (printable(row["part"]), str(row["layer"]), str(row["head"]), row["product"])
+        table.add_row(*map(Text, (*place, *ratios, _four(row["ratio_change"]), *ranks, row["found_in"])))
+    sides = [Text(f"{side}: {printable(name)}", style="bold") for side, name in zip("ab", names, strict=True)]
+    return Group(*sides, table, *left_out(rows.height - shown.height), Text(READING, style="dim"))
 
 
 def _four(value: float | None) -> str:
@@ -119,4 +134,4 @@ def _four(value: float | None) -> str:
 
 
 def _with_sd(value: float | None, sd: float | None) -> str:
-    return "–" if value is None or sd is None else f"{value:.4f} ± {sd:.1g}"
+    return "–" if value is None or sd is None else f"{value:.4f}±{sd:.1g}"

@@ -20,7 +20,7 @@ import polars as pl
 from jaxtyping import Float64, Shaped
 
 from mesocosm.analysis.exponential_rate import exponential_rate
-from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_factor
+from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_pair
 
 Pair = tuple[Any, Any]
 
@@ -72,7 +72,7 @@ class BalanceMonitor:
             ValueError: a factor with an entry that is not finite, or two whose inner dimensions differ.
         """
         for name, (a, b) in pairs.items():
-            a, b = triangular_factor(a), triangular_factor(b)
+            a, b = triangular_pair(a, b)
             self._rows += [{"step": step, "clock": clock, "product": name, **row} for row in _measures(a, b)]
 
     def table(self) -> pl.DataFrame:

@@ -208,7 +208,7 @@ CLAIMS = [
             Check(
                 "gap-adamw",
                 Mean("gap over mean squared norm at the largest lambda, AdamW with noisy gradients"),
-                below(0.003),
+                below(0.001),
                 adaptive("adamw", "relative_gap"),
                 Control(FREE, adaptive("adamw", "relative_gap", regularised=False)),
                 judged_at=CPU,

@@ -49,9 +49,11 @@ class Minima:
     decay: float = 1.0
     """Prunes about two of five modes."""
     init_std: float = 0.5
-    learning_rate: float = 0.02
-    momentum: float = 0.98
+    learning_rate: float = 0.005
+    momentum: float = 0.9
     steps: int = 20000
+    one_steps: int = 400
+    """With one factor regularised, whose penalty has no minimum: the other factor grows for ever and would blow the search up."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ PRESETS = {
         Config(
             factorisation=Factorisation(steps=40),
             descent=Descent(steps=80),
-            minima=Minima(instances=3, steps=10),
+            minima=Minima(instances=3, steps=10, one_steps=5),
             scalar_pair=ScalarPair(steps=10),
             adaptive=Adaptive(steps=10),
             two_layers=TwoLayers(steps=10),

@@ -68,8 +68,6 @@ def measured(factors: Any) -> dict[str, Any]:
     found = balance(factors.a, factors.b)
     columns = {name: getattr(found, name) for name in ("nuclear", "mean_square", "gap", "difference", "imbalance")}
     return columns | {"relative_gap": found.gap / found.mean_square}
-        "relative_gap": found.gap / found.mean_square
-    }
 
 
 # --- identities -----------------------------------------------------------------------------------------------------
@@ -105,9 +103,9 @@ def _step_errors(config: Minima, key: PRNGKeyArray) -> StepErrors:
 def find_minima(config: Minima, context: Context) -> Tables:
     """A random problem a replicate, solved with both factors regularised and with one; how far each end is from a minimum of the nuclear problem."""
     tables = []
-    for arm, decays in (("both", (config.decay, config.decay)), ("one", (config.decay, 0.0))):
-        hyperparameters = {"learning_rate": config.learning_rate, "a": decays[0], "b": decays[1], "momentum": config.momentum}
-        fitted = train(context, arm, (Partial(_draw_problem, config), measurement_loss, accelerated_descent), hyperparameters, config.steps)
+    for arm, decay_b, steps in (("both", config.decay, config.steps), ("one", 0.0, config.one_steps)):
+        hyperparameters = {"learning_rate": config.learning_rate, "a": config.decay, "b": decay_b, "momentum": config.momentum}
+        fitted = train(context, arm, (Partial(_draw_problem, config), measurement_loss, accelerated_descent), hyperparameters, steps)
         found = context.evaluate(Partial(_optimality, config.decay), fitted.model, fitted.state.problem)
         tables.append(context.rows(arm=arm, **found._asdict(), rank=numerical_rank(product_spectrum(fitted.model.a, fitted.model.b))))
     return {"minima": pl.concat(tables)}
