@@ -16,7 +16,7 @@ from mesocosm.lab.figures import draw
 from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.learning.fit import fit
-from mesocosm.studies.weight_decay import measures
+from mesocosm.studies.weight_decay import claims, measures
 from mesocosm.studies.weight_decay.config import PRESETS, Factorisation
 from mesocosm.studies.weight_decay.parameterised import (
     MatrixLearner,
@@ -144,3 +144,9 @@ def test_rates_are_fitted_before_rounding_takes_over():
     time = np.linspace(0, 50, 26)
     rows = pl.DataFrame({"time": time, "difference": np.maximum(np.exp(-0.8 * time), 1e-14)})
     assert measures.fitted_rate(rows) == pytest.approx(0.8)
+
+
+def test_the_number_of_searched_configurations_is_that_of_the_search():
+    search = pl.read_csv(Path(__file__).parents[2] / "results/weight-decay/search.csv", infer_schema_length=None)
+    tried = search.drop("made_by", "seed", "outcome").unique()
+    assert dict(tried.group_by("experiment").len().iter_rows()) == claims.SEARCHED

@@ -30,6 +30,9 @@ FREE = "no decay"
 DRAWN = "problem and initialisation"
 INITIAL = "initialisation"
 
+# Configurations in results/weight-decay/search.csv by experiment; a test counts them.
+SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adaptive": 2, "two-layers": 1}
+
 LATER = "the transformer studies are not on the bench yet"
 
 CLAIMS = [
@@ -45,6 +48,7 @@ CLAIMS = [
                 instances("minima", "subgradient", arm="both"),
                 Control(ONE, instances("minima", "subgradient", arm="one")),
                 judged_at=ALL,
+                searched=SEARCHED["minima"],
                 replicate="a random convex problem and its initialisation",
             ),
             Check(
@@ -54,6 +58,7 @@ CLAIMS = [
                 instances("minima", "difference", arm="both"),
                 Control(ONE, instances("minima", "difference", arm="one")),
                 judged_at=ALL,
+                searched=SEARCHED["minima"],
                 replicate="a random convex problem and its initialisation",
             ),
         ],
@@ -79,6 +84,7 @@ CLAIMS = [
                 descent_rate("decayed"),
                 Control(FREE, descent_rate("free")),
                 judged_at=ALL,
+                searched=SEARCHED["descent"],
                 replicate=DRAWN,
                 reference=Reference(0.0, "derived"),
             ),
@@ -89,6 +95,7 @@ CLAIMS = [
                 gap_over_bound("decayed"),
                 Control(FREE, gap_over_bound("free")),
                 judged_at=ALL,
+                searched=SEARCHED["descent"],
                 replicate=DRAWN,
             ),
         ],
@@ -106,6 +113,7 @@ CLAIMS = [
                 gap_fall(positive_decays),
                 Control(FREE, gap_fall(lambda view: [0.0])),
                 judged_at=ALL,
+                searched=SEARCHED["factorisation"],
                 replicate=INITIAL,
             ),
             Check(
@@ -115,6 +123,7 @@ CLAIMS = [
                 rate_deviation(True),
                 Control("no decay, against the same rates", rate_deviation(False)),
                 judged_at=ALL,
+                searched=SEARCHED["factorisation"],
                 replicate=INITIAL,
                 reference=Reference(0.012, "derived"),
             ),
@@ -125,6 +134,7 @@ CLAIMS = [
                 threshold_error("spectrum", arm="both"),
                 Control("no decay, against the same values", threshold_error("spectrum", regularised=False, arm="both")),
                 judged_at=ALL,
+                searched=SEARCHED["factorisation"],
                 replicate=INITIAL,
             ),
             Check(
@@ -134,6 +144,7 @@ CLAIMS = [
                 dead_modes("both"),
                 Control(ONE, dead_modes("one")),
                 judged_at=ALL,
+                searched=SEARCHED["factorisation"],
                 replicate=INITIAL,
                 reference=Reference(0.01, "derived"),
             ),
@@ -175,6 +186,7 @@ CLAIMS = [
                 scalar_threshold("factored"),
                 Control("the scalars themselves, not factored", scalar_threshold("direct")),
                 judged_at=ALL,
+                searched=SEARCHED["scalars"],
                 replicate=INITIAL,
             ),
             Check(
@@ -184,6 +196,7 @@ CLAIMS = [
                 scalar_selectivity("factored"),
                 Control("the scalars themselves, not factored", scalar_selectivity("direct")),
                 judged_at=CPU,
+                searched=SEARCHED["scalars"],
                 replicate="initialisation and gradient noise",
                 reference=Reference(log((0.0774 / 0.3) / 0.4584), "derived"),
             ),
@@ -194,6 +207,7 @@ CLAIMS = [
                 adaptive("adam_l2", "imbalance"),
                 Control(FREE, adaptive("adam_l2", "imbalance", regularised=False)),
                 judged_at=ALL,
+                searched=SEARCHED["adaptive"],
                 replicate="target's singular vectors and initialisation",
             ),
             Check(
@@ -203,6 +217,7 @@ CLAIMS = [
                 threshold_error("adaptive_spectrum", optimizer="adam_l2"),
                 Control("no decay, against the same values", threshold_error("adaptive_spectrum", regularised=False, optimizer="adam_l2")),
                 judged_at=ALL,
+                searched=SEARCHED["adaptive"],
                 replicate="target's singular vectors and initialisation",
             ),
             Check(
@@ -212,6 +227,7 @@ CLAIMS = [
                 adaptive("adamw", "relative_gap"),
                 Control(FREE, adaptive("adamw", "relative_gap", regularised=False)),
                 judged_at=CPU,
+                searched=SEARCHED["adaptive"],
                 replicate="target, initialisation and gradient noise",
             ),
             Check(
@@ -221,6 +237,7 @@ CLAIMS = [
                 rank_change("both"),
                 Control(ONE, rank_change("one")),
                 judged_at=ALL,
+                searched=SEARCHED["adaptive"],
                 replicate="target, initialisation and gradient noise",
             ),
         ],
@@ -237,6 +254,7 @@ CLAIMS = [
                 as_many_as_the_teacher("both", "directions"),
                 Control(ONE, as_many_as_the_teacher("one", "directions")),
                 judged_at=CPU,
+                searched=SEARCHED["two-layers"],
                 replicate="teacher, initialisation and data stream",
             ),
             Check(
@@ -246,6 +264,7 @@ CLAIMS = [
                 as_many_as_the_teacher("both", "neurons"),
                 Control(ONE, as_many_as_the_teacher("one", "neurons")),
                 judged_at=CPU,
+                searched=SEARCHED["two-layers"],
                 replicate="teacher, initialisation and data stream",
             ),
         ],
