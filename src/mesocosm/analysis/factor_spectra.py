@@ -33,7 +33,7 @@ def triangular_factor(factor: Any) -> Float64[np.ndarray, "*batch k inner"]:
         raise ValueError(f"a factor has the shape (..., outer, inner), not {factor.shape}")
     if not np.all(np.isfinite(factor)):
         raise ValueError(f"{int(np.sum(~np.isfinite(factor)))} entries of a factor are not finite")
-    return np.linalg.qr(factor, mode="r")
+    return np.asarray(np.linalg.qr(factor, mode="r"))
 
 
 def product_spectrum(a: Any, b: Any) -> Spectrum:

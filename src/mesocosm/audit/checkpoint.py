@@ -132,7 +132,7 @@ def download(repository: str) -> Path:
     if found is None:
         raise AuditError(f"there is no file or directory {repository!r}, and a repository of the hub would be owner/name")
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise AuditError(
             f"there is no file or directory {repository!r}; to fetch such a repository install huggingface-hub: pip install 'mesocosm[hub]'"
@@ -193,7 +193,7 @@ def _read_files(files: Iterable[Path]) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise AuditError(f"{path.name} is a PyTorch file, which needs torch to be installed; safetensors files need nothing") from None
     try:

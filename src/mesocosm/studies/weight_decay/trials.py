@@ -63,6 +63,13 @@ def train(context: Context, name: str, learner: tuple[Any, ...], hyperparameters
     return context.fit(name, MatrixLearner(draw, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
 
 
+class Trajectory(NamedTuple):
+    """The factors along a training, with axes of seeds and times."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
 def measured(factors: Any) -> dict[str, Any]:
     """What the law is about, of factors with any leading axes."""
     found = balance(factors.a, factors.b)
@@ -152,7 +159,7 @@ def descend(config: Descent, context: Context) -> Tables:
     for arm, decay in (("decayed", config.decay), ("free", 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay, "b": decay}
         fitted = train(context, arm, (Partial(_draw_problem, config), robust_loss, gradient_descent), hyperparameters, config.steps, config.every)
-        path = Factors(**fitted.probes)
+        path = Trajectory(**fitted.probes)
         start = balance(path.a[:, 0], path.b[:, 0]).bound  # |D(0)| / 2 in the nuclear norm
         time = config.learning_rate * fitted.probe_steps
         bound = start[:, None] * np.exp(-2 * config.decay * time)
@@ -171,7 +178,7 @@ def factorise(config: Factorisation, context: Context) -> Tables:
     for arm, decay, decay_a, decay_b in arms:
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
         fitted = train(context, f"{arm}-{decay:g}", (draw, approximation_loss, gradient_descent), hyperparameters, config.steps, config.every)
-        path = Factors(**fitted.probes)
+        path = Trajectory(**fitted.probes)
         law = float(decay_rate(config.learning_rate, decay))
         axes = {"step": fitted.probe_steps.tolist()}
         time = np.broadcast_to(config.learning_rate * fitted.probe_steps, path.a.shape[:2])
@@ -233,7 +240,7 @@ def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
         model = train(context, f"{optimizer.__name__}-{arm}-{decay:g}", learner, rates, config.steps).model
         columns: dict[str, Any] = {"optimizer": optimizer.__name__, "arm": arm, "decay": float(decay)}
         spectrum = product_spectrum(model.a, model.b)
-        ranks = {"rank95_sum": rank_by_sum(spectrum), "effective_rank": effective_rank(spectrum)}
+        ranks: dict[str, Any] = {"rank95_sum": rank_by_sum(spectrum), "effective_rank": effective_rank(spectrum)}
         balances.append(context.rows(**columns, **measured(model), **ranks))
         ends.append(_end(context, config.values, model, **columns))
     return {"adaptive_balance": pl.concat(balances), "adaptive_spectrum": pl.concat(ends)}
