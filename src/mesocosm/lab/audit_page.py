@@ -144,13 +144,19 @@ def draw(audit: Audit) -> list[Drawn]:
     if audit.audited.is_empty():
         return []
     maps = [
-        Drawn(f"map-{number}", title, f"{caption} {audit.model}.", finite(heat_map(audit, name, title))) for number, (name, title, caption) in enumerate(MAPS)
+        Drawn(f"map-{number}", title, f"{caption} {short(audit.model)}.", finite(heat_map(audit, name, title)))
+        for number, (name, title, caption) in enumerate(MAPS)
     ]
     caption = (
         f"Singular values over the factors' mean squared norm, mean over heads, of up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both nulls, "
-        f"two standard deviations each way. {audit.model}."
+        f"two standard deviations each way. {short(audit.model)}."
     )
     return [*maps, Drawn("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
+
+
+def short(model: str) -> str:
+    """The end of a long path: what a caption has room for."""
+    return "/".join(Path(model).parts[-2:])
 
 
 def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
