@@ -219,9 +219,11 @@ def test_a_pytorch_file_without_a_state_dict_is_told(tmp_path):
 
 def test_a_repository_comes_from_the_hubs_cache_without_a_network(tmp_path, monkeypatch):
     """The cache's own layout: refs, blobs, snapshots that link to them."""
-    hub = pytest.importorskip("huggingface_hub", reason="huggingface-hub is not installed: pip install 'mesocosm[hub]'")
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    pytest.importorskip("huggingface_hub", reason="huggingface-hub is not installed: pip install 'mesocosm[hub]'")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     family, commit = FAMILIES["gpt2"], "0" * 40
     repository = tmp_path / "models--someone--tiny"
     blobs = write(repository / "blobs", pack(family)[0], family.config)

@@ -16,6 +16,7 @@ from mesocosm.lab.figures import draw
 from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.learning.fit import fit
+from mesocosm.studies.interface import View
 from mesocosm.studies.weight_decay import claims, measures
 from mesocosm.studies.weight_decay.config import PRESETS, Factorisation
 from mesocosm.studies.weight_decay.parameterised import (
@@ -138,6 +139,11 @@ def test_the_product_of_factors_and_of_a_whole_matrix():
 
     np.testing.assert_allclose(product_of(Factors(jnp.asarray(a), jnp.asarray(b)))[1], a[1] @ b[1].T, rtol=1e-5)
     assert product_of(Whole(jnp.ones((2, 2)))).shape == (2, 2)
+
+
+def test_errors_are_absolute_values():
+    view = View(None, "cpu", {"minima": pl.DataFrame({"arm": ["both", "both", "one"], "difference": [-4e-16, 2e-9, 3.0]})})
+    np.testing.assert_array_equal(measures.instances("minima", "difference", arm="both")(view).values, [4e-16, 2e-9])
 
 
 def test_rates_are_fitted_before_rounding_takes_over():

@@ -15,8 +15,8 @@ SMALLEST = 1e-9  # of the first imbalance: below it rounding is measured
 
 
 def instances(table: str, column: str, **where: str) -> Callable[[View], Instances]:
-    """A column of one row an instance."""
-    return lambda view: Instances.of(view.table(table, **where), column)
+    """A column of one row an instance, as absolute values: a difference that is zero is so up to the sign of rounding."""
+    return lambda view: Instances(np.abs(Instances.of(view.table(table, **where), column).values))
 
 
 # --- along the way --------------------------------------------------------------------------------------------------
