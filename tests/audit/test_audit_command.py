@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from packed_models import FAMILIES, pack, write
 
-from mesocosm.audit import audit
+from mesocosm.audit import Audit, audit
 from mesocosm.cli import main
-from mesocosm.lab.audit_page import render
+from mesocosm.lab.audit_page import heat_map, render
 
 
 @pytest.fixture
@@ -128,3 +128,13 @@ sys.exit(f"loaded {{loaded}}" if loaded else code)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_map_with_more_cells_than_can_be_drawn_shows_means_over_heads(model):
+    small = audit(model)
+    rows = pl.concat([small.rows.with_columns(layer=pl.lit(layer, pl.Int64)) for layer in range(700)])
+    chart = heat_map(Audit("large", rows, small.spectra), "score", "score")
+    cells = next(iter(chart["datasets"].values()))
+    assert len(cells) == 700 * 2  # both products of a layer
+    one = [cell["value"] for cell in cells if cell["layer"] == 5 and cell["panel"].startswith("QK")]
+    assert one == [pytest.approx(small.rows.filter(product="QK")["score"].mean())]

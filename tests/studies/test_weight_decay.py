@@ -55,6 +55,7 @@ def test_every_figure_is_drawn(smoke):
     assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
 
 
+@pytest.mark.slow
 def test_every_trial_of_every_preset_lowers():
     """Nothing is run; the presets differ in numbers of seeds alone, so that one of them stands for all."""
     code = """

@@ -119,7 +119,7 @@ PRESETS = {
         Config(
             factorisation=Factorisation(steps=40),
             descent=Descent(steps=80),
-            minima=Minima(instances=3, steps=10, one_steps=5),
+            minima=Minima(steps=10, one_steps=5),
             scalar_pair=ScalarPair(steps=10),
             adaptive=Adaptive(steps=10),
             two_layers=TwoLayers(steps=10),
