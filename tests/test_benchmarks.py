@@ -79,6 +79,15 @@ def test_fit_learns_what_the_loop_by_hand_learns(bench):
     assert record["rows"][0]["error"] <= 1e-5
 
 
+def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
+    record = run("attention_audit", bench)
+    check_form(record)
+    cases = [row["case"] for row in record["rows"]]
+    assert cases == ["spectrum of one head", "whole row", "peak memory of the process, one head", "training with the monitor"]
+    assert all(row["ratio"] > 0 for row in record["rows"])
+    assert "largest relative difference" in record["rows"][0]["note"]
+
+
 def test_the_front_door_is_timed(bench, monkeypatch):
     import start_up
 

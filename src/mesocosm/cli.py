@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `bench`, `doctor`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `audit`, `bench`, `doctor`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -41,6 +41,7 @@ Examples:
   mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
   mesocosm report runs/mesa-quick --open         the page again, in the browser
   mesocosm report runs/* --out site              one site over several runs, their verdicts compared
+  mesocosm audit path/to/model                   rank and balance of a checkpoint's attention, beside random factors
   mesocosm bench --quick                         side by side with other libraries (from the source tree)
   mesocosm doctor                                what this machine has and lacks"""
 
@@ -147,6 +148,34 @@ class DoctorCommand:
 
 
 @dataclass(frozen=True)
+class AuditCommand:
+    """Rank and balance of a checkpoint's attention products, each number beside what random factors give. Exit code 2 where nothing could be audited."""
+
+    models: Annotated[tuple[str, ...], Positional, arg(metavar="MODEL...")]
+    """Checkpoints: a safetensors file, a directory (shards too), owner/name on the Hugging Face hub, or a PyTorch file where torch is installed."""
+    compare: Flag = False
+    """Show two checkpoints side by side."""
+    sort: Annotated[str, arg(metavar="COLUMN")] = ""
+    """Rows by this column, largest first; with a minus before it, smallest first (--sort=-ratio)."""
+    top: Annotated[int, arg(metavar="N")] = 48
+    """Rows at most; 0 for all."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Also write Parquet, CSV, JSON and a page with figures there."""
+    map: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROLE=NAME")] = ()
+    """For layouts that are not known: query=layers.{layer}.wq.weight, and so on for key, value and output, or qkv and output."""
+    inputs_first: Flag = False
+    """With --map: matrices are stored as (inputs, outputs)."""
+    heads: Annotated[int, arg(metavar="N")] = 0
+    """Number of query heads, where no config.json says it."""
+    kv_heads: Annotated[int, arg(metavar="N")] = 0
+    """Number of key heads, where no config.json says it and it is another."""
+    biases: Flag = False
+    """Take biases in as weights of a constant input."""
+    config: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A config.json that lies elsewhere."""
+
+
+@dataclass(frozen=True)
 class BenchCommand:
     """Time mesocosm side by side with other libraries, at equal error; needs the source tree."""
 
@@ -167,6 +196,7 @@ Command = (
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]
     | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
+    | Annotated[AuditCommand, subcommand("audit", prefix_name=False)]
     | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
 )
 
@@ -230,6 +260,8 @@ def answer(command: Any, line: str) -> int:
             return report(command.runs, command.out, command.open)
         case DoctorCommand():
             return doctor(command.out)
+        case AuditCommand():
+            return audit(command)
         case BenchCommand():
             return bench(command)
     raise AssertionError(f"no answer to {command}")
@@ -381,6 +413,17 @@ def doctor(out: Path) -> int:
     findings = examine(out)
     print(block(findings))
     return int(any(finding.mend for finding in findings))
+
+
+def audit(command: AuditCommand) -> int:
+    """Audit checkpoints."""
+    from mesocosm.audit import Options
+    from mesocosm.lab.audit_command import run_audit
+
+    if min(command.heads, command.kv_heads, command.top) < 0:
+        raise UserError("--heads, --kv-heads and --top must be 0 or more")
+    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config)
+    return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
 
 
 def bench(command: BenchCommand) -> int:

@@ -1,11 +1,15 @@
-"""How networks change: Learner, fit and the random streams that pair the arms of an experiment."""
+"""How networks change: Learner, fit, the random streams that pair the arms of an experiment, decay by name and the monitor of what it does."""
 
+from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.learning.fit import Checkpoint, Criterion, Fitted, NonFinite, Probe, Watcher, fit
 from mesocosm.learning.learner import Learner
+from mesocosm.learning.named_decay import ATTENTION, adamw_by_name, decay_by_name
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
 from mesocosm.learning.supervised import Supervised, SupervisedState, adam, clipped_adamw, cosine_adamw
 
 __all__ = [
+    "ATTENTION",
+    "BalanceMonitor",
     "Checkpoint",
     "Criterion",
     "Fitted",
@@ -17,8 +21,11 @@ __all__ = [
     "SupervisedState",
     "Watcher",
     "adam",
+    "adamw_by_name",
+    "attention_pairs",
     "clipped_adamw",
     "cosine_adamw",
+    "decay_by_name",
     "fit",
     "stream_key",
     "stream_keys",

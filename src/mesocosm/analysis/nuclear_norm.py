@@ -1,0 +1,58 @@
+r"""The nuclear norm itself, as a penalty on the factors of a product: the oracle that weight decay on both factors amounts to.
+
+Its derivative is the polar factor of the product: with $A B^\top = U S V^\top$,
+$\partial \|A B^\top\|_* / \partial A = U V^\top B$ and $\partial \|A B^\top\|_* / \partial B = V U^\top A$ (one subgradient where a singular value is zero).
+
+LAPACK does the decompositions. On CPU, XLA has been seen to deadlock on large batches of them inside a compiled loop: map over seeds with `lax.map` there.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_SMALLEST = 1e-12  # relative: below it a singular value counts as zero and its direction has the subgradient 0
+
+
+@jax.custom_vjp
+def nuclear_norm(a: Float[Array, "m r"], b: Float[Array, "n r"]) -> Float[Array, ""]:
+    r"""$\|A B^\top\|_*$ from the factors, without forming the product; differentiable with respect to both.
+
+    Args:
+        a, b: the factors; $O((m + n) r^2)$.
+    """
+    return _forward(a, b)[0]
+
+
+def _forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    (qa, ra), (qb, rb) = jnp.linalg.qr(a), jnp.linalg.qr(b)
+    left, values, right = jnp.linalg.svd(ra @ rb.T, full_matrices=False)
+    kept = values > _SMALLEST * values[0]
+    left, right = qa @ (left * kept), qb @ right.T
+    return jnp.sum(values), (left @ (right.T @ b), right @ (left.T @ a))
+
+
+def _backward(gradients: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    return cotangent * gradients[0], cotangent * gradients[1]
+
+
+nuclear_norm.defvjp(_forward, _backward)
+
+
+def threshold_singular_values(matrix: Float[Array, "m n"], threshold: float | Float[Array, ""]) -> Float[Array, "m n"]:
+    r"""$U \max(S - \tau, 0) V^\top$, the proximal operator of $\tau \|\cdot\|_*$: the minimum of $\frac12 \|W - M\|_F^2 + \tau \|W\|_*$."""
+    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+    return (left * jnp.maximum(values - threshold, 0.0)) @ right
+
+
+def subgradient_error(gradient: Float[Array, "m n"], product: Float[Array, "m n"], decay: float | Float[Array, ""]) -> Float[Array, ""]:
+    r"""How far $W$ is from a minimum of $L + \lambda \|\cdot\|_*$, from $G = \nabla L(W)$ alone; 0 exactly at a stationary point, a minimum for convex $L$.
+
+    $-G / \lambda$ is a subgradient iff its spectral norm is at most 1 and $\langle -G, W \rangle = \lambda \|W\|_*$. The error is the larger of
+    $\max(\|G\|_2 / \lambda - 1, 0)$ and $1 + \langle G, W \rangle / (\lambda \|W\|_*)$; where $W$ is zero, the first alone.
+    """
+    nuclear = jnp.sum(jnp.linalg.svd(product, compute_uv=False))
+    excess = jnp.linalg.svd(gradient, compute_uv=False)[0] / decay - 1
+    slack = 1 + jnp.sum(gradient * product) / jnp.where(nuclear > 0, decay * nuclear, 1.0)
+    return jnp.maximum(jnp.maximum(excess, 0.0), jnp.where(nuclear > 0, jnp.abs(slack), 0.0))

@@ -1,0 +1,234 @@
+"""Opening a checkpoint: a safetensors file, a directory, a repository of the Hugging Face hub, or PyTorch's format where torch is installed.
+
+Only headers are read here. PyTorch files are opened with `weights_only`, never by plain pickle, which can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesocosm.audit.errors import AuditError, Skip
+from mesocosm.audit.safetensors_file import read_header
+
+REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+INSIDE = ("state_dict", "model_state_dict", "model", "module", "weights")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a checkpoint, not read yet.
+
+    Attributes:
+        shape, dtype: as stored (`dtype` in the words of safetensors).
+        read: its numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors and the config beside them.
+
+    Attributes:
+        name: what the user called it.
+        tensors: name -> tensor.
+        config: `config.json` as read; empty where there is none.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+
+    def matrix(self, name: str) -> np.ndarray:
+        """A tensor's numbers, multiplied by its scale where it is quantised.
+
+        Raises:
+            Skip: integers without a scale, or numbers that are not finite.
+        """
+        tensor = self.tensors[name]
+        values = tensor.read()
+        if tensor.dtype.startswith("F8") or values.dtype.kind not in "f":
+            values = self._scaled(name, values, tensor.dtype)
+        if not np.all(np.isfinite(values)):
+            raise Skip(f"{name} has {int(np.sum(~np.isfinite(values)))} entries that are not finite")
+        return values
+
+    def _scaled(self, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
+        """Weights of a byte: times one scale, one a row, or one a block."""
+        found = next((other for suffix in ("_scale_inv", "_scale") if (other := f"{name}{suffix}") in self.tensors), None)
+        if found is None:
+            if dtype.startswith("F8"):
+                return values
+            raise Skip(f"{name} is {dtype} without a {name}_scale beside it: dequantise the checkpoint first")
+        scale = np.asarray(self.tensors[found].read(), np.float32)
+        if scale.size == 1:
+            return values.astype(np.float32) * scale.reshape(())
+        if scale.ndim == 1 and len(scale) == len(values):
+            scale = scale[:, None]
+        if scale.ndim != values.ndim or any(small > large for small, large in zip(scale.shape, values.shape, strict=True)):
+            raise Skip(f"{found} of shape {list(scale.shape)} cannot scale {name} of shape {list(values.shape)}")
+        for axis, (small, large) in enumerate(zip(scale.shape, values.shape, strict=True)):
+            scale = np.take(np.repeat(scale, math.ceil(large / small), axis=axis), range(large), axis=axis)
+        return values.astype(np.float32) * scale
+
+
+def open_checkpoint(model: str, config: Path | None = None) -> Checkpoint:
+    """Open what the user names.
+
+    Args:
+        model: a file, a directory, or `owner/name[@revision]` of the hub.
+        config: a config.json that lies elsewhere.
+
+    Raises:
+        AuditError: there is no such thing, it is damaged, or what opens it is not installed.
+    """
+    path = Path(model)
+    if not path.exists():
+        path = download(model)
+    if path.is_dir():
+        tensors, folder = _read_folder(path), path
+    else:
+        tensors, folder = _read_files([path]), path.parent
+    settings = read_config(config or folder / "config.json", needed=config is not None)
+    return Checkpoint(model, tensors, settings)
+
+
+def read_config(path: Path, *, needed: bool) -> dict[str, Any]:
+    """A config.json; empty where there is none and none was asked for.
+
+    Raises:
+        AuditError: it is asked for and missing, or is not a JSON object.
+    """
+    if not path.exists() and not needed:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AuditError(f"{path} cannot be read as a config: {error}") from None
+    if not isinstance(found, dict):
+        raise AuditError(f"{path} cannot be read as a config: it holds no JSON object")
+    return found
+
+
+def download(repository: str) -> Path:
+    """The folder of a repository in the hub's cache, fetched where it is not there yet: safetensors if it has any, else PyTorch files.
+
+    Raises:
+        AuditError: neither a path nor the name of a repository, huggingface-hub is not installed, or the hub does not have it.
+    """
+    found = REPOSITORY.fullmatch(repository)
+    if found is None:
+        raise AuditError(f"there is no file or directory {repository!r}, and a repository of the hub would be owner/name")
+    try:
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise AuditError(
+            f"there is no file or directory {repository!r}; to fetch such a repository install huggingface-hub: pip install 'mesocosm[hub]'"
+        ) from None
+    try:
+        for patterns in (["*.safetensors", "*.safetensors.index.json", "config.json"], ["*.bin", "*.bin.index.json", "config.json"]):
+            folder = Path(snapshot_download(found["name"], revision=found["revision"], allow_patterns=patterns))
+            if any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
+                return folder
+    except Exception as error:
+        told = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise AuditError(f"{repository!r} is neither a path nor a repository that the hub or its cache gives: {told}") from None
+    raise AuditError(f"the repository {repository!r} holds neither safetensors nor PyTorch files")
+
+
+# --- which files ----------------------------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a directory: by an index, else the files of a kind, safetensors first."""
+    for index in (*sorted(folder.glob("*.safetensors.index.json")), *sorted(folder.glob("*.bin.index.json"))):
+        return _read_index(index)
+    for suffix in (".safetensors", *TORCH_SUFFIXES):
+        if files := sorted(file for file in folder.glob(f"*{suffix}") if file.name not in ("training_args.bin", "optimizer.pt", "scheduler.pt")):
+            return _read_files(files)
+    raise AuditError(f"{folder} holds no .safetensors file, no index of one and no PyTorch file")
+
+
+def _read_index(index: Path) -> dict[str, Tensor]:
+    """The tensors of a sharded checkpoint; each must lie in the shard that the index names."""
+    places = read_config(index, needed=True).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise AuditError(f"{index} has no weight_map from names to files")
+    shards = sorted(set(places.values()))
+    if strange := [shard for shard in shards if Path(shard).name != shard]:
+        raise AuditError(f"{index} names the shard {strange[0]!r}, which lies in another folder")
+    if missing := [shard for shard in shards if not (index.parent / shard).exists()]:
+        raise AuditError(f"{len(missing)} of {len(shards)} shards are missing in {index.parent}, the first is {missing[0]}")
+    found = {shard: _read_files([index.parent / shard]) for shard in shards}
+    if lost := [name for name, shard in places.items() if name not in found[shard]]:
+        raise AuditError(f"{index} says that {lost[0]!r} is in {places[lost[0]]}, and it is not")
+    return {name: found[shard][name] for name, shard in places.items()}
+
+
+def _read_files(files: Iterable[Path]) -> dict[str, Tensor]:
+    """The tensors of several files, none twice."""
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        found = _read_torch(file) if file.suffix in TORCH_SUFFIXES else {n: Tensor(s.shape, s.dtype, s.read) for n, s in read_header(file).items()}
+        if twice := sorted(set(found) & set(tensors)):
+            raise AuditError(f"{twice[0]!r} stands in {file.name} and in another file of {file.parent}: name the file to audit")
+        tensors |= found
+    return tensors
+
+
+# --- PyTorch --------------------------------------------------------------------------------------------------------
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise AuditError(f"{path.name} is a PyTorch file, which needs torch to be installed; safetensors files need nothing") from None
+    try:
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the format before torch 1.6 cannot be mapped
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        told = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise AuditError(f"{path} holds more than tensors, or is damaged; unpickling it whole could run code and is refused ({told[:160]})") from None
+    state = _state_dict(loaded, torch.Tensor)
+    if state is None:
+        kind = f"a table of {', '.join(map(repr, list(loaded)[:8]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise AuditError(f"{path} holds {kind} and no state dict of tensors")
+    return {name: Tensor(tuple(value.shape), _torch_dtype(value), _reader(value)) for name, value in state.items()}
+
+
+def _state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
+    """The tensors of a state dict, itself or under a usual key."""
+    if not isinstance(loaded, Mapping):
+        return None
+    found = {str(name): value for name, value in loaded.items() if isinstance(value, tensor)}
+    if found:
+        return found
+    return next((inner for key in INSIDE if (inner := _state_dict(loaded.get(key), tensor))), None)
+
+
+def _torch_dtype(value: Any) -> str:
+    names = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8": "I8"}
+    name = str(value.dtype).removeprefix("torch.")
+    return names.get(name, name)
+
+
+def _reader(value: Any) -> Callable[[], np.ndarray]:
+    def read() -> np.ndarray:
+        return (value.float() if value.is_floating_point() and value.element_size() < 4 else value).detach().numpy()
+
+    return read

@@ -1,0 +1,311 @@
+"""The audit: every attention block of a checkpoint, one at a time, audited or skipped with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
+from mesocosm.audit.errors import AuditError, Skip
+from mesocosm.audit.heads import Heads
+from mesocosm.audit.layouts import LAYOUTS, Block, find_blocks, mapped_layout
+from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imbalance, pairs_of
+from mesocosm.audit.settings import Settings, settings_of
+
+NUMBERS = [
+    "nuc",
+    "fro",
+    "ratio",
+    "null1",
+    "null1_sd",
+    "null2",
+    "null2_sd",
+    "score",
+    "relD",
+    "cosPQ",
+    "cosPQ_centered",
+    "rank95_sum_null1",
+    "rank95_sum_null1_sd",
+    "rank95_sum_null2",
+    "rank95_sum_null2_sd",
+    "stable",
+    "stable_null1",
+    "stable_null1_sd",
+    "stable_null2",
+    "stable_null2_sd",
+    "effective",
+    "pair_relD",
+    "normA2",
+    "normB2",
+]
+COUNTS = ("head", "group", "d_model", "d_h", "draws", "rank95_sum", "rank95_energy", "rank95_sum_folded")
+ORDER = [
+    "model",
+    "layer",
+    "head",
+    "group",
+    "product",
+    "d_model",
+    "d_h",
+    "nuc",
+    "fro",
+    "ratio",
+    "null1",
+    "null1_sd",
+    "null2",
+    "null2_sd",
+    "draws",
+    "score",
+    "relD",
+    "cosPQ",
+    "cosPQ_centered",
+    "rank95_sum",
+    "rank95_sum_null1",
+    "rank95_sum_null1_sd",
+    "rank95_sum_null2",
+    "rank95_sum_null2_sd",
+    "rank95_sum_folded",
+    "rank95_energy",
+    "stable",
+    "stable_null1",
+    "stable_null1_sd",
+    "stable_null2",
+    "stable_null2_sd",
+    "effective",
+    "pair_relD",
+    "normA2",
+    "normB2",
+    "applies",
+    "notes",
+    "status",
+    "reason",
+    "block",
+    "part",
+    "layout",
+]
+SCHEMA = {name: pl.Float64 if name in NUMBERS else pl.Int64 if name in (*COUNTS, "layer") else pl.String for name in ORDER}
+SPECTRA = {
+    "model": pl.String,
+    "block": pl.String,
+    "part": pl.String,
+    "layer": pl.Int64,
+    "product": pl.String,
+    "head": pl.Int64,
+    "index": pl.Int64,
+    **dict.fromkeys(Spectra._fields, pl.Float64),
+}
+
+ROTARY_NOTE = "rotary: the law holds for pair traces only, ratio and cosines are descriptive"
+QK_NORM_NOTE = "QK-norm: the scores do not see the scale of query and key, so that their decay is no nuclear norm"
+UNKNOWN_NOTE = "positions unknown: if they are rotary, the law holds for pair traces only"
+GATE_NOTE = "a gate between value and output breaks the inner symmetry: the law holds for the imbalance's diagonal only"
+QUANTISED_NOTE = "quantised: small singular values are rounding"
+QUERY_NORMS = ("q_norm.weight", "q_layernorm.weight", "q_ln.weight", "query_norm.weight")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to look.
+
+    Attributes:
+        heads, key_heads: where the config does not say them.
+        maps: `role=name` for layouts that are not known.
+        inputs_first: for those, whether matrices are stored as (inputs, outputs).
+        biases: take the biases of query, key and value in as one more column, which reads the constant 1.
+        config: a config.json that lies elsewhere.
+    """
+
+    heads: int | None = None
+    key_heads: int | None = None
+    maps: tuple[str, ...] = ()
+    inputs_first: bool = False
+    biases: bool = False
+    config: Path | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in one checkpoint.
+
+    Attributes:
+        model: what the user called it.
+        rows: one for each product of each key head, and one for each block that was skipped; the columns are those of `SCHEMA`.
+        spectra: one row for each singular value, beside both nulls' means and standard deviations.
+    """
+
+    model: str
+    rows: pl.DataFrame
+    spectra: pl.DataFrame
+
+    @property
+    def audited(self) -> pl.DataFrame:
+        """The rows with numbers."""
+        return self.rows.filter(pl.col("status") == "audited")
+
+    @property
+    def skipped(self) -> pl.DataFrame:
+        """The blocks without."""
+        return self.rows.filter(pl.col("status") == "skipped")
+
+
+def audit(model: str | Path, options: Options | None = None, progress: Callable[[int, int], None] | None = None) -> Audit:
+    """Audit a checkpoint's attention products.
+
+    Args:
+        model: a safetensors or PyTorch file, a directory, or a repository of the hub.
+        options: see `Options`.
+        progress: told how many blocks of how many are done.
+
+    Raises:
+        AuditError: it cannot be opened, or nothing in it looks like attention; the line lists tensors.
+    """
+    options = options or Options()
+    checkpoint = open_checkpoint(str(model), options.config)
+    layouts = (mapped_layout(options.maps, inputs_first=options.inputs_first),) if options.maps else LAYOUTS
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    blocks = find_blocks(shapes, _model_type(checkpoint.config), layouts)
+    if not any(block.layout for block in blocks) and (options.maps or not blocks):
+        raise AuditError(_nothing_found(checkpoint, options))
+    rows: list[dict[str, Any]] = []
+    spectra: list[pl.DataFrame] = []
+    for number, block in enumerate(blocks):
+        found = _audit_block(checkpoint, block, options)
+        rows += [row for row, _ in found]
+        spectra += [_spectrum_frame(row, values) for row, values in found if values is not None]
+        if progress:
+            progress(number + 1, len(blocks))
+    table = pl.DataFrame(rows, schema=SCHEMA)
+    return Audit(checkpoint.name, table, pl.concat(spectra) if spectra else pl.DataFrame(schema=SPECTRA))
+
+
+def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
+    names = sorted(checkpoint.tensors)
+    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    what = "the names of --map match" if options.maps else "any name looks like"
+    mend = "" if options.maps else "; say which tensors are query, key, value and output with --map"
+    return f"{checkpoint.name}: no tensor is there that {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
+
+
+def _model_type(config: Mapping[str, Any]) -> str | None:
+    inner = config.get("text_config")
+    return (inner.get("model_type") if isinstance(inner, dict) else None) or config.get("model_type")
+
+
+# --- one block ------------------------------------------------------------------------------------------------------
+
+
+def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
+    """The rows of a block; its tensors are dropped when they are done."""
+    place = _place(checkpoint.name, block)
+    try:
+        heads, settings, notes = load_block(checkpoint, block, options)
+        gain = None if options.biases else _gain(checkpoint, block, settings, heads.query.shape[2])
+        cross = re.search("EncDec|cross|encoder_attn", block.name) is not None
+        return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain) for pair in pairs_of(heads)]
+    except Skip as skip:
+        return [({**place, "status": "skipped", "reason": str(skip)}, None)]
+
+
+def _place(model: str, block: Block) -> dict[str, Any]:
+    numbers = [int(part) for part in block.name.split(".") if part.isdigit()]
+    return {
+        "model": model,
+        "block": block.name,
+        "part": re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", block.name, count=1),
+        "layer": numbers[0] if numbers else 0,
+        "layout": block.layout.name if block.layout else None,
+    }
+
+
+class Notes(dict[str, tuple[str, str]]):
+    """Product -> whether the law applies, and what must be said."""
+
+
+def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[Heads, Settings, Notes]:
+    """Read, orient and unpack a block's matrices.
+
+    Raises:
+        Skip: why it cannot be audited.
+    """
+    if block.problem or block.layout is None:
+        raise Skip(block.problem or "no layout is known")
+    settings = settings_of(checkpoint.config, block.name, heads=options.heads, key_heads=options.key_heads)
+    if block.layout.key_per_query and not options.key_heads:
+        settings = _one_key_each(settings)
+    matrices = {role: _matrix(checkpoint, name, role, block.layout.inputs_first, options.biases) for role, name in block.tensors.items()}
+    heads = block.layout.unpack(matrices, settings)
+    return heads, settings, _notes(checkpoint, block, settings)
+
+
+def _one_key_each(settings: Settings) -> Settings:
+    return replace(settings, key_heads=settings.heads, head_dim=None)
+
+
+def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:
+    """A matrix as (outputs, inputs), its bias as a last column where that is asked for and there is one."""
+    matrix = checkpoint.matrix(name)
+    if inputs_first and matrix.ndim == 2:
+        matrix = matrix.T
+    bias = f"{name.removesuffix('weight')}bias"
+    if biases and role != "output" and matrix.ndim == 2:
+        column = checkpoint.matrix(bias)[:, None] if bias in checkpoint.tensors else np.zeros((len(matrix), 1), matrix.dtype)
+        if len(column) != len(matrix):
+            raise Skip(f"{bias} has {len(column)} entries, {name} has {len(matrix)} rows")
+        matrix = np.concatenate([matrix, column], axis=1)
+    return matrix
+
+
+def _notes(checkpoint: Checkpoint, block: Block, settings: Settings) -> Notes:
+    normed = any(f"{block.name}.{name}" in checkpoint.tensors for name in QUERY_NORMS)
+    query = (
+        ("no", QK_NORM_NOTE) if normed else {"rotary": ("pair-only", ROTARY_NOTE), "unknown": ("unknown", UNKNOWN_NOTE)}.get(settings.positions, ("yes", ""))
+    )
+    quantised = any(checkpoint.tensors[name].dtype[:2] in ("F8", "I8", "U8") for name in block.tensors.values())
+    value = ("no", GATE_NOTE) if settings.gated else ("yes", "")
+    return Notes(
+        {
+            product: (applies, "; ".join(filter(None, (note, QUANTISED_NOTE if quantised else ""))))
+            for product, (applies, note) in (("QK", query), ("VO", value))
+        }
+    )
+
+
+def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) -> np.ndarray | None:
+    """The gain of the norm before attention, where the layout knows its name."""
+    parent = block.name.rpartition(".")[0]
+    names: Sequence[str] = block.layout.norms if block.layout else ()
+    found = next((name for below in names if (name := f"{parent}.{below}") in checkpoint.tensors), None)
+    if found is None or checkpoint.tensors[found].shape != (width,):
+        return None
+    return checkpoint.matrix(found).astype(np.float64) + settings.gain_offset
+
+
+def _audit_pair(place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None) -> tuple[dict[str, Any], Spectra]:
+    numbers, spectra = measure(pair)
+    applies, note = notes[pair.product]
+    rotary = pair.product == "QK" and settings.positions == "rotary"
+    row = {
+        **place,
+        "head": pair.head,
+        "group": pair.group,
+        "product": pair.product,
+        **numbers,
+        "rank95_sum_folded": None if gain is None else folded_rank(pair, gain),
+        "pair_relD": pair_imbalance(heads, pair.head, settings) if rotary else None,
+        "applies": applies,
+        "notes": note,
+        "status": "audited",
+    }
+    return row, spectra
+
+
+def _spectrum_frame(row: Mapping[str, Any], spectra: Spectra) -> pl.DataFrame:
+    fixed = {name: row[name] for name in ("model", "block", "part", "layer", "product", "head")}
+    columns = {name: [value] * len(spectra.values) for name, value in fixed.items()}
+    return pl.DataFrame({**columns, "index": range(1, len(spectra.values) + 1), **spectra._asdict()}, schema=SPECTRA)

@@ -1,0 +1,233 @@
+"""Which tensors make an attention block: the names and packings of the usual libraries, and a user's own map.
+
+A layout recognises a block by one tensor's name and knows the others relative to it. Where the same names are packed differently by different models, the
+config's model type decides; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mesocosm.audit.errors import AuditError
+from mesocosm.audit.heads import Unpack, in_blocks, in_groups, separate
+
+ROLES = ("query", "key", "value", "output", "qkv")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of models stores attention.
+
+    Attributes:
+        name: of the family.
+        anchor: a regular expression for one tensor of the block, with the group `block`.
+        tensors: role -> names below the block, the first that is there counts.
+        unpack: matrices -> heads.
+        inputs_first: whether matrices are stored as (inputs, outputs).
+        model_types: only for these; empty for any.
+        norms: names of the norm before attention, below the block's parent.
+        key_per_query: every query head has a key head of its own, whatever the config says.
+    """
+
+    name: str
+    anchor: str
+    tensors: Mapping[str, tuple[str, ...]]
+    unpack: Unpack
+    inputs_first: bool = False
+    model_types: frozenset[str] = frozenset()
+    norms: tuple[str, ...] = ()
+    key_per_query: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """An attention block that was found.
+
+    Attributes:
+        name: of the block, the part of the names that its tensors share.
+        layout: how it is stored; None where no layout is known.
+        tensors: role -> tensor's name.
+        missing: roles that the layout wants and the checkpoint lacks.
+        problem: why it cannot be audited; None where it can be tried.
+    """
+
+    name: str
+    layout: Layout | None
+    tensors: Mapping[str, str]
+    problem: str | None = None
+
+
+def weights(**names: str) -> dict[str, tuple[str, ...]]:
+    """Role -> alternatives, which are separated by bars."""
+    return {role: tuple(f"{name}.weight" for name in alternatives.split("|")) for role, alternatives in names.items()}
+
+
+LAYOUTS = (
+    Layout(
+        "BERT", r"(?P<block>.*attention)\.self\.query\.weight", weights(query="self.query", key="self.key", value="self.value", output="output.dense"), separate
+    ),
+    Layout(
+        "ViT",
+        r"(?P<block>.*attention)\.attention\.query\.weight",
+        weights(query="attention.query", key="attention.key", value="attention.value", output="output.dense"),
+        separate,
+        norms=("layernorm_before.weight", "norm1.weight"),
+    ),
+    Layout("ALBERT", r"(?P<block>.*albert_layers\.\d+\.attention)\.query\.weight", weights(query="query", key="key", value="value", output="dense"), separate),
+    Layout("DistilBERT", r"(?P<block>.*attention)\.q_lin\.weight", weights(query="q_lin", key="k_lin", value="v_lin", output="out_lin"), separate),
+    Layout(
+        "T5",
+        r"(?P<block>.*(?:SelfAttention|EncDecAttention))\.q\.weight",
+        weights(query="q", key="k", value="v", output="o"),
+        separate,
+        norms=("layer_norm.weight",),
+    ),
+    Layout("GPT-2", r"(?P<block>.*attn)\.c_attn\.weight", weights(qkv="c_attn", output="c_proj"), in_blocks, inputs_first=True, norms=("ln_1.weight",)),
+    Layout(
+        "projections",
+        r"(?P<block>.*)\.q_proj\.weight",
+        weights(query="q_proj", key="k_proj", value="v_proj", output="o_proj|out_proj|dense"),
+        separate,
+        norms=("input_layernorm.weight", "layernorm_before.weight", "layer_norm1.weight", "ln_1.weight"),
+    ),
+    Layout("Phi-3", r"(?P<block>.*)\.qkv_proj\.weight", weights(qkv="qkv_proj", output="o_proj"), in_blocks, norms=("input_layernorm.weight",)),
+    Layout(
+        "GPT-NeoX",
+        r"(?P<block>.*)\.query_key_value\.weight",
+        weights(qkv="query_key_value", output="dense"),
+        in_groups,
+        model_types=frozenset({"gpt_neox", "gpt_neox_japanese"}),
+        norms=("input_layernorm.weight",),
+        key_per_query=True,
+    ),
+    Layout(
+        "BLOOM",
+        r"(?P<block>.*)\.query_key_value\.weight",
+        weights(qkv="query_key_value", output="dense"),
+        in_groups,
+        model_types=frozenset({"bloom"}),
+        norms=("input_layernorm.weight",),
+        key_per_query=True,
+    ),
+    Layout(
+        "Falcon",
+        r"(?P<block>.*)\.query_key_value\.weight",
+        weights(qkv="query_key_value", output="dense"),
+        in_groups,
+        model_types=frozenset({"falcon", "RefinedWeb", "RefinedWebModel"}),
+        norms=("ln_attn.weight", "input_layernorm.weight"),
+    ),
+    Layout("timm ViT", r"(?P<block>.*attn)\.qkv\.weight", weights(qkv="qkv", output="proj"), in_blocks, norms=("norm1.weight",), key_per_query=True),
+    Layout(
+        "torch MultiheadAttention",
+        r"(?P<block>.*)\.in_proj_weight",
+        {"qkv": ("in_proj_weight",), "output": ("out_proj.weight",)},
+        in_blocks,
+        norms=("ln_1.weight", "norm1.weight"),
+        key_per_query=True,
+    ),
+)
+
+ATTENTION = re.compile(r"(?P<block>(?:.*?\.)?[^.]*(?:attn|attention)[^.]*)\.", re.IGNORECASE)
+QUERIES = r"(?:q|qkv|query|wq|to_q|q_proj|qkv_proj|Wqkv)"
+LOOSE = re.compile(rf"(?P<block>.*)\.{QUERIES}\.(?:weight|kernel)")
+KINDS = (
+    (r"kv_a_proj|kv_b_proj", "multi-head latent attention: keys and values go through a low-rank bottleneck of their own, which no layout covers yet"),
+    (r"linear_attn|in_proj_qkvz|conv1d|A_log", "linear attention or a recurrence, which has no softmax heads"),
+    (r"lora_[AB]", "an adapter without the weights it is added to: merge it into its model first"),
+    (r"qweight|qzeros|quant_state|\.SCB$", "quantised in a format that is not read here: dequantise the checkpoint first"),
+)
+"""What the tensors of a block that no layout fits give away."""
+
+
+def find_blocks(names: Mapping[str, Sequence[int]], model_type: str | None, layouts: Sequence[Layout] = LAYOUTS) -> list[Block]:
+    """All attention blocks of a checkpoint in its order of layers, those that no layout fits too.
+
+    Args:
+        names: tensor -> shape.
+        model_type: of the config.
+        layouts: where to look.
+    """
+    found: dict[str, Block] = {}
+    for layout in layouts:
+        for name in names:
+            match = re.fullmatch(layout.anchor, name)
+            if match and match["block"] not in found and (not layout.model_types or model_type in layout.model_types):
+                found[match["block"]] = _block(match["block"], layout, names)
+    return sorted([*found.values(), *_unknown(names, found)], key=lambda block: natural(block.name))
+
+
+def _block(name: str, layout: Layout, names: Mapping[str, Any]) -> Block:
+    tensors = {role: next((full for below in choices if (full := f"{name}.{below}") in names), None) for role, choices in layout.tensors.items()}
+    missing = [f"{role} ({' or '.join(layout.tensors[role])})" for role, tensor in tensors.items() if tensor is None]
+    problem = f"missing: {', '.join(missing)}" if missing else None
+    if missing and (kind := _kind([other for other in names if other.startswith(f"{name}.")])):
+        problem = kind
+    return Block(name, layout, {role: tensor for role, tensor in tensors.items() if tensor is not None}, problem)
+
+
+def _unknown(names: Mapping[str, Sequence[int]], found: Mapping[str, Block]) -> Iterator[Block]:
+    """Blocks that look like attention and fit no layout; by their common prefix."""
+    groups: dict[str, None] = {}
+    for name, shape in names.items():
+        match = (ATTENTION.match(name) if len(shape) >= 2 else None) or LOOSE.fullmatch(name)
+        if match and not any(name.startswith(f"{block}.") for block in found):
+            groups[match["block"]] = None
+    for block in groups:
+        tensors = [name for name, shape in names.items() if name.startswith(f"{block}.") and len(shape) >= 2]
+        below = ", ".join(sorted(name.removeprefix(f"{block}.") for name in tensors)[:6])
+        packed = any(name.endswith("query_key_value.weight") for name in tensors)
+        packing = "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which it is"
+        yield Block(block, None, {}, _kind(tensors) or (packing if packed else f"no layout has {below}; say which is which with --map"))
+
+
+def _kind(tensors: Sequence[str]) -> str | None:
+    return next((reason for pattern, reason in KINDS if any(re.search(pattern, name) for name in tensors)), None)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sorting key in which layer 10 comes after layer 9."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
+
+
+# --- a user's own map -----------------------------------------------------------------------------------------------
+
+
+def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout:
+    """The layout of `--map query=layers.{layer}.wq.weight --map key=...`: each role's name, in which `{layer}` stands for a number.
+
+    Args:
+        pairs: `role=name`; the roles are query, key, value and output, or qkv and output.
+        inputs_first: whether matrices are stored as (inputs, outputs).
+
+    Raises:
+        AuditError: an unknown role, a role that is missing or given twice, or names that do not share the part before and with `{layer}`.
+    """
+    given: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals or role not in ROLES or not name or role in given:
+            raise AuditError(f"--map {pair}: write role=name once for each role, where the roles are query, key, value, output, or qkv and output")
+        given[role] = name
+    if set(given) not in ({"query", "key", "value", "output"}, {"qkv", "output"}):
+        raise AuditError(f"--map gives {', '.join(given)}; needed are query, key, value and output, or qkv and output")
+    first = given["query" if "query" in given else "qkv"]
+    shared = _shared_prefix(list(given.values()))
+    if not shared or any(name.count("{layer}") > 1 for name in given.values()):
+        raise AuditError(f"--map: the names must share what stands before their last parts, with one {{layer}} at most; {', '.join(given.values())} do not")
+    pattern = re.escape(shared).replace(re.escape("{layer}"), r"\d+")
+    below = {role: name.removeprefix(f"{shared}.") for role, name in given.items()}
+    anchor = rf"(?P<block>{pattern})\.{re.escape(first.removeprefix(f'{shared}.'))}"
+    return Layout("--map", anchor, {role: (name,) for role, name in below.items()}, separate if "query" in given else in_blocks, inputs_first=inputs_first)
+
+
+def _shared_prefix(names: Sequence[str]) -> str:
+    """The dotted parts that all names begin with."""
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while all(len(part) > shared + 1 for part in parts) and len({part[shared] for part in parts}) == 1:
+        shared += 1
+    return ".".join(parts[0][:shared])

@@ -1,0 +1,140 @@
+r"""One row for each product of each head: its spectrum, its balance, and both beside what random factors give.
+
+QK is $W_K^\top W_Q$ with $A = W_K^\top$; where $G$ queries share a key, $B$ is their $W_Q^\top$ under each other, since the law then holds for the group:
+$W_K W_K^\top = \sum_g W_{Q,g} W_{Q,g}^\top$. VO is $P W_V$ with $B = W_V^\top$ and the $P$ of the group under each other as $A$.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_factor
+from mesocosm.analysis.random_factors import DRAWS, gaussian_spectra, random_rotations, rotated_spectra
+from mesocosm.audit.heads import Heads
+from mesocosm.audit.settings import Settings
+
+Product = Literal["QK", "VO"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The factors of one product of one key head.
+
+    Attributes:
+        product: which.
+        head: number of the key head.
+        group: number of query heads that share it.
+        a, b: the factors, (m, r) and (n, r).
+    """
+
+    product: Product
+    head: int
+    group: int
+    a: Shaped[np.ndarray, "m r"]
+    b: Shaped[np.ndarray, "n r"]
+
+
+def pairs_of(heads: Heads) -> Iterator[Pair]:
+    """Both products of each key head."""
+    group = len(heads.query) // len(heads.key)
+    for head in range(len(heads.key)):
+        mine = slice(group * head, group * (head + 1))
+        yield Pair("QK", head, group, heads.key[head].T, _stacked(heads.query[mine].swapaxes(1, 2)))
+        yield Pair("VO", head, group, _stacked(heads.output[mine]), heads.value[head].T)
+
+
+def _stacked(matrices: Shaped[np.ndarray, "group outer r"]) -> Shaped[np.ndarray, "rows r"]:
+    return matrices.reshape(-1, matrices.shape[-1])
+
+
+class Spectra(NamedTuple):
+    """Singular values of a product, and means and standard deviations of its nulls' in the same order."""
+
+    values: Float64[np.ndarray, " r"]
+    null1: Float64[np.ndarray, " r"]
+    null1_sd: Float64[np.ndarray, " r"]
+    null2: Float64[np.ndarray, " r"]
+    null2_sd: Float64[np.ndarray, " r"]
+
+
+def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
+    """The numbers of a row, and the spectra behind them."""
+    a, b = triangular_factor(pair.a), triangular_factor(pair.b)
+    spectrum = core_spectrum(a, b)
+    found = core_balance(a, b, spectrum)
+    scale, fro = float(np.sqrt(np.prod(found.norms_squared))), float(found.mean_square)
+    gaussian = scale * _gaussian(len(pair.a), len(pair.b), pair.a.shape[1])
+    rotated = rotated_spectra(a, b, _rotations(pair.a.shape[1]))
+    ratio = _share(found.nuclear, fro)
+    null1, null2 = (_share(draws.sum(axis=-1), fro) for draws in (gaussian, rotated))
+    row = {
+        "d_model": pair.b.shape[0] // (pair.group if pair.product == "QK" else 1),
+        "d_h": pair.a.shape[1],
+        "nuc": float(found.nuclear),
+        "fro": fro,
+        "ratio": float(ratio),
+        **_summary("null1", null1),
+        **_summary("null2", null2),
+        "draws": DRAWS,
+        "score": float(_share(ratio - null2.mean(), 1 - null2.mean())),
+        "relD": float(found.imbalance),
+        "cosPQ": float(found.cosine),
+        "cosPQ_centered": float(found.cosine_centered),
+        "rank95_sum": int(rank_by_sum(spectrum)),
+        **_summary("rank95_sum_null1", rank_by_sum(gaussian)),
+        **_summary("rank95_sum_null2", rank_by_sum(rotated)),
+        "rank95_energy": int(rank_by_energy(spectrum)),
+        "stable": float(stable_rank(spectrum)),
+        **_summary("stable_null1", stable_rank(gaussian)),
+        **_summary("stable_null2", stable_rank(rotated)),
+        "effective": float(effective_rank(spectrum)),
+        "normA2": float(found.norms_squared[0]),
+        "normB2": float(found.norms_squared[1]),
+    }
+    return row, Spectra(spectrum, gaussian.mean(0), gaussian.std(0, ddof=1), rotated.mean(0), rotated.std(0, ddof=1))
+
+
+def pair_imbalance(heads: Heads, head: int, settings: Settings) -> float:
+    r"""$\|t_K - t_Q\| / (\|t_K\| + \|t_Q\|)$ with the squared norms of each rotary pair's rows: what is left of the law under rotary positions."""
+    size = heads.key.shape[1]
+    rotated = int(size * settings.rotated) // 2 * 2
+    if not rotated:
+        return 0.0
+    group = len(heads.query) // len(heads.key)
+    key = np.sum(np.square(heads.key[head], dtype=np.float64), axis=-1)[:rotated]
+    query = np.sum(np.square(heads.query[group * head : group * (head + 1)], dtype=np.float64), axis=(0, -1))[:rotated]
+    shape = (-1, 2) if settings.interleaved else (2, -1)
+    key, query = (rows.reshape(shape).sum(axis=shape.index(2)) for rows in (key, query))
+    return float(_share(np.linalg.norm(key - query), np.linalg.norm(key) + np.linalg.norm(query)))
+
+
+def folded_rank(pair: Pair, gain: Float64[np.ndarray, " inputs"]) -> int:
+    r"""`rank95_sum` of the product that the network computes, with the norm's gain before the block in it: $W \operatorname{diag}(\gamma)$."""
+    b = pair.b * np.tile(gain, len(pair.b) // len(gain))[:, None]
+    a = pair.a * gain[:, None] if pair.product == "QK" else pair.a
+    return int(rank_by_sum(core_spectrum(triangular_factor(a), triangular_factor(b))))
+
+
+def _summary(name: str, draws: np.ndarray) -> dict[str, float]:
+    return {name: float(np.mean(draws)), f"{name}_sd": float(np.std(draws, ddof=1))}
+
+
+def _share(part: Any, whole: Any) -> Any:
+    """A quotient; 0 where a factor is zero."""
+    return part / whole if whole > 0 else part * 0.0
+
+
+@lru_cache(maxsize=64)
+def _gaussian(m: int, n: int, r: int) -> Float64[np.ndarray, "draws values"]:
+    return gaussian_spectra(m, n, r)
+
+
+@lru_cache(maxsize=8)
+def _rotations(r: int) -> Float64[np.ndarray, "draws r r"]:
+    return random_rotations(r)

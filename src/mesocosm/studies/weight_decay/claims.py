@@ -1,0 +1,272 @@
+"""What the paper says of the law, and what would show that it is wrong. Regions come from the derivations (T1 to T9) and from pilots on seeds from 1000 on
+(results/weight-decay/search.csv).
+
+Sources: the paper's full text was not at hand; [S] is the abstract, a caption or an index that quotes it, [S2] a page that describes its figures.
+"""
+
+from math import log
+
+from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, above, below, between
+from mesocosm.studies.weight_decay.measures import (
+    adaptive,
+    as_many_as_the_teacher,
+    dead_modes,
+    descent_rate,
+    gap_fall,
+    gap_over_bound,
+    instances,
+    positive_decays,
+    rank_change,
+    rate_deviation,
+    scalar_selectivity,
+    scalar_threshold,
+    threshold_error,
+)
+
+ALL = {"quick", "cpu", "paper"}
+CPU = {"cpu", "paper"}
+ONE = "one factor alone regularised"
+FREE = "no decay"
+DRAWN = "problem and initialisation"
+INITIAL = "initialisation"
+
+# Configurations in results/weight-decay/search.csv by experiment; a test counts them.
+SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adaptive": 2, "two-layers": 1}
+
+LATER = "the transformer studies are not on the bench yet"
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "A minimum of the L2-regularised loss of two factors is a minimum of the nuclear-norm-regularised loss of their product.",
+        source="abstract [S]",
+        checks=[
+            Check(
+                "minimum",
+                Exact("distance of -G / lambda from the nuclear norm's subgradients at the product that gradient descent ends at"),
+                below(1e-5),
+                instances("minima", "subgradient", arm="both"),
+                Control(ONE, instances("minima", "subgradient", arm="one")),
+                judged_at=ALL,
+                searched=SEARCHED["minima"],
+                replicate="a random convex problem and its initialisation",
+            ),
+            Check(
+                "equal",
+                Exact("relative difference of the two regularised losses there"),
+                below(1e-6),
+                instances("minima", "difference", arm="both"),
+                Control(ONE, instances("minima", "difference", arm="one")),
+                judged_at=ALL,
+                searched=SEARCHED["minima"],
+                replicate="a random convex problem and its initialisation",
+            ),
+        ],
+    ),
+    Claim(
+        "C2",
+        "The two losses become identical exponentially fast during training, whatever the loss.",
+        source="abstract [S]",
+        checks=[
+            Check(
+                "step",
+                Exact("relative error of the imbalance after one step of gradient descent, any gradient"),
+                below(1e-12),
+                instances("step", "error"),
+                Control("without the source of order eta^2", instances("step", "mutant")),
+                judged_at=ALL,
+                replicate="random factors and a random gradient",
+            ),
+            Check(
+                "rate",
+                Mean("fitted rate of the imbalance over -2 log(1 - eta lambda) / eta, minus one; a loss that is not quadratic"),
+                between(-0.02, 0.02),
+                descent_rate("decayed"),
+                Control(FREE, descent_rate("free")),
+                judged_at=ALL,
+                searched=SEARCHED["descent"],
+                replicate=DRAWN,
+                reference=Reference(0.0, "derived"),
+            ),
+            Check(
+                "bound",
+                Mean("largest ratio of the gap to exp(-2 lambda t) |D(0)| / 2 during training"),
+                below(1.0),
+                gap_over_bound("decayed"),
+                Control(FREE, gap_over_bound("free")),
+                judged_at=ALL,
+                searched=SEARCHED["descent"],
+                replicate=DRAWN,
+            ),
+        ],
+    ),
+    Claim(
+        "C3",
+        "In a 5 x 5 factorisation the gap and the imbalance vanish exponentially with a time constant set by lambda; singular values fall linearly in lambda "
+        "and vanish at lambda = s_i.",
+        source="Fig. 1 [S]",
+        checks=[
+            Check(
+                "gap",
+                Mean("log10 of the gap after training over before, largest over lambda > 0"),
+                below(-3.0),
+                gap_fall(positive_decays),
+                Control(FREE, gap_fall(lambda view: [0.0])),
+                judged_at=ALL,
+                searched=SEARCHED["factorisation"],
+                replicate=INITIAL,
+            ),
+            Check(
+                "rate",
+                Mean("fitted rate of the imbalance over -2 log(1 - eta lambda) / eta, minus one, worst over lambda > 0"),
+                between(-0.02, 0.02),
+                rate_deviation(True),
+                Control("no decay, against the same rates", rate_deviation(False)),
+                judged_at=ALL,
+                searched=SEARCHED["factorisation"],
+                replicate=INITIAL,
+                reference=Reference(0.012, "derived"),
+            ),
+            Check(
+                "linear",
+                Mean("largest distance of final singular values from max(s_i - lambda, 0), modes with s_i = lambda apart"),
+                below(1e-3),
+                threshold_error("spectrum", arm="both"),
+                Control("no decay, against the same values", threshold_error("spectrum", regularised=False, arm="both")),
+                judged_at=ALL,
+                searched=SEARCHED["factorisation"],
+                replicate=INITIAL,
+            ),
+            Check(
+                "vanish",
+                Mean("largest final singular value of modes with s_i at or below the largest lambda"),
+                below(0.02),
+                dead_modes("both"),
+                Control(ONE, dead_modes("one")),
+                judged_at=ALL,
+                searched=SEARCHED["factorisation"],
+                replicate=INITIAL,
+                reference=Reference(0.01, "derived"),
+            ),
+        ],
+    ),
+    Claim(
+        "C4",
+        "In a small transformer larger decay lowers the rank of P W_V and the imbalance, and the gap is near zero.",
+        source="Fig. 2 [S2]",
+        unjudged=LATER,
+    ),
+    Claim(
+        "C5",
+        "The rank of W_K^T W_Q and P W_V falls with attention decay in language models and vision transformers.",
+        source="abstract [S], Fig. 3 [S2]",
+        unjudged=LATER,
+    ),
+    Claim(
+        "C6",
+        "Decoupling attention decay from the rest helps language modelling.",
+        source="abstract [S], Table 1 [S2]",
+        unjudged=LATER,
+    ),
+    Claim(
+        "C7",
+        "In pretrained LLaMA-2 the Frobenius term is close to the nuclear norm.",
+        source="Fig. 4 [S2]",
+        unjudged="these weights are not at hand; at their shapes random initialisation is as close (0.992): mesocosm audit prints that null beside every value",
+    ),
+    Claim(
+        "C8",
+        "The same is found with decoupled decay, for which the theory does not hold exactly.",
+        source="abstract [S], appendix figure [S2]",
+        checks=[
+            Check(
+                "scalars-l2",
+                Mean("largest distance of two factored scalars from max(m - lambda, 0), Adam with L2"),
+                below(0.01),
+                scalar_threshold("factored"),
+                Control("the scalars themselves, not factored", scalar_threshold("direct")),
+                judged_at=ALL,
+                searched=SEARCHED["scalars"],
+                replicate=INITIAL,
+            ),
+            Check(
+                "scalars-adamw",
+                Mean("log of the share that the small scalar keeps over the large one's, factored, AdamW with noisy gradients"),
+                below(log(0.8)),
+                scalar_selectivity("factored"),
+                Control("the scalars themselves, not factored", scalar_selectivity("direct")),
+                judged_at=CPU,
+                searched=SEARCHED["scalars"],
+                replicate="initialisation and gradient noise",
+                reference=Reference(log((0.0774 / 0.3) / 0.4584), "derived"),
+            ),
+            Check(
+                "balance-l2",
+                Mean("relative imbalance of the factors at the largest lambda, Adam with L2"),
+                below(0.01),
+                adaptive("adam_l2", "imbalance"),
+                Control(FREE, adaptive("adam_l2", "imbalance", regularised=False)),
+                judged_at=ALL,
+                searched=SEARCHED["adaptive"],
+                replicate="target's singular vectors and initialisation",
+            ),
+            Check(
+                "linear-l2",
+                Mean("largest distance of final singular values from max(s_i - lambda, 0), Adam with L2"),
+                below(0.01),
+                threshold_error("adaptive_spectrum", optimizer="adam_l2"),
+                Control("no decay, against the same values", threshold_error("adaptive_spectrum", regularised=False, optimizer="adam_l2")),
+                judged_at=ALL,
+                searched=SEARCHED["adaptive"],
+                replicate="target's singular vectors and initialisation",
+            ),
+            Check(
+                "gap-adamw",
+                Mean("gap over mean squared norm at the largest lambda, AdamW with noisy gradients"),
+                below(0.001),
+                adaptive("adamw", "relative_gap"),
+                Control(FREE, adaptive("adamw", "relative_gap", regularised=False)),
+                judged_at=CPU,
+                searched=SEARCHED["adaptive"],
+                replicate="target, initialisation and gradient noise",
+            ),
+            Check(
+                "rank-adamw",
+                Mean("log of the effective rank at the largest lambda over that without decay, AdamW with noisy gradients"),
+                below(log(0.8)),
+                rank_change("both"),
+                Control(ONE, rank_change("one")),
+                judged_at=ALL,
+                searched=SEARCHED["adaptive"],
+                replicate="target, initialisation and gradient noise",
+            ),
+        ],
+    ),
+    Claim(
+        "C9",
+        "In a linear network of two layers decay on both matrices prunes hidden neurons adaptively, decay on one does not.",
+        source="index [S]",
+        checks=[
+            Check(
+                "directions",
+                Rate("networks with as many active hidden directions (singular values above 1e-3) as the teacher's rank"),
+                above(0.8),
+                as_many_as_the_teacher("both", "directions"),
+                Control(ONE, as_many_as_the_teacher("one", "directions")),
+                judged_at=CPU,
+                searched=SEARCHED["two-layers"],
+                replicate="teacher, initialisation and data stream",
+            ),
+            Check(
+                "neurons",
+                Rate("networks with as many active hidden neurons (product of its two norms above 1e-3) as the teacher's rank"),
+                above(0.8),
+                as_many_as_the_teacher("both", "neurons"),
+                Control(ONE, as_many_as_the_teacher("one", "neurons")),
+                judged_at=CPU,
+                searched=SEARCHED["two-layers"],
+                replicate="teacher, initialisation and data stream",
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,317 @@
+"""T1 to T9 and the optimisers' table, each against a second computation: autodiff, SciPy's minimiser, integration of the flow."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.optimize import minimize
+
+from mesocosm.analysis.factor_spectra import balance
+from mesocosm.analysis.low_rank_law import (
+    Factors,
+    balanced_factors,
+    decay_rate,
+    gap_bound,
+    imbalance,
+    imbalance_after,
+    imbalance_after_adamw_step,
+    imbalance_after_step,
+    joint_decay,
+    l2_penalty,
+    mode_strength,
+    soft_threshold,
+)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+
+
+def random_factors(seed, m=6, n=5, r=4):
+    return Factors(normal(seed, m, r), normal(seed + 100, n, r))
+
+
+def curved(target, w):
+    """A convex loss that is not quadratic."""
+    return jnp.sum(jnp.log(jnp.cosh(w - target)))
+
+
+def quadratic(target, w):
+    return jnp.sum((w - target) ** 2) / 2
+
+
+def descend(loss, decays, factors, learning_rate, steps):
+    """Gradient descent on L + (l_A |A|^2 + l_B |B|^2) / 2."""
+
+    def objective(f):
+        return loss(f.a @ f.b.T) + decays[0] * jnp.sum(f.a**2) / 2 + decays[1] * jnp.sum(f.b**2) / 2
+
+    def step(f, _):
+        return jax.tree.map(lambda x, g: x - learning_rate * g, f, jax.grad(objective)(f)), None
+
+    return jax.jit(lambda f: jax.lax.scan(step, f, None, length=steps)[0])(factors)
+
+
+def test_the_penalty_of_balanced_factors_is_the_nuclear_norm():
+    """T1: attained at the SVD's factors, and no other factors of the product lie below."""
+    product = normal(0, 6, 5)
+    nuclear = jnp.linalg.svd(product, compute_uv=False).sum()
+    best = balanced_factors(product, 5)
+    np.testing.assert_allclose(best.a @ best.b.T, product, atol=1e-12)
+    assert l2_penalty(best) == pytest.approx(float(nuclear), rel=1e-12)
+    assert np.abs(imbalance(best)).max() < 1e-12
+    for seed in range(20):
+        change = jnp.eye(5) + 0.4 * normal(seed, 5, 5)
+        other = Factors(best.a @ change, best.b @ jnp.linalg.inv(change).T)
+        assert l2_penalty(other) > nuclear
+
+
+def test_stationary_points_are_balanced():
+    """I5 (T2): whatever the loss, here on a product whose rank is bounded by the factors."""
+    decay, target = 0.3, 2 * normal(1, 6, 5)
+
+    def objective(flat):
+        f = Factors(flat[:18].reshape(6, 3), flat[18:].reshape(5, 3))
+        return curved(target, f.a @ f.b.T) + decay * l2_penalty(f)
+
+    gradient, hessian = jax.jit(jax.grad(objective)), jax.jit(jax.hessian(objective))
+    start = minimize(jax.jit(objective), normal(2, 33), jac=gradient, method="BFGS").x
+    for _ in range(4):  # Newton, with the flat directions of the inner rotation left out
+        start = start - jnp.linalg.pinv(hessian(start), rtol=1e-8) @ gradient(start)
+    assert jnp.linalg.norm(gradient(start)) < 1e-10
+    f = Factors(start[:18].reshape(6, 3), start[18:].reshape(5, 3))
+    assert jnp.linalg.norm(imbalance(f)) < 1e-8 / decay
+    assert abs(balance(*f).gap) < 1e-8
+    assert balance(*f).nuclear > 1
+
+
+def flow(gradient, factors, time, steps):
+    """Integrate the gradient flow by Runge and Kutta's method."""
+    dt = time / steps
+
+    def step(f, _):
+        def add(scale, k):
+            return jax.tree.map(lambda x, y: x + scale * y, f, k)
+
+        k1 = gradient(f)
+        k2 = gradient(add(dt / 2, k1))
+        k3 = gradient(add(dt / 2, k2))
+        k4 = gradient(add(dt, k3))
+        return jax.tree.map(lambda x, a, b, c, d: x + dt / 6 * (a + 2 * b + 2 * c + d), f, k1, k2, k3, k4), None
+
+    return jax.jit(lambda f: jax.lax.scan(step, f, None, length=steps)[0])(factors)
+
+
+def downhill(loss, decay, f):
+    return jax.tree.map(jnp.negative, jax.grad(lambda g: loss(g.a @ g.b.T) + decay * l2_penalty(g))(f))
+
+
+def test_the_imbalance_falls_exponentially_along_the_flow_and_bounds_the_gap():
+    """T3 for a loss that is not quadratic, T4 along the way."""
+    start, decay = random_factors(3), 0.2
+    for time in (0.5, 2.0):
+        end = flow(partial(downhill, partial(curved, normal(4, 6, 5)), decay), start, time, 400)
+        expected = imbalance_after(imbalance(start), decay, time)
+        np.testing.assert_allclose(imbalance(end), expected, atol=1e-9)
+        assert 0 <= balance(*end).gap <= gap_bound(expected) + 1e-9
+        assert balance(*end).bound == pytest.approx(float(gap_bound(expected)), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_step_changes_the_imbalance_as_t5_says(seed):
+    """I1: for any matrix in place of the gradient, by optax's own SGD."""
+    f, g, eta, decay = random_factors(seed), normal(seed + 50, 6, 5), 0.1, 0.3
+    gradient = Factors(g @ f.b, g.T @ f.a)
+    optimizer = optax.chain(optax.add_decayed_weights(decay), optax.sgd(eta))
+    updates, _ = optimizer.update(gradient, optimizer.init(f), f)
+    found, wanted = imbalance(optax.apply_updates(f, updates)), imbalance_after_step(f, g, eta, decay)
+    assert jnp.linalg.norm(found - wanted) < 1e-14 * jnp.linalg.norm(found)
+    without_source = (1 - eta * decay) ** 2 * imbalance(f)
+    assert jnp.linalg.norm(found - without_source) > 1e-3 * jnp.linalg.norm(found)
+
+
+def test_the_minimum_of_the_quadratic_loss_is_the_soft_threshold():
+    """T6 with a rotated target, and its scalar case T9."""
+    left, _ = jnp.linalg.qr(normal(5, 5, 5))
+    right, _ = jnp.linalg.qr(normal(6, 5, 5))
+    values = jnp.array([1.0, 0.8, 0.6, 0.3, 0.1])
+    end = descend(partial(quadratic, left * values @ right.T), (0.2, 0.2), Factors(0.3 * normal(7, 5, 5), 0.3 * normal(8, 5, 5)), 0.1, 4000)
+    np.testing.assert_allclose(jnp.linalg.svd(end.a @ end.b.T, compute_uv=False), soft_threshold(values, 0.2), atol=1e-5)
+    np.testing.assert_allclose(end.a @ end.b.T, left * soft_threshold(values, 0.2) @ right.T, atol=1e-5)
+    assert soft_threshold(jnp.array([1.0]), 0.4) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("target", [1.0, 0.5, 0.4, 0.1])
+def test_modes_grow_and_die_as_t7_says(target):
+    """I6: against the flow of the whole matrix from an aligned, balanced start; 0.4 is the critical mode."""
+    decay, s0, time = 0.4, 0.2, 3.0
+    u, v = (x / jnp.linalg.norm(x) for x in (normal(9, 4, 1), normal(10, 3, 1)))
+    end = flow(partial(downhill, partial(quadratic, target * u @ v.T), decay), Factors(s0**0.5 * u, s0**0.5 * v), time, 2000)
+    assert mode_strength(jnp.asarray(time), s0, target, decay) == pytest.approx((u.T @ end.a @ end.b.T @ v).item(), abs=1e-6)
+
+
+def test_a_critical_mode_dies_like_one_over_twice_the_time():
+    times = jnp.array([0.0, 50.0])
+    np.testing.assert_allclose(mode_strength(times, 0.2, 0.4, 0.4), [0.2, 0.2 / 21], rtol=1e-12)
+    np.testing.assert_allclose(mode_strength(times, 0.2, 0.4 + 1e-9, 0.4), [0.2, 0.2 / 21], rtol=1e-6)  # and the other branch goes there
+
+
+def test_unequal_decays_act_like_their_geometric_mean():
+    """I7 (T8)."""
+    target = jnp.diag(jnp.array([1.0, 0.8, 0.6, 0.45, 0.1]))
+    end = descend(partial(quadratic, target), (0.1, 0.4), Factors(0.3 * normal(11, 5, 5), 0.3 * normal(12, 5, 5)), 0.1, 6000)
+    np.testing.assert_allclose(0.1 * end.a.T @ end.a, 0.4 * end.b.T @ end.b, atol=1e-6)
+    assert joint_decay(0.1, 0.4) == pytest.approx(0.2)
+    np.testing.assert_allclose(jnp.linalg.svd(end.a @ end.b.T, compute_uv=False), [0.8, 0.6, 0.4, 0.25, 0], atol=1e-5)
+
+
+def test_one_unregularised_factor_takes_the_penalty_away():
+    """T8 with a zero: the flow goes on towards a small A and a large B, and keeps the rank (C9)."""
+    target = jnp.diag(jnp.array([1.0, 0.8, 0.6, 0.4, 0.2]))
+    end = descend(partial(quadratic, target), (0.4, 0.0), Factors(0.3 * normal(13, 5, 5), 0.3 * normal(14, 5, 5)), 0.05, 4000)
+    assert joint_decay(0.4, 0.0) == 0
+    values = jnp.linalg.svd(end.a @ end.b.T, compute_uv=False)
+    np.testing.assert_allclose(values, [0.977, 0.777, 0.577, 0.376, 0.174], atol=0.02)
+    assert jnp.sum(end.b**2) > 5 * jnp.sum(end.a**2)
+
+
+# --- the optimisers' table ------------------------------------------------------------------------------------------
+
+
+def test_decay_beside_the_gradient_and_inside_it_are_one_for_sgd_and_two_for_adam():
+    """I10."""
+    f, g, eta, decay = random_factors(15), normal(16, 6, 5), 0.05, 0.3
+    gradient = Factors(g @ f.b, g.T @ f.a)
+
+    def after(*chain):
+        optimizer = optax.chain(*chain, optax.scale_by_learning_rate(eta))
+        updates, _ = optimizer.update(gradient, optimizer.init(f), f)
+        return optax.apply_updates(f, updates)
+
+    decayed = optax.add_decayed_weights(decay)
+    for x, y in zip(after(decayed), after(optax.identity(), decayed), strict=True):
+        np.testing.assert_array_equal(x, y)
+    l2, decoupled = after(decayed, optax.scale_by_adam()), after(optax.scale_by_adam(), decayed)
+    assert jnp.abs(l2.a - decoupled.a).max() > 1e-3
+
+
+def test_the_decay_clock_is_the_sum_of_learning_rates():
+    """Under a schedule D shrinks by the product of (1 - eta_t lambda)^2, up to sources of order eta^2."""
+    f, decay, loss = random_factors(17), 0.3, partial(curved, normal(18, 6, 5))
+    for scale, largest in ((1e-3, 2e-3), (1e-4, 2e-4)):
+        rates = scale * (1 + jnp.cos(jnp.linspace(0, 3, 200)))
+
+        def step(f, eta):
+            return jax.tree.map(lambda x, d, eta=eta: x + eta * d, f, downhill(loss, decay, f)), None
+
+        end, _ = jax.lax.scan(step, f, rates)
+        wanted = jnp.prod((1 - rates * decay) ** 2) * imbalance(f)
+        assert jnp.linalg.norm(imbalance(end) - wanted) < largest * jnp.linalg.norm(imbalance(f)) * 5
+        np.testing.assert_allclose(-jnp.log(jnp.prod((1 - rates * decay) ** 2)), 2 * decay * rates.sum(), rtol=1e-2 if scale > 5e-4 else 1e-3)
+
+
+def test_heavy_balls_have_a_second_order_law():
+    """mu D'' + D' + 2 lambda D = 2 mu (A'^T A' - B'^T B') along mu A'' + A' = -(G B + lambda A)."""
+    mass, decay, f = 0.7, 0.3, random_factors(19)
+    velocity = Factors(normal(20, 6, 4), normal(21, 5, 4))
+    force = downhill(partial(curved, normal(22, 6, 5)), decay, f)
+    acceleration = jax.tree.map(lambda push, v: (push - v) / mass, force, velocity)
+
+    def along(t):
+        return imbalance(jax.tree.map(lambda x, v, a: x + t * v + t**2 / 2 * a, f, velocity, acceleration))
+
+    first, second = jax.jacfwd(along)(0.0), jax.jacfwd(jax.jacfwd(along))(0.0)
+    source = 2 * mass * imbalance(velocity)
+    np.testing.assert_allclose(mass * second + first + 2 * decay * imbalance(f), source, atol=1e-11)
+    assert jnp.abs(source).max() > 1
+
+
+def test_adam_with_l2_stops_at_a_balanced_point():
+    """The path law is lost, the stationary points are the same."""
+    target, decay, steps = jnp.diag(jnp.array([1.0, 0.7, 0.2])), 0.1, 3000
+    optimizer = optax.chain(optax.add_decayed_weights(decay), optax.adam(optax.cosine_decay_schedule(3e-2, steps)))
+    start = Factors(0.5 * normal(23, 3, 3), 0.5 * normal(24, 3, 3))
+
+    def step(carry, _):
+        f, state = carry
+        gradient = jax.grad(lambda g: quadratic(target, g.a @ g.b.T))(f)
+        updates, state = optimizer.update(gradient, state, f)
+        return (optax.apply_updates(f, updates), state), None
+
+    (end, _), _ = jax.jit(lambda f: jax.lax.scan(step, (f, optimizer.init(f)), None, length=steps))(start)
+    assert balance(*end).imbalance < 1e-3
+    np.testing.assert_allclose(jnp.linalg.svd(end.a @ end.b.T, compute_uv=False), [0.9, 0.6, 0.1], atol=1e-3)
+
+
+def test_adamws_step_has_a_first_order_source_unless_both_factors_share_one_scale():
+    """I10: the formula holds for any directions; the source of order eta vanishes for a common scalar and not for signs."""
+    f, g, decay = random_factors(25), normal(26, 6, 5), 0.3
+    gradient = Factors(g @ f.b, g.T @ f.a)
+
+    def source(direction, eta):
+        after = jax.tree.map(lambda x, u: (1 - eta * decay) * x - eta * u, f, direction)
+        np.testing.assert_allclose(imbalance(after), imbalance_after_adamw_step(f, direction, eta, decay), atol=1e-13)
+        return jnp.linalg.norm(imbalance(after) - (1 - eta * decay) ** 2 * imbalance(f))
+
+    shared, signs = jax.tree.map(lambda x: 1.7 * x, gradient), jax.tree.map(jnp.sign, gradient)
+    assert source(shared, 1e-3) / source(shared, 1e-4) == pytest.approx(100, rel=1e-3)
+    assert source(signs, 1e-3) / source(signs, 1e-4) == pytest.approx(10, rel=0.05)
+
+
+def test_the_discrete_rate_goes_to_twice_the_decay():
+    assert decay_rate(0.05, 0.4) == pytest.approx(0.8081, abs=5e-5)  # the spec's table
+    assert decay_rate(1e-6, 0.4) == pytest.approx(0.8, rel=1e-6)
+
+
+# --- where the law changes its form ---------------------------------------------------------------------------------
+
+
+def test_heads_that_share_a_key_obey_the_law_as_a_group():
+    """I8: W_K W_K^T = sum_g W_Qg W_Qg^T; a step leaves O(eta^2) there and O(eta) in each head's own law."""
+    groups, d, r, decay = 3, 8, 4, 0.3
+    key, query = normal(27, d, r), normal(28, groups, d, r)
+    gradient = normal(29, groups, d, d)  # of each head's product W_K^T W_Qg
+
+    def residual(eta):
+        new_key = (1 - eta * decay) * key - eta * jnp.einsum("gij,gjr->ir", gradient, query)
+        new_query = (1 - eta * decay) * query - eta * jnp.einsum("gji,jr->gir", gradient, key)
+        kept = (1 - eta * decay) ** 2
+        group = [Factors(k, q.reshape(-1, r)) for k, q in ((key, query), (new_key, new_query))]
+        head = [Factors(k, q[0]) for k, q in ((key, query), (new_key, new_query))]
+        return [jnp.linalg.norm(imbalance(pair[1]) - kept * imbalance(pair[0])) for pair in (group, head)]
+
+    (group, head), (half_group, half_head) = residual(1e-4), residual(5e-5)
+    assert group / half_group == pytest.approx(4, rel=1e-2)
+    assert head / half_head == pytest.approx(2, rel=1e-2)
+
+
+def test_rotary_positions_leave_the_law_to_the_pairs_traces():
+    """I9: score = x_k^T W_K^T R(t) W_Q x_q keeps one complex scale a rotary pair."""
+    d, pairs, decay = 6, 2, 0.3
+    key, query, data = normal(30, d, 2 * pairs), normal(31, d, 2 * pairs), normal(32, 10, 2, d)
+    angle = jnp.arange(10.0)[:, None] * jnp.array([1.0, 0.1])
+
+    def loss(f):
+        k, q = data[:, 0] @ f.a, data[:, 1] @ f.b
+        (k1, k2), (q1, q2) = (jnp.split(x, 2, axis=1) for x in (k, q))  # coordinates i and i + r/2 turn together
+        turned = jnp.concatenate([q1 * jnp.cos(angle) - q2 * jnp.sin(angle), q1 * jnp.sin(angle) + q2 * jnp.cos(angle)], axis=1)
+        return jnp.sum(jnp.tanh(jnp.sum(jnp.concatenate([k1, k2], axis=1) * turned, axis=1)))
+
+    def residual(eta):
+        f = Factors(key, query)
+        after = jax.tree.map(lambda x, g: (1 - eta * decay) * x - eta * g, f, jax.grad(loss)(f))
+        left = imbalance(after) - (1 - eta * decay) ** 2 * imbalance(f)
+        return jnp.linalg.norm(left), jnp.linalg.norm(jnp.diagonal(left).reshape(2, pairs).sum(0))
+
+    (whole, traces), (tenth_whole, tenth_traces) = residual(1e-3), residual(1e-4)
+    assert traces / tenth_traces == pytest.approx(100, rel=1e-2)
+    assert whole / tenth_whole == pytest.approx(10, rel=0.05)

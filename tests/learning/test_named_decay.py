@@ -1,0 +1,104 @@
+"""Decay goes by name: also when a seed axis is stacked, and never silently nowhere."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mesocosm.learning.named_decay import ATTENTION, adamw_by_name, decay_by_name, named, parameter_names
+from mesocosm.nn import LinearAttention, ResidualStack
+
+RATES = {ATTENTION: 0.5, r"^mlp\.weight$": 0.1}
+
+
+def block(key):
+    """An attention layer with an MLP, biases and a norm beside it."""
+    return {
+        "layers": ResidualStack((LinearAttention.create(6, heads=2, key_dim=3, key=key),), clip=4.0),
+        "mlp": {"weight": jnp.ones((6, 4)), "bias": jnp.ones(4)},
+        "norm": {"scale": jnp.ones(6)},
+    }
+
+
+def decayed(params, transformation):
+    """What one update without any gradient leaves of each parameter."""
+    params = eqx.filter(params, eqx.is_inexact_array)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = transformation.update(zeros, transformation.init(params), params)
+    shares = jax.tree.map(lambda update, value: update / jnp.where(value == 0, 1, value), updates, params)
+    return {name: _only(share) for name, share in zip(parameter_names(shares), jax.tree.leaves(shares), strict=True)}
+
+
+def _only(share):
+    """The one value that all entries have."""
+    values = np.unique(np.round(np.asarray(share), 6))
+    assert len(values) == 1
+    return values[0].item()
+
+
+WANTED = {
+    **{f"layers.layers.0.{name}": 0.5 for name in ("query", "key", "value", "output")},
+    "mlp.weight": 0.1,
+    "mlp.bias": 0.0,
+    "norm.scale": 0.0,
+}
+
+
+def test_each_group_decays_at_its_rate_and_nothing_else_does():
+    assert decayed(block(jax.random.key(0)), decay_by_name(RATES)) == pytest.approx(WANTED)
+
+
+def test_a_stacked_seed_axis_changes_no_group():
+    """A mask by number of axes would decay the stacked biases."""
+    stacked = eqx.filter_vmap(block)(jax.random.split(jax.random.key(0), 3))
+    assert stacked["mlp"]["bias"].ndim == 2
+    assert decayed(stacked, decay_by_name(RATES)) == pytest.approx(WANTED)
+    mapped = jax.vmap(lambda p: decay_by_name(RATES).update(jax.tree.map(jnp.zeros_like, p), decay_by_name(RATES).init(p), p)[0])
+    updates = mapped(eqx.filter(stacked, eqx.is_inexact_array))
+    np.testing.assert_allclose(updates["mlp"]["weight"], 0.1)
+    np.testing.assert_allclose(updates["mlp"]["bias"], 0.0)
+
+
+def test_with_one_rate_for_all_it_is_optax_adamw():
+    params = {"attention": {"q_proj": jnp.arange(6.0).reshape(2, 3)}, "mlp": jnp.ones(4)}
+    gradient = jax.tree.map(lambda x: jnp.cos(x), params)
+    ours, theirs = adamw_by_name(1e-2, {r"attention|mlp": 0.3}), optax.adamw(1e-2, weight_decay=0.3)
+    states = ours.init(params), theirs.init(params)
+    mine, other = params, params
+    for _ in range(3):
+        updates, ours_state = ours.update(gradient, states[0], mine)
+        expected, theirs_state = theirs.update(gradient, states[1], other)
+        states = ours_state, theirs_state
+        mine, other = optax.apply_updates(mine, updates), optax.apply_updates(other, expected)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), mine, other)
+
+
+def test_the_learning_rate_multiplies_the_decay_and_rates_may_be_traced():
+    params = {"w": jnp.array(2.0)}
+
+    @jax.jit
+    def step(rate):
+        optimizer = optax.chain(optax.identity(), decay_by_name({"w": rate}), optax.scale_by_learning_rate(0.1))
+        return optimizer.update({"w": jnp.array(0.0)}, optimizer.init(params), params)[0]["w"]
+
+    assert step(0.5) == pytest.approx(-0.1 * 0.5 * 2.0)
+    assert step(0.25) == pytest.approx(-0.1 * 0.25 * 2.0)
+    assert step._cache_size() == 1
+
+
+def test_names_of_the_usual_libraries_are_attention_and_their_biases_are_not():
+    tree = {"h": {"attn": {"c_attn": {"weight": 0.0, "bias": 0.0}}, "mlp": {"c_fc": {"weight": 0.0}}}, "self_attn": {"o_proj": {"kernel": 0.0}}}
+    assert named(ATTENTION, tree) == {
+        "h": {"attn": {"c_attn": {"weight": True, "bias": False}}, "mlp": {"c_fc": {"weight": False}}},
+        "self_attn": {"o_proj": {"kernel": True}},
+    }
+
+
+def test_a_group_that_is_empty_or_shared_is_refused():
+    params = {"query": jnp.ones(2), "mlp": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"no parameter's name matches 'q_proj'; the names are mlp, query"):
+        decay_by_name({"q_proj": 0.1}).init(params)
+    with pytest.raises(ValueError, match=r"the parameter mlp is matched by .mlp. and by .*: its decay would add up"):
+        decay_by_name({"mlp": 0.1, ".*": 0.2}).init(params)

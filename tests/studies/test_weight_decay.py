@@ -1,0 +1,159 @@
+"""The weight-decay study at its smoke preset: every line runs, every check is read, every figure is drawn; and its optimisers do what the law says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.factor_spectra import product_spectrum
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.figures import draw
+from mesocosm.lab.judge import Circumstances, fingerprints, judge
+from mesocosm.lab.store import Run
+from mesocosm.learning.fit import fit
+from mesocosm.studies.interface import View
+from mesocosm.studies.weight_decay import claims, measures
+from mesocosm.studies.weight_decay.config import PRESETS, Factorisation
+from mesocosm.studies.weight_decay.parameterised import (
+    MatrixLearner,
+    Target,
+    Whole,
+    adam_l2,
+    adamw,
+    approximation_loss,
+    gradient_descent,
+    product_of,
+    regression_loss,
+)
+from mesocosm.studies.weight_decay.trials import _draw_diagonal, _draw_rotated, _draw_teacher, trials
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke preset by the command that a user types, in a process of its own."""
+    out = tmp_path_factory.mktemp("weight-decay") / "run"
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "weight-decay", "--preset", "smoke", "--out", str(out)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return Run(out)
+
+
+def test_every_trial_finishes_and_every_check_can_be_read(smoke):
+    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
+    judged = smoke.study.claims
+    rows = judge("weight-decay", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
+    assert {row.id for row in rows if row.kind and row.estimate is None} == set()
+    assert {row.verdict for row in rows} == {"not judged"}
+
+
+def test_every_figure_is_drawn(smoke):
+    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+
+
+@pytest.mark.slow
+def test_every_trial_of_every_preset_lowers():
+    """Nothing is run; the presets differ in numbers of seeds alone, so that one of them stands for all."""
+    code = """
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.rehearsal import rehearse
+for trial in rehearse(find("weight-decay"), "cpu", compile=False, strict=True):
+    assert trial.problem is None, trial
+    print(trial.trial)
+"""
+    lowered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert lowered.returncode == 0, lowered.stderr
+    assert lowered.stdout.split() == [trial.name for trial in trials(PRESETS["cpu"].config)]
+    assert PRESETS["paper"].config == PRESETS["cpu"].config == PRESETS["quick"].config
+
+
+def test_a_claim_names_a_control_that_is_another_measurement():
+    for claim in find("weight-decay").claims:
+        for check in claim.checks:
+            assert check.control.measure is not check.measure, check.name
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("decay", [0.1, 0.2, 0.4])
+def test_the_factorisation_follows_the_law(decay):
+    """I4, from one seed: rate, singular values, gap."""
+    config = Factorisation()
+    rates = {"learning_rate": config.learning_rate, "a": decay, "b": decay}
+    learner = MatrixLearner(jax.tree_util.Partial(_draw_diagonal, config), approximation_loss, gradient_descent, rates)
+    model = fit(learner, config.steps, [1000]).model
+    values = product_spectrum(model.a[0], model.b[0])
+    wanted = np.maximum(np.array([1, 0.8, 0.6, 0.4, 0.2]) - decay, 0)
+    critical = np.isclose([1, 0.8, 0.6, 0.4, 0.2], decay)
+    np.testing.assert_allclose(values[~critical], wanted[~critical], atol=1e-3)
+    assert np.all(values[critical] < 0.02)
+    mean_square = (np.sum(np.square(model.a[0])) + np.sum(np.square(model.b[0]))) / 2
+    assert 0 <= mean_square - values.sum() < 1e-8
+
+
+@pytest.mark.usefixtures("float64")
+def test_decays_act_on_the_parameter_of_their_name():
+    model = Whole(jnp.ones((1, 1)))
+    for optimizer in (adam_l2(0.1, 10.0, w=0.5), adamw(0.1, 10.0, w=0.5), gradient_descent(0.1, w=0.5)):
+        updates, _ = optimizer.update(Whole(jnp.zeros((1, 1))), optimizer.init(model), model)
+        assert updates.w < 0
+    both = _draw_diagonal(Factorisation(), jax.random.key(0))[0]
+    optimizer = gradient_descent(0.1, a=0.5, b=0.0)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, both), optimizer.init(both), both)
+    np.testing.assert_allclose(updates.a, -0.05 * both.a)
+    np.testing.assert_array_equal(updates.b, 0)
+
+
+@pytest.mark.usefixtures("float64")
+def test_noise_and_batches_do_not_move_the_mean_gradient():
+    """The gradient of the noisy losses is that of the clean ones, on average."""
+    target = Target(jnp.diag(jnp.array([1.0, 0.5])), jnp.array(1.0))
+    keys = jax.random.split(jax.random.key(0), 20000)
+    mean = jax.vmap(lambda key: jax.grad(approximation_loss)(jnp.zeros((2, 2)), target, key))(keys).mean(0)
+    np.testing.assert_allclose(mean, -target.matrix, atol=0.03)
+    teacher = _draw_teacher(PRESETS["cpu"].config.two_layers, jax.random.key(1))[1]
+    mean = jax.vmap(lambda key: jax.grad(regression_loss)(jnp.zeros((20, 20)), teacher, key))(keys[:2000]).mean(0)
+    np.testing.assert_allclose(mean, -teacher.matrix, atol=0.03)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_rotated_target_has_its_singular_values_and_fresh_vectors():
+    config = PRESETS["cpu"].config.adaptive
+    first, second = (_draw_rotated(config, 0.0, jax.random.key(seed))[1].matrix for seed in (0, 1))
+    for matrix in (first, second):
+        np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), [1, 0.8, 0.6, 0.4, 0.2], rtol=1e-12)
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_the_product_of_factors_and_of_a_whole_matrix():
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 4, 2))
+    from mesocosm.analysis.low_rank_law import Factors
+
+    np.testing.assert_allclose(product_of(Factors(jnp.asarray(a), jnp.asarray(b)))[1], a[1] @ b[1].T, rtol=1e-5)
+    assert product_of(Whole(jnp.ones((2, 2)))).shape == (2, 2)
+
+
+def test_errors_are_absolute_values():
+    view = View(None, "cpu", {"minima": pl.DataFrame({"arm": ["both", "both", "one"], "difference": [-4e-16, 2e-9, 3.0]})})
+    np.testing.assert_array_equal(measures.instances("minima", "difference", arm="both")(view).values, [4e-16, 2e-9])
+
+
+def test_rates_are_fitted_before_rounding_takes_over():
+    time = np.linspace(0, 50, 26)
+    rows = pl.DataFrame({"time": time, "difference": np.maximum(np.exp(-0.8 * time), 1e-14)})
+    assert measures.fitted_rate(rows) == pytest.approx(0.8)
+
+
+def test_the_number_of_searched_configurations_is_that_of_the_search():
+    search = pl.read_csv(Path(__file__).parents[2] / "results/weight-decay/search.csv", infer_schema_length=None)
+    tried = search.drop("made_by", "seed", "outcome").unique()
+    assert dict(tried.group_by("experiment").len().iter_rows()) == claims.SEARCHED
