@@ -153,6 +153,7 @@ def test_the_number_of_searched_configurations_is_that_of_the_search():
     assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     (tmp_path / "layers.py").write_text(
         "import equinox as eqx\nclass Identity(eqx.Module):\n    scale: float = 1.0\n    def __init__(self, dim, *, key):\n        pass\n"

@@ -105,7 +105,7 @@ class TrialContext:
             raise NonFinite(f"trial {self.trial.name}, {error}") from None
         self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
         self._tell_diverged(name, fitted)
-        self.histories.append(_history(name, fitted))
+        self.histories.append(_history(name, fitted, self.trial.precision))
         return fitted
 
     def _tell_diverged(self, name: str, fitted: Fitted) -> None:
@@ -179,11 +179,11 @@ def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
     return parents[name]
 
 
-def _history(name: str, fitted: Fitted) -> pl.DataFrame:
-    """NaN marks steps after a seed's end; those rows are left out."""
+def _history(name: str, fitted: Fitted, precision: str) -> pl.DataFrame:
+    """NaN marks steps after a seed's end; those rows are left out. Means are kept in the trial's precision, which halves most run directories."""
     axes = {"fit": [name], "seed": fitted.seeds, "step": fitted.history_steps.tolist()}
     ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
-    columns = {metric: np.where(np.isfinite(values), values, 0.0)[None] for metric, values in fitted.history.items()}
+    columns = {metric: np.where(np.isfinite(values), values, 0.0).astype(precision)[None] for metric, values in fitted.history.items()}
     return long_table(axes, **columns).filter(ran.reshape(-1))
 
 
