@@ -110,9 +110,12 @@ def test_every_trial_of_a_preset_lowers(preset):
 
 
 def test_identities_hold_and_their_mutants_do_not():
+    config = Identities()
     with jax.enable_x64(True):
-        for name, identity in identities.IDENTITIES.items():
-            errors = jax.jit(jax.vmap(lambda key, identity=identity: identity(Identities(), key)))(jax.random.split(jax.random.key(1), 4))
+        keys = jax.random.split(jax.random.key(1), 4)
+        instances = jax.jit(lambda keys: identities.draw_instances(config, keys))(keys)
+        for name, identity in {**identities.OF_MODELS, **identities.OF_NETWORKS}.items():
+            errors = jax.jit(jax.vmap(lambda given, identity=identity: identity(config, given)))(instances if name in identities.OF_MODELS else keys)
             assert errors.error.max() < 1e-9, name
             assert errors.mutant.min() > 1e-4, name
 

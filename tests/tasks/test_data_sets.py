@@ -10,7 +10,7 @@ from scipy.io import savemat
 from made_up_data import idx, pictures, write_fashion, write_mnist
 from mesocosm.tasks import data_sets
 from mesocosm.tasks.data_sets import DATA_SETS, NotInstalled, find, missing
-from mesocosm.tasks.image_files import read_cifar, read_csv, read_idx, read_svhn
+from mesocosm.tasks.image_files import from_columns, read_cifar, read_csv, read_idx, read_svhn
 
 
 @pytest.fixture
@@ -97,6 +97,18 @@ def test_svhn_counts_pictures_last_and_calls_zero_ten(tmp_path):
     savemat(file, {"other": pixels})
     with pytest.raises(ValueError, match="no file of SVHN"):
         read_svhn(file)
+
+
+def test_columns_of_pictures_are_read():
+    pixels, labels = pictures(4)
+    table = {"image": list(pixels), "label": labels.tolist(), "uneven": [pixels[0], pixels[1, :2]]}
+    found = from_columns(table)
+    np.testing.assert_array_equal(found[0], pixels)
+    np.testing.assert_array_equal(found[1], labels)
+    with pytest.raises(ValueError, match=r"holds \(2, 4\) uint8, \(4, 4\) uint8; all pictures"):
+        from_columns(table, images="uneven")
+    with pytest.raises(ValueError, match="consist of bytes"):
+        from_columns({"image": [pixels[0] / 255], "label": [0]})
 
 
 # --- sets -------------------------------------------------------------------------------------------------------------

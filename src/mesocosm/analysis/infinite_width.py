@@ -37,7 +37,7 @@ class Moments(NamedTuple):
     slope: Float[Array, "n m"]
 
 
-def relu_moments(q1: Float[Array, "n 1"], q2: Float[Array, "1 m"], k: Float[Array, "n m"]) -> Moments:
+def relu_moments(q1: Float[Array, "#n #m"], q2: Float[Array, "#n #m"], k: Float[Array, "n m"]) -> Moments:
     r"""$\frac{1}{2\pi}\sqrt{q q'}\,(\sin t + (\pi - t)\cos t)$ and $\frac{\pi - t}{2\pi}$, with $\cos t = k / \sqrt{q q'}$."""
     norm = jnp.sqrt(q1 * q2)
     cosine = jnp.clip(k / norm, -1.0, 1.0)
@@ -45,7 +45,7 @@ def relu_moments(q1: Float[Array, "n 1"], q2: Float[Array, "1 m"], k: Float[Arra
     return Moments(norm * (jnp.sin(angle) + (jnp.pi - angle) * cosine) / (2 * jnp.pi), (jnp.pi - angle) / (2 * jnp.pi))
 
 
-def erf_moments(q1: Float[Array, "n 1"], q2: Float[Array, "1 m"], k: Float[Array, "n m"]) -> Moments:
+def erf_moments(q1: Float[Array, "#n #m"], q2: Float[Array, "#n #m"], k: Float[Array, "n m"]) -> Moments:
     r"""$\frac{2}{\pi}\arcsin\frac{2k}{\sqrt{(1+2q)(1+2q')}}$ and $\frac{4}{\pi}\big((1+2q)(1+2q') - 4k^2\big)^{-1/2}$."""
     product = (1 + 2 * q1) * (1 + 2 * q2)
     return Moments(2 / jnp.pi * jnp.arcsin(2 * k / jnp.sqrt(product)), 4 / jnp.pi / jnp.sqrt(product - 4 * k**2))

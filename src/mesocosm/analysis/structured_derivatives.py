@@ -160,7 +160,7 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value], taps: Taps)
     values |= {variable: _constant(array) for variable, array in zip(jaxpr.constvars, consts, strict=True)}
 
     def read(variable: Any) -> Value:
-        return _constant(variable.val) if isinstance(variable, Literal) else values[variable]
+        return _constant(jnp.asarray(variable.val, variable.aval.dtype)) if isinstance(variable, Literal) else values[variable]
 
     for equation in jaxpr.eqns:
         given = [read(variable) for variable in equation.invars]
@@ -200,7 +200,7 @@ def _step(jaxpr: Any, equation: Any, given: list[Value], taps: Taps) -> list[Val
 def _evaluate(jaxpr: Any, equation: Any, arrays: list[Any]) -> list[Any]:
     """The equation's values, by JAX's own evaluator on a program of one line: how a primitive is bound is its business."""
     inputs: dict[Any, Any] = {variable: array for variable, array in zip(equation.invars, arrays, strict=True) if not isinstance(variable, Literal)}
-    line = jaxpr.replace(constvars=[], invars=list(inputs), outvars=list(equation.outvars), eqns=[equation], debug_info=jaxpr.debug_info.with_unknown_names())
+    line = jaxpr.replace(constvars=[], invars=list(inputs), outvars=list(equation.outvars), eqns=[equation])
     return eval_jaxpr(line, [], *inputs.values())
 
 

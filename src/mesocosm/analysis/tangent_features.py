@@ -19,7 +19,7 @@ Function = Callable[[Any, Any], Array]
 """f(params, x): one example to an array of any shape, whose C entries are the outputs."""
 
 Outputs = Literal["all", "mean"]
-"""All pairs of outputs, or the mean over outputs of the kernel's diagonal entries $\frac1C \sum_c \Theta_{cc}$, an approximation (at finite width inner layers
+r"""All pairs of outputs, or the mean over outputs of the kernel's diagonal entries $\frac1C \sum_c \Theta_{cc}$, an approximation (at finite width inner layers
 couple the outputs)."""
 
 

@@ -136,7 +136,7 @@ class EnsembleLearner(Learner):
         reference = self._draw(reference_key)
         drawn = jax.vmap(self._draw)(jax.random.split(member_key, self.members))
         shared, own, common, labels, taught = (jnp.stack([jnp.asarray(number) for number in numbers]) for numbers in zip(*self.arms, strict=True))
-        start = jax.tree.map(lambda a, b: _mix(shared, a, b) if eqx.is_inexact_array(a) else a, reference, drawn)
+        start = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
         f_drawn = jax.vmap(self._outputs, (0, None))(drawn, self.inputs)  # members, n, outputs
         f_reference = self._outputs(reference, self.inputs)
         own, common, labels, taught = (weight.reshape(-1, *[1] * f_drawn.ndim) for weight in (own, common, labels, taught))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod, sqrt
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -150,7 +151,7 @@ Readout = TangentMLP | TangentCNN
 def negate_readout(network: Readout) -> Readout:
     """The network whose last layer is negated: $-f$, with the same tangent kernel."""
 
-    def last(model: Readout) -> Array:
+    def last(model: Readout) -> Any:
         return (model.layers[-1] if isinstance(model, TangentMLP) else model.readout).weight
 
     return eqx.tree_at(last, network, replace_fn=jnp.negative)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,3 +91,16 @@ def read_svhn(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3) or pixels.dtype != np.uint8 or pixels.shape[3] != labels.size:
         raise ValueError(f"{file} holds pictures {pixels.shape} {pixels.dtype} and {labels.size} labels, not (32, 32, 3, n) bytes and n")
     return np.moveaxis(pixels, 3, 0), labels.ravel().astype(np.int64) % 10
+
+
+def from_columns(table: Any, images: str = "image", labels: str = "label") -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and labels of anything with columns: a split of a Hugging Face `datasets.Dataset`, a dictionary. Pictures are arrays of bytes or of Pillow.
+
+    Raises:
+        ValueError: pictures of several sizes, or that are no bytes.
+    """
+    pixels = [np.asarray(picture) for picture in table[images]]
+    if len({(picture.shape, picture.dtype) for picture in pixels}) != 1 or pixels[0].dtype != np.uint8:
+        found = sorted({f"{picture.shape} {picture.dtype}" for picture in pixels})
+        raise ValueError(f"the column {images!r} holds {', '.join(found[:3]) or 'nothing'}; all pictures have one size and consist of bytes")
+    return np.stack(pixels), np.asarray(table[labels], np.int64)

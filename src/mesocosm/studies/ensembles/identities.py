@@ -1,11 +1,12 @@
-"""What must hold exactly, in float64, on random instances. Each identity is a function from a key to the error of the statement and of a named mutant."""
+"""What must hold exactly, in float64, on random instances. Each identity gives the error of the statement and of a named mutant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import polars as pl
@@ -29,38 +30,82 @@ class Errors(NamedTuple):
     mutant: Array
 
 
-class Instance(NamedTuple):
-    """A small problem and what its members are: kernels over test, then training points."""
+class Draws(NamedTuple):
+    """Members at test points, then training points, of one small problem: initial functions and kernels."""
 
     start: Array
     kernel: Array
+
+
+class Instance(NamedTuple):
+    """A small random problem.
+
+    Attributes:
+        members: its members.
+        mirrors: the same with opposite read-outs.
+        mean_weights: Qbar, of other members.
+        targets: labels.
+    """
+
+    members: Draws
+    mirrors: Draws
     mean_weights: Array
     targets: Array
 
-    def models(self, targets: Array | None = None, scale: float = 1.0) -> KernelModels:
-        """The kernel models, for other labels or a scaled read-out."""
-        test = self.kernel.shape[1] - self.kernel.shape[2]
-        start, kernel = scale * self.start, scale**2 * self.kernel
-        return kernel_models(start[:, :test], start[:, test:], weights_of(kernel), self.mean_weights, self.targets if targets is None else targets)
-
     def parts(self, targets: Array | None = None, scale: float = 1.0) -> VarianceParts:
-        """Their variances."""
+        """The variances of the kernel models, for other labels or a scaled read-out."""
         return variance_parts(self.models(targets, scale))
+
+    def models(self, targets: Array | None = None, scale: float = 1.0) -> KernelModels:
+        """The kernel models."""
+        scaled = Draws(scale * self.members.start, scale**2 * self.members.kernel)
+        return _models(scaled, self.mean_weights, self.targets if targets is None else targets)
+
+
+def _models(draws: Draws, mean_weights: Array, targets: Array) -> KernelModels:
+    test = len(mean_weights)
+    return kernel_models(draws.start[:, :test], draws.start[:, test:], weights_of(draws.kernel), mean_weights, targets)
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Every identity on `config.instances` random instances."""
+    """Every identity on `config.instances` random instances. Those that speak of kernel models share their draws, which are what takes time to compile."""
+    keys = [jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances) for number in range(2)]
+    instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
+    one = jax.tree.map(lambda leaf: leaf[0], instances)
     tables = []
-    for number, (name, identity) in enumerate(IDENTITIES.items()):
-        keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
-        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
+    for name, identity in {**OF_MODELS, **OF_NETWORKS}.items():
+        given = one if name in OF_MODELS else keys[1]
+        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(given,))
         tables.append(context.rows({"instance": range(config.instances)}, identity=name, error=errors.error, mutant=errors.mutant))
     return {"identities": pl.concat(tables)}
 
 
-def _on_instances(identity: Callable[[Identities, PRNGKeyArray], Errors], config: Identities, keys: Array) -> Errors:
+def _on_instances(identity: Callable[[Identities, Any], Errors], config: Identities, given: Any) -> Errors:
     """All at once: solves in a compiled loop can deadlock XLA on CPU."""
-    return jax.vmap(partial(identity, config))(keys)
+    return jax.vmap(partial(identity, config))(given)
+
+
+def draw_instances(config: Identities, keys: Array) -> Instance:
+    """An instance a key."""
+    return jax.vmap(partial(draw_instance, config))(keys)
+
+
+def draw_instance(config: Identities, key: PRNGKeyArray) -> Instance:
+    """Random points, labels and members; the averaged kernel is that of other members."""
+    data_key, label_key, member_key = jax.random.split(key, 3)
+    points = jax.random.normal(data_key, (config.test + config.train, config.dim))
+
+    def draw(network: TangentMLP) -> Draws:
+        function, params = of_module(network)
+        return Draws(jax.vmap(network)(points)[:, 0], kernel_block(function, params, points, points[config.test :])[:, 0, :, 0])
+
+    networks = eqx.filter_vmap(partial(_network, config))(jax.random.split(member_key, 2 * config.members))
+    arrays, static = eqx.partition(networks, eqx.is_array)
+    mirrored = negate_readout(eqx.combine(jax.tree.map(lambda leaf: leaf[: config.members], arrays), static))
+    both = eqx.combine(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), arrays, eqx.filter(mirrored, eqx.is_array)), static)
+    drawn = eqx.filter_vmap(draw)(both)
+    members, others, mirrors = (Draws(*(leaf[n * config.members : (n + 1) * config.members] for leaf in drawn)) for n in range(3))
+    return Instance(members, mirrors, weights_of(others.kernel.mean(axis=0)), jax.random.normal(label_key, (config.train,)))
 
 
 def _relative(found: Array, wanted: Array) -> Array:
@@ -69,30 +114,6 @@ def _relative(found: Array, wanted: Array) -> Array:
 
 def _network(config: Identities, key: PRNGKeyArray, outputs: int = 1) -> TangentMLP:
     return TangentMLP.create(config.dim, outputs, width=config.width, depth=2, bias_scale=0.3, key=key)
-
-
-def _instance(config: Identities, key: PRNGKeyArray, *, mirrored: bool = False) -> Instance:
-    """Random points, labels and members; mirrored ones come in pairs with opposite read-outs. The averaged kernel is that of other members."""
-    data_key, label_key, member_key, other_key = jax.random.split(key, 4)
-    points = jax.random.normal(data_key, (config.test + config.train, config.dim))
-    train = points[config.test :]
-
-    def draw(network: TangentMLP) -> tuple[Array, Array]:
-        function, params = of_module(network)
-        return jax.vmap(network)(points)[:, 0], kernel_block(function, params, points, train)[:, 0, :, 0]
-
-    def of(key: PRNGKeyArray) -> tuple[Array, Array]:
-        return draw(_network(config, key))
-
-    def mirror(key: PRNGKeyArray) -> tuple[Array, Array]:
-        return draw(negate_readout(_network(config, key)))  # type: ignore[arg-type]
-
-    keys = jax.random.split(member_key, config.members)
-    start, kernel = jax.vmap(of)(keys)
-    if mirrored:
-        start, kernel = (jnp.concatenate(both) for both in zip((start, kernel), jax.vmap(mirror)(keys), strict=True))
-    _, others = jax.vmap(of)(jax.random.split(other_key, config.members))
-    return Instance(start, kernel, weights_of(others.mean(axis=0)), jax.random.normal(label_key, (config.train,)))
 
 
 # --- the identities ---------------------------------------------------------------------------------------------------
@@ -108,24 +129,25 @@ def kernel_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     return Errors(_relative(kernel_block(function, params, x), wanted), _relative(uncoupled, wanted))
 
 
-def models_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+def models_identity(config: Identities, instance: Instance) -> Errors:
     """Each member's f^lin is a + c + i - 2 Qbar Y. Mutant: without the interaction."""
-    instance = _instance(config, key)
     full, a, c, i = instance.models()
     mean = instance.mean_weights @ instance.targets
     return Errors(_relative(a + c + i - 2 * mean, full), _relative(a + c - mean, full))
 
 
-def variances_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+def variances_identity(config: Identities, instance: Instance) -> Errors:
     """V[f^lin] is the sum of three variances and three covariances. Mutant: without the covariances."""
-    parts = _instance(config, key).parts()
+    parts = instance.parts()
     alone = parts.function + parts.kernel + parts.interaction
     return Errors(_relative(sum(parts[1:], start=jnp.zeros(())), parts.full), _relative(alone, parts.full))
 
 
-def mirrored_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+def mirrored_identity(config: Identities, instance: Instance) -> Errors:
     """Over members and their mirrors kernel noise is uncorrelated with the other two parts. Mutant: the same members without mirrors."""
-    return Errors(*(_correlation(_instance(config, key, mirrored=mirrored).parts()) for mirrored in (True, False)))
+    pairs = Draws(*(jnp.concatenate(both) for both in zip(instance.members, instance.mirrors, strict=True)))
+    parts = variance_parts(_models(pairs, instance.mean_weights, instance.targets))
+    return Errors(_correlation(parts), _correlation(instance.parts()))
 
 
 def _correlation(parts: VarianceParts) -> Array:
@@ -135,17 +157,15 @@ def _correlation(parts: VarianceParts) -> Array:
     return jnp.max(jnp.abs(jnp.concatenate([with_function, with_interaction])))
 
 
-def labels_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+def labels_identity(config: Identities, instance: Instance) -> Errors:
     """Doubled labels leave V^a and V^i as they are and multiply V^c by four. Mutant: V[f^lin] by four."""
-    instance = _instance(config, key)
     once, twice = instance.parts(), instance.parts(2 * instance.targets)
     pairs = ((twice.function, once.function), (twice.interaction, once.interaction), (twice.kernel, 4 * once.kernel))
     return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
 
 
-def readout_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+def readout_identity(config: Identities, instance: Instance) -> Errors:
     """A read-out twice as large multiplies V^a and V^i by four and leaves V^c. Mutant: V[f^lin] by four."""
-    instance = _instance(config, key)
     once, twice = instance.parts(), instance.parts(scale=2.0)
     pairs = ((twice.function, 4 * once.function), (twice.interaction, 4 * once.interaction), (twice.kernel, once.kernel))
     return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
@@ -174,12 +194,11 @@ def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     return Errors(jnp.maximum(jnp.max(jnp.abs(centred)), jnp.max(jnp.abs(shared - gd))) / scale, _relative(bare, gd))
 
 
-IDENTITIES = {
-    "kernel": kernel_identity,
+OF_MODELS = {
     "models": models_identity,
     "variances": variances_identity,
     "mirrored": mirrored_identity,
     "labels": labels_identity,
     "readout": readout_identity,
-    "start": start_identity,
 }
+OF_NETWORKS = {"kernel": kernel_identity, "start": start_identity}
