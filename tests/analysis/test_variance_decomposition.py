@@ -115,9 +115,9 @@ def test_without_biases_variances_grow_with_the_square_of_the_distance(depth):
 
 
 def test_linear_networks_have_their_closed_form():
-    config = LinearNetwork(widths=(100,), members=20000, test=10)
+    config = LinearNetwork(widths=(100,), members=8000, test=10)
     found, predicted = jax.jit(lambda a, b: linear_variances(config, 100, a, b))(jax.random.key(0), jax.random.key(1))
-    for part, tolerance in (("function", 0.05), ("kernel", 0.06), ("interaction", 0.06), ("function_interaction", 0.12)):
+    for part, tolerance in (("function", 0.05), ("kernel", 0.08), ("interaction", 0.08), ("function_interaction", 0.15)):
         assert abs(np.log(getattr(found, part) / getattr(predicted, part))) < tolerance, part
     problem = draw_problem(config, jax.random.key(0))
     on_data = linear_network_variances(problem.train, problem.train, problem.labels, 100)
@@ -125,13 +125,13 @@ def test_linear_networks_have_their_closed_form():
 
 
 def test_one_neuron_and_infinite_width_say_what_rectifiers_do():
-    config = Scaling(widths=(256,), members=600, neurons=100_000, at_once=100)
+    config = Scaling(widths=(256,), members=500, neurons=50_000, at_once=100)
     keys = jax.random.key(0), jax.random.key(1)
     found = jax.jit(lambda a, b: width_variances(config, 256, a, b))(*keys)
     limits = jax.jit(lambda a, b: limits_of(config, a, b))(*keys)
-    assert abs(np.log(256 * found.kernel / limits.kernel)) < 0.1
-    assert abs(np.log(256 * found.interaction / limits.interaction)) < 0.15
-    assert abs(np.log(found.function / limits.function)) < 0.1
+    assert abs(np.log(256 * found.kernel / limits.kernel)) < 0.15
+    assert abs(np.log(256 * found.interaction / limits.interaction)) < 0.2
+    assert abs(np.log(found.function / limits.function)) < 0.15
     assert abs(np.log(limits.nngp / limits.function)) > 0.02  # another posterior
 
 

@@ -36,7 +36,7 @@ ALL = {"quick", "cpu"}
 CPU = {"cpu"}
 
 # Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
-TRAINED, KERNELS = 0, 0
+TRAINED, KERNELS = 6, 4
 
 POINTS = "points, labels' order and members"
 SUBSET = "training pictures and members"
@@ -181,7 +181,7 @@ def trained_checks(inside: str) -> list[Check]:
             Mean("AUROC of gd-c, which has kernel noise alone, for pictures of the other set"),
             above(0.6),
             detection("gd-c", inside, MNIST if inside == FASHION else FASHION),
-            Control(NOTHING, chance()),
+            Control(NOTHING, chance("gd-c", inside)),
             judged_at=CPU,
             replicate=TRAINING,
             searched=TRAINED,
@@ -335,7 +335,7 @@ CLAIMS = [
                     Mean("accuracy of gd-c less that of gd"),
                     above(-0.01),
                     accuracy_gain("gd-c", "gd", inside),
-                    Control("half of gd's members less all of gd-c", accuracy_gain("gd, first half", "gd-c", inside)),
+                    Control("gd-a, which keeps function noise", accuracy_gain("gd-a", "gd", inside)),
                     judged_at=CPU,
                     replicate=TRAINING,
                     searched=TRAINED,
@@ -364,7 +364,7 @@ CLAIMS = [
             ],
             gain_check("changes", "gd-c", MNIST, FASHION, below(-0.005)),
             gain_check("mnist-improves", "gd-a", MNIST, FASHION, above(0.0)),
-            gain_check("fashion-improves", "gd-c", FASHION, MNIST, above(0.0)),
+            gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0)),
         ],
     ),
     Claim(

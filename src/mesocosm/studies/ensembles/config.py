@@ -26,7 +26,7 @@ class LinearNetwork:
     train: int = 3
     test: int = 20
     widths: tuple[int, ...] = (100, 400)
-    members: int = 8000
+    members: int = 4000
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Scaling:
     train: int = 6
     test: int = 40
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    members: int = 500
-    neurons: int = 200_000
+    members: int = 300
+    neurons: int = 100_000
     """Neurons behind the one-neuron prediction."""
     at_once: int = 64
     """Members computed side by side."""
@@ -51,7 +51,7 @@ class Wide:
     problem: Scaling = field(default_factory=lambda: Scaling(test=20))
     widths: tuple[int, ...] = (64, 256, 1024)
     members: int = 5
-    steps: int = 3000
+    steps: int = 2000
     learning_rate: float = 1.0
 
 
@@ -60,7 +60,7 @@ class Toy:
     """Regression in the plane: +1 on one group of points, -1 on another."""
 
     width: int = 256
-    members: int = 200
+    members: int = 100
     grid: int = 20
     """Points along each axis of the square from -3 to 3."""
     bias_scale: float = 0.3
@@ -84,9 +84,9 @@ class KernelImages:
     networks: tuple[str, ...] = ("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32")
     """Kind, depth and width; a CNN has two convolutions."""
     train: int = 100
-    test: int = 200
-    members: int = 24
-    averaged: int = 48
+    test: int = 120
+    members: int = 16
+    averaged: int = 16
     """Other networks over which a CNN's kernel is averaged; a fully connected one has an analytic average."""
     readouts: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Read-out scales at which the full model is scored."""
@@ -99,16 +99,18 @@ class TrainedImages:
 
     inside: str = "mnist-5k"
     outside: str = "fashion-mnist"
-    train: int = 1000
+    train: int = 500
     test: int = 500
-    width: int = 128
-    depth: int = 2
+    pooling: int = 2
+    """Side of the squares of pixels that are averaged: 2 makes 14 x 14 of 28 x 28, a quarter of the first layer's work."""
+    width: int = 256
+    depth: int = 1
     members: int = 10
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    goal: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 1e-2
+    goal: float = 3e-3
     """Mean squared error on the training set at which a member stops."""
-    steps: int = 3000
+    steps: int = 4000
     """At most."""
     check_every: int = 25
     score: Literal["output-variance", "probability-variance", "predictive-entropy"] = "output-variance"
@@ -142,6 +144,6 @@ _SMOKE = Config(
 
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),
-    "quick": Preset(replace(Config(), images=False, scaling=Scaling(members=300), toy=Toy(members=60)), seeds=5),
+    "quick": Preset(replace(Config(), images=False), seeds=5),
     "cpu": Preset(Config(), seeds=5),
 }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from mesocosm.analysis.kernel_regression import interpolation_weights, with_jitter
 from mesocosm.analysis.tangent_kernel import kernel_block, of_module
@@ -29,11 +29,11 @@ class Draws(NamedTuple):
     kernel: Float[Array, "members points n"]
 
 
-def draw_networks(build: Build, keys: PRNGKeyArray, test: Float[Array, "t ..."], train: Float[Array, "n ..."], *, at_once: int) -> Draws:
+def draw_networks(build: Build, keys: Key[Array, " members"], test: Float[Array, "t ..."], train: Float[Array, "n ..."], *, at_once: int) -> Draws:
     """Draw a network of one output from each key, `at_once` side by side."""
     points = jnp.concatenate([test, train])
 
-    def one(key: PRNGKeyArray) -> Draws:
+    def one(key: Key[Array, ""]) -> Draws:
         function, params = of_module(build(key))
         return Draws(jax.vmap(lambda x: function(params, x)[0])(points), kernel_block(function, params, points, train)[:, 0, :, 0])
 

@@ -32,7 +32,7 @@ def train_images(config: TrainedImages, context: Context) -> Tables:
     test = held_out(data.test, config.test)
     outside = outside_sets(config.outside, test.pixels)
     standards = [Standard.of(pixels) for pixels in training.pixels]
-    inputs = np.stack([scale(pixels, np.float32) for scale, pixels in zip(standards, training.pixels, strict=True)])
+    inputs = np.stack([pooled(scale(pixels, np.float32), config.pooling) for scale, pixels in zip(standards, training.pixels, strict=True)])
     targets = np.eye(CLASSES, dtype=np.float32)[training.labels] - np.float32(1 / CLASSES)
     learner = EnsembleLearner(
         Partial(build, config, inputs.shape[-1]),
@@ -52,9 +52,15 @@ def train_images(config: TrainedImages, context: Context) -> Tables:
     fitted = context.fit("ensemble", learner, config.steps, until=(all_reached, config.check_every), per_seed=True)
     losses = context.evaluate(_losses, fitted.state, learner)
     shown = np.concatenate([test.pixels, *outside.values()])
-    pictures = np.stack([scale(shown, np.float32) for scale in standards])
+    pictures = np.stack([pooled(scale(shown, np.float32), config.pooling) for scale in standards])
     outputs = context.evaluate(_outputs, fitted.model, pictures)  # seeds, arms, members, pictures, classes
     return _tables(config, context, outputs, losses, test.labels, list(outside), digest(shown))
+
+
+def pooled(pictures: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of pixels."""
+    number, rows, columns = pictures.shape
+    return pictures.reshape(number, rows // side, side, columns // side, side).mean((2, 4))
 
 
 def build(config: TrainedImages, side: int, key: PRNGKeyArray) -> TangentMLP:
@@ -81,6 +87,7 @@ def _tables(config: TrainedImages, context: Context, outputs: np.ndarray, losses
     loss = np.concatenate([losses.mean(-1), *[losses[:, :1].mean(-1)] * 2], axis=1)
     worst = np.concatenate([losses.max(-1), *[losses[:, :1].max(-1)] * 2], axis=1)
     rows = {"variant": SCORED}
+    halves = [[auroc(own[0, : number // 2], own[0, number // 2 :]) for own in seed] for seed in sets]
     trained = context.rows(
         rows,
         **about,
@@ -90,6 +97,8 @@ def _tables(config: TrainedImages, context: Context, outputs: np.ndarray, losses
         worst_train_loss=worst,
         variance_inside=sets[:, :, 0].mean(-1),
         variance_error=sets[:, :, 0].std(-1, ddof=1) / np.sqrt(number),
+        inside_auroc=np.array([[found.auroc for found in seed] for seed in halves]),
+        inside_auroc_error=np.array([[found.error for found in seed] for seed in halves]),
     )
     compared = [[[_compare(sets, seed, variant, place) for place in range(1, len(names) + 1)] for variant in range(len(SCORED))] for seed in range(len(sets))]
     columns = {
