@@ -160,7 +160,8 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value], taps: Taps)
     values |= {variable: _constant(array) for variable, array in zip(jaxpr.constvars, consts, strict=True)}
 
     def read(variable: Any) -> Value:
-        return _constant(jnp.asarray(variable.val, variable.aval.dtype)) if isinstance(variable, Literal) else values[variable]
+        literal = isinstance(variable, Literal)
+        return _constant(jnp.asarray(variable.val, getattr(variable.aval, "dtype", None))) if literal else values[variable]
 
     for equation in jaxpr.eqns:
         given = [read(variable) for variable in equation.invars]
@@ -226,7 +227,7 @@ def _factor(equation: Any, given: list[Value], place: int) -> Any:
 def _use(equation: Any, given: list[Value], place: int) -> tuple[Any, Any] | None:
     """The data and the form of a use, or None where there is no rule."""
     name = equation.primitive.name
-    other = given[1 - place].array if len(given) == 2 else None
+    other: Any = given[1 - place].array if len(given) == 2 else None
     if name == "dot_general":
         return _matrix_product(equation.params["dimension_numbers"], other, place)
     if name == "conv_general_dilated" and place == 1:

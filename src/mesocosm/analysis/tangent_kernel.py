@@ -119,12 +119,13 @@ def tangent_kernel(
         raise ValueError(f"a kernel needs examples; there are {rows} and {columns}")
     key = _Key.of(function, params, jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), x1), outputs)
     seconds: dict[str, float] = {}
-    if method is None:
+    chosen = method
+    if chosen is None:
         seconds = {name: _seconds(key, name, min(TRIAL_BLOCK, max(rows, columns)), memory) for name in get_args(Method)}
-        method = min(get_args(Method), key=lambda name: seconds[name])
-    block, program = _fitting(key, method, max(rows, columns), memory)
+        chosen = min(get_args(Method), key=lambda name: seconds[name])
+    block, program = _fitting(key, chosen, max(rows, columns), memory)
     kernel = _assemble(program, params, x1, x2, block)
-    return TangentKernel(kernel, method, block, seconds)
+    return TangentKernel(kernel, chosen, block, seconds)
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ def _program(key: _Key, method: Method, block: int) -> _Program:
     left, right = (jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), features) for place in (spread, everywhere))  # noqa: B023
     made = jax.jit(side, out_shardings=spread).lower(params, rows).compile()
     met = jax.jit(pair).lower(params, left, right).compile()
-    sizes = made.memory_analysis(), met.memory_analysis()
+    sizes: Any = made.memory_analysis(), met.memory_analysis()
     once, twice = ((size.temp_size_in_bytes, size.output_size_in_bytes) for size in sizes)
     return _Program(made, met, spread, everywhere, int(max(once[0] + 2 * once[1], 2 * once[1] + sum(twice))))
 

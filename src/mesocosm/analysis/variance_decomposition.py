@@ -77,7 +77,8 @@ def variance_parts(models: KernelModels) -> VarianceParts:
         return jnp.sum(a * b, axis=-2) / freedom
 
     _, a, c, i = centred
-    return VarianceParts(*(moment(part, part) for part in centred), 2 * moment(a, c), 2 * moment(a, i), 2 * moment(c, i))
+    full = moment(centred.full, centred.full)
+    return VarianceParts(full, moment(a, a), moment(c, c), moment(i, i), 2 * moment(a, c), 2 * moment(a, i), 2 * moment(c, i))
 
 
 # --- what theory says -------------------------------------------------------------------------------------------------
