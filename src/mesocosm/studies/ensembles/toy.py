@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,8 @@ def measure_toy(config: Toy, context: Context) -> Tables:
                 values = np.asarray(getattr(found, part)[seed])
                 per_square = values / np.sum(places.grid**2, axis=1)
                 for name in asked:
-                    columns[name][seed, number] = spearmanr(values if "distance" in name else per_square, getattr(places, name))[0]
+                    ranked: Any = spearmanr(values if "distance" in name else per_square, getattr(places, name))
+                    columns[name][seed, number] = ranked.statistic
         tables.append(context.rows({"part": PARTS}, network=network.name, **columns))
         axes = {"seed": context.seeds[:1], "network": [network.name], "place": range(config.grid**2)}
         first = {name: np.asarray(getattr(found, name)[:1])[:, None] for name in PARTS}
