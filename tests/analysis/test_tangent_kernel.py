@@ -1,5 +1,6 @@
 """The tangent kernel by three ways, against a Jacobian written out, for many kinds of functions."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -223,7 +224,7 @@ def test_the_choice_is_the_fastest_measured_and_visible(wide):
 def test_what_cannot_be_computed_is_said(wide, asked, told):
     function, params, x, _ = wide
     with pytest.raises(ValueError, match=told):
-        tangent_kernel(function, params, x, **asked)
+        inspect.unwrap(tangent_kernel)(function, params, x, **asked)  # without the tests' type checks, which would speak before it
 
 
 def test_modules_of_equal_structure_are_the_same_function():

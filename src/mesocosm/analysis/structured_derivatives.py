@@ -174,8 +174,10 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value], taps: Taps)
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _constant(array: Any) -> Value:
-    return Value(array, None, True, jnp.reshape(array, ()) if jnp.size(array) == 1 else None)
+def _constant(array: Any, repeated: Any = None) -> Value:
+    """A constant; `repeated` is the number that all its entries are, where that is known."""
+    scalar = jnp.reshape(array, ()) if jnp.size(array) == 1 else repeated
+    return Value(array, None, True, None if scalar is None else scalar.astype(array.dtype))
 
 
 def _step(jaxpr: Any, equation: Any, given: list[Value], taps: Taps) -> list[Value]:
@@ -183,14 +185,14 @@ def _step(jaxpr: Any, equation: Any, given: list[Value], taps: Taps) -> list[Val
     arrays = _evaluate(jaxpr, equation, [value.array for value in given])
     met = [(place, value.weight) for place, value in enumerate(given) if value.weight is not None]
     if not met:
-        constant = all(value.constant for value in given)
-        scalar = (
-            given[0].scalar if constant and len(given) == 1 and equation.primitive.name in (*KEEP_ENTRIES, "broadcast_in_dim", "convert_element_type") else None
-        )
-        return [Value(array, None, constant, scalar if scalar is None else scalar.astype(array.dtype)) for array in arrays]
+        if not all(value.constant for value in given):
+            return [Value(array) for array in arrays]
+        repeated = given[0].scalar if equation.primitive.name in (*KEEP_ENTRIES, "broadcast_in_dim", "convert_element_type") else None
+        return [_constant(array, repeated) for array in arrays]
     if len(met) == 1:
         place, weight = met[0]
-        if (factor := _factor(equation, given, place)) is not None:
+        same_size = jnp.size(arrays[0]) == jnp.size(given[place].array)
+        if same_size and (factor := _factor(equation, given, place)) is not None:
             return [Value(arrays[0], Weight(weight.leaf, weight.scale * factor))]
         if (use := _use(equation, given, place)) is not None:
             return [Value(taps.meet(weight, use, arrays[0]))]
@@ -211,7 +213,7 @@ def _evaluate(jaxpr: Any, equation: Any, arrays: list[Any]) -> list[Any]:
 def _factor(equation: Any, given: list[Value], place: int) -> Any:
     """By what an equation multiplies a parameter array whose entries it only rearranges; None if it does something else."""
     name = equation.primitive.name
-    if name in KEEP_ENTRIES or (name == "broadcast_in_dim" and prod(equation.params["shape"]) == jnp.size(given[place].array)):
+    if name in (*KEEP_ENTRIES, "broadcast_in_dim"):
         return 1.0
     if name == "convert_element_type" and jnp.issubdtype(equation.params["new_dtype"], jnp.floating):
         return 1.0
@@ -232,32 +234,35 @@ def _use(equation: Any, given: list[Value], place: int) -> tuple[Any, Any] | Non
         return _matrix_product(equation.params["dimension_numbers"], other, place)
     if name == "conv_general_dilated" and place == 1:
         return _convolution(equation.params, other, given[1].array)
+    shape = jnp.shape(given[place].array)
     if name in ("add", "sub"):
-        return (), _sensitivities
+        return jnp.ones(()), _Summed(tuple(range(len(shape))), shape)
     if name == "mul":
-        return other, _product
+        return other, _Summed(tuple(range(len(shape))), shape)
     if name == "broadcast_in_dim":
-        return (), _Summed(tuple(equation.params["broadcast_dimensions"]), jnp.shape(given[place].array))
+        return jnp.ones(()), _Summed(tuple(equation.params["broadcast_dimensions"]), shape)
     return None
 
 
-def _sensitivities(_: Any, delta: Array) -> Jacobian:
+def _rows(delta: Array) -> Jacobian:
     return Jacobian(delta.reshape(delta.shape[0], -1))
 
 
-def _product(other: Array, delta: Array) -> Jacobian:
-    return _sensitivities((), delta * other)
-
-
 class _Summed(NamedTuple):
-    """Of a broadcast array: the sensitivities are summed over the axes along which it was repeated."""
+    """An array that was added, or multiplied with data: sensitivities times the data, summed over the axes along which the array was repeated.
+
+    Attributes:
+        dimensions: the axes of the result that are the array's.
+        shape: of the array.
+    """
 
     dimensions: tuple[int, ...]
     shape: tuple[int, ...]
 
-    def __call__(self, _: Any, delta: Array) -> Jacobian:
-        kept = {axis for axis, size in zip(self.dimensions, self.shape, strict=True) if size == delta.shape[axis + 1]}
-        return _sensitivities((), delta.sum(axis=tuple(axis + 1 for axis in range(delta.ndim - 1) if axis not in kept)))
+    def __call__(self, factor: Array, delta: Array) -> Jacobian:
+        product = delta * factor
+        kept = {axis for axis, size in zip(self.dimensions, self.shape, strict=True) if size == product.shape[axis + 1]}
+        return _rows(product.sum(axis=tuple(axis + 1 for axis in range(product.ndim - 1) if axis not in kept)))
 
 
 def _matrix_product(dimensions: Any, other: Array, place: int) -> tuple[Any, Any] | None:
@@ -284,7 +289,7 @@ def _dense(data: Float[Array, "positions inputs"], delta: Float[Array, "outputs 
     """One position: the two factors. Several: their sum of products, the Jacobian."""
     if data.shape[0] == 1:
         return Outer(data[0], delta[:, 0])
-    return _sensitivities((), jnp.einsum("cto,ti->coi", delta, data))
+    return _rows(jnp.einsum("cto,ti->coi", delta, data))
 
 
 def _convolution(parameters: Any, image: Array, kernel: Any) -> tuple[Any, Any] | None:

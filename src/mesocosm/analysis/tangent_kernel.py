@@ -168,7 +168,7 @@ class _Program(NamedTuple):
 @lru_cache(maxsize=64)
 def _program(key: _Key, method: Method, block: int) -> _Program:
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
-    spread, everywhere = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis)) for axis in ("rows", None))
+    spread, everywhere = (jax.sharding.NamedSharding(mesh, spec) for spec in (jax.sharding.PartitionSpec("rows"), jax.sharding.PartitionSpec()))
     params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), key.params_tree())
     if method == "products":
         side = lambda params, x: x  # noqa: E731
