@@ -33,10 +33,10 @@ def written_out(function, params, x1, x2):
     """The definition, with every derivative in one dense matrix."""
     flat, unravel = jax.flatten_util.ravel_pytree(params)
 
-    def jacobian(x):
+    def jacobian(flat, x):
         return jax.vmap(lambda one: jax.jacfwd(lambda theta: jnp.ravel(function(unravel(theta), one)))(flat))(x)
 
-    return jnp.einsum("ncp,mdp->ncmd", jacobian(x1), jacobian(x2))
+    return jax.jit(lambda flat, x1, x2: jnp.einsum("ncp,mdp->ncmd", jacobian(flat, x1), jacobian(flat, x2)))(flat, x1, x2)
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -117,11 +117,15 @@ CASES = cases()
 def test_all_ways_are_the_definition(name):
     function, params, x, _ = CASES[name]
     wanted = written_out(function, params, x, x[:2])
-    for method in ("contraction", "structured", "products"):
-        found = kernel_block(function, params, x, x[:2], method=method)
-        np.testing.assert_allclose(found, wanted, atol=1e-10 * np.abs(wanted).max(), rtol=0)
-        mean = kernel_block(function, params, x, x[:2], method=method, outputs="mean")
-        np.testing.assert_allclose(mean, np.einsum("ncmc->nm", wanted) / wanted.shape[1], atol=1e-10 * np.abs(wanted).max(), rtol=0)
+    asked = [(method, outputs) for method in ("contraction", "structured", "products") for outputs in ("all", "mean")]
+
+    @jax.jit
+    def every_way(params, x):
+        return [kernel_block(function, params, x, x[:2], method=method, outputs=outputs) for method, outputs in asked]
+
+    for (method, outputs), found in zip(asked, every_way(params, x), strict=True):
+        right = wanted if outputs == "all" else np.einsum("ncmc->nm", wanted) / wanted.shape[1]
+        np.testing.assert_allclose(found, right, atol=1e-10 * np.abs(wanted).max(), rtol=0, err_msg=f"{method}, {outputs}")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -132,12 +136,12 @@ def test_structure_is_used_where_it_is_there(name):
 
 def test_a_dense_layer_is_kept_as_two_factors_and_never_as_a_jacobian():
     function, params, x, _ = CASES["mlp"]
-    features = structured_features(function, params, x[0])
+    features = jax.eval_shape(lambda params, x: structured_features(function, params, x), params, x[0])
     assert sorted(type(feature) is Outer for feature in features) == [False, False, True, True, True]
     assert {feature.entries.shape for feature in features if isinstance(feature, Jacobian)} == {(2, 5)}  # the biases
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["mlp", "everything"])
 def test_a_kernel_is_symmetric_and_has_no_negative_eigenvalue(name):
     function, params, x, _ = CASES[name]
     kernel = tangent_kernel(function, params, x, method="structured").kernel
@@ -267,14 +271,15 @@ def test_a_product_with_a_vector_is_that_of_the_matrix(name):
     function, params, x, _ = CASES[name]
     kernel = written_out(function, params, x, x[:2])
     vector = normal(9, 2, kernel.shape[1])
-    np.testing.assert_allclose(ntk_vector_product(function, params, x, x[:2], vector), jnp.einsum("ncmd,md->nc", kernel, vector), rtol=1e-10)
+    found = jax.jit(lambda x: ntk_vector_product(function, params, x, x[:2], vector))(x)
+    np.testing.assert_allclose(found, jnp.einsum("ncmd,md->nc", kernel, vector), rtol=1e-10)
 
 
 def test_a_system_is_solved_without_its_matrix():
     function, params, x, _ = CASES["mlp"]
     right = normal(9, 4, 2)
     kernel = written_out(function, params, x, x).reshape(8, 8)
-    found = solve_by_products(function, params, x, right, ridge=0.1, tolerance=1e-12)
+    found = jax.jit(lambda x: solve_by_products(function, params, x, right, ridge=0.1, tolerance=1e-12))(x)
     np.testing.assert_allclose(found.coefficients.reshape(8), jnp.linalg.solve(kernel + 0.1 * jnp.eye(8), right.reshape(8)), rtol=1e-8)
     assert found.residual < 1e-10
-    assert solve_by_products(function, params, x, right, ridge=0.1, steps=1).residual > 1e-3
+    assert jax.jit(lambda x: solve_by_products(function, params, x, right, ridge=0.1, steps=1).residual)(x) > 1e-3

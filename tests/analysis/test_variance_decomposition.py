@@ -28,9 +28,13 @@ def setting(depth=2, members=12, test=None):
     keys = jax.random.split(jax.random.key(depth), 4)
     train = jax.random.normal(keys[0], (5, 4))
     test = jax.random.normal(keys[1], (7, 4)) if test is None else test
-    draws = draw_networks(Partial(build, depth), jax.random.split(keys[2], members), test, train, at_once=6)
-    mean = weights_of(infinite_width_kernels(jnp.concatenate([test, train]), train, depth=depth).ntk)
-    return draws, mean, jax.random.normal(keys[3], (5,)), train
+
+    @jax.jit
+    def made(keys, test, train):
+        draws = draw_networks(Partial(build, depth), keys, test, train, at_once=6)
+        return draws, weights_of(infinite_width_kernels(jnp.concatenate([test, train]), train, depth=depth).ntk)
+
+    return *made(jax.random.split(keys[2], members), test, train), jax.random.normal(keys[3], (5,)), train
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -64,8 +68,8 @@ def test_mirrored_members_have_uncorrelated_kernel_noise():
         return negate_readout(build(2, key, 0.3))
 
     members = jax.random.split(keys[2], 10)
-    plain = draw_networks(Partial(build, 2, bias_scale=0.3), members, test, train, at_once=10)
-    turned = draw_networks(mirrored, members, test, train, at_once=10)
+    plain = jax.jit(lambda keys: draw_networks(Partial(build, 2, bias_scale=0.3), keys, test, train, at_once=10))(members)
+    turned = jax.jit(lambda keys: draw_networks(mirrored, keys, test, train, at_once=10))(members)
     np.testing.assert_allclose(turned.kernel, plain.kernel, rtol=1e-12)
     np.testing.assert_allclose(turned.start, -plain.start, rtol=1e-12)
     mean, y = weights_of(plain.kernel[:3].mean(0)), jax.random.normal(keys[3], (5,))
