@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
+import numpy as np
 import polars as pl
 
+from mesocosm.analysis.intervals import t_interval
 from mesocosm.studies.interface import Figure, View
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
@@ -20,7 +22,7 @@ def named(table: pl.DataFrame) -> pl.DataFrame:
 
 def noise_colour() -> alt.Color:
     """One colour a part in every figure."""
-    return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values()), scheme="tableau10"))
+    return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
 
 
 def maps(view: View) -> alt.TopLevelMixin:
@@ -42,7 +44,7 @@ def maps(view: View) -> alt.TopLevelMixin:
             x2="x1:Q",
             y=alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
             y2="y1:Q",
-            color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis")),
+            color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt")),
             tooltip=["noise", "variance"],
         )
     )
@@ -69,7 +71,7 @@ def widths(view: View) -> alt.TopLevelMixin:
         ]
     )
     line = predicted.group_by("noise", "width").agg(pl.col("variance").mean()).sort("noise", "width")
-    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", base=2))
+    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
     y = alt.Y("variance:Q", title="variance, mean over test points", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
     dots = (
         alt.Chart(table.sort("noise", "seed", "width"))
@@ -85,7 +87,7 @@ def distances(view: View) -> alt.TopLevelMixin:
     names = {"gd": "gd and f^lin", "gd_c": "gd-c and f^lin-c", "gd_a": "gd-a and f_m + Q_ref(...)", "mismatched": "gd and f^lin-c (control)"}
     table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
     table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
-    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", base=2))
+    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
     y = alt.Y("distance:Q", title="distance / spread of the ensemble", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
     colour = alt.Color("pair:N", title=None, sort=list(names.values()))
     line = alt.Chart(table).mark_line(opacity=0.5).encode(x=x, y=y, color=colour, detail="seed:N")
@@ -108,9 +110,10 @@ def trained_detection(view: View) -> alt.TopLevelMixin:
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
     """Rows of dots with their mean, a panel for each setting."""
     keys = ["data", panel, group]
-    spread = table.group_by(keys).agg(mean=pl.col("auroc").mean(), error=pl.col("auroc").std() / pl.len().sqrt(), n=pl.len()).sort(keys)
-    spread = spread.with_columns(low=pl.col("mean") - 2.776 * pl.col("error"), high=pl.min_horizontal(pl.col("mean") + 2.776 * pl.col("error"), pl.lit(1.0)))
-    spread = spread.with_columns(pl.col("low", "high").fill_null(pl.col("mean")))
+    groups = table.partition_by(keys, as_dict=True, maintain_order=True)
+    intervals = {key: t_interval(rows["auroc"].to_numpy(), np.zeros(len(rows))) for key, rows in groups.items()}
+    rows = [dict(zip(keys, key, strict=True)) | {"mean": i.estimate, "low": max(i.low, 0.0), "high": min(i.high, 1.0)} for key, i in intervals.items()]
+    spread = pl.DataFrame(rows)
     both = pl.concat([table, spread], how="diagonal")
     y = alt.Y(f"{group}:N", title=None, sort=order)
     x = alt.X("auroc:Q", title="AUROC", scale=alt.Scale(zero=False))
@@ -160,7 +163,10 @@ def histograms(view: View) -> alt.TopLevelMixin:
 
 FIGURES = [
     Figure(
-        "maps", "Where each part of the variance is", "Kernel models of width 256 in the plane, first seed; crosses and dots are the training points.", maps
+        "maps",
+        "Where each part of the variance is",
+        "Kernel models of width 256 in the plane, first seed, on a square-root scale of colour. Circles and squares are the training points.",
+        maps,
     ),
     Figure(
         "widths",
