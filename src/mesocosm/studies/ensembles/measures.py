@@ -68,14 +68,14 @@ def widest_ratio(limit: str) -> Measure:
     return measure
 
 
-def explained_share(*parts: str) -> Measure:
-    """What share of the full variance some parts sum to, at width 256 (at the middle width where there is no 256)."""
+def explained_share(*parts: str, narrowest: bool = False) -> Measure:
+    """What share of the full variance some parts sum to, at width 256 (at the middle width where there is no 256), or at the narrowest."""
 
     def measure(view: View) -> Replicates:
         table = view.table("widths")
         widths = sorted(table["width"].unique().to_list())
         width = 256 if 256 in widths else widths[len(widths) // 2]
-        rows = table.filter(pl.col("width") == width)
+        rows = table.filter(pl.col("width") == (widths[0] if narrowest else width))
         return Replicates.of(rows.with_columns(explained=pl.sum_horizontal(*parts)), "explained").over(Replicates.of(rows, "full"))
 
     return measure

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.infinite_width import infinite_width_kernels
-from mesocosm.analysis.kernel_regression import gaussian_process, interpolation_weights, with_jitter
+from mesocosm.analysis.kernel_regression import dual_weights, gaussian_process, interpolation_weights, with_jitter
 from mesocosm.analysis.tangent_kernel import kernel_block, of_module
 from mesocosm.analysis.variance_decomposition import (
     VarianceParts,
@@ -162,6 +162,7 @@ class Distances(NamedTuple):
 def train_wide(config: Wide, context: Context) -> Tables:
     """Full-batch gradient descent on all variants; how far each ends from its kernel model, and gd from that of gd-c."""
     problems = context.evaluate(Partial(draw_problem, config.problem), context.keys("env"))
+    time = 2 * config.learning_rate * config.steps / config.problem.train  # of the flow on half the summed squared error
     rows = []
     for width in config.widths:
         learner = EnsembleLearner(
@@ -177,12 +178,12 @@ def train_wide(config: Wide, context: Context) -> Tables:
             check_every=config.steps,
         )
         ensembles = context.fit(f"width-{width}", learner, config.steps, per_seed=True).model
-        rows.append(context.evaluate(distances, ensembles, problems))
+        rows.append(context.evaluate(Partial(distances, time), ensembles, problems))
     return {"wide": context.rows({"width": config.widths}, **{name: np.stack([getattr(row, name) for row in rows], 1) for name in Distances._fields})}
 
 
-def distances(ensemble: TrainedEnsemble, problem: Problem) -> Distances:
-    """One replicate at one width."""
+def distances(time: float, ensemble: TrainedEnsemble, problem: Problem) -> Distances:
+    """One replicate at one width; the kernel models are those at the same time of training, not at its end, which flat directions never reach."""
     points, labels = jnp.concatenate([problem.test, problem.train]), problem.labels
     tests = len(problem.test)
 
@@ -190,16 +191,19 @@ def distances(ensemble: TrainedEnsemble, problem: Problem) -> Distances:
         function, params = of_module(eqx.combine(arrays, ensemble.static))
         return Draws(jax.vmap(lambda x: function(params, x)[0])(points), kernel_block(function, params, points, problem.train)[:, 0, :, 0])
 
-    draws = jax.vmap(draw)(ensemble.drawn)
-    shared = weights_of(draw(ensemble.reference).kernel)
-    missing = labels - draws.start[:, tests:]
-    own = weights_of(draws.kernel)
-    full = draws.start[:, :tests] + jnp.einsum("mtn,mn->mt", own, missing)
+    def learned(kernel: Array, residuals: Array) -> Array:
+        dual = dual_weights(kernel[..., tests:, :], residuals[..., None], time=time)
+        return (kernel[..., :tests, :] @ dual)[..., 0]
+
+    draws, reference = jax.vmap(draw)(ensemble.drawn), draw(ensemble.reference)
+    start, missing = draws.start[:, :tests], labels - draws.start[:, tests:]
+    full = start + learned(draws.kernel, missing)
+    kernel_noise = learned(draws.kernel, jnp.broadcast_to(labels, missing.shape))
+    function_noise = start + learned(jnp.broadcast_to(reference.kernel, draws.kernel.shape), missing)
     gd, gd_c, gd_a = ensemble.outputs(problem.test)[..., 0]
     spread = jnp.sqrt(jnp.mean(jnp.var(full, axis=0)))
 
     def distance(found: Array, model: Array) -> Array:
         return jnp.sqrt(jnp.mean((found - model) ** 2)) / spread
 
-    function = draws.start[:, :tests] + missing @ shared.T
-    return Distances(distance(gd, full), distance(gd_c, own @ labels), distance(gd_a, function), distance(gd, own @ labels))
+    return Distances(distance(gd, full), distance(gd_c, kernel_noise), distance(gd_a, function_noise), distance(gd, kernel_noise))
