@@ -171,5 +171,5 @@ def test_distance_and_angle_are_to_the_nearest_point():
 def test_the_number_of_searched_configurations_is_that_of_the_search():
     tried = pl.read_csv(SEARCH, infer_schema_length=None)
     settings = ["kind", "inside", "pooling", "width", "depth", "train", "batch_size", "learning_rate", "goal", "steps", "network", "members"]
-    counted = {kind: tried.filter(pl.col("kind") == kind).select(settings).unique().height for kind in ("trained", "kernels")}
-    assert counted == {"trained": claims.TRAINED, "kernels": claims.KERNELS}
+    counted = {kind: tried.filter(pl.col("kind") == kind).select(settings).unique().height for kind in ("trained", "kernels", "wide")}
+    assert counted == {"trained": claims.TRAINED, "kernels": claims.KERNELS, "wide": claims.WIDE}

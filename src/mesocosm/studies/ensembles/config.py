@@ -48,7 +48,7 @@ class Scaling:
 class Wide:
     """Rectifier networks trained by full-batch gradient descent, beside the kernel models that they should become."""
 
-    problem: Scaling = field(default_factory=lambda: Scaling(test=20))
+    problem: Scaling = field(default_factory=lambda: Scaling(test=20, train=3))
     widths: tuple[int, ...] = (64, 256, 1024)
     members: int = 5
     steps: int = 2000
