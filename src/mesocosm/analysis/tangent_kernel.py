@@ -96,7 +96,7 @@ def _features(function: Function, method: str, params: PyTree, x: Any) -> Any:
 
 
 def tangent_kernel(
-    function: Function, params: PyTree, x1: Any, x2: Any = None, *, method: Method | None = None, memory: float = 1024.0, outputs: Outputs = "all"
+    function: Function, params: PyTree, x1: Any, x2: Any = None, *, method: Method | None = None, memory: int | float = 1024, outputs: Outputs = "all"
 ) -> TangentKernel:
     """The empirical tangent kernel between two sets of examples, in host memory.
 
@@ -186,7 +186,7 @@ def _program(key: _Key, method: Method, block: int) -> _Program:
     return _Program(made, met, spread, everywhere, int(max(once[0] + 2 * once[1], 2 * once[1] + sum(twice))))
 
 
-def _fitting(key: _Key, method: Method, most: int, memory: float) -> tuple[int, _Program]:
+def _fitting(key: _Key, method: Method, most: int, memory: int | float) -> tuple[int, _Program]:
     """The largest block, up to the whole and halving from there, whose program keeps to the budget."""
     devices = len(jax.devices())
     block = -(-min(most, _first_guess(key, method, memory)) // devices) * devices
@@ -197,7 +197,7 @@ def _fitting(key: _Key, method: Method, most: int, memory: float) -> tuple[int, 
     return block, program
 
 
-def _first_guess(key: _Key, method: Method, memory: float) -> int:
+def _first_guess(key: _Key, method: Method, memory: int | float) -> int:
     """Examples whose two sides fill the budget, so that not every larger block is compiled in vain."""
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), key.block(1, None))
     if method == "products":
@@ -209,7 +209,7 @@ def _first_guess(key: _Key, method: Method, memory: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def _seconds(key: _Key, method: Method, most: int, memory: float) -> float:
+def _seconds(key: _Key, method: Method, most: int, memory: int | float) -> float:
     """Seconds a pair of examples, on made-up numbers; infinite where not one pair fits the budget."""
     try:
         block, program = _fitting(key, method, most, memory)
