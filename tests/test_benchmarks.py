@@ -72,6 +72,16 @@ def test_the_recurrences_and_their_peers_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
+def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
+    record = run("tangent_kernel", bench)
+    check_form(record)
+    timed = [row for row in record["rows"] if row["case"] == "kernel" and row["verdict"] != "skipped"]
+    assert {row["size"] for row in timed} == {f"{kind}, N = 3, C = {outputs}" for kind in ("MLP", "CNN") for outputs in (1, 2)}
+    assert max(row["error"] for row in timed) <= 1e-5
+    assert [row["case"] for row in record["rows"] if row["quantity"] == "MiB"] == ["memory"] * 4
+    assert record["rows"][-1]["case"] == "ensemble"
+
+
 def test_fit_learns_what_the_loop_by_hand_learns(bench):
     record = run("training_loop", bench)
     check_form(record)

@@ -1,4 +1,4 @@
-"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `audit`, `bench`, `doctor`.
+"""The front door: `mesocosm list`, `run`, `judge`, `status`, `report`, `audit`, `bench`, `data`, `doctor`.
 
 Only what answers is imported: help and `list` never load JAX. A user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1.
 """
@@ -43,6 +43,7 @@ Examples:
   mesocosm report runs/* --out site              one site over several runs, their verdicts compared
   mesocosm audit path/to/model                   rank and balance of a checkpoint's attention, beside random factors
   mesocosm bench --quick                         side by side with other libraries (from the source tree)
+  mesocosm data                                  the data sets on this machine, and how to get the others
   mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
@@ -189,6 +190,11 @@ class BenchCommand:
     """Folder of the records, instead of benchmarks/results (with --quick: runs/bench)."""
 
 
+@dataclass(frozen=True)
+class DataCommand:
+    """The data sets that studies read: which are on this machine, and the line that gets each of the others."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
@@ -198,6 +204,7 @@ Command = (
     | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
     | Annotated[AuditCommand, subcommand("audit", prefix_name=False)]
     | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
+    | Annotated[DataCommand, subcommand("data", prefix_name=False)]
 )
 
 
@@ -264,6 +271,8 @@ def answer(command: Any, line: str) -> int:
             return audit(command)
         case BenchCommand():
             return bench(command)
+        case DataCommand():
+            return data()
     raise AssertionError(f"no answer to {command}")
 
 
@@ -434,6 +443,17 @@ def bench(command: BenchCommand) -> int:
     return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
 
 
+def data() -> int:
+    """Print the data sets."""
+    from mesocosm.lab.data_table import data_table, how_to_get
+
+    out = console()
+    out.print(data_table())
+    for line in how_to_get():
+        say(out, line)
+    return 0
+
+
 def conclude(done: Any, out: Console) -> int:
     """Print the claims table and where the report lies."""
     out.print(claims_table(done.claims))
@@ -464,8 +484,8 @@ def resuming(line: str) -> str:
 
 
 def exit_code(trials: Mapping[str, Mapping[str, Any]]) -> int:
-    """1 where a trial failed, or could not run because of one that did."""
-    return int(any(trial["state"] in {"failed", "skipped"} for trial in trials.values()))
+    """1 where a trial failed; one that lacks its data is no failure."""
+    return int(any(trial["state"] == "failed" for trial in trials.values()))
 
 
 def console() -> Console:

@@ -1,7 +1,7 @@
 """One BLAS thread for many small decompositions.
 
-NumPy's OpenBLAS starts a thread a core for every one of them, however small. The threads then wait for each other in a busy loop: 32 decompositions of 128 by 128
-take 0.03 s with one thread, and were seen to take 17 s of processor time with two on a machine that was busy otherwise.
+NumPy's OpenBLAS starts a thread a core for every one of them, however small. The threads then wait for each other in a busy loop: 32 decompositions of 128 by
+128 take 0.03 s with one thread, and were seen to take 17 s of processor time with two on a machine that was busy otherwise.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ def one_blas_thread() -> Any:
 @cache
 def _controller() -> ThreadpoolController:
     """Finding the libraries takes milliseconds, so it is done once; NumPy is loaded by then."""
-    import numpy  # noqa: F401, ICN001
+    import numpy  # noqa: F401
 
     return ThreadpoolController()

@@ -45,6 +45,7 @@ class Identity(TypedDict, total=False):
 
     config: Any
     parents: dict[str, str]
+    data: dict[str, str]
     code: dict[str, str]
 
 

@@ -14,11 +14,13 @@ from mesocosm.lab.code import code_hashes
 from mesocosm.lab.configuration import changed_fields, plain
 from mesocosm.lab.provenance import thread_count
 from mesocosm.studies.interface import Study, Trial
+from mesocosm.tasks import data_sets
 
 
 def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str]) -> dict[str, Any]:
     """The identity's parts, JSON-ready."""
-    return {
+    data = {"data": {name: data_sets.find(name).checksum for name in trial.data}} if trial.data else {}
+    return data | {
         "study": study.name,
         "trial": trial.name,
         "config": plain(trial.config),
@@ -53,6 +55,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
             changed.append(f"code of {', '.join(modules)}")
         elif part == "config":
             changed.append(f"config ({', '.join(changed_fields(old.get('config', {}), new['config']))})")
+        elif part == "data":
+            before, after = old.get("data", {}), new["data"]
+            changed.append(f"files of {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")
         elif part == "parents":
             before, after = old.get("parents", {}), new["parents"]
             changed.append(f"parent {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")

@@ -46,7 +46,7 @@ class Observer(Protocol):
         ...
 
     def trial_skipped(self, trial: str, reason: str) -> None:
-        """Not run because a trial it needs failed."""
+        """Not run because a trial it needs failed, or data are not installed."""
         ...
 
     def judged(self, rows: Sequence[Any]) -> None:

@@ -19,6 +19,7 @@ from mesocosm.lab.judge import fingerprints
 from mesocosm.lab.provenance import provenance
 from mesocosm.lab.store import TrialStore, files_of, read_record
 from mesocosm.studies.interface import Study, Trial
+from mesocosm.tasks import data_sets
 
 
 class Plan:
@@ -127,6 +128,8 @@ class Plan:
         status = store.status
         if "identity" not in status:
             return "new", ""
+        if trial.data and data_sets.missing(trial.data):  # what was measured stays valid where the data have gone
+            wanted = wanted | {"data": status["identity"].get("data", {})}
         if status["identity"] != wanted:
             return "stale", difference(status["identity"], wanted)
         if status["state"] == "finished":

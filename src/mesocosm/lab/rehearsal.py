@@ -26,6 +26,7 @@ from mesocosm.learning.program import Evaluation
 from mesocosm.learning.rehearsal import placeholders, rehearse_fit
 from mesocosm.learning.streams import Stream, stream_keys
 from mesocosm.studies.interface import Study, Trial, check_name
+from mesocosm.tasks import data_sets
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Rehearsed:
         why: why it is stale or failed.
         minutes: from the preset's budget; None where config or seeds are not the preset's, or nobody measured.
         fits: what it would train.
-        problem: the error that it ended with, in one line. A function that computes further with what it measured may stumble over the made-up numbers.
+        problem: the data set that it lacks, or the error that it ended with, in one line. A function that computes further with what it
+            measured may stumble over the made-up numbers.
     """
 
     trial: str
@@ -106,10 +108,11 @@ def rehearse_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> 
     states, done = plan.states(), []
     for trial in plan.trials:
         context = RehearsalContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
-        problem = None
+        problem = data_sets.missing(trial.data)
         try:
             with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
-                checked(trial.run(trial.config, context), trial, context.models)
+                if problem is None:
+                    checked(trial.run(trial.config, context), trial, context.models)
         except Exception as error:
             if strict:
                 error.add_note(f"raised while trial {trial.name} was rehearsed")

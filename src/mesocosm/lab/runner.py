@@ -24,6 +24,7 @@ from mesocosm.lab.progress import Silent
 from mesocosm.lab.report import write_report
 from mesocosm.lab.store import Run, TrialStore, about_files_of, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
+from mesocosm.tasks import data_sets
 
 
 def execute(
@@ -135,7 +136,7 @@ class _Running:
         self.broken: dict[str, str] = {}
 
     def run(self) -> None:
-        """Each trial that is not finished, unless one that it needs has failed."""
+        """Each trial that is not finished, unless one that it needs has failed or its data are not installed."""
         for index, trial in enumerate(self.plan.trials, start=1):
             store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
             if state == "cached":
@@ -144,6 +145,9 @@ class _Running:
                 continue
             if parents := [name for name in trial.after if name in self.broken]:
                 self._skip(trial, store, f"needs {', '.join(parents)}")
+                continue
+            if (lacking := data_sets.missing(trial.data)) is not None:
+                self._skip(trial, store, lacking)
                 continue
             if self.stopping():
                 raise KeyboardInterrupt

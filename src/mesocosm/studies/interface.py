@@ -102,6 +102,8 @@ class Trial:
         seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
         foreign: modules of others' parts that the config names; their code counts like ours.
+        data: names of the data sets (`tasks.data_sets`) that it reads. Where one is not installed the trial and its children are skipped, with the line that
+            installs it, and the rows that need them are not judged; the files' checksums are part of the trial's identity.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Trial:
     seeds: int | None = None
     over_seeds: Literal["vmap", "map"] = "vmap"
     foreign: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names that make no file's name, and no replicates."""

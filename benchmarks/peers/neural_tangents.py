@@ -1,0 +1,72 @@
+"""Neural Tangents in an environment of its own, since it cannot be imported beside a current JAX: a process that computes kernels when it is told to.
+
+Its interpreter is named by the environment variable NEURAL_TANGENTS_PYTHON. One that works is Python 3.11 with jax and jaxlib 0.4.25, numpy 1.26, scipy 1.12,
+frozendict and neural-tangents 0.6.5 installed without its dependencies: TensorFlow, which it names, is not needed for this.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peers.problem import Unavailable
+
+VARIABLE = "NEURAL_TANGENTS_PYTHON"
+SERVER = Path(__file__).with_name("neural_tangents_server.py")
+
+
+class NeuralTangents:
+    """A running peer with a network and examples loaded and its fastest method chosen and compiled; use as a context.
+
+    Raises:
+        Unavailable: there is no such environment, or the kernel does not fit the memory limit.
+    """
+
+    NAME = "neural-tangents 0.6.5"
+
+    def __init__(self, kind: str, leaves: list[np.ndarray], x: np.ndarray, most_mebibytes: float):
+        python = os.environ.get(VARIABLE)
+        if not python:
+            raise Unavailable(f"its environment is not there: {VARIABLE} names the interpreter (how to make it: benchmarks/peers/neural_tangents.py)")
+        self.folder = tempfile.TemporaryDirectory()
+        np.savez(Path(self.folder.name, "problem.npz"), x=x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)})
+        limit = str(most_mebibytes)
+        self.process = subprocess.Popen([python, str(SERVER), kind, self.folder.name, limit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        answer = self._read()
+        if not answer.startswith("ready "):
+            self.__exit__()
+            raise Unavailable(answer or "its process ended")
+        self.method = answer.removeprefix("ready ")
+
+    def run(self) -> None:
+        """Compute the kernel."""
+        self._ask("run")
+
+    def corner(self, number: int) -> np.ndarray:
+        """The kernel of the first examples, (n, c, m, d)."""
+        self._ask(f"corner {number}")
+        return np.load(Path(self.folder.name, "corner.npy"))
+
+    def _ask(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        if (answer := self._read()) != "done":
+            raise RuntimeError(f"the peer answered {answer!r}")
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def __enter__(self) -> NeuralTangents:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.folder.cleanup()

@@ -1,0 +1,389 @@
+r"""Deep ensembles from which a source of noise can be taken away, trained as one Learner over members.
+
+A member predicts $F_m(x) = f(x, \theta) + g_m(x)$ with a frozen offset $g_m$. Where its parameters start and what is added decide which noise the ensemble
+keeps; in the
+linear regime a trained member is the kernel model beside it ($Q_m = \Theta_m(x, X)\Theta_m(X, X)^{-1}$, r the reference parameters that all share):
+
+| variant | start | offset | ends as | noise kept |
+|---|---|---|---|---|
+| gd | $\theta_m$ | 0 | $f_m + Q_m(Y - f_m(X))$ | all |
+| gd-c | $\theta_m$ | $-f(x, \theta_m)$ | $Q_m Y$ | kernel |
+| gd-a | $\theta_r$ | $f(x, \theta_m) - f(x, \theta_r)$ | $f_m + Q_r(Y - f_m(X))$ | initial function |
+| gd-i | two centred trainings on $-f_m(X)$, from $\theta_m$ and $\theta_r$ | | $-(Q_m - Q_r) f_m(X)$ | interaction |
+
+All members see the same batches, or the noise of the batches would be a fourth source.
+
+Reference: Kobayashi, Vilimelis Aceituno and von Oswald (2022); gd-i is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from mesocosm.learning.fit import Watcher, fit
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.supervised import adam
+
+VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
+
+
+class Arm(NamedTuple):
+    """One training of every member, in numbers, so that arms share a program.
+
+    Attributes:
+        shared_start: 1 to start at the reference parameters, 0 at the member's own.
+        drawn: weight of $f(x, \\theta_m)$ in the offset.
+        reference: weight of $f(x, \\theta_r)$ in the offset.
+        labels: weight of the labels in what is learned.
+        drawn_targets: weight of $f(X, \\theta_m)$ in what is learned.
+    """
+
+    shared_start: float
+    drawn: float
+    reference: float
+    labels: float = 1.0
+    drawn_targets: float = 0.0
+
+
+VARIANTS: dict[VariantName, tuple[Arm, ...]] = {
+    "gd": (Arm(0.0, 0.0, 0.0),),
+    "gd-c": (Arm(0.0, -1.0, 0.0),),
+    "gd-a": (Arm(1.0, 1.0, -1.0),),
+    "gd-i": (Arm(0.0, -1.0, 0.0, 0.0, -1.0), Arm(1.0, 0.0, -1.0, 0.0, -1.0)),
+}
+"""The arms of each variant; of two, the second is subtracted from the first."""
+
+
+def call(network: Any, x: Any) -> Array:
+    """A network that is called."""
+    return network(x)
+
+
+def squared_error(outputs: Float[Array, "*outputs"], target: Float[Array, "*outputs"]) -> Float[Array, ""]:
+    """Of one example, mean over outputs."""
+    return jnp.mean((outputs - target) ** 2)
+
+
+class EnsembleState(NamedTuple):
+    """State of `EnsembleLearner`. Leading axes: arms, members, where not said otherwise.
+
+    Attributes:
+        networks: the arrays that are trained.
+        drawn: every member's own first arrays; leading axis members.
+        reference: the parameters that all share.
+        optimizer: the optax states.
+        offsets: g_m(X), on the training set.
+        targets: what is learned, on the training set.
+        active: whether a member still learns.
+        step: number of updates so far, without axes.
+    """
+
+    networks: PyTree
+    drawn: PyTree
+    reference: PyTree
+    optimizer: PyTree
+    offsets: Array
+    targets: Array
+    active: Bool[Array, "arms members"]
+    step: Int[Array, ""]
+
+
+class EnsembleLearner(Learner):
+    """Every member of every arm, on the same batches; a member stops learning where its loss on the whole training set has reached the goal.
+
+    Arms share the draws: member m starts from the same parameters, or subtracts the same function, in all of them.
+
+    Attributes:
+        init_network: key -> network, any PyTree.
+        apply: (network, x) -> outputs for one example, a module-level function.
+        inputs: the training inputs.
+        targets: the training targets.
+        arms: what is trained.
+        loss: (outputs, target) -> scalar for one example.
+        optimizer: hyperparameters -> optax transformation.
+        hyperparameters: by name; traced.
+        goal: the training loss at which a member stops; 0 for never.
+        members: number of members an arm.
+        batch_size: examples a step, drawn with replacement; 0 for the whole set.
+        check_every: steps between two looks at the loss on the whole set.
+        over_members: members side by side by `vmap`, or one after another by `lax.map`.
+    """
+
+    init_network: Callable[[Any], Any]
+    apply: Callable[[Any, Any], Array]
+    inputs: Array
+    targets: Array
+    arms: tuple[Arm, ...]
+    loss: Callable[[Array, Array], Array]
+    optimizer: Callable[..., optax.GradientTransformation]
+    hyperparameters: Mapping[str, Any]
+    goal: float = 0.0
+    members: int = eqx.field(static=True, default=10)
+    batch_size: int = eqx.field(static=True, default=0)
+    check_every: int = eqx.field(static=True, default=50)
+    over_members: str = eqx.field(static=True, default="vmap")
+
+    def init(self, key: Key[Array, ""]) -> EnsembleState:
+        """Draw the members and the reference, and freeze the offsets."""
+        reference_key, member_key = jax.random.split(key)
+        reference = self._draw(reference_key)
+        drawn = jax.vmap(self._draw)(jax.random.split(member_key, self.members))
+        shared, own, common, labels, taught = (jnp.stack([jnp.asarray(number) for number in numbers]) for numbers in zip(*self.arms, strict=True))
+        start = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
+        f_drawn = jax.vmap(self._outputs, (0, None))(drawn, self.inputs)  # members, n, outputs
+        f_reference = self._outputs(reference, self.inputs)
+        own, common, labels, taught = (weight.reshape(-1, *[1] * f_drawn.ndim) for weight in (own, common, labels, taught))
+        return EnsembleState(
+            networks=start,
+            drawn=drawn,
+            reference=reference,
+            optimizer=jax.vmap(jax.vmap(lambda network: self._transform().init(_trained(network))))(start),
+            offsets=own * f_drawn + common * f_reference,
+            targets=labels * self.targets + taught * f_drawn,
+            active=jnp.ones((len(self.arms), self.members), bool),
+            step=jnp.int32(0),
+        )
+
+    def update(self, state: EnsembleState, key: Key[Array, ""]) -> tuple[EnsembleState, dict[str, Float[Array, ""]]]:
+        """One batch for all, one optimiser step for each member that still learns."""
+        examples = self.inputs.shape[0]
+        rows = jax.random.randint(key, (self.batch_size,), 0, examples) if self.batch_size else jnp.arange(examples)
+        inputs = self.inputs[rows]
+
+        def member(arrays: Any, optimizer: Any, offsets: Array, targets: Array, active: Array) -> tuple[Any, Any, Array]:
+            trained, fixed = eqx.partition(arrays, eqx.is_inexact_array)
+            loss, gradient = jax.value_and_grad(lambda trained: self._loss(eqx.combine(trained, fixed), inputs, offsets[rows], targets[rows]))(trained)
+            updates, new = self._transform().update(gradient, optimizer, trained)
+            moved, new = (
+                jax.tree.map(lambda a, b: jnp.where(active, a, b), *pair) for pair in ((optax.apply_updates(trained, updates), trained), (new, optimizer))
+            )
+            return eqx.combine(moved, fixed), new, loss
+
+        networks, optimizer, losses = self._over(member)(state.networks, state.optimizer, state.offsets, state.targets, state.active)
+        step, active = state.step + 1, state.active
+        moved = state._replace(networks=networks, optimizer=optimizer, step=step)
+        active = jax.lax.cond(step % self.check_every == 0, lambda: active & (self.losses(moved) > self.goal), lambda: active)
+        return moved._replace(active=active), {"loss": jnp.mean(losses), "learning": jnp.mean(active.astype(losses.dtype))}
+
+    def losses(self, state: EnsembleState) -> Float[Array, "arms members"]:
+        """Every member's loss on the whole training set."""
+        return self._over(lambda network, offsets, targets: self._loss(network, self.inputs, offsets, targets))(state.networks, state.offsets, state.targets)
+
+    def model(self, state: EnsembleState) -> TrainedEnsemble:
+        """The trained members."""
+        return TrainedEnsemble(state.networks, state.drawn, state.reference, self._static(), self.apply, self.arms)
+
+    def _draw(self, key: Key[Array, ""]) -> PyTree:
+        """The arrays of a new network; what else it holds stands in `_static`."""
+        return eqx.filter(self.init_network(key), eqx.is_array)
+
+    def _static(self) -> PyTree:
+        """What all networks share: everything but arrays. Nothing is computed."""
+        shapes = eqx.filter_eval_shape(self.init_network, jax.random.key(0))
+        return eqx.filter(shapes, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+
+    def _transform(self) -> optax.GradientTransformation:
+        return self.optimizer(**self.hyperparameters)
+
+    def _outputs(self, arrays: PyTree, inputs: Array) -> Array:
+        network = eqx.combine(arrays, self._static())
+        return jax.vmap(lambda x: self.apply(network, x))(inputs)
+
+    def _loss(self, arrays: PyTree, inputs: Array, offsets: Array, targets: Array) -> Float[Array, ""]:
+        return jnp.mean(jax.vmap(self.loss)(self._outputs(arrays, inputs) + offsets, targets))
+
+    def _over(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of a member for all members of all arms."""
+        if self.over_members == "vmap":
+            return jax.vmap(jax.vmap(function))
+        return lambda *parts: jax.lax.map(lambda arm: jax.lax.map(lambda member: function(*member), arm), parts)
+
+
+def _mix(shared: Array, reference: Array, drawn: Array) -> Array:
+    """The reference where an arm shares its start, else the member's own."""
+    return jnp.where(shared.reshape(len(shared), *[1] * drawn.ndim) > 0.5, reference, drawn)
+
+
+def _trained(network: Any) -> Any:
+    return eqx.filter(network, eqx.is_inexact_array)
+
+
+def all_reached(learner: EnsembleLearner, state: EnsembleState, key: Any) -> Bool[Array, ""]:
+    """A criterion for `fit(until=...)`: no member learns any more."""
+    return ~jnp.any(state.active)
+
+
+# --- what has been learned --------------------------------------------------------------------------------------------
+
+
+class TrainedEnsemble(eqx.Module):
+    """Members with their offsets.
+
+    Attributes:
+        networks: trained arrays, leading axes arms, members.
+        drawn: first arrays, leading axis members.
+        reference: the arrays that all share.
+        static: what a network holds beside arrays.
+        apply: (network, x) -> outputs.
+        arms: as trained.
+    """
+
+    networks: PyTree
+    drawn: PyTree
+    reference: PyTree
+    static: PyTree
+    apply: Callable[[Any, Any], Array]
+    arms: tuple[Arm, ...]
+
+    def outputs(self, x: Float[Array, "n ..."]) -> Float[Array, "arms members n ..."]:
+        """F_m(x) of every arm and member."""
+
+        def of(arrays: PyTree) -> Array:
+            network = eqx.combine(arrays, self.static)
+            return jax.vmap(lambda one: self.apply(network, one))(x)
+
+        trained = jax.lax.map(lambda arm: jax.lax.map(of, arm), self.networks)
+        drawn, reference = jax.lax.map(of, self.drawn), of(self.reference)
+        own, common = (
+            jnp.stack([jnp.asarray(weight) for weight in weights]).reshape(-1, 1, *[1] * reference.ndim) for weights in list(zip(*self.arms, strict=True))[1:3]
+        )
+        return trained + own * drawn + common * reference
+
+
+class Prediction(NamedTuple):
+    """Mean and variance over members (members in the denominator), for each input and output."""
+
+    mean: Array
+    variance: Array
+
+
+class FittedEnsemble(NamedTuple):
+    """What `Ensemble.fit` returns.
+
+    Attributes:
+        ensemble: the trained members.
+        losses: every member's loss on the training set, mean over the variant's trainings.
+        steps: updates that were made.
+        reached: whether every member reached the goal; False where there was none.
+    """
+
+    ensemble: TrainedEnsemble
+    losses: Float[Array, " members"]
+    steps: int
+    reached: bool
+
+    def outputs(self, x: Float[Array, "n ..."]) -> Float[Array, "members n ..."]:
+        """Every member's prediction."""
+        return combined(_outputs(self.ensemble, x))
+
+    def predict(self, x: Float[Array, "n ..."]) -> Prediction:
+        """Mean and variance over members."""
+        outputs = self.outputs(x)
+        return Prediction(jnp.mean(outputs, axis=0), jnp.var(outputs, axis=0))
+
+    def score(self, x: Float[Array, "n ..."], score: Callable[[Array], Array]) -> Float[Array, " n"]:
+        """How far out each input is, larger is further: a score of `analysis.detection`."""
+        outputs = self.outputs(x)
+        return score(outputs.reshape(*outputs.shape[:2], -1))
+
+
+def combined(outputs: Float[Array, "arms members n ..."]) -> Float[Array, "members n ..."]:
+    """One training as it is; of two the difference."""
+    return outputs[0] if outputs.shape[0] == 1 else outputs[0] - outputs[1]
+
+
+@eqx.filter_jit
+def _outputs(ensemble: TrainedEnsemble, x: Array) -> Array:
+    return ensemble.outputs(x)
+
+
+class Ensemble(eqx.Module):
+    """An ensemble round a model of your own.
+
+    ```python
+    ensemble = Ensemble(build_mlp, members=10, variant="gd-c")
+    fitted = ensemble.fit(x, y, steps=1000, learning_rate=1e-3)
+    mean, variance = fitted.predict(new_x)
+    ```
+
+    Attributes:
+        init_network: key -> network: an Equinox module, or parameters of any kind.
+        apply: (network, x) -> outputs for one example; by default the network is called.
+        members: how many.
+        variant: which noise is kept; see the module.
+        loss: (outputs, target) -> scalar for one example.
+    """
+
+    init_network: Callable[[Any], Any]
+    apply: Callable[[Any, Any], Array] = call
+    members: int = 10
+    variant: VariantName = "gd"
+    loss: Callable[[Array, Array], Array] = squared_error
+
+    def __check_init__(self) -> None:
+        """Refuse an unknown variant and an ensemble of one.
+
+        Raises:
+            ValueError: with what would be right.
+        """
+        if self.variant not in VARIANTS:
+            raise ValueError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
+        if self.members < 2:
+            raise ValueError(f"a variance over members needs two or more, not {self.members}")
+
+    def fit(
+        self,
+        x: Float[Array, "n ..."],
+        y: Float[Array, "n ..."],
+        *,
+        steps: int,
+        learning_rate: float = 1e-3,
+        batch_size: int = 0,
+        goal: float = 0.0,
+        check_every: int = 50,
+        seed: int = 0,
+        optimizer: Callable[..., optax.GradientTransformation] = adam,
+        watcher: Watcher | None = None,
+    ) -> FittedEnsemble:
+        """Train all members in one program.
+
+        Args:
+            x, y: training inputs and targets.
+            steps: updates, at most.
+            learning_rate: handed to `optimizer`.
+            batch_size: examples a step; 0 for all.
+            goal: training loss at which a member stops, so that variants can be compared at equal loss.
+            check_every: steps between two looks at it.
+            seed: of parameters and batches.
+            optimizer: learning_rate -> optax transformation, a module-level function.
+            watcher: told of the progress (`learning.fit`).
+        """
+        learner = EnsembleLearner(
+            self.init_network,
+            self.apply,
+            jnp.asarray(x),
+            jnp.asarray(y),
+            VARIANTS[self.variant],
+            self.loss,
+            optimizer,
+            {"learning_rate": learning_rate},
+            goal,
+            self.members,
+            batch_size,
+            check_every,
+        )
+        fitted = fit(learner, steps, [seed], name="ensemble", until=(all_reached, check_every), watcher=watcher)
+        state, ensemble = (jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree) for tree in (fitted.state, fitted.model))
+        return FittedEnsemble(ensemble, jnp.mean(learner.losses(state), axis=0), int(fitted.steps[0]), bool(fitted.reached[0]))
+
+
+def arms_of(variants: Sequence[VariantName]) -> tuple[Arm, ...]:
+    """The arms of several variants, to be trained in one program."""
+    return tuple(arm for variant in variants for arm in VARIANTS[variant])

@@ -1,0 +1,149 @@
+"""The sizes of the ensembles study. No size of the paper is known to us; all are ours, searched on pilot seeds (results/ensembles/search.csv)."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Random instances of what must hold exactly."""
+
+    instances: int = 100
+    dim: int = 3
+    width: int = 16
+    train: int = 4
+    test: int = 5
+    members: int = 6
+
+
+@dataclass(frozen=True)
+class LinearNetwork:
+    """One hidden layer without nonlinearity, whose variances are known in closed form."""
+
+    dim: int = 8
+    train: int = 3
+    test: int = 20
+    widths: tuple[int, ...] = (100, 400)
+    members: int = 4000
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """One hidden layer of rectifiers at several widths."""
+
+    dim: int = 4
+    train: int = 6
+    test: int = 40
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    members: int = 300
+    neurons: int = 100_000
+    """Neurons behind the one-neuron prediction."""
+    at_once: int = 64
+    """Members computed side by side."""
+
+
+@dataclass(frozen=True)
+class Wide:
+    """Rectifier networks trained by full-batch gradient descent, beside the kernel models that they should become."""
+
+    problem: Scaling = field(default_factory=lambda: Scaling(test=20, train=3))
+    widths: tuple[int, ...] = (64, 256, 1024)
+    members: int = 5
+    steps: int = 2000
+    learning_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Regression in the plane: +1 on one group of points, -1 on another."""
+
+    width: int = 256
+    members: int = 100
+    grid: int = 20
+    """Points along each axis of the square from -3 to 3."""
+    bias_scale: float = 0.3
+    at_once: int = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two classes to tell apart, and the set that is out of distribution."""
+
+    inside: str
+    classes: tuple[int, int]
+    outside: str
+
+
+@dataclass(frozen=True)
+class KernelImages:
+    """Kernel models of networks on real pictures: two classes as +1 and -1."""
+
+    pairs: tuple[Pair, ...] = (Pair("mnist-5k", (3, 5), "fashion-mnist"), Pair("fashion-mnist", (0, 6), "mnist-5k"))
+    networks: tuple[str, ...] = ("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32")
+    """Kind, depth and width; a CNN has two convolutions."""
+    train: int = 100
+    test: int = 120
+    members: int = 16
+    averaged: int = 16
+    """Other networks over which a CNN's kernel is averaged; a fully connected one has an analytic average."""
+    readouts: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+    """Read-out scales at which the full model is scored."""
+    at_once: int = 4
+
+
+@dataclass(frozen=True)
+class TrainedImages:
+    """Ensembles trained by Adam on ten classes, every variant to the same training loss."""
+
+    inside: str = "mnist-5k"
+    outside: str = "fashion-mnist"
+    train: int = 500
+    test: int = 500
+    pooling: int = 2
+    """Side of the squares of pixels that are averaged: 2 makes 14 x 14 of 28 x 28, a quarter of the first layer's work."""
+    width: int = 256
+    depth: int = 1
+    members: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-2
+    goal: float = 3e-3
+    """Mean squared error on the training set at which a member stops."""
+    steps: int = 4000
+    """At most."""
+    check_every: int = 25
+    score: Literal["output-variance", "probability-variance", "predictive-entropy"] = "output-variance"
+    over_members: Literal["vmap", "map"] = "vmap"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the study depends on."""
+
+    identities: Identities = field(default_factory=Identities)
+    linear: LinearNetwork = field(default_factory=LinearNetwork)
+    scaling: Scaling = field(default_factory=Scaling)
+    wide: Wide = field(default_factory=Wide)
+    toy: Toy = field(default_factory=Toy)
+    kernels: KernelImages = field(default_factory=KernelImages)
+    trained: TrainedImages = field(default_factory=TrainedImages)
+    images: bool = True
+    """Whether the trials on real pictures run."""
+
+
+_SMOKE = Config(
+    identities=Identities(instances=5),
+    linear=LinearNetwork(members=500),
+    scaling=Scaling(widths=(32, 64), members=20, neurons=10_000, at_once=10, test=5),
+    wide=Wide(Scaling(test=5), widths=(32, 64), members=2, steps=20),
+    toy=Toy(width=16, members=6, grid=5, at_once=3),
+    kernels=KernelImages(networks=("mlp-1-16", "mlp-1-32", "mlp-3-16", "cnn-4"), train=10, test=20, members=3, averaged=3),
+    trained=TrainedImages(train=40, test=20, width=16, members=3, batch_size=10, steps=20, check_every=5),
+)
+
+PRESETS = {
+    "smoke": Preset(_SMOKE, seeds=2),
+    "quick": Preset(replace(Config(), images=False), seeds=5),
+    "cpu": Preset(Config(), seeds=5),
+}

@@ -1,0 +1,197 @@
+"""The ensembles study's figures: tables to Altair charts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from mesocosm.analysis.intervals import t_interval
+from mesocosm.studies.interface import Figure, View
+
+NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
+SEED_DOTS: dict[str, Any] = {"size": 25, "opacity": 0.45}
+
+
+def named(table: pl.DataFrame) -> pl.DataFrame:
+    """The parts in words."""
+    return table.filter(pl.col("part").is_in(list(NOISES))).with_columns(noise=pl.col("part").replace_strict(NOISES))
+
+
+def noise_colour() -> alt.Color:
+    """One colour a part in every figure."""
+    return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
+
+
+def maps(view: View) -> alt.TopLevelMixin:
+    """The first seed's variances over the plane, each over its largest value."""
+    table = view.table("maps").unpivot(on=list(NOISES), index=["network", "x", "y"], variable_name="part", value_name="variance")
+    table = named(table).with_columns(share=pl.col("variance") / pl.col("variance").max().over("network", "part"))
+    step = sorted(table["x"].unique().to_list())
+    half = (step[1] - step[0]) / 2
+    cells = table.with_columns(x0=pl.col("x") - half, x1=pl.col("x") + half, y0=pl.col("y") - half, y1=pl.col("y") + half)
+    cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(4), pl.col("variance").round(5))
+    points = view.table("points").join(cells.select("network", "noise").unique(), how="cross").sort("network", "noise", "point")
+    both = pl.concat([cells, points.select("network", "noise", px="x", py="y", label=pl.col("label").cast(pl.Int8).cast(pl.String))], how="diagonal")
+    square = (
+        alt.Chart()
+        .transform_filter("isValid(datum.x0)")
+        .mark_rect()
+        .encode(
+            x=alt.X("x0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
+            x2="x1:Q",
+            y=alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
+            y2="y1:Q",
+            color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt")),
+            tooltip=["noise", "variance"],
+        )
+    )
+    dots = alt.Chart().transform_filter("isValid(datum.px)").mark_point(filled=True, size=30, stroke="white", strokeWidth=0.7)
+    dots = dots.encode(x="px:Q", y="py:Q", shape=alt.Shape("label:N", title="label"), fill=alt.value("crimson"))
+    rows = alt.Row("network:N", title=None, sort=["one hidden layer", "one hidden layer, biases", "two hidden layers"])
+    return (
+        alt.layer(square, dots, data=both)
+        .properties(width=135, height=135)
+        .facet(column=alt.Column("noise:N", title=None, sort=list(NOISES.values())), row=rows)
+    )
+
+
+def widths(view: View) -> alt.TopLevelMixin:
+    """Variance by width with what theory predicts."""
+    table = view.table("widths").unpivot(on=list(NOISES), index=["seed", "width"], variable_name="part", value_name="variance")
+    table = named(table)
+    limits = view.table("limits").join(table.select("width").unique(), how="cross")
+    predicted = pl.concat(
+        [
+            limits.select("seed", "width", noise=pl.lit(NOISES["kernel"]), variance=pl.col("kernel") / pl.col("width")),
+            limits.select("seed", "width", noise=pl.lit(NOISES["interaction"]), variance=pl.col("interaction") / pl.col("width")),
+            limits.select("seed", "width", noise=pl.lit(NOISES["function"]), variance=pl.col("function")),
+        ]
+    )
+    line = predicted.group_by("noise", "width").agg(pl.col("variance").mean()).sort("noise", "width")
+    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
+    y = alt.Y("variance:Q", title="variance, mean over test points", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    dots = (
+        alt.Chart(table.sort("noise", "seed", "width"))
+        .mark_circle(**SEED_DOTS)
+        .encode(x=x, y=y, color=noise_colour(), tooltip=["noise", "seed", "width", "variance"])
+    )
+    lines = alt.Chart(line).mark_line(strokeDash=[4, 3]).encode(x=x, y=y, color=noise_colour())
+    return alt.layer(lines, dots).properties(width=520, height=320)
+
+
+def distances(view: View) -> alt.TopLevelMixin:
+    """How far trained members end from their kernel models."""
+    names = {"gd": "gd and f^lin", "gd_c": "gd-c and f^lin-c", "gd_a": "gd-a and f_m + Q_ref(...)", "mismatched": "gd and f^lin-c (control)"}
+    table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
+    table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
+    x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
+    y = alt.Y("distance:Q", title="distance / spread of the ensemble", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    colour = alt.Color("pair:N", title=None, sort=list(names.values()))
+    line = alt.Chart(table).mark_line(opacity=0.5).encode(x=x, y=y, color=colour, detail="seed:N")
+    dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["pair", "seed", "width", "distance"])
+    return alt.layer(line, dots).properties(width=520, height=260)
+
+
+def kernel_detection(view: View) -> alt.TopLevelMixin:
+    """AUROC of each part of the variance in kernel models; a dot a seed, a tick at the mean."""
+    table = named(view.table("kernel_detection")).with_columns(data=pl.format("{} to {}", "inside", "outside"))
+    return _forest(table.select("seed", "network", "noise", "data", "auroc"), "network", "noise", list(NOISES.values()))
+
+
+def trained_detection(view: View) -> alt.TopLevelMixin:
+    """AUROC of each variant of trained ensembles by outside set."""
+    table = view.table("trained_detection").filter(~pl.col("variant").str.contains("half"))
+    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", ["gd", "gd-c", "gd-a"])
+
+
+def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
+    """Rows of dots with their mean, a panel for each setting."""
+    keys = ["data", panel, group]
+    groups = table.partition_by(keys, as_dict=True, maintain_order=True)
+    intervals = {key: t_interval(rows["auroc"].to_numpy(), np.zeros(len(rows))) for key, rows in groups.items()}
+    rows = [dict(zip(keys, key, strict=True)) | {"mean": i.estimate, "low": max(i.low, 0.0), "high": min(i.high, 1.0)} for key, i in intervals.items()]
+    spread = pl.DataFrame(rows)
+    both = pl.concat([table, spread], how="diagonal")
+    y = alt.Y(f"{group}:N", title=None, sort=order)
+    x = alt.X("auroc:Q", title="AUROC", scale=alt.Scale(zero=False))
+    colour = alt.Color(f"{group}:N", title=None, sort=order, legend=None)
+    dots = alt.Chart().transform_filter("isValid(datum.auroc)").mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour)
+    bars = alt.Chart().transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=colour)
+    ticks = alt.Chart().transform_filter("isValid(datum.mean)").mark_tick(thickness=3, size=12).encode(x="mean:Q", y=y, color=colour)
+    chart = alt.layer(bars, ticks, dots, data=both).properties(width=230, height=alt.Step(20))
+    return chart.facet(column=alt.Column("data:N", title=None), row=alt.Row(f"{panel}:N", title=None)).resolve_scale(x="shared")
+
+
+def readouts(view: View) -> alt.TopLevelMixin:
+    """AUROC of the full variance against the scale of the read-out: from kernel noise alone (0) towards function noise alone."""
+    table = view.table("kernel_readout").with_columns(data=pl.format("{} to {}", "inside", "outside"))
+    mean = table.group_by("data", "network", "readout").agg(pl.col("auroc").mean()).sort("data", "network", "readout")
+    return (
+        alt.Chart(mean)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("readout:Q", title="scale of the read-out"),
+            y=alt.Y("auroc:Q", title="AUROC of all noise", scale=alt.Scale(zero=False)),
+            color=alt.Color("network:N", title=None),
+            column=alt.Column("data:N", title=None),
+            tooltip=["network", "readout", "auroc"],
+        )
+        .properties(width=260, height=220)
+    )
+
+
+def histograms(view: View) -> alt.TopLevelMixin:
+    """How the scores of trained ensembles are spread, inside and outside."""
+    table = view.table("scores").sort("inside", "variant", "set", "bin")
+    return (
+        alt.Chart(table)
+        .mark_line(interpolate="step")
+        .encode(
+            x=alt.X("low:Q", title="log10 of the predictive variance"),
+            y=alt.Y("share:Q", title="share of pictures"),
+            color=alt.Color("set:N", title=None),
+            row=alt.Row("variant:N", title=None, sort=["gd", "gd-c", "gd-a"]),
+            column=alt.Column("inside:N", title="trained on"),
+            tooltip=["set", "low", "share"],
+        )
+        .properties(width=260, height=110)
+    )
+
+
+FIGURES = [
+    Figure(
+        "maps",
+        "Where each part of the variance is",
+        "Kernel models of width 256 in the plane, first seed, on a square-root scale of colour. Circles and squares are the training points.",
+        maps,
+    ),
+    Figure(
+        "widths",
+        "Variance by width",
+        "One hidden layer of rectifiers, a dot a seed. Dashed: from one neuron (kernel noise, interaction) and infinite width (function noise).",
+        widths,
+    ),
+    Figure(
+        "distances",
+        "Trained ensembles and their kernel models",
+        "Full-batch gradient descent to the end; a line a seed. The control compares gd with the model of gd-c.",
+        distances,
+    ),
+    Figure(
+        "kernel-detection",
+        "Detection by kernel models",
+        "AUROC of the variance for pictures of the other set: a dot a seed, the mean and its 95 % interval.",
+        kernel_detection,
+    ),
+    Figure("readouts", "The scale of the read-out", "It multiplies function noise and leaves kernel noise; mean over seeds.", readouts),
+    Figure(
+        "trained-detection",
+        "Detection by trained ensembles",
+        "Ten members, all variants at the same training loss; a dot a seed, the mean and its 95 % interval.",
+        trained_detection,
+    ),
+    Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
+]

@@ -1,0 +1,204 @@
+"""What must hold exactly, in float64, on random instances. Each identity gives the error of the statement and of a named mutant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, PRNGKeyArray
+
+from mesocosm.analysis.tangent_kernel import kernel_block, of_module
+from mesocosm.analysis.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
+from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
+from mesocosm.learning.supervised import adam
+from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
+from mesocosm.studies.ensembles.config import Identities
+from mesocosm.studies.ensembles.kernels import weights_of
+from mesocosm.studies.interface import Context, Tables
+
+
+class Errors(NamedTuple):
+    """Relative errors, largest over entries: of the statement, and of its mutant."""
+
+    error: Array
+    mutant: Array
+
+
+class Draws(NamedTuple):
+    """Members at test points, then training points, of one small problem: initial functions and kernels."""
+
+    start: Array
+    kernel: Array
+
+
+class Instance(NamedTuple):
+    """A small random problem.
+
+    Attributes:
+        members: its members.
+        mirrors: the same with opposite read-outs.
+        mean_weights: Qbar, of other members.
+        targets: labels.
+    """
+
+    members: Draws
+    mirrors: Draws
+    mean_weights: Array
+    targets: Array
+
+    def parts(self, targets: Array | None = None, scale: float = 1.0) -> VarianceParts:
+        """The variances of the kernel models, for other labels or a scaled read-out."""
+        return variance_parts(self.models(targets, scale))
+
+    def models(self, targets: Array | None = None, scale: float = 1.0) -> KernelModels:
+        """The kernel models."""
+        scaled = Draws(scale * self.members.start, scale**2 * self.members.kernel)
+        return _models(scaled, self.mean_weights, self.targets if targets is None else targets)
+
+
+def _models(draws: Draws, mean_weights: Array, targets: Array) -> KernelModels:
+    test = len(mean_weights)
+    return kernel_models(draws.start[:, :test], draws.start[:, test:], weights_of(draws.kernel), mean_weights, targets)
+
+
+def check_identities(config: Identities, context: Context) -> Tables:
+    """Every identity on `config.instances` random instances. Those that speak of kernel models share their draws, which are what takes time to compile."""
+    keys = [jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances) for number in range(2)]
+    instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
+    one = jax.tree.map(lambda leaf: leaf[0], instances)
+    tables = []
+    for name, identity in {**OF_MODELS, **OF_NETWORKS}.items():
+        given = one if name in OF_MODELS else keys[1]
+        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(given,))
+        tables.append(context.rows({"instance": range(config.instances)}, identity=name, error=errors.error, mutant=errors.mutant))
+    return {"identities": pl.concat(tables)}
+
+
+def _on_instances(identity: Callable[[Identities, Any], Errors], config: Identities, given: Any) -> Errors:
+    """All at once: solves in a compiled loop can deadlock XLA on CPU."""
+    return jax.vmap(partial(identity, config))(given)
+
+
+def draw_instances(config: Identities, keys: Array) -> Instance:
+    """An instance a key."""
+    return jax.vmap(partial(draw_instance, config))(keys)
+
+
+def draw_instance(config: Identities, key: PRNGKeyArray) -> Instance:
+    """Random points, labels and members; the averaged kernel is that of other members."""
+    data_key, label_key, member_key = jax.random.split(key, 3)
+    points = jax.random.normal(data_key, (config.test + config.train, config.dim))
+
+    def draw(network: TangentMLP) -> Draws:
+        function, params = of_module(network)
+        return Draws(jax.vmap(network)(points)[:, 0], kernel_block(function, params, points, points[config.test :])[:, 0, :, 0])
+
+    networks = eqx.filter_vmap(partial(_network, config))(jax.random.split(member_key, 2 * config.members))
+    arrays, static = eqx.partition(networks, eqx.is_array)
+    mirrored = negate_readout(eqx.combine(jax.tree.map(lambda leaf: leaf[: config.members], arrays), static))
+    both = eqx.combine(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), arrays, eqx.filter(mirrored, eqx.is_array)), static)
+    drawn = eqx.filter_vmap(draw)(both)
+    members, others, mirrors = (Draws(*(leaf[n * config.members : (n + 1) * config.members] for leaf in drawn)) for n in range(3))
+    return Instance(members, mirrors, weights_of(others.kernel.mean(axis=0)), jax.random.normal(label_key, (config.train,)))
+
+
+def _relative(found: Array, wanted: Array) -> Array:
+    return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
+
+
+def _network(config: Identities, key: PRNGKeyArray, outputs: int = 1) -> TangentMLP:
+    return TangentMLP.create(config.dim, outputs, width=config.width, depth=2, bias_scale=0.3, key=key)
+
+
+# --- the identities ---------------------------------------------------------------------------------------------------
+
+
+def kernel_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """Structured derivatives equal contracted Jacobians, with three outputs. Mutant: the coupling of outputs is dropped."""
+    network_key, data_key = jax.random.split(key)
+    function, params = of_module(_network(config, network_key, outputs=3))
+    x = jax.random.normal(data_key, (config.train, config.dim))
+    wanted = kernel_block(function, params, x, method="contraction")
+    uncoupled = jnp.einsum("nm,cd->ncmd", kernel_block(function, params, x, outputs="mean"), jnp.eye(3))
+    return Errors(_relative(kernel_block(function, params, x), wanted), _relative(uncoupled, wanted))
+
+
+def models_identity(config: Identities, instance: Instance) -> Errors:
+    """Each member's f^lin is a + c + i - 2 Qbar Y. Mutant: without the interaction."""
+    full, a, c, i = instance.models()
+    mean = instance.mean_weights @ instance.targets
+    return Errors(_relative(a + c + i - 2 * mean, full), _relative(a + c - mean, full))
+
+
+def variances_identity(config: Identities, instance: Instance) -> Errors:
+    """V[f^lin] is the sum of three variances and three covariances. Mutant: without the covariances."""
+    parts = instance.parts()
+    alone = parts.function + parts.kernel + parts.interaction
+    return Errors(_relative(sum(parts[1:], start=jnp.zeros(())), parts.full), _relative(alone, parts.full))
+
+
+def mirrored_identity(config: Identities, instance: Instance) -> Errors:
+    """Over members and their mirrors kernel noise is uncorrelated with the other two parts. Mutant: the same members without mirrors."""
+    pairs = Draws(*(jnp.concatenate(both) for both in zip(instance.members, instance.mirrors, strict=True)))
+    parts = variance_parts(_models(pairs, instance.mean_weights, instance.targets))
+    return Errors(_correlation(parts), _correlation(instance.parts()))
+
+
+def _correlation(parts: VarianceParts) -> Array:
+    """Largest absolute correlation of the kernel part with the others."""
+    with_function = parts.function_kernel / jnp.sqrt(4 * parts.function * parts.kernel)
+    with_interaction = parts.kernel_interaction / jnp.sqrt(4 * parts.interaction * parts.kernel)
+    return jnp.max(jnp.abs(jnp.concatenate([with_function, with_interaction])))
+
+
+def labels_identity(config: Identities, instance: Instance) -> Errors:
+    """Doubled labels leave V^a and V^i as they are and multiply V^c by four. Mutant: V[f^lin] by four."""
+    once, twice = instance.parts(), instance.parts(2 * instance.targets)
+    pairs = ((twice.function, once.function), (twice.interaction, once.interaction), (twice.kernel, 4 * once.kernel))
+    return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
+
+
+def readout_identity(config: Identities, instance: Instance) -> Errors:
+    """A read-out twice as large multiplies V^a and V^i by four and leaves V^c. Mutant: V[f^lin] by four."""
+    once, twice = instance.parts(), instance.parts(scale=2.0)
+    pairs = ((twice.function, 4 * once.function), (twice.interaction, 4 * once.interaction), (twice.kernel, once.kernel))
+    return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
+
+
+def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """Before training gd-c predicts zero and gd-a what gd predicts. Mutant: gd-a without its offset."""
+    data_key, member_key = jax.random.split(key)
+    x = jax.random.normal(data_key, (config.train + config.test, config.dim))
+    targets = jnp.zeros((config.train, 1))
+    learner = EnsembleLearner(
+        Partial(_network, config),
+        call,
+        x[: config.train],
+        targets,
+        arms_of(("gd", "gd-c", "gd-a")),
+        squared_error,
+        adam,
+        {"learning_rate": 0.0},
+        members=config.members,
+    )
+    state = learner.init(member_key)
+    gd, centred, shared = learner.model(state).outputs(x)
+    bare = learner.model(state._replace(drawn=jax.tree.map(jnp.zeros_like, state.drawn), reference=jax.tree.map(jnp.zeros_like, state.reference))).outputs(x)[2]
+    scale = jnp.max(jnp.abs(gd))
+    return Errors(jnp.maximum(jnp.max(jnp.abs(centred)), jnp.max(jnp.abs(shared - gd))) / scale, _relative(bare, gd))
+
+
+OF_MODELS = {
+    "models": models_identity,
+    "variances": variances_identity,
+    "mirrored": mirrored_identity,
+    "labels": labels_identity,
+    "readout": readout_identity,
+}
+OF_NETWORKS = {"kernel": kernel_identity, "start": start_identity}

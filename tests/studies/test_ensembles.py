@@ -1,0 +1,175 @@
+"""The ensembles study at its smoke preset: every line runs, every check is read, every figure is drawn; what is not installed is not judged."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+from made_up_data import write_fashion, write_mnist
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.figures import draw
+from mesocosm.lab.judge import Circumstances, fingerprints, judge
+from mesocosm.lab.store import Run
+from mesocosm.studies.ensembles import claims, identities
+from mesocosm.studies.ensembles.config import PRESETS, Identities, Toy
+from mesocosm.studies.ensembles.images import Standard, draw_training, of_classes
+from mesocosm.studies.ensembles.toy import plane
+from mesocosm.studies.ensembles.trials import trials
+from mesocosm.tasks.data_sets import Images
+
+SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
+FONTS_AND_PHOTOGRAPHS = all(importlib.util.find_spec(name) for name in ("PIL", "matplotlib", "sklearn"))
+
+
+def run(out, folder):
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "ensembles", "--preset", "smoke", "--out", str(out)]
+    environment = {**__import__("os").environ, "MESOCOSM_DATA": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The smoke preset by the command that a user types, on pictures that are made up for this test alone."""
+    if not FONTS_AND_PHOTOGRAPHS:
+        pytest.skip("the outside sets need the extra `data`")
+    folder = tmp_path_factory.mktemp("data")
+    write_fashion(folder)
+    write_mnist(folder)
+    out = tmp_path_factory.mktemp("ensembles") / "run"
+    finished = run(out, folder)
+    assert finished.returncode == 0, finished.stderr
+    return Run(out)
+
+
+def judged(smoke):
+    found = smoke.study.claims
+    return judge("ensembles", found, smoke.view(), Circumstances(command="", fingerprints=fingerprints(found)), strict=True)
+
+
+def test_every_trial_finishes_and_every_check_can_be_read(smoke):
+    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
+    rows = judged(smoke)
+    unread = {row.id: row.reason for row in rows if row.kind and row.estimate is None}
+    assert all("above the common" in reason for reason in unread.values()), unread  # a few steps reach no goal
+    assert {row.verdict for row in rows} == {"not judged"}
+
+
+def test_every_figure_is_drawn(smoke):
+    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+
+
+def test_every_seed_and_arm_meets_the_same_evaluation_data(smoke):
+    for table in ("kernel_detection", "trained_detection"):
+        found = smoke.table(table)
+        assert found.group_by("inside").agg(pl.col("digest").n_unique())["digest"].to_list() == [1, 1]
+
+
+def test_a_detection_row_can_be_recomputed(smoke):
+    """Gains are differences of the AUROCs beside them."""
+    found = smoke.table("kernel_detection")
+    full = found.filter(pl.col("part") == "full").select("seed", "network", "inside", full="auroc")
+    both = found.join(full, on=["seed", "network", "inside"])
+    np.testing.assert_allclose(both["gain"], both["auroc"] - both["full"], atol=1e-9)
+
+
+def test_what_is_not_installed_is_not_judged_and_says_how_to_get_it(tmp_path):
+    """Kernel models in the plane are judged all the same; the run ends well."""
+    from mesocosm.tasks import data_sets
+
+    if not data_sets.missing(("fashion-mnist",)):
+        pytest.skip("fashion-mnist is installed")
+    out = tmp_path / "run"
+    finished = run(out, tmp_path / "nothing")
+    assert finished.returncode == 0, finished.stderr
+    states = {name: status["state"] for name, status in Run(out).trials.items()}
+    assert states["widths"] == states["identities"] == "finished"
+    assert states["trained-fashion-mnist"] == "skipped"
+    reasons = {row["id"]: row["reason"] for row in Run(out).claims}
+    assert "dataset-fashion-mnist" in reasons["ensembles/C6.fashion-variance"]
+
+
+REHEARSAL = """
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.rehearsal import rehearse
+for trial in rehearse(find("ensembles"), "{preset}", compile=False, strict=True):
+    assert trial.problem is None or "not installed" in trial.problem, trial
+    print(trial.trial)
+"""
+
+
+@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow)])
+def test_every_trial_of_a_preset_lowers(preset):
+    lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
+    assert lowered.returncode == 0, lowered.stderr
+    assert lowered.stdout.split() == [trial.name for trial in trials(PRESETS[preset].config)]
+
+
+def test_identities_hold_and_their_mutants_do_not():
+    config = Identities()
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(1), 4)
+        instances = jax.jit(lambda keys: identities.draw_instances(config, keys))(keys)
+        for name, identity in {**identities.OF_MODELS, **identities.OF_NETWORKS}.items():
+            errors = jax.jit(jax.vmap(lambda given, identity=identity: identity(config, given)))(instances if name in identities.OF_MODELS else keys)
+            assert errors.error.max() < 1e-9, name
+            assert errors.mutant.min() > 1e-4, name
+
+
+def test_a_claim_names_a_control_that_is_another_measurement():
+    for claim in find("ensembles").claims:
+        for check in claim.checks:
+            assert check.control.measure is not check.measure, check.name
+
+
+# --- pictures and the plane -------------------------------------------------------------------------------------------
+
+
+def images():
+    return Images(np.arange(60, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8), np.arange(60) % 3)
+
+
+def test_subsets_are_balanced_drawn_once_and_differ_between_seeds():
+    drawn = draw_training(images(), 4, jax.random.split(jax.random.key(0), 3))
+    assert drawn.pixels.shape == (3, 12, 2, 2)
+    for pixels, labels in zip(drawn.pixels, drawn.labels, strict=True):
+        assert np.bincount(labels).tolist() == [4, 4, 4]
+        assert len(np.unique(pixels[:, 0, 0])) == 12
+        np.testing.assert_array_equal(pixels[:, 0, 0] % 3, labels)
+    assert not np.array_equal(drawn.pixels[0], drawn.pixels[1])
+
+
+@pytest.mark.parametrize("classes", [(1, 2), (2, 1)])
+def test_classes_are_numbered_in_the_order_asked_for(classes):
+    chosen = of_classes(images(), classes)
+    assert len(chosen.labels) == 40
+    np.testing.assert_array_equal(np.asarray(classes)[chosen.labels], chosen.pixels[:, 0, 0] % 3)
+
+
+def test_outside_pictures_are_scaled_like_the_training_set():
+    scale = Standard.of(images().pixels)
+    scaled = scale(images().pixels, np.float64)
+    assert abs(scaled.mean()) < 1e-12
+    assert scaled.std() == pytest.approx(1)
+    np.testing.assert_allclose(scale(np.full((1, 2, 2), 255, np.uint8), np.float64), (255 - 29.5) / images().pixels.std())
+
+
+def test_distance_and_angle_are_to_the_nearest_point():
+    places = plane(Toy(grid=7), 0.4)
+    for place in (3, 20, 48):
+        spot = places.grid[place]
+        assert places.distance[place] == pytest.approx(min(np.linalg.norm(spot - point) for point in places.train))
+        cosines = [spot @ point / np.linalg.norm(spot) / np.linalg.norm(point) for point in places.train]
+        assert np.cos(places.angle[place]) == pytest.approx(max(cosines))
+    assert not np.allclose(places.angle, places.turned_angle)
+
+
+def test_the_number_of_searched_configurations_is_that_of_the_search():
+    tried = pl.read_csv(SEARCH, infer_schema_length=None)
+    settings = ["kind", "inside", "pooling", "width", "depth", "train", "batch_size", "learning_rate", "goal", "steps", "network", "members"]
+    counted = {kind: tried.filter(pl.col("kind") == kind).select(settings).unique().height for kind in ("trained", "kernels", "wide")}
+    assert counted == {"trained": claims.TRAINED, "kernels": claims.KERNELS, "wide": claims.WIDE}
