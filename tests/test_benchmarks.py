@@ -69,6 +69,16 @@ def test_fit_learns_what_the_loop_by_hand_learns(bench):
     assert record["rows"][0]["error"] <= 1e-5
 
 
+def test_environments_and_exact_models_agree_with_their_peers(bench):
+    record = run("policy_gradients", bench)
+    check_form(record)
+    assert {"episodes", "iterations, REINFORCE", "iterations, COCOA-reward", "tabular form", "expected future visits"} <= {
+        row["case"] for row in record["rows"]
+    }
+    assert all(row["verdict"] != "wrong" for row in record["rows"])
+    assert all(row["error"] <= 1e-5 for row in record["rows"] if row["case"].startswith(("contributions", "expected")))
+
+
 def test_the_front_door_is_timed(bench, monkeypatch):
     import start_up
 

@@ -57,7 +57,7 @@ class LayeredMDP(eqx.Module):
         reward_probability: over the finite set of rewards.
         reward_values: that set.
         index: the number of each state in the `TabularMDP`; the number of states where there is none.
-        place: for each state of the `TabularMDP`, step times width plus its place in the step.
+        place: for each state of the `TabularMDP`, step times width plus its place in the step; beyond all for one that is never met.
     """
 
     transition: Float[Array | np.ndarray, "time width actions width"]
@@ -71,22 +71,23 @@ class LayeredMDP(eqx.Module):
         """Sort the states by time.
 
         Raises:
-            ValueError: a state that can be reached at two times, or at none.
+            ValueError: a state that can be met at two times. One that is never met gets no place, and zeros.
         """
         time = _times(mdp)
-        steps, states = int(time.max()) + 1, np.arange(mdp.states)
-        width = int(np.bincount(time).max())
+        steps, states = int(time.max()) + 1, np.flatnonzero(time >= 0)
+        width = int(np.bincount(time[states]).max())
         within = np.zeros(mdp.states, dtype=np.int32)
         for step in range(steps):
             within[time == step] = np.arange(np.sum(time == step))
         transition = np.zeros((steps, width, mdp.actions, width))
         rewards = np.zeros((steps, width, mdp.actions, len(mdp.reward_values)))
         index = np.full((steps, width), mdp.states, dtype=np.int32)
-        source, action, target = np.nonzero(mdp.transition)
+        source, action, target = np.nonzero(np.asarray(mdp.transition) * (time >= 0)[:, None, None])
         transition[time[source], within[source], action, within[target]] = np.asarray(mdp.transition)[source, action, target]
-        rewards[time, within] = mdp.reward_probability
-        index[time, within] = states
-        return cls(transition, rewards, mdp.reward_values, index, (time * width + within).astype(np.int32))
+        rewards[time[states], within[states]] = np.asarray(mdp.reward_probability)[states]
+        index[time[states], within[states]] = states
+        place = np.where(time >= 0, time * width + within, steps * width)
+        return cls(transition, rewards, mdp.reward_values, index, place.astype(np.int32))
 
     def by_time(self, table: Float[Array, "states *rest"]) -> Float[Array, "time width *rest"]:
         """A table of states laid out by time; zero where there is no state."""
@@ -94,11 +95,11 @@ class LayeredMDP(eqx.Module):
 
     def by_state(self, values: Float[Array, "time width *rest"]) -> Float[Array, "states *rest"]:
         """Back again."""
-        return values.reshape(-1, *values.shape[2:])[self.place]
+        return values.reshape(-1, *values.shape[2:]).at[self.place].get(mode="fill", fill_value=0)
 
 
 def _times(mdp: TabularMDP) -> np.ndarray:
-    """The step at which each state is met."""
+    """The step at which each state is met; -1 for one that never is."""
     follows = np.any(np.asarray(mdp.transition) > 0, axis=1)
     time = np.full(mdp.states, -1)
     now, step = np.asarray(mdp.initial) > 0, 0
@@ -108,6 +109,4 @@ def _times(mdp: TabularMDP) -> np.ndarray:
             raise ValueError(f"state {twice} is met at steps {time[twice]} and {step}: the environment has no layers")
         time[now] = step
         now, step = follows[now].any(axis=0), step + 1
-    if np.any(time < 0):
-        raise ValueError(f"state {int(np.argmin(time))} is never met")
     return time

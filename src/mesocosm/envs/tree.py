@@ -108,7 +108,7 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
     def follow(self, state: TreeState, action: Any) -> TreeState:
         """The child."""
         step = self.branches - self.overlap
-        width = jnp.asarray((*self.widths[1:], 1))[jnp.minimum(state.time, self.depth - 1)]
+        width = jnp.asarray((*self.widths[1:], 1), dtype=jnp.int32)[jnp.minimum(state.time, self.depth - 1)]
         return TreeState(state.time + 1, (state.place * step + action - step // 2) % width)
 
     def outcome(self, index: Any, action: Any, params: TreeParams, groups: int = 1) -> Int[Array, "..."]:
@@ -127,7 +127,7 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
 
     def index(self, state: TreeState, params: TreeParams | None = None) -> Int[Array, ""]:
         """Level by level."""
-        return (jnp.asarray(self.firsts[:-1])[jnp.minimum(state.time, self.depth - 1)] + state.place).astype(jnp.int32)
+        return (jnp.asarray(self.firsts[:-1], dtype=jnp.int32)[jnp.minimum(state.time, self.depth - 1)] + state.place).astype(jnp.int32)
 
     def every_state(self) -> TreeState:
         """All nodes, in the order of `index`."""

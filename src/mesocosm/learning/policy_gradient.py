@@ -81,8 +81,13 @@ class PolicyGradient(Learner):
 
     def update(self, state: PolicyGradientState, key: Key[Array, ""]) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
         """One batch, one optimiser step."""
-        table = jax.lax.stop_gradient(self.probabilities(state.policy))
-        steps = self.batch(table, key)
+        table = self.probabilities(state.policy)
+        return self.improve(state, table, self.batch(table, key))
+
+    def improve(
+        self, state: PolicyGradientState, table: Float[Array, "states actions"], steps: Steps
+    ) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
+        """One optimiser step on a batch of episodes, wherever they come from; `table` is the behaviour policy."""
         models = self.credit.models(table)
         contributions = jax.vmap(self.credit.contributions, in_axes=(None, 0))(models, steps)
         trained, fixed = eqx.partition(state.policy, eqx.is_inexact_array)
