@@ -62,7 +62,8 @@ def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
         assert chi_square(counts.reshape(-1, counts.shape[-1]), probability.reshape(-1, counts.shape[-1])) > 1e-3
     assert np.all(first[mdp.initial == 0] == 0)
     assert chi_square(first[None], mdp.initial[None]) > 1e-3
-    assert np.all(np.bincount(states, minlength=mdp.states) > 0)
+    forward = np.eye(mdp.states) - mdp.transition.mean(axis=1)
+    np.testing.assert_array_equal(np.bincount(states, minlength=mdp.states) > 0, np.linalg.solve(forward.T, mdp.initial) > 0)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -199,6 +200,8 @@ def test_layers_are_times_and_a_process_without_them_is_refused():
     assert layered.transition.shape == (6, 3, 4, 3)
     table = jnp.arange(12.0)
     np.testing.assert_array_equal(layered.by_state(layered.by_time(table)), table)
+    never = LayeredMDP.of(KeyToDoor(6, door=False).tabular())  # without a door the key always leads to the treasure
+    np.testing.assert_array_equal(never.by_state(never.by_time(table)), table.at[10].set(0.0))
     with pytest.raises(ValueError, match="no layers"):
         LayeredMDP.of(Interleaving(3, 2, 1).tabular())
 

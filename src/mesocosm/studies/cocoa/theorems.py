@@ -63,7 +63,7 @@ def check_theorems(config: Theorems, context: Context) -> Tables:
 
 
 def _on_instances(theorem: Theorem, config: Theorems, episodes: EveryEpisode, keys: Array) -> Errors:
-    return jax.vmap(partial(theorem, config, episodes))(keys)
+    return jax.lax.map(partial(theorem, config, episodes), keys, batch_size=20)
 
 
 def _world(config: Theorems, key: PRNGKeyArray, layers: int = 1) -> tuple[TabularMDP, Float[Array, "states actions"]]:
