@@ -43,7 +43,8 @@ def chi_square(counts, probability):
     expected = counts.sum(axis=1, keepdims=True) * probability
     enough = expected > 0
     statistic = np.sum((counts[enough] - expected[enough]) ** 2 / expected[enough])
-    return chi2.sf(statistic, np.sum(enough) - len(counts))
+    freedom = np.sum(enough) - len(counts)
+    return chi2.sf(statistic, freedom) if freedom else 1.0
 
 
 @pytest.mark.parametrize("scan", [False, True], ids=["at once", "step by step"])
@@ -134,8 +135,8 @@ def test_the_track_is_the_authors():
     np.testing.assert_array_equal(cells[1:-2], np.random.default_rng(2022).choice([0, 1, 2], size=20, p=[1 - 0.8, 0.4, 0.4]))
     assert (cells[0], cells[-2], cells[-1]) == (KEY, DOOR, 0)
     assert set(cells[1:-2].tolist()) <= {0, APPLE_LEFT, APPLE_RIGHT}
-    np.testing.assert_allclose(code_scale(23), ((0.1, 0.9), 0.2))
-    np.testing.assert_allclose(paper_scale(23)[0], code_scale(23)[0])  # they agree at distance 20
+    np.testing.assert_allclose([*code_scale(23).apple, code_scale(23).treasure], [0.1, 0.9, 0.2])
+    np.testing.assert_allclose(paper_scale(23).apple, code_scale(23).apple)  # they agree at distance 20
     assert KeyToDoor(9).params(aliasing=True).treasure == KeyToDoor(9).params().apple[0]
     assert -0.2 * 23 / 9 in KeyToDoor(9, switching=True).tabular().reward_values
 

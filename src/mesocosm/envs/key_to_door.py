@@ -148,7 +148,9 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
     def observe(self, state: KeyToDoorState, params: KeyToDoorParams) -> Float[Array, " features"]:
         """Position over length, the cell (one of six), whether the key is held (one of two)."""
         cell = jnp.where(state.treasure, TREASURE, jnp.asarray(params.cells)[jnp.minimum(state.time, self.length - 1)])
-        return jnp.concatenate([jnp.asarray(state.time / self.length, dtype=float)[None], jax.nn.one_hot(cell, 6), jax.nn.one_hot(state.has_key, 2)])
+        return jnp.concatenate(
+            [jnp.asarray(state.time / self.length, dtype=float)[None], jax.nn.one_hot(cell, 6), jax.nn.one_hot(state.has_key.astype(jnp.int32), 2)]
+        )
 
     def observation_space(self, params: KeyToDoorParams) -> Box:
         """Nine numbers between 0 and 1."""

@@ -239,8 +239,13 @@ def averaged(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 
 
 def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """App. F.3: with the exact p(a | s, z) the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution."""
-    mdp, logits = _world(config, key, LAYERS)
+    """App. F.3: with the exact p(a | s, z) the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution.
+
+    Rewards are certain here: where every return can follow every action, HCA-return is unbiased as well.
+    """
+    noisy, logits = _world(config, key, LAYERS)
+    certain = jax.nn.one_hot(jnp.argmax(noisy.reward_probability, axis=2), config.rewards)
+    mdp = TabularMDP(noisy.transition, certain, noisy.reward_values, noisy.initial, noisy.observations)
     policy, most = jax.nn.softmax(logits), LAYERS * (config.rewards - 1)
     returns = dp.return_distribution(mdp, policy, tuple(range(config.rewards)), most, LAYERS)
     arguments = (policy, returns, jnp.arange(most + 1.0), dp.hindsight(returns, policy))
