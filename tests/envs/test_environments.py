@@ -47,8 +47,11 @@ def chi_square(counts, probability):
     return chi2.sf(statistic, freedom) if freedom else 1.0
 
 
-@pytest.mark.parametrize("scan", [False, True], ids=["at once", "step by step"])
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    ("name", "scan"),
+    [("key-to-door", False), ("no door", False), ("aliasing", False), ("key-to-door", True), ("tree", True), ("interleaving", True)],
+    ids=lambda value: {False: "at once", True: "step by step"}.get(value, value),
+)
 def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
     env, params = ENVIRONMENTS[name]
     mdp = env.tabular(params)
@@ -98,7 +101,7 @@ def test_steps_follow_the_arrays_from_every_state(name):
     np.testing.assert_allclose(mdp.reward_values[classes], reward, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["key-to-door", "no door"])
+@pytest.mark.parametrize("name", ["no door"])
 def test_a_whole_episode_is_its_steps(name):
     """The vectorised rollout goes through the states that single steps go through, and sees what they see."""
     env, params = ENVIRONMENTS[name]

@@ -74,7 +74,7 @@ def return_distribution(mdp: TabularMDP, policy: Policy, units: tuple[int, ...],
     transition, rewards = jnp.asarray(mdp.transition, dtype=float), jnp.asarray(mdp.reward_probability, dtype=float)
     at_the_end = jnp.zeros(most + 1).at[0].set(1.0)
 
-    def back(_: int, from_next: Array) -> Array:
+    def back(_: Any, from_next: Array) -> Array:
         value = jnp.einsum("sa,saz->sz", policy, from_next)
         later = jnp.einsum("say,yz->saz", transition, value) + (1.0 - jnp.sum(transition, axis=2))[..., None] * at_the_end
         return sum(rewards[..., r, None] * jnp.pad(later, ((0, 0), (0, 0), (unit, 0)))[..., : most + 1] for r, unit in enumerate(units))  # type: ignore[return-value]
@@ -104,7 +104,7 @@ def coefficients(counts: Float[Array, "states actions outcomes"], policy: Policy
 
 def hindsight(counts: Float[Array, "states actions outcomes"], policy: Policy) -> Float[Array, "states actions outcomes"]:
     r"""Hindsight distribution, $p(a \mid s, u) = \pi(a \mid s) (w(s, a, u) + 1)$."""
-    return policy[..., None] * (coefficients(counts, policy) + 1.0)
+    return jnp.asarray(policy)[..., None] * (coefficients(counts, policy) + 1.0)
 
 
 def exact_coefficients(

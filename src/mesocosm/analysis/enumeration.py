@@ -53,8 +53,8 @@ def every_episode(mdp: TabularMDP, most: int = 1_000_000) -> EveryEpisode:
     time = len(done)
     padded = np.concatenate([np.pad(paths, ((0, 0), (0, time - paths.shape[1])), constant_values=-1) for paths in done])
     taken = padded >= 0
-    parts = [np.where(taken, part[padded], 0).astype(np.int32) for part in (source, event[0], event[1])]
-    return EveryEpisode(*parts, taken)
+    states, actions, rewards = (np.where(taken, part[padded], 0).astype(np.int32) for part in (source, event[0], event[1]))
+    return EveryEpisode(states, actions, rewards, taken)
 
 
 def episode_probability(mdp: TabularMDP, policy: Float[Array, "states actions"], episodes: EveryEpisode) -> Float[Array, " episodes"]:

@@ -143,9 +143,10 @@ class Environment(abc.ABC, Generic[State, Params]):
             return (after, running & ~terminated & ~truncated), left
 
         first = self.reset_env(reset_key, params)[1]
-        (last, _), left = jax.lax.scan(step, (first, jnp.array(True)), (jax.random.split(step_key, length), uniforms))
-        observations = jax.vmap(lambda state: self.observe(state, params))(left[0])
-        return Episode(left[0], observations, *left[1:], self.observe(last, params))
+        (last, _), (states, *steps) = jax.lax.scan(step, (first, jnp.array(True)), (jax.random.split(step_key, length), uniforms))
+        observations = jax.vmap(lambda state: self.observe(state, params))(states)
+        actions, rewards, taken, terminated, truncated = steps
+        return Episode(states, observations, actions, rewards, taken, terminated, truncated, self.observe(last, params))
 
 
 class FiniteEnvironment(Environment[State, Params]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gymnax.environments import spaces
+from gymnax.environments import spaces  # pyright: ignore[reportMissingImports]
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.envs.environment import Environment

@@ -246,7 +246,6 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         return paint(np.where(taken[None, :, None], picture, 255).astype(np.uint8))
 
 
-def _host(episode: Episode) -> tuple[KeyToDoorState, np.ndarray, np.ndarray, np.ndarray]:
-    """The parts that are shown, as NumPy arrays; positions past the end stay on the track."""
-    states = KeyToDoorState(*map(np.asarray, episode.states))
-    return states, np.asarray(episode.actions), np.asarray(episode.rewards), np.asarray(episode.taken)
+def _host(episode: Episode) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """The parts that are shown, as NumPy arrays."""
+    return jax.tree.map(np.asarray, episode.states), np.asarray(episode.actions), np.asarray(episode.rewards), np.asarray(episode.taken)

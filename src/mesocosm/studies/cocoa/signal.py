@@ -93,7 +93,7 @@ def _column(ratios: list[list[float]]) -> pl.Series:
 
 def _track(params: KeyToDoorParams) -> Track:
     apples = int(np.isin(params.cells, [APPLE_LEFT, APPLE_RIGHT]).sum())
-    return Track(apples, *map(float, params.apple), float(params.treasure))
+    return Track(apples, float(params.apple[0]), float(params.apple[1]), float(params.treasure))
 
 
 def partly_trained(env: KeyToDoor, params: KeyToDoorParams) -> Float[Array, "states actions"]:

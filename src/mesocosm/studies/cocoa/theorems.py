@@ -134,7 +134,7 @@ def _along(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Along
 def _mean_gradient(along: Along, contributions: Array) -> Array:
     """Over all episodes."""
     number = along.mdp.states
-    tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(along.episodes.states, contributions, along.episodes.taken, number)
+    tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(jnp.asarray(along.episodes.states), contributions, jnp.asarray(along.episodes.taken), number)
     return dp.policy_gradient(jax.nn.softmax, along.logits, jnp.einsum("e,esa->sa", along.weight, tables))
 
 
@@ -188,7 +188,7 @@ def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
 def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
     """Proposition 5: p(a | s, u, logits of s) is p(a | s, u), the logits being a function of s. Mutant: batches of two policies, where they are none."""
     mdp, logits = _world(config, key)
-    other = random_policy(jax.random.fold_in(key, 1), config.states, config.actions)
+    other = random_policy(jax.random.fold_in(key, 2), config.states, config.actions)
     encoding = reward_outcomes(mdp)
 
     def difference(second: Array) -> Array:
@@ -208,7 +208,7 @@ def contrastive(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> 
     pairs = dp.hindsight(counts, policy)
 
     def best(negatives: Array) -> Array:
-        def newton(_: int, x: Array) -> Array:
+        def newton(_: Any, x: Array) -> Array:
             slope = -pairs * jax.nn.sigmoid(-x) + negatives * jax.nn.sigmoid(x)
             curvature = (pairs + negatives) * jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)
             return x - jnp.clip(slope / curvature, -1.0, 1.0)
@@ -258,8 +258,8 @@ def bandit(first: Float[Array, ""]) -> Errors:
     """App. L: two arms with rewards 1 and -2 and a probability of the first; squared bias over squared gradient of both ways to credit by the return."""
     policy, rewards = jnp.stack([first, 1 - first])[None], jnp.array([1.0, -2.0])
     arms = [(jnp.array([arm]), rewards[arm][None], jnp.eye(2)[arm][None]) for arm in range(2)]  # the return gives the arm away
-    biased = sum(policy[0, arm] * hca_return(taken, reward, policy, known) for arm, (taken, reward, known) in enumerate(arms))
-    free = sum(policy[0, arm] * counterfactual_return(reward, policy, known) for arm, (_, reward, known) in enumerate(arms))
+    by_arm = [(hca_return(taken, reward, policy, known), counterfactual_return(reward, policy, known)) for taken, reward, known in arms]
+    biased, free = (policy[0, 0] * first + policy[0, 1] * second for first, second in zip(*by_arm, strict=True))
     logits = jnp.log(policy)
     true, *found = (dp.policy_gradient(jax.nn.softmax, logits, table) for table in (rewards[None], biased, free))
     return Errors(*(jnp.sum((g - true) ** 2) / jnp.sum(true**2) for g in found))
@@ -301,8 +301,10 @@ def n_steps(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Erro
     true = _true_gradient(along)
 
     def error(bootstrap: Array) -> Array:
-        arguments = (jnp.asarray(episodes.actions), along.rewards, along.here, jnp.asarray(episodes.rewards), near[episodes.states], bootstrap, values)
-        return _largest(_mean_gradient(along, jax.vmap(lambda *parts: n_step_cocoa(*parts, n))(*arguments)) - true) / _largest(true)
+        steps = jax.vmap(partial(n_step_cocoa, steps=n))
+        actions, outcomes = jnp.asarray(episodes.actions), jnp.asarray(episodes.rewards)
+        found = steps(actions, along.rewards, along.here, outcomes, near[episodes.states], bootstrap, values)
+        return _largest(_mean_gradient(along, found) - true) / _largest(true)
 
     return Errors(error(bootstrap), error(0 * bootstrap))
 
