@@ -20,7 +20,7 @@ from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean
 
 ALL = {"quick", "cpu", "paper"}
 CPU = {"cpu", "paper"}
-SEARCHED = 0  # configurations of learning in results/cocoa/search.csv; a test counts them
+SEARCHED = 6  # configurations of learning in results/cocoa/search.csv; a test counts them
 
 INSTANCE = "a random process and policy"
 OFFSET = "environment offset"
