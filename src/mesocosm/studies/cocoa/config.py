@@ -1,4 +1,7 @@
-"""The sizes of the cocoa study, exact half. Where a number is the paper's or the authors' code's it says so; the rest was searched on pilot seeds (results/cocoa/search.csv)."""
+"""The sizes of the cocoa study, exact half. Where a number is the paper's or the authors' code's it says so; the rest was searched on pilot seeds.
+
+The search is results/cocoa/search.csv.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
