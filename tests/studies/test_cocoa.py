@@ -41,7 +41,8 @@ def test_every_trial_finishes_and_every_check_can_be_read(smoke):
     judged = smoke.study.claims
     rows = judge("cocoa", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
     missing = {row.id for row in rows if row.kind and row.estimate is None}
-    assert missing == {"cocoa/C10.few-groups", "cocoa/C10.more-groups", "cocoa/C10.states"}  # the smoke preset has other groups
+    # the smoke preset has other groups, and fewer estimators that learn
+    assert missing == {"cocoa/C10.few-groups", "cocoa/C10.more-groups", "cocoa/C10.states", "cocoa/C12.hca-plus", "cocoa/C22.counterfactual-return"}
     assert {row.verdict for row in rows} == {"not judged"}
 
 
