@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,7 +162,7 @@ def iterations(size: Size, name: str) -> list[Row]:
 
 def loop_by_hand(learner: PolicyGradient, view: Any) -> Callable[[], Any]:
     """Two iterations: episodes step by step, then one compiled update."""
-    improve, probabilities = jax.jit(learner.improve), jax.jit(learner.probabilities)
+    improve, probabilities = eqx.filter_jit(learner.improve), eqx.filter_jit(learner.probabilities)
     steps_type = type(jax.eval_shape(lambda: learner.batch(jnp.full((2 * view.env.length, 4), 0.25), jax.random.key(0))))
     draw = np.random.default_rng(0)
 
