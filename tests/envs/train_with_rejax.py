@@ -11,8 +11,8 @@ from scipy.stats import t
 from mesocosm.envs import Interleaving, KeyToDoor
 from mesocosm.envs.gymnax_view import GymnaxLegacyView
 
-SEEDS = 8
-STEPS = {"KeyToDoor": 200_000, "Interleaving": 400_000}
+SEEDS = 4
+STEPS = 61_440
 
 
 def random_return(env, params) -> float:
@@ -31,8 +31,8 @@ def main() -> None:
             env=view,
             env_params=view.default_params,
             agent_kwargs={"activation": "relu"},
-            total_timesteps=STEPS[env.name],
-            eval_freq=STEPS[env.name],
+            total_timesteps=STEPS,
+            eval_freq=STEPS,
             num_envs=32,
             num_steps=128,
             num_epochs=4,
