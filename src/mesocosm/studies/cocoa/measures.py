@@ -38,18 +38,15 @@ def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
     return wide.select("offset", "overlap", gap=10 * (pl.col(high) / pl.col(low)).log10())
 
 
-def smallest_lead(low: str, high: str) -> Callable[[View], Replicates]:
-    """The smallest lead over all overlaps."""
+def leads(low: str, high: str, overlap: Callable[[View], int] | None = None) -> Callable[[View], Instances]:
+    """The lead in every environment, at one overlap or at all; five offsets are all reward functions, and groups play no part."""
 
-    def smallest(rows: pl.DataFrame) -> float:
-        return float(rows["gap"].to_numpy().min())
+    def measure(view: View) -> Instances:
+        table = view.table("tree") if overlap is None else view.table("tree", overlap=overlap(view))
+        gaps = _gaps(table, low, high)
+        return Instances(gaps["gap"].to_numpy(), exhaustive=(gaps["offset"] % 5).n_unique() == 5)
 
-    return lambda view: Replicates.within(_gaps(view.table("tree"), low, high), smallest, by="offset")
-
-
-def lead_at(overlap: Callable[[View], int], low: str, high: str) -> Callable[[View], Replicates]:
-    """The lead at one overlap."""
-    return lambda view: Replicates.of(_gaps(view.table("tree", overlap=overlap(view)), low, high), "gap", by="offset")
+    return measure
 
 
 def mean_lead(low: str, high: str) -> Callable[[View], Replicates]:

@@ -40,7 +40,8 @@ class Measured(NamedTuple):
 def measure_trees(config: Trees, context: Context) -> Tables:
     """Variances by overlap and, at one overlap, by the number of groups; every reward function there is for Prop. 2."""
     most = REWARDS * max(*config.groups, *config.sweep_groups)
-    drawn = np.asarray(jax.random.permutation(context.keys("env")[0], most))[: config.offsets]
+    blocks = np.asarray(jax.random.permutation(context.keys("env")[0], most // REWARDS))[: config.offsets]
+    drawn = blocks * REWARDS + np.arange(config.offsets) % REWARDS  # every reward function equally often
     by_overlap = []
     for overlap in config.overlaps:
         found = _measure(config, context, overlap, config.groups, drawn)
