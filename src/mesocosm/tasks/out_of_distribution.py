@@ -55,7 +55,7 @@ def rendered_letters(number: int, side: int, seed: int) -> Pictures:
         NotInstalled: matplotlib or Pillow are missing.
     """
     image = _pillow("rendered letters")
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw, ImageFont  # pyright: ignore[reportMissingImports]
 
     files = _files("matplotlib", ("mpl-data", "fonts", "ttf"), FONTS, "rendered letters")
     fonts = [ImageFont.truetype(str(file), round(0.85 * side)) for file in files]
@@ -72,7 +72,7 @@ def rendered_letters(number: int, side: int, seed: int) -> Pictures:
 
 def _pillow(what: str) -> Any:
     try:
-        from PIL import Image
+        from PIL import Image  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise NotInstalled(f"{what} need Pillow; to get it: {EXTRA}") from None
     return Image

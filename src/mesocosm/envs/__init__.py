@@ -1,0 +1,30 @@
+"""Where agents act: environments, their exact tabular form, and the views through which agents of other libraries see them."""
+
+from mesocosm.envs.environment import Box, Discrete, Environment, Episode, FiniteEnvironment, choose
+from mesocosm.envs.interleaving import Interleaving, InterleavingParams, InterleavingState
+from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams, KeyToDoorState, RewardScale, code_scale, paper_scale
+from mesocosm.envs.tabular import LayeredMDP, TabularMDP
+from mesocosm.envs.tree import Tree, TreeParams, TreeState
+
+__all__ = [
+    "Box",
+    "Discrete",
+    "Environment",
+    "Episode",
+    "FiniteEnvironment",
+    "Interleaving",
+    "InterleavingParams",
+    "InterleavingState",
+    "KeyToDoor",
+    "KeyToDoorParams",
+    "KeyToDoorState",
+    "LayeredMDP",
+    "RewardScale",
+    "TabularMDP",
+    "Tree",
+    "TreeParams",
+    "TreeState",
+    "choose",
+    "code_scale",
+    "paper_scale",
+]

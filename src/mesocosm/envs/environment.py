@@ -1,0 +1,176 @@
+"""Environment, the contract of everywhere an agent can act, with the signatures of gymnax 1.0; and Episode, what acting there leaves behind.
+
+An environment is its static rules: hashable, no arrays. The numbers that may change without a new program (rewards, layouts, offsets) are its params, a
+PyTree; the state is another. Agents of other libraries see it through the views beside this file.
+
+Reference: R. T. Lange, "gymnax" (2022), version 1.0.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+from mesocosm.envs.tabular import TabularMDP
+
+State = TypeVar("State")
+Params = TypeVar("Params")
+
+
+class Discrete(NamedTuple):
+    """The actions 0 .. n-1."""
+
+    n: int
+
+
+class Box(NamedTuple):
+    """Real vectors of a shape, every entry between `low` and `high`."""
+
+    low: float
+    high: float
+    shape: tuple[int, ...]
+
+
+class Episode(NamedTuple):
+    """One episode, padded to a fixed number of steps; batches have a leading axis on every array.
+
+    Attributes:
+        states: the states $S_t$ in which the agent acted, leading axis time.
+        observations: what the agent saw of them.
+        actions: $A_t$.
+        rewards: $R_t$, obtained in $(S_t, A_t)$; zero after the end.
+        taken: whether step t was taken; False after the end.
+        terminated: whether the episode ended by the environment's rules after step t.
+        truncated: whether it was cut off after step t, by the time limit: what would have followed is unknown, not zero.
+        final_observation: what was seen after the last step.
+    """
+
+    states: Any
+    observations: Float[Array, "time *shape"]
+    actions: Int[Array, " time"]
+    rewards: Float[Array, " time"]
+    taken: Bool[Array, " time"]
+    terminated: Bool[Array, " time"]
+    truncated: Bool[Array, " time"]
+    final_observation: Float[Array, "*shape"]
+
+
+class Environment(abc.ABC, Generic[State, Params]):
+    """Rules of reset and step, pure and without a batch axis. A state has a field `time`, the params a field `max_steps_in_episode`."""
+
+    @property
+    def name(self) -> str:
+        """Of the environment."""
+        return type(self).__name__
+
+    @property
+    @abc.abstractmethod
+    def num_actions(self) -> int:
+        """Number of actions."""
+
+    @property
+    @abc.abstractmethod
+    def default_params(self) -> Any:
+        """The params of the paper that the environment comes from."""
+
+    @abc.abstractmethod
+    def reset_env(self, key: PRNGKeyArray, params: Any) -> tuple[Array, Any]:
+        """The first observation and state."""
+
+    @abc.abstractmethod
+    def step_env(self, key: PRNGKeyArray, state: Any, action: Any, params: Any) -> tuple[Array, Any, Array, Array, dict[str, Any]]:
+        """Observation, state, reward, terminated and info after one action, without a reset at the end."""
+
+    @abc.abstractmethod
+    def observe(self, state: Any, params: Any) -> Array:
+        """What the agent sees of a state."""
+
+    @abc.abstractmethod
+    def observation_space(self, params: Any) -> Box:
+        """Bounds and shape of observations."""
+
+    def action_space(self, params: Any) -> Discrete:
+        """The actions."""
+        return Discrete(self.num_actions)
+
+    def is_truncated(self, state: Any, params: Any) -> Array:
+        """Whether the time limit is reached."""
+        return jnp.asarray(state.time >= params.max_steps_in_episode)
+
+    def reset(self, key: PRNGKeyArray, params: Any = None) -> tuple[Array, Any]:
+        """The first observation and state."""
+        return self.reset_env(key, self.default_params if params is None else params)
+
+    def step(self, key: PRNGKeyArray, state: Any, action: Any, params: Any = None) -> tuple[Array, Any, Array, Array, Array, dict[str, Any]]:
+        """Observation, state, reward, terminated, truncated and info after one action; an episode that ended is reset at once.
+
+        `info["final_observation"]` is the observation before the reset: a value may be bootstrapped from it if the step was truncated, never if it terminated.
+        """
+        params = self.default_params if params is None else params
+        step_key, reset_key = jax.random.split(key)
+        seen, after, reward, terminated, info = self.step_env(step_key, state, action, params)
+        truncated = self.is_truncated(after, params) & ~terminated
+        first = self.reset_env(reset_key, params)
+        observation, state = jax.tree.map(lambda new, old: jnp.where(terminated | truncated, new, old), first, (seen, after))
+        return observation, state, reward, terminated, truncated, {**info, "final_observation": seen}
+
+    def episode(self, key: PRNGKeyArray, act: Callable[[Any], Float[Array, " actions"]], params: Any = None) -> Episode:
+        """One whole episode by a scan over `max_steps_in_episode` steps.
+
+        Args:
+            key: for actions and transitions.
+            act: from a state to the probabilities of the actions. A policy of observations is `lambda state: policy(env.observe(state, params))`.
+            params: the default ones if None.
+        """
+        params = self.default_params if params is None else params
+        reset_key, step_key, action_key = jax.random.split(key, 3)
+        length = params.max_steps_in_episode
+        uniforms = jax.random.uniform(action_key, (length,))
+
+        def step(carry: tuple[Any, Array], drawn: tuple[Array, Array]) -> tuple[tuple[Any, Array], tuple[Any, ...]]:
+            (state, running), (key, uniform) = carry, drawn
+            action = choose(act(state), uniform)
+            _, after, reward, terminated, _ = self.step_env(key, state, action, params)
+            truncated = self.is_truncated(after, params) & ~terminated
+            after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
+            left = (state, action, jnp.where(running, reward, 0.0), running, running & terminated, running & truncated)
+            return (after, running & ~terminated & ~truncated), left
+
+        first = self.reset_env(reset_key, params)[1]
+        (last, _), (states, *steps) = jax.lax.scan(step, (first, jnp.array(True)), (jax.random.split(step_key, length), uniforms))
+        observations = jax.vmap(lambda state: self.observe(state, params))(states)
+        actions, rewards, taken, terminated, truncated = steps
+        return Episode(states, observations, actions, rewards, taken, terminated, truncated, self.observe(last, params))
+
+
+class FiniteEnvironment(Environment[State, Params]):
+    """An environment whose states can be counted, and whose episodes can be shown."""
+
+    @abc.abstractmethod
+    def tabular(self, params: Any = None) -> TabularMDP:
+        """The same environment as arrays, built from its rules."""
+
+    @abc.abstractmethod
+    def index(self, state: Any, params: Any = None) -> Int[Array, ""]:
+        """The number of a state in `tabular()`."""
+
+    @abc.abstractmethod
+    def text(self, episode: Episode, params: Any = None) -> str:
+        """One episode in a few lines of text."""
+
+    @abc.abstractmethod
+    def image(self, episode: Episode, params: Any = None) -> UInt8[np.ndarray, "height width 3"]:
+        """One episode as a picture, red, green and blue."""
+
+
+def choose(probabilities: Float[Array, "*batch actions"], uniform: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+    """The action whose share of [0, 1) holds a uniform number: one random number a choice, where Gumbel's trick needs one an action."""
+    last = probabilities.shape[-1] - 1
+    below = jnp.cumsum(probabilities[..., :last], axis=-1) <= uniform[..., None]
+    return jnp.sum(below, axis=-1, dtype=jnp.int32)

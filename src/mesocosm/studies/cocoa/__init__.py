@@ -1,0 +1,9 @@
+"""Credit by counterfactual contributions: how much more likely an action makes a rewarding outcome, instead of how much reward came after it."""
+
+from mesocosm.studies.interface import Study
+
+STUDY = Study(
+    __name__,
+    title="Would I have gotten that reward? Long-term credit assignment by counterfactual contribution analysis",
+    paper="Meulemans, Schug, Kobayashi, Daw, Wayne, Would I have gotten that reward? (NeurIPS 2023, arXiv 2306.16803)",
+)

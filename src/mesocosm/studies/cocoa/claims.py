@@ -1,0 +1,365 @@
+"""What the paper says, exact half, and what would show that it is wrong. Regions are those of the specification and of pilots on seeds from 1000 on."""
+
+from mesocosm.studies.cocoa.measures import (
+    behind,
+    every,
+    fall,
+    leads,
+    mean_lead,
+    off_the_form,
+    random,
+    rank_with_groups,
+    signal_lead,
+    solved,
+    theorem,
+    treasure_at_last,
+    way_to_states,
+)
+from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Rate, View, above, below, between
+
+ALL = {"quick", "cpu", "paper"}
+CPU = {"cpu", "paper"}
+SEARCHED = 6  # configurations of learning in results/cocoa/search.csv; a test counts them
+
+INSTANCE = "a random process and policy"
+OFFSET = "environment offset"
+LAYOUT = "layout of the apples, sampled episodes"
+EPISODES = "sampled episodes"
+
+
+def exact(name: str, mutant: str, *, check: str, of: str = "largest error, float64", tolerance: float = 1e-9) -> Check:
+    """A theorem beside its mutant."""
+    return Check(check, Exact(of), below(tolerance), theorem(name), Control(mutant, theorem(name, "mutant")), judged_at=ALL, replicate=INSTANCE)
+
+
+def most_overlap(view: View) -> int:
+    """The largest that was measured."""
+    return max(view.config.trees.overlaps)
+
+
+def most_groups(view: View) -> int:
+    """The largest number of the sweep."""
+    return max(view.config.trees.sweep_groups)
+
+
+def solves(estimator: str) -> Check:
+    """Solved almost at once, in more than half of all trainings."""
+    return Check(
+        estimator,
+        Rate("trainings in which the treasure reaches probability 0.9 within 500 iterations"),
+        above(0.5),
+        solved(estimator),
+        Control("REINFORCE", solved("reinforce")),
+        judged_at=ALL,
+        replicate=EPISODES,
+        searched=SEARCHED,
+    )
+
+
+def never_learns(estimator: str, high: float) -> Check:
+    """The treasure stays improbable."""
+    return Check(
+        estimator,
+        Mean("probability of the treasure, last tenth of training"),
+        below(high),
+        treasure_at_last(estimator),
+        Control("COCOA-reward", treasure_at_last("cocoa-reward")),
+        judged_at=CPU,
+        replicate=EPISODES,
+        searched=SEARCHED,
+    )
+
+
+def agrees(estimator: str, *, table: str = "signal", check: str | None = None, other: str = "cocoa-reward") -> Check:
+    """Samples agree with the closed form."""
+    return Check(
+        check or estimator,
+        Mean("signal-to-noise ratio less its closed form, mean over distances", "dB"),
+        between(-0.3, 0.3),
+        off_the_form(table, estimator),
+        Control(f"the closed form of {other}", off_the_form("signal", estimator, of=other)),
+        judged_at=ALL,
+        replicate=LAYOUT,
+    )
+
+
+LEARNED = "needs learned models, which are not on the bench yet"
+UNJUDGED = [
+    ("C13", "With learned models COCOA is the most sample-efficient.", "Fig. 3B right", LEARNED),
+    ("C14", "Along training COCOA's gradients have the highest signal-to-noise ratio.", "Fig. 3C", LEARNED),
+    ("C15", "COCOA has the best trade-off of bias and variance.", "Fig. 3D", LEARNED),
+    ("C16", "The baselines' performance falls with distance, COCOA's does not.", "Fig. 1B left", LEARNED),
+    ("C18", "In task interleaving COCOA beats all baselines and credits the right context.", "Fig. 4", "training on it is not on the bench yet"),
+    ("C19", "Where rewards are aliased COCOA-feature is robust and COCOA-reward drops.", "Fig. 5", LEARNED),
+    ("C20", "After the reward switches COCOA-feature adapts almost at once.", "Fig. 10", LEARNED),
+    ("C21", "HCA with a learned reward model performs like HCA+.", "Fig. 9", LEARNED),
+    ("C23", "COCOA-reward is about as sensitive to errors of its model as a Q-critic.", "Fig. 12", "the perturbation study is not on the bench yet"),
+]
+
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "With exact coefficients of an outcome from which the reward can be predicted, the COCOA gradient is unbiased and decomposes the advantage.",
+        source="Theorem 1, Lemma 6",
+        checks=[
+            exact("C1 decomposition", "two rewards share an outcome", check="decomposition"),
+            exact("C1 unbiased", "the present reward is credited once more", check="unbiased", of="largest error of the mean gradient, relative, float64"),
+        ],
+    ),
+    Claim(
+        "C2",
+        "Where every action sequence leads to a state of its own, HCA+ is REINFORCE, episode by episode.",
+        source="Prop. 2",
+        checks=[
+            Check(
+                "episodes",
+                Exact("largest difference of gradients of one episode, relative, all episodes of all reward functions"),
+                below(1e-10),
+                every("tree_identities", "episodes_without_overlap"),
+                Control("one child shared by neighbours", every("tree_identities", "episodes_with_overlap")),
+                judged_at=ALL,
+                replicate="a reward function, all 1296 episodes",
+            )
+        ],
+    ),
+    Claim(
+        "C3",
+        "Along a chain of encodings each of which predicts the next, from states to rewards, covariances fall in the positive-semidefinite order; "
+        "REINFORCE's is the largest.",
+        source="Theorem 3",
+        checks=[
+            Check(
+                "order",
+                Every("smallest eigenvalue of successive differences of covariances"),
+                above(-1e-10),
+                random("covariances", "smallest_eigenvalue"),
+                Control("the order reversed", random("covariances", "mutant")),
+                judged_at=ALL,
+                replicate="a random process with one decision",
+            )
+        ],
+    ),
+    Claim(
+        "C4",
+        "The gradient of the number of future encounters of an outcome is a sum over visited states of coefficients times later encounters.",
+        source="Theorem 4",
+        checks=[exact("C4", "visits without the start", check="gradient", of="largest error against autodiff, relative, float64")],
+    ),
+    Claim(
+        "C5",
+        "Giving the policy's logits to the hindsight model leaves its target unchanged.",
+        source="Prop. 5",
+        checks=[exact("C5", "batches of two policies", check="target", of="largest difference of the distributions, float64")],
+    ),
+    Claim(
+        "C6",
+        "The best contrastive discriminator gives the contribution coefficients.",
+        source="Prop. 7",
+        checks=[exact("C6", "negatives drawn uniformly", check="discriminator")],
+    ),
+    Claim(
+        "C7",
+        "Coefficients of rewards are coefficients of states, averaged over the states in which the reward comes.",
+        source="Prop. 8, 9",
+        checks=[exact("C7", "averaged over all states", check="average")],
+    ),
+    Claim(
+        "C8",
+        "HCA-return is biased even with the exact hindsight distribution; the Counterfactual Return is unbiased.",
+        source="App. L, F.3",
+        checks=[
+            Check(
+                "bandit",
+                Every("squared bias over squared gradient of HCA-return, two arms with rewards 1 and -2"),
+                above(0.1),
+                every("bandits", "hca_return"),
+                Control("Counterfactual Return", every("bandits", "counterfactual_return")),
+                judged_at=ALL,
+                replicate="a probability of the first arm, 0.01 to 0.99",
+            ),
+            exact("C8 counterfactual return", "HCA-return", check="unbiased"),
+        ],
+    ),
+    Claim(
+        "C9",
+        "Discounted coefficients and the n-step form with a bootstrap are unbiased; a discount is a probability to survive.",
+        source="App. B, J, K; Theorem 10",
+        checks=[
+            exact("C9 discounted", "undiscounted coefficients", check="discounted"),
+            exact("C9 survival", "the process that always survives", check="survival"),
+            exact("C9 n-step", "no coefficients at the bootstrap", check="n-step", of="largest error of the mean gradient, relative, float64"),
+        ],
+    ),
+    Claim(
+        "C10",
+        "On the tree HCA+ has REINFORCE's variance without overlap and less with it; COCOA-reward has the least; groups lie between, more groups higher.",
+        source="Fig. 2B",
+        checks=[
+            Check(
+                "no-overlap",
+                Exact("|variance of HCA+ over that of REINFORCE - 1|"),
+                below(1e-8),
+                every("tree_identities", "variance_without_overlap"),
+                Control("overlap 1", every("tree_identities", "variance_with_overlap")),
+                judged_at=ALL,
+                replicate="a reward function",
+            ),
+            Check(
+                "lowest",
+                Every("lead of COCOA-reward's variance over REINFORCE's, all overlaps and reward functions", "dB"),
+                above(3.0),
+                leads("cocoa-reward", "reinforce"),
+                Control("HCA+", leads("hca-plus", "reinforce")),
+                judged_at=ALL,
+                replicate="environment offset and overlap",
+            ),
+            Check(
+                "overlap",
+                Every("lead of HCA+'s variance over REINFORCE's at the largest overlap, all reward functions", "dB"),
+                above(0.7),
+                leads("hca-plus", "reinforce", most_overlap),
+                Control("overlap 0", leads("hca-plus", "reinforce", lambda view: 0)),
+                judged_at=ALL,
+                replicate=OFFSET,
+            ),
+            *(
+                Check(
+                    name,
+                    Mean(f"lead of {low} over {high}, mean over overlaps above 0", "dB"),
+                    above(0.1),
+                    mean_lead(low, high),
+                    Control("the two exchanged", mean_lead(high, low)),
+                    judged_at=ALL,
+                    replicate=OFFSET,
+                )
+                for name, low, high in (
+                    ("few-groups", "cocoa-reward", "groups-4"),
+                    ("more-groups", "groups-4", "groups-32"),
+                    ("states", "groups-32", "hca-plus"),
+                )
+            ),
+        ],
+    ),
+    Claim(
+        "C11",
+        "At one overlap the variance rises with the number of groups, from COCOA-reward's towards HCA+'s.",
+        source="Fig. 7",
+        checks=[
+            Check(
+                "rises",
+                Mean("rank correlation of variance with the number of groups"),
+                above(0.9),
+                rank_with_groups,
+                Control("variances in reversed order", lambda view: rank_with_groups(view).map(lambda x: -x)),
+                judged_at=ALL,
+                replicate=OFFSET,
+            ),
+            Check(
+                "from-rewards",
+                Exact("|variance with one group over that of COCOA-reward - 1|"),
+                below(1e-9),
+                every("tree_identities", "variance_with_one_group"),
+                Control("two groups", every("tree_identities", "variance_with_two_groups")),
+                judged_at=ALL,
+                replicate="a reward function",
+            ),
+            Check(
+                "to-states",
+                Mean("share of the way from COCOA-reward's variance to HCA+'s, most groups"),
+                above(0.5),
+                way_to_states(most_groups),
+                Control("two groups", way_to_states(lambda view: 2)),
+                judged_at=ALL,
+                replicate=OFFSET,
+            ),
+        ],
+    ),
+    Claim(
+        "C12",
+        "With exact models COCOA-reward solves key-to-door at distance 100 almost at once, like the Q-critic; HCA+, HCA-return and REINFORCE do not learn it.",
+        source="Fig. 3B left",
+        checks=[
+            solves("cocoa-reward"),
+            solves("q-critic"),
+            never_learns("hca-plus", 0.4),
+            never_learns("hca-return", 0.4),
+            never_learns("reinforce", 0.3),
+        ],
+    ),
+    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[:4]),
+    Claim(
+        "C17",
+        "The signal-to-noise ratio of classical estimators and of HCA+ falls with distance; COCOA-reward's does not. Here: exact models.",
+        source="Fig. 1B right",
+        checks=[
+            agrees("cocoa-reward", other="trajcv"),
+            *(agrees(name) for name in ("trajcv", "advantage", "hca-plus", "reinforce")),
+            agrees("cocoa-reward", table="signal_partly_trained", check="partly-trained", other="trajcv"),
+            Check(
+                "flat",
+                Mean("signal-to-noise ratio of COCOA-reward, distance 20 less distance 100", "dB"),
+                between(-0.5, 0.5),
+                fall("cocoa-reward"),
+                Control("REINFORCE", fall("reinforce")),
+                judged_at=ALL,
+                replicate=LAYOUT,
+            ),
+            *(
+                Check(
+                    f"{estimator}-falls",
+                    Mean(f"signal-to-noise ratio of {estimator}, distance 20 less distance 100", "dB"),
+                    above(least),
+                    fall(estimator),
+                    Control("COCOA-reward", fall("cocoa-reward")),
+                    judged_at=ALL,
+                    replicate=LAYOUT,
+                )
+                for estimator, least in (("reinforce", 10.0), ("hca-plus", 10.0), ("advantage", 3.0), ("trajcv", 3.0))
+            ),
+            Check(
+                "lead",
+                Mean("signal-to-noise ratio at distance 20, COCOA-reward less TrajCV", "dB"),
+                above(20.0),
+                signal_lead("signal", "cocoa-reward", "trajcv"),
+                Control("TrajCV less Advantage", signal_lead("signal", "trajcv", "advantage")),
+                judged_at=ALL,
+                replicate=LAYOUT,
+            ),
+        ],
+    ),
+    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[4:8]),
+    Claim(
+        "C22",
+        "HCA-return and Counterfactual Return are far behind COCOA-reward. Here: exact models.",
+        source="Fig. 11",
+        checks=[
+            *(
+                Check(
+                    estimator,
+                    Mean(f"probability of the treasure, last tenth of training, COCOA-reward less {estimator}"),
+                    above(0.5),
+                    behind(estimator),
+                    Control("Q-critic", behind("q-critic")),
+                    judged_at=CPU,
+                    replicate=EPISODES,
+                    searched=SEARCHED,
+                )
+                for estimator in ("hca-return", "counterfactual-return")
+            ),
+            *(
+                Check(
+                    f"{estimator}-signal",
+                    Mean(f"signal-to-noise ratio at distance 20, COCOA-reward less {estimator}", "dB"),
+                    above(10.0),
+                    signal_lead("signal_by_return", "cocoa-reward", estimator),
+                    Control("COCOA-reward less itself", signal_lead("signal_by_return", "cocoa-reward", "cocoa-reward")),
+                    judged_at=ALL,
+                    replicate=LAYOUT,
+                )
+                for estimator in ("hca-return", "counterfactual-return")
+            ),
+        ],
+    ),
+    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[8:]),
+]

@@ -1,0 +1,128 @@
+"""The sizes of the cocoa study, exact half. Where a number is the paper's or the authors' code's it says so; the rest was searched on pilot seeds.
+
+The search is results/cocoa/search.csv.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+Estimator = Literal["cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "counterfactual-return", "reinforce"]
+
+
+@dataclass(frozen=True)
+class Theorems:
+    """Random instances of what must hold exactly."""
+
+    instances: int = 100
+    states: int = 6
+    actions: int = 3
+    rewards: int = 3
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Variance by enumeration of all action sequences, uniform policy."""
+
+    depth: int = 4
+    """Decisions (paper: 4)."""
+    branches: int = 6
+    """Actions (paper: 6)."""
+    overlaps: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    """Shared children (paper: 0 to 6)."""
+    groups: tuple[int, ...] = (4, 32)
+    """Groups of each reward, beside all overlaps (paper: 4 and 32)."""
+    sweep_overlap: int = 3
+    """Overlap of the sweep over groups (paper: 3)."""
+    sweep_groups: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    offsets: int = 10
+    """Environments (paper: 10)."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Signal-to-noise ratio of the first step's gradient by distance; a replicate draws its own layout and episodes."""
+
+    lengths: tuple[int, ...] = (23, 43, 63, 83, 103)
+    """Of the track: distance plus 3 (paper: distances 20 to 100)."""
+    episodes: int = 4096
+    """Episodes a replicate and length (paper: 512)."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A policy that learns linear key-to-door with exact models (paper: 10000 iterations of batch 8, a network of 64-64 units)."""
+
+    length: int = 103
+    """Of the track (paper: distance 100)."""
+    steps: int = 1500
+    batch_size: int = 8
+    """Episodes an iteration (paper: 8)."""
+    policy: Literal["tabular", "network"] = "network"
+    """Two hidden layers of 64 units (paper), or a free logit for each state and action."""
+    learning_rate: float = 0.003
+    """Of Adam, the same for all estimators (authors' code, exact models: 3e-4 to 0.01)."""
+    learning_rates: tuple[tuple[Estimator, float], ...] = ()
+    """Of single estimators, where they differ."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus (paper: 0.01 at distance 100)."""
+    exploration: float = 0.05
+    """Share of uniformly random actions (paper: 0.05)."""
+    solved_by: int = 500
+    """Iterations within which the task counts as solved almost at once."""
+    solved_at: float = 0.9
+    """Probability of the treasure that counts as solved."""
+    every: int = 20
+    """Iterations between two looks at that probability, which is exact."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that the study depends on."""
+
+    theorems: Theorems = field(default_factory=Theorems)
+    trees: Trees = field(default_factory=Trees)
+    signal: Signal = field(default_factory=Signal)
+    learning: Learning = field(default_factory=Learning)
+    estimators: tuple[Estimator, ...] = ("cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "counterfactual-return", "reinforce")
+    """Which of them learn."""
+
+
+_PAPER_RATES: tuple[tuple[Estimator, float], ...] = (
+    ("cocoa-reward", 0.01),
+    ("q-critic", 0.01),
+    ("hca-plus", 3e-4),
+    ("advantage", 1e-3),
+    ("trajcv", 1e-3),
+    ("hca-return", 1e-4),
+    ("counterfactual-return", 1e-4),
+    ("reinforce", 3e-4),
+)
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            theorems=Theorems(states=6, actions=2, rewards=2),
+            trees=Trees(depth=3, branches=3, overlaps=(0, 1), groups=(2, 4), sweep_overlap=1, sweep_groups=(1, 2, 4), offsets=2),
+            signal=Signal(lengths=(6, 9), episodes=64),
+            learning=Learning(length=9, steps=4, solved_by=2, every=2, policy="tabular"),
+            estimators=("cocoa-reward", "q-critic", "hca-return", "reinforce"),
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(
+        Config(
+            trees=Trees(overlaps=(0, 1, 3, 5)),
+            signal=Signal(lengths=(23, 103), episodes=2048),
+            learning=Learning(steps=600),
+            estimators=("cocoa-reward", "q-critic", "reinforce"),
+        ),
+        seeds=12,
+    ),
+    "cpu": Preset(Config(), seeds=12),
+    "paper": Preset(
+        replace(Config(), learning=Learning(steps=10000, learning_rates=_PAPER_RATES), signal=Signal(episodes=8192)),
+        seeds=30,
+    ),
+}

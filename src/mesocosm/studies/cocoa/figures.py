@@ -1,0 +1,108 @@
+"""What the cocoa study shows: variance on the tree, signal by distance, and learning with exact models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.interface import Figure, View
+
+DOTS = {"size": 24, "opacity": 0.45}
+ORDER = ["cocoa-reward", "q-critic", "trajcv", "advantage", "hca-plus", "hca-return", "counterfactual-return", "reinforce"]
+
+
+def _colour(names: list[str]) -> alt.Color:
+    """One colour an estimator, in the order of the paper's argument."""
+    return alt.Color("estimator:N", sort=names, title="estimator", legend=alt.Legend(symbolOpacity=1))
+
+
+def variance_by_overlap(view: View) -> alt.TopLevelMixin:
+    """A dot an environment, a line through the means."""
+    table = view.table("tree").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "overlap", "estimator", "decibels")
+    names = ["cocoa-reward", *(f"groups-{n}" for n in view.config.trees.groups), "hca-plus", "reinforce"]
+    x, y = alt.X("overlap:Q", title="children shared by neighbours", axis=alt.Axis(tickMinStep=1)), "variance over squared gradient, dB"
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("decibels:Q", title=y, scale=alt.Scale(zero=False)), color=_colour(names))
+    lines = alt.Chart(table).mark_line().encode(x=x, y="mean(decibels):Q", color=_colour(names))
+    return alt.layer(lines, dots).properties(width=480, height=320)
+
+
+def variance_by_groups(view: View) -> alt.TopLevelMixin:
+    """Mean and every environment; rules at the two ends."""
+    table = view.table("tree_groups").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "estimator", "decibels")
+    grouped = table.filter(pl.col("estimator").str.starts_with("groups-"))
+    grouped = grouped.with_columns(groups=pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64))
+    ends = table.filter(pl.col("estimator").is_in(["cocoa-reward", "hca-plus", "reinforce"])).group_by("estimator").agg(pl.col("decibels").mean())
+    x = alt.X("groups:Q", title="groups of each reward", scale=alt.Scale(type="log", base=2))
+    y = alt.Y("decibels:Q", title="variance over squared gradient, dB", scale=alt.Scale(zero=False))
+    dots = alt.Chart(grouped).mark_circle(**DOTS).encode(x=x, y=y, tooltip=["offset", "groups", alt.Tooltip("decibels", format=".2f")])
+    line = alt.Chart(grouped).mark_line().encode(x=x, y=alt.Y("mean(decibels):Q"))
+    rules = alt.Chart(ends.sort("estimator")).mark_rule(strokeDash=[5, 3]).encode(y="decibels:Q", color=alt.Color("estimator:N", title="mean of"))
+    return alt.layer(rules, line, dots).properties(width=480, height=320)
+
+
+def signal_by_distance(view: View) -> alt.TopLevelMixin:
+    """A dot a replicate from samples, a line through the closed forms' means."""
+    table = view.table("signal").with_columns(distance=pl.col("length") - 3).select("seed", "distance", "estimator", "snr", "closed_form")
+    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    x = alt.X("distance:Q", title="distance", scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("snr:Q", title="signal-to-noise ratio of the first step, dB")
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=y, color=_colour(names), tooltip=["seed", "distance", "estimator"])
+    lines = alt.Chart(table).mark_line().encode(x=x, y=alt.Y("mean(closed_form):Q"), color=_colour(names))
+    return alt.layer(lines, dots).properties(width=480, height=320)
+
+
+def learning(view: View) -> alt.TopLevelMixin:
+    """Mean and range over seeds."""
+    table = view.table("learning")
+    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
+    curves = curves.sort("estimator", "step")
+    thinned = curves.filter(pl.col("step") % max(1, int(curves["step"].to_numpy().max()) // 100) == 0)
+    x, y = alt.X("step:Q", title="iteration (8 episodes each)"), alt.Y("mean:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
+    lines = alt.Chart(thinned).mark_line().encode(x=x, y=y, color=_colour(names))
+    bands = alt.Chart(thinned).mark_area(opacity=0.12).encode(x=x, y="low:Q", y2="high:Q", color=_colour(names))
+    return alt.layer(bands, lines).properties(width=560, height=320)
+
+
+def learned(view: View) -> alt.TopLevelMixin:
+    """A dot a seed."""
+    table: Any = view.table("solved").select("seed", "estimator", "last")
+    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("estimator:N", sort=names, title=None), tooltip=["seed", alt.Tooltip("last", format=".3f")])
+    means = alt.Chart(table).mark_tick(thickness=3).encode(x="mean(last):Q", y=alt.Y("estimator:N", sort=names))
+    return alt.layer(means, dots).properties(width=480, height=alt.Step(28))
+
+
+FIGURES = [
+    Figure(
+        "variance-by-overlap",
+        "Variance on the tree, by overlap",
+        "Exact variance of one episode's gradient, by enumeration of all action sequences, exact coefficients, uniform policy. A dot is one environment, "
+        "a line goes through the means. Without overlap HCA+ is REINFORCE.",
+        variance_by_overlap,
+    ),
+    Figure(
+        "variance-by-groups",
+        "From rewards to states",
+        "Exact variance when each reward is split into groups, at the overlap of the paper's figure. A dot is one environment; dashed lines are means of "
+        "COCOA-reward, HCA+ and REINFORCE.",
+        variance_by_groups,
+    ),
+    Figure(
+        "signal-by-distance",
+        "Signal-to-noise ratio by distance",
+        "Gradient of the first step of key-to-door under the uniform policy, exact models. Dots: sampled, "
+        "one layout each. Lines: closed forms, averaged over layouts.",
+        signal_by_distance,
+    ),
+    Figure(
+        "learning",
+        "Learning key-to-door with exact models",
+        "Exact probability of reaching the treasure without exploration; line: mean, band: range over seeds.",
+        learning,
+    ),
+    Figure("learned", "The end of training", "Each dot is one seed, each tick the mean.", learned),
+]

@@ -1,0 +1,137 @@
+"""Signal-to-noise ratio by distance with exact models (Fig. 1B right): sampled episodes beside the closed forms; a layout of its own for each replicate."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from mesocosm.analysis.gradient_statistics import decibels
+from mesocosm.analysis.layered_programming import layered_action_values
+from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams, code_scale
+from mesocosm.envs.tabular import LayeredMDP
+from mesocosm.learning.exact_credit import (
+    Credit,
+    ExactAdvantage,
+    ExactCocoa,
+    ExactCounterfactualReturn,
+    ExactHCAReturn,
+    ExactQCritic,
+    ExactTrajCV,
+    Reinforce,
+    Steps,
+)
+from mesocosm.learning.outcomes import reward_outcomes, state_outcomes
+from mesocosm.studies.cocoa.closed_forms import Track, signal_to_noise
+from mesocosm.studies.cocoa.config import Estimator, Signal
+from mesocosm.studies.interface import Context, Tables
+
+CLASSICAL: tuple[Estimator, ...] = ("cocoa-reward", "trajcv", "advantage", "hca-plus", "reinforce")
+CHUNK = 128  # episodes at once
+
+
+def exact_credit(name: Estimator, env: KeyToDoor, params: KeyToDoorParams) -> Credit:
+    """An estimator with exact models."""
+    mdp = env.tabular(params)
+    layered = LayeredMDP.of(mdp)
+    unit = code_scale(env.length).apple[0]
+    makers = {
+        "cocoa-reward": lambda: ExactCocoa.of(layered, reward_outcomes(mdp)),
+        "hca-plus": lambda: ExactCocoa.of(layered, state_outcomes(mdp)),
+        "q-critic": lambda: ExactQCritic(layered),
+        "advantage": lambda: ExactAdvantage(layered),
+        "trajcv": lambda: ExactTrajCV(layered),
+        "hca-return": lambda: ExactHCAReturn.of(mdp, unit),
+        "counterfactual-return": lambda: ExactCounterfactualReturn.of(mdp, unit),
+        "reinforce": Reinforce,
+    }
+    return makers[name]()
+
+
+class Signals(NamedTuple):
+    """Of each estimator: signal-to-noise ratio, and its standard error relative to it."""
+
+    snr: Float[Array, " estimators"]
+    error: Float[Array, " estimators"]
+
+
+def measure_signal(config: Signal, context: Context) -> Tables:
+    """Every estimator at every distance, the uniform policy; COCOA-reward with a partly trained one; credit by the return at the shortest."""
+    rows, trained = [], []
+    for length in config.lengths:
+        env = KeyToDoor(length)
+        layouts = [env.params(layout=seed) for seed in context.seeds]
+        forms = [signal_to_noise(_track(params)) for params in layouts]
+        uniform = [jnp.full((2 * length, 4), 0.25) for _ in layouts]
+        found = _measure(config, context, env, layouts, uniform, CLASSICAL)
+        rows.append(_rows(context, length, CLASSICAL, found).with_columns(closed_form=_column([[form[name] for name in CLASSICAL] for form in forms])))
+        partly = [partly_trained(env, params) for params in layouts]
+        solved = np.array([float(table[0, TAKE_KEY] * table[2 * (length - 2), OPEN_DOOR]) for table in partly])
+        done = _measure(config, context, env, layouts, partly, CLASSICAL[:1])
+        trained.append(_rows(context, length, CLASSICAL[:1], done).with_columns(closed_form=_column([[p / (1 - p)] for p in solved])))
+    env = KeyToDoor(min(config.lengths))
+    layouts = [env.params(layout=seed) for seed in context.seeds]
+    names: tuple[Estimator, ...] = ("cocoa-reward", "hca-return", "counterfactual-return")
+    by_return = _measure(config, context, env, layouts, [jnp.full((2 * env.length, 4), 0.25) for _ in layouts], names)
+    return {"signal": pl.concat(rows), "signal_partly_trained": pl.concat(trained), "signal_by_return": _rows(context, env.length, names, by_return)}
+
+
+def _rows(context: Context, length: int, names: tuple[Estimator, ...], found: Signals) -> pl.DataFrame:
+    """In decibels."""
+    return context.rows({"estimator": names}, length=length, snr=decibels(found.snr), snr_error=10 / np.log(10) * np.asarray(found.error))
+
+
+def _column(ratios: list[list[float]]) -> pl.Series:
+    """Decibels of every seed's estimators, in the order of the rows."""
+    return pl.Series(decibels(ratios).reshape(-1))
+
+
+def _track(params: KeyToDoorParams) -> Track:
+    apples = int(np.isin(params.cells, [APPLE_LEFT, APPLE_RIGHT]).sum())
+    return Track(apples, float(params.apple[0]), float(params.apple[1]), float(params.treasure))
+
+
+def partly_trained(env: KeyToDoor, params: KeyToDoorParams) -> Float[Array, "states actions"]:
+    """Takes the key and opens the door with probability 1/2, picks on the right side with 0.7; whether the key is held changes nothing in between."""
+    favoured = np.concatenate([[TAKE_KEY], np.repeat(np.asarray(params.cells)[1:], 2), [0]])
+    favoured[-5:-3] = OPEN_DOOR
+    share = np.concatenate([[0.5], np.full(2 * (env.length - 1), 0.7), [0.25]])
+    share[-5:-3] = 0.5
+    table = np.repeat((1 - share)[:, None] / 3, 4, axis=1)
+    table[np.arange(len(table)), favoured] = share
+    return jnp.asarray(table, dtype=float)
+
+
+def _measure(config: Signal, context: Context, env: KeyToDoor, layouts: list[KeyToDoorParams], policies: list[Array], names: tuple[Estimator, ...]) -> Signals:
+    """All estimators on the same episodes, replicate by replicate."""
+    credits = [tuple(exact_credit(name, env, params) for name in names) for params in layouts]
+    mdps = [LayeredMDP.of(env.tabular(params)) for params in layouts]
+    layout, credit, mdp, policy = (jax.tree.map(lambda *leaves: np.stack(leaves), *parts) for parts in (layouts, credits, mdps, policies))
+    return context.evaluate(Partial(first_step_signals, env, config.episodes), credit, mdp, layout, policy, context.keys("env"))
+
+
+def first_step_signals(
+    env: KeyToDoor, episodes: int, credits: tuple[Credit, ...], mdp: LayeredMDP, params: KeyToDoorParams, policy: Array, key: Array
+) -> Signals:
+    """Of the gradient of the first step, over the logits of the first state."""
+    policy = jnp.asarray(policy, dtype=float)
+    models = [credit.models(policy) for credit in credits]
+
+    def gradient(contribution: Array) -> Array:
+        return policy[0] * (contribution - contribution @ policy[0])
+
+    def one(key: Array) -> Array:
+        episode = env.episode(key, lambda state: policy[env.index(state)], params)
+        states = jax.vmap(env.index)(episode.states)
+        steps = Steps(states, episode.actions, episode.rewards, policy[states], episode.taken)
+        return jnp.stack([gradient(credit.contributions(known, steps)[0]) for credit, known in zip(credits, models, strict=True)])
+
+    true = gradient(layered_action_values(mdp, policy)[0])
+    squares = jnp.sum((jax.lax.map(one, jax.random.split(key, episodes), batch_size=CHUNK) - true) ** 2, axis=-1)  # episodes, estimators
+    mean = jnp.mean(squares, axis=0)
+    return Signals(jnp.sum(true**2) / mean, jnp.std(squares, axis=0) / mean / jnp.sqrt(episodes))

@@ -1,0 +1,376 @@
+"""What must hold exactly, in float64, on random processes: the paper's theorems and propositions.
+
+Each is a function from a key to two errors: that of the statement, and that of a named mutant of it, which must be large.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.analysis import dynamic_programming as dp
+from mesocosm.analysis.enumeration import EveryEpisode, by_state, episode_probability, every_episode
+from mesocosm.analysis.expected_contributions import expected_cocoa, expected_counterfactual_return, expected_hca_return
+from mesocosm.envs.random_mdp import random_mdp, random_policy
+from mesocosm.envs.tabular import TabularMDP
+from mesocosm.learning.contributions import cocoa, counterfactual_return, hca_return, n_step_cocoa, reinforce
+from mesocosm.learning.outcomes import Encoding, grouped_outcomes, reward_outcomes, state_outcomes
+from mesocosm.studies.cocoa.config import Theorems
+from mesocosm.studies.interface import Context, Tables
+
+LAYERS = 3
+SURVIVAL = 0.8
+
+
+class Errors(NamedTuple):
+    """Largest errors: of the statement, and of its mutant."""
+
+    error: Array
+    mutant: Array
+
+
+Theorem = Callable[[Theorems, EveryEpisode, PRNGKeyArray], Errors]
+
+
+def check_theorems(config: Theorems, context: Context) -> Tables:
+    """Every theorem on `config.instances` random instances; the covariances of Theorem 3; the bandits of App. L."""
+    example = random_mdp(jax.random.key(0), config.states, config.actions, config.rewards, LAYERS)
+    episodes = every_episode(example)
+    names, tables = {"instance": range(config.instances)}, []
+    for number, (name, theorem) in enumerate(THEOREMS.items()):
+        keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
+        errors = context.evaluate(Partial(_on_instances, theorem, config), shared=(episodes, keys))
+        tables.append(context.rows(names, theorem=name, error=errors.error, mutant=errors.mutant))
+    keys = jax.random.split(jax.random.fold_in(context.evaluation_key, len(THEOREMS)), config.instances)
+    chain = every_episode(chain_mdp(jax.random.key(0), config.actions))
+    order = context.evaluate(Partial(_on_instances, covariance_order, config), shared=(chain, keys))
+    first = np.linspace(0.01, 0.99, 99)
+    bandits = context.evaluate(jax.vmap(bandit), shared=(jnp.asarray(first),))
+    return {
+        "theorems": pl.concat(tables),
+        "covariances": context.rows(names, smallest_eigenvalue=order.error, mutant=order.mutant),
+        "bandits": context.rows({"probability": first.tolist()}, hca_return=bandits.error, counterfactual_return=bandits.mutant),
+    }
+
+
+def _on_instances(theorem: Theorem, config: Theorems, episodes: EveryEpisode, keys: Array) -> Errors:
+    return jax.lax.map(partial(theorem, config, episodes), keys, batch_size=20)
+
+
+def _world(config: Theorems, key: PRNGKeyArray, layers: int = 1) -> tuple[TabularMDP, Float[Array, "states actions"]]:
+    """A random process and the logits of a policy."""
+    process, policy = jax.random.split(key)
+    return random_mdp(process, config.states, config.actions, config.rewards, layers), random_policy(policy, config.states, config.actions)
+
+
+def _largest(difference: Array) -> Array:
+    return jnp.max(jnp.abs(difference))
+
+
+def _centred(policy: Array, table: Array) -> Array:
+    return table - jnp.sum(policy * table, axis=1, keepdims=True)
+
+
+def _advantage(mdp: TabularMDP, policy: Array, discount: float = 1.0) -> Array:
+    return _centred(policy, dp.action_values(mdp, policy, discount))
+
+
+def _counts(mdp: TabularMDP, policy: Array, encoding: Encoding) -> Array:
+    return dp.outcome_counts(dp.successor(mdp, policy), dp.outcome_probability(mdp, policy, *encoding))
+
+
+# --- C1: unbiased ------------------------------------------------------------------------------------------------------
+
+
+def decomposition(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Adv = r - mean r + E[sum w R] for the reward, for the state, and for state, action and reward. Mutant: the two smallest rewards are one outcome."""
+    mdp, logits = _world(config, key)
+    policy = jax.nn.softmax(logits)
+    advantage, shape = _advantage(mdp, policy), mdp.reward_probability.shape
+
+    def error(encoding: Encoding) -> Array:
+        found = expected_cocoa(mdp, policy, jnp.asarray(encoding.classes), dp.exact_coefficients(mdp, policy, *encoding))
+        return _largest(_centred(policy, found) - advantage)
+
+    everything = Encoding(np.arange(np.prod(shape)).reshape(shape), int(np.prod(shape)))
+    predictive = jnp.stack([error(encoding) for encoding in (reward_outcomes(mdp), state_outcomes(mdp), everything)])
+    return Errors(jnp.max(predictive), error(_merged(mdp)))
+
+
+def _merged(mdp: TabularMDP) -> Encoding:
+    """The reward, but the two smallest (or with two, both) are one class."""
+    classes = np.maximum(np.arange(mdp.reward_probability.shape[2]) - 1, 0)
+    return Encoding(np.broadcast_to(classes, mdp.reward_probability.shape), int(classes.max()) + 1)
+
+
+class Along(NamedTuple):
+    """All episodes of a random process with layers, and what is needed on each step."""
+
+    mdp: TabularMDP
+    logits: Array
+    policy: Array
+    weight: Array
+    rewards: Array
+    here: Array
+    episodes: EveryEpisode
+
+
+def _along(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Along:
+    mdp, logits = _world(config, key, LAYERS)
+    policy = jax.nn.softmax(logits)
+    rewards = jnp.where(episodes.taken, jnp.asarray(mdp.reward_values)[episodes.rewards], 0.0)
+    return Along(mdp, logits, policy, episode_probability(mdp, policy, episodes), rewards, policy[episodes.states], episodes)
+
+
+def _mean_gradient(along: Along, contributions: Array) -> Array:
+    """Over all episodes."""
+    number = along.mdp.states
+    tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(jnp.asarray(along.episodes.states), contributions, jnp.asarray(along.episodes.taken), number)
+    return dp.policy_gradient(jax.nn.softmax, along.logits, jnp.einsum("e,esa->sa", along.weight, tables))
+
+
+def _true_gradient(along: Along) -> Array:
+    """Autodiff of the expected return."""
+
+    def value(logits: Array) -> Array:
+        policy = jax.nn.softmax(logits)
+        return jnp.asarray(along.mdp.initial) @ dp.state_values(policy, dp.action_values(along.mdp, policy))
+
+    return jax.grad(value)(along.logits)
+
+
+def unbiased(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """The mean over all episodes of the COCOA-reward gradient is autodiff's. Mutant: the present reward is credited once more (k = 0 is kept)."""
+    along = _along(config, episodes, key)
+    w = dp.exact_coefficients(along.mdp, along.policy, *reward_outcomes(along.mdp))[episodes.states]
+    found = jax.vmap(cocoa)(jnp.asarray(episodes.actions), along.rewards, along.here, jnp.asarray(episodes.rewards), w)
+    now = jnp.take_along_axis(w, jnp.asarray(episodes.rewards)[..., None, None], axis=3)[..., 0] * along.rewards[..., None]
+    true = _true_gradient(along)
+    scale = _largest(true)
+    return Errors(_largest(_mean_gradient(along, found) - true) / scale, _largest(_mean_gradient(along, found + now) - true) / scale)
+
+
+# --- C4 to C7 ----------------------------------------------------------------------------------------------------------
+
+
+def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Theorem 4: the gradient of the number of future encounters of each outcome from each start, against autodiff. Mutant: visits without the start."""
+    mdp, logits = _world(config, key)
+    groups = np.broadcast_to((np.arange(config.states) % 3)[:, None], (config.states, config.actions))
+    encoding = grouped_outcomes(mdp, groups, 3)
+
+    def expected(logits: Array) -> Array:
+        policy = jax.nn.softmax(logits)
+        return jnp.einsum("sa,sau->su", policy, _counts(mdp, policy, encoding))
+
+    policy = jax.nn.softmax(logits)
+    visits = jnp.linalg.inv(jnp.eye(config.states) - dp.state_transition(mdp, policy))
+    weighed = dp.coefficients(_counts(mdp, policy, encoding), policy) * expected(logits)[:, None]
+
+    def gradient(visits: Array) -> Array:
+        pulled = jax.vmap(jax.vmap(partial(dp.policy_gradient, jax.nn.softmax, logits)))
+        return pulled(jnp.einsum("os,sau->ousa", visits, weighed))
+
+    wanted = jax.jacobian(expected)(logits)
+    scale = _largest(wanted)
+    return Errors(_largest(gradient(visits) - wanted) / scale, _largest(gradient(visits - jnp.eye(config.states)) - wanted) / scale)
+
+
+def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Proposition 5: p(a | s, u, logits of s) is p(a | s, u), the logits being a function of s. Mutant: batches of two policies, where they are none."""
+    mdp, logits = _world(config, key)
+    other = random_policy(jax.random.fold_in(key, 2), config.states, config.actions)
+    encoding = reward_outcomes(mdp)
+
+    def difference(second: Array) -> Array:
+        pairs = jnp.stack([policy[..., None] * _counts(mdp, policy, encoding) for policy in (jax.nn.softmax(logits), jax.nn.softmax(second))])
+        pooled = jnp.sum(pairs, axis=0)
+        without, given = pooled / jnp.sum(pooled, axis=1, keepdims=True), pairs / jnp.sum(pairs, axis=2, keepdims=True)
+        return _largest(given - without)
+
+    return Errors(difference(logits), difference(other))
+
+
+def contrastive(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Proposition 7: the best discriminator's logits x give w = exp(x) - 1. Found by Newton's method. Mutant: negatives drawn uniformly."""
+    mdp, logits = _world(config, key)
+    policy, encoding = jax.nn.softmax(logits), reward_outcomes(mdp)
+    counts = _counts(mdp, policy, encoding)
+    pairs = dp.hindsight(counts, policy)
+
+    def best(negatives: Array) -> Array:
+        def newton(_: Any, x: Array) -> Array:
+            slope = -pairs * jax.nn.sigmoid(-x) + negatives * jax.nn.sigmoid(x)
+            curvature = (pairs + negatives) * jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)
+            return x - jnp.clip(slope / curvature, -1.0, 1.0)
+
+        return jax.lax.fori_loop(0, 60, newton, jnp.zeros_like(pairs))
+
+    w = dp.coefficients(counts, policy)
+    uniform = jnp.full_like(pairs, 1.0 / config.actions)
+    return Errors(_largest(jnp.exp(best(policy[..., None] + 0 * pairs)) - 1 - w), _largest(jnp.exp(best(uniform)) - 1 - w))
+
+
+def averaged(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Proposition 9: coefficients of the reward are those of the state, averaged with p(s' | s, r). Mutant: averaged with p(s' | s)."""
+    mdp, logits = _world(config, key)
+    policy = jax.nn.softmax(logits)
+    m, probability = dp.successor(mdp, policy), dp.outcome_probability(mdp, policy, *reward_outcomes(mdp))
+    of_states = dp.coefficients(m, policy)
+    joint = jnp.einsum("sa,saz,zu->szu", policy, m, probability)
+
+    def error(joint: Array) -> Array:
+        mean = jnp.einsum("szu,saz->sau", joint / jnp.sum(joint, axis=1, keepdims=True), of_states)
+        return _largest(mean - dp.exact_coefficients(mdp, policy, *reward_outcomes(mdp)))
+
+    return Errors(error(joint), error(jnp.broadcast_to(jnp.sum(joint, axis=2, keepdims=True), joint.shape)))
+
+
+# --- C8: credit by the return ------------------------------------------------------------------------------------------
+
+
+def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """App. F.3: with the exact p(a | s, z) the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution.
+
+    Rewards are certain here: where every return can follow every action, HCA-return is unbiased as well.
+    """
+    noisy, logits = _world(config, key, LAYERS)
+    certain = jax.nn.one_hot(jnp.argmax(noisy.reward_probability, axis=2), config.rewards)
+    mdp = TabularMDP(noisy.transition, certain, noisy.reward_values, noisy.initial, noisy.observations)
+    policy, most = jax.nn.softmax(logits), LAYERS * (config.rewards - 1)
+    returns = dp.return_distribution(mdp, policy, tuple(range(config.rewards)), most, LAYERS)
+    arguments = (policy, returns, jnp.arange(most + 1.0), dp.hindsight(returns, policy))
+    found = expected_counterfactual_return(*arguments), expected_hca_return(*arguments)
+    counterfactual, hca = (_largest(_centred(policy, table) - _advantage(mdp, policy)) for table in found)
+    return Errors(counterfactual, hca)
+
+
+def bandit(first: Float[Array, ""]) -> Errors:
+    """App. L: two arms with rewards 1 and -2 and a probability of the first; squared bias over squared gradient of both ways to credit by the return."""
+    policy, rewards = jnp.stack([first, 1 - first])[None], jnp.array([1.0, -2.0])
+    arms = [(jnp.array([arm]), rewards[arm][None], jnp.eye(2)[arm][None]) for arm in range(2)]  # the return gives the arm away
+    by_arm = [(hca_return(taken, reward, policy, known), counterfactual_return(reward, policy, known)) for taken, reward, known in arms]
+    biased, free = (policy[0, 0] * first + policy[0, 1] * second for first, second in zip(*by_arm, strict=True))
+    logits = jnp.log(policy)
+    true, *found = (dp.policy_gradient(jax.nn.softmax, logits, table) for table in (rewards[None], biased, free))
+    return Errors(*(jnp.sum((g - true) ** 2) / jnp.sum(true**2) for g in found))
+
+
+# --- C9: discounts and bootstraps --------------------------------------------------------------------------------------
+
+
+def discounted(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """App. J: discounted coefficients give the discounted advantage. Mutant: the undiscounted coefficients."""
+    mdp, logits = _world(config, key)
+    policy, encoding = jax.nn.softmax(logits), reward_outcomes(mdp)
+
+    def error(coefficients: Array) -> Array:
+        found = expected_cocoa(mdp, policy, jnp.asarray(encoding.classes), coefficients, SURVIVAL)
+        return _largest(_centred(policy, found) - _advantage(mdp, policy, SURVIVAL))
+
+    return Errors(error(dp.exact_coefficients(mdp, policy, *encoding, discount=SURVIVAL)), error(dp.exact_coefficients(mdp, policy, *encoding)))
+
+
+def survival(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """App. B: discounted coefficients are undiscounted ones of the process that survives each step with probability gamma. Mutant: of the process itself."""
+    mdp, logits = _world(config, key)
+    policy, encoding = jax.nn.softmax(logits), state_outcomes(mdp)
+    dying = TabularMDP(SURVIVAL * jnp.asarray(mdp.transition), mdp.reward_probability, mdp.reward_values, mdp.initial, mdp.observations)
+    found = dp.exact_coefficients(mdp, policy, *encoding, discount=SURVIVAL)
+    return Errors(*(_largest(found - dp.exact_coefficients(process, policy, *encoding)) for process in (dying, mdp)))
+
+
+def n_steps(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Theorem 10: one reward by its outcome, the rest by a value function with coefficients of the state, n = 2. Mutant: no coefficients at the bootstrap."""
+    along, n = _along(config, episodes, key), 2
+    mdp, policy, encoding = along.mdp, along.policy, reward_outcomes(along.mdp)
+    near = dp.coefficients(dp.outcome_counts(dp.successor_by_recursion(mdp, policy, n - 1), dp.outcome_probability(mdp, policy, *encoding)), policy)
+    far = dp.coefficients(dp.state_after(mdp, policy, n), policy)
+    states, taken = (jnp.pad(part[:, n:], ((0, 0), (0, n))) for part in (episodes.states, episodes.taken))
+    values = jnp.where(taken, dp.state_values(policy, dp.action_values(mdp, policy))[states], 0.0)
+    bootstrap = far[episodes.states, :, states]
+    true = _true_gradient(along)
+
+    def error(bootstrap: Array) -> Array:
+        steps = jax.vmap(partial(n_step_cocoa, steps=n))
+        actions, outcomes = jnp.asarray(episodes.actions), jnp.asarray(episodes.rewards)
+        found = steps(actions, along.rewards, along.here, outcomes, near[episodes.states], bootstrap, values)
+        return _largest(_mean_gradient(along, found) - true) / _largest(true)
+
+    return Errors(error(bootstrap), error(0 * bootstrap))
+
+
+THEOREMS: dict[str, Theorem] = {
+    "C1 decomposition": decomposition,
+    "C1 unbiased": unbiased,
+    "C4": encounters,
+    "C5": policy_as_input,
+    "C6": contrastive,
+    "C7": averaged,
+    "C8 counterfactual return": counterfactual_returns,
+    "C9 discounted": discounted,
+    "C9 survival": survival,
+    "C9 n-step": n_steps,
+}
+
+
+# --- C3: the order of covariances --------------------------------------------------------------------------------------
+
+CHAIN = ((0, 0, 1, 2, 3, 4, 5, 5), (0, 1, 1, 2, 3, 3), (0, 0, 1, 2))
+"""From the last state to U', from U' to U, from U to the class of the reward."""
+
+
+def chain_mdp(key: PRNGKeyArray, actions: int) -> TabularMDP:
+    """One decision, then one of eight states; the reward, of three random values, comes in the last step and is a function of that state."""
+    transition_key, reward_key = jax.random.split(key)
+    states = len(CHAIN[0])
+    onward = jax.random.exponential(transition_key, (actions, states))
+    transition = jnp.zeros((states + 1, actions, states + 1)).at[0, :, 1:].set(onward / jnp.sum(onward, axis=1, keepdims=True))
+    classes = np.array([CHAIN[2][CHAIN[1][u]] for u in CHAIN[0]])
+    rewards = np.zeros((states + 1, actions, 4))
+    rewards[0, :, 3] = 1.0  # nothing at the decision
+    rewards[1:] = np.eye(4)[classes][:, None]
+    values = jnp.concatenate([jax.random.normal(reward_key, (3,)), jnp.zeros(1)])
+    return TabularMDP(transition, rewards, values, np.eye(states + 1)[0], np.eye(states + 1))
+
+
+def covariance_order(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+    """Theorem 3: the smallest eigenvalue of the differences of successive covariances, from rewards by U, U' and states to REINFORCE. Mutant: reversed."""
+    process, policy_key = jax.random.split(key)
+    mdp = chain_mdp(process, config.actions)
+    logits = random_policy(policy_key, mdp.states, config.actions)
+    policy = jax.nn.softmax(logits)
+    weight, here = episode_probability(mdp, policy, episodes), policy[episodes.states]
+    rewards, actions = jnp.asarray(mdp.reward_values)[episodes.rewards], jnp.asarray(episodes.actions)
+
+    def classes(chain: tuple[tuple[int, ...], ...]) -> Encoding:
+        of = list(range(len(CHAIN[0])))
+        for step in chain:
+            of = [step[u] for u in of]
+        last = max(of) + 1
+        table = np.broadcast_to(np.array([last, *of])[:, None], (mdp.states, config.actions))
+        return grouped_outcomes(mdp, table, last + 1)
+
+    def covariance(contributions: Array) -> Array:
+        first = contributions[:, 0]
+        gradient = policy[0] * (first - (first @ policy[0])[:, None])
+        centred = gradient - weight @ gradient
+        return jnp.einsum("e,ei,ej->ij", weight, centred, centred)
+
+    def by_outcome(encoding: Encoding) -> Array:
+        w = dp.exact_coefficients(mdp, policy, *encoding)[episodes.states]
+        outcomes = jnp.asarray(encoding.classes)[episodes.states, episodes.actions, episodes.rewards]
+        return covariance(jax.vmap(cocoa)(actions, rewards, here, outcomes, w))
+
+    found = [by_outcome(classes(CHAIN[:depth])) for depth in (3, 2, 1, 0)] + [covariance(jax.vmap(reinforce)(actions, rewards, here))]
+    differences = jnp.stack([b - a for a, b in itertools.pairwise(found)])
+    return Errors(jnp.min(jnp.linalg.eigvalsh(differences)), jnp.min(jnp.linalg.eigvalsh(-differences)))

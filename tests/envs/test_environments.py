@@ -1,0 +1,245 @@
+"""Environments: their rules, their arrays and their episodes are one and the same thing."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from mesocosm.envs import Interleaving, KeyToDoor, LayeredMDP, Tree, code_scale, paper_scale
+from mesocosm.envs.environment import Environment
+from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, DOOR, KEY
+from mesocosm.learning.outcomes import reward_class
+
+ENVIRONMENTS = {
+    "key-to-door": (KeyToDoor(9), KeyToDoor(9).default_params),
+    "no door": (KeyToDoor(6, door=False, switching=True), KeyToDoor(6).params(layout=3)),
+    "aliasing": (KeyToDoor(7), KeyToDoor(7).params(aliasing=True)),
+    "tree": (Tree(3, 3, 1), Tree(3, 3, 1).params(4)),
+    "interleaving": (Interleaving(3, 2, 1, limit=12), Interleaving(3, 2, 1, limit=12).params(death=0.1)),
+}
+
+
+def simulate(env, params, episodes, seed=0, scan=False):
+    """States, actions, reward classes and successors (the number of states at the end; -1 where the time limit hides it) under random actions."""
+    act = lambda state: jnp.full(env.num_actions, 1 / env.num_actions)  # noqa: E731
+    run = Environment.episode if scan else type(env).episode
+    batch = jax.jit(jax.vmap(lambda key: run(env, key, act, params)))(jax.random.split(jax.random.key(seed), episodes))
+    index = np.asarray(jax.vmap(jax.vmap(env.index))(batch.states))
+    taken, ends = np.asarray(batch.taken), np.asarray(batch.terminated)
+    following = np.where(ends, env.tabular(params).states, np.roll(index, -1, axis=1))
+    following = np.where(np.asarray(batch.truncated), -1, following)
+    rewards = np.asarray(jax.vmap(reward_class, in_axes=(0, None))(batch.rewards, env.tabular(params).reward_values))
+    return batch, *(part[taken] for part in (index, np.asarray(batch.actions), rewards, following))
+
+
+def chi_square(counts, probability):
+    """p-value of counts, one row a distribution."""
+    seen = counts.sum(axis=1) > 0
+    counts, probability = counts[seen], probability[seen]
+    assert np.all(counts[probability == 0] == 0)
+    expected = counts.sum(axis=1, keepdims=True) * probability
+    enough = expected > 0
+    statistic = np.sum((counts[enough] - expected[enough]) ** 2 / expected[enough])
+    freedom = np.sum(enough) - len(counts)
+    return chi2.sf(statistic, freedom) if freedom else 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "scan"),
+    [("key-to-door", False), ("no door", False), ("aliasing", False), ("key-to-door", True), ("tree", True), ("interleaving", True)],
+    ids=lambda value: {False: "at once", True: "step by step"}.get(value, value),
+)
+def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
+    env, params = ENVIRONMENTS[name]
+    mdp = env.tabular(params)
+    batch, states, actions, rewards, following = simulate(env, params, 3000, scan=scan)
+    known = following >= 0
+    moved, rewarded = np.zeros((mdp.states, mdp.actions, mdp.states + 1)), np.zeros(mdp.reward_probability.shape)
+    np.add.at(moved, (states[known], actions[known], following[known]), 1)
+    np.add.at(rewarded, (states, actions, rewards), 1)
+    onward = np.concatenate([mdp.transition, mdp.termination[..., None].clip(0)], axis=2)
+    first = np.bincount(np.asarray(jax.vmap(env.index)(jax.tree.map(lambda leaf: leaf[:, 0], batch.states))), minlength=mdp.states)
+    for counts, probability in ((moved, onward), (rewarded, mdp.reward_probability)):
+        assert chi_square(counts.reshape(-1, counts.shape[-1]), probability.reshape(-1, counts.shape[-1])) > 1e-3
+    assert np.all(first[mdp.initial == 0] == 0)
+    assert chi_square(first[None], mdp.initial[None]) > 1e-3
+    forward = np.eye(mdp.states) - mdp.transition.mean(axis=1)
+    np.testing.assert_array_equal(np.bincount(states, minlength=mdp.states) > 0, np.linalg.solve(forward.T, mdp.initial) > 0)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_arrays_are_a_process(name):
+    env, params = ENVIRONMENTS[name]
+    mdp = env.tabular(params)
+    np.testing.assert_allclose(mdp.reward_probability.sum(axis=2), 1.0)
+    np.testing.assert_allclose(mdp.initial.sum(), 1.0)
+    assert mdp.termination.min() > -1e-12
+    assert mdp.termination.max() <= 1 + 1e-12
+    np.testing.assert_array_equal(jax.vmap(env.index)(env.every_state()), np.arange(mdp.states))
+    np.testing.assert_array_equal(mdp.observations, jax.vmap(env.observe, in_axes=(0, None))(env.every_state(), params))
+    assert len(np.unique(mdp.observations, axis=0)) == mdp.states
+    box = env.observation_space(params)
+    assert mdp.observations.shape[1:] == box.shape
+    assert mdp.observations.min() >= box.low
+    assert mdp.observations.max() <= box.high
+
+
+@pytest.mark.parametrize("name", ["key-to-door", "no door", "aliasing", "tree"])
+def test_steps_follow_the_arrays_from_every_state(name):
+    env, params = ENVIRONMENTS[name]
+    mdp = env.tabular(params)
+    step = jax.vmap(jax.vmap(env.step_env, in_axes=(None, None, 0, None)), in_axes=(None, 0, None, None))
+    _, after, reward, terminated, _ = step(jax.random.key(0), env.every_state(), jnp.arange(env.num_actions), params)
+    np.testing.assert_allclose(terminated, mdp.termination, atol=1e-12)
+    source, action = np.nonzero(~np.asarray(terminated))
+    np.testing.assert_allclose(mdp.transition[source, action, np.asarray(jax.vmap(jax.vmap(env.index))(after))[source, action]], 1.0)
+    classes = np.asarray(jax.vmap(reward_class, in_axes=(0, None))(reward, mdp.reward_values))
+    assert np.all(np.take_along_axis(mdp.reward_probability, classes[..., None], axis=2) > 0)
+    np.testing.assert_allclose(mdp.reward_values[classes], reward, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["no door"])
+def test_a_whole_episode_is_its_steps(name):
+    """The vectorised rollout goes through the states that single steps go through, and sees what they see."""
+    env, params = ENVIRONMENTS[name]
+    batch, *_ = simulate(env, params, 50)
+    step = jax.vmap(lambda state, action: env.step_env(jax.random.key(0), state, action, params))
+    state = jax.vmap(lambda key: env.reset_env(key, params)[1])(jax.random.split(jax.random.key(0), 50))
+    for t in range(env.length):
+        for found, wanted in zip(batch.states, state, strict=True):
+            np.testing.assert_array_equal(found[:, t], wanted)
+        observation, state, reward, terminated, _ = step(state, batch.actions[:, t])
+        np.testing.assert_array_equal(terminated, batch.terminated[:, t])
+        zero = np.asarray(reward) == 0
+        np.testing.assert_array_equal(zero, np.asarray(batch.rewards[:, t]) == 0)
+        following = batch.observations[:, t + 1] if t + 1 < env.length else batch.final_observation
+        np.testing.assert_allclose(observation, following)
+
+
+def test_the_sizes_are_the_papers():
+    """2 L + 3 with three terminal states, 259 and fewer, 1651 with one terminal state, 40 first states."""
+    assert KeyToDoor(23).tabular().states + 3 == 49
+    assert [Tree(overlap=o).tabular().states for o in (0, 3, 5, 6)] == [1 + 6 + 36 + 216, 1 + 6 + 21 + 66, 1 + 6 + 11 + 16, 1 + 6 + 6 + 6]
+    rooms = Interleaving().tabular()
+    assert rooms.states + 1 == 1651
+    np.testing.assert_allclose(rooms.initial[rooms.initial > 0], np.full(40, 1 / 40))
+    np.testing.assert_allclose(rooms.termination, 0.05)
+    assert not np.any(np.all(rooms.observations == 0, axis=1))  # which is what the end looks like
+    assert len(np.unique(rooms.observations, axis=0)) == 1650
+    assert rooms.observations.shape[1] == 24
+    assert Interleaving(3, 2, 2).tabular().states + 1 == 151
+
+
+def test_the_track_is_the_authors():
+    cells = KeyToDoor(23).default_params.cells
+    np.testing.assert_array_equal(cells[1:-2], np.random.default_rng(2022).choice([0, 1, 2], size=20, p=[1 - 0.8, 0.4, 0.4]))
+    assert (cells[0], cells[-2], cells[-1]) == (KEY, DOOR, 0)
+    assert set(cells[1:-2].tolist()) <= {0, APPLE_LEFT, APPLE_RIGHT}
+    np.testing.assert_allclose([*code_scale(23).apple, code_scale(23).treasure], [0.1, 0.9, 0.2])
+    np.testing.assert_allclose(paper_scale(23).apple, code_scale(23).apple)  # they agree at distance 20
+    assert KeyToDoor(9).params(aliasing=True).treasure == KeyToDoor(9).params().apple[0]
+    assert -0.2 * 23 / 9 in KeyToDoor(9, switching=True).tabular().reward_values
+
+
+def test_the_treasure_needs_key_and_door():
+    env = KeyToDoor(5)
+    params = env.default_params
+    act = lambda actions: lambda state: jax.nn.one_hot(jnp.asarray(actions)[state.time], 4)  # noqa: E731
+    last = {actions: env.episode(jax.random.key(0), act(actions), params).rewards[-1] for actions in [(0, 0, 0, 3, 1), (1, 0, 0, 3, 1), (0, 0, 0, 2, 1)]}
+    np.testing.assert_allclose(list(last.values()), [params.treasure, 0, 0], rtol=1e-6)
+    other = replace(env, door=False)
+    np.testing.assert_allclose(other.episode(jax.random.key(0), act((0, 0, 0, 2, 1)), params).rewards[-1], params.treasure, rtol=1e-6)
+
+
+def test_an_apple_is_worth_either_with_equal_probability():
+    env = KeyToDoor(23)
+    params = env.default_params
+    pick = lambda state: jax.nn.one_hot(jnp.asarray(params.cells)[state.time], 4)  # noqa: E731  (apples have the number of their action)
+    rewards = jax.vmap(lambda key: env.episode(key, pick, params).rewards)(jax.random.split(jax.random.key(1), 2000))
+    apples = np.asarray(rewards)[:, np.isin(params.cells, [APPLE_LEFT, APPLE_RIGHT])]
+    np.testing.assert_allclose(np.unique(apples.round(6)), params.apple, rtol=1e-5)
+    large = apples > 0.5
+    assert abs(large.mean() - 0.5) < 5 * 0.5 / np.sqrt(large.size)
+
+
+def test_a_time_limit_truncates_and_an_end_terminates():
+    env = Interleaving(3, 2, 1, limit=5)
+    act = lambda state: jnp.array([0.5, 0.5])  # noqa: E731
+    forever = env.episode(jax.random.key(0), act, env.params(death=0.0))
+    assert forever.truncated.tolist() == [False] * 4 + [True]
+    assert not forever.terminated.any()
+    assert forever.taken.all()
+    assert forever.final_observation.sum() > 0
+    at_once = env.episode(jax.random.key(0), act, env.params(death=1.0))
+    assert at_once.terminated.tolist() == [True] + [False] * 4
+    assert at_once.taken.sum() == 1
+    assert at_once.final_observation.sum() == 0
+    assert not at_once.rewards[1:].any()
+
+
+def test_a_step_resets_at_the_end_and_keeps_the_last_observation():
+    env = KeyToDoor(4)
+    params = env.default_params
+    observation, state = env.reset(jax.random.key(0))
+    first = observation
+    for t in range(4):
+        observation, state, _, terminated, truncated, info = env.step(jax.random.key(t), state, 0)
+        assert bool(terminated) == (t == 3)
+        assert not truncated
+        np.testing.assert_allclose(info["final_observation"][0], (t + 1) / 4)
+    np.testing.assert_array_equal(observation, first)
+    assert state.time == 0
+    endless = Interleaving(3, 2, 1, limit=2)
+    _, state = endless.reset(jax.random.key(0), endless.params(death=0.0))
+    ends = [endless.step(jax.random.key(t), state._replace(time=jnp.int32(t)), 0, endless.params(death=0.0))[3:5] for t in range(2)]
+    assert [(bool(a), bool(b)) for a, b in ends] == [(False, False), (False, True)]
+    assert params.max_steps_in_episode == 4
+
+
+def test_layers_are_times_and_a_process_without_them_is_refused():
+    layered = LayeredMDP.of(KeyToDoor(6).tabular())
+    assert layered.transition.shape == (6, 3, 4, 3)
+    table = jnp.arange(12.0)
+    np.testing.assert_array_equal(layered.by_state(layered.by_time(table)), table)
+    never = LayeredMDP.of(KeyToDoor(6, door=False).tabular())  # without a door the key always leads to the treasure
+    np.testing.assert_array_equal(never.by_state(never.by_time(table)), table.at[10].set(0.0))
+    with pytest.raises(ValueError, match="no layers"):
+        LayeredMDP.of(Interleaving(3, 2, 1).tabular())
+
+
+def test_an_episode_can_be_read_and_seen():
+    env = KeyToDoor(5)
+    act = lambda state: jax.nn.one_hot(jnp.array([0, 1, 1, 3, 0])[state.time], 4)  # noqa: E731
+    episode = env.episode(jax.random.key(0), act)
+    text = env.text(episode).splitlines()
+    assert text[0].split()[1][0] == "k"
+    assert text[0].split()[1][-2:] == "|$"
+    assert text[2].split()[1] == "kllok"
+    assert text[-1].endswith("treasure")
+    assert "no treasure" not in text[-1]
+    assert env.image(episode).shape == (30, 50, 3)
+    assert len(np.unique(env.image(episode).reshape(-1, 3), axis=0)) > 4
+    for name in ("tree", "interleaving"):
+        env, params = ENVIRONMENTS[name]
+        episode = env.episode(jax.random.key(1), lambda state, env=env: jnp.full(env.num_actions, 1 / env.num_actions), params)
+        lines = env.text(episode, params).splitlines()
+        assert len(lines) == int(episode.taken.sum()) + 1
+        assert float(lines[-1].split()[1]) == pytest.approx(float(episode.rewards.sum()), abs=0.01)
+        assert env.image(episode, params).shape[0] > 10
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: KeyToDoor(2), "length of 3 or more"),
+        (lambda: Tree(overlap=7), "between 0 and the number of actions, 6; it is 7"),
+        (lambda: Tree(depth=0), "one or more levels"),
+        (lambda: Interleaving(3, 3), "between 1 and 2 of 3 contexts"),
+    ],
+)
+def test_impossible_sizes_are_refused(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()

@@ -1,0 +1,104 @@
+"""Agents and tools of other libraries see our environments as their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mesocosm.envs import Interleaving, KeyToDoor, Tree
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("env", [KeyToDoor(7), Tree(3, 3, 1), Interleaving(3, 2, 1, limit=9)], ids=lambda env: env.name)
+@pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
+def test_gymnasiums_own_checker_passes(env, render_mode):
+    from gymnasium.utils.env_checker import check_env
+
+    from mesocosm.envs.gymnasium_view import GymnasiumView
+
+    view = GymnasiumView(env, render_mode=render_mode)
+    check_env(view, skip_render_check=True)  # the checker makes other render modes by gymnasium.make, which knows registered environments only
+    view.reset(seed=0)
+    view.step(0)
+    shown = view.render()
+    assert isinstance(shown, str) if render_mode == "ansi" else shown.dtype == np.uint8 and shown.shape[2] == 3
+
+
+def test_the_view_goes_through_the_same_episode():
+    from mesocosm.envs.gymnasium_view import GymnasiumView
+
+    env = KeyToDoor(6)
+    view = GymnasiumView(env, render_mode="ansi")
+    seen, _ = view.reset(seed=3)
+    rewards = 0.0
+    for t, action in enumerate([0, 1, 1, 2, 3, 0]):
+        np.testing.assert_allclose(seen[0], t / 6)
+        seen, reward, terminated, truncated, _ = view.step(action)
+        rewards += reward
+        assert terminated == (t == 5)
+        assert not truncated
+    assert seen[0] == 1.0
+    episode = view.episode()
+    assert episode.actions.tolist() == [0, 1, 1, 2, 3, 0]
+    assert float(episode.rewards.sum()) == pytest.approx(rewards)
+    assert episode.rewards[-1] == pytest.approx(env.default_params.treasure)
+    assert view.render().endswith("treasure")
+    with pytest.raises(ValueError, match="'human'"):
+        GymnasiumView(env, render_mode="human")
+
+
+def other_python() -> str:
+    """The Python that has rejax: MESOCOSM_AGENTS, or the environment that `make agents` fills."""
+    named = os.environ.get("MESOCOSM_AGENTS", str(ROOT / ".venv-agents/bin/python"))
+    if not Path(named).exists():
+        pytest.skip("no environment with rejax: `make agents` makes one, or MESOCOSM_AGENTS names its Python")
+    return named
+
+
+@pytest.mark.slow
+def test_rejaxs_ppo_learns_on_the_legacy_view():
+    """Unchanged, in its own environment; its return ends above the random policy's by a 95 % interval over seeds."""
+    command = [other_python(), str(Path(__file__).with_name("train_with_rejax.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "JAX_PLATFORMS": "cpu"}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout.splitlines()[-1])
+    assert set(found) == {"KeyToDoor", "Interleaving"}
+    for name, (mean, low, random) in found.items():
+        assert low > random, (name, mean, low, random)
+
+
+@pytest.mark.slow
+def test_gymnaxs_own_wrapper_makes_the_same_steps_legacy():
+    """gymnax's adapter from its present interface to the legacy one works on our environment as it is, and agrees with our legacy view."""
+    script = """
+import jax, numpy as np
+from gymnax.wrappers import LegacyStepAPIWrapper
+from mesocosm.envs import KeyToDoor
+from mesocosm.envs.gymnax_view import GymnaxLegacyView
+env = KeyToDoor(5)
+theirs, ours = LegacyStepAPIWrapper(env), GymnaxLegacyView(env)
+params = env.default_params
+_, state = ours.reset(jax.random.key(0), params)
+for t in range(5):
+    key = jax.random.key(t)
+    mine, wrapped = (view.step(key, state, 0, params) for view in (ours, theirs))
+    for a, b in zip(jax.tree.leaves(mine[:4]), jax.tree.leaves(wrapped[:4]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    state = mine[1]
+assert bool(mine[3]) and ours.action_space(params).n == 4 and ours.observation_space(params).shape == (9,)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "JAX_PLATFORMS": "cpu"}
+    told = subprocess.run([other_python(), "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert told.returncode == 0, told.stderr
+
+
+def test_views_are_imported_only_when_asked_for():
+    """The environments themselves need neither gymnax nor gymnasium."""
+    code = "import sys, mesocosm.envs; assert not {'gymnax', 'gymnasium'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
