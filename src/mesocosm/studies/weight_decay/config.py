@@ -127,6 +127,18 @@ PRESETS = {
         seeds=2,
     ),
     "quick": Preset(Config(), seeds=5),
-    "cpu": Preset(Config(), seeds=20),
+    "cpu": Preset(
+        Config(),
+        seeds=20,
+        minutes={
+            "step": 0.02,
+            "minima": 0.09,
+            "descent": 0.06,
+            "factorisation": 0.05,
+            "scalar-pair": 0.12,
+            "adaptive": 0.17,
+            "two-layers": 0.44,
+        },
+    ),
     "paper": Preset(Config(), seeds=20),
 }
