@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mesocosm.analysis.blas_threads import one_blas_thread
 from mesocosm.analysis.factor_spectra import product_spectrum
 from mesocosm.audit.measure import Pair, measure
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
@@ -78,7 +79,8 @@ def audit_head(size: Size) -> list[Row]:
     a, b = factors(size)
     shape = f"d = {size.width}, d_h = {size.head}"
     target = Target("ratio", "≥", 20) if size.width == 4096 else None
-    row_seconds = timed(lambda: measure(Pair("QK", 0, 1, a, b)))
+    with one_blas_thread():  # as in an audit
+        row_seconds = timed(lambda: measure(Pair("QK", 0, 1, a, b)))
     pair = "QK of one head, nulls of 32 draws included"
     if size.seconds:
         ours = Contender("mesocosm", lambda: product_spectrum(a, b), lambda spectrum: [spectrum])

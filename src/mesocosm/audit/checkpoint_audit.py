@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mesocosm.analysis.blas_threads import one_blas_thread
 from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
 from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads
@@ -175,7 +176,8 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
     rows: list[dict[str, Any]] = []
     spectra: list[pl.DataFrame] = []
     for number, block in enumerate(blocks):
-        found = _audit_block(checkpoint, block, options)
+        with one_blas_thread():
+            found = _audit_block(checkpoint, block, options)
         rows += [row for row, _ in found]
         spectra += [_spectrum_frame(row, values) for row, values in found if values is not None]
         if progress:

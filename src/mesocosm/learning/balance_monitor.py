@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64, Shaped
 
+from mesocosm.analysis.blas_threads import one_blas_thread
 from mesocosm.analysis.exponential_rate import exponential_rate
 from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_pair
 
@@ -71,9 +72,10 @@ class BalanceMonitor:
         Raises:
             ValueError: a factor with an entry that is not finite, or two whose inner dimensions differ.
         """
-        for name, (a, b) in pairs.items():
-            a, b = triangular_pair(a, b)
-            self._rows += [{"step": step, "clock": clock, "product": name, **row} for row in _measures(a, b)]
+        with one_blas_thread():
+            for name, (a, b) in pairs.items():
+                rows = _measures(*triangular_pair(a, b))
+                self._rows += [{"step": step, "clock": clock, "product": name, **row} for row in rows]
 
     def table(self) -> pl.DataFrame:
         """A row for each measurement, product and place in the leading axes.
