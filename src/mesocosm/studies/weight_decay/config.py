@@ -127,6 +127,10 @@ PRESETS = {
         seeds=2,
     ),
     "quick": Preset(Config(), seeds=5),
-    "cpu": Preset(Config(), seeds=20),
+    "cpu": Preset(
+        Config(),
+        seeds=20,
+        minutes={"step": 0.03, "minima": 0.1, "descent": 0.05, "factorisation": 0.04, "scalar-pair": 0.13, "adaptive": 0.16, "two-layers": 0.36},
+    ),
     "paper": Preset(Config(), seeds=20),
 }
