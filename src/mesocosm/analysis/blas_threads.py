@@ -1,7 +1,7 @@
 """One BLAS thread for many small decompositions.
 
-NumPy's OpenBLAS starts a thread a core for every one of them, however small. The threads then wait for each other in a busy loop: 32 decompositions of 128 by
-128 take 0.03 s with one thread, and were seen to take 17 s of processor time with two on a machine that was busy otherwise.
+NumPy's OpenBLAS starts a thread a core for every one of them, however small, and threads wait for each other in a busy loop: 32 decompositions of 128 by 128
+take 0.03 s with one thread; on two busy cores with two threads they were seen to take 17 s of processor time.
 """
 
 from __future__ import annotations

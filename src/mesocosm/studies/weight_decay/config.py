@@ -130,15 +130,7 @@ PRESETS = {
     "cpu": Preset(
         Config(),
         seeds=20,
-        minutes={
-            "step": 0.02,
-            "minima": 0.09,
-            "descent": 0.06,
-            "factorisation": 0.05,
-            "scalar-pair": 0.12,
-            "adaptive": 0.17,
-            "two-layers": 0.44,
-        },
+        minutes={"step": 0.03, "minima": 0.1, "descent": 0.05, "factorisation": 0.04, "scalar-pair": 0.13, "adaptive": 0.16, "two-layers": 0.36},
     ),
     "paper": Preset(Config(), seeds=20),
 }

@@ -9,6 +9,7 @@ from mesocosm.studies.interface import Figure, View
 
 DECAYS = alt.Color("decay:O", title="λ", scale=alt.Scale(scheme="viridis"))
 FLOOR = 1e-16
+THIN = 40  # steps between the points that are drawn
 
 
 def _log(field: str, title: str) -> alt.Y:
@@ -17,7 +18,7 @@ def _log(field: str, title: str) -> alt.Y:
 
 def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
     """One quantity over time for each decay, mean over seeds of its logarithm, with the law's slope dashed."""
-    table = view.table("trajectory", arm="both").filter(pl.col(column) > FLOOR)
+    table = view.table("trajectory", arm="both").filter((pl.col(column) > FLOOR) & (pl.col("step") % THIN == 0))
     mean = table.group_by("decay", "time", maintain_order=True).agg(pl.col(column).log().mean().exp(), pl.col("law").first()).sort("decay", "time")
     ends = table.group_by("decay", "time", maintain_order=True).agg(low=pl.col(column).min(), high=pl.col(column).max())
     x = alt.X("time:Q", title="time, learning rate × step")
@@ -43,6 +44,7 @@ def shrinkage(view: View) -> alt.TopLevelMixin:
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
     x = alt.X("decay:Q", title="λ")
     lines = alt.Chart(modes).mark_line(strokeDash=[4, 3]).encode(x=x, y=alt.Y("threshold:Q", title="final singular value"), color=colour)
+    table = table.select("seed", "decay", "target", "value", "threshold")
     dots = alt.Chart(table).mark_circle(size=30, opacity=0.6).encode(x=x, y="value:Q", color=colour, tooltip=["seed", "decay", "target", "value", "threshold"])
     return alt.layer(lines, dots).properties(width=520, height=280)
 
@@ -50,6 +52,7 @@ def shrinkage(view: View) -> alt.TopLevelMixin:
 def adaptive(view: View) -> alt.TopLevelMixin:
     """Final singular values under Adam with L2 and AdamW; dashed, the soft threshold at the same number."""
     table = view.table("adaptive_spectrum", arm="both").with_columns(panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}))
+    table = table.select("seed", "panel", "decay", "target", "value", "threshold")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
     x, y = alt.X("decay:Q", title="λ"), alt.Y("value:Q", title="final singular value")
     dots = alt.Chart().mark_circle(size=26, opacity=0.5).encode(x=x, y=y, color=colour, tooltip=["seed", "decay", "target", "value"])

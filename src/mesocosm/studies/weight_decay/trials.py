@@ -70,6 +70,12 @@ class Trajectory(NamedTuple):
     b: np.ndarray
 
 
+def along(path: Trajectory) -> dict[str, Any]:
+    """The two quantities whose fall is judged."""
+    found = balance(path.a, path.b)
+    return {"gap": found.gap, "difference": found.difference}
+
+
 def measured(factors: Any) -> dict[str, Any]:
     """What the law is about, of factors with any leading axes."""
     found = balance(factors.a, factors.b)
@@ -165,7 +171,7 @@ def descend(config: Descent, context: Context) -> Tables:
         bound = start[:, None] * np.exp(-2 * config.decay * time)
         law = float(decay_rate(config.learning_rate, config.decay))
         tables.append(
-            context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, time=np.broadcast_to(time, bound.shape), bound=bound, law=law, **measured(path))
+            context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, time=np.broadcast_to(time, bound.shape), bound=bound, law=law, **along(path))
         )
     return {"descent": pl.concat(tables)}
 
@@ -182,7 +188,7 @@ def factorise(config: Factorisation, context: Context) -> Tables:
         law = float(decay_rate(config.learning_rate, decay))
         axes = {"step": fitted.probe_steps.tolist()}
         time = np.broadcast_to(config.learning_rate * fitted.probe_steps, path.a.shape[:2])
-        paths.append(context.rows(axes, arm=arm, decay=float(decay), time=time, law=law, **measured(path)))
+        paths.append(context.rows(axes, arm=arm, decay=float(decay), time=time, law=law, **along(path)))
         ends.append(_end(context, config.values, fitted.model, arm=arm, decay=float(decay)))
     return {"trajectory": pl.concat(paths), "spectrum": pl.concat(ends)}
 
