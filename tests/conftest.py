@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,3 +16,6 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 install_import_hook("mesocosm", "beartype.beartype")
+# The first example of a test compiles, the next ones do not: their times say nothing.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")

@@ -144,6 +144,7 @@ def distances(width, steps=1500):
     return {name: float(jnp.sqrt(jnp.mean((trained[name] - wanted[name]) ** 2)) / jnp.sqrt(jnp.mean(jnp.var(wanted["gd"], axis=0)))) for name in wanted}
 
 
+@pytest.mark.slow
 def test_wide_ensembles_become_their_kernel_models():
     with jax.enable_x64(True):
         narrow, wide = distances(64), distances(1024)

@@ -27,6 +27,7 @@ def test_a_block_without_weights_is_its_shortcut():
     assert network.blocks[2](jnp.zeros((32, 8, 8))).shape == (64, 4, 4)
 
 
+@pytest.mark.slow
 def test_small_ones_learn_as_an_ensemble():
     def draw(key):
         return WideResNet.create(3, 2, depth=10, widening=1, key=key)

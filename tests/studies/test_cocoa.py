@@ -59,6 +59,7 @@ def test_a_published_policy_is_the_one_that_was_measured(smoke):
     np.testing.assert_allclose(at_first["treasure"].to_numpy(), 1 / 16, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_learners_of_the_papers_sizes_lower():
     told = "import sys; from mesocosm.lab.catalogue import find; from mesocosm.lab.rehearsal import rehearse\n"
     told += "for trial in rehearse(find('cocoa'), 'paper', compile=False, strict=True):\n    assert trial.problem is None, trial\n    print(trial.trial)"
@@ -88,7 +89,7 @@ def test_the_bandit_is_the_papers():
     assert found.mutant < 1e-10
 
 
-@pytest.mark.parametrize("length", [8, 23])
+@pytest.mark.parametrize("length", [8, pytest.param(23, marks=pytest.mark.slow)])
 def test_samples_agree_with_the_closed_forms(length):
     """20000 episodes, 0.3 dB."""
     env = KeyToDoor(length)

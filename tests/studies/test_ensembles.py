@@ -77,6 +77,7 @@ def test_a_detection_row_can_be_recomputed(smoke):
     np.testing.assert_allclose(both["gain"], both["auroc"] - both["full"], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_not_judged_and_says_how_to_get_it(tmp_path):
     """Kernel models in the plane are judged all the same; the run ends well."""
     from mesocosm.tasks import data_sets

@@ -86,7 +86,7 @@ for trial in rehearse(find("mesa"), "{preset}", compile=False, strict=True):
 """
 
 
-@pytest.mark.parametrize("preset", ["quick", "cpu", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)])
 def test_every_trial_of_a_preset_lowers(preset):
     """Nothing is run: each trial's programs are traced and lowered at full size."""
     lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
