@@ -122,7 +122,7 @@ def test_what_is_not_installed_says_how_to_get_it(folder):
         assert line == f"the data set {name} is not installed; to get it: {found.install}"
         assert "\n" not in line
         with pytest.raises(NotInstalled, match="to get it"):
-            found.read()
+            found.splits()
     assert missing(()) is None
     with pytest.raises(ValueError, match="no data set 'imagenet'; there are digits, mnist-5k"):
         missing(("imagenet",))
@@ -132,15 +132,15 @@ def test_a_set_in_the_users_folder_is_found_counted_and_fingerprinted(folder):
     write_fashion(folder)
     write_mnist(folder)
     assert missing(("fashion-mnist", "mnist-5k")) is None
-    splits = find("fashion-mnist").read()
+    splits = find("fashion-mnist").splits()
     assert splits.train.pixels.shape == (60000, 28, 28)
-    assert [len(images.labels) for images in find("mnist-5k").read()] == [4000, 1000]
+    assert [len(images.labels) for images in find("mnist-5k").splits()] == [4000, 1000]
     first = find("mnist-5k").checksum
     assert len(first) == 16
     write_mnist(folder, 4999)
     assert find("mnist-5k").checksum != first
     with pytest.raises(ValueError, match=r"4000 training and 999 test pictures, not 4000 and 1000"):
-        find("mnist-5k").read()
+        find("mnist-5k").splits()
 
 
 def test_half_a_set_is_no_set(folder):
@@ -154,7 +154,7 @@ def test_the_split_of_mnist_is_fixed_and_mixes_the_classes(folder):
     pixels, _ = pictures(100, 28)
     lines = [",".join(map(str, [*pixels[row % 100].ravel().tolist(), row // 500])) for row in range(5000)]
     (folder / "mnist_5k.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode(), 1))
-    one, two = (find("mnist-5k").read() for _ in range(2))
+    one, two = (find("mnist-5k").splits() for _ in range(2))
     np.testing.assert_array_equal(one.train.labels, two.train.labels)
     assert np.bincount(one.test.labels).min() > 60
     assert np.bincount(np.concatenate([one.train.labels, one.test.labels])).tolist() == [500] * 10
@@ -169,9 +169,9 @@ def test_local_colour_sets_are_found(folder, monkeypatch):
         savemat(folder / "svhn" / f"{split}_32x32.mat", {"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.full((4, 1), 10)})
     for name, counts in (("cifar10", (10, 2)), ("svhn", (4, 4))):
         with pytest.raises(ValueError, match=f"{counts[0]} training and {counts[1]} test pictures, not"):
-            find(name).read()
+            find(name).splits()
         monkeypatch.setattr(data_sets, "DATA_SETS", {name: replace(DATA_SETS[name], counts=counts)})
-        assert find(name).read().train.pixels.shape == (counts[0], 32, 32, 3)
+        assert find(name).splits().train.pixels.shape == (counts[0], 32, 32, 3)
         monkeypatch.undo()
         monkeypatch.setenv("MESOCOSM_DATA", str(folder))
 
@@ -181,7 +181,7 @@ def test_the_real_sets_are_what_they_should_be(name, shape, sums):
     """Where they are installed: balanced classes, all ten of them, and pictures that differ."""
     if line := find(name).missing:
         pytest.skip(line)
-    splits = find(name).read()
+    splits = find(name).splits()
     labels = np.concatenate([images.labels for images in splits])
     assert len(labels) == sums
     assert splits.train.pixels.shape[1:] == shape

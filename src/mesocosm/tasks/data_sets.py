@@ -74,7 +74,7 @@ class DataSet:
         """Why it cannot be used and what installs it, in one line; None where it is there."""
         return None if self.files() else f"the data set {self.name} is not installed; to get it: {self.install}"
 
-    def read(self) -> Splits:
+    def splits(self) -> Splits:
         """Read it and count it.
 
         Raises:

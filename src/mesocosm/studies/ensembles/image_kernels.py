@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 def measure_images(arm: Arm, context: Context) -> Tables:
     """A row a network and part, and a row a network and read-out scale."""
     config, pair = arm.kernels, arm.pair
-    data, elsewhere = find(pair.inside).read(), find(pair.outside).read()
+    data, elsewhere = find(pair.inside).splits(), find(pair.outside).splits()
     training = draw_training(of_classes(data.train, pair.classes), config.train // 2, context.keys("env"))
     inside = held_out(of_classes(data.test, pair.classes), config.test).pixels
     outside = held_out(elsewhere.test, config.test).pixels

@@ -65,7 +65,7 @@ def outside_sets(other: str, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Name -> pictures out of distribution, as many as are inside."""
     number, side = inside.shape[:2]
     return {
-        other: held_out(find(other).read().test, number).pixels,
+        other: held_out(find(other).splits().test, number).pixels,
         "noise": uniform_noise(number, side, EVALUATION_SEED),
         "inverted": inverted(inside),
         "patches": photograph_patches(number, side, EVALUATION_SEED),

@@ -27,7 +27,7 @@ SCORED = (*VARIANTS, "gd, first half", "gd, second half")
 
 def train_images(config: TrainedImages, context: Context) -> Tables:
     """All variants of all members in one program; one row a variant, and one a variant and outside set."""
-    data = find(config.inside).read()
+    data = find(config.inside).splits()
     training = draw_training(data.train, config.train // CLASSES, context.keys("env"))
     test = held_out(data.test, config.test)
     outside = outside_sets(config.outside, test.pixels)
