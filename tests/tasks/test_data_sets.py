@@ -43,6 +43,7 @@ def test_idx_files_are_read_to_the_byte(tmp_path):
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x01\x05")[:-6], "is damaged"),
         (b"hello", "is damaged"),
     ],
+    ids=["kind", "count", "header", "cut", "no-gzip"],
 )
 def test_a_damaged_idx_file_is_named(tmp_path, content, told):
     file = tmp_path / "images.gz"
