@@ -300,7 +300,8 @@ def _convolution(parameters: Any, image: Array, kernel: Any) -> tuple[Any, Any] 
         return None
     sizes = [kernel.shape[axis] for axis in numbers.rhs_spec[2:]]
     image = jnp.transpose(image, numbers.lhs_spec)[0]
-    return patches(image, sizes, parameters["window_strides"], parameters["padding"], parameters["rhs_dilation"]), _Convolved(tuple(numbers.out_spec))
+    padding = [(int(low), int(high)) for low, high in parameters["padding"]]  # older JAX has NumPy's integers here
+    return patches(image, sizes, parameters["window_strides"], padding, parameters["rhs_dilation"]), _Convolved(tuple(numbers.out_spec))
 
 
 class _Convolved(NamedTuple):
