@@ -19,7 +19,9 @@ Examples:
   mesocosm run mesa --mixer mypackage.layers:MyMixer   your own layer beside the study's
   mesocosm run mesa --help                       every field of the study's config is an option
   mesocosm status runs/mesa-quick                what is done, failed, left
+  mesocosm run mesa --track tensorboard          training curves for TensorBoard too (or wandb, mlflow)
   mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
+  mesocosm judge runs/mesa-quick                 the verdicts again, from the tables
   mesocosm report runs/mesa-quick --open         the page again, in the browser
   mesocosm report runs/* --out site              one site over several runs, their verdicts compared
   mesocosm audit path/to/model                   rank and balance of a checkpoint's attention, beside random factors
@@ -27,7 +29,9 @@ Examples:
   mesocosm data                                  the data sets on this machine, and how to get the others
   mesocosm doctor                                what this machine has and lacks"""
 
-RUN_EXAMPLES = """Train a study, judge its claims and write the report. Finished trials are never run again: the same command resumes.
+RUN_EXAMPLES = """Train a study, judge its claims and write the report.
+
+The same command resumes: a finished trial is run again only where its config, its code, its data or a version has changed.
 
 Examples:
   mesocosm run mesa                              the quick preset
