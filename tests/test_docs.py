@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mesocosm.cli import Command, read, read_run
+from mesocosm.cli.reading import read_command
 from mesocosm.lab.catalogue import packages
 from mesocosm.lab.judge import CheckRow, ControlRow, Verdict, to_json
 
@@ -107,7 +107,7 @@ def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_front_door_understands_the_command_lines(words):
     with pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext():
-        _ = read_run(words[1:]) if words[0] == "run" else read(Command, words, "mesocosm", "")
+        _ = read_command(words)
 
 
 def test_the_two_commands_of_the_readme_are_targets():
