@@ -72,6 +72,7 @@ def write_titled(page: Path, folder: Path) -> None:
             (folder / title).write_text(text)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SKETCHES and blocks(page, "python")], ids=name)
 def test_the_python_of_a_page_runs(page, elsewhere):
     """Blocks without a title run in order, in one namespace; files are imported, and the tests in them are run."""
@@ -86,6 +87,7 @@ def test_the_python_of_a_page_runs(page, elsewhere):
             function()
 
 
+@pytest.mark.whole
 def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
     from mesocosm.lab.catalogue import find
     from mesocosm.lab.runner import execute

@@ -13,6 +13,14 @@ from made_up_data import write_fashion, write_mnist
 from mesocosm.lab.store import Run
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What needs a study's run or all of its programs is marked as such."""
+    for item in items:
+        if {"smoke_of", "lowered"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.whole)
+
+
 @pytest.fixture(scope="session")
 def smoke_of(tmp_path_factory, worker_id):
     """The smoke preset of a study by the command that a user types, in a process of its own; pictures are made up."""
