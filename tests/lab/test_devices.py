@@ -39,7 +39,7 @@ def run(study: str, out: Path, devices: int, seeds: int) -> str:
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parent.parent),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(out), str(devices), str(seeds), study]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
