@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,8 @@ from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
 from mesocosm.studies.gated_rnn import claims, identities, trials
-from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Identities
+from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Identities, Network
+from mesocosm.studies.gated_rnn.networks import LAYERS
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 from mesocosm.tasks.regression_prompts import gradient_step_attention
 from mesocosm.tasks.task import batch
@@ -39,8 +42,9 @@ def test_every_trial_finishes_and_every_check_can_be_read(smoke):
     assert {status["state"] for status in smoke.trials.values()} == {"finished"}
     judged = smoke.study.claims
     rows = judge("gated-rnn", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
-    # the smoke preset trains neither LSTM, GRU and LRU on the teacher
-    assert {row.id for row in rows if row.kind and row.estimate is None} == {f"gated-rnn/C7.{name}" for name in ("lstm", "gru", "lru", "lru-mlp")}
+    # the smoke preset trains neither LSTM, GRU, LRU nor Hawk on the teacher
+    untrained = ("lstm", "gru", "lru", "lru-mlp", "hawk")
+    assert {row.id for row in rows if row.kind and row.estimate is None} == {f"gated-rnn/C7.{name}" for name in untrained}
     assert {row.verdict for row in rows} == {"not judged"}
 
 
@@ -57,6 +61,16 @@ def test_a_published_student_answers_as_it_was_measured(smoke):
     table = smoke.table("loss", trial="student-18")
     np.testing.assert_allclose(trials.sequence_losses(student, test).mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
     assert isinstance(student, GatedLinearRNN)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_network_is_built_and_answers_every_token(layer):
+    """Traced, not run: also those that the smoke preset does not train."""
+    network = eqx.filter_eval_shape(LAYERS[layer], 3, Network(layer, 6), 1.0, jax.random.key(0))
+    answers = eqx.filter_eval_shape(lambda network: network(jnp.zeros((5, 3))), network)
+    assert answers.shape == (5, 3)
+    if isinstance(network, GatedLinearRNN):
+        assert network.readout.shape == (3, 18)
 
 
 def _environment_key(seed):
@@ -122,8 +136,9 @@ def test_every_trial_of_a_preset_lowers(preset):
 def test_identities_hold_and_their_mutants_do_not():
     config = Identities(instances=100, dim=3, length=6)
     with jax.enable_x64(True):
-        for name, identity in identities.IDENTITIES.items():
-            errors = jax.vmap(lambda key, identity=identity: identity(config, key))(jax.random.split(jax.random.key(1), 4))
+        keys = jax.random.split(jax.random.key(1), 4)
+        found = jax.jit(lambda keys: {name: jax.vmap(partial(identity, config))(keys) for name, identity in identities.IDENTITIES.items()})(keys)
+        for name, errors in found.items():
             assert errors.error.max() < 1e-10, name
             assert errors.mutant.max() > 1e-3, name
         counts = identities.count_identity(config, np.random.default_rng(0))
