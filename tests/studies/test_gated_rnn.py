@@ -180,7 +180,7 @@ def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     assert finished.returncode == 0, finished.stderr
     run = Run(tmp_path / "run")
     assert "student-foreign" in run.trials
-    assert {row.verdict for row in run.claims} == {"not judged"}
+    assert {row["verdict"] for row in run.claims} == {"not judged"}
 
 
 def test_a_study_names_another_measurement_as_control():
