@@ -1,6 +1,5 @@
 """Influence, pruning, snapping and blocks of a gated RNN whose structure is known: a construction hidden by idle neurons and by the invariances."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +36,6 @@ def tokens():
     return jax.random.normal(jax.random.key(2), (64, 8, 3))
 
 
-@eqx.filter_jit
 def loss(rnn):
     return jnp.mean((jax.vmap(rnn)(tokens()) - jax.vmap(attention())(tokens())) ** 2)
 

@@ -1,6 +1,5 @@
 """Coefficients of attention, of gated RNNs and of any model: closed forms, automatic differentiation and least squares agree."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +14,6 @@ from mesocosm.analysis.polynomial_coefficients import (
     gated_coefficients,
 )
 from mesocosm.nn import LSTM, GatedLinearRNN, GatedLinearUnit, LinearAttention, compact_construction, full_construction, lstm_limit
-
-derived = eqx.filter_jit(derivative_coefficients)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +36,7 @@ def test_of_attention_by_hand_and_by_autodiff(heads):
     wanted = attention_coefficients(layer)
     assert np.abs(wanted - np.swapaxes(wanted, 1, 2)).max() == 0
     for source in (1, 3):
-        np.testing.assert_allclose(derived(layer, 3, time=4, source=source), wanted, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(derivative_coefficients(layer, 3, time=4, source=source), wanted, rtol=1e-9, atol=1e-10)
     x = np.asarray(jax.random.normal(jax.random.key(2), (5, 3)))
     past, now = x[:-1], x[-1]
     crossed = np.einsum("cijk,si,sj,k->c", wanted, past, past, now)
@@ -56,7 +53,7 @@ def test_of_a_construction_are_those_of_its_attention(construction):
 def test_of_any_bilinear_rnn_by_autodiff(lag):
     """Neurons with affine parts, decays between 0 and 1: the closed form is that of the whole family."""
     rnn = random_rnn()
-    found = derived(rnn, 3, time=4, source=4 - lag)
+    found = derivative_coefficients(rnn, 3, time=4, source=4 - lag)
     np.testing.assert_allclose(gated_coefficients(rnn, lag), found, rtol=1e-9, atol=1e-10)
     assert np.abs(found).max() > 1e-3
 
@@ -81,9 +78,9 @@ def test_by_least_squares_on_samples():
 def test_of_a_black_box():
     """An LSTM near the limit in which it is attention has attention's coefficients; one with random weights has not."""
     layer = attention(2)
-    found = derived(lstm_limit(layer, 1e-2), 2, time=4, source=2)
+    found = derivative_coefficients(lstm_limit(layer, 1e-2), 2, time=4, source=2)
     assert compare(found, attention_coefficients(layer)).relative_error < 1e-2
-    untrained = derived(LSTM.create(2, hidden=6, key=jax.random.key(5)), 2, time=4, source=2)
+    untrained = derivative_coefficients(LSTM.create(2, hidden=6, key=jax.random.key(5)), 2, time=4, source=2)
     assert abs(compare(untrained, attention_coefficients(layer)).cosine) < 0.9
 
 
@@ -101,4 +98,4 @@ def test_what_has_no_closed_form_is_refused():
     with pytest.raises(ValueError, match="lag is 1 or more"):
         gated_coefficients(random_rnn(), 0)
     with pytest.raises(ValueError, match="from 1 to 3"):
-        derived(random_rnn(), 3, time=4, source=4)
+        derivative_coefficients(random_rnn(), 3, time=4, source=4)

@@ -7,7 +7,7 @@ import pytest
 
 from mesocosm.nn import associative_recurrence, linear_recurrence, sequential_recurrence
 
-ORDERS = [jax.jit(order) for order in (sequential_recurrence, associative_recurrence, linear_recurrence)]
+ORDERS = [sequential_recurrence, associative_recurrence, linear_recurrence]
 
 
 def numbers(shape, *, complex_numbers, seed=0):
@@ -29,7 +29,7 @@ def written_out(decay, inputs, initial):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("complex_numbers", [False, True])
 @pytest.mark.parametrize("per_step", [False, True])
-@pytest.mark.parametrize("time", [1, 37])
+@pytest.mark.parametrize("time", [1, 7, 300])
 def test_every_order_is_the_recurrence(order, complex_numbers, per_step, time):
     n = 3
     decay = numbers((time, n) if per_step else (n,), complex_numbers=complex_numbers)
@@ -48,7 +48,7 @@ def test_gradients_agree_with_finite_differences_and_each_other(per_step):
     with jax.enable_x64(True):
         decay = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (9, 2) if per_step else 2))
         inputs, initial, weights = (jnp.asarray(numbers(s, complex_numbers=False, seed=i)) for i, s in enumerate([(9, 2), (2,), (9, 2)]))
-        gradients = [jax.jit(jax.grad(lambda *given, f=f: jnp.sum(weights * f(*given)), argnums=(0, 1, 2)))(decay, inputs, initial) for f in ORDERS]
+        gradients = [jax.grad(lambda *given, f=f: jnp.sum(weights * f(*given)), argnums=(0, 1, 2))(decay, inputs, initial) for f in ORDERS]
         for found in gradients[1:]:
             for a, b in zip(found, gradients[0], strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
