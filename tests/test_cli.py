@@ -11,7 +11,8 @@ import pytest
 
 import mesocosm.lab.runner as runner
 from mesocosm import __main__
-from mesocosm.cli import main, one_line, read_run
+from mesocosm.cli import main
+from mesocosm.cli.reading import one_line, read_run
 from mesocosm.lab.errors import UserError
 from toy_study.config import Config
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mesocosm.cli import Command, read, read_run
+from mesocosm.cli.reading import read_command
 from mesocosm.lab.catalogue import packages
 from mesocosm.lab.judge import CheckRow, ControlRow, Verdict, to_json
 
@@ -72,6 +72,7 @@ def write_titled(page: Path, folder: Path) -> None:
             (folder / title).write_text(text)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SKETCHES and blocks(page, "python")], ids=name)
 def test_the_python_of_a_page_runs(page, elsewhere):
     """Blocks without a title run in order, in one namespace; files are imported, and the tests in them are run."""
@@ -86,6 +87,7 @@ def test_the_python_of_a_page_runs(page, elsewhere):
             function()
 
 
+@pytest.mark.whole
 def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
     from mesocosm.lab.catalogue import find
     from mesocosm.lab.runner import execute
@@ -107,7 +109,7 @@ def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_front_door_understands_the_command_lines(words):
     with pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext():
-        _ = read_run(words[1:]) if words[0] == "run" else read(Command, words, "mesocosm", "")
+        _ = read_command(words)
 
 
 def test_the_two_commands_of_the_readme_are_targets():

@@ -55,6 +55,7 @@ def mesocosm(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "mesocosm", *words], capture_output=True, text=True, env=environment, cwd=installed, check=False)
 
 
+@pytest.mark.whole
 def test_the_eleventh_study_is_found_and_judged(installed):
     assert "decaying-average" in mesocosm(installed, "list").stdout
     done = mesocosm(installed, "run", "decaying-average", "--out", "run")
@@ -63,6 +64,7 @@ def test_the_eleventh_study_is_found_and_judged(installed):
     assert (row["verdict"], row["n"]) == ("holds", 5)
 
 
+@pytest.mark.whole
 def test_a_layer_of_ones_own_stands_beside_ours(installed):
     done = mesocosm(installed, "run", "mesa", "--preset", "smoke", "--mixer", "decaying_average.layer:DecayingAverage", "--out", "mixer")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """mesocosm: what emerges when networks learn, ten papers as one system.
 
-`run` trains a study and judges its claims; `Run` reads a run directory. The parts are in `nn`, `tasks`, `learning` and `analysis`.
+`run` trains a study and judges its claims; `Run` reads a run directory. The parts are in `nn`, `tasks`, `envs`, `learning`,
+`analysis` and `audit`.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def test_two_checkpoints_side_by_side(model, tmp_path, capsys):
     changes = pl.read_parquet(tmp_path / "out" / "comparison.parquet")["ratio_change"]
     assert f"{max(changes, key=abs):.4f}" in out
     assert pl.read_parquet(tmp_path / "out" / "audit.parquet")["model"].n_unique() == 2
-    assert main(["audit", str(model), str(model)]) == 0
-    assert "model (2)" in capsys.readouterr().out
+    assert main(["audit", str(model), str(model), str(model)]) == 0
+    assert re.findall(r"model( \(\d\))", capsys.readouterr().out) == [" (2)", " (3)"]
 
 
 def test_a_partly_known_checkpoint_shows_both(model, capsys):

@@ -26,13 +26,18 @@ def simulate(env, params, episodes, seed=0, scan=False):
     """States, actions, reward classes and successors (the number of states at the end; -1 where the time limit hides it) under random actions."""
     act = lambda state: jnp.full(env.num_actions, 1 / env.num_actions)  # noqa: E731
     run = Environment.episode if scan else type(env).episode
-    batch = jax.jit(jax.vmap(lambda key: run(env, key, act, params)))(jax.random.split(jax.random.key(seed), episodes))
-    index = np.asarray(jax.vmap(jax.vmap(env.index))(batch.states))
-    taken, ends = np.asarray(batch.taken), np.asarray(batch.terminated)
-    following = np.where(ends, env.tabular(params).states, np.roll(index, -1, axis=1))
-    following = np.where(np.asarray(batch.truncated), -1, following)
-    rewards = np.asarray(jax.vmap(reward_class, in_axes=(0, None))(batch.rewards, env.tabular(params).reward_values))
-    return batch, *(part[taken] for part in (index, np.asarray(batch.actions), rewards, following))
+    mdp = env.tabular(params)
+
+    @jax.jit
+    def simulated(key):
+        batch = jax.vmap(lambda key: run(env, key, act, params))(jax.random.split(key, episodes))
+        return batch, jax.vmap(jax.vmap(env.index))(batch.states), jax.vmap(reward_class, in_axes=(0, None))(batch.rewards, mdp.reward_values)
+
+    batch, index, rewards = jax.tree.map(np.asarray, simulated(jax.random.key(seed)))
+    taken, ends = batch.taken, batch.terminated
+    following = np.where(ends, mdp.states, np.roll(index, -1, axis=1))
+    following = np.where(batch.truncated, -1, following)
+    return batch, *(part[taken] for part in (index, batch.actions, rewards, following))
 
 
 def chi_square(counts, probability):
@@ -61,7 +66,7 @@ def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
     np.add.at(moved, (states[known], actions[known], following[known]), 1)
     np.add.at(rewarded, (states, actions, rewards), 1)
     onward = np.concatenate([mdp.transition, mdp.termination[..., None].clip(0)], axis=2)
-    first = np.bincount(np.asarray(jax.vmap(env.index)(jax.tree.map(lambda leaf: leaf[:, 0], batch.states))), minlength=mdp.states)
+    first = np.bincount(np.asarray(jax.jit(jax.vmap(env.index))(jax.tree.map(lambda leaf: leaf[:, 0], batch.states))), minlength=mdp.states)
     for counts, probability in ((moved, onward), (rewarded, mdp.reward_probability)):
         assert chi_square(counts.reshape(-1, counts.shape[-1]), probability.reshape(-1, counts.shape[-1])) > 1e-3
     assert np.all(first[mdp.initial == 0] == 0)
@@ -78,8 +83,8 @@ def test_the_arrays_are_a_process(name):
     np.testing.assert_allclose(mdp.initial.sum(), 1.0)
     assert mdp.termination.min() > -1e-12
     assert mdp.termination.max() <= 1 + 1e-12
-    np.testing.assert_array_equal(jax.vmap(env.index)(env.every_state()), np.arange(mdp.states))
-    np.testing.assert_array_equal(mdp.observations, jax.vmap(env.observe, in_axes=(0, None))(env.every_state(), params))
+    np.testing.assert_array_equal(jax.jit(jax.vmap(env.index))(env.every_state()), np.arange(mdp.states))
+    np.testing.assert_array_equal(mdp.observations, jax.jit(jax.vmap(env.observe, in_axes=(0, None)))(env.every_state(), params))
     assert len(np.unique(mdp.observations, axis=0)) == mdp.states
     box = env.observation_space(params)
     assert mdp.observations.shape[1:] == box.shape
@@ -91,12 +96,12 @@ def test_the_arrays_are_a_process(name):
 def test_steps_follow_the_arrays_from_every_state(name):
     env, params = ENVIRONMENTS[name]
     mdp = env.tabular(params)
-    step = jax.vmap(jax.vmap(env.step_env, in_axes=(None, None, 0, None)), in_axes=(None, 0, None, None))
+    step = jax.jit(jax.vmap(jax.vmap(env.step_env, in_axes=(None, None, 0, None)), in_axes=(None, 0, None, None)))
     _, after, reward, terminated, _ = step(jax.random.key(0), env.every_state(), jnp.arange(env.num_actions), params)
     np.testing.assert_allclose(terminated, mdp.termination, atol=1e-12)
     source, action = np.nonzero(~np.asarray(terminated))
-    np.testing.assert_allclose(mdp.transition[source, action, np.asarray(jax.vmap(jax.vmap(env.index))(after))[source, action]], 1.0)
-    classes = np.asarray(jax.vmap(reward_class, in_axes=(0, None))(reward, mdp.reward_values))
+    np.testing.assert_allclose(mdp.transition[source, action, np.asarray(jax.jit(jax.vmap(jax.vmap(env.index)))(after))[source, action]], 1.0)
+    classes = np.asarray(jax.jit(jax.vmap(reward_class, in_axes=(0, None)))(reward, mdp.reward_values))
     assert np.all(np.take_along_axis(mdp.reward_probability, classes[..., None], axis=2) > 0)
     np.testing.assert_allclose(mdp.reward_values[classes], reward, atol=1e-6)
 
@@ -106,8 +111,8 @@ def test_a_whole_episode_is_its_steps(name):
     """The vectorised rollout goes through the states that single steps go through, and sees what they see."""
     env, params = ENVIRONMENTS[name]
     batch, *_ = simulate(env, params, 50)
-    step = jax.vmap(lambda state, action: env.step_env(jax.random.key(0), state, action, params))
-    state = jax.vmap(lambda key: env.reset_env(key, params)[1])(jax.random.split(jax.random.key(0), 50))
+    step = jax.jit(jax.vmap(lambda state, action: env.step_env(jax.random.key(0), state, action, params)))
+    state = jax.jit(jax.vmap(lambda key: env.reset_env(key, params)[1]))(jax.random.split(jax.random.key(0), 50))
     for t in range(env.length):
         for found, wanted in zip(batch.states, state, strict=True):
             np.testing.assert_array_equal(found[:, t], wanted)
@@ -122,7 +127,7 @@ def test_a_whole_episode_is_its_steps(name):
 def test_the_sizes_are_the_papers():
     """2 L + 3 with three terminal states, 259 and fewer, 1651 with one terminal state, 40 first states."""
     assert KeyToDoor(23).tabular().states + 3 == 49
-    assert [Tree(overlap=o).tabular().states for o in (0, 3, 5, 6)] == [1 + 6 + 36 + 216, 1 + 6 + 21 + 66, 1 + 6 + 11 + 16, 1 + 6 + 6 + 6]
+    assert [len(jax.tree.leaves(Tree(overlap=o).every_state())[0]) for o in (0, 3, 5, 6)] == [1 + 6 + 36 + 216, 1 + 6 + 21 + 66, 1 + 6 + 11 + 16, 1 + 6 + 6 + 6]
     rooms = Interleaving().tabular()
     assert rooms.states + 1 == 1651
     np.testing.assert_allclose(rooms.initial[rooms.initial > 0], np.full(40, 1 / 40))
@@ -147,18 +152,23 @@ def test_the_track_is_the_authors():
 def test_the_treasure_needs_key_and_door():
     env = KeyToDoor(5)
     params = env.default_params
-    act = lambda actions: lambda state: jax.nn.one_hot(jnp.asarray(actions)[state.time], 4)  # noqa: E731
-    last = {actions: env.episode(jax.random.key(0), act(actions), params).rewards[-1] for actions in [(0, 0, 0, 3, 1), (1, 0, 0, 3, 1), (0, 0, 0, 2, 1)]}
-    np.testing.assert_allclose(list(last.values()), [params.treasure, 0, 0], rtol=1e-6)
-    other = replace(env, door=False)
-    np.testing.assert_allclose(other.episode(jax.random.key(0), act((0, 0, 0, 2, 1)), params).rewards[-1], params.treasure, rtol=1e-6)
+
+    def last_rewards(env, *sequences):
+        def reward(actions):
+            return env.episode(jax.random.key(0), lambda state: jax.nn.one_hot(actions[state.time], 4), params).rewards[-1]
+
+        return jax.jit(jax.vmap(reward))(jnp.array(sequences))
+
+    found = last_rewards(env, (0, 0, 0, 3, 1), (1, 0, 0, 3, 1), (0, 0, 0, 2, 1))
+    np.testing.assert_allclose(found, [params.treasure, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(last_rewards(replace(env, door=False), (0, 0, 0, 2, 1)), [params.treasure], rtol=1e-6)
 
 
 def test_an_apple_is_worth_either_with_equal_probability():
     env = KeyToDoor(23)
     params = env.default_params
     pick = lambda state: jax.nn.one_hot(jnp.asarray(params.cells)[state.time], 4)  # noqa: E731  (apples have the number of their action)
-    rewards = jax.vmap(lambda key: env.episode(key, pick, params).rewards)(jax.random.split(jax.random.key(1), 2000))
+    rewards = jax.jit(jax.vmap(lambda key: env.episode(key, pick, params).rewards))(jax.random.split(jax.random.key(1), 2000))
     apples = np.asarray(rewards)[:, np.isin(params.cells, [APPLE_LEFT, APPLE_RIGHT])]
     np.testing.assert_allclose(np.unique(apples.round(6)), params.apple, rtol=1e-5)
     large = apples > 0.5
@@ -168,12 +178,13 @@ def test_an_apple_is_worth_either_with_equal_probability():
 def test_a_time_limit_truncates_and_an_end_terminates():
     env = Interleaving(3, 2, 1, limit=5)
     act = lambda state: jnp.array([0.5, 0.5])  # noqa: E731
-    forever = env.episode(jax.random.key(0), act, env.params(death=0.0))
+    episode = jax.jit(lambda params: env.episode(jax.random.key(0), act, params))
+    forever = jax.tree.map(np.asarray, episode(env.params(death=0.0)))
     assert forever.truncated.tolist() == [False] * 4 + [True]
     assert not forever.terminated.any()
     assert forever.taken.all()
     assert forever.final_observation.sum() > 0
-    at_once = env.episode(jax.random.key(0), act, env.params(death=1.0))
+    at_once = jax.tree.map(np.asarray, episode(env.params(death=1.0)))
     assert at_once.terminated.tolist() == [True] + [False] * 4
     assert at_once.taken.sum() == 1
     assert at_once.final_observation.sum() == 0
@@ -213,7 +224,7 @@ def test_layers_are_times_and_a_process_without_them_is_refused():
 def test_an_episode_can_be_read_and_seen():
     env = KeyToDoor(5)
     act = lambda state: jax.nn.one_hot(jnp.array([0, 1, 1, 3, 0])[state.time], 4)  # noqa: E731
-    episode = env.episode(jax.random.key(0), act)
+    episode = jax.jit(lambda key: env.episode(key, act))(jax.random.key(0))
     text = env.text(episode).splitlines()
     assert text[0].split()[1][0] == "k"
     assert text[0].split()[1][-2:] == "|$"
@@ -224,7 +235,8 @@ def test_an_episode_can_be_read_and_seen():
     assert len(np.unique(env.image(episode).reshape(-1, 3), axis=0)) > 4
     for name in ("tree", "interleaving"):
         env, params = ENVIRONMENTS[name]
-        episode = env.episode(jax.random.key(1), lambda state, env=env: jnp.full(env.num_actions, 1 / env.num_actions), params)
+        act = lambda state, env=env: jnp.full(env.num_actions, 1 / env.num_actions)  # noqa: E731
+        episode = jax.jit(lambda key, env=env, act=act, params=params: env.episode(key, act, params))(jax.random.key(1))
         lines = env.text(episode, params).splitlines()
         assert len(lines) == int(episode.taken.sum()) + 1
         assert float(lines[-1].split()[1]) == pytest.approx(float(episode.rewards.sum()), abs=0.01)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mesocosm.lab.code import BENCH, _tree_hash, code_hashes, module_hash
+from mesocosm.lab.code import BENCH, _tree_hash, code_hashes
 
 FILES = {
     "__init__.py": '"""A package."""\nfrom many.a import used\nfrom many.b import other\n__all__ = ["other", "used"]\n',
@@ -104,12 +104,6 @@ def test_a_change_is_seen_where_it_is_imported_and_nowhere_else(many):
     assert many(b="def other():\n    return 5\n") == before
     after = many(a="def used():\n    return 5\n")
     assert {name for name in after if after[name] != before[name]} == {"many.a"}
-
-
-def test_one_module_has_a_hash():
-    assert len(module_hash("mesocosm.lab.code")) == 16
-    with pytest.raises(ValueError, match="no source file"):
-        module_hash("sys")
 
 
 def test_a_presets_table_is_no_part_of_the_code():

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mesocosm.lab.store import Run
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -27,33 +29,36 @@ def watched(self, running):
 Loop._place = watched
 
 assert len(jax.devices()) == int(sys.argv[2])
-run = execute(find("toy-study"), "quick", seeds=tuple(range(int(sys.argv[3]))), out=Path(sys.argv[1]))
-run.model("rolling", seed=int(sys.argv[3]) - 1)
+execute(find(sys.argv[4]), "quick", seeds=tuple(range(int(sys.argv[3]))), out=Path(sys.argv[1]))
 print(spread)
 """
 
 
-def run(out: Path, devices: int, seeds: int) -> str:
+def run(study: str, out: Path, devices: int, seeds: int) -> str:
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parent.parent),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(out), str(devices), str(seeds)]
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(out), str(devices), str(seeds), study]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
+def verdicts(out: Path) -> dict[str, str]:
+    return {row["id"]: row["verdict"] for row in json.loads((out / "claims.json").read_text())}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "used"), [(8, 4), (6, 3), (5, 3)])
 def test_four_devices_find_what_one_finds(tmp_path, seeds, used):
-    assert run(tmp_path / "one", 1, seeds) == "{1}"
-    assert run(tmp_path / "four", 4, seeds) == f"{{{used}}}"
-    verdicts = [[(row["id"], row["verdict"]) for row in json.loads((tmp_path / out / "claims.json").read_text())] for out in ("one", "four")]
-    assert verdicts[0] == verdicts[1]
-    assert dict(verdicts[0])["toy-study/C2.drop"] == "holds"
+    assert run("toy-study", tmp_path / "one", 1, seeds) == "{1}"
+    assert run("toy-study", tmp_path / "four", 4, seeds) == f"{{{used}}}"
+    assert verdicts(tmp_path / "one") == verdicts(tmp_path / "four")
+    assert verdicts(tmp_path / "one")["toy-study/C2.drop"] == "holds"
+    Run(tmp_path / "four").model("rolling", seed=seeds - 1)
     tables = sorted(file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*.parquet"))
     assert len(tables) == 6
     for table in tables:
@@ -64,3 +69,12 @@ def test_four_devices_find_what_one_finds(tmp_path, seeds, used):
                 np.testing.assert_allclose(four[column], one[column], rtol=1e-4, atol=1e-7)
             else:
                 assert one[column].equals(four[column])
+
+
+@pytest.mark.slow
+def test_a_study_of_the_house_has_the_same_verdicts_on_four_devices(tmp_path):
+    assert run("weight-decay", tmp_path / "one", 1, 10) == "{1}"
+    assert run("weight-decay", tmp_path / "four", 4, 10) == "{4}"
+    found = verdicts(tmp_path / "one")
+    assert found == verdicts(tmp_path / "four")
+    assert {"holds", "not judged"} < set(found.values())

@@ -47,7 +47,7 @@ def test_the_same_again_is_trained_in_a_folder_of_its_own_and_compared(record, c
     assert 'versions.jax: "0.0.1" -> ' in text
     (line,) = [line for line in text.splitlines() if "≠" in line]
     assert line.split()[:5] == ["toy-study/C1.identity", "✕", "fails", "2", "–"]
-    assert line.rstrip().endswith("≠ verdict")
+    assert line.rstrip().endswith("≠ judged in some runs only")
     assert "4 checks: 3 as before, 1 with another verdict" in text
 
     ours = next(Path("runs").iterdir())
@@ -148,13 +148,14 @@ def row(name: str, verdict: str = "holds", low: float | None = 0.0, high: float 
 @pytest.mark.parametrize(
     ("before", "now", "differs"),
     [
-        (row("a"), row("a", low=0.9, high=1.9), ""),
-        (row("a"), row("a", "inconclusive"), "verdict"),
-        (row("a"), row("a", low=1.1, high=1.9), "intervals apart"),
-        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), "region, intervals apart"),
-        (row("a", low=None, high=None), row("a", "fails", low=None, high=None), "verdict"),
-        (None, row("a"), "new check"),
-        (row("a"), None, "no such check now"),
+        (row("a"), row("a", low=0.9, high=1.9), []),
+        (row("a"), row("a", "inconclusive"), ["judged differently"]),
+        (row("a"), row("a", low=1.1, high=1.9), ["with intervals apart"]),
+        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), ["held to other regions", "with intervals apart"]),
+        (row("a", low=None, high=None), row("a", "fails", low=None, high=None), ["judged differently"]),
+        (row("a", "not judged"), row("a", "not judged", low=1.1, high=1.9, threshold=3.0), []),
+        (None, row("a"), ["judged in some runs only"]),
+        (row("a"), None, ["judged in some runs only"]),
     ],
 )
 def test_checks_differ_in_verdict_region_or_intervals_that_do_not_meet(before, now, differs):

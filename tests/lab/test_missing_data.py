@@ -71,7 +71,7 @@ def test_once_installed_the_same_command_goes_on_and_the_files_are_part_of_the_i
     assert done.trials["rolling"]["identity"]["data"] == {"pebbles": data_sets.find("pebbles").checksum}
     assert "data" not in done.trials["frozen"]["identity"]
     pebbles.unlink()
-    assert Plan.of(STUDY, "quick", out=tmp_path / "run").states()["rolling"] == ("cached", "")  # what was measured stays
+    assert set(Plan.of(STUDY, "quick", out=tmp_path / "run").states().values()) == {("cached", "")}  # what was measured stays, and what builds on it
     pebbles.write_bytes(b"white")
     assert Plan.of(STUDY, "quick", out=tmp_path / "run").states()["rolling"] == ("stale", "files of pebbles")
     assert watching.of("skipped") == []

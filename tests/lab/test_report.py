@@ -13,8 +13,9 @@ import pytest
 from hostile import ROW, hostile_run
 
 from mesocosm.lab import vega
+from mesocosm.lab.agreement import differences
 from mesocosm.lab.claims_section import claim_verdict
-from mesocosm.lab.comparison import Column, comparison, difference
+from mesocosm.lab.comparison import Column, comparison
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.evidence import line_of
 from mesocosm.lab.figures import Drawn, draw
@@ -299,18 +300,18 @@ def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "kind"),
+    ("verdicts", "kinds"),
     [
-        (["holds", "holds"], None),
-        (["holds", "fails"], "judged differently"),
-        (["holds", "inconclusive", None], "judged differently"),
-        (["holds", "not judged"], "judged in some runs only"),
-        (["holds", None], "judged in some runs only"),
-        ([None, "not judged"], None),
+        (["holds", "holds"], []),
+        (["holds", "fails"], ["judged differently"]),
+        (["holds", "inconclusive", None], ["judged differently"]),
+        (["holds", "not judged"], ["judged in some runs only"]),
+        (["holds", None], ["judged in some runs only"]),
+        ([None, "not judged"], []),
     ],
 )
-def test_runs_differ_where_their_verdicts_do(verdicts, kind):
-    assert difference([verdict and {**ROW, "verdict": verdict} for verdict in verdicts]) == kind
+def test_runs_differ_where_their_verdicts_do(verdicts, kinds):
+    assert differences([verdict and {**ROW, "verdict": verdict} for verdict in verdicts]) == kinds
 
 
 def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
@@ -319,7 +320,7 @@ def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
     columns[0].claims = [{**ROW, "verdict": "holds"}, *(row for row in run.claims if row["id"] != ROW["id"])]
     page = Page(comparison(columns, "index.html"))
     assert page.open == []
-    assert "4 checks: 1 judged differently; 0 judged in some runs only" in page.text
+    assert "4 checks: 1 judged differently; 0 judged in some runs only; 0 held to other regions; 1 with intervals apart" in page.text
     assert "holds −2 [−2.5, −1.5] ✕ fails 0.125 [0, 0.25]" in page.text
     assert [attributes["href"] for _, attributes in page.elements if "href" in attributes][:5] == [
         "index.html",

@@ -32,6 +32,7 @@ def world():
         return mdp, policy, episodes, episode_probability(mdp, policy, episodes)
 
 
+@jax.jit
 def mean_by_state(world, contributions):
     """$E[\\sum_t 1\\{S_t = s\\} C_t(a)]$ over all episodes, over the expected visits: $E[C_t(a) | S_t = s]$."""
     mdp, policy, episodes, weight = world
@@ -44,7 +45,7 @@ def along(world, function, *models):
     mdp, policy, episodes, _ = world
     rewards = jnp.where(episodes.taken, jnp.asarray(mdp.reward_values)[episodes.rewards], 0.0)
     read = [model[episodes.states] for model in models]
-    return jax.vmap(function)(episodes.actions, rewards, policy[episodes.states], *read, jnp.asarray(episodes.taken))
+    return jax.jit(jax.vmap(function))(episodes.actions, rewards, policy[episodes.states], *read, jnp.asarray(episodes.taken))
 
 
 def outcomes_along(world, encoding):
@@ -53,9 +54,14 @@ def outcomes_along(world, encoding):
 
 
 def cocoa_along(world, encoding, coefficients):
+    return _cocoa_along(world, outcomes_along(world, encoding), coefficients)
+
+
+@jax.jit
+def _cocoa_along(world, outcomes, coefficients):
     mdp, policy, episodes, _ = world
     rewards = jnp.where(episodes.taken, jnp.asarray(mdp.reward_values)[episodes.rewards], 0.0)
-    return jax.vmap(c.cocoa)(episodes.actions, rewards, policy[episodes.states], outcomes_along(world, encoding), coefficients[episodes.states])
+    return jax.vmap(c.cocoa)(episodes.actions, rewards, policy[episodes.states], outcomes, coefficients[episodes.states])
 
 
 def centred(policy, table):
@@ -212,10 +218,15 @@ def test_the_gradient_of_the_loss_is_the_estimator(world):
         table = jax.nn.softmax(logits)
         return jnp.sum(weight * jax.vmap(c.contribution_loss)(table[episodes.states], contributions, jnp.asarray(episodes.taken)))
 
-    true = dp.policy_gradient(jax.nn.softmax, logits, dp.occupancy(mdp, policy)[:, None] * dp.action_values(mdp, policy))
-    value = lambda logits: mdp.initial @ dp.state_values(jax.nn.softmax(logits), dp.action_values(mdp, jax.nn.softmax(logits)))  # noqa: E731
-    np.testing.assert_allclose(-episodes.states.shape[1] * jax.grad(loss)(logits), true, atol=1e-10)
-    np.testing.assert_allclose(jax.grad(value)(logits), true, atol=1e-10)
+    def value(logits):
+        return mdp.initial @ dp.state_values(jax.nn.softmax(logits), dp.action_values(mdp, jax.nn.softmax(logits)))
+
+    def true(logits):
+        return dp.policy_gradient(jax.nn.softmax, logits, dp.occupancy(mdp, policy)[:, None] * dp.action_values(mdp, policy))
+
+    of_loss, of_value, wanted = jax.jit(lambda logits: (jax.grad(loss)(logits), jax.grad(value)(logits), true(logits)))(logits)
+    np.testing.assert_allclose(-episodes.states.shape[1] * of_loss, wanted, atol=1e-10)
+    np.testing.assert_allclose(of_value, wanted, atol=1e-10)
 
 
 # --- forms
@@ -256,9 +267,13 @@ def test_sums_after_a_step_leave_the_step_out():
 def tree_gradients(tree, offset, names):
     """Gradient of every episode by every estimator, uniform tabular softmax policy: estimators, episodes, parameters."""
     params, mdp = tree.params(offset), tree.tabular(tree.params(offset))
+    episodes = every_episode(mdp)
+    return jax.jit(lambda: _tree_gradients(tree, params, mdp, episodes, names))()
+
+
+def _tree_gradients(tree, params, mdp, episodes, names):
     logits = jnp.zeros((mdp.states, mdp.actions))
     policy = jax.nn.softmax(logits)
-    episodes = every_episode(mdp)
     weight = episode_probability(mdp, policy, episodes)
     world = (mdp, policy, episodes, weight)
     makers = {

@@ -33,15 +33,20 @@ def learner(variants=("gd", "gd-c", "gd-a"), width=16, **options):
     return EnsembleLearner(Partial(build, width), call, x, y, arms_of(variants), squared_error, optimizer, hyperparameters, **given)
 
 
+def start_of(made):
+    return eqx.filter_jit(made.init)(jax.random.key(3))
+
+
 def outputs_at_start(made, x):
-    state = made.init(jax.random.key(3))
-    return state, made.model(state).outputs(x)
+    state = start_of(made)
+    return state, jax.jit(lambda state: made.model(state).outputs(x))(state)
 
 
 def test_before_training_gd_is_its_networks_gd_c_is_zero_and_gd_a_is_gd():
     x = problem()[2]
     state, (gd, centred, shared) = outputs_at_start(learner(), x)
-    own = jax.vmap(lambda arrays: jax.vmap(eqx.combine(arrays, learner()._static()))(x))(state.drawn)
+    static = learner()._static()
+    own = jax.jit(jax.vmap(lambda arrays: jax.vmap(eqx.combine(arrays, static))(x)))(state.drawn)
     np.testing.assert_allclose(gd, own, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(centred, 0)
     np.testing.assert_allclose(shared, gd, atol=1e-5)
@@ -54,26 +59,27 @@ def test_before_training_gd_is_its_networks_gd_c_is_zero_and_gd_a_is_gd():
 def test_gradients_of_gd_a_differ_by_the_residual_alone():
     """Members share their features: with equal residuals they have equal gradients."""
     made = learner(("gd-a",))
-    state = made.init(jax.random.key(3))
+    state = start_of(made)
     same = state._replace(offsets=jnp.broadcast_to(state.offsets[:, :1], state.offsets.shape))
-    moved, _ = made.update(same, jax.random.key(0))
+    update = eqx.filter_jit(made.update)
+    moved, _ = update(same, jax.random.key(0))
     for leaf in jax.tree.leaves(moved.networks):
         np.testing.assert_allclose(leaf, jnp.broadcast_to(leaf[:, :1], leaf.shape), rtol=1e-5)
-    apart, _ = made.update(state, jax.random.key(0))
+    apart, _ = update(state, jax.random.key(0))
     assert not np.allclose(jax.tree.leaves(apart.networks)[0][0, 0], jax.tree.leaves(apart.networks)[0][0, 1])
 
 
 def test_members_see_the_same_batches_and_arms_the_same_members():
     made = learner(("gd", "gd"), batch_size=2)
-    state = made.init(jax.random.key(3))
+    state, update = start_of(made), eqx.filter_jit(made.update)
     for step in range(3):
-        state, _ = made.update(state, jax.random.fold_in(jax.random.key(1), step))
+        state, _ = update(state, jax.random.fold_in(jax.random.key(1), step))
     for leaf in jax.tree.leaves(state.networks):
         np.testing.assert_array_equal(leaf[0], leaf[1])
-    twins = made.init(jax.random.key(3))
+    twins = start_of(made)
     twins = twins._replace(networks=jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, :1], leaf.shape), twins.networks))
     for step in range(3):
-        twins, _ = made.update(twins, jax.random.fold_in(jax.random.key(1), step))
+        twins, _ = update(twins, jax.random.fold_in(jax.random.key(1), step))
     for leaf in jax.tree.leaves(twins.networks):
         np.testing.assert_allclose(leaf[0, 0], leaf[0, 3], rtol=1e-5)
 
@@ -88,23 +94,29 @@ def test_an_ensemble_of_one_arm_is_that_many_trainings():
     """The members are what separate trainings of each would be, by a second implementation."""
     x, y, test = problem()
     made = learner(("gd",))
-    state = made.init(jax.random.key(3))
-    fitted = state
+    state = start_of(made)
+    fitted, update = state, eqx.filter_jit(made.update)
     for step in range(5):
-        fitted, _ = made.update(fitted, jax.random.key(step))
+        fitted, _ = update(fitted, jax.random.key(step))
+    outputs = made.model(fitted).outputs(test)
+
+    @jax.jit
+    def descend(arrays):
+        gradient = jax.grad(lambda a: jnp.mean((jax.vmap(eqx.combine(a, made._static()))(x) - y) ** 2))(arrays)
+        return jax.tree.map(lambda a, g: a - 0.5 * g, arrays, gradient)
+
     for m in range(2):
         arrays = jax.tree.map(lambda leaf, m=m: leaf[m], state.drawn)
         for _ in range(5):
-            gradient = jax.grad(lambda a: jnp.mean((jax.vmap(eqx.combine(a, made._static()))(x) - y) ** 2))(arrays)
-            arrays = jax.tree.map(lambda a, g: a - 0.5 * g, arrays, gradient)
+            arrays = descend(arrays)
         wanted = jax.vmap(eqx.combine(arrays, made._static()))(test)
-        np.testing.assert_allclose(made.model(fitted).outputs(test)[0, m], wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs[0, m], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_member_stops_at_the_goal_and_the_others_go_on():
     made = learner(optimizer=optax.adam, hyperparameters={"learning_rate": 3e-2}, goal=1e-3, check_every=5, width=64)
     fitted = fit(made, 3000, [0], until=(all_reached, 5))
-    losses = jax.vmap(made.losses)(fitted.state)[0]
+    losses = jax.jit(lambda state: jax.vmap(made.losses)(state))(fitted.state)[0]
     assert fitted.reached[0]
     assert float(losses.max()) <= 1e-3
     assert float(losses.min()) > 1e-5  # they stopped, each soon after the goal

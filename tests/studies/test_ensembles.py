@@ -1,6 +1,5 @@
-"""The ensembles study at its smoke preset: every line runs, every check is read, every figure is drawn; what is not installed is not judged."""
+"""The ensembles study: what its smoke run measured, identities and mutants, pictures; what is not installed is not judged."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from made_up_data import write_fashion, write_mnist
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.figures import draw
-from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.studies.ensembles import claims, identities
-from mesocosm.studies.ensembles.config import PRESETS, Identities, Toy
+from mesocosm.studies.ensembles.config import Toy
 from mesocosm.studies.ensembles.images import Standard, draw_training, of_classes
 from mesocosm.studies.ensembles.toy import plane
-from mesocosm.studies.ensembles.trials import trials
 from mesocosm.tasks.data_sets import Images
 
 SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
-FONTS_AND_PHOTOGRAPHS = all(importlib.util.find_spec(name) for name in ("PIL", "matplotlib", "sklearn"))
 
 
 def run(out, folder):
@@ -32,35 +25,9 @@ def run(out, folder):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The smoke preset by the command that a user types, on pictures that are made up for this test alone."""
-    if not FONTS_AND_PHOTOGRAPHS:
-        pytest.skip("the outside sets need the extra `data`")
-    folder = tmp_path_factory.mktemp("data")
-    write_fashion(folder)
-    write_mnist(folder)
-    out = tmp_path_factory.mktemp("ensembles") / "run"
-    finished = run(out, folder)
-    assert finished.returncode == 0, finished.stderr
-    return Run(out)
-
-
-def judged(smoke):
-    found = smoke.study.claims
-    return judge("ensembles", found, smoke.view(), Circumstances(command="", fingerprints=fingerprints(found)), strict=True)
-
-
-def test_every_trial_finishes_and_every_check_can_be_read(smoke):
-    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
-    rows = judged(smoke)
-    unread = {row.id: row.reason for row in rows if row.kind and row.estimate is None}
-    assert all("above the common" in reason for reason in unread.values()), unread  # a few steps reach no goal
-    assert {row.verdict for row in rows} == {"not judged"}
-
-
-def test_every_figure_is_drawn(smoke):
-    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("ensembles")
 
 
 def test_every_seed_and_arm_meets_the_same_evaluation_data(smoke):
@@ -94,37 +61,11 @@ def test_what_is_not_installed_is_not_judged_and_says_how_to_get_it(tmp_path):
     assert "dataset-fashion-mnist" in reasons["ensembles/C6.fashion-variance"]
 
 
-REHEARSAL = """
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse
-for trial in rehearse(find("ensembles"), "{preset}", compile=False, strict=True):
-    assert trial.problem is None or "not installed" in trial.problem, trial
-    print(trial.trial)
-"""
-
-
-@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow)])
-def test_every_trial_of_a_preset_lowers(preset):
-    lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
-    assert lowered.returncode == 0, lowered.stderr
-    assert lowered.stdout.split() == [trial.name for trial in trials(PRESETS[preset].config)]
-
-
-def test_identities_hold_and_their_mutants_do_not():
-    config = Identities()
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(1), 4)
-        instances = jax.jit(lambda keys: identities.draw_instances(config, keys))(keys)
-        for name, identity in {**identities.OF_MODELS, **identities.OF_NETWORKS}.items():
-            errors = jax.jit(jax.vmap(lambda given, identity=identity: identity(config, given)))(instances if name in identities.OF_MODELS else keys)
-            assert errors.error.max() < 1e-9, name
-            assert errors.mutant.min() > 1e-4, name
-
-
-def test_a_claim_names_a_control_that_is_another_measurement():
-    for claim in find("ensembles").claims:
-        for check in claim.checks:
-            assert check.control.measure is not check.measure, check.name
+def test_identities_hold_and_their_mutants_do_not(smoke):
+    found = smoke.table("identities")
+    assert set(found["identity"]) == {*identities.OF_MODELS, *identities.OF_NETWORKS}
+    assert found["error"].max() < 1e-9
+    assert found["mutant"].min() > 1e-4
 
 
 # --- pictures and the plane -------------------------------------------------------------------------------------------

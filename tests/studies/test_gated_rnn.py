@@ -1,9 +1,8 @@
-"""The gated-rnn study at its smoke preset: every line runs, every check is read, every figure is drawn; the larger presets lower."""
+"""The gated-rnn study: what its smoke run measured, identities and mutants, students and regressors whose answer is known."""
 
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -13,13 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.figures import draw
-from mesocosm.lab.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.store import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
 from mesocosm.studies.gated_rnn import claims, identities, trials
-from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Identities, Network
+from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Network
 from mesocosm.studies.gated_rnn.networks import LAYERS
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 from mesocosm.tasks.regression_prompts import gradient_step_attention
@@ -28,28 +24,9 @@ from mesocosm.tasks.task import batch
 SEARCH = Path(__file__).parents[2] / "results/gated-rnn/search.csv"
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The smoke preset by the command that a user types, in a process of its own."""
-    out = tmp_path_factory.mktemp("gated-rnn") / "run"
-    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "gated-rnn", "--preset", "smoke", "--out", str(out)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    return Run(out)
-
-
-def test_every_trial_finishes_and_every_check_can_be_read(smoke):
-    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
-    judged = smoke.study.claims
-    rows = judge("gated-rnn", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
-    # the smoke preset trains neither LSTM, GRU, LRU nor Hawk on the teacher
-    untrained = ("lstm", "gru", "lru", "lru-mlp", "hawk")
-    assert {row.id for row in rows if row.kind and row.estimate is None} == {f"gated-rnn/C7.{name}" for name in untrained}
-    assert {row.verdict for row in rows} == {"not judged"}
-
-
-def test_every_figure_is_drawn(smoke):
-    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("gated-rnn")
 
 
 def test_a_published_student_answers_as_it_was_measured(smoke):
@@ -116,34 +93,15 @@ def test_gradient_descent_as_a_regressor_is_recognised():
     assert wrong.unexplained > 0.2
 
 
-REHEARSAL = """
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse
-for trial in rehearse(find("gated-rnn"), "{preset}", compile=False, strict=True):
-    assert trial.problem is None and (trial.state_bytes > 0 or not trial.fits), trial
-    print(trial.trial)
-"""
-
-
-@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)])
-def test_every_trial_of_a_preset_lowers(preset):
-    """Nothing is run: each trial's programs are traced and lowered at full size."""
-    lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
-    assert lowered.returncode == 0, lowered.stderr
-    assert lowered.stdout.split() == [trial.name for trial in trials.trials(PRESETS[preset].config)]
-
-
-def test_identities_hold_and_their_mutants_do_not():
-    config = Identities(instances=100, dim=3, length=6)
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(1), 4)
-        found = jax.jit(lambda keys: {name: jax.vmap(partial(identity, config))(keys) for name, identity in identities.IDENTITIES.items()})(keys)
-        for name, errors in found.items():
-            assert errors.error.max() < 1e-10, name
-            assert errors.mutant.max() > 1e-3, name
-        counts = identities.count_identity(config, np.random.default_rng(0))
-        assert counts.error.max() == 0
-        assert counts.mutant.max() >= 1
+def test_identities_hold_and_their_mutants_do_not(smoke):
+    found = smoke.table("identities")
+    assert {*identities.IDENTITIES, "C3 minimal", "C3 count"} == set(found["identity"])
+    exact = found.filter(pl.col("identity") != "C3 count")
+    assert exact["error"].max() < 1e-10
+    assert exact.group_by("identity").agg(pl.col("mutant").max())["mutant"].min() > 1e-3
+    counts = found.filter(pl.col("identity") == "C3 count")
+    assert counts["error"].max() == 0
+    assert counts["mutant"].max() >= 1
 
 
 def test_features_without_a_gate_are_those_of_such_a_layer():
@@ -181,12 +139,6 @@ def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     run = Run(tmp_path / "run")
     assert "student-foreign" in run.trials
     assert {row["verdict"] for row in run.claims} == {"not judged"}
-
-
-def test_a_study_names_another_measurement_as_control():
-    for claim in find("gated-rnn").claims:
-        for check in claim.checks:
-            assert check.control.measure is not check.measure, check.name
 
 
 def test_the_optimum_is_that_of_the_task():

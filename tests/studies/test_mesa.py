@@ -1,4 +1,4 @@
-"""The mesa study at its smoke preset: every line runs, every check is read, every figure is drawn; the paper's sizes lower."""
+"""The mesa study: what its smoke run measured, the paper's sizes, its identities and mutants."""
 
 import subprocess
 import sys
@@ -11,10 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.figures import draw
-from mesocosm.lab.judge import Circumstances, fingerprints, judge
-from mesocosm.lab.store import Run
 from mesocosm.nn import LinearAttention, MesaAttention
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
@@ -24,28 +20,9 @@ from mesocosm.tasks.linear_systems import LinearSystems
 SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The smoke preset by the command that a user types, in a process of its own."""
-    out = tmp_path_factory.mktemp("mesa") / "run"
-    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "mesa", "--preset", "smoke", "--out", str(out)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    return Run(out)
-
-
-def test_every_trial_finishes_and_every_check_can_be_read(smoke):
-    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
-    judged = smoke.study.claims
-    rows = judge("mesa", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
-    missing = {row.id for row in rows if row.kind and row.estimate is None}
-    # the smoke preset has no four and six layers and no contracting systems
-    assert missing == {"mesa/C5.four", "mesa/C5.six", "mesa/C14.loss", "mesa/C14.depth", "mesa/C14.mesa", "mesa/C14.target"}
-    assert {row.verdict for row in rows} == {"not judged"}
-
-
-def test_every_figure_is_drawn(smoke):
-    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("mesa")
 
 
 def test_a_published_network_predicts_as_it_was_measured(smoke):
@@ -77,23 +54,6 @@ def test_arms_are_paired_and_share_their_evaluation_data(smoke):
     assert fixed["digest"].n_unique() == len(fixed)
 
 
-REHEARSAL = """
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse
-for trial in rehearse(find("mesa"), "{preset}", compile=False, strict=True):
-    assert trial.problem is None and (trial.state_bytes > 0 or not trial.fits), trial
-    print(trial.trial)
-"""
-
-
-@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)])
-def test_every_trial_of_a_preset_lowers(preset):
-    """Nothing is run: each trial's programs are traced and lowered at full size."""
-    lowered = subprocess.run([sys.executable, "-c", REHEARSAL.format(preset=preset)], capture_output=True, text=True, check=False)
-    assert lowered.returncode == 0, lowered.stderr
-    assert lowered.stdout.split() == [trial.name for trial in trials(PRESETS[preset].config)]
-
-
 @pytest.mark.slow
 def test_the_papers_programs_compile_and_tell_their_memory():
     command = [str(Path(sys.executable).with_name("mesocosm")), "run", "mesa", "--preset", "paper", "--dry-run"]
@@ -104,18 +64,11 @@ def test_the_papers_programs_compile_and_tell_their_memory():
         assert ("MiB" in line) == bool(trial.models or trial.name == "linear-1-again"), line
 
 
-def test_a_claim_names_a_control_that_is_another_measurement():
-    for claim in find("mesa").claims:
-        for check in claim.checks:
-            assert check.control.measure is not check.measure, check.name
-
-
-def test_identities_hold_and_their_mutants_do_not():
-    with jax.enable_x64(True):
-        for name, identity in identities.IDENTITIES.items():
-            errors = jax.vmap(lambda key, identity=identity: identity(Identities(length=9, dim=3), key))(jax.random.split(jax.random.key(1), 4))
-            assert errors.error.max() < 1e-10, name
-            assert errors.mutant.max() > 1e-3, name
+def test_identities_hold_and_their_mutants_do_not(smoke):
+    found = smoke.table("identities")
+    assert set(found["identity"]) == set(identities.IDENTITIES)
+    assert found["error"].max() < 1e-10
+    assert found.group_by("identity").agg(pl.col("mutant").max())["mutant"].min() > 1e-3
 
 
 def test_the_printed_mutant_formula_differs_only_in_its_mutation():

@@ -1,7 +1,5 @@
-"""The weight-decay study at its smoke preset: every line runs, every check is read, every figure is drawn; and its optimisers do what the law says."""
+"""The weight-decay study: its optimisers do what the law says."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -11,10 +9,6 @@ import polars as pl
 import pytest
 
 from mesocosm.analysis.factor_spectra import product_spectrum
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.figures import draw
-from mesocosm.lab.judge import Circumstances, fingerprints, judge
-from mesocosm.lab.store import Run
 from mesocosm.learning.fit import fit
 from mesocosm.studies.interface import View
 from mesocosm.studies.weight_decay import claims, measures
@@ -30,51 +24,7 @@ from mesocosm.studies.weight_decay.parameterised import (
     product_of,
     regression_loss,
 )
-from mesocosm.studies.weight_decay.trials import _draw_diagonal, _draw_rotated, _draw_teacher, trials
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The smoke preset by the command that a user types, in a process of its own."""
-    out = tmp_path_factory.mktemp("weight-decay") / "run"
-    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "weight-decay", "--preset", "smoke", "--out", str(out)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    return Run(out)
-
-
-def test_every_trial_finishes_and_every_check_can_be_read(smoke):
-    assert {status["state"] for status in smoke.trials.values()} == {"finished"}
-    judged = smoke.study.claims
-    rows = judge("weight-decay", judged, smoke.view(), Circumstances(command="", fingerprints=fingerprints(judged)), strict=True)
-    assert {row.id for row in rows if row.kind and row.estimate is None} == set()
-    assert {row.verdict for row in rows} == {"not judged"}
-
-
-def test_every_figure_is_drawn(smoke):
-    assert [figure.reason for figure in draw(smoke)] == [None] * len(smoke.study.figures)
-
-
-@pytest.mark.slow
-def test_every_trial_of_every_preset_lowers():
-    """Nothing is run; the presets differ in numbers of seeds alone, so that one of them stands for all."""
-    code = """
-from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse
-for trial in rehearse(find("weight-decay"), "cpu", compile=False, strict=True):
-    assert trial.problem is None, trial
-    print(trial.trial)
-"""
-    lowered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert lowered.returncode == 0, lowered.stderr
-    assert lowered.stdout.split() == [trial.name for trial in trials(PRESETS["cpu"].config)]
-    assert PRESETS["paper"].config == PRESETS["cpu"].config == PRESETS["quick"].config
-
-
-def test_a_claim_names_a_control_that_is_another_measurement():
-    for claim in find("weight-decay").claims:
-        for check in claim.checks:
-            assert check.control.measure is not check.measure, check.name
+from mesocosm.studies.weight_decay.trials import _draw_diagonal, _draw_rotated, _draw_teacher
 
 
 @pytest.fixture

@@ -222,7 +222,16 @@ def _state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
 
 
 def _torch_dtype(value: Any) -> str:
-    names = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8": "I8"}
+    names = {
+        "float64": "F64",
+        "float32": "F32",
+        "float16": "F16",
+        "bfloat16": "BF16",
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "int8": "I8",
+        "uint8": "U8",
+    }
     name = str(value.dtype).removeprefix("torch.")
     return names.get(name, name)
 

@@ -50,7 +50,6 @@ class Block:
         name: of the block, the part of the names that its tensors share.
         layout: how it is stored; None where no layout is known.
         tensors: role -> tensor's name.
-        missing: roles that the layout wants and the checkpoint lacks.
         problem: why it cannot be audited; None where it can be tried.
     """
 

@@ -49,11 +49,14 @@ ROTARY = frozenset(
     [
         "codegen",
         "cohere",
+        "cohere2",
         "falcon",
         "gemma",
         "gemma2",
         "gemma3",
         "gemma3_text",
+        "glm",
+        "glm4",
         "gpt_neox",
         "gptj",
         "granite",
@@ -74,7 +77,7 @@ ROTARY = frozenset(
         "starcoder2",
     ]
 )
-INTERLEAVED = frozenset({"codegen", "cohere", "gptj"})
+INTERLEAVED = frozenset({"codegen", "cohere", "cohere2", "glm", "glm4", "gptj"})
 """Rotary pairs are neighbours (2i, 2i + 1) here, and (i, i + half) elsewhere."""
 VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Heads of timm's plain vision transformers by width, which their config.json does not give."""

@@ -49,9 +49,9 @@ def run_audit(
 
 def named_apart(audits: Sequence[Audit]) -> list[Audit]:
     """The same audits; where two checkpoints have one name, the later ones carry a number."""
-    names: list[str] = []
-    for found in audits:
-        names.append(found.model if found.model not in names else f"{found.model} ({names.count(found.model) + 1})")
+    models = [found.model for found in audits]
+    earlier = [models[:i].count(model) for i, model in enumerate(models)]
+    names = [f"{model} ({count + 1})" if count else model for model, count in zip(models, earlier, strict=True)]
     return [
         found if name == found.model else replace(found, model=name, rows=_renamed(found.rows, name), spectra=_renamed(found.spectra, name))
         for found, name in zip(audits, names, strict=True)

@@ -58,14 +58,6 @@ def code_hashes(*modules: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def module_hash(name: str) -> str:
-    """The hash of one module's syntax tree."""
-    module = _parsed(name)
-    if module is None:
-        raise ValueError(f"module {name} has no source file")
-    return module.hash
-
-
 def _excluded(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in _EXCLUDED_MODULES) or module.rpartition(".")[2] in _EXCLUDED_PARTS
 

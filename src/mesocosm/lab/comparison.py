@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from mesocosm.lab.agreement import DIFFERENCES, Row, differences
 from mesocosm.lab.claims_section import claim_anchor, group_by_claim, word
 from mesocosm.lab.making_section import when
 from mesocosm.lab.markup import Html, element, join, number
 from mesocosm.lab.page import brand, document, slug
 from mesocosm.lab.store import Run
 from mesocosm.lab.strip import interval_ends
-
-Row = Mapping[str, Any]
-DIFFERENCES = ("judged differently", "judged in some runs only")
 
 
 class Column:
@@ -63,7 +61,7 @@ def _study(name: str, columns: Sequence[Column]) -> Html:
     order = list(dict.fromkeys(row["id"] for column in columns for row in column.claims))
     bodies = [_claim(claim, [str(row["id"]) for row in group], group[0], columns) for claim, group in group_by_claim([rows[id] for id in order]).items()]
     table = element("table", element("thead", head), bodies, class_="comparison")
-    found = [difference([column.by_id.get(id) for column in columns]) for id in order]
+    found = [kind for id in order for kind in differences([column.by_id.get(id) for column in columns])]
     words = "; ".join(f"{found.count(kind)} {kind}" for kind in DIFFERENCES) if len(columns) > 1 else "one run, nothing to compare"
     return element(
         "section",
@@ -90,10 +88,10 @@ def _claim(name: str, ids: Sequence[str], first: Row, columns: Sequence[Column])
 def _check(id: str, columns: Sequence[Column]) -> Html:
     found = [column.by_id.get(id) for column in columns]
     metric = next((row["metric"] for row in found if row is not None and row.get("metric")), None)
-    disagreement = difference(found)
-    mark = element("span", disagreement, class_="disagreement") if disagreement else None
+    kinds = differences(found)
+    mark = element("span", ", ".join(kinds), class_="disagreement") if kinds else None
     label = element("th", element("span", id.partition("/")[2], class_="check"), mark, element("span", metric, class_="metric"), scope="row")
-    return element("tr", label, [_cell(column, id) for column in columns], class_=slug(disagreement) if disagreement else "same")
+    return element("tr", label, [_cell(column, id) for column in columns], class_=" ".join(["differs", *map(slug, kinds)]) if kinds else "same")
 
 
 def _cell(column: Column, id: str) -> Html:
@@ -104,12 +102,3 @@ def _cell(column: Column, id: str) -> Html:
     verdict = element("a", word(row["verdict"]), href=f"{column.page}#{claim_anchor(row['claim'])}")
     value = element("span", number(row["estimate"]), class_="value") if row.get("estimate") is not None else None
     return element("td", verdict, value, element("span", interval_ends(row), class_="interval"), title=row.get("reason"))
-
-
-def difference(found: Sequence[Row | None]) -> str | None:
-    """How runs disagree on a check, one of `DIFFERENCES`, or None where they do not. A run without the check counts as one that did not judge it."""
-    verdicts = {"not judged" if row is None else row["verdict"] for row in found}
-    judged_differently, judged_in_some = DIFFERENCES
-    if len(verdicts - {"not judged"}) > 1:
-        return judged_differently
-    return judged_in_some if len(verdicts) > 1 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -79,9 +79,7 @@ class TrialContext:
         per_seed: bool = False,
     ) -> Fitted:
         """Train every seed, resuming where an earlier run of this very trial stopped."""
-        check_name("fit", name)
-        if name in self.fits:
-            raise ValueError(f"trial {self.trial.name} fits {name!r} twice; a fit's name says where its state is kept")
+        check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
         checkpoint = FileCheckpoint(file, self.identity, self.observer.note, self.save_seconds)
         began = time.perf_counter()
@@ -153,6 +151,17 @@ class TrialContext:
     def history(self) -> pl.DataFrame:
         """Training metrics of all fits, one row for each fit, seed and window."""
         return pl.concat(self.histories, how="diagonal_relaxed")
+
+
+def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
+    """Refuse a name that cannot say where the fit's state is kept.
+
+    Raises:
+        ValueError: it is no file's name, or that of an earlier fit.
+    """
+    check_name("fit", name)
+    if name in earlier:
+        raise ValueError(f"trial {trial.name} fits {name!r} twice; a fit's name says where its state is kept")
 
 
 def declared_skeleton(trial: Trial, name: str) -> Any:

@@ -203,16 +203,7 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     name = f"{claim.id}.{check.name}"
     measured, obstacle = _attempt(name, check, check.measure, view, FEWEST_INSTANCES, strict)
     control, control_obstacle = _attempt(name, check, check.control.measure, view, 1, strict)
-    reasons = _standing_reasons(check, view, run)
-    if obstacle or control_obstacle:
-        reasons += [obstacle] if obstacle else []
-        reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
-        reasons += [f"trial {trial.trial} {trial.reason}" for trial in run.unfinished]
-    else:
-        lacking = [(trial, sorted(trial.tables & view.read)) for trial in run.unfinished]
-        reasons += [f"table {', '.join(tables)} lacks trial {trial.trial}, which {trial.reason}" for trial, tables in lacking if tables]
-    if isinstance(check.kind, Mean) and measured.low is not None and measured.low == measured.high:
-        reasons.append(f"all {measured.n} values are equal and without evaluation error, so that the interval has no width: give the error, or judge a rate")
+    reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_width(check, measured)]
     if not reasons and not _discriminates(check, control):
         reasons.append(f"control does not discriminate: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
     verdict = "not judged" if reasons else measured.verdict
@@ -221,8 +212,15 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     stored = run.fingerprints.get(name)
     if stored != _fingerprint(claim, check):
         reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
-    row = CheckRow(
-        id=f"{study}/{name}",
+    return _row(study, claim, check, measured, control, sorted(view.read), run.command, verdict, "; ".join(reasons) or None), measured.p
+
+
+def _row(
+    study: str, claim: Claim, check: Check, measured: _Measured, control: _Measured, tables: list[str], command: str, verdict: Verdict, reason: str | None
+) -> CheckRow:
+    """What was found, beside what the check says of itself."""
+    return CheckRow(
+        id=f"{study}/{claim.id}.{check.name}",
         claim=claim.id,
         statement=claim.statement,
         source=claim.source,
@@ -240,12 +238,11 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
         reference=float(check.reference.value) if check.reference else None,
         origin=check.reference.origin if check.reference else None,
         searched=check.searched,
-        tables=sorted(view.read),
-        command=run.command,
+        tables=tables,
+        command=command,
         verdict=verdict,
-        reason="; ".join(reasons) or None,
+        reason=reason,
     )
-    return row, measured.p
 
 
 def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
@@ -271,6 +268,23 @@ def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]
     if view.preset not in check.judged_at:
         reasons.append(f"preset {view.preset} is too small: judged at {', '.join(sorted(check.judged_at))}")
     return reasons
+
+
+def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | None, control_obstacle: str | None) -> list[str]:
+    """What kept the check or its control from being measured, or measured on all trials."""
+    if obstacle or control_obstacle:
+        reasons = [obstacle] if obstacle else []
+        reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
+        return reasons + [f"trial {trial.trial} {trial.reason}" for trial in run.unfinished]
+    lacking = [(trial, sorted(trial.tables & view.read)) for trial in run.unfinished]
+    return [f"table {', '.join(tables)} lacks trial {trial.trial}, which {trial.reason}" for trial, tables in lacking if tables]
+
+
+def _no_width(check: Check, measured: _Measured) -> list[str]:
+    """A t interval between equal values says nothing of the next one."""
+    if not isinstance(check.kind, Mean) or measured.low is None or measured.low != measured.high:
+        return []
+    return [f"all {measured.n} values are equal and without evaluation error, so that the interval has no width: give the error, or judge a rate"]
 
 
 def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: int, strict: bool) -> tuple[_Measured, str | None]:

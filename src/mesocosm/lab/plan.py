@@ -42,8 +42,7 @@ class Plan:
         self._check_seeds()
         self.identities: dict[str, dict[str, Any]] = {}
         for trial in self.trials:
-            parents = {name: digest(self.identities[name]) for name in trial.after}
-            self.identities[trial.name] = identity(study, trial, self.seeds_of(trial), parents)
+            self.identities[trial.name] = self._identity(trial)
 
     @classmethod
     def of(cls, study: Study, preset: str, config: Any = None, seeds: tuple[int, ...] | None = None, out: Path | None = None) -> Plan:
@@ -81,6 +80,14 @@ class Plan:
         wanted = len(self.seeds) if trial.seeds is None else trial.seeds
         following = range(max(self.seeds) + 1, max(self.seeds) + 1 + wanted - len(self.seeds))
         return (*self.seeds, *following)[:wanted]
+
+    def _identity(self, trial: Trial) -> dict[str, Any]:
+        """Who the trial is, now; where its data have gone, what was measured with them stays valid, and so do the trials that build on it."""
+        found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after})
+        if trial.data and data_sets.missing(trial.data):
+            with files_of(self.path):
+                found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
+        return found
 
     def _check_seeds(self) -> None:
         by_name = {trial.name: trial for trial in self.trials}
@@ -128,8 +135,6 @@ class Plan:
         status = store.status
         if "identity" not in status:
             return "new", ""
-        if trial.data and data_sets.missing(trial.data):  # what was measured stays valid where the data have gone
-            wanted = wanted | {"data": status["identity"].get("data", {})}
         if status["identity"] != wanted:
             return "stale", difference(status["identity"], wanted)
         if status["state"] == "finished":

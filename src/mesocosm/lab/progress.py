@@ -224,7 +224,8 @@ class LiveScreen(Silent):
     def trial_started(self, trial: str, index: int, total: int) -> None:
         """Show it among the running ones."""
         self._place, self._total = index, total
-        self._running[trial], self._started[trial] = None, self._clock()
+        self._started[trial] = self._clock()  # first: the screen is drawn by another thread
+        self._running[trial] = None
 
     def note(self, message: str) -> None:
         """Print it above."""

@@ -16,16 +16,17 @@ import polars as pl
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
-from mesocosm.lab.context import EVALUATION_SEED, declared_skeleton, parent_of, without_seeds
+from mesocosm.lab.context import EVALUATION_SEED, check_fit, declared_skeleton, parent_of, without_seeds
 from mesocosm.lab.parameters import check_model
 from mesocosm.lab.plan import Plan
 from mesocosm.lab.runner import checked
+from mesocosm.lab.store import model_name
 from mesocosm.learning.fit import Criterion, Fitted, Probe
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
 from mesocosm.learning.rehearsal import placeholders, rehearse_fit
 from mesocosm.learning.streams import Stream, stream_keys
-from mesocosm.studies.interface import Study, Trial, check_name
+from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
 
@@ -170,9 +171,7 @@ class RehearsalContext:
         per_seed: bool = False,
     ) -> Fitted:
         """Lower the program, and compile it to learn its memory."""
-        check_name("fit", name)
-        if name in self.fits:
-            raise ValueError(f"trial {self.trial.name} fits {name!r} twice; a fit's name says where its state is kept")
+        check_fit(self.trial, name, self.fits)
         options: dict[str, Any] = {"state": state, "start": start, "probe": probe, "until": until, "nonfinite": nonfinite, "per_seed": per_seed}
         fitted, lowered = rehearse_fit(learner, steps, self.seeds, name=name, **options, over_seeds=self.trial.over_seeds)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
@@ -194,8 +193,7 @@ class RehearsalContext:
     def model(self, trial: str, name: str | None = None) -> Any:
         """The parent's declared module with made-up parameters for each of this trial's seeds."""
         parent = parent_of(self.trial, self.parents_by_name, trial)
-        name = next(iter(parent.models)) if name is None and len(parent.models) == 1 else name
-        one = declared_skeleton(parent, str(name))
+        one = declared_skeleton(parent, model_name(parent, name))
         stacked = (len(self.seeds),)
         return placeholders(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(stacked + leaf.shape, leaf.dtype) if _is_shape(leaf) else leaf, one))
 

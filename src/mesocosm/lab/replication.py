@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mesocosm.lab.agreement import Row, differences
 from mesocosm.lab.configuration import changed_fields, plain
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.store import Run
-
-Row = Mapping[str, Any]
 
 
 def earlier_run(path: Path) -> Run:
@@ -60,32 +59,16 @@ class Pair:
     Attributes:
         id: of the check.
         before, now: its rows; None where a run has no such check.
-        differs: in what, in words; empty where the verdicts agree and the intervals meet.
+        differs: in what the runs disagree, as `agreement.differences` says it.
     """
 
     id: str
     before: Row | None
     now: Row | None
-    differs: str
+    differs: list[str]
 
 
 def pairs(before: Sequence[Row], now: Sequence[Row]) -> list[Pair]:
     """The checks of both runs side by side, in the order of the new one; those that are gone come last."""
     old, new = {row["id"]: row for row in before}, {row["id"]: row for row in now}
-    return [Pair(name, old.get(name), new.get(name), _differs(old.get(name), new.get(name))) for name in {**new, **old}]
-
-
-def _differs(before: Row | None, now: Row | None) -> str:
-    if before is None or now is None:
-        return "new check" if before is None else "no such check now"
-    found = ["verdict"] if before["verdict"] != now["verdict"] else []
-    if (before["threshold"], before["direction"]) != (now["threshold"], now["direction"]):
-        found.append("region")
-    if _apart(before, now):
-        found.append("intervals apart")
-    return ", ".join(found)
-
-
-def _apart(before: Row, now: Row) -> bool:
-    ends = (before["low"], before["high"], now["low"], now["high"])
-    return None not in ends and (before["high"] < now["low"] or now["high"] < before["low"])
+    return [Pair(name, old.get(name), new.get(name), differences([old.get(name), new.get(name)])) for name in {**new, **old}]

@@ -326,14 +326,24 @@ class Run:
         raise KeyError(f"study {self.study.name} has no trial {name!r} in this config")
 
 
-def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[int] | None) -> Any:
-    """Load `models/TRIAL/NAME.safetensors`; the name may be left out where the trial publishes one model."""
-    from mesocosm.lab.parameters import load_model
+def model_name(trial: Trial, name: str | None) -> str:
+    """The name of a model that the trial publishes; it may be left out where there is one.
 
+    Raises:
+        KeyError: there is no such model, or there are several.
+    """
     if name is None and len(trial.models) == 1:
-        name = next(iter(trial.models))
+        return next(iter(trial.models))
     if name is None or name not in trial.models:
         raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}; asked for {name!r}")
+    return name
+
+
+def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[int] | None) -> Any:
+    """Load `models/TRIAL/NAME.safetensors`."""
+    from mesocosm.lab.parameters import load_model
+
+    name = model_name(trial, name)
     store = TrialStore(run, trial.name)
     path = store.models / f"{name}.safetensors"
     if not path.exists():

@@ -63,7 +63,7 @@ def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int
 
 
 def region_text(row: Mapping[str, Any]) -> str:
-    """The region in words of a table: `< −1`, `> 0.5`, `between 0.9 and 1.1`."""
+    """The region in words of a table: `< −1`, `> 0.5`, `0.9 to 1.1`."""
     low, high = region_ends(row)
     if low is not None and high is not None:
         return f"{number(low)} to {number(high)}"

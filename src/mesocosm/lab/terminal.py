@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mesocosm.lab.agreement import OTHER_VERDICTS
 from mesocosm.lab.claims_section import MARKS, claim_verdict, group_by_claim, judged_share
 from mesocosm.lab.markup import duration, number
 from mesocosm.lab.progress import printable
@@ -97,12 +98,12 @@ def _check(row: Mapping[str, Any]) -> list[RenderableType]:
 
 def comparison_table(pairs: Sequence[Pair]) -> RenderableType:
     """Verdict and estimate of each check in an earlier run and now; what differs stands out."""
-    table = _table("check", "before", "estimate [95 %]", "now", "estimate [95 %]", "differs in")
+    table = _table("check", "before", "estimate [95 %]", "now", "estimate [95 %]", "difference")
     for pair in pairs:
         sides = [cell for row in (pair.before, pair.now) for cell in _side(row)]
         style = "bold" if pair.differs else "dim"
-        table.add_row(Text(printable(pair.id), style=style), *sides, Text(f"≠ {pair.differs}" if pair.differs else "", style="bold yellow"))
-    changed = sum("verdict" in pair.differs for pair in pairs)
+        table.add_row(Text(printable(pair.id), style=style), *sides, Text(f"≠ {', '.join(pair.differs)}" if pair.differs else "", style="bold yellow"))
+    changed = sum(not set(OTHER_VERDICTS).isdisjoint(pair.differs) for pair in pairs)
     same = sum(not pair.differs for pair in pairs)
     summary = f"{len(pairs)} checks: {same} as before, {changed} with another verdict, {len(pairs) - same - changed} that differ otherwise"
     return Group(table, Text(summary))

@@ -1,5 +1,8 @@
 """What the paper says, exact half, and what would show that it is wrong. Regions are those of the specification and of pilots on seeds from 1000 on."""
 
+from functools import partial
+
+from mesocosm.studies.claim_forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.studies.cocoa.measures import (
     behind,
     every,
@@ -17,8 +20,6 @@ from mesocosm.studies.cocoa.measures import (
 )
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Rate, View, above, below, between
 
-ALL = {"quick", "cpu", "paper"}
-CPU = {"cpu", "paper"}
 SEARCHED = 6  # configurations of learning in results/cocoa/search.csv; a test counts them
 
 INSTANCE = "a random process and policy"
@@ -27,9 +28,10 @@ LAYOUT = "layout of the apples, sampled episodes"
 EPISODES = "sampled episodes"
 
 
-def exact(name: str, mutant: str, *, check: str, of: str = "largest error, float64", tolerance: float = 1e-9) -> Check:
-    """A theorem beside its mutant."""
-    return Check(check, Exact(of), below(tolerance), theorem(name), Control(mutant, theorem(name, "mutant")), judged_at=ALL, replicate=INSTANCE)
+# What checks of one kind share.
+exact = partial(against_mutant, theorem, of="largest error, float64", tolerance=1e-9, replicate=INSTANCE)
+on_the_tree = partial(Check, judged_at=ALL, replicate=OFFSET)
+in_the_room = partial(Check, judged_at=ALL, replicate=LAYOUT)
 
 
 def most_overlap(view: View) -> int:
@@ -84,18 +86,6 @@ def agrees(estimator: str, *, table: str = "signal", check: str | None = None, o
 
 
 LEARNED = "needs learned models, which are not on the bench yet"
-UNJUDGED = [
-    ("C13", "With learned models COCOA is the most sample-efficient.", "Fig. 3B right", LEARNED),
-    ("C14", "Along training COCOA's gradients have the highest signal-to-noise ratio.", "Fig. 3C", LEARNED),
-    ("C15", "COCOA has the best trade-off of bias and variance.", "Fig. 3D", LEARNED),
-    ("C16", "The baselines' performance falls with distance, COCOA's does not.", "Fig. 1B left", LEARNED),
-    ("C18", "In task interleaving COCOA beats all baselines and credits the right context.", "Fig. 4", "training on it is not on the bench yet"),
-    ("C19", "Where rewards are aliased COCOA-feature is robust and COCOA-reward drops.", "Fig. 5", LEARNED),
-    ("C20", "After the reward switches COCOA-feature adapts almost at once.", "Fig. 10", LEARNED),
-    ("C21", "HCA with a learned reward model performs like HCA+.", "Fig. 9", LEARNED),
-    ("C23", "COCOA-reward is about as sensitive to errors of its model as a Q-critic.", "Fig. 12", "the perturbation study is not on the bench yet"),
-]
-
 
 CLAIMS = [
     Claim(
@@ -214,24 +204,20 @@ CLAIMS = [
                 judged_at=ALL,
                 replicate="environment offset and overlap",
             ),
-            Check(
+            on_the_tree(
                 "overlap",
                 Every("lead of HCA+'s variance over REINFORCE's at the largest overlap, all reward functions", "dB"),
                 above(0.7),
                 leads("hca-plus", "reinforce", most_overlap),
                 Control("overlap 0", leads("hca-plus", "reinforce", lambda view: 0)),
-                judged_at=ALL,
-                replicate=OFFSET,
             ),
             *(
-                Check(
+                on_the_tree(
                     name,
                     Mean(f"lead of {low} over {high}, mean over overlaps above 0", "dB"),
                     above(0.1),
                     mean_lead(low, high),
                     Control("the two exchanged", mean_lead(high, low)),
-                    judged_at=ALL,
-                    replicate=OFFSET,
                 )
                 for name, low, high in (
                     ("few-groups", "cocoa-reward", "groups-4"),
@@ -246,14 +232,12 @@ CLAIMS = [
         "At one overlap the variance rises with the number of groups, from COCOA-reward's towards HCA+'s.",
         source="Fig. 7",
         checks=[
-            Check(
+            on_the_tree(
                 "rises",
                 Mean("rank correlation of variance with the number of groups"),
                 above(0.9),
                 rank_with_groups,
                 Control("variances in reversed order", lambda view: rank_with_groups(view).map(lambda x: -x)),
-                judged_at=ALL,
-                replicate=OFFSET,
             ),
             Check(
                 "from-rewards",
@@ -264,14 +248,12 @@ CLAIMS = [
                 judged_at=ALL,
                 replicate="a reward function",
             ),
-            Check(
+            on_the_tree(
                 "to-states",
                 Mean("share of the way from COCOA-reward's variance to HCA+'s, most groups"),
                 above(0.5),
                 way_to_states(most_groups),
                 Control("two groups", way_to_states(lambda view: 2)),
-                judged_at=ALL,
-                replicate=OFFSET,
             ),
         ],
     ),
@@ -287,7 +269,10 @@ CLAIMS = [
             never_learns("reinforce", 0.3),
         ],
     ),
-    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[:4]),
+    unjudged("C13", "With learned models COCOA is the most sample-efficient.", "Fig. 3B right", LEARNED),
+    unjudged("C14", "Along training COCOA's gradients have the highest signal-to-noise ratio.", "Fig. 3C", LEARNED),
+    unjudged("C15", "COCOA has the best trade-off of bias and variance.", "Fig. 3D", LEARNED),
+    unjudged("C16", "The baselines' performance falls with distance, COCOA's does not.", "Fig. 1B left", LEARNED),
     Claim(
         "C17",
         "The signal-to-noise ratio of classical estimators and of HCA+ falls with distance; COCOA-reward's does not. Here: exact models.",
@@ -296,39 +281,36 @@ CLAIMS = [
             agrees("cocoa-reward", other="trajcv"),
             *(agrees(name) for name in ("trajcv", "advantage", "hca-plus", "reinforce")),
             agrees("cocoa-reward", table="signal_partly_trained", check="partly-trained", other="trajcv"),
-            Check(
+            in_the_room(
                 "flat",
                 Mean("signal-to-noise ratio of COCOA-reward, distance 20 less distance 100", "dB"),
                 between(-0.5, 0.5),
                 fall("cocoa-reward"),
                 Control("REINFORCE", fall("reinforce")),
-                judged_at=ALL,
-                replicate=LAYOUT,
             ),
             *(
-                Check(
+                in_the_room(
                     f"{estimator}-falls",
                     Mean(f"signal-to-noise ratio of {estimator}, distance 20 less distance 100", "dB"),
                     above(least),
                     fall(estimator),
                     Control("COCOA-reward", fall("cocoa-reward")),
-                    judged_at=ALL,
-                    replicate=LAYOUT,
                 )
                 for estimator, least in (("reinforce", 10.0), ("hca-plus", 10.0), ("advantage", 3.0), ("trajcv", 3.0))
             ),
-            Check(
+            in_the_room(
                 "lead",
                 Mean("signal-to-noise ratio at distance 20, COCOA-reward less TrajCV", "dB"),
                 above(20.0),
                 signal_lead("signal", "cocoa-reward", "trajcv"),
                 Control("TrajCV less Advantage", signal_lead("signal", "trajcv", "advantage")),
-                judged_at=ALL,
-                replicate=LAYOUT,
             ),
         ],
     ),
-    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[4:8]),
+    unjudged("C18", "In task interleaving COCOA beats all baselines and credits the right context.", "Fig. 4", "training on it is not on the bench yet"),
+    unjudged("C19", "Where rewards are aliased COCOA-feature is robust and COCOA-reward drops.", "Fig. 5", LEARNED),
+    unjudged("C20", "After the reward switches COCOA-feature adapts almost at once.", "Fig. 10", LEARNED),
+    unjudged("C21", "HCA with a learned reward model performs like HCA+.", "Fig. 9", LEARNED),
     Claim(
         "C22",
         "HCA-return and Counterfactual Return are far behind COCOA-reward. Here: exact models.",
@@ -348,18 +330,16 @@ CLAIMS = [
                 for estimator in ("hca-return", "counterfactual-return")
             ),
             *(
-                Check(
+                in_the_room(
                     f"{estimator}-signal",
                     Mean(f"signal-to-noise ratio at distance 20, COCOA-reward less {estimator}", "dB"),
                     above(10.0),
                     signal_lead("signal_by_return", "cocoa-reward", estimator),
                     Control("COCOA-reward less itself", signal_lead("signal_by_return", "cocoa-reward", "cocoa-reward")),
-                    judged_at=ALL,
-                    replicate=LAYOUT,
                 )
                 for estimator in ("hca-return", "counterfactual-return")
             ),
         ],
     ),
-    *(Claim(name, statement, source, unjudged=reason) for name, statement, source, reason in UNJUDGED[8:]),
+    unjudged("C23", "COCOA-reward is about as sensitive to errors of its model as a Q-critic.", "Fig. 12", "the perturbation study is not on the bench yet"),
 ]

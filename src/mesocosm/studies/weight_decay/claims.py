@@ -4,8 +4,10 @@
 Sources: the paper's full text was not at hand; [S] is the abstract, a caption or an index that quotes it, [S2] a page that describes its figures.
 """
 
+from functools import partial
 from math import log
 
+from mesocosm.studies.claim_forms import ALL, CPU, unjudged
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.weight_decay.measures import (
     adaptive,
@@ -23,8 +25,6 @@ from mesocosm.studies.weight_decay.measures import (
     threshold_error,
 )
 
-ALL = {"quick", "cpu", "paper"}
-CPU = {"cpu", "paper"}
 ONE = "one factor alone regularised"
 FREE = "no decay"
 DRAWN = "problem and initialisation"
@@ -32,6 +32,12 @@ INITIAL = "initialisation"
 
 # Configurations in results/weight-decay/search.csv by experiment; a test counts them.
 SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adaptive": 2, "two-layers": 1}
+
+# What checks of one kind share.
+minimised = partial(Check, judged_at=ALL, searched=SEARCHED["minima"], replicate="a random convex problem and its initialisation")
+descended = partial(Check, judged_at=ALL, searched=SEARCHED["descent"], replicate=DRAWN)
+factorised = partial(Check, judged_at=ALL, searched=SEARCHED["factorisation"], replicate=INITIAL)
+two_layers = partial(Check, judged_at=CPU, searched=SEARCHED["two-layers"], replicate="teacher, initialisation and data stream")
 
 LATER = "the transformer studies are not on the bench yet"
 
@@ -41,25 +47,19 @@ CLAIMS = [
         "A minimum of the L2-regularised loss of two factors is a minimum of the nuclear-norm-regularised loss of their product.",
         source="abstract [S]",
         checks=[
-            Check(
+            minimised(
                 "minimum",
                 Exact("distance of -G / lambda from the nuclear norm's subgradients at the product that gradient descent ends at"),
                 below(1e-5),
                 instances("minima", "subgradient", arm="both"),
                 Control(ONE, instances("minima", "subgradient", arm="one")),
-                judged_at=ALL,
-                searched=SEARCHED["minima"],
-                replicate="a random convex problem and its initialisation",
             ),
-            Check(
+            minimised(
                 "equal",
                 Exact("relative difference of the two regularised losses there"),
                 below(1e-6),
                 instances("minima", "difference", arm="both"),
                 Control(ONE, instances("minima", "difference", arm="one")),
-                judged_at=ALL,
-                searched=SEARCHED["minima"],
-                replicate="a random convex problem and its initialisation",
             ),
         ],
     ),
@@ -77,26 +77,20 @@ CLAIMS = [
                 judged_at=ALL,
                 replicate="random factors and a random gradient",
             ),
-            Check(
+            descended(
                 "rate",
                 Mean("fitted rate of the imbalance over -2 log(1 - eta lambda) / eta, minus one; a loss that is not quadratic"),
                 between(-0.02, 0.02),
                 descent_rate("decayed"),
                 Control(FREE, descent_rate("free")),
-                judged_at=ALL,
-                searched=SEARCHED["descent"],
-                replicate=DRAWN,
                 reference=Reference(0.0, "derived"),
             ),
-            Check(
+            descended(
                 "bound",
                 Mean("largest ratio of the gap to exp(-2 lambda t) |D(0)| / 2 during training"),
                 below(1.0),
                 gap_over_bound("decayed"),
                 Control(FREE, gap_over_bound("free")),
-                judged_at=ALL,
-                searched=SEARCHED["descent"],
-                replicate=DRAWN,
             ),
         ],
     ),
@@ -106,73 +100,48 @@ CLAIMS = [
         "and vanish at lambda = s_i.",
         source="Fig. 1 [S]",
         checks=[
-            Check(
+            factorised(
                 "gap",
                 Mean("log10 of the gap after training over before, largest over lambda > 0"),
                 below(-3.0),
                 gap_fall(positive_decays),
                 Control(FREE, gap_fall(lambda view: [0.0])),
-                judged_at=ALL,
-                searched=SEARCHED["factorisation"],
-                replicate=INITIAL,
             ),
-            Check(
+            factorised(
                 "rate",
                 Mean("fitted rate of the imbalance over -2 log(1 - eta lambda) / eta, minus one, worst over lambda > 0"),
                 between(-0.02, 0.02),
                 rate_deviation(True),
                 Control("no decay, against the same rates", rate_deviation(False)),
-                judged_at=ALL,
-                searched=SEARCHED["factorisation"],
-                replicate=INITIAL,
                 reference=Reference(0.012, "derived"),
             ),
-            Check(
+            factorised(
                 "linear",
                 Mean("largest distance of final singular values from max(s_i - lambda, 0), modes with s_i = lambda apart"),
                 below(1e-3),
                 threshold_error("spectrum", arm="both"),
                 Control("no decay, against the same values", threshold_error("spectrum", regularised=False, arm="both")),
-                judged_at=ALL,
-                searched=SEARCHED["factorisation"],
-                replicate=INITIAL,
             ),
-            Check(
+            factorised(
                 "vanish",
                 Mean("largest final singular value of modes with s_i at or below the largest lambda"),
                 below(0.02),
                 dead_modes("both"),
                 Control(ONE, dead_modes("one")),
-                judged_at=ALL,
-                searched=SEARCHED["factorisation"],
-                replicate=INITIAL,
                 reference=Reference(0.01, "derived"),
             ),
         ],
     ),
-    Claim(
-        "C4",
-        "In a small transformer larger decay lowers the rank of P W_V and the imbalance, and the gap is near zero.",
-        source="Fig. 2 [S2]",
-        unjudged=LATER,
+    unjudged("C4", "In a small transformer larger decay lowers the rank of P W_V and the imbalance, and the gap is near zero.", "Fig. 2 [S2]", LATER),
+    unjudged(
+        "C5", "The rank of W_K^T W_Q and P W_V falls with attention decay in language models and vision transformers.", "abstract [S], Fig. 3 [S2]", LATER
     ),
-    Claim(
-        "C5",
-        "The rank of W_K^T W_Q and P W_V falls with attention decay in language models and vision transformers.",
-        source="abstract [S], Fig. 3 [S2]",
-        unjudged=LATER,
-    ),
-    Claim(
-        "C6",
-        "Decoupling attention decay from the rest helps language modelling.",
-        source="abstract [S], Table 1 [S2]",
-        unjudged=LATER,
-    ),
-    Claim(
+    unjudged("C6", "Decoupling attention decay from the rest helps language modelling.", "abstract [S], Table 1 [S2]", LATER),
+    unjudged(
         "C7",
         "In pretrained LLaMA-2 the Frobenius term is close to the nuclear norm.",
-        source="Fig. 4 [S2]",
-        unjudged="these weights are not at hand; at their shapes random initialisation is as close (0.992): mesocosm audit prints that null beside every value",
+        "Fig. 4 [S2]",
+        "these weights are not at hand; at their shapes random initialisation is as close (0.992): mesocosm audit prints that null beside every value",
     ),
     Claim(
         "C8",
@@ -247,25 +216,19 @@ CLAIMS = [
         "In a linear network of two layers decay on both matrices prunes hidden neurons adaptively, decay on one does not.",
         source="index [S]",
         checks=[
-            Check(
+            two_layers(
                 "directions",
                 Rate("networks with as many active hidden directions (singular values above 1e-3) as the teacher's rank"),
                 above(0.8),
                 as_many_as_the_teacher("both", "directions"),
                 Control(ONE, as_many_as_the_teacher("one", "directions")),
-                judged_at=CPU,
-                searched=SEARCHED["two-layers"],
-                replicate="teacher, initialisation and data stream",
             ),
-            Check(
+            two_layers(
                 "neurons",
                 Rate("networks with as many active hidden neurons (product of its two norms above 1e-3) as the teacher's rank"),
                 above(0.8),
                 as_many_as_the_teacher("both", "neurons"),
                 Control(ONE, as_many_as_the_teacher("one", "neurons")),
-                judged_at=CPU,
-                searched=SEARCHED["two-layers"],
-                replicate="teacher, initialisation and data stream",
             ),
         ],
     ),

@@ -1,0 +1,30 @@
+"""Whether several runs agree on a check: in its verdict, in the region that it was held to, and in intervals that meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+OTHER_VERDICTS = ("judged differently", "judged in some runs only")
+DIFFERENCES = (*OTHER_VERDICTS, "held to other regions", "with intervals apart")
+
+
+def differences(found: Sequence[Row | None]) -> list[str]:
+    """In what runs disagree on a check, some of `DIFFERENCES`; none where they agree.
+
+    A run without the check (None) counts as one that did not judge it. Regions and intervals are compared where the check was judged: a preset that is too
+    small for it measures something else.
+    """
+    judged = [row for row in found if row is not None and row["verdict"] != "not judged"]
+    several_verdicts = len({row["verdict"] for row in judged}) > 1
+    in_some_only = bool(judged) and len(judged) < len(found) and not several_verdicts
+    several_regions = len({(str(row["threshold"]), row["direction"]) for row in judged}) > 1
+    return [kind for kind, holds in zip(DIFFERENCES, (several_verdicts, in_some_only, several_regions, _apart(judged)), strict=True) if holds]
+
+
+def _apart(rows: Sequence[Row]) -> bool:
+    """Whether two of the intervals do not meet: then the largest low end lies above the smallest high end."""
+    ends = [(row["low"], row["high"]) for row in rows if row["low"] is not None and row["high"] is not None]
+    return bool(ends) and max(low for low, _ in ends) > min(high for _, high in ends)

@@ -1,0 +1,54 @@
+"""Every study of the house at its smoke preset: every line runs, every check is read, every figure is drawn; larger presets lower."""
+
+import pytest
+
+from mesocosm.lab.catalogue import find, packages
+from mesocosm.lab.figures import draw
+from mesocosm.lab.judge import Circumstances, fingerprints, judge
+
+# Checks that cannot be read at this size: what they compare is not trained there.
+UNREAD = {
+    "cocoa": {"C10.lowest", "C10.overlap", "C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
+    "ensembles": set(),
+    "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
+    "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
+    "weight-decay": set(),
+}
+EVERY = pytest.mark.parametrize("study", sorted(UNREAD))
+
+
+def test_no_study_is_forgotten():
+    assert {name for name, package in packages().items() if package.startswith("mesocosm.")} == set(UNREAD)
+
+
+@EVERY
+def test_every_trial_finishes_and_every_check_can_be_read(smoke_of, study):
+    run = smoke_of(study)
+    assert {status["state"] for status in run.trials.values()} == {"finished"}
+    claims = run.study.claims
+    rows = judge(study, claims, run.view(), Circumstances(command="", fingerprints=fingerprints(claims)), strict=True)
+    unread = {row.id.removeprefix(f"{study}/") for row in rows if row.kind and row.estimate is None and "above the common" not in row.reason}
+    assert unread == UNREAD[study]
+    assert {row.verdict for row in rows} == {"not judged"}
+
+
+@EVERY
+def test_every_figure_is_drawn(smoke_of, study):
+    run = smoke_of(study)
+    assert [figure.reason for figure in draw(run)] == [None] * len(run.study.figures)
+
+
+@EVERY
+def test_a_claim_names_a_control_that_is_another_measurement(study):
+    for claim in find(study).claims:
+        for check in claim.checks:
+            assert check.control.measure is not check.measure, check.name
+
+
+@pytest.mark.parametrize("preset", ["quick", pytest.param("cpu", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)])
+@EVERY
+def test_every_trial_of_a_preset_lowers(lowered, study, preset):
+    presets = find(study).presets
+    if preset not in presets:
+        pytest.skip(f"{study} has no preset {preset}")
+    assert lowered(study, preset) == [trial.name for trial in find(study).trials(presets[preset].config)]
