@@ -10,7 +10,7 @@ from mesocosm.lab.judge import Circumstances, fingerprints, judge
 UNREAD = {
     "cocoa": {"C10.lowest", "C10.overlap", "C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
     "ensembles": set(),
-    "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp"},
+    "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
     "weight-decay": set(),
 }

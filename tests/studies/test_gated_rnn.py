@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from mesocosm.lab.store import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
 from mesocosm.studies.gated_rnn import claims, identities, trials
-from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation
+from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Network
+from mesocosm.studies.gated_rnn.networks import LAYERS
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 from mesocosm.tasks.regression_prompts import gradient_step_attention
 from mesocosm.tasks.task import batch
@@ -36,6 +38,16 @@ def test_a_published_student_answers_as_it_was_measured(smoke):
     table = smoke.table("loss", trial="student-18")
     np.testing.assert_allclose(trials.sequence_losses(student, test).mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
     assert isinstance(student, GatedLinearRNN)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_network_is_built_and_answers_every_token(layer):
+    """Traced, not run: also those that the smoke preset does not train."""
+    network = eqx.filter_eval_shape(LAYERS[layer], 3, Network(layer, 6), 1.0, jax.random.key(0))
+    answers = eqx.filter_eval_shape(lambda network: network(jnp.zeros((5, 3))), network)
+    assert answers.shape == (5, 3)
+    if isinstance(network, GatedLinearRNN):
+        assert network.readout.shape == (3, 18)
 
 
 def _environment_key(seed):
@@ -126,7 +138,7 @@ def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     assert finished.returncode == 0, finished.stderr
     run = Run(tmp_path / "run")
     assert "student-foreign" in run.trials
-    assert {row.verdict for row in run.claims} == {"not judged"}
+    assert {row["verdict"] for row in run.claims} == {"not judged"}
 
 
 def test_the_optimum_is_that_of_the_task():

@@ -80,7 +80,7 @@ def decays(view: View) -> alt.TopLevelMixin:
             tooltip=["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")],
         )
         .properties(width=280, height=240)
-        .facet(column=alt.Column("panel:N", title=None))
+        .facet(column=alt.Column("panel:N", title=None, sort=["teacher: linear attention", "teacher that forgets"]))
     )
 
 
@@ -103,7 +103,7 @@ def coefficients(view: View) -> alt.TopLevelMixin:
         x=alt.X("network:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, orient="top")), y=alt.Y("term:N", title=None)
     )
     colour = alt.Color("coefficient:Q", scale=alt.Scale(scheme="redblue", domainMid=0), legend=None)
-    text = base.mark_text(fontSize=10).encode(text=alt.Text("coefficient:Q", format=".2f"))
+    text = base.mark_text(fontSize=10).encode(text=alt.Text("coefficient:Q", format=".3f"))
     return alt.layer(base.mark_rect(opacity=0.6).encode(color=colour), text).properties(width=alt.Step(62), height=alt.Step(18))
 
 

@@ -87,7 +87,7 @@ def widest_student(view: View) -> str:
 
 
 def smallest_student(view: View) -> str:
-    """The student with fewer neurons than any construction has."""
+    """The student with about half the neurons of the smallest construction at full rank."""
     return f"student-{min(view.config.neurons)}"
 
 

@@ -23,31 +23,33 @@ from mesocosm.nn import (
     SideGate,
     Ungated,
 )
+from mesocosm.studies.gated_rnn.config import Network
 from mesocosm.studies.parts import foreign_mixer
 
-Builder = Callable[[int, int, float, PRNGKeyArray], Mixer]
+Builder = Callable[[int, Network, float, PRNGKeyArray], Mixer]
 
 
 def gated(input_gate: Any, output_gate: Any) -> Builder:
-    """A gated linear RNN with as many products as neurons."""
+    """A gated linear RNN."""
 
-    def build(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> GatedLinearRNN:
-        return GatedLinearRNN.create(dim, neurons=neurons, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
+    def build(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> GatedLinearRNN:
+        neurons, products = network.neurons, network.products_per_neuron * network.neurons
+        return GatedLinearRNN.create(dim, neurons=neurons, products=products, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
 
     return build
 
 
 def cells(kind: Any, **more: Any) -> Builder:
     """LSTM or GRU."""
-    return lambda dim, neurons, gain, key: kind.create(dim, hidden=neurons, gain=gain, key=key, **more)
+    return lambda dim, network, gain, key: kind.create(dim, hidden=network.neurons, gain=gain, key=key, **more)
 
 
 def projected(block: Callable[[int, PRNGKeyArray], Mixer]) -> Builder:
     """A block whose width is its number of neurons, between two linear maps."""
 
-    def build(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> Projected:
+    def build(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> Projected:
         first, second = jax.random.split(key)
-        return Projected.around(block(neurons, first), dim=dim, width=neurons, key=second)
+        return Projected.around(block(network.neurons, first), dim=dim, width=network.neurons, key=second)
 
     return build
 
@@ -57,7 +59,7 @@ def lru(**parts: Any) -> Builder:
     return projected(lambda width, key: LRUBlock.create(width, hidden=width, max_phase=0.3, key=key, **parts))
 
 
-def attention(dim: int, neurons: int, gain: float, key: PRNGKeyArray) -> LinearAttention:
+def attention(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> LinearAttention:
     """One head of linear attention; it has no neurons."""
     return LinearAttention.create(dim, heads=1, key_dim=dim, std=gain / dim**0.5, key=key)
 

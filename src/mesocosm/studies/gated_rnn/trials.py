@@ -62,13 +62,13 @@ def trials(config: Config) -> list[Trial]:
 
     def student(name: str, layer: str, neurons: int, *, memory: float = 1.0, others: bool = False) -> Trial:
         training = config.other_student if others else config.student
-        teacher, network = replace(config.teacher, memory=memory), Network(layer, neurons)
+        teacher, network = replace(config.teacher, memory=memory), Network(layer, neurons, config.products_per_neuron)
         arm = Arm(teacher, network, training, config.evaluation, config.mixer if layer == "foreign" else "")
         run = train_identified if layer == "gated" else train_student
         return Trial(name, run, arm, models={"student": build_student}, seeds=config.seeds_of_others if others else None, over_seeds=config.over_seeds)
 
     def regressor(layer: str, neurons: int, training: Training) -> Trial:
-        arm = PromptArm(config.prompts, Network(layer, neurons), training, config.evaluation)
+        arm = PromptArm(config.prompts, Network(layer, neurons, config.products_per_neuron), training, config.evaluation)
         name = f"prompts-{neurons}" if layer == "gated" else f"prompts-{layer}"
         models = {"regressor": build_regressor}
         return Trial(name, train_regressor, arm, models=models, seeds=config.seeds_of_others, over_seeds=config.over_seeds)
@@ -109,7 +109,7 @@ def _size(layer: str, config: Config) -> int:
 def build_student(arm: Arm, key: PRNGKeyArray) -> Mixer:
     """The network of an arm."""
     build = foreign(arm.mixer) if arm.mixer else LAYERS[arm.network.layer]
-    return build(arm.teacher.dim, arm.network.neurons, arm.training.gain, key)
+    return build(arm.teacher.dim, arm.network, arm.training.gain, key)
 
 
 def student_loss(student: Mixer, example: Answered, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -288,9 +288,7 @@ def _structure(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
 def build_regressor(arm: PromptArm, key: PRNGKeyArray) -> Mixer:
     """The network of an arm."""
     dim = arm.prompts.input_dim + arm.prompts.target_dim
-    if arm.network.layer == "attention":
-        return LAYERS["attention"](dim, 1, arm.training.gain, key)
-    return LAYERS[arm.network.layer](dim, arm.network.neurons, arm.training.gain, key)
+    return LAYERS[arm.network.layer](dim, arm.network, arm.training.gain, key)
 
 
 def answer(network: Mixer, tokens: Float[Array, "time width"], target_dim: int) -> Float[Array, " target_dim"]:
