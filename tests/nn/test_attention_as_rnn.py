@@ -1,8 +1,8 @@
 """Linear attention as gated linear RNNs: equal to 1e-12, with the numbers of neurons that are promised, and never without both gates."""
 
 from dataclasses import replace
-from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,21 +45,22 @@ def tokens(dim, time=20, seed=1):
     return np.random.default_rng(seed).standard_normal((time, dim))
 
 
-@partial(jax.jit, static_argnums=0)
-def run_as_rnn(construction, layer, x):
-    return as_gated_rnn(layer, construction)(x)
+def as_rnn(construction, layer):
+    """From tokens to the RNN's outputs and decays. The layer is no argument: the minimal construction reads its numbers on the host."""
 
+    @jax.jit
+    def run(x):
+        rnn = as_gated_rnn(layer, construction)
+        return rnn(x), rnn.decay()
 
-def constructed(construction, layer, x):
-    """What the construction computes; the minimal one is made on the host."""
-    return run(as_gated_rnn(layer, construction), x) if construction is minimal_construction else run_as_rnn(construction, layer, x)
+    return run
 
 
 def quadratic_form(layer, x):
     """y_t = sum_h P_h W_V X_t W_K^T W_Q x_t, with X_t written out: a second implementation of linear attention."""
-    second_moments = np.cumsum(np.einsum("ti,tj->tij", x, x), axis=0)
+    second_moments = np.cumsum(x[..., :, None] * x[..., None, :], axis=-3)
     maps = np.einsum("hov,hvi->hoi", layer.output, layer.value), np.einsum("hki,hkj->hij", layer.key, layer.query)
-    return np.einsum("hoi,tij,hjk,tk->to", maps[0], second_moments, maps[1], x)
+    return np.einsum("hoi,...tij,hjk,...tk->...to", maps[0], second_moments, maps[1], x, optimize=True)
 
 
 def worst(found, wanted):
@@ -72,14 +73,14 @@ def test_constructions_are_linear_attention(construction, dim):
     layer, x = attention(dim), tokens(dim)
     wanted = quadratic_form(layer, x)
     assert worst(run(layer, x), wanted) < 1e-12
-    assert worst(constructed(construction, layer, x), wanted) < 1e-12
+    assert worst(as_rnn(construction, layer)(x)[0], wanted) < 1e-12
 
 
 @pytest.mark.parametrize("construction", [full_construction, compact_construction, side_gated_construction, minimal_construction])
 @pytest.mark.parametrize(("key_dim", "value_dim", "heads", "time"), [(2, 5, 1, 200), (3, 1, 1, 20), (2, 3, 3, 20), (7, 2, 2, 20)])
 def test_other_sizes_and_several_heads(construction, key_dim, value_dim, heads, time):
     layer, x = attention(4, key_dim=key_dim, value_dim=value_dim, heads=heads), tokens(4, time)
-    assert worst(constructed(construction, layer, x), quadratic_form(layer, x)) < 1e-12
+    assert worst(as_rnn(construction, layer)(x)[0], quadratic_form(layer, x)) < 1e-12
 
 
 @pytest.mark.parametrize("dim", [2, 3, 4, 6, 8])
@@ -102,7 +103,7 @@ def low_rank(value_rank, key_rank, shared, dim, seed):
     mix = [random.standard_normal((n, n)) for n in (value_rank, key_rank)]
     value, key = mix[0] @ rows, mix[1] @ columns
     query, output = random.standard_normal((key_rank, dim)), random.standard_normal((dim, value_rank))
-    return LinearAttention(*(jnp.asarray(w)[None] for w in (query, key, value, output)))
+    return LinearAttention(*(jnp.asarray(w[None]) for w in (query, key, value, output)))
 
 
 RANKS = [(2, 3, 0, 6), (3, 3, 3, 4), (2, 2, 1, 4), (1, 1, 0, 2), (1, 1, 1, 3), (3, 4, 2, 6), (3, 3, 0, 6), (5, 2, 2, 8)]
@@ -113,29 +114,30 @@ def test_the_smallest_number_follows_from_ranks_and_overlap(value_rank, key_rank
     layer = low_rank(value_rank, key_rank, shared, dim, seed=3)
     formula = value_rank * key_rank - shared * (shared - 1) // 2 + key_rank
     assert minimal_count(layer) == formula
-    rnn, x = minimal_construction(layer), tokens(dim)
-    assert len(rnn.decay()) == formula
-    assert worst(run(rnn, x), quadratic_form(layer, x)) < 1e-10 * independent_forms(thin_heads(layer)).condition
+    x = tokens(dim)
+    outputs, decays = as_rnn(minimal_construction, layer)(x)
+    assert len(decays) == formula
+    assert worst(outputs, quadratic_form(layer, x)) < 1e-10 * independent_forms(thin_heads(layer)).condition
 
 
 def test_a_badly_conditioned_layer_is_still_met():
     layer = attention(4)
     steep = LinearAttention(layer.query, layer.key, jnp.asarray(layer.value * np.array([1.0, 1e-2, 1e-4, 1e-6])[:, None]), layer.output)
     x = tokens(4)
-    assert worst(run(minimal_construction(steep), x), quadratic_form(steep, x)) < 1e-10
+    assert worst(as_rnn(minimal_construction, steep)(x)[0], quadratic_form(steep, x)) < 1e-10
 
 
 @pytest.mark.parametrize("construction", [full_construction, compact_construction, minimal_construction])
 def test_attention_and_its_rnn_scale_with_the_third_power(construction):
     layer, x = attention(3), tokens(3)
-    wanted = np.asarray(run(layer, x))
+    wanted, rnn = np.asarray(run(layer, x)), as_rnn(construction, layer)
     for alpha in (0.5, 3.0):
-        assert worst(constructed(construction, layer, alpha * x), alpha**3 * wanted) < 1e-12
+        assert worst(rnn(alpha * x)[0], alpha**3 * wanted) < 1e-12
 
 
 def test_only_linear_attention_is_taken():
     with pytest.raises(TypeError, match="only linear attention"):
-        as_gated_rnn(MesaAttention.create(4, heads=1, key_dim=2, key=jax.random.key(0)))
+        as_gated_rnn(eqx.filter_jit(MesaAttention.create)(4, heads=1, key_dim=2, key=jax.random.key(0)))
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -186,17 +188,17 @@ def recurrent_features(x, inputs):
 @pytest.mark.parametrize(("missing", "reached"), [("input gate", 0.7), ("output gate", 0.5), ("input gate, side gating", 0.5), ("nothing", 1.0)])
 def test_without_either_gate_no_weights_give_attention(missing, reached):
     """The best least-squares fit of all that such a layer can compute, whatever its weights; held out. With both gates it is exact."""
-    layer = LinearAttention.create(2, heads=1, key_dim=2, std=2**-0.5, key=jax.random.key(0))
+    layer = eqx.filter_jit(LinearAttention.create)(2, heads=1, key_dim=2, std=2**-0.5, key=jax.random.key(0))
     x = np.random.default_rng(5).standard_normal((3000, 6, 2))
-    targets = np.stack([quadratic_form(layer, row)[-1] for row in x])
+    targets = quadratic_form(layer, x)[:, -1]
     token = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=-1)
-    linear, gated = recurrent_features(x, token), recurrent_features(x, monomials(token))
+    linear, gated = (recurrent_features(x, inputs)[:, -1] for inputs in (token, monomials(token)))
     features = {
         "input gate": monomials(linear),
         "output gate": gated,
-        "input gate, side gating": np.einsum("btn,btk->btnk", linear, token).reshape(*x.shape[:2], -1),
+        "input gate, side gating": np.einsum("bn,bk->bnk", linear, token[:, -1]).reshape(len(x), -1),
         "nothing": monomials(gated),
-    }[missing][:, -1]
+    }[missing]
     weights = np.linalg.lstsq(features[:2000], targets[:2000], rcond=None)[0]
     left = targets[2000:] - features[2000:] @ weights
     explained = 1 - np.sum(left**2) / np.sum(targets[2000:] ** 2)

@@ -1,19 +1,19 @@
 """The gated linear RNN against its formula, its streaming form, and the transformations that leave its function unchanged."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mesocosm.nn import BilinearGate, FreeDecay, GatedLinearRNN, GatedLinearUnit, PolarDecay, SideGate, SigmoidDecay, Ungated
+from nn.random_weights import with_random_weights
 
 GATES = [Ungated, BilinearGate, GatedLinearUnit, SideGate]
 
 
-@eqx.filter_jit
 def layer(input_gate=BilinearGate, output_gate=BilinearGate):
-    return GatedLinearRNN.create(3, out_dim=2, neurons=5, products=4, input_gate=input_gate, output_gate=output_gate, key=jax.random.key(0))
+    sizes = {"out_dim": 2, "neurons": 5, "products": 4}
+    return with_random_weights(lambda key: GatedLinearRNN.create(3, **sizes, input_gate=input_gate, output_gate=output_gate, key=key))
 
 
 @jax.jit
@@ -129,11 +129,12 @@ def test_a_silenced_channel_is_not_read(gate):
     signal, context = random.standard_normal((6, 5), np.float32), random.standard_normal((6, 3), np.float32)
 
     @jax.jit
-    def outputs(signal, context, factors):
-        made = gate.create(4, 5, 3, key=jax.random.key(2))
+    def outputs(made, signal, context, factors):
         return made.scaled(factors)(signal, context), made(signal * factors, context), made(signal, context)
 
-    scaled, wanted, unscaled = outputs(signal, context, np.array([1.0, 0.0, 2.0, 1.0, 1.0], np.float32))
+    scaled, wanted, unscaled = outputs(
+        with_random_weights(lambda key: gate.create(4, 5, 3, key=key)), signal, context, np.array([1.0, 0.0, 2.0, 1.0, 1.0], np.float32)
+    )
     np.testing.assert_allclose(scaled, wanted, rtol=1e-5, atol=1e-6)
     assert not np.allclose(scaled, unscaled)
 

@@ -10,6 +10,7 @@ import pytest
 
 from mesocosm.nn import LRU, RGLRU, BilinearGate, GatedLinearUnit, HawkBlock, LRUBlock, Perceptron, Projected, RecurrentBlock
 from mesocosm.nn.hawk import _root
+from nn.random_weights import with_random_weights
 
 
 def tokens(time, dim, seed=1):
@@ -68,9 +69,8 @@ def test_the_rg_lru_is_its_equations():
 
 
 @eqx.filter_jit
-def run_in_every_way(make, x, cut, changed):
+def run_in_every_way(layer, x, cut, changed):
     """Outputs at two sequences, streamed outputs at the first, and those of its two segments."""
-    layer = make(jax.random.key(0))
     state, first = layer.stream(layer.init_state(), x[:cut])
     streamed, second = layer.stream(layer.init_state(), x)[1], layer.stream(state, x[cut:])[1]
     return jax.lax.map(layer, jnp.stack([x, changed])), streamed, jnp.concatenate([first, second])
@@ -92,7 +92,7 @@ def test_blocks_stream_and_are_causal(kind):
     x = tokens(11, 4)
     changed = np.concatenate([x[:6], x[6:7] + 1.0, x[7:]])
     with jax.enable_x64(True):
-        (whole, moved), streamed, in_segments = run_in_every_way(BLOCKS[kind], x, 4, changed)
+        (whole, moved), streamed, in_segments = run_in_every_way(with_random_weights(BLOCKS[kind]), x, 4, changed)
     np.testing.assert_allclose(streamed, whole, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(in_segments, whole, rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(moved[:6], whole[:6])

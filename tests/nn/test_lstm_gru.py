@@ -1,12 +1,12 @@
 """LSTM and GRU against their equations written out, their streaming form, and PyTorch's from the same weights."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mesocosm.nn import GRU, LSTM
+from nn.random_weights import with_random_weights
 
 
 def sigmoid(z):
@@ -35,20 +35,13 @@ def gru_by_hand(layer, x):
     return np.stack(out)
 
 
-def drawn(kind, *sizes, **more):
-    """Random biases too, so that one left out shows."""
-    layer = eqx.filter_jit(kind.create)(*sizes, **more, key=jax.random.key(0))
-    random = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf + 0.3 * random.standard_normal(leaf.shape).astype(leaf.dtype)), jax.tree.map(np.asarray, layer))
-
-
 CASES = [(LSTM, lstm_by_hand), (GRU, gru_by_hand)]
 
 
 @pytest.mark.parametrize(("kind", "by_hand"), CASES)
 def test_the_layer_is_its_equations_and_streams(kind, by_hand):
     with jax.enable_x64(True):
-        layer, x = drawn(kind, 3, out_dim=2, hidden=5), np.random.default_rng(2).standard_normal((11, 3))
+        layer, x = with_random_weights(lambda key: kind.create(3, out_dim=2, hidden=5, key=key)), np.random.default_rng(2).standard_normal((11, 3))
         wanted = by_hand(layer, x)
         states, outputs, streamed = jax.jit(lambda layer, x: (layer.states(x), layer(x), layer.stream(layer.init_state(), x)[1]))(layer, x)
         np.testing.assert_allclose(states, wanted, rtol=1e-11, atol=1e-13)
@@ -69,7 +62,7 @@ def test_the_forget_bias_keeps_the_cell():
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_pytorch_computes_the_same_from_the_same_weights(kind):
     torch = pytest.importorskip("torch", reason="torch is not installed: make peers")
-    layer, x = drawn(kind, 4, hidden=6), np.random.default_rng(2).standard_normal((3, 30, 4), np.float32)
+    layer, x = with_random_weights(lambda key: kind.create(4, hidden=6, key=key)), np.random.default_rng(2).standard_normal((3, 30, 4), np.float32)
     theirs = getattr(torch.nn, kind.__name__)(4, 6, batch_first=True)
     zeros = np.zeros_like(layer.bias)
     back = np.concatenate([zeros[:12], np.asarray(layer.recurrent_bias)]) if kind is GRU else zeros
