@@ -1,5 +1,7 @@
 """Influence, pruning, snapping and blocks of a gated RNN whose structure is known: a construction hidden by idle neurons and by the invariances."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from mesocosm.analysis.gated_structure import block_energies, neuron_influence, prune, silence, snap, state_sizes
 from mesocosm.analysis.polynomial_coefficients import gated_coefficients
-from mesocosm.nn import BilinearGate, FreeDecay, GatedLinearRNN, LinearAttention, SigmoidDecay, compact_construction
+from mesocosm.nn import BilinearGate, FreeDecay, GatedLinearRNN, LinearAttention, compact_construction
 
 
 @pytest.fixture(autouse=True)
@@ -16,81 +18,106 @@ def _float64():
         yield
 
 
+@cache
 def attention():
-    return LinearAttention.create(3, heads=1, key_dim=3, std=0.5, key=jax.random.key(0))
+    return jax.jit(lambda key: LinearAttention.create(3, heads=1, key_dim=3, std=0.5, key=key))(jax.random.key(0))
 
 
+@cache
 def hidden_construction(leak=0.0):
     """The compact construction among two idle neurons that are scarcely read, permuted, rescaled, its memories leaking a little."""
-    rnn = compact_construction(attention())
-    idle = 0.3 * jax.random.normal(jax.random.key(1), (2, 2, 4))
-    order, scale = np.random.default_rng(0).permutation(11), jnp.linspace(0.2, 3.0, 11)
-    left, right = (jnp.concatenate([w, i])[order] for w, i in zip((rnn.input.left, rnn.input.right), idle, strict=True))
-    reads = [jnp.concatenate([w, jnp.zeros((9, 2))], axis=1)[:, order] for w in (rnn.output.left, rnn.output.right)]
-    decay = jnp.concatenate([rnn.decay() * (1 - leak), jnp.asarray([0.4, 0.6])])[order]
-    hidden = GatedLinearRNN(BilinearGate(scale[:, None] * left, right), FreeDecay(decay), BilinearGate(reads[1] / scale, reads[0] / scale), rnn.readout)
-    return hidden, order >= 9
+    rnn = jax.tree.map(np.asarray, jax.jit(compact_construction)(attention()))
+    random = np.random.default_rng(0)
+    idle, order, scale = 0.3 * random.standard_normal((2, 2, 4)), random.permutation(11), np.linspace(0.2, 3.0, 11)
+    left, right = (np.concatenate([w, i])[order] for w, i in zip((rnn.input.left, rnn.input.right), idle, strict=True))
+    reads = [np.concatenate([w, np.zeros((9, 2))], axis=1)[:, order] for w in (rnn.output.left, rnn.output.right)]
+    decay = np.concatenate([rnn.decay.value * (1 - leak), [0.4, 0.6]])[order]
+    weights = (scale[:, None] * left, right, decay, reads[1] / scale, reads[0] / scale, rnn.readout)
+    a, b, decay, c, d, readout = map(jnp.asarray, weights)
+    return GatedLinearRNN(BilinearGate(a, b), FreeDecay(decay), BilinearGate(c, d), readout), order >= 9
 
 
-def tokens():
-    return jax.random.normal(jax.random.key(2), (64, 8, 3))
+TOKENS = np.random.default_rng(2).standard_normal((64, 8, 3))
 
 
 def loss(rnn):
-    return jnp.mean((jax.vmap(rnn)(tokens()) - jax.vmap(attention())(tokens())) ** 2)
+    return jnp.mean((jax.vmap(rnn)(jnp.asarray(TOKENS)) - jax.vmap(attention())(jnp.asarray(TOKENS))) ** 2)
+
+
+loss_of = jax.jit(loss)
+influences = jax.jit(partial(neuron_influence, loss))
+energies = jax.jit(lambda rnn, tokens: block_energies(rnn, state_sizes(rnn, tokens)))
+
+
+@cache
+def random_rnn():
+    return jax.jit(lambda key: GatedLinearRNN.create(3, neurons=8, key=key))(jax.random.key(3))
 
 
 def test_the_idle_neurons_and_no_others_are_pruned():
     rnn, idle = hidden_construction()
-    influence = neuron_influence(loss, rnn)
+    influence = np.asarray(influences(rnn))
     assert np.abs(influence[idle]).max() < 1e-20
     assert influence[~idle].min() > 1e-4
-    pruned, keep = prune(rnn, influence, 1e-6)
+    pruned, keep = jax.jit(prune)(rnn, influence, 1e-6)
     np.testing.assert_array_equal(keep, ~idle)
-    assert loss(pruned) < 1e-20
-    assert loss(silence(rnn, jnp.asarray(idle))) > 1e-2
+    assert loss_of(pruned) < 1e-20
+    assert loss_of(jax.jit(silence)(rnn, idle)) > 1e-2
 
 
 def test_influence_is_the_loss_without_the_neuron():
     rnn, _ = hidden_construction(leak=0.1)
-    keep = jnp.ones(11).at[4].set(0.0)
-    states = jax.vmap(rnn.states)(tokens()) * keep
-    by_hand = jnp.mean((jax.vmap(rnn.read)(states, tokens()) - jax.vmap(attention())(tokens())) ** 2) - loss(rnn)
-    np.testing.assert_allclose(neuron_influence(loss, rnn)[4], by_hand, rtol=1e-9)
+
+    @jax.jit
+    def without(rnn, keep, tokens):
+        states = jax.vmap(rnn.states)(tokens) * keep
+        return jnp.mean((jax.vmap(rnn.read)(states, tokens) - jax.vmap(attention())(tokens)) ** 2)
+
+    by_hand = without(rnn, 1.0 * (np.arange(11) != 4), TOKENS) - loss_of(rnn)
+    np.testing.assert_allclose(np.asarray(influences(rnn))[4], by_hand, rtol=1e-9)
 
 
 def test_snapping_mends_what_leaks():
     leaking, _ = hidden_construction(leak=0.02)
-    assert loss(leaking) > 1e-4
-    assert loss(snap(leaking)) < 1e-20
-    assert set(np.asarray(snap(leaking).decay())) == {0.0, 1.0}
-    trained = GatedLinearRNN.create(3, neurons=4, key=jax.random.key(3), decay=SigmoidDecay.create)
-    np.testing.assert_array_equal(snap(trained).decay(), trained.decay() > 0.5)
+    snapped = jax.jit(snap)(leaking)
+    assert loss_of(leaking) > 1e-4
+    assert loss_of(snapped) < 1e-20
+    assert set(np.asarray(snapped.decay())) == {0.0, 1.0}
+    trained = random_rnn()
+    decays, snapped = jax.jit(lambda rnn: (rnn.decay(), snap(rnn).decay()))(trained)
+    np.testing.assert_array_equal(snapped, np.asarray(decays) > 0.5)
 
 
 def test_all_energy_stands_between_memory_and_query():
     rnn, _ = hidden_construction()
-    blocks = block_energies(rnn, state_sizes(rnn, tokens()))
-    np.testing.assert_allclose(blocks, [0, 1, 0], atol=1e-12)
-    other = GatedLinearRNN.create(3, neurons=8, key=jax.random.key(3))
-    fractions = block_energies(other, state_sizes(other, tokens()))
-    np.testing.assert_allclose(sum(fractions), 1.0)
+    np.testing.assert_allclose(energies(rnn, TOKENS), [0, 1, 0], atol=1e-12)
+    fractions = energies(random_rnn(), TOKENS)
+    np.testing.assert_allclose(np.sum(fractions), 1.0)
     assert fractions.memory_query < 0.9
 
 
 def test_energies_do_not_depend_on_scales_or_order_but_raw_weights_do():
-    rnn = GatedLinearRNN.create(3, neurons=8, key=jax.random.key(3))
-    order, scale = np.array([3, 1, 0, 2, 7, 6, 5, 4]), jnp.linspace(0.1, 4.0, 8)
+    rnn = random_rnn()
+    order, scale = np.array([3, 1, 0, 2, 7, 6, 5, 4]), np.linspace(0.1, 4.0, 8)
     assert isinstance(rnn.input, BilinearGate)
     assert isinstance(rnn.output, BilinearGate)
-    other = GatedLinearRNN(
-        BilinearGate((scale[:, None] * rnn.input.left)[order], rnn.input.right[order]),
-        FreeDecay(rnn.decay()[order]),
-        BilinearGate((rnn.output.right / scale)[:, order], (rnn.output.left / scale)[:, order]),
-        rnn.readout,
-    )
-    energies = [block_energies(layer, state_sizes(layer, tokens())) for layer in (rnn, other)]
-    np.testing.assert_allclose(energies[0], energies[1], rtol=1e-10)
-    np.testing.assert_allclose(gated_coefficients(rnn, 2), gated_coefficients(other, 2), rtol=1e-9, atol=1e-12)
-    unscaled = [block_energies(layer, jnp.ones(8)) for layer in (rnn, other)]
-    assert not np.allclose(unscaled[0], unscaled[1], rtol=1e-2)
+
+    @jax.jit
+    def transformed(rnn):
+        return GatedLinearRNN(
+            BilinearGate((scale[:, None] * rnn.input.left)[order], rnn.input.right[order]),
+            FreeDecay(rnn.decay()[order]),
+            BilinearGate((rnn.output.right / scale)[:, order], (rnn.output.left / scale)[:, order]),
+            rnn.readout,
+        )
+
+    @jax.jit
+    def closed_form_and_unscaled(rnn, sizes):
+        return gated_coefficients(rnn, 2), block_energies(rnn, sizes)
+
+    other = transformed(rnn)
+    np.testing.assert_allclose(energies(rnn, TOKENS), energies(other, TOKENS), rtol=1e-10)
+    found = closed_form_and_unscaled(other, np.ones(8))
+    wanted, unscaled = closed_form_and_unscaled(rnn, np.ones(8))
+    np.testing.assert_allclose(wanted, found[0], rtol=1e-9, atol=1e-12)
+    assert not np.allclose(unscaled, found[1], rtol=1e-2)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,11 +39,11 @@ def systems(sequences, dim=10, length=50, noise=0.01, seed=0):
 
 @pytest.fixture(scope="module")
 def paper_scale():
-    return jnp.asarray(systems(1024)[0], jnp.float32)
+    return systems(1024)[0].astype(np.float32)
 
 
 def mean_loss(predictor, sequences):
-    return per_position_loss(jax.jit(jax.vmap(predictor))(sequences[:, :-1]), sequences[:, 1:])
+    return np.asarray(jax.jit(lambda sequences: per_position_loss(jax.vmap(predictor)(sequences[:, :-1]), sequences[:, 1:]))(sequences))
 
 
 @jax.jit
@@ -52,7 +54,7 @@ def apply(inverse, matrix, right):
 def positive_definite(seed, dim=6, condition=50.0):
     rng = np.random.default_rng(seed)
     basis = stats.ortho_group.rvs(dim, random_state=rng)
-    return jnp.asarray((basis * np.geomspace(1.0, condition, dim)) @ basis.T), jnp.asarray(rng.normal(size=dim))
+    return (basis * np.geomspace(1.0, condition, dim)) @ basis.T, rng.normal(size=dim)
 
 
 @pytest.mark.parametrize("include_last_pair", [True, False])
@@ -106,7 +108,7 @@ def test_gradient_step_is_autodiff_of_the_loss_in_context(seed, step_size):
 def test_gradient_step_moves_towards_the_target():
     """Noise-free orthogonal systems: f_t . s_{t+1} = eta sum_{j=1}^{t-1} (s_1^T W^j s_1)^2 >= 0."""
     states, transitions = systems(4, 6, 15, noise=0.0)
-    predictions = jax.vmap(gradient_step, in_axes=(0, None))(jnp.asarray(states[:, :-1], jnp.float32), 0.03)
+    predictions = jax.jit(jax.vmap(gradient_step, in_axes=(0, None)))(states[:, :-1].astype(np.float32), 0.03)
     towards = np.sum(predictions * states[:, 1:], axis=-1)
     for sequence, system, ours in zip(states, transitions, towards, strict=True):
         returns = [(sequence[0] @ np.linalg.matrix_power(system, j) @ sequence[0]) ** 2 for j in range(1, 15)]
@@ -116,7 +118,7 @@ def test_gradient_step_moves_towards_the_target():
 def test_line_search_is_the_minimum():
     with jax.enable_x64(True):
         sequences = jnp.asarray(systems(16, 5, 20)[0])
-        value = float(line_search(sequences))
+        value = float(jax.jit(line_search)(sequences))
 
         @jax.jit
         def loss(step_size):
@@ -124,10 +126,10 @@ def test_line_search_is_the_minimum():
 
         found = optimize.minimize_scalar(lambda step_size: float(loss(step_size)), bracket=(0.0, 0.1), tol=1e-12)
         np.testing.assert_allclose(value, found.x, rtol=1e-6)
-        steps = jnp.array([0.8, 0.9, 1.0, 1.1, 1.2]) * value
-        losses = grid_search(gradient_step, steps, sequences)
+        steps = np.array([0.8, 0.9, 1.0, 1.1, 1.2]) * value
+        losses = jax.jit(partial(grid_search, gradient_step))(steps, sequences)
         np.testing.assert_allclose(losses, [loss(step) for step in steps], rtol=1e-12)
-        assert jnp.argmin(losses) == 2
+        assert np.argmin(losses) == 2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
@@ -137,9 +139,9 @@ def test_polynomials_that_are_the_neumann_series(steps):
         matrix, right = positive_definite(0)
         norm = np.linalg.norm(matrix)
         series = sum(np.linalg.matrix_power(np.eye(6) - matrix / norm, j) for j in range(steps + 1)) / norm
-        for inverse in (ChebyshevInverse.neumann(steps), RichardsonInverse(jnp.ones(steps)), NeumannInverse(norm, steps)):
+        for inverse in (ChebyshevInverse.neumann(steps), RichardsonInverse(jnp.asarray(np.ones(steps))), NeumannInverse(norm, steps)):
             np.testing.assert_allclose(apply(inverse, matrix, right), series @ right, rtol=1e-12)
-            np.testing.assert_allclose(apply(inverse, matrix, jnp.eye(6)), series, rtol=1e-10, atol=1e-14)
+            np.testing.assert_allclose(apply(inverse, matrix, np.eye(6)), series, rtol=1e-10, atol=1e-14)
 
 
 @settings(deadline=None, max_examples=20)
@@ -157,7 +159,7 @@ def test_chebyshev_inverse_is_the_matrix_recipe(seed):
             x, before = x + term + momentum * (x - before), x
         inverse = ChebyshevInverse(jnp.asarray(step_sizes), jnp.asarray(momenta))
         np.testing.assert_allclose(apply(inverse, matrix, right), x @ right / norm, rtol=1e-9, atol=1e-12)
-        without_first = ChebyshevInverse(inverse.step_sizes, inverse.momenta.at[0].set(9.0))
+        without_first = ChebyshevInverse(inverse.step_sizes, jnp.asarray(np.r_[9.0, momenta[1:]]))
         np.testing.assert_allclose(apply(without_first, matrix, right), apply(inverse, matrix, right), rtol=1e-12)
 
 
@@ -168,7 +170,7 @@ def test_errors_of_the_series_fall_with_its_length():
         errors = [np.linalg.norm(apply(NeumannInverse(norm, k), matrix, right) - solution) for k in (0, 1, 2, 8, 64, 512, 2048)]
         assert np.all(np.diff(errors) < 0)
         assert errors[-1] < 1e-4 * errors[0]
-        np.testing.assert_allclose(ExactInverse()(matrix, right), solution, rtol=1e-12)
+        np.testing.assert_allclose(apply(ExactInverse(), matrix, right), solution, rtol=1e-12)
 
 
 def test_newton_schulz_inverts():
@@ -176,39 +178,39 @@ def test_newton_schulz_inverts():
     errors = {steps: [] for steps in (12, 16)}
     for seed in range(10):
         basis = stats.ortho_group.rvs(10, random_state=seed)
-        matrix, right = jnp.asarray((basis * [1.0, *[99.0] * 9]) @ basis.T, jnp.float32), jnp.asarray(basis @ np.ones(10), jnp.float32)
+        matrix, right = (x.astype(np.float32) for x in ((basis * [1.0, *[99.0] * 9]) @ basis.T, basis @ np.ones(10)))
         for steps, found in errors.items():
-            solution = np.linalg.solve(np.asarray(matrix, float), np.asarray(right, float))
+            solution = np.linalg.solve(matrix.astype(float), right.astype(float))
             found.append(np.linalg.norm(apply(NewtonSchulzInverse(steps), matrix, right) - solution) / np.linalg.norm(solution))
     assert max(errors[16]) < 1e-4 < max(errors[12])
 
 
 def test_predictors_are_causal():
-    inputs = jnp.asarray(systems(1, 4, 10)[0][0], jnp.float32)
-    changed = inputs.at[6:].add(1.0)
+    inputs = systems(1, 4, 10)[0][0].astype(np.float32)
+    pair = np.stack([inputs, inputs + (np.arange(len(inputs)) >= 6)[:, None]], dtype=np.float32)
     predictors = [least_squares, lambda x: gradient_step(x, 0.1), lambda x: softmax_regression(x, 2.0)]
     predictors += [lambda x: least_squares(x, ChebyshevInverse.neumann(3)), lambda x: precondition(x, ExactInverse())]
     for predictor in predictors:
-        before, after = jax.jit(jax.vmap(predictor))(jnp.stack([inputs, changed]))
+        before, after = np.asarray(jax.jit(jax.vmap(predictor))(pair))
         np.testing.assert_array_equal(before[:6], after[:6])
-        assert jnp.all(jnp.abs(before[6:] - after[6:]).max(axis=-1) > 0)
+        assert np.all(np.abs(before[6:] - after[6:]).max(axis=-1) > 0)
 
 
 def test_softmax_regression_is_nadaraya_watson():
     inputs = np.asarray(systems(1, 3, 8)[0][0], np.float32)
     predict = jax.jit(softmax_regression)
-    predictions = predict(inputs, 1.7)
+    predictions = np.asarray(predict(inputs, 1.7))
     np.testing.assert_array_equal(predictions[0], 0.0)
     for t in range(1, len(inputs)):
         weights = np.exp(1.7 * inputs[:t] @ inputs[t])
         np.testing.assert_allclose(predictions[t], (weights / weights.sum()) @ inputs[1 : t + 1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(predict(inputs, 0.0)[4], inputs[1:5].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(predict(inputs, 0.0))[4], inputs[1:5].mean(0), rtol=1e-5)
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: softmax_regression(x, 1.7).sum()))(inputs)))
 
 
 def test_losses_of_the_reference_predictors(paper_scale):
     """n = 10, T = 50, 1024 sequences: gradient descent 0.915, ridge 0.186 with the newest pair and 0.2106 without (sampling error 0.01 and below)."""
-    step_size = line_search(paper_scale)
+    step_size = jax.jit(line_search)(paper_scale)
     np.testing.assert_allclose(step_size, 0.0325, atol=0.0015)
     descent = mean_loss(lambda inputs: gradient_step(inputs, step_size), paper_scale)
     np.testing.assert_allclose(descent.mean(), 0.905, atol=0.04)

@@ -8,6 +8,7 @@ import pytest
 from mesocosm.nn import associative_recurrence, linear_recurrence, sequential_recurrence
 
 ORDERS = [sequential_recurrence, associative_recurrence, linear_recurrence]
+every_order = jax.jit(lambda *given: [order(*given) for order in ORDERS])
 
 
 def numbers(shape, *, complex_numbers, seed=0):
@@ -26,48 +27,53 @@ def written_out(decay, inputs, initial):
     return np.stack(states)
 
 
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("complex_numbers", [False, True])
 @pytest.mark.parametrize("per_step", [False, True])
 @pytest.mark.parametrize("time", [1, 7, 300])
-def test_every_order_is_the_recurrence(order, complex_numbers, per_step, time):
+def test_every_order_is_the_recurrence(complex_numbers, per_step, time):
     n = 3
     decay = numbers((time, n) if per_step else (n,), complex_numbers=complex_numbers)
     decay = decay / np.maximum(1.0, np.abs(decay))
     inputs, initial = numbers((time, n), complex_numbers=complex_numbers, seed=1), numbers(n, complex_numbers=complex_numbers, seed=2)
     wanted = written_out(decay, inputs, initial)
     with jax.enable_x64(True):
-        np.testing.assert_allclose(order(jnp.asarray(decay), jnp.asarray(inputs), jnp.asarray(initial)), wanted, rtol=1e-10, atol=1e-10)
+        for found in every_order(decay, inputs, initial):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
     narrow = np.complex64 if complex_numbers else np.float32
-    found = order(*(jnp.asarray(x.astype(narrow)) for x in (decay, inputs, initial)))
-    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+    for found in every_order(*(x.astype(narrow) for x in (decay, inputs, initial))):
+        assert found.dtype == narrow
+        assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_gradients_agree_with_finite_differences_and_each_other(per_step):
+    decay = np.random.default_rng(0).uniform(0, 1, (9, 2) if per_step else 2)
+    inputs, initial, weights = (numbers(s, complex_numbers=False, seed=i) for i, s in enumerate([(9, 2), (2,), (9, 2)]))
+
+    @jax.jit
+    def gradients(*given):
+        return [jax.grad(lambda *given, f=f: jnp.sum(weights * f(*given)), argnums=(0, 1, 2))(*given) for f in ORDERS]
+
+    def loss(change):
+        changed = decay.copy()
+        changed[(0,) * decay.ndim] += change
+        return np.sum(weights * written_out(changed, inputs, initial))
+
     with jax.enable_x64(True):
-        decay = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (9, 2) if per_step else 2))
-        inputs, initial, weights = (jnp.asarray(numbers(s, complex_numbers=False, seed=i)) for i, s in enumerate([(9, 2), (2,), (9, 2)]))
-        gradients = [jax.grad(lambda *given, f=f: jnp.sum(weights * f(*given)), argnums=(0, 1, 2))(decay, inputs, initial) for f in ORDERS]
-        for found in gradients[1:]:
-            for a, b in zip(found, gradients[0], strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
-        step = 1e-6
-
-        def loss(first):
-            return float(np.sum(np.asarray(weights) * written_out(np.asarray(decay.at[(0,) * decay.ndim].set(first)), np.asarray(inputs), np.asarray(initial))))
-
-        at = float(decay[(0,) * decay.ndim])
-        difference = (loss(at + step) - loss(at - step)) / (2 * step)
-        np.testing.assert_allclose(gradients[0][0][(0,) * decay.ndim], difference, rtol=1e-7)
+        first, *others = gradients(decay, inputs, initial)
+    for found in others:
+        for a, b in zip(found, first, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+    step = 1e-6
+    np.testing.assert_allclose(np.asarray(first[0])[(0,) * decay.ndim], (loss(step) - loss(-step)) / (2 * step), rtol=1e-7)
 
 
 def test_memory_of_one_is_a_sum_and_of_zero_the_newest_input():
+    inputs = numbers((50, 2), complex_numbers=False)
     with jax.enable_x64(True):
-        inputs = jnp.asarray(numbers((50, 2), complex_numbers=False))
-        states = linear_recurrence(jnp.asarray([1.0, 0.0]), inputs)
-        np.testing.assert_allclose(states[-1, 0], inputs[:, 0].sum(), rtol=1e-13)
-        assert (states[:, 1] == inputs[:, 1]).all()
+        states = np.asarray(jax.jit(linear_recurrence)(np.array([1.0, 0.0]), inputs))
+    np.testing.assert_allclose(states[-1, 0], inputs[:, 0].sum(), rtol=1e-13)
+    assert (states[:, 1] == inputs[:, 1]).all()
 
 
 @pytest.mark.parametrize(("backend", "order"), [("cpu", sequential_recurrence), ("gpu", associative_recurrence)])

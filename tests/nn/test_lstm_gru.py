@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mesocosm.nn import GRU, LSTM
+from nn.random_weights import with_random_weights
 
 
 def sigmoid(z):
@@ -34,39 +35,34 @@ def gru_by_hand(layer, x):
     return np.stack(out)
 
 
-def with_biases(layer, seed):
-    """Random biases too, so that one left out shows."""
-    leaves, structure = jax.tree.flatten(layer)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    return jax.tree.unflatten(structure, [leaf + 0.3 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)])
-
-
 CASES = [(LSTM, lstm_by_hand), (GRU, gru_by_hand)]
 
 
 @pytest.mark.parametrize(("kind", "by_hand"), CASES)
 def test_the_layer_is_its_equations_and_streams(kind, by_hand):
     with jax.enable_x64(True):
-        layer = with_biases(kind.create(3, out_dim=2, hidden=5, key=jax.random.key(0)), 1)
-        x = jax.random.normal(jax.random.key(2), (11, 3))
+        layer, x = with_random_weights(lambda key: kind.create(3, out_dim=2, hidden=5, key=key)), np.random.default_rng(2).standard_normal((11, 3))
         wanted = by_hand(layer, x)
-        np.testing.assert_allclose(layer.states(x), wanted, rtol=1e-11, atol=1e-13)
-        np.testing.assert_allclose(layer(x), wanted @ np.asarray(layer.readout).T, rtol=1e-11, atol=1e-13)
-        np.testing.assert_allclose(layer.stream(layer.init_state(), x)[1], layer(x), rtol=1e-11, atol=1e-13)
+        states, outputs, streamed = jax.jit(lambda layer, x: (layer.states(x), layer(x), layer.stream(layer.init_state(), x)[1]))(layer, x)
+        np.testing.assert_allclose(states, wanted, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(outputs, wanted @ np.asarray(layer.readout).T, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(streamed, outputs, rtol=1e-11, atol=1e-13)
 
 
 def test_the_forget_bias_keeps_the_cell():
-    kept = LSTM.create(2, hidden=3, forget_bias=30.0, key=jax.random.key(0))
-    state = kept.init_state()._replace(cell=jnp.ones(3))
-    after, _ = kept.step(state, jnp.zeros(2))
+    @jax.jit
+    def after_a_step(key):
+        kept = LSTM.create(2, hidden=3, forget_bias=30.0, key=key)
+        return kept.step(kept.init_state()._replace(cell=jnp.ones(3)), jnp.zeros(2))[0]
+
+    after = after_a_step(jax.random.key(0))
     np.testing.assert_allclose(after.cell, 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_pytorch_computes_the_same_from_the_same_weights(kind):
     torch = pytest.importorskip("torch", reason="torch is not installed: make peers")
-    layer = with_biases(kind.create(4, hidden=6, key=jax.random.key(0)), 1)
-    x = np.asarray(jax.random.normal(jax.random.key(2), (3, 30, 4)))
+    layer, x = with_random_weights(lambda key: kind.create(4, hidden=6, key=key)), np.random.default_rng(2).standard_normal((3, 30, 4), np.float32)
     theirs = getattr(torch.nn, kind.__name__)(4, 6, batch_first=True)
     zeros = np.zeros_like(layer.bias)
     back = np.concatenate([zeros[:12], np.asarray(layer.recurrent_bias)]) if kind is GRU else zeros
@@ -74,4 +70,4 @@ def test_pytorch_computes_the_same_from_the_same_weights(kind):
     theirs.load_state_dict({name: torch.tensor(np.array(value)) for name, value in given.items()})
     with torch.no_grad():
         wanted = theirs(torch.tensor(x))[0].numpy()
-    np.testing.assert_allclose(jax.vmap(layer.states)(x), wanted, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(layer.states))(x), wanted, rtol=2e-5, atol=2e-6)

@@ -153,7 +153,8 @@ def test_half_a_set_is_no_set(folder):
 def test_the_split_of_mnist_is_fixed_and_mixes_the_classes(folder):
     """Sorted by class in the file."""
     pixels, _ = pictures(100, 28)
-    lines = [",".join(map(str, [*pixels[row % 100].ravel().tolist(), row // 500])) for row in range(5000)]
+    drawn = [",".join(map(str, picture.ravel().tolist())) for picture in pixels]
+    lines = [f"{drawn[row % 100]},{row // 500}" for row in range(5000)]
     (folder / "mnist_5k.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode(), 1))
     one, two = (find("mnist-5k").splits() for _ in range(2))
     np.testing.assert_array_equal(one.train.labels, two.train.labels)
