@@ -29,6 +29,7 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def __post_init__(self):
+        self.page.set_default_timeout(120_000)  # the cores are busy with other tests
         self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in {"error", "warning"} else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
