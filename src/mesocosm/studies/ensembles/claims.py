@@ -19,10 +19,12 @@ from mesocosm.studies.ensembles.measures import (
     identity,
     kernel_fall,
     kernel_gain,
+    kernel_share_growth,
     limit_ratio,
     linear_ratio,
     mlps,
     neuron_ratio,
+    readout_growth,
     share_growth,
     smallest,
     smallest_ratio,
@@ -32,11 +34,11 @@ from mesocosm.studies.ensembles.measures import (
 )
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Reference, Region, above, below, between
 
-ALL = {"quick", "cpu"}
-CPU = {"cpu"}
+ALL = {"quick", "cpu", "paper"}
+CPU = {"cpu", "paper"}
 
 # Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
-TRAINED, KERNELS, WIDE = 6, 4, 2
+TRAINED, SWEPT, KERNELS, WIDE = 6, 1, 4, 2
 
 POINTS = "points, labels' order and members"
 SUBSET = "training pictures and members"
@@ -186,6 +188,53 @@ def trained_checks(inside: str) -> list[Check]:
             replicate=TRAINING,
             searched=TRAINED,
         ),
+        Check(
+            f"{name}-interaction",
+            Mean("AUROC of gd-i, which has the interaction alone, for pictures of the other set"),
+            above(0.6),
+            detection("gd-i", inside, MNIST if inside == FASHION else FASHION),
+            Control(NOTHING, chance("gd-i", inside)),
+            judged_at=CPU,
+            replicate=TRAINING,
+            searched=TRAINED,
+        ),
+    ]
+
+
+def sweep_checks() -> list[Check]:
+    """C6 by the scale of the read-out, width and depth, in the directions that the linear regime predicts."""
+    share = "log ratio of kernel noise's share of the variance inside (gd-c over gd)"
+    return [
+        Check(
+            "readout",
+            Mean("log ratio of gd's variance inside, read-out scale 4 over 1/4; function noise grows with the scale"),
+            above(log(2)),
+            readout_growth("gd"),
+            Control("gd-c, which has no function noise", readout_growth("gd-c")),
+            judged_at=CPU,
+            replicate=TRAINING,
+            searched=SWEPT,
+        ),
+        Check(
+            "width",
+            Mean(f"{share}, narrow network over wide"),
+            above(0.0),
+            kernel_share_growth("base", "wide"),
+            Control("shallow network over deep", kernel_share_growth("base", "deep")),
+            judged_at=CPU,
+            replicate=TRAINING,
+            searched=SWEPT,
+        ),
+        Check(
+            "depth",
+            Mean(f"{share}, deep network over shallow"),
+            above(0.0),
+            kernel_share_growth("deep", "base"),
+            Control("wide network over narrow", kernel_share_growth("wide", "base")),
+            judged_at=CPU,
+            replicate=TRAINING,
+            searched=SWEPT,
+        ),
     ]
 
 
@@ -311,7 +360,7 @@ CLAIMS = [
         "C6",
         "Both sources of noise still shape the predictive variance of non-linear networks trained by gradient descent.",
         source="abstract",
-        checks=[check for inside in BOTH for check in trained_checks(inside)],
+        checks=[*(check for inside in BOTH for check in trained_checks(inside)), *sweep_checks()],
     ),
     Claim(
         "C7",

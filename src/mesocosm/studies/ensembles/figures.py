@@ -12,6 +12,7 @@ from mesocosm.analysis.intervals import t_interval
 from mesocosm.studies.interface import Figure, View
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
+VARIANTS = ["gd", "gd-c", "gd-a", "gd-i"]
 SEED_DOTS: dict[str, Any] = {"size": 25, "opacity": 0.45}
 
 
@@ -104,7 +105,7 @@ def kernel_detection(view: View) -> alt.TopLevelMixin:
 def trained_detection(view: View) -> alt.TopLevelMixin:
     """AUROC of each variant of trained ensembles by outside set."""
     table = view.table("trained_detection").filter(~pl.col("variant").str.contains("half"))
-    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", ["gd", "gd-c", "gd-a"])
+    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", VARIANTS)
 
 
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
@@ -143,6 +144,27 @@ def readouts(view: View) -> alt.TopLevelMixin:
     )
 
 
+def sweep(view: View) -> alt.TopLevelMixin:
+    """Variance inside and AUROC of trained ensembles: by the scale of the read-out, and in the wide and the deep network."""
+    labels = {"base": "base", "wide": "wide", "deep": "deep"}
+    table = view.table("sweep").with_columns(setting=pl.col("network").replace(labels))
+    named = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out x {}", pl.col("readout"))).otherwise(pl.col("setting"))
+    shape = pl.format("{}: {} hidden of {}", named, "depth", "width")
+    table = table.with_columns(setting=shape).select("seed", "setting", "variant", "variance_inside", "auroc")
+    order = table["setting"].unique(maintain_order=True).to_list()
+    colour = alt.Color("variant:N", title=None, sort=VARIANTS)
+    columns = {"variance_inside": ("variance inside", alt.Scale(type="log")), "auroc": ("AUROC, other set", alt.Scale(zero=False))}
+    panels = []
+    for column, (title, scale) in columns.items():
+        x = alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
+        y = alt.Y("setting:N", title=None, sort=order)
+        place = alt.YOffset("variant:N", sort=VARIANTS)
+        dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, yOffset=place, color=colour, tooltip=["setting", "variant", "seed", column])
+        means = alt.Chart(table).mark_tick(thickness=3, size=12).encode(x=alt.X(f"mean({column}):Q", title=title), y=y, yOffset=place, color=colour)
+        panels.append(alt.layer(dots, means).properties(width=250, height=alt.Step(13)))
+    return alt.hconcat(*panels)
+
+
 def histograms(view: View) -> alt.TopLevelMixin:
     """How the scores of trained ensembles are spread, inside and outside."""
     table = view.table("scores").sort("inside", "variant", "set", "bin")
@@ -153,7 +175,7 @@ def histograms(view: View) -> alt.TopLevelMixin:
             x=alt.X("low:Q", title="log10 of the predictive variance"),
             y=alt.Y("share:Q", title="share of pictures"),
             color=alt.Color("set:N", title=None),
-            row=alt.Row("variant:N", title=None, sort=["gd", "gd-c", "gd-a"]),
+            row=alt.Row("variant:N", title=None, sort=VARIANTS),
             column=alt.Column("inside:N", title="trained on"),
             tooltip=["set", "low", "share"],
         )
@@ -192,6 +214,12 @@ FIGURES = [
         "Detection by trained ensembles",
         "Ten members, all variants at the same training loss; a dot a seed, the mean and its 95 % interval.",
         trained_detection,
+    ),
+    Figure(
+        "trained-sweep",
+        "Trained ensembles by read-out scale, width and depth",
+        "Each network differs from the base in one thing; all at the same training loss; a dot a seed, ticks at the mean.",
+        sweep,
     ),
     Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
 ]
