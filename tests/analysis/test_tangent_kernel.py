@@ -243,6 +243,7 @@ DEVICES = """
 import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
+from mesocosm.analysis import tangent_kernel as module
 from mesocosm.analysis.tangent_kernel import kernel_block, of_module, tangent_kernel
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 assert len(jax.devices()) == 3
@@ -253,6 +254,12 @@ for method in ("contraction", "structured", "products"):
         found = tangent_kernel(function, params, x, second, method=method)
         assert found.block % 3 == 0
         np.testing.assert_allclose(found.kernel, kernel_block(function, params, x, second), atol=1e-12)
+key = module._Key.of(function, params, x[:1], "all")
+program = module._program(key, "structured", 6)
+left = program.side(jax.device_put(params, program.everywhere), module._block(x, 0, 6, program.spread))
+pair = program.pair(params, left, jax.device_put(left, program.everywhere))
+rows = {shard.data.shape[0] for leaf in jax.tree.leaves((left, pair)) for shard in leaf.addressable_shards}
+assert rows == {2}, rows  # each device holds and computes its third
 print("spread")
 """
 

@@ -125,13 +125,13 @@ class TrainedImages:
 class TrainedSweep:
     """Ensembles of a narrow shallow network, and of what differs from it in one thing, each trained to the same loss."""
 
-    trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, test=300, width=64))
+    trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, test=300, width=64, steps=6000))
     """The narrow shallow network, read-out scale 1."""
     wide: int = 256
     """Width of the wide one."""
     deep: int = 3
     """Hidden layers of the deep one."""
-    readouts: tuple[float, ...] = (0.25, 4.0)
+    readouts: tuple[float, ...] = (0.25, 2.0)
     """Scales of the read-out, from small to large."""
 
     def arms(self) -> dict[str, TrainedImages]:
@@ -160,12 +160,12 @@ class Config:
 _SMOKE = Config(
     identities=Identities(instances=5),
     linear=LinearNetwork(members=500),
-    scaling=Scaling(widths=(32, 64), members=20, neurons=10_000, at_once=10, test=5),
+    scaling=Scaling(widths=(32, 128), members=20, neurons=10_000, at_once=10, test=5),
     wide=Wide(Scaling(test=5), widths=(32, 64), members=2, steps=20),
     toy=Toy(width=16, members=6, grid=5, at_once=3),
     kernels=KernelImages(networks=("mlp-1-16", "mlp-1-32", "mlp-3-16", "cnn-4"), train=10, test=20, members=3, averaged=3),
     trained=TrainedImages(train=40, test=20, width=16, members=3, batch_size=10, steps=20, check_every=5),
-    sweep=TrainedSweep(TrainedImages(train=40, test=20, width=8, members=3, batch_size=10, steps=20, check_every=5), wide=16, deep=2, readouts=(0.5, 2.0)),
+    sweep=TrainedSweep(TrainedImages(train=40, test=20, width=8, members=3, batch_size=10, steps=20, check_every=5), wide=8, deep=2, readouts=(0.5, 2.0)),
 )
 
 _PAPER = Config(
@@ -175,7 +175,7 @@ _PAPER = Config(
     toy=Toy(members=200, grid=61),
     kernels=KernelImages(networks=("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32", "mlp-2-256", "mlp-3-512"), test=200, members=200, averaged=200),
     trained=TrainedImages(train=1000, pooling=1, depth=2),
-    sweep=TrainedSweep(TrainedImages(train=1000, pooling=1, width=128), wide=512, readouts=(0.125, 0.25, 0.5, 2.0, 4.0)),
+    sweep=TrainedSweep(TrainedImages(train=1000, pooling=1, width=128), wide=512, readouts=(0.25, 0.5, 2.0)),
 )
 """The sizes that the spec proposes; those of the paper are unknown to us."""
 

@@ -280,3 +280,14 @@ def kernel_share_growth(network: str, reference: str) -> Measure:
         return swept_variance(view, "gd-c", name).over(swept_variance(view, "gd", name))
 
     return lambda view: share(view, network).log_ratio(share(view, reference))
+
+
+def swept_gain(variant: str, network: str) -> Measure:
+    """AUROC less that of gd in one network of the sweep, at equal training loss, paired picture by picture; "last" for the largest read-out scale."""
+
+    def measure(view: View) -> Replicates:
+        name = f"readout-{len(view.config.sweep.readouts) - 1}" if network == "last" else network
+        swept(view, "gd", name)
+        return Replicates.of(swept(view, variant, name), "gain", error="gain_error")
+
+    return measure

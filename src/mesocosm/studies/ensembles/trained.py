@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
-from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, call, combined, squared_error
+from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
 from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.studies.ensembles.config import TrainedImages
@@ -69,15 +69,16 @@ def train_members(
     standards = [Standard.of(pixels) for pixels in training.pixels]
     inputs = np.stack([pooled(scale(pixels, np.float32), config.pooling) for scale, pixels in zip(standards, training.pixels, strict=True)])
     targets = np.eye(CLASSES, dtype=np.float32)[training.labels] - np.float32(1 / CLASSES)
+    scale, rate = (jnp.full(len(inputs), value, jnp.float32) for value in (config.readout, config.learning_rate / config.readout))
     learner = EnsembleLearner(
-        Partial(build, config, inputs.shape[-1]),
-        call,
+        Partial(build, config.width, config.depth, config.parametrisation, inputs.shape[-1]),
+        Partial(scaled, scale),  # traced, so that all scales share a program
         jnp.asarray(inputs),
         jnp.asarray(targets),
         arms_of(variants),
         squared_error,
         adam,
-        {"learning_rate": config.learning_rate / config.readout},
+        {"learning_rate": rate},
         config.goal,
         members=config.members,
         batch_size=config.batch_size,
@@ -105,12 +106,16 @@ def pooled(pictures: np.ndarray, side: int) -> np.ndarray:
     return pictures.reshape(number, rows // side, side, columns // side, side).mean((2, 4))
 
 
-def build(config: TrainedImages, side: int, key: PRNGKeyArray) -> Any:
+def build(width: int, depth: int, parametrisation: str, side: int, key: PRNGKeyArray) -> Any:
     """A member."""
-    if config.parametrisation == "tangent":
-        return TangentMLP.create(side * side, CLASSES, width=config.width, depth=config.depth, readout_scale=config.readout, key=key)
-    network = eqx.nn.MLP(side * side, CLASSES, config.width, config.depth, key=key)
-    return eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), network, eqx.nn.Lambda(Partial(jnp.multiply, config.readout))])
+    if parametrisation == "tangent":
+        return TangentMLP.create(side * side, CLASSES, width=width, depth=depth, key=key)
+    return eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.MLP(side * side, CLASSES, width, depth, key=key)])
+
+
+def scaled(scale: Array, network: Any, x: Array) -> Array:
+    """A member's outputs, for a scale of its read-out."""
+    return scale * network(x)
 
 
 def _losses(state: Any, learner: EnsembleLearner) -> Array:
