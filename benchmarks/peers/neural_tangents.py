@@ -34,7 +34,8 @@ class NeuralTangents:
         if not python:
             raise Unavailable(f"its environment is not there: {VARIABLE} names the interpreter (how to make it: benchmarks/requirements-neural-tangents.txt)")
         self.folder = tempfile.TemporaryDirectory()
-        np.savez(Path(self.folder.name, "problem.npz"), x=x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)})
+        held: dict[str, Any] = {"x": x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)}}
+        np.savez(Path(self.folder.name, "problem.npz"), **held)
         limit = str(most_mebibytes)
         self.process = subprocess.Popen([python, "-I", str(SERVER), kind, self.folder.name, limit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self._read()
