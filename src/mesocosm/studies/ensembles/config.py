@@ -158,7 +158,6 @@ class Config:
 
 
 _SMOKE = Config(
-    identities=Identities(instances=5),
     linear=LinearNetwork(members=500),
     scaling=Scaling(widths=(32, 128), members=20, neurons=10_000, at_once=10, test=5),
     wide=Wide(Scaling(test=5), widths=(32, 64), members=2, steps=20),

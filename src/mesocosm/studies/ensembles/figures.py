@@ -146,17 +146,15 @@ def readouts(view: View) -> alt.TopLevelMixin:
 
 def sweep(view: View) -> alt.TopLevelMixin:
     """Variance inside and AUROC of trained ensembles: by the scale of the read-out, and in the wide and the deep network."""
-    labels = {"base": "base", "wide": "wide", "deep": "deep"}
-    table = view.table("sweep").with_columns(setting=pl.col("network").replace(labels))
-    named = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out x {}", pl.col("readout"))).otherwise(pl.col("setting"))
-    shape = pl.format("{}: {} hidden of {}", named, "depth", "width")
-    table = table.with_columns(setting=shape).select("seed", "setting", "variant", "variance_inside", "auroc")
+    scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
+    table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
+    table = table.select("seed", "setting", "variant", "variance_inside", "auroc")
     order = table["setting"].unique(maintain_order=True).to_list()
     colour = alt.Color("variant:N", title=None, sort=VARIANTS)
-    columns = {"variance_inside": ("variance inside", alt.Scale(type="log")), "auroc": ("AUROC, other set", alt.Scale(zero=False))}
+    columns = {"variance_inside": ("variance inside", alt.Scale(type="log", nice=False, padding=8)), "auroc": ("AUROC, other set", alt.Scale(zero=False))}
     panels = []
     for column, (title, scale) in columns.items():
-        x = alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
+        x = alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
         y = alt.Y("setting:N", title=None, sort=order)
         place = alt.YOffset("variant:N", sort=VARIANTS)
         dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, yOffset=place, color=colour, tooltip=["setting", "variant", "seed", column])
@@ -218,7 +216,7 @@ FIGURES = [
     Figure(
         "trained-sweep",
         "Trained ensembles by read-out scale, width and depth",
-        "Each network differs from the base in one thing; all at the same training loss; a dot a seed, ticks at the mean.",
+        "Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean.",
         sweep,
     ),
     Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
