@@ -222,6 +222,20 @@ def test_the_choice_is_the_fastest_measured_and_visible(wide):
     assert tangent_kernel(function, params, x, method="products").seconds == {}
 
 
+def test_a_second_call_traces_nothing():
+    traced = []
+
+    def counted(params, x):
+        traced.append(x)
+        return params @ x
+
+    params, x = normal(0, 2, 3), normal(1, 4, 3)
+    tangent_kernel(counted, params, x, method="structured")
+    first = len(traced)
+    tangent_kernel(counted, params, x, method="structured")
+    assert len(traced) == first > 0
+
+
 @pytest.mark.parametrize(
     ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; there are 23 and 0")]
 )
