@@ -180,7 +180,24 @@ _PAPER = Config(
 
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),
-    "quick": Preset(replace(Config(), images=False), seeds=5),
-    "cpu": Preset(Config(), seeds=5),
+    "quick": Preset(
+        replace(Config(), images=False), seeds=5, minutes={"identities": 0.31, "linear-network": 0.18, "widths": 0.54, "wide-trained": 0.4, "toy": 0.74}
+    ),
+    "cpu": Preset(
+        Config(),
+        seeds=5,
+        minutes={
+            "kernels-fashion-mnist": 5.53,
+            "identities": 0.31,
+            "trained-mnist-5k": 5.94,
+            "wide-trained": 0.4,
+            "trained-sweep": 2.69,
+            "toy": 0.74,
+            "trained-fashion-mnist": 11.54,
+            "widths": 0.54,
+            "kernels-mnist-5k": 4.85,
+            "linear-network": 0.18,
+        },
+    ),
     "paper": Preset(_PAPER, seeds=10),
 }

@@ -33,20 +33,19 @@ def maps(view: View) -> alt.TopLevelMixin:
     step = sorted(table["x"].unique().to_list())
     half = (step[1] - step[0]) / 2
     cells = table.with_columns(x0=pl.col("x") - half, x1=pl.col("x") + half, y0=pl.col("y") - half, y1=pl.col("y") + half)
-    cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(4), pl.col("variance").round(5))
+    cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(3))
     points = view.table("points").join(cells.select("network", "noise").unique(), how="cross").sort("network", "noise", "point")
     both = pl.concat([cells, points.select("network", "noise", px="x", py="y", label=pl.col("label").cast(pl.Int8).cast(pl.String))], how="diagonal")
     square = (
         alt.Chart()
         .transform_filter("isValid(datum.x0)")
-        .mark_rect()
+        .mark_rect(aria=False)
         .encode(
             x=alt.X("x0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
             x2="x1:Q",
             y=alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
             y2="y1:Q",
             color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt")),
-            tooltip=["noise", "variance"],
         )
     )
     dots = alt.Chart().transform_filter("isValid(datum.px)").mark_point(filled=True, size=30, stroke="white", strokeWidth=0.7)
