@@ -79,9 +79,9 @@ def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)
     timed = [row for row in record["rows"] if row["case"] == "kernel" and row["verdict"] != "skipped"]
-    assert {row["size"] for row in timed} == {f"{kind}, N = 3, C = {outputs}" for kind in ("MLP", "CNN") for outputs in (1, 2)}
+    assert {row["size"] for row in timed} == {"MLP, N = 3, C = 2", "CNN, N = 3, C = 2"}
     assert max(row["error"] for row in timed) <= 1e-5
-    assert [row["case"] for row in record["rows"] if row["quantity"] == "MiB"] == ["memory"] * 4
+    assert [row["case"] for row in record["rows"] if row["quantity"] == "MiB"] == ["memory"] * 2
     assert record["rows"][-1]["case"] == "ensemble"
 
 

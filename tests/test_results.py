@@ -36,4 +36,4 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
 
 
 def test_there_are_records():
-    assert {"cocoa", "gated-rnn", "mesa", "weight-decay"} <= {path.name for path in RECORDS}
+    assert {"cocoa", "ensembles", "gated-rnn", "mesa", "weight-decay"} <= {path.name for path in RECORDS}

@@ -1,7 +1,7 @@
 """Neural Tangents in an environment of its own, since it cannot be imported beside a current JAX: a process that computes kernels when it is told to.
 
-Its interpreter is named by the environment variable NEURAL_TANGENTS_PYTHON. One that works is Python 3.11 with jax and jaxlib 0.4.25, numpy 1.26, scipy 1.12,
-frozendict and neural-tangents 0.6.5 installed without its dependencies: TensorFlow, which it names, is not needed for this.
+Its interpreter is named by the environment variable NEURAL_TANGENTS_PYTHON; how to make one is said in benchmarks/requirements-neural-tangents.txt. It is
+started isolated (-I): in this folder the library's name is that of this file.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class NeuralTangents:
     def __init__(self, kind: str, leaves: list[np.ndarray], x: np.ndarray, most_mebibytes: float):
         python = os.environ.get(VARIABLE)
         if not python:
-            raise Unavailable(f"its environment is not there: {VARIABLE} names the interpreter (how to make it: benchmarks/peers/neural_tangents.py)")
+            raise Unavailable(f"its environment is not there: {VARIABLE} names the interpreter (how to make it: benchmarks/requirements-neural-tangents.txt)")
         self.folder = tempfile.TemporaryDirectory()
-        np.savez(Path(self.folder.name, "problem.npz"), x=x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)})
+        held: dict[str, Any] = {"x": x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)}}
+        np.savez(Path(self.folder.name, "problem.npz"), **held)
         limit = str(most_mebibytes)
-        self.process = subprocess.Popen([python, str(SERVER), kind, self.folder.name, limit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([python, "-I", str(SERVER), kind, self.folder.name, limit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self._read()
         if not answer.startswith("ready "):
             self.__exit__()

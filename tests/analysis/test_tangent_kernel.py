@@ -222,6 +222,20 @@ def test_the_choice_is_the_fastest_measured_and_visible(wide):
     assert tangent_kernel(function, params, x, method="products").seconds == {}
 
 
+def test_a_second_call_traces_nothing():
+    traced = []
+
+    def counted(params, x):
+        traced.append(x)
+        return params @ x
+
+    params, x = normal(0, 2, 3), normal(1, 4, 3)
+    tangent_kernel(counted, params, x, method="structured")
+    first = len(traced)
+    tangent_kernel(counted, params, x, method="structured")
+    assert len(traced) == first > 0
+
+
 @pytest.mark.parametrize(
     ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; there are 23 and 0")]
 )
@@ -243,6 +257,7 @@ DEVICES = """
 import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
+from mesocosm.analysis import tangent_kernel as module
 from mesocosm.analysis.tangent_kernel import kernel_block, of_module, tangent_kernel
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 assert len(jax.devices()) == 3
@@ -253,12 +268,18 @@ for method in ("contraction", "structured", "products"):
         found = tangent_kernel(function, params, x, second, method=method)
         assert found.block % 3 == 0
         np.testing.assert_allclose(found.kernel, kernel_block(function, params, x, second), atol=1e-12)
+key = module._Key.of(function, params, x[:1], "all")
+program = module._program(key, "structured", 6)
+left = program.side(jax.device_put(params, program.everywhere), module._block(x, 0, 6, program.spread))
+pair = program.pair(params, left, jax.device_put(left, program.everywhere))
+rows = {shard.data.shape[0] for leaf in jax.tree.leaves((left, pair)) for shard in leaf.addressable_shards}
+assert rows == {2}, rows  # each device holds and computes its third
 print("spread")
 """
 
 
 def test_rows_are_spread_over_devices():
-    environment = {**__import__("os").environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3 --xla_backend_optimization_level=1"}
+    environment = {**__import__("os").environ, "XLA_FLAGS": f"{__import__('os').environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"}
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False, env=environment, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "spread", done.stderr
 

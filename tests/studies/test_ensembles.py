@@ -14,6 +14,7 @@ from mesocosm.studies.ensembles import claims, identities
 from mesocosm.studies.ensembles.config import Toy
 from mesocosm.studies.ensembles.images import Standard, draw_training, of_classes
 from mesocosm.studies.ensembles.toy import plane
+from mesocosm.studies.ensembles.trained import places
 from mesocosm.tasks.data_sets import Images
 
 SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
@@ -36,12 +37,36 @@ def test_every_seed_and_arm_meets_the_same_evaluation_data(smoke):
         assert found.group_by("inside").agg(pl.col("digest").n_unique())["digest"].to_list() == [1, 1]
 
 
-def test_a_detection_row_can_be_recomputed(smoke):
-    """Gains are differences of the AUROCs beside them."""
-    found = smoke.table("kernel_detection")
-    full = found.filter(pl.col("part") == "full").select("seed", "network", "inside", full="auroc")
-    both = found.join(full, on=["seed", "network", "inside"])
+@pytest.mark.parametrize(
+    ("table", "part", "all_noise", "setting"),
+    [
+        ("kernel_detection", "part", "full", ["network", "inside"]),
+        ("trained_detection", "variant", "gd", ["outside", "inside"]),
+        ("sweep", "variant", "gd", ["network"]),
+    ],
+)
+def test_a_detection_row_can_be_recomputed(smoke, table, part, all_noise, setting):
+    """Gains are differences of the AUROCs beside them; every part gains or loses somewhere."""
+    found = smoke.table(table).filter(pl.col(part) != "gd, second half")
+    full = found.filter(pl.col(part) == all_noise).select("seed", *setting, full="auroc")
+    both = found.join(full, on=["seed", *setting])
+    assert len(both) == len(found)
     np.testing.assert_allclose(both["gain"], both["auroc"] - both["full"], atol=1e-9)
+    assert both.filter(pl.col("gain") != 0)[part].n_unique() == found[part].n_unique() - 1
+
+
+def test_the_scale_of_the_readout_is_that_of_the_first_functions(smoke):
+    """After a few steps function noise still goes with it, and kernel noise has hardly begun to."""
+    found = smoke.table("sweep").group_by("network", "variant").agg(pl.col("variance_inside").mean())
+    variance = {(network, variant): value for network, variant, value in found.iter_rows()}
+    small, large = (smoke.view().config.sweep.readouts[place] for place in (0, -1))
+    grown = {variant: variance["readout-1", variant] / variance["readout-0", variant] for variant in ("gd-c", "gd-a")}
+    assert grown["gd-a"] > (large / small) ** 2 / 2
+    assert grown["gd-c"] < 2
+
+
+def test_the_two_trainings_of_the_interaction_stay_together():
+    assert places(("gd", "gd-i", "gd-a")) == [slice(0, 1), slice(1, 3), slice(3, 4)]
 
 
 @pytest.mark.slow
@@ -112,6 +137,21 @@ def test_distance_and_angle_are_to_the_nearest_point():
 
 def test_the_number_of_searched_configurations_is_that_of_the_search():
     tried = pl.read_csv(SEARCH, infer_schema_length=None)
-    settings = ["kind", "inside", "pooling", "width", "depth", "train", "batch_size", "learning_rate", "goal", "steps", "network", "members"]
+    settings = [
+        "kind",
+        "inside",
+        "pooling",
+        "width",
+        "depth",
+        "readout",
+        "parametrisation",
+        "train",
+        "batch_size",
+        "learning_rate",
+        "goal",
+        "steps",
+        "network",
+        "members",
+    ]
     counted = {kind: tried.filter(pl.col("kind") == kind).select(settings).unique().height for kind in ("trained", "kernels", "wide")}
     assert counted == {"trained": claims.TRAINED, "kernels": claims.KERNELS, "wide": claims.WIDE}

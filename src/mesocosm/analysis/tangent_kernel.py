@@ -197,6 +197,7 @@ def _fitting(key: _Key, method: Method, most: int, memory: int | float) -> tuple
     return block, program
 
 
+@lru_cache(maxsize=256)
 def _first_guess(key: _Key, method: Method, memory: int | float) -> int:
     """Examples whose two sides fill the budget, so that not every larger block is compiled in vain."""
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), key.block(1, None))

@@ -105,6 +105,10 @@ class TrainedImages:
     """Side of the squares of pixels that are averaged: 2 makes 14 x 14 of 28 x 28, a quarter of the first layer's work."""
     width: int = 256
     depth: int = 1
+    readout: float = 1.0
+    """Scale of the read-out; the learning rate is divided by it, so that outputs move as fast."""
+    parametrisation: Literal["tangent", "standard"] = "tangent"
+    """Standard: Equinox's own layers, with biases."""
     members: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-2
@@ -118,6 +122,26 @@ class TrainedImages:
 
 
 @dataclass(frozen=True)
+class TrainedSweep:
+    """Ensembles of a narrow shallow network, and of what differs from it in one thing, each trained to the same loss."""
+
+    trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, test=300, width=64, steps=6000))
+    """The narrow shallow network, read-out scale 1."""
+    wide: int = 256
+    """Width of the wide one."""
+    deep: int = 3
+    """Hidden layers of the deep one."""
+    readouts: tuple[float, ...] = (0.25, 2.0)
+    """Scales of the read-out, from small to large."""
+
+    def arms(self) -> dict[str, TrainedImages]:
+        """Name -> what is trained."""
+        base = self.trained
+        shapes = {"base": base, "wide": replace(base, width=self.wide), "deep": replace(base, depth=self.deep)}
+        return shapes | {f"readout-{place}": replace(base, readout=scale) for place, scale in enumerate(self.readouts)}
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that the study depends on."""
 
@@ -128,22 +152,52 @@ class Config:
     toy: Toy = field(default_factory=Toy)
     kernels: KernelImages = field(default_factory=KernelImages)
     trained: TrainedImages = field(default_factory=TrainedImages)
+    sweep: TrainedSweep = field(default_factory=TrainedSweep)
     images: bool = True
     """Whether the trials on real pictures run."""
 
 
 _SMOKE = Config(
-    identities=Identities(instances=5),
     linear=LinearNetwork(members=500),
-    scaling=Scaling(widths=(32, 64), members=20, neurons=10_000, at_once=10, test=5),
+    scaling=Scaling(widths=(32, 128), members=20, neurons=10_000, at_once=10, test=5),
     wide=Wide(Scaling(test=5), widths=(32, 64), members=2, steps=20),
     toy=Toy(width=16, members=6, grid=5, at_once=3),
     kernels=KernelImages(networks=("mlp-1-16", "mlp-1-32", "mlp-3-16", "cnn-4"), train=10, test=20, members=3, averaged=3),
     trained=TrainedImages(train=40, test=20, width=16, members=3, batch_size=10, steps=20, check_every=5),
+    sweep=TrainedSweep(TrainedImages(train=40, test=20, width=8, members=3, batch_size=10, steps=20, check_every=5), wide=8, deep=2, readouts=(0.5, 2.0)),
 )
+
+_PAPER = Config(
+    linear=LinearNetwork(members=40_000),
+    scaling=Scaling(widths=(64, 128, 256, 512, 1024, 2048), members=1000, neurons=200_000),
+    wide=Wide(Scaling(train=3), widths=(128, 256, 512, 1024, 2048), members=10),
+    toy=Toy(members=200, grid=61),
+    kernels=KernelImages(networks=("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32", "mlp-2-256", "mlp-3-512"), test=200, members=200, averaged=200),
+    trained=TrainedImages(train=1000, pooling=1, depth=2),
+    sweep=TrainedSweep(TrainedImages(train=1000, pooling=1, width=128), wide=512, readouts=(0.25, 0.5, 2.0)),
+)
+"""The sizes that the spec proposes; those of the paper are unknown to us."""
 
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),
-    "quick": Preset(replace(Config(), images=False), seeds=5),
-    "cpu": Preset(Config(), seeds=5),
+    "quick": Preset(
+        replace(Config(), images=False), seeds=5, minutes={"identities": 0.31, "linear-network": 0.18, "widths": 0.54, "wide-trained": 0.4, "toy": 0.74}
+    ),
+    "cpu": Preset(
+        Config(),
+        seeds=5,
+        minutes={
+            "kernels-fashion-mnist": 5.53,
+            "identities": 0.31,
+            "trained-mnist-5k": 5.94,
+            "wide-trained": 0.4,
+            "trained-sweep": 2.69,
+            "toy": 0.74,
+            "trained-fashion-mnist": 11.54,
+            "widths": 0.54,
+            "kernels-mnist-5k": 4.85,
+            "linear-network": 0.18,
+        },
+    ),
+    "paper": Preset(_PAPER, seeds=10),
 }

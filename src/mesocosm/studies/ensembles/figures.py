@@ -12,6 +12,7 @@ from mesocosm.analysis.intervals import t_interval
 from mesocosm.studies.interface import Figure, View
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
+VARIANTS = ["gd", "gd-c", "gd-a", "gd-i"]
 SEED_DOTS: dict[str, Any] = {"size": 25, "opacity": 0.45}
 
 
@@ -32,20 +33,19 @@ def maps(view: View) -> alt.TopLevelMixin:
     step = sorted(table["x"].unique().to_list())
     half = (step[1] - step[0]) / 2
     cells = table.with_columns(x0=pl.col("x") - half, x1=pl.col("x") + half, y0=pl.col("y") - half, y1=pl.col("y") + half)
-    cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(4), pl.col("variance").round(5))
+    cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(3))
     points = view.table("points").join(cells.select("network", "noise").unique(), how="cross").sort("network", "noise", "point")
     both = pl.concat([cells, points.select("network", "noise", px="x", py="y", label=pl.col("label").cast(pl.Int8).cast(pl.String))], how="diagonal")
     square = (
         alt.Chart()
         .transform_filter("isValid(datum.x0)")
-        .mark_rect()
+        .mark_rect(aria=False)
         .encode(
             x=alt.X("x0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
             x2="x1:Q",
             y=alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
             y2="y1:Q",
             color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt")),
-            tooltip=["noise", "variance"],
         )
     )
     dots = alt.Chart().transform_filter("isValid(datum.px)").mark_point(filled=True, size=30, stroke="white", strokeWidth=0.7)
@@ -104,7 +104,7 @@ def kernel_detection(view: View) -> alt.TopLevelMixin:
 def trained_detection(view: View) -> alt.TopLevelMixin:
     """AUROC of each variant of trained ensembles by outside set."""
     table = view.table("trained_detection").filter(~pl.col("variant").str.contains("half"))
-    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", ["gd", "gd-c", "gd-a"])
+    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", VARIANTS)
 
 
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
@@ -143,6 +143,25 @@ def readouts(view: View) -> alt.TopLevelMixin:
     )
 
 
+def sweep(view: View) -> alt.TopLevelMixin:
+    """Variance inside and AUROC of trained ensembles: by the scale of the read-out, and in the wide and the deep network."""
+    scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
+    table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
+    table = table.select("seed", "setting", "variant", "variance_inside", "auroc")
+    order = table["setting"].unique(maintain_order=True).to_list()
+    colour = alt.Color("variant:N", title=None, sort=VARIANTS)
+    columns = {"variance_inside": ("variance inside", alt.Scale(type="log", nice=False, padding=8)), "auroc": ("AUROC, other set", alt.Scale(zero=False))}
+    panels = []
+    for column, (title, scale) in columns.items():
+        x = alt.X(f"{column}:Q", title=title, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
+        y = alt.Y("setting:N", title=None, sort=order)
+        place = alt.YOffset("variant:N", sort=VARIANTS)
+        dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, yOffset=place, color=colour, tooltip=["setting", "variant", "seed", column])
+        means = alt.Chart(table).mark_tick(thickness=3, size=12).encode(x=alt.X(f"mean({column}):Q", title=title), y=y, yOffset=place, color=colour)
+        panels.append(alt.layer(dots, means).properties(width=250, height=alt.Step(13)))
+    return alt.hconcat(*panels)
+
+
 def histograms(view: View) -> alt.TopLevelMixin:
     """How the scores of trained ensembles are spread, inside and outside."""
     table = view.table("scores").sort("inside", "variant", "set", "bin")
@@ -153,7 +172,7 @@ def histograms(view: View) -> alt.TopLevelMixin:
             x=alt.X("low:Q", title="log10 of the predictive variance"),
             y=alt.Y("share:Q", title="share of pictures"),
             color=alt.Color("set:N", title=None),
-            row=alt.Row("variant:N", title=None, sort=["gd", "gd-c", "gd-a"]),
+            row=alt.Row("variant:N", title=None, sort=VARIANTS),
             column=alt.Column("inside:N", title="trained on"),
             tooltip=["set", "low", "share"],
         )
@@ -192,6 +211,12 @@ FIGURES = [
         "Detection by trained ensembles",
         "Ten members, all variants at the same training loss; a dot a seed, the mean and its 95 % interval.",
         trained_detection,
+    ),
+    Figure(
+        "trained-sweep",
+        "Trained ensembles by read-out scale, width and depth",
+        "Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean.",
+        sweep,
     ),
     Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
 ]

@@ -241,3 +241,53 @@ def detection(variant: str, inside: str, outside: str) -> Measure:
 def chance(variant: str, inside: str) -> Measure:
     """AUROC of a variant between two halves of the inside: nothing to detect."""
     return lambda view: Replicates.of(trained(view, variant, inside), "inside_auroc", error="inside_auroc_error")
+
+
+# --- pictures, trained networks of several shapes -----------------------------------------------------------------------
+
+
+def swept(view: View, variant: str, network: str) -> pl.DataFrame:
+    """A variant's rows of one network of the sweep.
+
+    Raises:
+        NotJudged: a member did not reach the common training loss.
+    """
+    rows, goal = view.table("sweep", variant=variant, network=network), view.config.sweep.trained.goal
+    if (worst := rows["worst_train_loss"].max()) > goal:
+        raise NotJudged(f"a member of {variant} in the network {network!r} stopped at a training loss of {worst:.3g}, above the common {goal:g}")
+    return rows
+
+
+def swept_variance(view: View, variant: str, network: str) -> Replicates:
+    """Mean variance inside."""
+    return Replicates.of(swept(view, variant, network), "variance_inside", error="variance_error")
+
+
+def readout_growth(variant: str) -> Measure:
+    """Log ratio of a variant's variance inside at the largest read-out scale to that at the smallest."""
+
+    def measure(view: View) -> Replicates:
+        last = len(view.config.sweep.readouts) - 1
+        return swept_variance(view, variant, f"readout-{last}").log_ratio(swept_variance(view, variant, "readout-0"))
+
+    return measure
+
+
+def kernel_share_growth(network: str, reference: str) -> Measure:
+    """Log ratio of kernel noise's share, gd-c's variance inside over gd's, in one network to that in another."""
+
+    def share(view: View, name: str) -> Replicates:
+        return swept_variance(view, "gd-c", name).over(swept_variance(view, "gd", name))
+
+    return lambda view: share(view, network).log_ratio(share(view, reference))
+
+
+def swept_gain(variant: str, network: str) -> Measure:
+    """AUROC less that of gd in one network of the sweep, at equal training loss, paired picture by picture; "last" for the largest read-out scale."""
+
+    def measure(view: View) -> Replicates:
+        name = f"readout-{len(view.config.sweep.readouts) - 1}" if network == "last" else network
+        swept(view, "gd", name)
+        return Replicates.of(swept(view, variant, name), "gain", error="gain_error")
+
+    return measure

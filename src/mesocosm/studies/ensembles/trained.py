@@ -2,59 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
-from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, call, squared_error
+from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
 from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.studies.ensembles.config import TrainedImages
 from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.tasks.data_sets import find
+from mesocosm.tasks.data_sets import Images, find
 from mesocosm.tasks.task import digest
 
 CLASSES = 10
-VARIANTS: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a")
-SCORED = (*VARIANTS, "gd, first half", "gd, second half")
+TRAINED: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a", "gd-i")
+SCORED = (*TRAINED, "gd, first half", "gd, second half")
+
+
+class Members(NamedTuple):
+    """Trained members of every variant, looked at from outside.
+
+    Attributes:
+        outputs: on pictures inside, then on each set outside.
+        loss: training loss, mean over members (and over both trainings of gd-i).
+        worst: the largest training loss of any.
+        labels: of the pictures inside.
+        sets: names of the sets outside, each of as many pictures.
+        digest: of all pictures shown.
+    """
+
+    outputs: Float[np.ndarray, "seeds variants members pictures classes"]
+    loss: Float[np.ndarray, "seeds variants"]
+    worst: Float[np.ndarray, "seeds variants"]
+    labels: Integer[np.ndarray, " n"]
+    sets: tuple[str, ...]
+    digest: str
+
+    def scores(self, outputs: Float[np.ndarray, "seeds members pictures classes"], score: str) -> Float[np.ndarray, "seeds sets n"]:
+        """How far out some members of one variant find each picture, by set, the inside first."""
+        found = np.asarray(jax.vmap(SCORES[score])(jnp.asarray(outputs)), np.float64)
+        return found.reshape(len(found), -1, len(self.labels))
+
+    def right(self, outputs: Float[np.ndarray, "seeds members pictures classes"]) -> Bool[np.ndarray, "seeds n"]:
+        """Whether the members' mean names the digit."""
+        return np.argmax(outputs[:, :, : len(self.labels)].mean(1), -1) == self.labels
 
 
 def train_images(config: TrainedImages, context: Context) -> Tables:
     """All variants of all members in one program; one row a variant, and one a variant and outside set."""
-    data = find(config.inside).splits()
-    training = draw_training(data.train, config.train // CLASSES, context.keys("env"))
-    test = held_out(data.test, config.test)
-    outside = outside_sets(config.outside, test.pixels)
+    test = held_out(find(config.inside).splits().test, config.test)
+    return _tables(config, context, train_members(config, context, "ensemble", TRAINED, test, outside_sets(config.outside, test.pixels)))
+
+
+def train_members(
+    config: TrainedImages, context: Context, name: str, variants: tuple[VariantName, ...], test: Images, outside: dict[str, np.ndarray]
+) -> Members:
+    """Train every variant to the common loss and show it the pictures."""
+    training = draw_training(find(config.inside).splits().train, config.train // CLASSES, context.keys("env"))
     standards = [Standard.of(pixels) for pixels in training.pixels]
     inputs = np.stack([pooled(scale(pixels, np.float32), config.pooling) for scale, pixels in zip(standards, training.pixels, strict=True)])
     targets = np.eye(CLASSES, dtype=np.float32)[training.labels] - np.float32(1 / CLASSES)
+    scale, rate = (jnp.full(len(inputs), value, jnp.float32) for value in (config.readout, config.learning_rate / config.readout))
     learner = EnsembleLearner(
-        Partial(build, config, inputs.shape[-1]),
-        call,
+        Partial(build, config.width, config.depth, config.parametrisation, inputs.shape[-1]),
+        Partial(scaled, scale),  # traced, so that all scales share a program
         jnp.asarray(inputs),
         jnp.asarray(targets),
-        arms_of(VARIANTS),
+        arms_of(variants),
         squared_error,
         adam,
-        {"learning_rate": config.learning_rate},
+        {"learning_rate": rate},
         config.goal,
         members=config.members,
         batch_size=config.batch_size,
         check_every=config.check_every,
         over_members=config.over_members,
     )
-    fitted = context.fit("ensemble", learner, config.steps, until=(all_reached, config.check_every), per_seed=True)
-    losses = context.evaluate(_losses, fitted.state, learner)
+    fitted = context.fit(name, learner, config.steps, until=(all_reached, config.check_every), per_seed=True)
+    losses = context.evaluate(_losses, fitted.state, learner)  # seeds, arms, members
     shown = np.concatenate([test.pixels, *outside.values()])
     pictures = np.stack([pooled(scale(shown, np.float32), config.pooling) for scale in standards])
-    outputs = context.evaluate(_outputs, fitted.model, pictures)  # seeds, arms, members, pictures, classes
-    return _tables(config, context, outputs, losses, test.labels, list(outside), digest(shown))
+    outputs = context.evaluate(Partial(_outputs, variants), fitted.model, pictures)
+    loss, worst = (np.stack([value(losses[:, arms], axis=(1, 2)) for arms in places(variants)], 1) for value in (np.mean, np.max))
+    return Members(np.asarray(outputs), loss, worst, test.labels, tuple(outside), digest(shown))
+
+
+def places(variants: tuple[VariantName, ...]) -> list[slice]:
+    """Where each variant's arms are among those of all."""
+    ends = np.cumsum([len(arms_of((variant,))) for variant in variants]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def pooled(pictures: np.ndarray, side: int) -> np.ndarray:
@@ -63,29 +106,35 @@ def pooled(pictures: np.ndarray, side: int) -> np.ndarray:
     return pictures.reshape(number, rows // side, side, columns // side, side).mean((2, 4))
 
 
-def build(config: TrainedImages, side: int, key: PRNGKeyArray) -> TangentMLP:
+def build(width: int, depth: int, parametrisation: str, side: int, key: PRNGKeyArray) -> Any:
     """A member."""
-    return TangentMLP.create(side * side, CLASSES, width=config.width, depth=config.depth, key=key)
+    if parametrisation == "tangent":
+        return TangentMLP.create(side * side, CLASSES, width=width, depth=depth, key=key)
+    return eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.MLP(side * side, CLASSES, width, depth, key=key)])
+
+
+def scaled(scale: Array, network: Any, x: Array) -> Array:
+    """A member's outputs, for a scale of its read-out."""
+    return scale * network(x)
 
 
 def _losses(state: Any, learner: EnsembleLearner) -> Array:
     return learner.losses(state)
 
 
-def _outputs(ensemble: TrainedEnsemble, pictures: Array) -> Array:
-    return ensemble.outputs(pictures)
+def _outputs(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, pictures: Array) -> Array:
+    outputs = ensemble.outputs(pictures)
+    return jnp.stack([combined(outputs[arms]) for arms in places(variants)])
 
 
-def _tables(config: TrainedImages, context: Context, outputs: np.ndarray, losses: np.ndarray, labels: np.ndarray, names: list[str], shown: str) -> Tables:
-    half, number = config.members // 2, len(labels)
-    scored = {name: np.asarray(outputs[:, place]) for place, name in enumerate(VARIANTS)}
-    scored |= {"gd, first half": scored["gd"][:, :half], "gd, second half": scored["gd"][:, half : 2 * half]}
-    scores = np.stack([np.asarray(jax.vmap(SCORES[config.score])(jnp.asarray(members))) for members in scored.values()], 1).astype(np.float64)
-    sets = scores.reshape(*scores.shape[:2], -1, number)  # seeds, variants, inside and outside sets, pictures
-    right = np.stack([np.argmax(members[:, :, :number].mean(1), -1) == labels for members in scored.values()], 1)
-    about = {"inside": config.inside, "digest": shown}
-    loss = np.concatenate([losses.mean(-1), *[losses[:, :1].mean(-1)] * 2], axis=1)
-    worst = np.concatenate([losses.max(-1), *[losses[:, :1].max(-1)] * 2], axis=1)
+def _tables(config: TrainedImages, context: Context, members: Members) -> Tables:
+    half, number = config.members // 2, len(members.labels)
+    gd = members.outputs[:, 0]
+    scored = [*np.moveaxis(members.outputs, 1, 0), gd[:, :half], gd[:, half : 2 * half]]
+    sets = np.stack([members.scores(outputs, config.score) for outputs in scored], 1)  # seeds, scored, inside and outside sets, pictures
+    right = np.stack([members.right(outputs) for outputs in scored], 1)
+    about = {"inside": config.inside, "digest": members.digest}
+    loss, worst = (np.concatenate([values, values[:, :1], values[:, :1]], axis=1) for values in (members.loss, members.worst))
     rows = {"variant": SCORED}
     halves = [[auroc(own[0, : number // 2], own[0, number // 2 :]) for own in seed] for seed in sets]
     trained = context.rows(
@@ -100,33 +149,39 @@ def _tables(config: TrainedImages, context: Context, outputs: np.ndarray, losses
         inside_auroc=np.array([[found.auroc for found in seed] for seed in halves]),
         inside_auroc_error=np.array([[found.error for found in seed] for seed in halves]),
     )
-    compared = [[[_compare(sets, seed, variant, place) for place in range(1, len(names) + 1)] for variant in range(len(SCORED))] for seed in range(len(sets))]
-    columns = {
-        column: np.array([[[getattr(part[place], value) for part in outside] for outside in seed] for seed in compared])
-        for place, (column_of, _) in enumerate((("auroc", ""), ("gain", "")))
-        for column, value in ((column_of, "auroc"), (f"{column_of}_error", "error"))
-    }
-    detection = context.rows({**rows, "outside": names}, **about, variance_outside=sets[:, :, 1:].mean(-1), **columns)
-    return {"trained": trained, "trained_detection": detection, "scores": _histograms(context, sets, names, config.inside)}
+    compared = [[[_compare(seed, place, outside) for outside in range(1, sets.shape[2])] for place in range(len(SCORED))] for seed in sets]
+    columns = detection_columns(compared)
+    detection = context.rows({**rows, "outside": members.sets}, **about, variance_outside=sets[:, :, 1:].mean(-1), **columns)
+    return {"trained": trained, "trained_detection": detection, "scores": _histograms(context, sets, members.sets, config.inside)}
 
 
-def _compare(sets: np.ndarray, seed: int, variant: int, place: int) -> tuple[Detection, Detection]:
+def _compare(sets: Float[np.ndarray, "scored sets n"], place: int, outside: int) -> tuple[Detection, Detection]:
     """AUROC of a variant, and how much it gains on gd (the second half of gd's members: on the first)."""
-    reference = SCORED.index("gd, first half") if SCORED[variant] == "gd, second half" else 0
-    own, other = (sets[seed, which] for which in (variant, reference))
-    return auroc(own[0], own[place]), auroc_difference(own[0], own[place], other[0], other[place])
+    reference = SCORED.index("gd, first half") if SCORED[place] == "gd, second half" else 0
+    return detect(sets[place], sets[reference], outside)
+
+
+def detect(own: Float[np.ndarray, "sets n"], reference: Float[np.ndarray, "sets n"], outside: int) -> tuple[Detection, Detection]:
+    """AUROC of one score, and how much it gains on another."""
+    return auroc(own[0], own[outside]), auroc_difference(own[0], own[outside], reference[0], reference[outside])
+
+
+def detection_columns(compared: Any) -> dict[str, np.ndarray]:
+    """AUROC and gain with their errors, of nested lists of what `detect` gives."""
+    values = np.array(compared)  # ..., AUROC and gain, value and error
+    return {name: values[..., place, value] for place, column in enumerate(("auroc", "gain")) for value, name in enumerate((column, f"{column}_error"))}
 
 
 BINS = 40
 
 
-def _histograms(context: Context, sets: np.ndarray, names: list[str], inside: str) -> Any:
+def _histograms(context: Context, sets: np.ndarray, names: tuple[str, ...], inside: str) -> Any:
     """How the scores of each variant are spread, on a logarithmic axis, all seeds together."""
     from mesocosm.analysis.tables import long_table
 
-    shown = sets[:, : len(VARIANTS)]
+    shown = sets[:, : len(TRAINED)]
     edges = np.linspace(-5, 1, BINS + 1)
     place = np.clip(np.searchsorted(edges, np.log10(np.maximum(shown, 1e-30))) - 1, 0, BINS - 1)
     share = np.stack([(place == number).mean(axis=(0, -1)) for number in range(BINS)], -1)
-    axes = {"variant": VARIANTS, "set": [inside, *names], "bin": range(BINS)}
+    axes = {"variant": TRAINED, "set": [inside, *names], "bin": range(BINS)}
     return long_table(axes, low=np.broadcast_to(edges[:-1], share.shape), high=np.broadcast_to(edges[1:], share.shape), share=share, inside=inside)

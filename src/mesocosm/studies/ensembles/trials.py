@@ -7,6 +7,7 @@ from dataclasses import replace
 from mesocosm.studies.ensembles.config import Config
 from mesocosm.studies.ensembles.identities import check_identities
 from mesocosm.studies.ensembles.image_kernels import Arm, measure_images
+from mesocosm.studies.ensembles.sweeps import train_sweep
 from mesocosm.studies.ensembles.toy import measure_toy
 from mesocosm.studies.ensembles.trained import train_images
 from mesocosm.studies.ensembles.widths import measure_linear, measure_widths, train_wide
@@ -29,4 +30,6 @@ def trials(config: Config) -> list[Trial]:
     for inside, outside in ((config.trained.inside, config.trained.outside), (config.trained.outside, config.trained.inside)):
         arm = replace(config.trained, inside=inside, outside=outside)
         found.append(Trial(f"trained-{inside}", train_images, arm, over_seeds="map", data=(inside, outside)))
+    swept = config.sweep.trained
+    found.append(Trial("trained-sweep", train_sweep, config.sweep, over_seeds="map", data=(swept.inside, swept.outside)))
     return found
