@@ -1,6 +1,7 @@
 """The tangent kernel by three ways, against a Jacobian written out, for many kinds of functions."""
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -279,7 +280,7 @@ print("spread")
 
 
 def test_rows_are_spread_over_devices():
-    environment = {**__import__("os").environ, "XLA_FLAGS": f"{__import__('os').environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"}
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"}
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False, env=environment, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "spread", done.stderr
 

@@ -1,5 +1,6 @@
 """The ensembles study: what its smoke run measured, identities and mutants, pictures; what is not installed is not judged."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
 
 def run(out, folder):
     command = [str(Path(sys.executable).with_name("mesocosm")), "run", "ensembles", "--preset", "smoke", "--out", str(out)]
-    environment = {**__import__("os").environ, "MESOCOSM_DATA": str(folder)}
+    environment = {**os.environ, "MESOCOSM_DATA": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
