@@ -181,22 +181,22 @@ _PAPER = Config(
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),
     "quick": Preset(
-        replace(Config(), images=False), seeds=5, minutes={"identities": 0.31, "linear-network": 0.18, "widths": 0.54, "wide-trained": 0.4, "toy": 0.74}
+        replace(Config(), images=False), seeds=5, minutes={"identities": 0.2, "linear-network": 0.09, "widths": 0.33, "wide-trained": 0.32, "toy": 0.18}
     ),
     "cpu": Preset(
         Config(),
         seeds=5,
         minutes={
             "kernels-fashion-mnist": 5.53,
-            "identities": 0.31,
+            "identities": 0.2,
             "trained-mnist-5k": 5.94,
-            "wide-trained": 0.4,
+            "wide-trained": 0.32,
             "trained-sweep": 2.69,
-            "toy": 0.74,
+            "toy": 0.18,
             "trained-fashion-mnist": 11.54,
-            "widths": 0.54,
+            "widths": 0.33,
             "kernels-mnist-5k": 4.85,
-            "linear-network": 0.18,
+            "linear-network": 0.09,
         },
     ),
     "paper": Preset(_PAPER, seeds=10),
