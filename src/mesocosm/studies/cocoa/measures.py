@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
@@ -66,12 +68,18 @@ def _sweep(view: View) -> pl.DataFrame:
 
 
 def rank_with_groups(view: View) -> Replicates:
-    """Rank correlation of variance with the number of groups, environment by environment."""
+    """Rank correlation of variance with the number of groups, environment by environment.
+
+    The variances are exact, but k ranks resolve the correlation to 12 / (k (k^2 - 1)) only, what the swap of two neighbours takes away: its error is that of
+    a number rounded to such steps.
+    """
 
     def correlation(rows: pl.DataFrame) -> float:
         return float(rows.select(pl.corr("groups", "decibels", method="spearman")).item())
 
-    return Replicates.within(_sweep(view), correlation, by="offset")
+    sweep = _sweep(view)
+    found, ranks = Replicates.within(sweep, correlation, by="offset"), sweep["groups"].n_unique()
+    return replace(found, errors=np.full(len(found.values), 12 / (ranks * (ranks**2 - 1)) / np.sqrt(12)))
 
 
 def way_to_states(groups: Callable[[View], int]) -> Callable[[View], Replicates]:
