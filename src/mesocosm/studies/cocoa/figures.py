@@ -36,8 +36,8 @@ def variance_by_groups(view: View) -> alt.TopLevelMixin:
     ends = table.filter(pl.col("estimator").is_in(["cocoa-reward", "hca-plus", "reinforce"])).group_by("estimator").agg(pl.col("decibels").mean())
     x = alt.X("groups:Q", title="groups of each reward", scale=alt.Scale(type="log", base=2))
     y = alt.Y("decibels:Q", title="variance over squared gradient, dB", scale=alt.Scale(zero=False))
-    dots = alt.Chart(grouped).mark_circle(**DOTS).encode(x=x, y=y, tooltip=["offset", "groups", alt.Tooltip("decibels", format=".2f")])
-    line = alt.Chart(grouped).mark_line().encode(x=x, y=alt.Y("mean(decibels):Q"))
+    dots = alt.Chart(grouped).mark_circle(**DOTS, color="gray").encode(x=x, y=y, tooltip=["offset", "groups", alt.Tooltip("decibels", format=".2f")])
+    line = alt.Chart(grouped).mark_line(color="gray").encode(x=x, y=alt.Y("mean(decibels):Q"))
     rules = alt.Chart(ends.sort("estimator")).mark_rule(strokeDash=[5, 3]).encode(y="decibels:Q", color=alt.Color("estimator:N", title="mean of"))
     return alt.layer(rules, line, dots).properties(width=480, height=320)
 
