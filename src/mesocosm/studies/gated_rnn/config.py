@@ -143,12 +143,12 @@ PRESETS = {
         Config(),
         seeds=5,
         minutes={
-            "identities": 0.26,
-            "student-5": 0.15,
-            "student-9": 0.2,
-            "student-18": 0.25,
-            "student-forgetful": 0.25,
-            "student-side": 0.15,
+            "identities": 0.28,
+            "student-5": 0.17,
+            "student-9": 0.14,
+            "student-18": 0.16,
+            "student-forgetful": 0.16,
+            "student-side": 0.1,
         },
     ),
     "cpu": Preset(
