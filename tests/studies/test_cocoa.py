@@ -11,7 +11,9 @@ import pytest
 from mesocosm.envs import KeyToDoor
 from mesocosm.studies.cocoa import claims, theorems
 from mesocosm.studies.cocoa.closed_forms import Track, signal_to_noise
+from mesocosm.studies.cocoa.measures import rank_with_groups
 from mesocosm.studies.cocoa.signal import exact_credit, first_step_signals, partly_trained
+from mesocosm.studies.interface import View
 
 SEARCH = Path(__file__).parents[2] / "results/cocoa/search.csv"
 
@@ -74,3 +76,11 @@ def test_the_partly_trained_policy_is_what_it_says():
 def test_the_number_of_searched_configurations_is_that_of_the_search():
     tried = pl.read_csv(SEARCH).select("policy", "learning_rate", "entropy", "exploration", "optimizer").unique()
     assert len(tried) == claims.SEARCHED
+
+
+def test_a_rank_correlation_is_known_to_the_swap_of_two_ranks():
+    """Equal correlations have an interval; a swap is seen."""
+    rising = pl.DataFrame({"offset": [0] * 4 + [1] * 4, "estimator": [f"groups-{n}" for n in (1, 2, 4, 8)] * 2, "variance": [1.0, 2, 3, 4, 1, 2, 4, 3]})
+    found = rank_with_groups(View(None, "cpu", {"tree_groups": rising}))
+    np.testing.assert_allclose(found.values, [1.0, 0.8])
+    np.testing.assert_allclose(found.errors, 0.2 / np.sqrt(12))

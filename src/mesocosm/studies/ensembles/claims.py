@@ -4,8 +4,10 @@ The paper's full text was not at hand: statements are those of its abstract, of 
 from pilots on seeds from 1000 on (results/ensembles/search.csv).
 """
 
+from functools import partial
 from math import log
 
+from mesocosm.studies.claim_forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.studies.ensembles.measures import (
     accuracy_gain,
     chance,
@@ -33,10 +35,7 @@ from mesocosm.studies.ensembles.measures import (
     widest_ratio,
     width_slope,
 )
-from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Reference, Region, above, below, between
-
-ALL = {"quick", "cpu", "paper"}
-CPU = {"cpu", "paper"}
+from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, Region, above, below, between
 
 # Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
 TRAINED, KERNELS, WIDE = 23, 4, 2
@@ -53,43 +52,38 @@ PARTS = ("full", "function", "kernel", "interaction")
 NOTHING = "between two halves of the inside, where there is nothing to detect"
 
 
-def exact(name: str, mutant: str, *, tolerance: float = 1e-8) -> Check:
+# What checks of one kind share.
+over_widths = partial(Check, judged_at=ALL, replicate=POINTS)
+in_the_plane = partial(Check, judged_at=ALL, replicate=PLANE)
+on_pictures = partial(Check, judged_at=CPU, replicate=SUBSET, searched=KERNELS)
+of_trained = partial(Check, judged_at=CPU, replicate=TRAINING, searched=TRAINED)
+
+
+def exact(name: str, mutant: str) -> Check:
     """An identity beside its mutant."""
-    return Check(
-        name,
-        Exact("largest relative error, float64"),
-        below(tolerance),
-        identity(name),
-        Control(mutant, identity(name, "mutant")),
-        judged_at=ALL,
-        replicate="a random instance",
-    )
+    return against_mutant(identity, name, mutant, check=name, tolerance=1e-8)
 
 
 def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float = 1.1) -> Check:
     """A closed form of the linear network."""
-    return Check(
+    return over_widths(
         f"linear-{part.replace('_', '-')}",
         Mean(f"log ratio of {symbol}, found over closed form, at the width where they differ most"),
         between(-log(tolerance), log(tolerance)),
         linear_ratio(part),
         Control(mutant, linear_ratio(part, against)),
-        judged_at=ALL,
-        replicate=POINTS,
         reference=Reference(0.0, "derived"),
     )
 
 
 def slope(part: str, words: str, region: Region, other: str, expected: float) -> Check:
     """How a part of the variance goes with width."""
-    return Check(
+    return over_widths(
         f"slope-{part}",
         Mean(f"slope of log variance on log width, {words}"),
         region,
         width_slope(part),
         Control({"function": "noise of the initial function", "kernel": "noise of the kernel"}[other], width_slope(other)),
-        judged_at=ALL,
-        replicate=POINTS,
         reference=Reference(expected, "derived"),
     )
 
@@ -99,67 +93,49 @@ def kernel_checks(inside: str) -> list[Check]:
     name = SHORT[inside]
     other_half = "the same between two halves of the inside"
     return [
-        Check(
+        on_pictures(
             f"{name}-variance",
             Mean("log ratio of mean variance, outside over inside; smallest over three networks, function and kernel noise"),
             above(log(1.5)),
             smallest_ratio(mlps, ("function", "kernel"), inside),
             Control(other_half, smallest_ratio(mlps, ("function", "kernel"), inside, control=True)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
         ),
-        Check(
+        on_pictures(
             f"{name}-auroc",
             Mean("AUROC, smallest over three networks and all parts"),
             above(0.6),
             smallest(mlps, PARTS, "auroc", inside),
             Control(NOTHING, smallest(mlps, PARTS, "inside_auroc", inside)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
         ),
-        Check(
+        on_pictures(
             f"{name}-cnn",
             Mean("AUROC of a convolutional network, smallest over all parts"),
             above(0.6),
             smallest(cnns, PARTS, "auroc", inside),
             Control(NOTHING, smallest(cnns, PARTS, "inside_auroc", inside)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
         ),
-        Check(
+        on_pictures(
             f"{name}-kernel-width",
             Mean("log ratio of kernel noise inside, width 128 over width 512"),
             between(log(2.5), log(5.5)),
             kernel_fall("kernel", inside),
             Control("noise of the initial function", kernel_fall("function", inside)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
             reference=Reference(log(4), "derived"),
         ),
-        Check(
+        on_pictures(
             f"{name}-function-width",
             Mean("log ratio of function noise inside, width 128 over width 512"),
             between(-log(1.2), log(1.2)),
             kernel_fall("function", inside),
             Control("noise of the kernel", kernel_fall("kernel", inside)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
             reference=Reference(0.0, "derived"),
         ),
-        Check(
+        on_pictures(
             f"{name}-depth",
             Mean("log ratio of kernel noise's share of the variance, three hidden layers over one"),
             above(0.0),
             share_growth(2, inside),
             Control("width instead of depth", share_growth(1, inside)),
-            judged_at=CPU,
-            replicate=SUBSET,
-            searched=KERNELS,
         ),
     ]
 
@@ -169,35 +145,26 @@ def trained_checks(inside: str) -> list[Check]:
     name = SHORT[inside]
     halves = "one half of gd's members over the other"
     return [
-        Check(
+        of_trained(
             f"{name}-variance",
             Mean("log ratio of mean variance inside, gd-c over gd"),
             below(log(0.6)),
             trained_variance("gd-c", "gd", inside),
             Control(halves, trained_variance("gd, second half", "gd, first half", inside)),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
-        Check(
+        of_trained(
             f"{name}-kernel",
             Mean("AUROC of gd-c, which has kernel noise alone, for pictures of the other set"),
             above(0.6),
             detection("gd-c", inside, MNIST if inside == FASHION else FASHION),
             Control(NOTHING, chance("gd-c", inside)),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
-        Check(
+        of_trained(
             f"{name}-interaction",
             Mean("AUROC of gd-i, which has the interaction alone, for pictures of the other set"),
             above(0.6),
             detection("gd-i", inside, MNIST if inside == FASHION else FASHION),
             Control(NOTHING, chance("gd-i", inside)),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
     ]
 
@@ -206,50 +173,38 @@ def sweep_checks() -> list[Check]:
     """C6 by the scale of the read-out, width and depth, in the directions that the linear regime predicts."""
     share = "log ratio of kernel noise's share of the variance inside (gd-c over gd)"
     return [
-        Check(
+        of_trained(
             "readout",
             Mean("log ratio of gd's variance inside, largest read-out scale over smallest; above half of what function noise alone would do"),
             above(log(8)),
             readout_growth("gd"),
             Control("gd-c, which has no function noise", readout_growth("gd-c")),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
-        Check(
+        of_trained(
             "width",
             Mean(f"{share}, narrow network over wide"),
             above(0.0),
             kernel_share_growth("base", "wide"),
             Control("shallow network over deep", kernel_share_growth("base", "deep")),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
-        Check(
+        of_trained(
             "depth",
             Mean(f"{share}, deep network over shallow"),
             above(0.0),
             kernel_share_growth("deep", "base"),
             Control("wide network over narrow", kernel_share_growth("wide", "base")),
-            judged_at=CPU,
-            replicate=TRAINING,
-            searched=TRAINED,
         ),
     ]
 
 
 def gain_check(name: str, variant: str, inside: str, outside: str, region: Region) -> Check:
     """A paired difference of AUROC."""
-    return Check(
+    return of_trained(
         name,
         Mean(f"AUROC of {variant} less that of gd, trained on {inside}, outside {outside}, at equal training loss"),
         region,
         gain(variant, inside, outside),
         Control("one half of gd's members less the other", gain("gd, second half", inside, outside)),
-        judged_at=CPU,
-        replicate=TRAINING,
-        searched=TRAINED,
     )
 
 
@@ -261,14 +216,12 @@ CLAIMS = [
         checks=[
             exact("kernel", "the coupling of outputs is dropped"),
             exact("models", "the interaction is left out"),
-            Check(
+            over_widths(
                 "share",
                 Mean("share of the variance that function noise, kernel noise, interaction and their correlation sum to, width 256"),
                 between(0.95, 1.05),
                 explained_share("function", "kernel", "interaction", "function_interaction"),
                 Control("function noise alone, at the smallest width", explained_share("function", narrowest=True)),
-                judged_at=ALL,
-                replicate=POINTS,
                 reference=Reference(1.0, "derived"),
             ),
         ],
@@ -289,41 +242,33 @@ CLAIMS = [
         "In the plane function noise follows the distance to the data points, kernel noise the angle.",
         source="Fig. 1",
         checks=[
-            Check(
+            in_the_plane(
                 "distance",
                 Mean("rank correlation of function noise with the distance to the nearest point, one hidden layer with biases"),
                 above(0.75),
                 correlation(BIASED, "function", "distance"),
                 Control("distance to points that were not trained on", correlation(BIASED, "function", "turned_distance")),
-                judged_at=ALL,
-                replicate=PLANE,
             ),
-            Check(
+            in_the_plane(
                 "distance-contrast",
                 Mean("the same, less that of kernel noise"),
                 above(0.0),
                 contrast(BIASED, "function", "kernel", "distance"),
                 Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", "turned_distance")),
-                judged_at=ALL,
-                replicate=PLANE,
             ),
-            Check(
+            in_the_plane(
                 "angle",
                 Mean("rank correlation of kernel noise over the squared norm with the angle to the nearest point, one hidden layer"),
                 above(0.5),
                 correlation(PLAIN, "kernel", "angle"),
                 Control("angle to points that were not trained on", correlation(PLAIN, "kernel", "turned_angle")),
-                judged_at=ALL,
-                replicate=PLANE,
             ),
-            Check(
+            in_the_plane(
                 "angle-contrast",
                 Mean("the same, less that of function noise"),
                 above(0.0),
                 contrast(PLAIN, "kernel", "function", "angle"),
                 Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", "angle")),
-                judged_at=ALL,
-                replicate=PLANE,
             ),
         ],
     ),
@@ -345,14 +290,12 @@ CLAIMS = [
             slope("kernel", "kernel noise", between(-1.15, -0.85), "function", -1.0),
             slope("interaction", "interaction", between(-1.15, -0.85), "function", -1.0),
             slope("function", "function noise", between(-0.1, 0.1), "kernel", 0.0),
-            Check(
+            over_widths(
                 "neuron",
                 Mean("log of n V^c over what one neuron predicts, widths from 128"),
                 between(-log(1.1), log(1.1)),
                 neuron_ratio("kernel", "kernel"),
                 Control("the prediction of the interaction", neuron_ratio("kernel", "interaction")),
-                judged_at=ALL,
-                replicate=POINTS,
                 reference=Reference(0.0, "derived"),
             ),
         ],
@@ -368,28 +311,23 @@ CLAIMS = [
         "Simple constructions take one source of noise from a trained ensemble.",
         source="abstract; constructions from memory",
         checks=[
-            exact("start", "gd-a without its offset", tolerance=1e-8),
-            Check(
+            exact("start", "gd-a without its offset"),
+            over_widths(
                 "wide",
                 Mean("slope of log distance to the kernel model on log width, shallowest of gd, gd-c and gd-a trained by gradient descent"),
                 between(-0.8, -0.2),
                 distance_slope("gd", "gd_c", "gd_a"),
                 Control("gd beside the kernel model of gd-c", distance_slope("mismatched")),
-                judged_at=ALL,
-                replicate=POINTS,
                 searched=WIDE,
                 reference=Reference(-0.5, "derived"),
             ),
             *[
-                Check(
+                of_trained(
                     f"{SHORT[inside]}-accuracy",
                     Mean("accuracy of gd-c less that of gd"),
                     above(-0.01),
                     accuracy_gain("gd-c", "gd", inside),
                     Control("gd-a, which keeps function noise", accuracy_gain("gd-a", "gd", inside)),
-                    judged_at=CPU,
-                    replicate=TRAINING,
-                    searched=TRAINED,
                 )
                 for inside in BOTH
             ],
@@ -401,51 +339,43 @@ CLAIMS = [
         source="abstract",
         checks=[
             *[
-                Check(
+                on_pictures(
                     f"{SHORT[inside]}-models",
                     Mean("AUROC of function noise alone less that of all noise, kernel models, mean over networks"),
                     above(0.0),
                     kernel_gain("function", inside),
                     Control("kernel noise alone", kernel_gain("kernel", inside)),
-                    judged_at=CPU,
-                    replicate=SUBSET,
-                    searched=KERNELS,
                 )
                 for inside in BOTH
             ],
             gain_check("changes", "gd-c", MNIST, FASHION, below(-0.005)),
-            Check(
+            of_trained(
                 "mnist-improves",
                 Mean(f"AUROC of gd-a less that of gd, trained on {MNIST}, outside {FASHION}, smallest read-out scale, at equal training loss"),
                 above(0.0),
                 swept_gain("gd-a", "readout-0"),
                 Control("at the largest read-out scale, where function noise is most of the variance", swept_gain("gd-a", "last")),
-                judged_at=CPU,
-                replicate=TRAINING,
-                searched=TRAINED,
             ),
             gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0)),
         ],
     ),
-    Claim(
+    unjudged(
         "C9",
         "The same in larger experiments: a WideResNet on CIFAR10, with SVHN, LSUN and other sets outside.",
-        source="from memory",
-        unjudged="beyond this bench: the sets cannot be had here (loaders for local copies are there: mesocosm data) and the network needs accelerators",
+        "from memory",
+        "beyond this bench: the sets cannot be had here (loaders for local copies are there: mesocosm data) and the network needs accelerators",
     ),
     Claim(
         "C10",
         "The infinitely wide ensemble, the NNGP and the NTK-GP are references for the variance.",
         source="from memory",
         checks=[
-            Check(
+            over_widths(
                 "wide",
                 Mean("log of the variance at the largest width over that of the infinitely wide ensemble"),
                 between(-log(1.1), log(1.1)),
                 widest_ratio("function"),
                 Control("over the posterior variance of the NTK-GP", widest_ratio("ntk_gp")),
-                judged_at=ALL,
-                replicate=POINTS,
                 reference=Reference(0.0, "derived"),
             ),
             Check(

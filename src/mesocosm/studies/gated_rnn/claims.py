@@ -1,8 +1,11 @@
 """What the paper says, and what would show that it is wrong. Regions come from the derivations and from pilots on seeds from 1000 on
 (results/gated-rnn/search.csv); the paper's own figures could not be obtained."""
 
+from collections.abc import Set
+from functools import partial
 from math import log
 
+from mesocosm.studies.claim_forms import ALL, CPU, against_mutant
 from mesocosm.studies.gated_rnn.measures import (
     column,
     compact_student,
@@ -21,10 +24,8 @@ from mesocosm.studies.gated_rnn.measures import (
     widest_student,
     within_structure,
 )
-from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
 
-ALL = {"quick", "cpu", "paper"}
-CPU = {"cpu", "paper"}
 TEACHER = "the teacher, initialisation and training sequences"
 NET = "initialisation and training prompts"
 INSTANCE = "a random instance"
@@ -35,17 +36,11 @@ SIDE = "another bilinear gate: side gating, fewer neurons"
 STUDENTS, ARCHITECTURES, REGRESSORS = 11, 4, 9
 
 
-def exact(name: str, mutant: str, *, check: str = "identity", tolerance: float = 1e-10) -> Check:
-    """An identity beside its mutant."""
-    return Check(
-        check,
-        Exact("largest relative error, float64"),
-        below(tolerance),
-        identity(name),
-        Control(mutant, identity(name, "mutant")),
-        judged_at=ALL,
-        replicate=INSTANCE,
-    )
+# What checks of one kind share.
+exact = partial(against_mutant, identity)
+of_students = partial(Check, judged_at=CPU, replicate=TEACHER, searched=STUDENTS)
+of_regressors = partial(Check, judged_at=CPU, replicate=NET, searched=REGRESSORS)
+of_instances = partial(Check, judged_at=ALL, replicate=INSTANCE)
 
 
 def unexplained(check: str, missing: str) -> Check:
@@ -61,7 +56,7 @@ def unexplained(check: str, missing: str) -> Check:
     )
 
 
-def mimics(layer: str, check: str, judged_at: set[str] = CPU) -> Check:
+def mimics(layer: str, check: str, judged_at: Set[str] = CPU) -> Check:
     """An architecture on the same teachers."""
     return Check(
         check,
@@ -137,45 +132,33 @@ CLAIMS = [
         checks=[
             exact("C5 memory", "memory of 0.99", check="perfect"),
             exact("C5 coefficients", "the first memory neuron is not read", check="coefficients-identity"),
-            Check(
+            of_students(
                 "decays",
                 Mean("influence of neurons with decay below 0.05 or above 0.95, as a fraction of all survivors'"),
                 above(0.95),
                 within_structure("extreme", judged_student),
                 Control(FORGETFUL, within_structure("extreme", named("student-forgetful"))),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             ),
-            Check(
+            of_students(
                 "blocks",
                 Mean("fraction of the output's energy between neurons with memory and neurons without"),
                 above(0.8),
                 within_structure("right_block", judged_student),
                 Control("the same weights, decays moved to other neurons", within_structure("right_block_shuffled", judged_student)),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             ),
-            Check(
+            of_students(
                 "snapped",
                 Mean("log10 ratio of losses, pruned and decays rounded to 0 and 1 over as trained"),
                 below(1.0),
                 pruning_cost(judged_student),
                 Control(FORGETFUL, pruning_cost(named("student-forgetful"))),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             ),
-            Check(
+            of_students(
                 "coefficients",
                 Mean("cosine of the pruned and rounded student's coefficients with its teacher's"),
                 above(0.999),
                 within_structure("cosine", judged_student),
                 Control("another replicate's teacher", within_structure("other_teacher", judged_student)),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             ),
         ],
     ),
@@ -184,15 +167,12 @@ CLAIMS = [
         "Identification needs overparametrisation, about twice the neurons of the construction.",
         source="Sec. 4.2",
         checks=[
-            Check(
+            of_students(
                 "compact",
                 Mean("log10 ratio of losses, compact count over twice the compact count"),
                 above(1.0),
                 log_ratio(compact_student, judged_student),
                 Control("three times over twice the count", log_ratio(widest_student, judged_student)),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             )
         ],
     ),
@@ -214,24 +194,20 @@ CLAIMS = [
         "LSTMs can be configured to implement the construction; GRUs cannot, with one layer.",
         source="Sec. 3.3",
         checks=[
-            Check(
+            of_instances(
                 "lstm",
                 Every("error at a scale over error at half of it: 4 for second order"),
                 between(3.0, 5.0),
                 instances("limits", "lstm_ratio"),
                 Control("the output gate held at a half", instances("limits", "lstm_held_ratio")),
-                judged_at=ALL,
-                replicate=INSTANCE,
                 reference=Reference(4.0, "derived"),
             ),
-            Check(
+            of_instances(
                 "gru",
                 Every("log10 relative error of a one-layer GRU configured for small signals"),
                 above(-1.0),
                 log_instances("limits", "gru"),
                 Control("the LSTM", log_instances("limits", "lstm")),
-                judged_at=ALL,
-                replicate=INSTANCE,
             ),
         ],
     ),
@@ -241,36 +217,27 @@ CLAIMS = [
         source="Table 2",
         checks=[
             exact("C9 coefficients", "coefficients at another lag", check="extractor"),
-            Check(
+            of_regressors(
                 "step",
                 Mean("fraction of the predictions' power that the terms y_i (x_i . x_q) leave unexplained"),
                 below(0.01),
                 column("prompt_loss", widest_regressor, "unexplained"),
                 Control("GRU", column("prompt_loss", named("prompts-gru"), "unexplained")),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
             ),
-            Check(
+            of_regressors(
                 "step-size",
                 Mean("step size over the optimal one"),
                 between(0.95, 1.05),
                 over_optimum(widest_regressor),
                 Control("fewer neurons than the minimum", over_optimum(smallest_regressor)),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
                 reference=Reference(1.0, "derived"),
             ),
-            Check(
+            of_regressors(
                 "attention",
                 Mean("log ratio of losses, trained linear attention over the optimal gradient step"),
                 below(log(1.05)),
                 column("prompt_loss", named("prompts-attention"), "versus_step", "versus_step_error"),
                 Control("gated RNN with fewer neurons than the minimum", column("prompt_loss", smallest_regressor, "versus_step", "versus_step_error")),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
             ),
         ],
     ),
@@ -279,15 +246,12 @@ CLAIMS = [
         "There the gated RNN needs fewer neurons than the generic construction, because the optimal attention weights are sparse.",
         source="Fig. 3B",
         checks=[
-            Check(
+            of_regressors(
                 "loss",
                 Mean("log ratio of losses, gated RNN with 24 neurons (generic: 27 compact, 42 full) over the optimal gradient step"),
                 below(log(1.05)),
                 column("prompt_loss", widest_regressor, "versus_step", "versus_step_error"),
                 Control("6 neurons, half the minimum for these weights", column("prompt_loss", smallest_regressor, "versus_step", "versus_step_error")),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
             )
         ],
     ),
@@ -296,25 +260,19 @@ CLAIMS = [
         "Nonlinear RNNs, notably the GRU, reach low loss without the attention solution.",
         source="Fig. 4B",
         checks=[
-            Check(
+            of_regressors(
                 "loss",
                 Mean("log ratio of losses, GRU over the optimal gradient step"),
                 below(log(0.8)),
                 column("prompt_loss", named("prompts-gru"), "versus_step", "versus_step_error"),
                 Control("linear attention", column("prompt_loss", named("prompts-attention"), "versus_step", "versus_step_error")),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
             ),
-            Check(
+            of_regressors(
                 "algorithm",
                 Mean("fraction of the GRU's predictions' power that the terms y_i (x_i . x_q) leave unexplained"),
                 above(0.05),
                 column("prompt_loss", named("prompts-gru"), "unexplained"),
                 Control("linear attention", column("prompt_loss", named("prompts-attention"), "unexplained")),
-                judged_at=CPU,
-                replicate=NET,
-                searched=REGRESSORS,
             ),
         ],
     ),
@@ -323,15 +281,12 @@ CLAIMS = [
         "With side gating, the gate computed from the token, query neurons are not needed.",
         source="from memory of the paper; formulation ours",
         checks=[
-            Check(
+            of_students(
                 "loss",
                 Mean("log10 of the loss over the targets' variance, as many neurons as the compact count with query neurons"),
                 below(-3.0),
                 log_loss(named("student-side")),
                 Control("side gating without an input gate", log_loss(named("student-side-ungated"))),
-                judged_at=CPU,
-                replicate=TEACHER,
-                searched=STUDENTS,
             )
         ],
     ),
