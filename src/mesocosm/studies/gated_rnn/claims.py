@@ -1,7 +1,6 @@
 """What the paper says, and what would show that it is wrong. Regions come from the derivations and from pilots on seeds from 1000 on
 (results/gated-rnn/search.csv); the paper's own figures could not be obtained."""
 
-from collections.abc import Set
 from functools import partial
 from math import log
 
@@ -56,7 +55,7 @@ def unexplained(check: str, missing: str) -> Check:
     )
 
 
-def mimics(layer: str, check: str, judged_at: Set[str] = CPU) -> Check:
+def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU) -> Check:
     """An architecture on the same teachers."""
     return Check(
         check,
@@ -185,7 +184,7 @@ CLAIMS = [
             mimics("LSTM", "lstm"),
             mimics("GRU", "gru"),
             mimics("LRU with a gated linear unit", "lru"),
-            mimics("LRU with an MLP", "lru-mlp", {"paper"}),
+            mimics("LRU with an MLP", "lru-mlp", frozenset({"paper"})),
             mimics("Hawk", "hawk"),
         ],
     ),
