@@ -23,6 +23,10 @@ SERVER = Path(__file__).with_name("neural_tangents_server.py")
 class NeuralTangents:
     """A running peer with a network and examples loaded and its fastest method chosen and compiled; use as a context.
 
+    Attributes:
+        method: the one that was chosen.
+        share: of the kernel's rows that `run` computes: all but where that would take long.
+
     Raises:
         Unavailable: there is no such environment, or the kernel does not fit the memory limit.
     """
@@ -42,10 +46,11 @@ class NeuralTangents:
         if not answer.startswith("ready "):
             self.__exit__()
             raise Unavailable(answer or "its process ended")
-        self.method = answer.removeprefix("ready ")
+        _, rows, self.method = answer.split(" ", 2)
+        self.share = int(rows) / len(x)
 
     def run(self) -> None:
-        """Compute the kernel."""
+        """Compute the kernel, or its first rows."""
         self._ask("run")
 
     def corner(self, number: int) -> np.ndarray:

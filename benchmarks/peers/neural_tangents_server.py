@@ -1,4 +1,5 @@
-"""Runs in Neural Tangents' own environment: loads a network and examples, picks the library's fastest method, then computes the kernel at every line read."""
+"""Runs in Neural Tangents' own environment: loads a network and examples, picks the library's fastest method on a few of them, then computes the kernel at
+every line read."""
 
 import sys
 import time
@@ -14,6 +15,16 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import neural_tangents as nt  # noqa: E402
 import numpy as np  # noqa: E402
+
+PROBED = 32  # examples on which its methods are timed, as many as ours
+LONGEST = 10.0  # seconds a call; a kernel that would take longer is timed at some of its rows
+
+
+def rows_in_time(examples, seconds_a_pair):
+    rows = examples
+    while rows > PROBED and rows * examples * seconds_a_pair > LONGEST:
+        rows //= 2
+    return rows
 
 
 def mlp(params, x):
@@ -38,29 +49,32 @@ def main():
     params = [jnp.asarray(held[f"leaf{place}"]) for place in range(len(held.files) - 1)]
     x = jnp.asarray(held["x"])
     function = {"MLP": mlp, "CNN": cnn}[kind]
-    found = {}
+    probe = x[:PROBED]
+    seconds, fitting = {}, {}
     for method in (nt.NtkImplementation.JACOBIAN_CONTRACTION, nt.NtkImplementation.NTK_VECTOR_PRODUCTS, nt.NtkImplementation.STRUCTURED_DERIVATIVES):
         kernel = jax.jit(nt.empirical_ntk_fn(function, trace_axes=(), vmap_axes=0, implementation=method))
-        compiled = kernel.lower(x, None, params).compile()
-        sizes = compiled.memory_analysis()
-        if sizes.temp_size_in_bytes + sizes.output_size_in_bytes > limit:
-            continue
-        jax.block_until_ready(compiled(x, None, params))
+        jax.block_until_ready(kernel(probe, None, params))
         began = time.perf_counter()
-        jax.block_until_ready(compiled(x, None, params))
-        found[method.name.lower().replace("_", " ")] = (time.perf_counter() - began, compiled, kernel)
-    if not found:
+        jax.block_until_ready(kernel(probe, None, params))
+        name, took = method.name.lower().replace("_", " "), time.perf_counter() - began
+        rows = rows_in_time(len(x), took / len(probe) ** 2)
+        arguments = x[:rows], None if rows == len(x) else x, params
+        compiled = kernel.lower(*arguments).compile()
+        sizes = compiled.memory_analysis()
+        if sizes.temp_size_in_bytes + sizes.output_size_in_bytes <= limit:
+            seconds[name], fitting[name] = took, (rows, kernel, compiled, arguments)
+    if not fitting:
         print("each of its methods would need more memory than the limit; it has no blocks of its own within a call", flush=True)
         return
-    method = min(found, key=lambda name: found[name][0])
-    _, compiled, kernel = found[method]
-    print(f"ready {method}", flush=True)
+    method = min(seconds, key=seconds.get)
+    rows, kernel, compiled, arguments = fitting[method]
+    print(f"ready {rows} {method}", flush=True)
     for line in sys.stdin:
         if line.startswith("corner"):
             number = int(line.split()[1])
             np.save(folder / "corner.npy", np.transpose(np.asarray(kernel(x[:number], None, params)), (0, 2, 1, 3)))
         else:
-            jax.block_until_ready(compiled(x, None, params))
+            jax.block_until_ready(compiled(*arguments))
         print("done", flush=True)
 
 

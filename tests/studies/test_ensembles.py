@@ -15,7 +15,7 @@ from mesocosm.studies.ensembles import claims, identities
 from mesocosm.studies.ensembles.config import Toy
 from mesocosm.studies.ensembles.images import Standard, draw_training, of_classes
 from mesocosm.studies.ensembles.toy import plane
-from mesocosm.studies.ensembles.trained import places
+from mesocosm.studies.ensembles.trained import halves, places
 from mesocosm.tasks.data_sets import Images
 
 SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
@@ -48,12 +48,30 @@ def test_every_seed_and_arm_meets_the_same_evaluation_data(smoke):
 )
 def test_a_detection_row_can_be_recomputed(smoke, table, part, all_noise, setting):
     """Gains are differences of the AUROCs beside them; every part gains or loses somewhere."""
-    found = smoke.table(table).filter(pl.col(part) != "gd, second half")
+    found = smoke.table(table)
     full = found.filter(pl.col(part) == all_noise).select("seed", *setting, full="auroc")
     both = found.join(full, on=["seed", *setting])
     assert len(both) == len(found)
     np.testing.assert_allclose(both["gain"], both["auroc"] - both["full"], atol=1e-9)
     assert both.filter(pl.col("gain") != 0)[part].n_unique() == found[part].n_unique() - 1
+
+
+def test_accuracies_are_compared_picture_by_picture(smoke):
+    found = smoke.table("trained")
+    both = found.join(found.filter(pl.col("variant") == "gd").select("seed", "inside", gd="accuracy"), on=["seed", "inside"])
+    np.testing.assert_allclose(both["accuracy_gain"], both["accuracy"] - both["gd"], atol=1e-12)
+    alone = smoke.table("networks_alone")
+    np.testing.assert_array_equal(alone.filter(pl.col("variant") == "gd")["accuracy_gain"], 0)  # its offset is zero
+    assert (alone.filter(pl.col("variant") == "gd-c")["accuracy_gain"] != both.filter(pl.col("variant") == "gd-c")["accuracy_gain"]).any()
+
+
+@pytest.mark.parametrize("members", [3, 10])
+def test_every_member_is_in_as_many_halves(members):
+    found = halves(np.arange(2.0 * members).reshape(2, members))
+    assert {half.shape for half in found} == {(2, (members + 1) // 2)}
+    numbers, counts = np.unique(np.concatenate(found, axis=1)[1], return_counts=True)
+    assert numbers.tolist() == list(range(members, 2 * members))
+    assert len(set(counts)) == 1
 
 
 def test_the_scale_of_the_readout_is_that_of_the_first_functions(smoke):

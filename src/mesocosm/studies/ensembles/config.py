@@ -5,6 +5,9 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
+HALF = "gd, half the members"
+"""A variant's name in the tables: fewer members, from which no noise was taken; the mean over as many halves as there are members."""
+
 
 @dataclass(frozen=True)
 class Identities:
@@ -26,7 +29,7 @@ class LinearNetwork:
     train: int = 3
     test: int = 20
     widths: tuple[int, ...] = (100, 400)
-    members: int = 4000
+    members: int = 16_000
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,14 @@ class KernelImages:
     networks: tuple[str, ...] = ("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32")
     """Kind, depth and width; a CNN has two convolutions."""
     train: int = 100
-    test: int = 120
-    members: int = 16
-    averaged: int = 16
+    test: int = 180
+    members: int = 24
+    averaged: int = 24
     """Other networks over which a CNN's kernel is averaged; a fully connected one has an analytic average."""
     readouts: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Read-out scales at which the full model is scored."""
-    at_once: int = 4
+    at_once: int = 1
+    """Members computed side by side."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class TrainedImages:
     inside: str = "mnist-5k"
     outside: str = "fashion-mnist"
     train: int = 500
-    test: int = 500
+    test: int = 1000
     pooling: int = 2
     """Side of the squares of pixels that are averaged: 2 makes 14 x 14 of 28 x 28, a quarter of the first layer's work."""
     width: int = 256
@@ -125,7 +129,7 @@ class TrainedImages:
 class TrainedSweep:
     """Ensembles of a narrow shallow network, and of what differs from it in one thing, each trained to the same loss."""
 
-    trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, test=300, width=64, steps=6000))
+    trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, width=64, steps=6000))
     """The narrow shallow network, read-out scale 1."""
     wide: int = 256
     """Width of the wide one."""
@@ -185,7 +189,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         Config(),
-        seeds=5,
+        seeds=10,
         minutes={
             "kernels-fashion-mnist": 5.53,
             "identities": 0.2,

@@ -15,7 +15,7 @@ from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_differen
 from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
 from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
-from mesocosm.studies.ensembles.config import TrainedImages
+from mesocosm.studies.ensembles.config import HALF, TrainedImages
 from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.data_sets import Images, find
@@ -23,7 +23,7 @@ from mesocosm.tasks.task import digest
 
 CLASSES = 10
 TRAINED: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a", "gd-i")
-SCORED = (*TRAINED, "gd, first half", "gd, second half")
+SCORED = (*TRAINED, HALF)
 
 
 class Members(NamedTuple):
@@ -31,6 +31,7 @@ class Members(NamedTuple):
 
     Attributes:
         outputs: on pictures inside, then on each set outside.
+        alone: what the trained networks give inside where their offsets are forgotten.
         loss: training loss, mean over members (and over both trainings of gd-i).
         worst: the largest training loss of any.
         labels: of the pictures inside.
@@ -39,6 +40,7 @@ class Members(NamedTuple):
     """
 
     outputs: Float[np.ndarray, "seeds variants members pictures classes"]
+    alone: Float[np.ndarray, "seeds variants members n classes"]
     loss: Float[np.ndarray, "seeds variants"]
     worst: Float[np.ndarray, "seeds variants"]
     labels: Integer[np.ndarray, " n"]
@@ -90,8 +92,9 @@ def train_members(
     shown = np.concatenate([test.pixels, *outside.values()])
     pictures = np.stack([pooled(scale(shown, np.float32), config.pooling) for scale in standards])
     outputs = context.evaluate(Partial(_outputs, variants), fitted.model, pictures)
+    alone = context.evaluate(Partial(_alone, variants), fitted.model, pictures[:, : len(test.labels)])
     loss, worst = (np.stack([value(losses[:, arms], axis=(1, 2)) for arms in places(variants)], 1) for value in (np.mean, np.max))
-    return Members(np.asarray(outputs), loss, worst, test.labels, tuple(outside), digest(shown))
+    return Members(np.asarray(outputs), np.asarray(alone), loss, worst, test.labels, tuple(outside), digest(shown))
 
 
 def places(variants: tuple[VariantName, ...]) -> list[slice]:
@@ -127,38 +130,63 @@ def _outputs(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, pictu
     return jnp.stack([combined(outputs[arms]) for arms in places(variants)])
 
 
+def _alone(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, pictures: Array) -> Array:
+    bare = tuple(arm._replace(drawn=0.0, reference=0.0) for arm in ensemble.arms)
+    return _outputs(variants, eqx.tree_at(lambda trained: trained.arms, ensemble, bare), pictures)
+
+
 def _tables(config: TrainedImages, context: Context, members: Members) -> Tables:
-    half, number = config.members // 2, len(members.labels)
-    gd = members.outputs[:, 0]
-    scored = [*np.moveaxis(members.outputs, 1, 0), gd[:, :half], gd[:, half : 2 * half]]
-    sets = np.stack([members.scores(outputs, config.score) for outputs in scored], 1)  # seeds, scored, inside and outside sets, pictures
-    right = np.stack([members.right(outputs) for outputs in scored], 1)
+    number = len(members.labels)
+    ensembles = [*([own] for own in np.moveaxis(members.outputs, 1, 0)), halves(members.outputs[:, 0])]  # of a row of SCORED
+    sets = [np.stack([members.scores(outputs, config.score) for outputs in row], 1) for row in ensembles]  # seeds, ensembles, inside and outside sets, pictures
+    right = np.stack([np.mean([members.right(outputs) for outputs in row], 0) for row in ensembles], 1)  # seeds, scored, pictures
+    alone = np.stack([members.right(outputs) for outputs in np.moveaxis(members.alone, 1, 0)], 1)
     about = {"inside": config.inside, "digest": members.digest}
-    loss, worst = (np.concatenate([values, values[:, :1], values[:, :1]], axis=1) for values in (members.loss, members.worst))
-    rows = {"variant": SCORED}
-    halves = [[auroc(own[0, : number // 2], own[0, number // 2 :]) for own in seed] for seed in sets]
+    loss, worst = (np.concatenate([values, values[:, :1]], axis=1) for values in (members.loss, members.worst))
+    apart = np.array([[_mean([auroc(own[0, : number // 2], own[0, number // 2 :]) for own in seed]) for seed in row] for row in sets])  # scored, seeds
     trained = context.rows(
-        rows,
+        {"variant": SCORED},
         **about,
         accuracy=right.mean(-1),
-        accuracy_error=np.maximum(right.std(-1, ddof=1) / np.sqrt(number), 0.5 / number),
+        **_paired(right, right[:, :1], "accuracy_gain"),
         train_loss=loss,
         worst_train_loss=worst,
-        variance_inside=sets[:, :, 0].mean(-1),
-        variance_error=sets[:, :, 0].std(-1, ddof=1) / np.sqrt(number),
-        inside_auroc=np.array([[found.auroc for found in seed] for seed in halves]),
-        inside_auroc_error=np.array([[found.error for found in seed] for seed in halves]),
+        variance_inside=np.stack([row[:, :, 0].mean((1, 2)) for row in sets], 1),
+        variance_error=np.stack([row[:, :, 0].mean(1).std(-1, ddof=1) for row in sets], 1) / np.sqrt(number),
+        inside_auroc=apart[..., 0].T,
+        inside_auroc_error=apart[..., 1].T,
     )
-    compared = [[[_compare(seed, place, outside) for outside in range(1, sets.shape[2])] for place in range(len(SCORED))] for seed in sets]
-    columns = detection_columns(compared)
-    detection = context.rows({**rows, "outside": members.sets}, **about, variance_outside=sets[:, :, 1:].mean(-1), **columns)
-    return {"trained": trained, "trained_detection": detection, "scores": _histograms(context, sets, members.sets, config.inside)}
+    networks = context.rows({"variant": TRAINED}, **about, **_paired(alone, right[:, :1], "accuracy_gain"))
+    places = range(1, 1 + len(members.sets))
+    compared = [[[_mean([detect(own, gd, place) for own in seed]) for place in places] for seed, (gd,) in zip(row, sets[0], strict=True)] for row in sets]
+    columns = {name: np.moveaxis(values, 0, 1) for name, values in detection_columns(compared).items()}
+    beyond = np.stack([row[:, :, 1:].mean((1, 3)) for row in sets], 1)
+    detection = context.rows({"variant": SCORED, "outside": members.sets}, **about, variance_outside=beyond, **columns)
+    scores = np.stack([row[:, 0] for row in sets[: len(TRAINED)]], 1)
+    return {
+        "trained": trained,
+        "networks_alone": networks,
+        "trained_detection": detection,
+        "scores": _histograms(context, scores, members.sets, config.inside),
+    }
 
 
-def _compare(sets: Float[np.ndarray, "scored sets n"], place: int, outside: int) -> tuple[Detection, Detection]:
-    """AUROC of a variant, and how much it gains on gd (the second half of gd's members: on the first)."""
-    reference = SCORED.index("gd, first half") if SCORED[place] == "gd, second half" else 0
-    return detect(sets[place], sets[reference], outside)
+def halves(outputs: Float[np.ndarray, "seeds members ..."]) -> list[np.ndarray]:
+    """As many ensembles as there are members, each of half of them, every member in as many."""
+    members = outputs.shape[1]
+    return [np.roll(outputs, -first, axis=1)[:, : (members + 1) // 2] for first in range(members)]
+
+
+def _mean(found: Any) -> np.ndarray:
+    """Of detections; errors too, as if all erred alike."""
+    return np.mean(found, axis=0)
+
+
+def _paired(right: Float[np.ndarray, "seeds scored n"], reference: Float[np.ndarray, "seeds 1 n"], name: str) -> dict[str, np.ndarray]:
+    """By how much more pictures are right than in the reference, and its standard error from picture to picture."""
+    number = right.shape[-1]
+    better = right - reference.astype(float)
+    return {name: better.mean(-1), f"{name}_error": np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)}
 
 
 def detect(own: Float[np.ndarray, "sets n"], reference: Float[np.ndarray, "sets n"], outside: int) -> tuple[Detection, Detection]:
@@ -175,13 +203,12 @@ def detection_columns(compared: Any) -> dict[str, np.ndarray]:
 BINS = 40
 
 
-def _histograms(context: Context, sets: np.ndarray, names: tuple[str, ...], inside: str) -> Any:
+def _histograms(context: Context, scores: np.ndarray, names: tuple[str, ...], inside: str) -> Any:
     """How the scores of each variant are spread, on a logarithmic axis, all seeds together."""
     from mesocosm.analysis.tables import long_table
 
-    shown = sets[:, : len(TRAINED)]
     edges = np.linspace(-5, 1, BINS + 1)
-    place = np.clip(np.searchsorted(edges, np.log10(np.maximum(shown, 1e-30))) - 1, 0, BINS - 1)
+    place = np.clip(np.searchsorted(edges, np.log10(np.maximum(scores, 1e-30))) - 1, 0, BINS - 1)
     share = np.stack([(place == number).mean(axis=(0, -1)) for number in range(BINS)], -1)
     axes = {"variant": TRAINED, "set": [inside, *names], "bin": range(BINS)}
     return long_table(axes, low=np.broadcast_to(edges[:-1], share.shape), high=np.broadcast_to(edges[1:], share.shape), share=share, inside=inside)

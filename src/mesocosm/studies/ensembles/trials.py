@@ -26,7 +26,8 @@ def trials(config: Config) -> list[Trial]:
     if not config.images:
         return found
     for pair in config.kernels.pairs:
-        found.append(Trial(f"kernels-{pair.inside}", measure_images, Arm(config.kernels, pair), precision="float64", data=(pair.inside, pair.outside)))
+        arm, data = Arm(config.kernels, pair), (pair.inside, pair.outside)
+        found.append(Trial(f"kernels-{pair.inside}", measure_images, arm, precision="float64", over_seeds="map", data=data))
     for inside, outside in ((config.trained.inside, config.trained.outside), (config.trained.outside, config.trained.inside)):
         arm = replace(config.trained, inside=inside, outside=outside)
         found.append(Trial(f"trained-{inside}", train_images, arm, over_seeds="map", data=(inside, outside)))
