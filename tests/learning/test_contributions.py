@@ -161,6 +161,16 @@ def test_the_two_armed_bandit_of_the_appendix():
     np.testing.assert_allclose(free - free @ policy[0], rewards - rewards @ policy[0], atol=1e-12)
 
 
+def test_an_action_that_the_policy_never_takes_gets_nothing():
+    """Also where the other estimators of its row divide by its probability."""
+    policy, rewards = jnp.array([[0.25, 0.75, 0.0]]), jnp.array([2.0])
+    free = c.counterfactual_return(rewards, policy, jnp.array([[0.5, 0.5, 0.0]]))
+    np.testing.assert_allclose(free, [[2.0, -2 / 3, 0.0]], atol=1e-12)
+    steps = jnp.broadcast_to(policy, (2, 3))
+    found = c.action_sampled_cocoa(jnp.array([1, 1]), jnp.array([0.0, 3.0]), steps, jnp.array([0, 0]), jnp.full((2, 3, 1), 0.5), jnp.array([[0], [0]]))
+    np.testing.assert_allclose(found, [[0.5 * 3 / 0.25, 0.0, 0.0], [0.0, 3 / 0.75, 0.0]], atol=1e-12)
+
+
 def test_sampled_actions_have_the_same_mean(world):
     """Averaged over all pairs of samples, action-sampled COCOA is COCOA."""
     mdp, policy, episodes, _ = world

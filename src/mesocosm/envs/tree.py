@@ -152,10 +152,6 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         initial[0] = 1.0
         return TabularMDP(transition, rewards, np.arange(REWARDS) - 2.0, initial, np.eye(number))
 
-    def every_sequence(self) -> Int[np.ndarray, "episodes depth"]:
-        """All sequences of actions."""
-        return np.stack(np.meshgrid(*[np.arange(self.branches)] * self.depth, indexing="ij"), axis=-1).reshape(-1, self.depth).astype(np.int32)
-
     # --- to be looked at
 
     def text(self, episode: Episode, params: TreeParams | None = None) -> str:

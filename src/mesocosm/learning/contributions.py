@@ -150,10 +150,14 @@ def action_sampled_cocoa(
     coefficients: Float[Array, "time actions outcomes"],
     samples: Int[Array, "time samples"],
 ) -> Contributions:
-    """COCOA at a few sampled actions a step, where there are too many to sum over; `samples` are drawn from the policy apart from the episode's actions."""
+    """COCOA at a few sampled actions a step, where there are too many to sum over; `samples` are drawn from the policy apart from the episode's actions.
+
+    An action that the policy never takes is never sampled: it gets its immediate term alone, which is zero.
+    """
     immediate = inverse_probability(actions, policy) * rewards[:, None]
     share = jnp.mean(jax.nn.one_hot(samples, policy.shape[-1], dtype=policy.dtype), axis=1)
-    return immediate + share / policy * (cocoa(actions, rewards, policy, outcomes, coefficients) - immediate)
+    weight = share / jnp.where(share > 0, policy, 1.0)
+    return immediate + weight * (cocoa(actions, rewards, policy, outcomes, coefficients) - immediate)
 
 
 def hca(rewards: Rewards, states: Int[Array, " time"], coefficients: Float[Array, "time actions states"], mean_reward: Probabilities) -> Contributions:
@@ -169,8 +173,13 @@ def hca_return(actions: Actions, rewards: Rewards, policy: Probabilities, hindsi
 
 
 def counterfactual_return(rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
-    """The whole return as the outcome of every action; unbiased, and of high variance."""
-    return (hindsight / policy - 1.0) * returns(rewards)[:, None]
+    """The whole return as the outcome of every action; unbiased, and of high variance.
+
+    Of an action that the policy never takes nothing can be known in hindsight; it gets zero (a softmax has no gradient there).
+    """
+    taken = policy > 0
+    coefficients = jnp.where(taken, hindsight / jnp.where(taken, policy, 1.0) - 1.0, 0.0)
+    return coefficients * returns(rewards)[:, None]
 
 
 # --- parts -------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initi
 from mesocosm.learning.skeleton import Skeleton, split
 from mesocosm.learning.streams import stream_keys
 
-CHUNK_SECONDS = 0.5  # the host looks about twice a second
+CHUNK_SECONDS = 0.5  # the host looks about twice a second,
+LOOK_SHARE = 0.05  # or more seldom where looking costs more than this share (each call moves the whole state),
+LONGEST_CHUNK_SECONDS = 5.0  # but Ctrl-C need not wait longer than this
 HISTORY_WINDOWS = 500  # a history has at most this many rows a seed
 HISTORY_AXES = ("fit", "seed", "step")
 
@@ -237,25 +239,29 @@ class Loop:
             running, buffers, ok = self._chunk(running, step, length)
             ok = np.asarray(ok)
             seconds = time.perf_counter() - began
-            self._log(running, buffers, step, length)
+            live = self._log(running, buffers, step, length)
             step += length
             if self.nonfinite == "stop" and not ok.all():
                 self._explain_nonfinite(buffers, ok, step - length, length)
             if self.watcher is not None:
-                self.watcher.progress(step, self.steps, self._recent(buffers, length))
-            length = int(np.clip(length * CHUNK_SECONDS / max(seconds, 1e-6), 1, min(4 * length, CHUNK_CAPACITY)))
+                self.watcher.progress(step, self.steps, self._recent(buffers, live))
+            length = int(np.clip(length * self.chunk_seconds / max(seconds, 1e-6), 1, min(4 * length, CHUNK_CAPACITY)))
 
     def _compile(self, running: Running) -> float:
-        """A call with length zero compiles and moves nothing."""
+        """A call with length zero compiles and moves nothing; a second one tells what every call costs, however short."""
         began = time.perf_counter()
         if self.watcher is not None:
             self.watcher.compiling()
-        self.compiled_carry, _, ok = self._chunk(running, 0, 0)
+        carry, _, ok = self._chunk(running, 0, 0)
         jax.block_until_ready(ok)
-        seconds = time.perf_counter() - began
+        compiled = time.perf_counter()
+        self.compiled_carry, _, ok = self._chunk(carry, 0, 0)
+        jax.block_until_ready(ok)
+        call = time.perf_counter() - compiled
+        self.chunk_seconds = min(max(CHUNK_SECONDS, call / LOOK_SHARE), LONGEST_CHUNK_SECONDS)
         if self.watcher is not None:
-            self.watcher.compiled(seconds)
-        return seconds
+            self.watcher.compiled(compiled - began)
+        return compiled - began
 
     def _chunk(self, running: Running, start: int, length: int) -> tuple[Running, dict[str, Any], Any]:
         arguments, static = self.chunk_arguments(running, start, length)
@@ -270,16 +276,20 @@ class Loop:
 
     # --- what the host keeps
 
-    def _log(self, running: Running, buffers: dict[str, Any], start: int, length: int) -> None:
+    def _log(self, running: Running, buffers: dict[str, Any], start: int, length: int) -> np.ndarray:
+        """Add a chunk's metrics to their windows; returns which steps of which seeds (steps, seeds) were run."""
         steps = np.arange(start, start + length)
-        live = (steps[:, None] < np.asarray(running.steps)[None, :]).astype(np.int64)
-        np.add.at(self.counts, steps // self.window, live)
+        live = steps[:, None] < np.asarray(running.steps)[None, :]
+        np.add.at(self.counts, steps // self.window, live.astype(np.int64))
         for metric in self.metrics:
             values = np.asarray(buffers[metric], dtype=np.float64).T[:length]
             np.add.at(self.sums[metric], steps // self.window, np.where(live, values, 0.0))
+        return live
 
-    def _recent(self, buffers: dict[str, Any], length: int) -> dict[str, float]:
-        return {metric: float(np.mean(np.asarray(buffers[metric])[:, :length])) for metric in self.metrics}
+    def _recent(self, buffers: dict[str, Any], live: np.ndarray) -> dict[str, float]:
+        """Means over a chunk; not a number where every seed diverged at once."""
+        chunk = {metric: np.asarray(buffers[metric]).T[: len(live)][live] for metric in self.metrics}
+        return {metric: float(values.mean()) if values.size else float("nan") for metric, values in chunk.items()}
 
     def _explain_nonfinite(self, buffers: dict[str, Any], ok: np.ndarray, start: int, length: int) -> None:
         for offset in range(length):

@@ -92,7 +92,8 @@ def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length,
             return after, {metric: buffers[metric].at[i].set(measured[metric]) for metric, _ in metrics}
 
         empty = {metric: jnp.zeros((CHUNK_CAPACITY,), dtype) for metric, dtype in metrics}
-        after, buffers = jax.lax.fori_loop(0, length, step, (running, empty))
+        alone = can_stop and axis.over_seeds == "map"  # then a seed that has stopped need not be computed beside the others
+        after, buffers = jax.lax.fori_loop(0, jnp.where(running.active, length, 0) if alone else length, step, (running, empty))
         ran = jnp.arange(CHUNK_CAPACITY) < length
         finite = [jnp.all(jnp.isfinite(buffers[metric]) | ~ran) for metric, _ in metrics]
         return after, buffers, _all_finite(after.state) & jnp.all(jnp.stack([jnp.array(True), *finite]))

@@ -103,8 +103,9 @@ def kernel_detection(view: View) -> alt.TopLevelMixin:
 
 def trained_detection(view: View) -> alt.TopLevelMixin:
     """AUROC of each variant of trained ensembles by outside set."""
-    table = view.table("trained_detection").filter(~pl.col("variant").str.contains("half"))
-    return _forest(table.select("seed", "variant", "outside", "auroc", data="inside"), "outside", "variant", VARIANTS)
+    table = view.table("trained_detection").filter(pl.col("variant").is_in(VARIANTS))
+    other = pl.when(pl.col("outside").is_in(table["inside"].unique().to_list())).then(pl.lit("the other set")).otherwise("outside")
+    return _forest(table.select("seed", "variant", "auroc", outside=other, data=pl.format("trained on {}", "inside")), "outside", "variant", VARIANTS)
 
 
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:

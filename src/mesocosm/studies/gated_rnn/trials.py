@@ -57,6 +57,15 @@ class PromptArm:
     evaluation: Evaluation
 
 
+def check(config: Config) -> None:
+    """Refuse a mixer that does not fit.
+
+    Raises:
+        ValueError: see `check_mixer`.
+    """
+    check_mixer(config.mixer, config.hidden, config.teacher.length)
+
+
 def trials(config: Config) -> list[Trial]:
     """One trial for each network; all seeds of it are one program."""
 
@@ -75,7 +84,6 @@ def trials(config: Config) -> list[Trial]:
 
     students = [student(f"student-{neurons}", "gated", neurons) for neurons in config.neurons]
     if config.mixer:
-        check_mixer(config.mixer, config.hidden, config.teacher.length)
         theirs = replace(student("student-foreign", "foreign", config.hidden, others=True), foreign=(config.mixer.partition(":")[0],))
         return [*students, theirs]
     judged = student_size(config)
