@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
 from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
@@ -136,39 +136,42 @@ def _alone(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, picture
 
 
 def _tables(config: TrainedImages, context: Context, members: Members) -> Tables:
-    number = len(members.labels)
-    ensembles = [*([own] for own in np.moveaxis(members.outputs, 1, 0)), halves(members.outputs[:, 0])]  # of a row of SCORED
+    ensembles = [*([own] for own in np.moveaxis(members.outputs, 1, 0)), halves(members.outputs[:, 0])]  # of each row of SCORED
     sets = [np.stack([members.scores(outputs, config.score) for outputs in row], 1) for row in ensembles]  # seeds, ensembles, inside and outside sets, pictures
-    right = np.stack([np.mean([members.right(outputs) for outputs in row], 0) for row in ensembles], 1)  # seeds, scored, pictures
+    right = np.stack([np.mean([members.right(outputs) for outputs in row], 0) for row in ensembles], 1)  # seeds, SCORED, pictures
     alone = np.stack([members.right(outputs) for outputs in np.moveaxis(members.alone, 1, 0)], 1)
     about = {"inside": config.inside, "digest": members.digest}
-    loss, worst = (np.concatenate([values, values[:, :1]], axis=1) for values in (members.loss, members.worst))
-    apart = np.array([[_mean([auroc(own[0, : number // 2], own[0, number // 2 :]) for own in seed]) for seed in row] for row in sets])  # scored, seeds
-    trained = context.rows(
-        {"variant": SCORED},
-        **about,
-        accuracy=right.mean(-1),
-        **_paired(right, right[:, :1], "accuracy_gain"),
-        train_loss=loss,
-        worst_train_loss=worst,
-        variance_inside=np.stack([row[:, :, 0].mean((1, 2)) for row in sets], 1),
-        variance_error=np.stack([row[:, :, 0].mean(1).std(-1, ddof=1) for row in sets], 1) / np.sqrt(number),
-        inside_auroc=apart[..., 0].T,
-        inside_auroc_error=apart[..., 1].T,
-    )
-    networks = context.rows({"variant": TRAINED}, **about, **_paired(alone, right[:, :1], "accuracy_gain"))
-    places = range(1, 1 + len(members.sets))
-    compared = [[[_mean([detect(own, gd, place) for own in seed]) for place in places] for seed, (gd,) in zip(row, sets[0], strict=True)] for row in sets]
-    columns = {name: np.moveaxis(values, 0, 1) for name, values in detection_columns(compared).items()}
-    beyond = np.stack([row[:, :, 1:].mean((1, 3)) for row in sets], 1)
-    detection = context.rows({"variant": SCORED, "outside": members.sets}, **about, variance_outside=beyond, **columns)
     scores = np.stack([row[:, 0] for row in sets[: len(TRAINED)]], 1)
     return {
-        "trained": trained,
-        "networks_alone": networks,
-        "trained_detection": detection,
+        "trained": context.rows({"variant": SCORED}, **about, **_inside(members, sets), accuracy=right.mean(-1), **_accuracy_gain(right, right[:, :1])),
+        "networks_alone": context.rows({"variant": TRAINED}, **about, **_accuracy_gain(alone, right[:, :1])),
+        "trained_detection": context.rows({"variant": SCORED, "outside": members.sets}, **about, **_outside(sets)),
         "scores": _histograms(context, scores, members.sets, config.inside),
     }
+
+
+def _inside(members: Members, sets: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """For each seed and row of SCORED: losses, variance inside, and AUROC of one half of the inside against the other."""
+    own = [row[:, :, 0] for row in sets]
+    half = own[0].shape[-1] // 2
+    apart = np.array([[_mean([auroc(scores[:half], scores[half:]) for scores in seed]) for seed in row] for row in own])
+    loss, worst = (np.concatenate([values, values[:, :1]], axis=1) for values in (members.loss, members.worst))
+    return {
+        "train_loss": loss,
+        "worst_train_loss": worst,
+        "variance_inside": np.stack([row.mean((1, 2)) for row in own], 1),
+        "variance_error": np.stack([row.mean(1).std(-1, ddof=1) for row in own], 1) / np.sqrt(len(members.labels)),
+        "inside_auroc": apart[..., 0].T,
+        "inside_auroc_error": apart[..., 1].T,
+    }
+
+
+def _outside(sets: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """For each seed, row of SCORED and outside set: variance, AUROC, and AUROC less gd's."""
+    outsides = range(1, sets[0].shape[2])
+    compared = [[[_mean([detect(own, gd, place) for own in seed]) for place in outsides] for seed, (gd,) in zip(row, sets[0], strict=True)] for row in sets]
+    columns = {name: np.moveaxis(values, 0, 1) for name, values in detection_columns(compared).items()}
+    return {"variance_outside": np.stack([row[:, :, 1:].mean((1, 3)) for row in sets], 1), **columns}
 
 
 def halves(outputs: Float[np.ndarray, "seeds members ..."]) -> list[np.ndarray]:
@@ -178,15 +181,14 @@ def halves(outputs: Float[np.ndarray, "seeds members ..."]) -> list[np.ndarray]:
 
 
 def _mean(found: Any) -> np.ndarray:
-    """Of detections; errors too, as if all erred alike."""
+    """Of a detection's numbers; errors too, as if all erred alike."""
     return np.mean(found, axis=0)
 
 
-def _paired(right: Float[np.ndarray, "seeds scored n"], reference: Float[np.ndarray, "seeds 1 n"], name: str) -> dict[str, np.ndarray]:
+def _accuracy_gain(right: Shaped[np.ndarray, "seeds scored n"], reference: Shaped[np.ndarray, "seeds 1 n"]) -> dict[str, np.ndarray]:
     """By how much more pictures are right than in the reference, and its standard error from picture to picture."""
-    number = right.shape[-1]
-    better = right - reference.astype(float)
-    return {name: better.mean(-1), f"{name}_error": np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)}
+    number, better = right.shape[-1], right - reference.astype(float)
+    return {"accuracy_gain": better.mean(-1), "accuracy_gain_error": np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)}
 
 
 def detect(own: Float[np.ndarray, "sets n"], reference: Float[np.ndarray, "sets n"], outside: int) -> tuple[Detection, Detection]:
