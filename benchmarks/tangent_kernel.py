@@ -154,7 +154,8 @@ def against_neural_tangents(size: Size, kind: str, text: str, mine: Contender, p
         return row.skipped(NeuralTangents.NAME, str(reason))
     with peer:
         checked = min(len(x), 4)
-        note = f"its method, of three the fastest on 32 examples: {peer.method}"
+        part = "" if peer.share == 1 else f"; its time is that of {round(peer.share * len(x))} rows, scaled"
+        note = f"its method, of three the fastest on {PROBED} examples: {peer.method}{part}"
         theirs = Contender(NeuralTangents.NAME, peer.run, lambda _: [peer.corner(checked)], peer.share, note)
         return row.timed(mine, theirs, lambda _: [reference])
 
