@@ -40,8 +40,9 @@ class NeuralTangents:
         self.folder = tempfile.TemporaryDirectory()
         held: dict[str, Any] = {"x": x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)}}
         np.savez(Path(self.folder.name, "problem.npz"), **held)
-        limit = str(most_mebibytes)
-        self.process = subprocess.Popen([python, "-I", str(SERVER), kind, self.folder.name, limit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words = [python, "-I", str(SERVER), kind, self.folder.name, str(most_mebibytes)]
+        theirs = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # an older XLA ends at a flag that it does not know
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=theirs)
         answer = self._read()
         if not answer.startswith("ready "):
             self.__exit__()
@@ -73,6 +74,6 @@ class NeuralTangents:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.process.terminate()
-        self.process.wait()
+        with self.process:  # closes the pipes and waits
+            self.process.terminate()
         self.folder.cleanup()
