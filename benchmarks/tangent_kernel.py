@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.analysis import tangent_kernel as ours
-from mesocosm.analysis.tangent_kernel import MEBIBYTE, of_module, tangent_kernel
+from mesocosm.analysis.tangent_kernel import MEBIBYTE, TRIAL_BLOCK, of_module, tangent_kernel
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
 from mesocosm.learning.fit import fit
 from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentCNN, TangentMLP
-from peers.neural_tangents import NeuralTangents
+from peers.neural_tangents import Limits, NeuralTangents
 from peers.problem import Unavailable
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
@@ -29,7 +29,6 @@ NAME = "tangent_kernel"
 TITLE = "empirical tangent kernels of an MLP and a CNN, and ensembles in one program"
 MOST_MEBIBYTES = 12000.0  # a peer that needs more is not run
 LONGEST = 10.0  # seconds a call of a peer; where it would take longer, it is timed on a part
-PROBED = 32  # examples on which that is found out
 LIMIT_JACOBIAN = "Both contract the same numbers; with few parameters a whole Jacobian is one matrix product"
 LIMIT_PEER = "The time is that of the same matrix products; the blocks pass through host memory"
 LIMIT_LOOP = "The work is that of the members' matrix products, which one program cannot make smaller"
@@ -105,12 +104,12 @@ def measure(size: Size, kind: str, n: int, outputs: int) -> list[Row]:
 def jacobian_peer(function: Any, params: Any, x: np.ndarray, compiled: Any, first: Any, note: str) -> Contender:
     """The whole Jacobian; where that would take long, of fewer examples: nearly all the time goes into the product, which grows with their square."""
     fewer = jax.jit(partial(whole_jacobian, function))
-    probe = x[:PROBED]
+    probe = x[:TRIAL_BLOCK]
     jax.block_until_ready(fewer(params, probe))
     began = time.perf_counter()
     jax.block_until_ready(fewer(params, probe))
     a_pair, examples = (time.perf_counter() - began) / len(probe) ** 2, len(x)
-    while examples > PROBED and a_pair * examples**2 > LONGEST:
+    while examples > TRIAL_BLOCK and a_pair * examples**2 > LONGEST:
         examples //= 2
     if examples == len(x):
         return Contender("jacrev and einsum", lambda: jax.block_until_ready(compiled(params, x)), first, note=note)
@@ -149,13 +148,13 @@ def against_neural_tangents(size: Size, kind: str, text: str, mine: Contender, p
     """The old library in its own environment, on the same numbers."""
     row = Comparison(NAME, "kernel", text, size.seconds, Target("ratio", "≥", 1), LIMIT_PEER)
     try:
-        peer = NeuralTangents(kind, [np.asarray(leaf) for leaf in jax.tree.leaves(params)], x, MOST_MEBIBYTES)
+        peer = NeuralTangents(kind, [np.asarray(leaf) for leaf in jax.tree.leaves(params)], x, Limits(MOST_MEBIBYTES, LONGEST, TRIAL_BLOCK))
     except Unavailable as reason:
         return row.skipped(NeuralTangents.NAME, str(reason))
     with peer:
         checked = min(len(x), 4)
         part = "" if peer.share == 1 else f"; its time is that of {round(peer.share * len(x))} rows, scaled"
-        note = f"its method, of three the fastest on {PROBED} examples: {peer.method}{part}"
+        note = f"its method, of three the fastest on {TRIAL_BLOCK} examples: {peer.method}{part}"
         theirs = Contender(NeuralTangents.NAME, peer.run, lambda _: [peer.corner(checked)], peer.share, note)
         return row.timed(mine, theirs, lambda _: [reference])
 

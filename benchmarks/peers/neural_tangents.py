@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,20 @@ from peers.problem import Unavailable
 
 VARIABLE = "NEURAL_TANGENTS_PYTHON"
 SERVER = Path(__file__).with_name("neural_tangents_server.py")
+
+
+class Limits(NamedTuple):
+    """What a peer may take.
+
+    Attributes:
+        mebibytes: of its program; a method that needs more is left out.
+        seconds: a call; where it would take longer, it computes some of the rows.
+        probed: examples on which its methods are timed.
+    """
+
+    mebibytes: float
+    seconds: float
+    probed: int
 
 
 class NeuralTangents:
@@ -33,14 +47,14 @@ class NeuralTangents:
 
     NAME = "neural-tangents 0.6.5"
 
-    def __init__(self, kind: str, leaves: list[np.ndarray], x: np.ndarray, most_mebibytes: float):
+    def __init__(self, kind: str, leaves: list[np.ndarray], x: np.ndarray, limits: Limits):
         python = os.environ.get(VARIABLE)
         if not python:
             raise Unavailable(f"its environment is not there: {VARIABLE} names the interpreter (how to make it: benchmarks/requirements-neural-tangents.txt)")
         self.folder = tempfile.TemporaryDirectory()
         held: dict[str, Any] = {"x": x, **{f"leaf{place}": leaf for place, leaf in enumerate(leaves)}}
         np.savez(Path(self.folder.name, "problem.npz"), **held)
-        words = [python, "-I", str(SERVER), kind, self.folder.name, str(most_mebibytes)]
+        words = [python, "-I", str(SERVER), kind, self.folder.name, *map(str, limits)]
         theirs = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # an older XLA ends at a flag that it does not know
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=theirs)
         answer = self._read()

@@ -16,16 +16,6 @@ import jax.numpy as jnp  # noqa: E402
 import neural_tangents as nt  # noqa: E402
 import numpy as np  # noqa: E402
 
-PROBED = 32  # examples on which its methods are timed, as many as ours
-LONGEST = 10.0  # seconds a call; a kernel that would take longer is timed at some of its rows
-
-
-def rows_in_time(examples, seconds_a_pair):
-    rows = examples
-    while rows > PROBED and rows * examples * seconds_a_pair > LONGEST:
-        rows //= 2
-    return rows
-
 
 def mlp(params, x):
     x = x.reshape(len(x), -1)
@@ -44,12 +34,13 @@ def cnn(params, x):
 
 
 def main():
-    kind, folder, limit = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]) * 2**20
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    most_bytes, longest, probed = float(sys.argv[3]) * 2**20, float(sys.argv[4]), int(sys.argv[5])
     held = np.load(folder / "problem.npz")
     params = [jnp.asarray(held[f"leaf{place}"]) for place in range(len(held.files) - 1)]
     x = jnp.asarray(held["x"])
     function = {"MLP": mlp, "CNN": cnn}[kind]
-    probe = x[:PROBED]
+    probe = x[:probed]
     seconds, fitting = {}, {}
     for method in (nt.NtkImplementation.JACOBIAN_CONTRACTION, nt.NtkImplementation.NTK_VECTOR_PRODUCTS, nt.NtkImplementation.STRUCTURED_DERIVATIVES):
         kernel = jax.jit(nt.empirical_ntk_fn(function, trace_axes=(), vmap_axes=0, implementation=method))
@@ -57,11 +48,13 @@ def main():
         began = time.perf_counter()
         jax.block_until_ready(kernel(probe, None, params))
         name, took = method.name.lower().replace("_", " "), time.perf_counter() - began
-        rows = rows_in_time(len(x), took / len(probe) ** 2)
+        rows = len(x)
+        while rows > probed and took / len(probe) ** 2 * rows * len(x) > longest:
+            rows //= 2
         arguments = x[:rows], None if rows == len(x) else x, params
         compiled = kernel.lower(*arguments).compile()
         sizes = compiled.memory_analysis()
-        if sizes.temp_size_in_bytes + sizes.output_size_in_bytes <= limit:
+        if sizes.temp_size_in_bytes + sizes.output_size_in_bytes <= most_bytes:
             seconds[name], fitting[name] = took, (rows, kernel, compiled, arguments)
     if not fitting:
         print("each of its methods would need more memory than the limit; it has no blocks of its own within a call", flush=True)

@@ -136,7 +136,8 @@ def fit(
         until: (criterion, every): `criterion(learner, state, key) -> bool` after every `every` steps; a seed that meets it keeps that state.
         nonfinite: "stop" raises at the first value that is not finite; "freeze" keeps the seed's last finite state and marks it.
         per_seed: see `learner`.
-        over_seeds: "vmap", or "map" for `lax.map` where that is faster (wide networks on few cores) or must not mix seeds.
+        over_seeds: "vmap", or "map" for `lax.map` where that is faster (wide networks on few cores) or must not mix seeds; a seed that has stopped
+            then costs nothing.
         watcher: told of progress; may ask to stop.
         checkpoint: where to resume from and save to.
 

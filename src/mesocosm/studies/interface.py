@@ -399,8 +399,7 @@ class Study:
         title: of the paper.
         paper: authors, title, year, identifier.
         slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
-            `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit; without it `trials(config)`
-            raises, and then reading such a run imports its parts.
+            `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit.
     """
 
     package: str
@@ -437,14 +436,13 @@ class Study:
         return {slot: getattr(config, slot) for slot in self.slots if getattr(config, slot)}
 
     def check(self, config: Any) -> None:
-        """Try the parts in the config's slots, before a run.
+        """Try the parts in the config's slots, before a run; reading a run that was made with them imports none of them.
 
         Raises:
             ValueError: one does not fit.
         """
-        check = getattr(self._module("trials"), "check", None)
-        if check is not None and self.foreign(config):
-            check(config)
+        if self.foreign(config):
+            self._module("trials").check(config)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")

@@ -193,9 +193,17 @@ def trained(view: View, variant: str, inside: str) -> pl.DataFrame:
     Raises:
         NotJudged: a member did not reach the common training loss.
     """
-    rows = view.table("trained", variant=variant, inside=inside)
-    if (worst := rows["worst_train_loss"].max()) > view.config.trained.goal:
-        raise NotJudged(f"a member of {variant} stopped at a training loss of {worst:.3g}, above the common {view.config.trained.goal:g}")
+    return at_equal_loss(view.table("trained", variant=variant, inside=inside), f"a member of {variant}", view.config.trained.goal)
+
+
+def at_equal_loss(rows: pl.DataFrame, who: str, goal: float) -> pl.DataFrame:
+    """The rows, if every member reached the common training loss.
+
+    Raises:
+        NotJudged: one did not.
+    """
+    if (worst := float(rows["worst_train_loss"].to_numpy().max())) > goal:
+        raise NotJudged(f"{who} stopped at a training loss of {worst:.3g}, above the common {goal:g}")
     return rows
 
 
@@ -212,8 +220,8 @@ def accuracy_gain(variant: str, inside: str) -> Measure:
     """Accuracy less that of gd, paired picture by picture."""
 
     def measure(view: View) -> Replicates:
-        rows = [trained(view, name, inside) for name in ("gd", variant)]
-        return Replicates.of(rows[1], "accuracy_gain", error="accuracy_gain_error")
+        trained(view, "gd", inside)
+        return Replicates.of(trained(view, variant, inside), "accuracy_gain", error="accuracy_gain_error")
 
     return measure
 
@@ -258,10 +266,13 @@ def swept(view: View, variant: str, network: str) -> pl.DataFrame:
     Raises:
         NotJudged: a member did not reach the common training loss.
     """
-    rows, goal = view.table("sweep", variant=variant, network=network), view.config.sweep.trained.goal
-    if (worst := rows["worst_train_loss"].max()) > goal:
-        raise NotJudged(f"a member of {variant} in the network {network!r} stopped at a training loss of {worst:.3g}, above the common {goal:g}")
-    return rows
+    rows = view.table("sweep", variant=variant, network=network)
+    return at_equal_loss(rows, f"a member of {variant} in the network {network!r}", view.config.sweep.trained.goal)
+
+
+def readout(view: View, place: int) -> str:
+    """The network with a scale of the read-out, by its place in the list (from small to large)."""
+    return f"readout-{range(len(view.config.sweep.readouts))[place]}"
 
 
 def swept_variance(view: View, variant: str, network: str) -> Replicates:
@@ -272,11 +283,7 @@ def swept_variance(view: View, variant: str, network: str) -> Replicates:
 def readout_growth(variant: str) -> Measure:
     """Log ratio of a variant's variance inside at the largest read-out scale to that at the smallest."""
 
-    def measure(view: View) -> Replicates:
-        last = len(view.config.sweep.readouts) - 1
-        return swept_variance(view, variant, f"readout-{last}").log_ratio(swept_variance(view, variant, "readout-0"))
-
-    return measure
+    return lambda view: swept_variance(view, variant, readout(view, -1)).log_ratio(swept_variance(view, variant, readout(view, 0)))
 
 
 def kernel_share_growth(network: str, reference: str) -> Measure:
@@ -288,12 +295,11 @@ def kernel_share_growth(network: str, reference: str) -> Measure:
     return lambda view: share(view, network).log_ratio(share(view, reference))
 
 
-def swept_gain(variant: str, network: str) -> Measure:
-    """AUROC less that of gd in one network of the sweep, at equal training loss, paired picture by picture; "last" for the largest read-out scale."""
+def swept_gain(variant: str, place: int) -> Measure:
+    """AUROC less that of gd at one scale of the read-out, by its place in the list, at equal training loss, paired picture by picture."""
 
     def measure(view: View) -> Replicates:
-        name = f"readout-{len(view.config.sweep.readouts) - 1}" if network == "last" else network
-        swept(view, "gd", name)
-        return Replicates.of(swept(view, variant, name), "gain", error="gain_error")
+        swept(view, "gd", readout(view, place))
+        return Replicates.of(swept(view, variant, readout(view, place)), "gain", error="gain_error")
 
     return measure
