@@ -10,25 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial, update_wrapper
-from importlib.metadata import version
 from typing import Any
 
 import equinox as eqx
 import jax
-from packaging.version import Version
+
+from mesocosm.numerics.schedule import memory_optimised
 
 try:
     from jax.extend.core import get_opaque_trace_state
 except ImportError:  # before jax 0.10
     from jax.core import get_opaque_trace_state  # pyright: ignore[reportAttributeAccessIssue]
 
-MEMORY_OPTIMISED: Mapping[str, Any] = (
-    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    if Version(version("jaxlib")) >= Version("0.9.1")
-    # Newer versions accept this name as an option of a compilation, too, and silently ignore it.
-    else {"xla_cpu_enable_concurrency_optimized_scheduler": False}
-)
-"""The schedule of every program."""
+SCHEDULE = memory_optimised()
 
 
 class Program:
@@ -50,6 +44,10 @@ class Program:
         """The program for these arguments, not yet compiled."""
         return self._outermost.lower(*args, **kwargs)
 
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and dtypes of the result; nothing is computed."""
+        return self._inside.eval_shape(*args, **kwargs)
+
 
 def jit(function: Callable[..., Any] | None = None, *, compiler_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
     """`jax.jit` with the library's compiler options.
@@ -61,12 +59,12 @@ def jit(function: Callable[..., Any] | None = None, *, compiler_options: Mapping
     """
     if function is None:
         return partial(jit, compiler_options=compiler_options, **kwargs)
-    return Program(function, partial(jax.jit, **kwargs), {**MEMORY_OPTIMISED, **(compiler_options or {})})
+    return Program(function, partial(jax.jit, **kwargs), {**SCHEDULE, **(compiler_options or {})})
 
 
 def filter_jit(function: Callable[..., Any]) -> Any:
     """`equinox.filter_jit` with the library's compiler options."""
-    return Program(function, eqx.filter_jit, MEMORY_OPTIMISED)
+    return Program(function, eqx.filter_jit, SCHEDULE)
 
 
 @cache
