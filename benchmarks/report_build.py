@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from mesocosm.lab.report import write_report
-from mesocosm.lab.store import Run
+from mesocosm.lab.report.run_page import write_report
+from mesocosm.lab.store.run_directory import Run
 from start_up import FRONT_DOOR, process
 from stopwatch.driver import ROOT, Case, main
 from stopwatch.rows import Comparison, Row

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.analysis import tangent_kernel as ours
-from mesocosm.analysis.tangent_kernel import MEBIBYTE, TRIAL_BLOCK, of_module, tangent_kernel
+from mesocosm.analysis.tangent import kernel as ours
+from mesocosm.analysis.tangent.kernel import MEBIBYTE, TRIAL_BLOCK, of_module, tangent_kernel
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
 from mesocosm.learning.fit import fit
 from mesocosm.learning.supervised import adam

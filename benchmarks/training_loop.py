@@ -17,7 +17,7 @@ import optax
 from mesocosm.learning.fit import fit
 from mesocosm.learning.streams import stream_key
 from mesocosm.learning.supervised import Supervised, adam
-from mesocosm.nn.attention import LinearAttention
+from mesocosm.nn.mixers.attention import LinearAttention
 from mesocosm.tasks.linear_systems import LinearSystems
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import mesocosm.studies
-from mesocosm.lab.claims_section import claim_verdict, group_by_claim
-from mesocosm.lab.judge import CheckRow, from_json
-from mesocosm.lab.store import Run
+from mesocosm.claims.judge import CheckRow, from_json
+from mesocosm.lab.report.claims_section import claim_verdict, group_by_claim
+from mesocosm.lab.store.run_directory import Run
 
 ROOT = Path(__file__).parents[1]
 STUDY = re.compile(r"^\| (?:\[)?`([a-z-]+)`", re.MULTILINE)

@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.cli import main
-from mesocosm.lab import benchmarks
+from mesocosm.cli import benchmarks, main
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mesocosm.cli.reading import read_command
+from mesocosm.claims.judge import CheckRow, ControlRow, Verdict, to_json
+from mesocosm.cli.parse import read_command
 from mesocosm.lab.catalogue import packages
-from mesocosm.lab.judge import CheckRow, ControlRow, Verdict, to_json
 
 ROOT = Path(__file__).parents[1]
-SKETCHES = {"five-studies-on-paper.md"}  # says itself that it does not run
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OURS = {name for name, package in packages().items() if package.startswith("mesocosm.")}
 
@@ -73,7 +72,7 @@ def write_titled(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SKETCHES and blocks(page, "python")], ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_the_python_of_a_page_runs(page, elsewhere):
     """Blocks without a title run in order, in one namespace; files are imported, and the tests in them are run."""
     write_titled(page, elsewhere)
@@ -90,7 +89,7 @@ def test_the_python_of_a_page_runs(page, elsewhere):
 @pytest.mark.whole
 def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
     from mesocosm.lab.catalogue import find
-    from mesocosm.lab.runner import execute
+    from mesocosm.lab.run.runner import execute
 
     page = ROOT / "CONTRIBUTING.md"
     write_titled(page, elsewhere)

@@ -17,7 +17,7 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 
 
 def module(source: Path) -> str:
-    """mesocosm.nn.mesa"""
+    """mesocosm.nn.mixers.mesa"""
     parts = source.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

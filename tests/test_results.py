@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mesocosm.lab import atomic
-from mesocosm.lab.judge import Circumstances, judge
-from mesocosm.lab.store import Run, TrialStore
+from mesocosm.claims.judge import Circumstances, judge
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parents[1] / "results"
 RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))

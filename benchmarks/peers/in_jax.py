@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.nn.gated_mesa import gated_mesa
-from mesocosm.nn.mesa import recursive_least_squares
+from mesocosm.nn.mixers.gated_mesa import gated_mesa
+from mesocosm.nn.mixers.mesa import recursive_least_squares
 from peers.problem import BATCH, HEADS, REGULARISER, Problem, affordable_heads, checked, flat_heads
 from stopwatch.timing import Contender
 

@@ -18,8 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mesocosm.lab.benchmarks import THREAD_SETTINGS
-from mesocosm.lab.provenance import provenance
+from mesocosm.cli.benchmarks import THREAD_SETTINGS
+from mesocosm.lab.store.provenance import provenance
 from stopwatch.rows import Row, terminal_table
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mesocosm.lab.store import Run
+    from mesocosm.lab.store.run_directory import Run
 
 __all__ = ["Run", "run"]
 
@@ -32,8 +32,8 @@ def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | N
     from rich.console import Console
 
     from mesocosm.lab.catalogue import find
-    from mesocosm.lab.progress import screen
-    from mesocosm.lab.runner import execute
+    from mesocosm.lab.events.progress import screen
+    from mesocosm.lab.run.runner import execute
 
     replicates = None if seeds is None else tuple(range(seeds))
     with screen(Console(highlight=False)) as observer:
@@ -42,7 +42,7 @@ def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | N
 
 def __getattr__(name: str) -> Any:
     if name == "Run":
-        from mesocosm.lab.store import Run
+        from mesocosm.lab.store.run_directory import Run
 
         return Run
     raise AttributeError(f"module 'mesocosm' has no attribute {name!r}")

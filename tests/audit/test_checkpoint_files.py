@@ -7,12 +7,12 @@ import struct
 import ml_dtypes
 import numpy as np
 import pytest
-from packed_models import FAMILIES, pack, write
 
 from mesocosm.audit import AuditError, audit
 from mesocosm.audit.checkpoint import Checkpoint, Tensor, open_checkpoint
 from mesocosm.audit.errors import Skip
 from mesocosm.audit.safetensors_file import float8_values
+from packed_models import FAMILIES, pack, write
 
 
 def write_raw(path, tensors):

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from packed_models import FAMILIES, Family, columns, draw_heads, linear, pack, rows, write
 
 from mesocosm.audit import AuditError, Options, audit
 from mesocosm.audit.checkpoint import open_checkpoint
 from mesocosm.audit.checkpoint_audit import load_block
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.layouts import find_blocks, mapped_layout
+from packed_models import FAMILIES, Family, columns, draw_heads, linear, pack, rows, write
 
 
 def unpacked(folder, options=None):
@@ -86,7 +86,7 @@ def test_rotary_positions_and_query_norms_are_marked(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.gain])
 def test_the_gain_before_attention_is_folded_in(name, tmp_path):
-    from mesocosm.analysis.factor_spectra import product_spectrum, rank_by_sum
+    from mesocosm.analysis.spectra.factor_spectra import product_spectrum, rank_by_sum
 
     family = FAMILIES[name]
     tensors, layers = pack(family)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from packed_models import Family, draw_heads, linear, write
 
 from mesocosm.audit import audit
 from mesocosm.audit.checkpoint_audit import SCHEMA
 from mesocosm.audit.comparison import compare
 from mesocosm.audit.measure import Pair, measure
+from packed_models import Family, draw_heads, linear, write
 
 WIDE = Family(
     linear("self.query self.key self.value output.dense"),

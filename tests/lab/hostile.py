@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import polars as pl
 
-from mesocosm.lab.store import Run
+from mesocosm.lab.store.run_directory import Run
 from mesocosm.studies.interface import View
 from toy_study import STUDY
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mesocosm.lab.progress import Silent
+from mesocosm.lab.events.progress import Silent
 
 
 class Remembering(Silent):

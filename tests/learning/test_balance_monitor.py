@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from mesocosm.analysis.exponential_rate import exponential_rate
-from mesocosm.analysis.factor_spectra import balance, product_spectrum, rank_by_sum
-from mesocosm.analysis.low_rank_law import decay_rate
+from mesocosm.analysis.spectra.factor_spectra import balance, product_spectrum, rank_by_sum
+from mesocosm.analysis.spectra.low_rank_law import decay_rate
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.nn import LinearAttention
 

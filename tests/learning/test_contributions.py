@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.analysis import dynamic_programming as dp
-from mesocosm.analysis import expected_contributions as expected
-from mesocosm.analysis.enumeration import by_state, episode_probability, every_episode
+from mesocosm.analysis.tabular import dynamic_programming as dp
+from mesocosm.analysis.tabular import expected_contributions as expected
+from mesocosm.analysis.tabular.enumeration import by_state, episode_probability, every_episode
 from mesocosm.envs import TabularMDP, Tree
 from mesocosm.envs.random_mdp import random_mdp, random_policy
 from mesocosm.learning import contributions as c

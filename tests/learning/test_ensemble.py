@@ -9,8 +9,8 @@ import pytest
 from jax.tree_util import Partial
 
 from mesocosm.analysis.detection import auroc, output_variance
-from mesocosm.analysis.kernel_regression import as_matrix, interpolation_weights
-from mesocosm.analysis.tangent_kernel import kernel_block, of_module
+from mesocosm.analysis.tangent.kernel import kernel_block, of_module
+from mesocosm.analysis.tangent.kernel_regression import as_matrix, interpolation_weights
 from mesocosm.learning.ensemble import VARIANTS, Ensemble, EnsembleLearner, all_reached, arms_of, call, combined, squared_error
 from mesocosm.learning.fit import fit
 from mesocosm.nn.tangent_parametrisation import TangentMLP

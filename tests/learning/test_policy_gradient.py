@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from mesocosm.analysis import dynamic_programming as dp
+from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.envs import KeyToDoor, LayeredMDP
 from mesocosm.learning import exact_credit as credit
 from mesocosm.learning.fit import fit

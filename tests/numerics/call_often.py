@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mesocosm.lab.catalogue import find
-from mesocosm.lab.runner import execute
+from mesocosm.lab.run.runner import execute
 from mesocosm.numerics import programs
 
 CALL = re.compile(r"custom_call @(lapack_\w+)\(.*\((tensor<[^)]*)\) ->")

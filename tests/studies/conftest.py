@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from made_up_data import write_fashion, write_mnist
-from mesocosm.lab.store import Run
+from mesocosm.lab.store.run_directory import Run
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,7 +64,7 @@ def lowered():
 LOWER = """
 import sys
 from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse
+from mesocosm.lab.run.dry_run import rehearse
 for trial in rehearse(find(sys.argv[1]), sys.argv[2], compile=False, strict=True):
     assert trial.problem is None or "not installed" in trial.problem, trial
     assert trial.problem or trial.state_bytes > 0 or not trial.fits, trial

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.lab.store import Run
+from mesocosm.lab.store.run_directory import Run
 from mesocosm.studies.ensembles import claims, identities
 from mesocosm.studies.ensembles.config import Toy
 from mesocosm.studies.ensembles.images import Standard, draw_training, of_classes

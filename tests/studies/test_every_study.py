@@ -2,9 +2,9 @@
 
 import pytest
 
+from mesocosm.claims.judge import Circumstances, fingerprints, judge
 from mesocosm.lab.catalogue import find, packages
-from mesocosm.lab.figures import draw
-from mesocosm.lab.judge import Circumstances, fingerprints, judge
+from mesocosm.lab.report.figures import draw
 
 # Checks that cannot be read at this size: what they compare is not trained there.
 UNREAD = {

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.lab.store import Run
+from mesocosm.lab.store.run_directory import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
 from mesocosm.studies.gated_rnn import claims, identities, trials
 from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Network

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesocosm.analysis.replicates import NotJudged
+from mesocosm.claims.replicates import NotJudged
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Figure, Mean, Reference, Region, Study, View, above, below, between
 
 CONTROL = Control("without it", lambda view: None)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.analysis.factor_spectra import product_spectrum
+from mesocosm.analysis.spectra.factor_spectra import product_spectrum
 from mesocosm.learning.fit import fit
 from mesocosm.studies.interface import View
 from mesocosm.studies.weight_decay import claims, measures
@@ -86,7 +86,7 @@ def test_a_rotated_target_has_its_singular_values_and_fresh_vectors():
 
 def test_the_product_of_factors_and_of_a_whole_matrix():
     a, b = np.random.default_rng(0).standard_normal((2, 3, 4, 2))
-    from mesocosm.analysis.low_rank_law import Factors
+    from mesocosm.analysis.spectra.low_rank_law import Factors
 
     np.testing.assert_allclose(product_of(Factors(jnp.asarray(a), jnp.asarray(b)))[1], a[1] @ b[1].T, rtol=1e-5)
     assert product_of(Whole(jnp.ones((2, 2)))).shape == (2, 2)

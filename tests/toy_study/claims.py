@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.replicates import Instances, Replicates
+from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, View, above, below
 
 JUDGED = {"quick", "cpu"}

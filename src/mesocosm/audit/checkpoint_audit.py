@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.blas_threads import one_blas_thread
+from mesocosm.analysis.spectra.blas_threads import one_blas_thread
 from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
 from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads

@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_factor
-from mesocosm.analysis.random_factors import DRAWS, gaussian_spectra, random_rotations, rotated_spectra
+from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_factor
+from mesocosm.analysis.spectra.random_factors import DRAWS, gaussian_spectra, random_rotations, rotated_spectra
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.settings import Settings
 

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64, Shaped
 
-from mesocosm.analysis.blas_threads import one_blas_thread
 from mesocosm.analysis.exponential_rate import exponential_rate
-from mesocosm.analysis.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_pair
+from mesocosm.analysis.spectra.blas_threads import one_blas_thread
+from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_pair
 
 Pair = tuple[Any, Any]
 

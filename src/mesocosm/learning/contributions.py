@@ -19,7 +19,8 @@ $\iota_t(a) = 1\{a = A_t\} / \pi(A_t \mid S_t)$, $Z_t = \sum_{k \ge 0} R_{t+k}$ 
 | `counterfactual_return` | $(p(a \mid S_t, Z_t) / \pi(a \mid S_t) - 1)\, Z_t$ |
 
 The outcome $U_{t+k}$ is a class: the reward (COCOA-reward), a feature vector (COCOA-feature), the state (HCA+), a group of them, a bin of the reward
-(`learning.outcomes`). Coefficients are arguments, exact (`analysis.dynamic_programming`) or learned. Functions take one episode; use `jax.vmap` for a batch.
+(`learning.outcomes`). Coefficients are arguments, exact (`analysis.tabular.dynamic_programming`) or learned. Functions take one episode; use
+`jax.vmap` for a batch.
 Steps after the end have reward zero and `taken` False.
 
 Reference: Meulemans et al., "Would I have gotten that reward? Long-term credit assignment by counterfactual contribution analysis" (2023); Harutyunyan et al.,

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mesocosm.analysis.dynamic_programming import coefficients, hindsight
-from mesocosm.analysis.layered_programming import layered_action_values, layered_outcome_counts, layered_return_distribution, reward_units
+from mesocosm.analysis.tabular.dynamic_programming import coefficients, hindsight
+from mesocosm.analysis.tabular.layered_programming import layered_action_values, layered_outcome_counts, layered_return_distribution, reward_units
 from mesocosm.envs.tabular import LayeredMDP, TabularMDP
 from mesocosm.learning.contributions import advantage, cocoa, counterfactual_return, hca_return, q_critic, reinforce, returns, trajcv
 from mesocosm.learning.outcomes import Encoding, reward_class

@@ -19,7 +19,7 @@ import numpy as np
 
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initial_states, measure, metric_shapes, models_of, run_chunk, seed_axis
-from mesocosm.learning.skeleton import Skeleton, split
+from mesocosm.learning.static_tree import Skeleton, split
 from mesocosm.learning.streams import stream_keys
 
 CHUNK_SECONDS = 0.5  # the host looks about twice a second,
@@ -151,7 +151,7 @@ def fit(
 
 
 class Loop:
-    """The host's side of `fit`: owns the compiled program's arguments and the metric windows. `learning.rehearsal` builds one that never runs."""
+    """The host's side of `fit`: owns the compiled program's arguments and the metric windows. `learning.dry_run` builds one that never runs."""
 
     def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher, state, start):
         if steps < 1:

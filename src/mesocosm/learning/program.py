@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.learning.skeleton import Skeleton, split
+from mesocosm.learning.static_tree import Skeleton, split
 from mesocosm.numerics.programs import jit
 
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold

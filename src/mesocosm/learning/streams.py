@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+EVALUATION_SEED = 2**31 - 1
+"""Where evaluation data come from: one seed for all, far from any training seed."""
 Stream = Literal["init", "data", "env", "eval"]
 _STREAMS: dict[Stream, int] = {"init": 0, "data": 1, "env": 2, "eval": 3}
 

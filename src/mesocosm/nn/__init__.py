@@ -1,7 +1,8 @@
 """What networks are made of: sequence mixers and blocks. Nothing here knows of training or of the papers' claims."""
 
-from mesocosm.nn.attention import KeyValueCache, LinearAttention, SoftmaxAttention, sinusoidal_positions
-from mesocosm.nn.attention_as_rnn import (
+from mesocosm.nn.blocks.projected import Projected
+from mesocosm.nn.blocks.residual import ResidualStack
+from mesocosm.nn.constructions.attention_as_rnn import (
     as_gated_rnn,
     compact_construction,
     compact_count,
@@ -11,30 +12,29 @@ from mesocosm.nn.attention_as_rnn import (
     minimal_count,
     side_gated_construction,
 )
-from mesocosm.nn.conjugate_gradient import Solution, conjugate_gradient
-from mesocosm.nn.constructions import (
+from mesocosm.nn.constructions.gradient_descent import (
     InverseSeries,
     gradient_descent_attention,
     gradient_descent_tokens,
     previous_observations,
     series_weights,
 )
-from mesocosm.nn.decays import Decay, FreeDecay, PolarDecay, SigmoidDecay
-from mesocosm.nn.gated_linear_attention import delta_rule, gated_linear_attention
-from mesocosm.nn.gated_linear_rnn import GatedLinearRNN
-from mesocosm.nn.gated_mesa import GatedMesaResult, gated_mesa
-from mesocosm.nn.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention, GatedMixer, GatedProjections, HeadTokens
-from mesocosm.nn.gated_sums import RegressionSums
-from mesocosm.nn.gates import BilinearGate, Gate, GatedLinearUnit, SideGate, Ungated
-from mesocosm.nn.hawk import RGLRU, HawkBlock, RecurrentBlock
-from mesocosm.nn.linear_recurrence import associative_recurrence, linear_recurrence, sequential_recurrence
-from mesocosm.nn.lru import LRU, LRUBlock, Perceptron
-from mesocosm.nn.lstm_gru import GRU, LSTM
-from mesocosm.nn.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
+from mesocosm.nn.constructions.small_signal_limits import gru_limit, lstm_limit
 from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
-from mesocosm.nn.projected import Projected
-from mesocosm.nn.residual import ResidualStack
-from mesocosm.nn.small_signal_limits import gru_limit, lstm_limit
+from mesocosm.nn.mixers.attention import KeyValueCache, LinearAttention, SoftmaxAttention, sinusoidal_positions
+from mesocosm.nn.mixers.conjugate_gradient import Solution, conjugate_gradient
+from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
+from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
+from mesocosm.nn.mixers.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention, GatedMixer, GatedProjections, HeadTokens
+from mesocosm.nn.mixers.gated_sums import RegressionSums
+from mesocosm.nn.mixers.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
+from mesocosm.nn.recurrences.decays import Decay, FreeDecay, PolarDecay, SigmoidDecay
+from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
+from mesocosm.nn.recurrences.gates import BilinearGate, Gate, GatedLinearUnit, SideGate, Ungated
+from mesocosm.nn.recurrences.hawk import RGLRU, HawkBlock, RecurrentBlock
+from mesocosm.nn.recurrences.linear_recurrence import associative_recurrence, linear_recurrence, sequential_recurrence
+from mesocosm.nn.recurrences.lru import LRU, LRUBlock, Perceptron
+from mesocosm.nn.recurrences.lstm_gru import GRU, LSTM
 
 __all__ = [
     "GRU",

@@ -1,4 +1,4 @@
-"""The interface of a study: Trial and Context (what is trained), Claim and Check (what must hold), Figure (what is seen), Preset and Study.
+"""The interface of a study: Trial and Context (what is trained), Figure (what is seen), Preset and Study; Claim and Check (what must hold) from `claims`.
 
 Nothing here imports JAX, so that listing studies and judging tables stays instant. `lab` runs what is declared here; a study only declares.
 """
@@ -6,14 +6,15 @@ Nothing here imports JAX, so that listing studies and judging tables stays insta
 from __future__ import annotations
 
 import importlib
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Kind, Mean, Measurement, PresetName, Rate, Reference
+from mesocosm.claims.region import Region, above, below, between
+from mesocosm.claims.view import View
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,7 +23,33 @@ if TYPE_CHECKING:
     from mesocosm.learning.fit import Criterion, Fitted, Probe
     from mesocosm.learning.learner import Learner
 
-PresetName = Literal["smoke", "quick", "cpu", "paper"]
+__all__ = [
+    "Bootstrap",
+    "Check",
+    "Claim",
+    "Context",
+    "Control",
+    "Every",
+    "Exact",
+    "Figure",
+    "Kind",
+    "Mean",
+    "Measurement",
+    "Preset",
+    "PresetName",
+    "Rate",
+    "Reference",
+    "Region",
+    "Study",
+    "Tables",
+    "Trial",
+    "View",
+    "above",
+    "below",
+    "between",
+    "check_name",
+]
+
 Tables = Mapping[str, "pl.DataFrame"]
 
 
@@ -133,227 +160,6 @@ def check_name(what: str, name: str) -> None:
     """
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*", name) is None:
         raise ValueError(f"{name!r} cannot name a {what}: it becomes part of a file's name, so letters, digits and . _ - + = , only")
-
-
-# --- what must hold -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Region:
-    """The values for which a check holds: low < value < high, either end open to infinity."""
-
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an empty region and ends that are no numbers."""
-        if self.low is None and self.high is None:
-            raise ValueError("a region needs at least one end")
-        for end in (self.low, self.high):
-            if end is not None and not math.isfinite(end):
-                raise ValueError(f"a region's end is a finite number, not {end}; leave out the open end")
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ValueError(f"the region's low end {self.low:g} is not below its high end {self.high:g}")
-
-    @property
-    def direction(self) -> Literal["<", ">", "in"]:
-        """How the region reads in a table."""
-        if self.low is None:
-            return "<"
-        return ">" if self.high is None else "in"
-
-    @property
-    def threshold(self) -> float | list[float]:
-        """The number behind the direction, or both ends."""
-        ends = [end for end in (self.low, self.high) if end is not None]
-        return ends if len(ends) == 2 else ends[0]
-
-    def contains(self, low: float, high: float) -> bool:
-        """Whether the whole interval lies inside."""
-        return (self.low is None or low > self.low) and (self.high is None or high < self.high)
-
-    def excludes(self, low: float, high: float) -> bool:
-        """Whether the whole interval lies outside."""
-        return (self.low is not None and high <= self.low) or (self.high is not None and low >= self.high)
-
-
-def below(high: float) -> Region:
-    """Values smaller than `high`."""
-    return Region(high=high)
-
-
-def above(low: float) -> Region:
-    """Values larger than `low`."""
-    return Region(low=low)
-
-
-def between(low: float, high: float) -> Region:
-    """Values inside an open interval."""
-    return Region(low, high)
-
-
-@dataclass(frozen=True)
-class Exact:
-    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval.
-
-    Errors are absolute values; the control, a named mutant, must reach 100 tolerances.
-    """
-
-    of: str
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Every:
-    """An inequality that must hold for all of a finite set, or for at least 100 random instances. No interval.
-
-    Values are signed; the estimate is the one nearest to the region's edge, or furthest outside. Holds iff all lie inside the region, else fails. The
-    control must break the statement in the same sense: its estimate, the worst of its instances, lies outside. (Removing the mechanism need not turn the
-    inequality round everywhere, only make it false.)
-    """
-
-    of: str
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean of one number a replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
-
-    of: str
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Rate:
-    """The fraction of replicates that meet a success criterion (values 0 or 1), with the Clopper-Pearson interval."""
-
-    of: str
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """A statistic over 20 or more replicates with a BCa bootstrap interval."""
-
-    of: str
-    unit: str | None = None
-    statistic: Literal["median", "interquartile mean"] = "median"
-
-
-Kind = Exact | Every | Mean | Rate | Bootstrap
-Measurement = Callable[["View"], Replicates | Instances]
-
-
-@dataclass(frozen=True)
-class Control:
-    """The same measurement where it must lie outside the region: the named mechanism removed, a positive control, or a named mutant."""
-
-    name: str
-    measure: Measurement
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A number to compare with, in the check's own metric and unit, and where it comes from."""
-
-    value: float
-    origin: Literal["paper", "authors' code", "derived", "ours"]
-
-    def __post_init__(self) -> None:
-        """Refuse what no table can hold."""
-        if not math.isfinite(self.value):
-            raise ValueError(f"a reference is a finite number, not {self.value}")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One measurement against one region.
-
-    Attributes:
-        name: short; the id in the table is `study/claim.name`.
-        kind: how values become an interval, and what the value is.
-        inside: the region, fixed before the record is run.
-        measure: reads tables through a View.
-        control: the measurement that must lie outside the region.
-        judged_at: presets at which this can honestly be judged.
-        replicate: what is drawn anew for each value.
-        reference: the paper's number, if it gave one.
-        searched: how many configurations were tried on pilot seeds before the region was set.
-    """
-
-    name: str
-    kind: Kind
-    inside: Region
-    measure: Measurement
-    control: Control
-    judged_at: frozenset[str] | set[str]
-    replicate: str = "initialisation and data stream"
-    reference: Reference | None = None
-    searched: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse a preset that no study has, and an identity without a tolerance."""
-        unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
-        if unknown or not self.judged_at:
-            raise ValueError(f"check {self.name} is judged at {', '.join(unknown) or 'no preset'}; the presets are {', '.join(get_args(PresetName))}")
-        if isinstance(self.kind, Exact) and (self.inside.low is not None or self.inside.high is None or self.inside.high <= 0):
-            raise ValueError(f"check {self.name} is exact: its region is below(tolerance) with a positive tolerance")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of the paper and where it stands there. It holds iff all its checks hold and fails iff any fails.
-
-    `unjudged` gives the reason where this bench cannot judge the claim at all; such a claim has no checks.
-    """
-
-    id: str
-    statement: str
-    source: str
-    checks: Sequence[Check] = ()
-    unjudged: str | None = None
-
-    def __post_init__(self) -> None:
-        """A claim is either checked or says why not; its checks have names of their own."""
-        if bool(self.checks) == bool(self.unjudged):
-            raise ValueError(f"claim {self.id} needs either checks or the reason why it is not judged")
-        names = [check.name for check in self.checks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"claim {self.id} has two checks of the same name among {', '.join(names)}")
-
-
-class View:
-    """What a measurement and a figure may read: the config, the preset and the tables of a run; it remembers which tables were read."""
-
-    def __init__(self, config: Any, preset: str, tables: Mapping[str, pl.DataFrame]):
-        self.config = config
-        self.preset = preset
-        self._tables = tables
-        self.read: set[str] = set()
-
-    def has(self, name: str) -> bool:
-        """Whether a finished trial wrote such a table."""
-        return name in self._tables
-
-    def table(self, name: str, **where: Any) -> pl.DataFrame:
-        """All trials' tables of this name under each other, with the trial's name in the column `trial`; only rows in which the columns `where` have
-        these values.
-
-        Raises:
-            NotJudged: no finished trial wrote such a table, or none has such rows.
-        """
-        if name not in self._tables:
-            raise NotJudged(f"no finished trial wrote the table {name!r}")
-        self.read.add(name)
-        table = self._tables[name]
-        for column, value in where.items():
-            if column not in table.columns:
-                raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")
-            table = table.filter(table[column] == value)
-            if table.is_empty():
-                raise NotJudged(f"the table {name!r} has no row with {column} = {value!r}")
-        return table
 
 
 # --- what is seen ---------------------------------------------------------------------------------------------------

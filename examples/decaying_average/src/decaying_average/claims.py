@@ -5,7 +5,7 @@ from math import log
 import numpy as np
 
 from decaying_average.trials import kalman_gain
-from mesocosm.analysis.replicates import Replicates
+from mesocosm.claims.replicates import Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Mean, View, between
 
 

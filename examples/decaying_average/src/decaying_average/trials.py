@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from decaying_average.config import Config, Walk
 from decaying_average.layer import decaying_average
-from mesocosm.analysis.replicates import log_ratio_of_means
+from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.learning import Supervised, adam
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.tasks.task import Split, Task, batch, digest

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from mesocosm.studies.claim_forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.studies.cocoa.measures import (
     behind,
     every,

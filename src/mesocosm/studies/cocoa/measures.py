@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.studies.interface import View
 
 

@@ -11,8 +11,8 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from mesocosm.analysis.gradient_statistics import decibels
-from mesocosm.analysis.layered_programming import layered_action_values
+from mesocosm.analysis.tabular.gradient_statistics import decibels
+from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams, code_scale
 from mesocosm.envs.tabular import LayeredMDP
 from mesocosm.learning.exact_credit import (

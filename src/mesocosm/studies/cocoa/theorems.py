@@ -17,9 +17,9 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis import dynamic_programming as dp
-from mesocosm.analysis.enumeration import EveryEpisode, by_state, episode_probability, every_episode
-from mesocosm.analysis.expected_contributions import expected_cocoa, expected_counterfactual_return, expected_hca_return
+from mesocosm.analysis.tabular import dynamic_programming as dp
+from mesocosm.analysis.tabular.enumeration import EveryEpisode, by_state, episode_probability, every_episode
+from mesocosm.analysis.tabular.expected_contributions import expected_cocoa, expected_counterfactual_return, expected_hca_return
 from mesocosm.envs.random_mdp import random_mdp, random_policy
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.learning.contributions import cocoa, counterfactual_return, hca_return, n_step_cocoa, reinforce

@@ -12,9 +12,9 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from mesocosm.analysis import dynamic_programming as dp
-from mesocosm.analysis.enumeration import EveryEpisode, by_state, every_episode
-from mesocosm.analysis.gradient_statistics import GradientStatistics, gradient_statistics
+from mesocosm.analysis.tabular import dynamic_programming as dp
+from mesocosm.analysis.tabular.enumeration import EveryEpisode, by_state, every_episode
+from mesocosm.analysis.tabular.gradient_statistics import GradientStatistics, gradient_statistics
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.envs.tree import REWARDS, Tree
 from mesocosm.learning.contributions import cocoa, reinforce

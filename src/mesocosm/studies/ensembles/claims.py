@@ -7,7 +7,7 @@ from pilots on seeds from 1000 on (results/ensembles/search.csv).
 from functools import partial
 from math import log
 
-from mesocosm.studies.claim_forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.studies.ensembles.config import HALF
 from mesocosm.studies.ensembles.measures import (
     accuracy_alone,

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.intervals import t_interval
+from mesocosm.claims.intervals import t_interval
 from mesocosm.studies.interface import Figure, View
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}

@@ -13,8 +13,8 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.analysis.tangent_kernel import kernel_block, of_module
-from mesocosm.analysis.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
+from mesocosm.analysis.tangent.kernel import kernel_block, of_module
+from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
 from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout

@@ -14,9 +14,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.detection import Detection, auroc, auroc_difference
-from mesocosm.analysis.infinite_width import infinite_width_kernels
-from mesocosm.analysis.kernel_regression import with_jitter
-from mesocosm.analysis.variance_decomposition import KernelModels, VarianceParts, function_noise_limit, variance_parts
+from mesocosm.analysis.tangent.infinite_width import infinite_width_kernels
+from mesocosm.analysis.tangent.kernel_regression import with_jitter
+from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, function_noise_limit, variance_parts
 from mesocosm.nn.tangent_parametrisation import TangentCNN, TangentMLP
 from mesocosm.studies.ensembles.config import KernelImages, Pair
 from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, of_classes

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mesocosm.analysis.kernel_regression import interpolation_weights, with_jitter
-from mesocosm.analysis.tangent_kernel import kernel_block, of_module
-from mesocosm.analysis.variance_decomposition import KernelModels, kernel_models
+from mesocosm.analysis.tangent.kernel import kernel_block, of_module
+from mesocosm.analysis.tangent.kernel_regression import interpolation_weights, with_jitter
+from mesocosm.analysis.tangent.variance_decomposition import KernelModels, kernel_models
 
 JITTER = 1e-10  # of the mean diagonal, the same in every model
 Build = Callable[[Any], Any]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.studies.interface import View
 
 Measure = Callable[[View], Replicates]

@@ -11,9 +11,9 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.infinite_width import infinite_width_kernels
 from mesocosm.analysis.tables import long_table
-from mesocosm.analysis.variance_decomposition import VarianceParts, variance_parts
+from mesocosm.analysis.tangent.infinite_width import infinite_width_kernels
+from mesocosm.analysis.tangent.variance_decomposition import VarianceParts, variance_parts
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.studies.ensembles.config import Toy
 from mesocosm.studies.ensembles.kernels import draw_networks, models_of, weights_of

@@ -13,10 +13,10 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.infinite_width import infinite_width_kernels
-from mesocosm.analysis.kernel_regression import dual_weights, gaussian_process, interpolation_weights, with_jitter
-from mesocosm.analysis.tangent_kernel import kernel_block, of_module
-from mesocosm.analysis.variance_decomposition import (
+from mesocosm.analysis.tangent.infinite_width import infinite_width_kernels
+from mesocosm.analysis.tangent.kernel import kernel_block, of_module
+from mesocosm.analysis.tangent.kernel_regression import dual_weights, gaussian_process, interpolation_weights, with_jitter
+from mesocosm.analysis.tangent.variance_decomposition import (
     VarianceParts,
     function_noise_limit,
     linear_network_variances,

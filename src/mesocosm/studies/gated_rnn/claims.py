@@ -4,7 +4,7 @@
 from functools import partial
 from math import log
 
-from mesocosm.studies.claim_forms import ALL, CPU, against_mutant
+from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.studies.gated_rnn.measures import (
     column,
     compact_student,

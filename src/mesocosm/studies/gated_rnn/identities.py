@@ -17,8 +17,8 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.gated_structure import silence
-from mesocosm.analysis.polynomial_coefficients import attention_coefficients, derivative_coefficients, gated_coefficients
+from mesocosm.analysis.in_context.gated_structure import silence
+from mesocosm.analysis.in_context.polynomial_coefficients import attention_coefficients, derivative_coefficients, gated_coefficients
 from mesocosm.nn import (
     GRU,
     LSTM,
@@ -32,7 +32,7 @@ from mesocosm.nn import (
     minimal_construction,
     minimal_count,
 )
-from mesocosm.nn.attention_as_rnn import independent_forms, thin_heads
+from mesocosm.nn.constructions.attention_as_rnn import independent_forms, thin_heads
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.gated_rnn.config import Identities
 from mesocosm.studies.interface import Context, Tables

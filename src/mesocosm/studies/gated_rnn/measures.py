@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mesocosm.analysis.replicates import Instances, Replicates
+from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.studies.interface import View
 
 

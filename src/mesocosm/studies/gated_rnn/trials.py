@@ -12,15 +12,15 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.gated_structure import block_energies, neuron_influence, prune, snap, state_sizes, weighted_forms
-from mesocosm.analysis.polynomial_coefficients import (
+from mesocosm.analysis.in_context.gated_structure import block_energies, neuron_influence, prune, snap, state_sizes, weighted_forms
+from mesocosm.analysis.in_context.polynomial_coefficients import (
     attention_coefficients,
     compare,
     derivative_coefficients,
     fitted_coefficients,
     gated_coefficients,
 )
-from mesocosm.analysis.replicates import log_ratio_of_means
+from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.learning.supervised import Supervised, cosine_adamw
 from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer, compact_count

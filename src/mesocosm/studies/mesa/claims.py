@@ -8,8 +8,8 @@ from math import log
 
 import numpy as np
 
-from mesocosm.analysis.replicates import Instances
-from mesocosm.studies.claim_forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.replicates import Instances
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
 from mesocosm.studies.mesa.measures import (
     best_of,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mesocosm.analysis.replicates import Instances, Replicates
+from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.studies.interface import View
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.in_context_regression import ChebyshevInverse, NeumannInverse, fit_inverse, gradient_step, least_squares, line_search
+from mesocosm.analysis.in_context.regression import ChebyshevInverse, NeumannInverse, fit_inverse, gradient_step, least_squares, line_search
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Evaluation, Systems
 from mesocosm.tasks.linear_systems import LinearSystems

@@ -12,7 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.attention_products import (
+from mesocosm.analysis.in_context.attention_products import (
     BlockScalars,
     ProductAttention,
     compress,
@@ -21,9 +21,9 @@ from mesocosm.analysis.attention_products import (
     interpolate,
     pattern_strength,
 )
-from mesocosm.analysis.in_context_regression import ChebyshevInverse, least_squares, line_search
-from mesocosm.analysis.probes import ProbeData, preconditioning_target, probe_losses
-from mesocosm.analysis.replicates import log_ratio_of_means
+from mesocosm.analysis.in_context.probes import ProbeData, preconditioning_target, probe_losses
+from mesocosm.analysis.in_context.regression import ChebyshevInverse, least_squares, line_search
+from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.learning.supervised import Supervised, cosine_adamw
 from mesocosm.nn import LinearAttention, MesaAttention, Mixer, ResidualStack

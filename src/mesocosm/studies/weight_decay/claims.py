@@ -7,7 +7,7 @@ Sources: the paper's full text was not at hand; [S] is the abstract, a caption o
 from functools import partial
 from math import log
 
-from mesocosm.studies.claim_forms import ALL, CPU, unjudged
+from mesocosm.claims.forms import ALL, CPU, unjudged
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.weight_decay.measures import (
     adaptive,

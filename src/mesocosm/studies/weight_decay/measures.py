@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from mesocosm.analysis.exponential_rate import exponential_rate
-from mesocosm.analysis.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.studies.interface import View
 
 Measurement = Callable[[View], Replicates]

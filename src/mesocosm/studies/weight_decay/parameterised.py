@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from mesocosm.analysis.low_rank_law import Factors
+from mesocosm.analysis.spectra.low_rank_law import Factors
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.named_decay import decay_by_name
 

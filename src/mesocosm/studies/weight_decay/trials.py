@@ -12,9 +12,9 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.analysis.factor_spectra import balance, effective_rank, numerical_rank, product_spectrum, rank_by_sum
-from mesocosm.analysis.low_rank_law import Factors, decay_rate, imbalance, imbalance_after_step, l2_penalty, soft_threshold
-from mesocosm.analysis.nuclear_norm import nuclear_norm, subgradient_error
+from mesocosm.analysis.spectra.factor_spectra import balance, effective_rank, numerical_rank, product_spectrum, rank_by_sum
+from mesocosm.analysis.spectra.low_rank_law import Factors, decay_rate, imbalance, imbalance_after_step, l2_penalty, soft_threshold
+from mesocosm.analysis.spectra.nuclear_norm import nuclear_norm, subgradient_error
 from mesocosm.learning.fit import Fitted
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.weight_decay.config import Adaptive, Config, Descent, Factorisation, Minima, ScalarPair, TwoLayers

@@ -1,0 +1,32 @@
+"""Two models' losses on the same examples, compared on the scale on which losses are compared."""
+
+import numpy as np
+from jaxtyping import Float64, Num
+
+
+def log_ratio_of_means(
+    a: Num[np.ndarray, "*batch examples"], b: Num[np.ndarray, "*batch examples"]
+) -> tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]:
+    r"""Two models' losses on the same examples: $\log(\bar a / \bar b)$ and its standard error.
+
+    By the delta method, $e^2 = \frac{1}{n} \mathrm{Var}_i\!\left[\frac{a_i}{\bar a} - \frac{b_i}{\bar b}\right]$: what the two losses share cancels, so
+    that close models are told apart by far fewer examples than two unpaired standard errors would need.
+
+    Args:
+        a, b: one loss an example, the last axis; two or more.
+
+    Returns:
+        Log ratio and standard error, each of the leading shape.
+
+    Raises:
+        ValueError: fewer than two examples, or a mean that is not positive.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    examples = a.shape[-1]
+    if examples < 2:
+        raise ValueError(f"a standard error needs two or more examples, not {examples}")
+    mean_a, mean_b = a.mean(axis=-1), b.mean(axis=-1)
+    if not (np.all(mean_a > 0) and np.all(mean_b > 0)):
+        raise ValueError(f"a log ratio needs positive means; the smallest are {mean_a.min():g} and {mean_b.min():g}")
+    influence = a / mean_a[..., None] - b / mean_b[..., None]
+    return np.asarray(np.log(mean_a / mean_b)), np.asarray(influence.std(axis=-1, ddof=1) / np.sqrt(examples))

@@ -1,0 +1,1 @@
+"""Spectra of products of weights, and what weight decay does to them."""

@@ -1,0 +1,1 @@
+"""Tangent kernels: from derivatives to kernels, regression with them, and the variance of ensembles."""

@@ -1,0 +1,145 @@
+"""Claim and Check: a sentence of a paper, and the measurements that decide whether it holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mesocosm.claims.region import Region
+from mesocosm.claims.replicates import Instances, Replicates
+from mesocosm.claims.view import View
+
+PresetName = Literal["smoke", "quick", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Exact:
+    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval.
+
+    Errors are absolute values; the control, a named mutant, must reach 100 tolerances.
+    """
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Every:
+    """An inequality that must hold for all of a finite set, or for at least 100 random instances. No interval.
+
+    Values are signed; the estimate is the one nearest to the region's edge, or furthest outside. Holds iff all lie inside the region, else fails. The
+    control must break the statement in the same sense: its estimate, the worst of its instances, lies outside. (Removing the mechanism need not turn the
+    inequality round everywhere, only make it false.)
+    """
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of one number a replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The fraction of replicates that meet a success criterion (values 0 or 1), with the Clopper-Pearson interval."""
+
+    of: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A statistic over 20 or more replicates with a BCa bootstrap interval."""
+
+    of: str
+    unit: str | None = None
+    statistic: Literal["median", "interquartile mean"] = "median"
+
+
+Kind = Exact | Every | Mean | Rate | Bootstrap
+Measurement = Callable[[View], Replicates | Instances]
+
+
+@dataclass(frozen=True)
+class Control:
+    """The same measurement where it must lie outside the region: the named mechanism removed, a positive control, or a named mutant."""
+
+    name: str
+    measure: Measurement
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A number to compare with, in the check's own metric and unit, and where it comes from."""
+
+    value: float
+    origin: Literal["paper", "authors' code", "derived", "ours"]
+
+    def __post_init__(self) -> None:
+        """Refuse what no table can hold."""
+        if not math.isfinite(self.value):
+            raise ValueError(f"a reference is a finite number, not {self.value}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measurement against one region.
+
+    Attributes:
+        name: short; the id in the table is `study/claim.name`.
+        kind: how values become an interval, and what the value is.
+        inside: the region, fixed before the record is run.
+        measure: reads tables through a View.
+        control: the measurement that must lie outside the region.
+        judged_at: presets at which this can honestly be judged.
+        replicate: what is drawn anew for each value.
+        reference: the paper's number, if it gave one.
+        searched: how many configurations were tried on pilot seeds before the region was set.
+    """
+
+    name: str
+    kind: Kind
+    inside: Region
+    measure: Measurement
+    control: Control
+    judged_at: frozenset[str] | set[str]
+    replicate: str = "initialisation and data stream"
+    reference: Reference | None = None
+    searched: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a preset that no study has, and an identity without a tolerance."""
+        unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
+        if unknown or not self.judged_at:
+            raise ValueError(f"check {self.name} is judged at {', '.join(unknown) or 'no preset'}; the presets are {', '.join(get_args(PresetName))}")
+        if isinstance(self.kind, Exact) and (self.inside.low is not None or self.inside.high is None or self.inside.high <= 0):
+            raise ValueError(f"check {self.name} is exact: its region is below(tolerance) with a positive tolerance")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper and where it stands there. It holds iff all its checks hold and fails iff any fails.
+
+    `unjudged` gives the reason where this bench cannot judge the claim at all; such a claim has no checks.
+    """
+
+    id: str
+    statement: str
+    source: str
+    checks: Sequence[Check] = ()
+    unjudged: str | None = None
+
+    def __post_init__(self) -> None:
+        """A claim is either checked or says why not; its checks have names of their own."""
+        if bool(self.checks) == bool(self.unjudged):
+            raise ValueError(f"claim {self.id} needs either checks or the reason why it is not judged")
+        names = [check.name for check in self.checks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"claim {self.id} has two checks of the same name among {', '.join(names)}")

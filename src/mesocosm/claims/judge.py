@@ -1,0 +1,370 @@
+"""From claims and tables to verdicts: the rows of `claims.json`.
+
+A check `holds` if its interval lies inside the region that was fixed beforehand, `fails` if it lies outside, and is `inconclusive` otherwise. It is
+`not judged` where no verdict would be honest; the reason then stands beside whatever could be computed. Nothing here trains or knows a particular study.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from mesocosm.claims.claim import Bootstrap, Check, Claim, Every, Exact, Mean, Measurement, Rate
+from mesocosm.claims.intervals import Family, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
+from mesocosm.claims.region import Region
+from mesocosm.claims.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.view import View
+
+Verdict = Literal["holds", "fails", "inconclusive", "not judged"]
+
+FEWEST_INSTANCES = 100
+"""Random instances below which neither an identity nor an inequality for all is judged."""
+MUTANT_FACTOR = 100.0
+"""How many tolerances a mutant's error must reach."""
+STATISTICS = {"median": median, "interquartile mean": interquartile_mean}
+
+
+# --- what the judge is told -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial without tables.
+
+    Attributes:
+        trial: its name.
+        reason: why, as the status says it: "failed: ...", "skipped: ...", "not run".
+        tables: names of the tables it would have written, as far as finished trials that run the same function tell.
+    """
+
+    trial: str
+    reason: str
+    tables: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the judge must know of a run besides its tables.
+
+    Attributes:
+        command: the command line that made the run.
+        changed: fields in which its config differs from the preset's, one text each ("task.dim = 8 (10 in the preset)").
+        foreign: slots filled with a part that is not ours, one text each ("mixer = mypackage.layers:MyMixer").
+        unfinished: trials that failed, were skipped or did not run.
+        fingerprints: `fingerprints(claims)` as stored when the run started.
+    """
+
+    command: str
+    changed: Sequence[str] = ()
+    foreign: Sequence[str] = ()
+    unfinished: Sequence[Unfinished] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def fingerprints(claims: Sequence[Claim]) -> dict[str, str]:
+    """Check ("C2.loss") -> hash of what must be fixed before a run: statement, kind, region, presets, control and replicate."""
+    return {f"{claim.id}.{check.name}": _fingerprint(claim, check) for claim in claims for check in claim.checks}
+
+
+def _fingerprint(claim: Claim, check: Check) -> str:
+    fixed = [claim.statement, repr(check.kind), check.inside.low, check.inside.high, sorted(check.judged_at), check.control.name, check.replicate]
+    return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
+
+
+# --- what the judge says --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReplicateValue:
+    """One replicate's value: a dot in the figures."""
+
+    id: str | int | float
+    value: float
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """The same measurement where it must lie outside the region."""
+
+    name: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRow:
+    """One line of the claims table and one entry of `claims.json`; None where a kind has no such thing.
+
+    Attributes:
+        id: "study/claim.check"; "study/claim" for a claim that has no checks.
+        claim: the claim's id in its study.
+        kind: "exact", "every", "mean", "rate" or "bootstrap".
+        metric: what the estimate is.
+        n: number of replicates, or of instances.
+        threshold: the region's end, or both.
+        direction: "<", ">" or "in".
+        reference: a number to compare with, in the same metric and unit, with its `origin`.
+        searched: configurations tried on pilot seeds before the region was set.
+        tables: names of the tables that were read.
+        reason: why it is not judged, and whether the check changed after the run started.
+        holm: whether a check that has a p-value survives Holm's correction within the study.
+        checks: number of checks judged in the study.
+    """
+
+    id: str
+    claim: str
+    statement: str
+    source: str
+    kind: str | None = None
+    metric: str | None = None
+    unit: str | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    replicates: list[ReplicateValue] | None = None
+    threshold: float | list[float] | None = None
+    direction: str | None = None
+    control: ControlRow | None = None
+    reference: float | None = None
+    origin: str | None = None
+    searched: int | None = None
+    tables: list[str] = field(default_factory=list)
+    command: str
+    verdict: Verdict
+    reason: str | None
+    holm: bool | None = None
+    checks: int = 0
+
+
+def to_json(rows: Sequence[CheckRow]) -> str:
+    """The text of `claims.json`."""
+    return json.dumps([asdict(row) for row in rows], allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def from_json(text: str) -> list[CheckRow]:
+    """The rows of a `claims.json`."""
+    rows = []
+    for entry in json.loads(text):
+        replicates = entry["replicates"] and [ReplicateValue(**value) for value in entry["replicates"]]
+        control = entry["control"] and ControlRow(**entry["control"])
+        rows.append(CheckRow(**{**entry, "replicates": replicates, "control": control}))
+    return rows
+
+
+# --- judging --------------------------------------------------------------------------------------------------------
+
+
+def judge(study: str, claims: Sequence[Claim], view: View, run: Circumstances, *, strict: bool = False) -> list[CheckRow]:
+    """Judge every check of every claim, in order.
+
+    A measurement that raises anything but NotJudged is a bug. Its row says so and the rest of the table is still judged; `strict`, for tests, lets it through.
+
+    Args:
+        study: the study's name.
+        claims: its claims.
+        view: config, preset and tables of the run.
+        run: what else is known of the run.
+        strict: raise a measurement's own exceptions.
+    """
+    judged = [_judge_check(study, claim, check, view, run, strict) if check else (_unjudged(study, claim, run), None) for claim, check in _pairs(claims)]
+    repeated = {row.id for row, _ in judged if sum(row.id == other.id for other, _ in judged) > 1}
+    if repeated:
+        raise ValueError(f"two checks share the id {', '.join(sorted(repeated))}")
+    in_family = [i for i, (row, p) in enumerate(judged) if p is not None and row.verdict != "not judged"]
+    survives = dict(zip(in_family, (holm([judged[i][1] or 0.0 for i in in_family]) < 0.05).tolist(), strict=True))
+    number = sum(row.verdict != "not judged" for row, _ in judged)
+    return [replace(row, holm=survives.get(i), checks=number) for i, (row, _) in enumerate(judged)]
+
+
+def _pairs(claims: Sequence[Claim]) -> list[tuple[Claim, Check | None]]:
+    return [(claim, check) for claim in claims for check in (claim.checks or (None,))]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A measurement's outcome; ends and p are None over instances, the estimate too where the worst is not finite, everything where it was refused."""
+
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    replicates: list[ReplicateValue] | None = None
+    p: float | None = None
+    verdict: Verdict = "not judged"
+
+
+def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circumstances, strict: bool) -> tuple[CheckRow, float | None]:
+    """The row of a check, without what needs the other checks, and its p-value."""
+    view.read.clear()
+    name = f"{claim.id}.{check.name}"
+    measured, obstacle = _attempt(name, check, check.measure, view, FEWEST_INSTANCES, strict)
+    control, control_obstacle = _attempt(name, check, check.control.measure, view, 1, strict)
+    reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_width(check, measured)]
+    if not reasons and not _discriminates(check, control):
+        reasons.append(f"control does not discriminate: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
+    verdict = "not judged" if reasons else measured.verdict
+    if verdict == "fails" and measured.estimate is None:
+        reasons.append("a value is not finite")
+    stored = run.fingerprints.get(name)
+    if stored != _fingerprint(claim, check):
+        reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
+    return _row(study, claim, check, measured, control, sorted(view.read), run.command, verdict, "; ".join(reasons) or None), measured.p
+
+
+def _row(
+    study: str, claim: Claim, check: Check, measured: _Measured, control: _Measured, tables: list[str], command: str, verdict: Verdict, reason: str | None
+) -> CheckRow:
+    """What was found, beside what the check says of itself."""
+    return CheckRow(
+        id=f"{study}/{claim.id}.{check.name}",
+        claim=claim.id,
+        statement=claim.statement,
+        source=claim.source,
+        kind=type(check.kind).__name__.lower(),
+        metric=check.kind.of,
+        unit=check.kind.unit,
+        estimate=measured.estimate,
+        low=measured.low,
+        high=measured.high,
+        n=measured.n,
+        replicates=measured.replicates,
+        threshold=check.inside.threshold,
+        direction=check.inside.direction,
+        control=ControlRow(check.control.name, control.estimate, control.low, control.high),
+        reference=float(check.reference.value) if check.reference else None,
+        origin=check.reference.origin if check.reference else None,
+        searched=check.searched,
+        tables=tables,
+        command=command,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
+    """The row of a claim that this bench cannot judge."""
+    return CheckRow(
+        id=f"{study}/{claim.id}",
+        claim=claim.id,
+        statement=claim.statement,
+        source=claim.source,
+        command=run.command,
+        verdict="not judged",
+        reason=claim.unjudged,
+    )
+
+
+def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]:
+    """Why no verdict would be honest whatever the measurement gives."""
+    reasons = []
+    if run.foreign:
+        reasons.append(f"foreign part: {', '.join(run.foreign)}")
+    if run.changed:
+        reasons.append(f"config changed: {', '.join(run.changed)}")
+    if view.preset not in check.judged_at:
+        reasons.append(f"preset {view.preset} is too small: judged at {', '.join(sorted(check.judged_at))}")
+    return reasons
+
+
+def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | None, control_obstacle: str | None) -> list[str]:
+    """What kept the check or its control from being measured, or measured on all trials."""
+    if obstacle or control_obstacle:
+        reasons = [obstacle] if obstacle else []
+        reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
+        return reasons + [f"trial {trial.trial} {trial.reason}" for trial in run.unfinished]
+    lacking = [(trial, sorted(trial.tables & view.read)) for trial in run.unfinished]
+    return [f"table {', '.join(tables)} lacks trial {trial.trial}, which {trial.reason}" for trial, tables in lacking if tables]
+
+
+def _no_width(check: Check, measured: _Measured) -> list[str]:
+    """A t interval between equal values says nothing of the next one."""
+    if not isinstance(check.kind, Mean) or measured.low is None or measured.low != measured.high:
+        return []
+    return [f"all {measured.n} values are equal and without evaluation error, so that the interval has no width: give the error, or judge a rate"]
+
+
+def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: int, strict: bool) -> tuple[_Measured, str | None]:
+    """The outcome of a measurement, or why there is none."""
+    try:
+        sample = measure(view)
+        if isinstance(check.kind, Exact | Every):
+            return _worst(check.kind, sample, check.inside, fewest), None
+        return _estimate(check.kind, sample, check.inside), None
+    except NotJudged as reason:
+        return _Measured(), str(reason)
+    except Exception as bug:
+        if strict:
+            bug.add_note(f"raised while check {name} was judged")
+            raise
+        return _Measured(), f"measurement raised {type(bug).__name__}: {bug}"
+
+
+def _worst(kind: Exact | Every, sample: Any, region: Region, fewest: int) -> _Measured:
+    """The largest error against the tolerance, or the value nearest to the region's edge or furthest outside."""
+    if not isinstance(sample, Instances):
+        raise TypeError(f"a check of kind {type(kind).__name__} measures Instances, not {type(sample).__name__}")
+    values, n = sample.values, len(sample.values)
+    if n == 0 or (n < fewest and not sample.exhaustive):
+        raise NotJudged(f"this needs {FEWEST_INSTANCES} random instances or all of a finite set, and there are {n}")
+    if isinstance(kind, Exact) and np.any(values < 0):
+        raise ValueError(f"an error is an absolute value; the smallest is {np.nanmin(values):g}")
+    with np.errstate(invalid="ignore"):
+        rooms = [sign * (end - values) for sign, end in ((1, region.high), (-1, region.low)) if end is not None]
+    worst = float(values[int(np.argmin(np.min(rooms, axis=0)))])  # argmin stops at the first NaN
+    return _Measured(worst if np.isfinite(worst) else None, n=n, verdict="holds" if region.contains(worst, worst) else "fails")
+
+
+def _estimate(kind: Mean | Rate | Bootstrap, sample: Any, region: Region) -> _Measured:
+    """The 95 % interval of the kind, against the region."""
+    if not isinstance(sample, Replicates):
+        raise TypeError(f"a {type(kind).__name__.lower()} check measures Replicates, not {type(sample).__name__}")
+    family = _family(kind, sample)
+    interval = family(0.05)
+    if not np.all(np.isfinite(interval)):
+        raise NotJudged("the values are too large for an interval")
+    verdict = "holds" if region.contains(interval.low, interval.high) else "fails" if region.excludes(interval.low, interval.high) else "inconclusive"
+    values = [ReplicateValue(_plain(name), float(value)) for name, value in zip(sample.ids, sample.values, strict=True)]
+    return _Measured(interval.estimate, interval.low, interval.high, interval.n, values, p_value(family, region.contains), verdict)
+
+
+def _family(kind: Mean | Rate | Bootstrap, sample: Replicates) -> Family:
+    match kind:
+        case Mean():
+            return partial(t_interval, sample.values, sample.errors)
+        case Rate():
+            return partial(clopper_pearson, sample.values)
+        case Bootstrap():
+            return bca_family(sample.values, STATISTICS[kind.statistic])
+
+
+def _plain(name: Any) -> str | int | float:
+    """A replicate's id as JSON can hold it."""
+    name = name.item() if isinstance(name, np.generic) else name
+    return name if isinstance(name, str | int) or (isinstance(name, float) and np.isfinite(name)) else str(name)
+
+
+def _discriminates(check: Check, control: _Measured) -> bool:
+    """Whether the control lies where it must: a mutant at 100 tolerances or more, a worst instance or a whole interval outside the region."""
+    if isinstance(check.kind, Exact):
+        return control.estimate is not None and check.inside.high is not None and control.estimate >= MUTANT_FACTOR * check.inside.high
+    if isinstance(check.kind, Every):
+        return control.verdict == "fails" and control.estimate is not None
+    return control.low is not None and control.high is not None and check.inside.excludes(control.low, control.high)
+
+
+def _text(control: _Measured) -> str:
+    if control.estimate is None:
+        return "a value that is not finite"
+    return f"{control.estimate:.3g}" if control.low is None else f"{control.estimate:.3g} [{control.low:.3g}, {control.high:.3g}]"
+
+
+def _wanted(check: Check) -> str:
+    if isinstance(check.kind, Exact):
+        return f"not {MUTANT_FACTOR:g} times the tolerance"
+    return f"not {'' if isinstance(check.kind, Every) else 'wholly '}outside {check.inside.direction} {check.inside.threshold}"

@@ -1,0 +1,44 @@
+"""What a measurement reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mesocosm.claims.replicates import NotJudged
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class View:
+    """What a measurement and a figure may read: the config, the preset and the tables of a run; it remembers which tables were read."""
+
+    def __init__(self, config: Any, preset: str, tables: Mapping[str, pl.DataFrame]):
+        self.config = config
+        self.preset = preset
+        self._tables = tables
+        self.read: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Whether a finished trial wrote such a table."""
+        return name in self._tables
+
+    def table(self, name: str, **where: Any) -> pl.DataFrame:
+        """All trials' tables of this name under each other, with the trial's name in the column `trial`; only rows in which the columns `where` have
+        these values.
+
+        Raises:
+            NotJudged: no finished trial wrote such a table, or none has such rows.
+        """
+        if name not in self._tables:
+            raise NotJudged(f"no finished trial wrote the table {name!r}")
+        self.read.add(name)
+        table = self._tables[name]
+        for column, value in where.items():
+            if column not in table.columns:
+                raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")
+            table = table.filter(table[column] == value)
+            if table.is_empty():
+                raise NotJudged(f"the table {name!r} has no row with {column} = {value!r}")
+        return table

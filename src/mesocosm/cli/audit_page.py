@@ -1,0 +1,233 @@
+"""The audit's page: what was found by part of the model, heat maps over layers and heads, spectra inside their nulls' bands, every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mesocosm.audit.checkpoint_audit import Audit
+from mesocosm.cli.audit_table import READING, notes_of, skipped_lines, spread_cells
+from mesocosm.lab.report import vega
+from mesocosm.lab.report.figures import Drawn, theme
+from mesocosm.lab.report.markup import Html, element, finite, join, number
+from mesocosm.lab.report.page import asset_script, brand, document
+from mesocosm.lab.store import atomic
+
+MOST_CELLS = 4800  # Altair draws up to 5000 rows
+MOST_ROWS = 400  # of the page's table; the files hold all
+LAYERS_DRAWN = 6
+MAPS = (
+    ("score", "(ratio − null 2) / (1 − null 2)", "How far the nuclear norm stands above its value under random rotations: 0 there, 1 at balance."),
+    ("rank95_sum / d_h", "rank95_sum / d_h", "Part of the head's dimensions that carry 95 % of the sum of singular values."),
+    ("stable / null 1", "stable rank over null 1", "The stable rank over that of Gaussian factors of the same shapes and norms."),
+    ("relD", "relD", "Imbalance of the factors, ‖P − Q‖ / (‖P‖ + ‖Q‖): 0 at balance."),
+)
+PLACE = pl.concat_str("product", pl.lit(" "), "part")
+
+
+def write_page(audits: Sequence[Audit], folder: Path) -> Path:
+    """Write `index.html` into a folder: one file, which opens from disk and asks the network for nothing."""
+    page = folder / "index.html"
+    atomic.write_bytes(page, render(audits).encode())
+    return page
+
+
+def render(audits: Sequence[Audit]) -> str:
+    """The page as text."""
+    figures = [figure for audit in audits for figure in draw(audit)]
+    counted = [f"{audit.audited.height} products in {audit.audited['block'].n_unique()} blocks, {audit.skipped.height} skipped" for audit in audits]
+    body = join(
+        element(
+            "header",
+            brand("audit"),
+            element("h1", "Rank and balance of attention products"),
+            *(element("p", element("strong", audit.model), f": {facts}", class_="paper") for audit, facts in zip(audits, counted, strict=True)),
+            element("p", READING, class_="legend"),
+            element("p", "The training recipe, and with it the decay, stands in no checkpoint: nothing here is attributed to it.", class_="legend"),
+        ),
+        element("main", *(_model_section(audit) for audit in audits), _figures_section(figures), *(_rows_section(audit) for audit in audits)),
+    )
+    specs = [figure.spec for figure in figures]
+    scripts = [vega.script(), asset_script("figures.js")] if specs else []
+    data = {"specs": specs, "themes": {"light": theme(), "dark": theme(dark=True)}}
+    return document("Audit · mesocosm", body, scripts=scripts, data=data if specs else None)
+
+
+# --- words and tables -----------------------------------------------------------------------------------------------
+
+
+def _model_section(audit: Audit) -> Html:
+    notes = [element("li", f"{product}: {note}") for product, note in notes_of(audit.audited)] + [element("li", line) for line in skipped_lines(audit.skipped)]
+    return element("section", element("h2", audit.model), _summary(audit.audited), element("ul", notes) if notes else None)
+
+
+def _summary(rows: pl.DataFrame) -> Html | None:
+    """A line for each product of each part of the model: medians, and how many lie where."""
+    if rows.is_empty():
+        return None
+    within = (pl.col("ratio") - pl.col("null2")) / pl.col("null2_sd")
+    grouped = rows.group_by("part", "product", maintain_order=True).agg(
+        pl.len(),
+        pl.col("ratio", "null1", "null2", "rank95_sum", "rank95_sum_null1", "stable", "stable_null1").median(),
+        pl.col("ratio").min().alias("low"),
+        pl.col("ratio").max().alias("high"),
+        (within > 2).sum().alias("above"),
+        (within < -2).sum().alias("below"),
+    )
+    head = ("Part", "Product", "Heads", "ratio, median [range]", "null 1", "null 2", "above, below null 2 by 2 sd", "rank95_sum", "null 1", "stable", "null 1")
+    body = [
+        (
+            row["part"],
+            row["product"],
+            str(row["len"]),
+            f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
+            f"{row['null1']:.4f}",
+            f"{row['null2']:.4f}",
+            f"{row['above']}, {row['below']}",
+            *(number(row[name]) for name in ("rank95_sum", "rank95_sum_null1", "stable", "stable_null1")),
+        )
+        for row in grouped.iter_rows(named=True)
+    ]
+    return _table(head, body)
+
+
+def _rows_section(audit: Audit) -> Html | None:
+    rows = audit.audited
+    if rows.is_empty():
+        return None
+    head = ("Block", "Head", "Product", "ratio", "null 1", "null 2", "rank95_sum", "null 1", "null 2", "relD", "cosPQ", "law")
+    body = [
+        (
+            row["block"],
+            str(row["head"]),
+            row["product"],
+            *spread_cells(row, "ratio"),
+            *spread_cells(row, "rank95_sum"),
+            f"{row['relD']:.3f}",
+            f"{row['cosPQ']:.3f}",
+            row["applies"],
+        )
+        for row in rows.head(MOST_ROWS).iter_rows(named=True)
+    ]
+    more = element("p", f"{rows.height - MOST_ROWS} more rows are in the files beside this page.") if rows.height > MOST_ROWS else None
+    return element("section", element("h2", f"Every product of {audit.model}"), _table(head, body), more)
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Html:
+    headings = element("tr", [element("th", text, scope="col") for text in head])
+    rows = [element("tr", [element("td", cell, class_="number" if place > 2 else None) for place, cell in enumerate(cells)]) for cells in body]
+    return element("div", element("table", element("thead", headings), element("tbody", rows), class_="trials"), class_="scroll")
+
+
+def _figures_section(figures: Sequence[Drawn]) -> Html | None:
+    if not figures:
+        return None
+    cards = [
+        element(
+            "figure",
+            element("div", element("noscript", "This figure needs JavaScript."), class_="plot", id=f"figure-{place}", data_name=figure.name),
+            element("figcaption", element("strong", figure.title), " ", figure.caption),
+            class_="card",
+        )
+        for place, figure in enumerate(figures)
+    ]
+    return element("section", element("h2", "Figures"), element("div", cards, class_="figures"), id="figures")
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def draw(audit: Audit) -> list[Drawn]:
+    """Heat maps, then spectra."""
+    if audit.audited.is_empty():
+        return []
+    maps = [
+        Drawn(f"map-{number}", title, f"{caption} {short(audit.model)}.", finite(heat_map(audit, name, title)))
+        for number, (name, title, caption) in enumerate(MAPS)
+    ]
+    caption = (
+        f"Singular values over the factors' mean squared norm, mean over heads, of up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both nulls, "
+        f"two standard deviations each way. {short(audit.model)}."
+    )
+    return [*maps, Drawn("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
+
+
+def short(model: str) -> str:
+    """The end of a long path: what a caption has room for."""
+    return "/".join(Path(model).parts[-2:])
+
+
+def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
+    """Layer by head, a panel for each product of each part; over layers alone where there are more cells than can be drawn."""
+    import altair as alt
+
+    rows = audit.audited.with_columns(
+        (pl.col("rank95_sum") / pl.col("d_h")).alias("rank95_sum / d_h"), (pl.col("stable") / pl.col("stable_null1")).alias("stable / null 1"), panel=PLACE
+    )
+    rows = rows.select("panel", "layer", "head", pl.col(measure).alias("value"))
+    if rows.height > MOST_CELLS:
+        rows = rows.group_by("panel", "layer", maintain_order=True).agg(pl.lit(0).alias("head"), pl.col("value").mean())
+    colour = alt.Color("value:Q", title=title, legend=alt.Legend(orient="bottom", gradientLength=200), scale=alt.Scale(scheme="viridis"))
+    chart = (
+        alt.Chart(rows)
+        .mark_rect()
+        .encode(
+            x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("layer:O", title="layer"),
+            color=colour,
+            tooltip=["panel", "layer", "head", alt.Tooltip("value", title=title, format=".4f")],
+        )
+    )
+    facets = chart.properties(width=alt.Step(16), height=alt.Step(16)).facet(alt.Facet("panel:N", title=None), columns=2).resolve_scale(x="independent")
+    return _drawable(facets)
+
+
+def spectra_chart(audit: Audit) -> dict[str, Any]:
+    """Mean spectra by layer inside the bands of both nulls."""
+    import altair as alt
+
+    rows = audit.spectra.join(audit.audited.select("block", "product", "head", "fro"), on=["block", "product", "head"]).with_columns(panel=PLACE)
+    parts = rows["panel"].unique(maintain_order=True).to_list()[:4]
+    layers = _spread(rows["layer"].unique().sort().to_list(), LAYERS_DRAWN)
+    rows = rows.filter(pl.col("panel").is_in(parts) & pl.col("layer").is_in(layers))
+    scaled = rows.with_columns(pl.col("values", "null1", "null1_sd", "null2", "null2_sd") / pl.col("fro"))
+    by_layer = scaled.group_by("panel", "layer", "index", maintain_order=True).agg(pl.col("values").mean())
+    bands = scaled.group_by("panel", "index", maintain_order=True).agg(pl.col("null1", "null1_sd", "null2", "null2_sd").mean())
+    nulls = pl.concat(
+        bands.select(
+            "panel", "index", low=pl.col(null) - 2 * pl.col(f"{null}_sd"), high=pl.col(null) + 2 * pl.col(f"{null}_sd"), null=pl.lit(f"null {null[-1]}")
+        )
+        for null in ("null1", "null2")
+    )
+    x = alt.X("index:Q", title="index")
+    colour = alt.Color("layer:O", scale=alt.Scale(scheme="viridis"))
+    panels = []
+    for panel in parts:
+        band = (
+            alt.Chart(nulls.filter(panel=panel))
+            .mark_area(opacity=0.35)
+            .encode(
+                x=x,
+                y=alt.Y("low:Q", title="singular value / fro"),
+                y2="high:Q",
+                color=alt.Color("null:N", title=None, scale=alt.Scale(range=["#b98c1d", "#8b5580"])),
+            )
+        )
+        lines = alt.Chart(by_layer.filter(panel=panel)).mark_line(strokeWidth=1.5).encode(x=x, y="values:Q", color=colour, tooltip=["layer", "index", "values"])
+        panels.append(alt.layer(band, lines).resolve_scale(color="independent").properties(width=270, height=200, title=panel))
+    return _drawable(alt.concat(*panels, columns=2))
+
+
+def _spread(values: Sequence[int], most: int) -> list[int]:
+    """So many of the values at most, evenly spaced, both ends among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]
+
+
+def _drawable(chart: Any) -> dict[str, Any]:
+    spec: Mapping[str, Any] = chart.to_dict()
+    return dict(spec)

@@ -1,0 +1,232 @@
+"""What this machine has and lacks, as one block of text to paste into an issue.
+
+Devices are tried in another process, with a time limit: a broken JAX must not take the doctor with it, and without JAX the rest is still told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import mesocosm
+from mesocosm.lab.catalogue import find, packages
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.store.provenance import git_revision, installed_version, processor, schedule, thread_count
+
+PROBE = """
+import json
+import jax, numpy
+square = jax.jit(lambda x: (x * x).sum())
+found = []
+for device in jax.devices():
+    value = float(square(jax.device_put(numpy.arange(4, dtype=numpy.float32), device)))
+    found.append([str(device), device.device_kind, value])
+print(json.dumps(found))
+"""
+PROBE_SECONDS = 120
+LITTLE_DISK = 200 * 2**20  # a study of ours writes less
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NPROC", "TF_CPP_MIN_LOG_LEVEL")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the block.
+
+    Attributes:
+        topic: what was looked at.
+        text: what was found.
+        mend: what to do, where something needed is broken; else None.
+    """
+
+    topic: str
+    text: str
+    mend: str | None = None
+
+
+def examine(out: Path) -> list[Finding]:
+    """Look at everything; `out` is where runs would be written."""
+    device = devices()
+    return [
+        itself(),
+        Finding("python", f"{platform.python_version()} ({sys.executable})"),
+        *needed(),
+        Finding("platform", platform.platform()),
+        Finding("processor", f"{processor()}; {os.cpu_count()} cores, {thread_count()} of them ours"),
+        Finding("memory", memory()),
+        device,
+        *compiler(),
+        Finding("environment", environment(os.environ)),
+        *extras(),
+        folder(out),
+        *studies(deeply=device.mend is None),
+    ]
+
+
+def block(findings: Iterable[Finding]) -> str:
+    """The text: all lines, then what is broken and what mends it."""
+    findings = list(findings)
+    lines = [f"{finding.topic:<13} {'BROKEN: ' if finding.mend else ''}{finding.text}" for finding in findings]
+    broken = [f"- {finding.topic}: {finding.mend}" for finding in findings if finding.mend]
+    return "\n".join([*lines, "", *(["To mend:", *broken] if broken else ["Everything needed is there and works."])])
+
+
+# --- the software ---------------------------------------------------------------------------------------------------
+
+
+def itself() -> Finding:
+    """mesocosm's version, commit and place."""
+    version, commit, place = installed_version("mesocosm"), git_revision(), Path(mesocosm.__file__).parent
+    text = f"{version or 'not installed'}{f', commit {commit}' if commit else ''} ({place})"
+    return Finding("mesocosm", text, None if version else f"install it from its checkout: pip install -e {place.parents[1]}")
+
+
+def needed() -> list[Finding]:
+    """The packages that mesocosm cannot do without, and jaxlib."""
+    wanted = [*(requirement for requirement, extra in requirements() if extra is None), Requirement("jaxlib")]
+    lacking = [requirement for requirement in wanted if not satisfied(requirement)]
+    text = ", ".join(f"{requirement.name} {installed_version(requirement.name) or 'MISSING'}" for requirement in wanted)
+    return [Finding("packages", text, install_line(lacking) if lacking else None)]
+
+
+def extras() -> list[Finding]:
+    """The optional extras; a missing one is no fault."""
+    by_extra: dict[str, list[Requirement]] = {}
+    for requirement, extra in requirements():
+        if extra is not None and requirement.name != "mesocosm":
+            by_extra.setdefault(extra, []).append(requirement)
+    found = []
+    for extra, wanted in sorted(by_extra.items()):
+        lacking = [requirement for requirement in wanted if not satisfied(requirement)]
+        found.append(Finding("extra", f"{extra}: {f'not installed; {install_line(lacking)}' if lacking else 'installed'}"))
+    return found
+
+
+def requirements() -> list[tuple[Requirement, str | None]]:
+    """What mesocosm declares to need, and for which extra."""
+    try:
+        distribution = metadata.distribution("mesocosm")
+    except metadata.PackageNotFoundError:
+        return []
+    extras = distribution.metadata.get_all("Provides-Extra") or []
+    declared = [Requirement(line) for line in distribution.requires or []]
+    return [(requirement, _extra(requirement, extras)) for requirement in declared]
+
+
+def _extra(requirement: Requirement, extras: Iterable[str]) -> str | None:
+    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        return None
+    return next((extra for extra in extras if requirement.marker.evaluate({"extra": extra})), None)
+
+
+def satisfied(requirement: Requirement) -> bool:
+    """Whether it is installed in a version that will do."""
+    version = installed_version(requirement.name)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def install_line(lacking: Iterable[Requirement]) -> str:
+    """The command that installs them."""
+    return "pip install " + " ".join(f'"{requirement.name}{requirement.specifier}"' for requirement in lacking)
+
+
+def studies(*, deeply: bool) -> list[Finding]:
+    """Each study, and why it cannot be used; with `deeply` its modules too, which need JAX."""
+    found = []
+    for name, package in packages().items():
+        reason = _reason(lambda name=name: _open(name, deeply=deeply))
+        owner = package.partition(".")[0]
+        mend = (f"mend or uninstall the package {owner}" if owner != "mesocosm" else "reinstall mesocosm") if reason else None
+        found.append(Finding("study", f"{name} ({package}){f': {reason}' if reason else ''}", mend))
+    return found or [Finding("study", "none is installed")]
+
+
+def _open(name: str, *, deeply: bool) -> None:
+    study = find(name)
+    if deeply:
+        for preset in study.presets.values():
+            study.trials(preset.config)
+        for part in ("claims", "figures"):
+            getattr(study, part)
+
+
+def _reason(look: Callable[[], None]) -> str | None:
+    """The first line of what it raises; a stranger's package may raise anything."""
+    try:
+        look()
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
+    return None
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+def memory() -> str:
+    """Total and free memory, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return f"{_gib(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all" if hasattr(os, "sysconf") else "unknown"
+    kib = {line.partition(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
+    return f"{_gib(1024 * kib['MemTotal'])} in all, {_gib(1024 * kib['MemAvailable'])} free"
+
+
+def devices() -> Finding:
+    """What JAX finds, and whether a compiled program runs on each."""
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("devices", f"JAX has not answered in {PROBE_SECONDS} s", "set JAX_PLATFORMS=cpu to leave the accelerator alone")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        platforms = os.environ.get("JAX_PLATFORMS")
+        mend = f"unset JAX_PLATFORMS (it is {platforms!r}), or install JAX for it" if platforms else "reinstall: pip install --force-reinstall jax jaxlib"
+        return Finding("devices", f"JAX does not run: {last}", mend)
+    found = json.loads(done.stdout.splitlines()[-1])
+    wrong = [name for name, _, value in found if value != 14]
+    text = ", ".join(f"{name} ({kind}) {'computes WRONGLY' if name in wrong else 'runs a compiled program'}" for name, kind, _ in found)
+    return Finding("devices", text, "set JAX_PLATFORMS=cpu to leave the accelerator alone" if wrong else None)
+
+
+def compiler() -> list[Finding]:
+    """What decides how XLA's threads share the work, and whether they can wait for each other for ever; nothing without jaxlib."""
+    if installed_version("jaxlib") is None:
+        return []
+    return [Finding("compiler", f"XLA's pool has {thread_count()} threads; programs are compiled with {schedule()}")]
+
+
+def environment(variables: Iterable[str]) -> str:
+    """The variables that change how JAX computes."""
+    names = sorted(name for name in variables if name.startswith(("JAX_", "XLA_")) or name in VARIABLES)
+    return ", ".join(f"{name}={os.environ[name]}" for name in names) or "nothing set that concerns JAX or threads"
+
+
+def folder(out: Path) -> Finding:
+    """Whether runs can be written, and the room for them."""
+    place = out.resolve()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=place):
+            free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding("output", f"{out} cannot be written: {error.strerror}", "choose another directory with --out")
+    mend = "make room, or choose another directory with --out" if free < LITTLE_DISK else None
+    return Finding("output", f"{out.resolve()} can be written, {_gib(free)} free", mend)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

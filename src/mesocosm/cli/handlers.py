@@ -1,0 +1,289 @@
+"""How each command is answered. What trains, judges and writes is imported only where it is needed, so that help and `list` load no JAX."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mesocosm.cli.commands import (
+    AuditCommand,
+    BenchCommand,
+    ConfiguredRun,
+    DataCommand,
+    DoctorCommand,
+    JudgeCommand,
+    ListCommand,
+    ReportCommand,
+    StatusCommand,
+)
+from mesocosm.cli.terminal import claims_table, comparison_table, rehearsal_table, studies_table, study_page, trials_table
+from mesocosm.lab.catalogue import find, packages
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.events.progress import printable
+from mesocosm.studies.interface import Study
+
+MOST_SEEDS = 100_000
+"""More replicates than anybody trains; a slip of the keyboard must not fill the memory."""
+
+
+def answer(command: Any, line: str) -> int:
+    """Do what a command asks; returns the exit code."""
+    match command:
+        case ListCommand():
+            return list_studies(command.study)
+        case ConfiguredRun():
+            return run(command, line)
+        case JudgeCommand():
+            return judge(command.run)
+        case StatusCommand():
+            return status(command.run)
+        case ReportCommand():
+            return report(command.runs, command.out, command.open)
+        case DoctorCommand():
+            return doctor(command.out)
+        case AuditCommand():
+            return audit(command)
+        case BenchCommand():
+            return bench(command)
+        case DataCommand():
+            return data()
+    raise AssertionError(f"no answer to {command}")
+
+
+def list_studies(name: str) -> int:
+    """Print all studies, or one."""
+    if name:
+        console().print(study_page(find(name)))
+        return 0
+    found: list[Study | str] = []
+    for known in packages():
+        try:
+            found.append(find(known))
+        except UserError as broken:
+            found.append(str(broken))
+    console().print(studies_table(found) if found else "No studies are installed.")
+    return 0
+
+
+def run(command: ConfiguredRun[Any], line: str) -> int:
+    """Run a study to its claims table."""
+    study = find(command.study)
+    if not 1 <= command.seeds <= MOST_SEEDS or command.first_seed < 0:
+        raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}) and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
+    seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
+    out = console()
+    earlier = None
+    if command.like is not None:
+        earlier, seeds, command = like_earlier(study, command, seeds, out)
+    if command.dry_run:
+        return rehearse(study, command, seeds)
+
+    from mesocosm.lab.events.progress import screen
+    from mesocosm.lab.events.track import tracked
+    from mesocosm.lab.run.runner import execute
+
+    try:
+        with screen(out) as watching, tracked(command.track, watching) as observer:
+            options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
+    except KeyboardInterrupt:
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
+        return 130
+    code = conclude(done, out)
+    if earlier is not None:
+        compare(earlier, done, out)
+    return code
+
+
+def end_process(line: str, watching: Any, why: str) -> None:
+    """End the process from a thread beside the main one, which no longer answers; the run can be taken up again."""
+    tidying = threading.Thread(target=watching.__exit__, args=(None, None, None), daemon=True)  # gives the terminal's cursor back
+    tidying.start()
+    tidying.join(timeout=2.0)
+    print(f"mesocosm: {printable(why)}. Nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(130)
+
+
+def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:
+    """The run of `--like`, its seeds where no others were asked for, and the command with a folder beside it; prints what is made otherwise.
+
+    Raises:
+        UserError: the run cannot be made again, or would be overwritten.
+    """
+    from mesocosm.lab.run.plan import Plan
+    from mesocosm.lab.run.replication import earlier_run, folder_beside, made_otherwise
+
+    earlier = earlier_run(Path(command.like or ""))
+    if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
+        seeds = earlier.seeds  # they need not follow each other
+    folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
+    if folder.resolve() == earlier.path.resolve():
+        raise UserError(f"--out {folder} is the run to compare with; choose another directory")
+    changes = made_otherwise(earlier, command.config, seeds)
+    out.print(f"like {earlier.path}: {'otherwise only' if changes else 'the same config and seeds'}", markup=False)
+    for change in changes:
+        out.print(f"  {change}", markup=False)
+    return earlier, seeds, replace(command, out=folder)
+
+
+def compare(earlier: Any, done: Any, out: Console) -> None:
+    """Print what was made elsewhere, and the verdicts of two runs side by side."""
+    from mesocosm.lab.run.replication import made_elsewhere, pairs
+
+    out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
+    for change in made_elsewhere(earlier.record, done.record):
+        out.print(f"  {change}", markup=False, soft_wrap=True)
+    out.print(comparison_table(pairs(earlier.claims, done.claims)))
+
+
+def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
+    """Print what `run` would do."""
+    from mesocosm.lab.run.dry_run import rehearse_plan
+    from mesocosm.lab.run.plan import Plan
+
+    plan = Plan.of(study, command.preset, command.config, seeds, command.out)
+    plan.check_directory()
+    out = console()
+    with out.status("compiling each program once, to read its memory") if out.is_terminal else nullcontext():
+        trials = rehearse_plan(plan)
+    out.print(rehearsal_table(trials))
+    left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
+    out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if plan.minutes else 'minutes not measured for this config'}; {plan.path}")
+    return 0
+
+
+def judge(path: Path) -> int:
+    """Judge again."""
+    from mesocosm.lab.run.runner import judge_run
+
+    return conclude(judge_run(path), console())
+
+
+def status(path: Path) -> int:
+    """Print the trials' states, and what to do about those that are not finished."""
+    from mesocosm.lab.store.run_directory import Run, files_of, in_use
+
+    with files_of(path):
+        found = Run(path)
+        trials = found.trials
+        busy = any(state["state"] == "running" for state in trials.values()) and in_use(path)
+    if not busy:  # nobody runs it: it was stopped or killed
+        trials = {name: state | {"state": "interrupted"} if state["state"] == "running" else state for name, state in trials.items()}
+    out = console()
+    out.print(trials_table(trials))
+    tell_failures(path, trials, out)
+    if busy:
+        say(out, "A process is writing to this run now.")
+    elif any(state["state"] != "finished" for state in trials.values()):
+        say(out, f"To go on: {resuming(found.record['command'])}")
+    return exit_code(trials)
+
+
+def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
+    """Write one run's page again, or a site."""
+    from mesocosm.lab.report.site import write_site
+    from mesocosm.lab.run.runner import report_run
+    from mesocosm.lab.store.run_directory import Run
+
+    if not paths:
+        raise UserError("which run? `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
+    if len(paths) > 1 and out is None:
+        raise UserError(f"{len(paths)} runs make a site: say where, with --out DIR")
+    page = report_run(paths[0]) if out is None else write_site([Run(path) for path in paths], out)
+    print(page)
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def doctor(out: Path) -> int:
+    """Print what there is, and what mends what is broken."""
+    from mesocosm.cli.doctor import block, examine
+
+    findings = examine(out)
+    print(block(findings))
+    return int(any(finding.mend for finding in findings))
+
+
+def audit(command: AuditCommand) -> int:
+    """Audit checkpoints."""
+    from mesocosm.audit import Options
+    from mesocosm.cli.audit_command import run_audit
+
+    if min(command.heads, command.kv_heads, command.top) < 0:
+        raise UserError("--heads, --kv-heads and --top must be 0 or more")
+    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config)
+    return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
+
+
+def bench(command: BenchCommand) -> int:
+    """Run benchmarks."""
+    from mesocosm.cli import benchmarks
+
+    folder = benchmarks.find_folder()
+    return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
+
+
+def data() -> int:
+    """Print the data sets."""
+    from mesocosm.cli.data_table import data_table, how_to_get
+
+    out = console()
+    out.print(data_table())
+    for line in how_to_get():
+        say(out, line)
+    return 0
+
+
+def conclude(done: Any, out: Console) -> int:
+    """Print the claims table and where the report lies."""
+    out.print(claims_table(done.claims))
+    trials = done.trials
+    tell_failures(done.path, trials, out)
+    say(out, f"Report: {done.path / 'index.html'}")
+    return exit_code(trials)
+
+
+def tell_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
+    """Where the tracebacks are; the same command tries again."""
+    if failed := [name for name, state in trials.items() if state["state"] == "failed"]:
+        file = path / "trials" / (failed[0] if len(failed) == 1 else "NAME") / "error.txt"
+        say(out, f"Failed: {', '.join(failed)}; the traceback is in {file}; the same command tries again.")
+
+
+def say(out: Console, line: str) -> None:
+    """Print a line as it is, however long."""
+    out.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+
+def resuming(line: str) -> str:
+    """The command line that takes a run up again: the one that began it, which must not forget it."""
+    try:
+        return shlex.join(word for word in shlex.split(line) if word != "--fresh")
+    except ValueError:  # an odd quote: somebody has written into run.json
+        return line
+
+
+def exit_code(trials: Mapping[str, Mapping[str, Any]]) -> int:
+    """1 where a trial failed; one that lacks its data is no failure."""
+    return int(any(trial["state"] == "failed" for trial in trials.values()))
+
+
+def console() -> Console:
+    """Standard output; wide enough for a table where it is a file."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=max(out.width, 140))

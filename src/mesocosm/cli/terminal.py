@@ -1,0 +1,157 @@
+"""Tables for a terminal: the studies, one study, a run's trials and its claims. Text only, nothing is interpreted as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mesocosm.claims.agreement import OTHER_VERDICTS
+from mesocosm.lab.events.progress import printable
+from mesocosm.lab.report.claims_section import MARKS, claim_verdict, group_by_claim, judged_share
+from mesocosm.lab.report.interval_plot import interval_text, region_text
+from mesocosm.lab.report.markup import duration, number
+from mesocosm.studies.interface import Preset, Study
+
+if TYPE_CHECKING:
+    from mesocosm.lab.run.dry_run import Rehearsed
+    from mesocosm.lab.run.replication import Pair
+
+COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow", "interrupted": "yellow"}
+
+
+def studies_table(studies: Sequence[Study | str]) -> Table:
+    """One line a study: name, title, presets with minutes; a string is a study that could not be loaded, with the reason."""
+    table = _table("study", "what emerges", "presets (minutes on two cores)")
+    for study in studies:
+        if isinstance(study, str):
+            table.add_row(Text(printable(study), style="red"))
+            continue
+        presets = ", ".join(f"{name} ({_minutes(preset)})" if preset.minutes else name for name, preset in study.presets.items())
+        table.add_row(Text(study.name, style="bold"), Text(printable(study.title)), Text(presets))
+    return table
+
+
+def study_page(study: Study) -> RenderableType:
+    """A study in full: paper, presets, claims with source and checks."""
+    presets = _table("preset", "seeds", "minutes on two cores")
+    for name, preset in study.presets.items():
+        presets.add_row(Text(name, style="bold"), str(preset.seeds), _minutes(preset) if preset.minutes else Text("not measured", style="dim"))
+    parts: list[RenderableType] = [
+        Text.assemble((study.name, "bold"), f"  {printable(study.title)}"),
+        Text(printable(study.paper), style="dim"),
+        Text(),
+        presets,
+    ]
+    for claim in study.claims:
+        parts += [Text(), Text.assemble((claim.id, "bold"), f"  {printable(claim.statement)}", (f"  {printable(claim.source)}", "dim"))]
+        if claim.unjudged:
+            parts.append(Padding(Text(f"not judged: {printable(claim.unjudged)}", style="dim"), (0, 0, 0, 4)))
+        for check in claim.checks:
+            region = region_text({"threshold": check.inside.threshold, "direction": check.inside.direction})
+            words = f"{check.kind.of} {region}; control: {check.control.name}; judged at {', '.join(sorted(check.judged_at))}"
+            parts.append(Padding(Text.assemble((check.name, "cyan"), f"  {printable(words)}"), (0, 0, 0, 4)))
+    return Group(*parts)
+
+
+def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The verdicts: a line a claim, under it a line a check that was judged; then what was not judged, by reason."""
+    table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
+    for claim, checks in group_by_claim(rows).items():
+        judged = [row for row in checks if row["verdict"] != "not judged"]
+        if not judged:
+            continue
+        share = judged_share(checks)
+        statement = Text.assemble((claim, "bold"), f" {printable(checks[0]['statement'])}", (f" ({share})" if share else "", "dim"))
+        table.add_row(statement, _verdict(claim_verdict(checks)))
+        for row in judged:
+            table.add_row(*_check(row))
+        table.add_section()
+    return Group(table, *_reasons(rows))
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """What stands beside a verdict, a line each; what was not judged, a line for each reason. A preset that is too small is reason enough."""
+    lines, unjudged = [], dict[str, list[str]]()
+    for row in rows:
+        reason = str(row.get("reason") or "")
+        if row["verdict"] != "not judged" and reason:
+            lines.append(Text(f"{row['id']}: {printable(reason)}", style="dim"))
+        elif row["verdict"] == "not judged":
+            unjudged.setdefault(reason.partition(";")[0] if reason.startswith("preset") else reason, []).append(str(row["id"]).rpartition("/")[2])
+    return lines + [Text(f"not judged, {printable(reason)}: {', '.join(names)}", style="dim") for reason, names in unjudged.items()]
+
+
+def _check(row: Mapping[str, Any]) -> list[RenderableType]:
+    control = row.get("control") or {}
+    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f" {printable(str(row.get('metric') or ''))}", "dim"))
+    contrast = Text.assemble(interval_text(control), (f" {printable(str(control.get('name', '')))}", "dim"))
+    unit = f" {row['unit']}" if row.get("unit") else ""
+    return [name, _verdict(row["verdict"]), Text(interval_text(row) + unit), Text(region_text(row)), contrast, Text(number(row.get("n")))]
+
+
+def comparison_table(pairs: Sequence[Pair]) -> RenderableType:
+    """Verdict and estimate of each check in an earlier run and now; what differs stands out."""
+    table = _table("check", "before", "estimate [95 %]", "now", "estimate [95 %]", "difference")
+    for pair in pairs:
+        sides = [cell for row in (pair.before, pair.now) for cell in _side(row)]
+        style = "bold" if pair.differs else "dim"
+        table.add_row(Text(printable(pair.id), style=style), *sides, Text(f"≠ {', '.join(pair.differs)}" if pair.differs else "", style="bold yellow"))
+    changed = sum(not set(OTHER_VERDICTS).isdisjoint(pair.differs) for pair in pairs)
+    same = sum(not pair.differs for pair in pairs)
+    summary = f"{len(pairs)} checks: {same} as before, {changed} with another verdict, {len(pairs) - same - changed} that differ otherwise"
+    return Group(table, Text(summary))
+
+
+def _side(row: Mapping[str, Any] | None) -> tuple[RenderableType, RenderableType]:
+    return (Text("–", style="dim"), Text()) if row is None else (_verdict(row["verdict"]), Text(interval_text(row)))
+
+
+def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One line a trial: state, time, error or the seeds that diverged."""
+    table = _table("trial", "state", "time", "")
+    for name, status in trials.items():
+        state = str(status.get("state", "waiting"))
+        seconds = status.get("seconds")
+        error = Text(printable(str(status.get("error") or diverged_text(status))), style="red" if state == "failed" else "dim")
+        table.add_row(Text(printable(name), style="bold"), Text(state, style=STATES.get(state, "dim")), duration(seconds) if seconds is not None else "", error)
+    return table
+
+
+def diverged_text(status: Mapping[str, Any]) -> str:
+    """Which seeds of which fits were frozen at their last finite state."""
+    fits = {name: fit["diverged"] for name, fit in status.get("fits", {}).items() if fit.get("diverged")}
+    return "; ".join(f"{name}: seed {', '.join(map(str, seeds))} diverged" for name, seeds in fits.items())
+
+
+def rehearsal_table(trials: Sequence[Rehearsed]) -> Table:
+    """What a run would do: trials, the minutes their preset's budget gives them, the memory of their programs, and what an earlier run has left."""
+    table = _table("trial", "minutes", "memory", "state", "")
+    none = Text("–", style="dim")
+    for trial in trials:
+        budget = none if trial.minutes is None else f"{trial.minutes:.3g}"
+        memory = none if trial.memory_bytes is None else f"{trial.memory_bytes / 2**20:.3g} MiB"
+        state = Text(trial.state, style="dim" if trial.state == "cached" else "yellow")
+        table.add_row(Text(printable(trial.trial), style="bold"), budget, memory, state, Text(printable(trial.problem or trial.why), style="dim"))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(f"{MARKS.get(verdict, '?')} {verdict}", style=COLOURS.get(verdict, ""), no_wrap=True)
+
+
+def _minutes(preset: Preset) -> str:
+    return f"{sum(preset.minutes.values()):.2g}"

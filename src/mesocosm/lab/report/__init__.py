@@ -1,0 +1,1 @@
+"""The report: one page a run, and the site over several."""

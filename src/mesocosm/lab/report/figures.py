@@ -1,0 +1,74 @@
+"""A study's figures: drawn from the tables of a run, one chart specification each, in the house's colours for light and dark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mesocosm.claims.replicates import NotJudged
+from mesocosm.lab.report.markup import finite
+from mesocosm.lab.store.run_directory import Run
+
+FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a run: its specification, or the reason why there is none.
+
+    Attributes:
+        name: the figure's name in its study, and its files' name.
+        title: one line.
+        caption: what the reader should see.
+        spec: a Vega-Lite specification with its data inside; None where it could not be drawn.
+        reason: why there is no specification.
+    """
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+def theme(*, dark: bool = False) -> dict[str, Any]:
+    """The house's Vega-Lite configuration: what a figure does not say itself."""
+    ink, soft, line = ("#e9e5db", "#a9aca6", "#343c3d") if dark else ("#1c2426", "#5c6663", "#e2ded3")
+    light_hues = ["#0d6e64", "#c8562f", "#43659c", "#b98c1d", "#8b5580", "#5f7d36", "#7a7a7a"]
+    dark_hues = ["#54c1b1", "#f0906c", "#8db0e6", "#e3c263", "#cf9cc7", "#a3c77a", "#b4b4b4"]
+    hues = dark_hues if dark else light_hues
+    label = {"labelColor": soft, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": 500}
+    return {
+        "font": FONT,
+        "background": None,
+        "view": {"stroke": None},
+        "axis": {**label, "gridColor": line, "domainColor": soft, "tickColor": soft, "titlePadding": 8, "labelPadding": 4, "tickSize": 4},
+        "legend": {**label, "symbolStrokeWidth": 2},
+        "header": {**label},
+        "title": {"color": ink, "subtitleColor": soft, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
+        "text": {"color": ink},
+        "rule": {"color": soft},
+        "mark": {"color": hues[0], "tooltip": True},
+        "line": {"strokeWidth": 2},
+        "range": {
+            "category": hues,
+            "ramp": {"scheme": "viridis"},
+            "heatmap": {"scheme": "viridis"},
+            "diverging": [hues[1], "#192021" if dark else "#f4f1ea", hues[0]],
+        },
+    }
+
+
+def draw(run: Run) -> list[Drawn]:
+    """Every figure of the run's study; one that cannot be drawn carries the reason, so that the others and the page still appear."""
+    view = run.view()
+    drawn = []
+    for figure in run.study.figures:
+        words = (figure.name, figure.title, figure.caption)
+        try:
+            drawn.append(Drawn(*words, spec=finite(figure.draw(view).to_dict())))
+        except NotJudged as missing:
+            drawn.append(Drawn(*words, reason=str(missing)))
+        except Exception as error:
+            drawn.append(Drawn(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
+    return drawn

@@ -1,0 +1,78 @@
+"""Vega without a network: the script that draws figures inside a page, and the same figures as SVG and PNG files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mesocosm.lab.report.figures import Drawn, theme
+from mesocosm.lab.report.markup import Html, embed_script
+from mesocosm.lab.store import atomic
+
+
+def vega_lite_version() -> str:
+    """The version that Altair writes, as vl-convert names it: the two must agree."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+@cache
+def script() -> Html:
+    """Vega, Vega-Lite and Vega-Embed as one script, which makes `vegaEmbed` global.
+
+    Bundling takes over a second and its result depends on two versions only, so that it is kept in the user's cache folder, where that can be written.
+    """
+    kept = _cache_folder() / f"vega-lite-{vega_lite_version()}-vl-convert-{version('vl-convert-python')}.js"
+    with contextlib.suppress(OSError):
+        return Html(kept.read_text(encoding="utf-8"))
+    import vl_convert
+
+    bundle = embed_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()))
+    with contextlib.suppress(OSError):
+        atomic.write_bytes(kept, bundle.encode())
+    return bundle
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesocosm"
+
+
+def write_pictures(drawn: Sequence[Drawn], folder: Path) -> list[Drawn]:
+    """Write `NAME.svg` and `NAME.png` of every figure, and remove those of figures that cannot be drawn.
+
+    Returns:
+        The figures; one whose specification Vega refuses carries the reason instead.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda figure: _write_picture(figure, folder), drawn))
+
+
+def _write_picture(figure: Drawn, folder: Path) -> Drawn:
+    import vl_convert
+
+    settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}
+    if figure.spec is not None:
+        try:
+            vector = vl_convert.vegalite_to_svg(figure.spec, **settings)
+        except ValueError as error:
+            figure = replace(figure, spec=None, reason=f"it could not be drawn: {_first_line(error)}")
+        else:
+            atomic.write_bytes(folder / f"{figure.name}.svg", vector.encode())
+            atomic.write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(vector, scale=2.0))
+            return figure
+    for kind in ("svg", "png"):
+        (folder / f"{figure.name}.{kind}").unlink(missing_ok=True)
+    return figure
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

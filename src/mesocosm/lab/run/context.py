@@ -1,0 +1,224 @@
+"""The bench's side of a running trial: the Context that `studies.interface` promises, over one trial's store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+
+from mesocosm.analysis.tables import long_table
+from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.run.interrupt import Interrupt
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
+from mesocosm.lab.store.configuration import plain
+from mesocosm.lab.store.parameters import check_model, save_model, skeleton_of
+from mesocosm.lab.store.run_directory import TrialStore, published_model
+from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.program import for_each_seed
+from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
+from mesocosm.studies.interface import Trial, check_name
+
+
+class TrialContext:
+    """What a trial's function is given when it is really run.
+
+    Attributes:
+        seeds: the replicates.
+        parents: the trials this one comes after.
+        fits: name -> steps, seconds and, where there are any, the seeds that diverged, for the status file.
+        models: name -> checksum of what was published.
+        histories: training metrics, a table a fit.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        trial: Trial,
+        seeds: tuple[int, ...],
+        identity: str,
+        parents: Mapping[str, Trial],
+        observer: Observer,
+        interrupt: Interrupt,
+        save_seconds: float = SECONDS_BETWEEN_SAVES,
+    ):
+        self.run, self.trial, self.seeds, self.identity, self.save_seconds = run, trial, seeds, identity, save_seconds
+        self._parents, self.observer, self.interrupt = parents, observer, interrupt
+        self.parents = tuple(parents)
+        self.evaluation_key = jax.random.key(EVALUATION_SEED)
+        self.store = TrialStore(run, trial.name)
+        self.fits: dict[str, dict[str, Any]] = {}
+        self.models: dict[str, str] = {}
+        self.histories: list[pl.DataFrame] = []
+
+    def keys(self, stream: Stream) -> Any:
+        """One key for each seed."""
+        return stream_keys(self.seeds, stream)
+
+    def fit(
+        self,
+        name: str,
+        learner: Learner,
+        steps: int,
+        *,
+        state: Any = None,
+        start: int | None = None,
+        probe: Probe | None = None,
+        until: Criterion | None = None,
+        nonfinite: Any = "stop",
+        per_seed: bool = False,
+    ) -> Fitted:
+        """Train every seed, resuming where an earlier run of this very trial stopped."""
+        check_fit(self.trial, name, self.fits)
+        file = self.store.folder / "checkpoints" / f"{name}.safetensors"
+        checkpoint = FileCheckpoint(file, self.identity, self.observer.note, self.save_seconds)
+        began = time.perf_counter()
+        try:
+            fitted = fit(
+                learner,
+                steps,
+                self.seeds,
+                name=name,
+                state=state,
+                start=start,
+                probe=probe,
+                until=until,
+                nonfinite=nonfinite,
+                per_seed=per_seed,
+                over_seeds=self.trial.over_seeds,
+                watcher=_FitWatcher(self.observer, self.trial.name, name, self.interrupt),
+                checkpoint=checkpoint,
+            )
+        except NonFinite as error:
+            raise NonFinite(f"trial {self.trial.name}, {error}") from None
+        self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
+        self._tell_diverged(name, fitted)
+        self.histories.append(_history(name, fitted, self.trial.precision))
+        return fitted
+
+    def _tell_diverged(self, name: str, fitted: Fitted) -> None:
+        """Seeds that `nonfinite="freeze"` stopped are no failure, and are marked: in the status file, and for whoever watches."""
+        stopped = {seed: int(steps) for seed, steps, diverged in zip(self.seeds, fitted.steps, fitted.diverged, strict=True) if diverged}
+        if stopped:
+            self.fits[name]["diverged"] = list(stopped)
+            told = ", ".join(f"seed {seed} after {steps} steps" for seed, steps in stopped.items())
+            self.observer.note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
+
+    def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
+        if self.interrupt.asked():
+            raise KeyboardInterrupt
+        self.interrupt.at(f"trial {self.trial.name}, an evaluation")
+        if per_seed:
+            return _to_numpy(for_each_seed(function, per_seed, shared))
+        once = for_each_seed(Partial(without_seeds, function), (np.zeros(1, np.float32),), shared)
+        return _to_numpy(jax.tree.map(lambda leaf: np.repeat(leaf, len(self.seeds), axis=0) if eqx.is_array(leaf) else leaf, once))
+
+    def publish(self, name: str, model: Any) -> None:
+        """Write the parameters of every seed, and the config that rebuilds the module.
+
+        Raises:
+            ValueError: a name that the trial does not declare, or another module than the one declared under it.
+        """
+        skeleton = declared_skeleton(self.trial, name)
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, skeleton, len(self.seeds))
+        path = self.store.models / f"{name}.safetensors"
+        metadata = {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds), "config": plain(self.trial.config)}
+        save_model(path, model, metadata)
+        self.models[name] = atomic.checksum(path)
+
+    def model(self, trial: str, name: str | None = None) -> Any:
+        """A parent's published model of this trial's seeds.
+
+        Raises:
+            ValueError: no parent, or a float64 one of a float32 trial, which could only meet truncated numbers.
+        """
+        return published_model(self.run, parent_of(self.trial, self._parents, trial), name, seed=list(self.seeds))
+
+    def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
+        """One row for each seed and combination of `axes`."""
+        return long_table({"seed": self.seeds, **axes}, **columns)
+
+    def history(self) -> pl.DataFrame:
+        """Training metrics of all fits, one row for each fit, seed and window."""
+        return pl.concat(self.histories, how="diagonal_relaxed")
+
+
+def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
+    """Refuse a name that cannot say where the fit's state is kept.
+
+    Raises:
+        ValueError: it is no file's name, or that of an earlier fit.
+    """
+    check_name("fit", name)
+    if name in earlier:
+        raise ValueError(f"trial {trial.name} fits {name!r} twice; a fit's name says where its state is kept")
+
+
+def declared_skeleton(trial: Trial, name: str) -> Any:
+    """One seed's module without numbers, as the trial declares it.
+
+    Raises:
+        ValueError: the trial declares no such model.
+    """
+    if name not in trial.models:
+        raise ValueError(f"trial {trial.name} declares models {sorted(trial.models)}, not {name!r}")
+    return skeleton_of(trial.models[name], trial.config, trial.precision)
+
+
+def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
+    """The parent whose model a trial may read.
+
+    Raises:
+        ValueError: no parent, or a float64 one of a float32 trial.
+    """
+    if name not in parents:
+        raise ValueError(f"trial {trial.name} reads trial {name!r} and must name it in `after`")
+    if parents[name].precision == "float64" and trial.precision == "float32":
+        raise ValueError(f"trial {trial.name} is float32 and reads a model of {name!r}, which is float64: its numbers would be truncated")
+    return parents[name]
+
+
+def _history(name: str, fitted: Fitted, precision: str) -> pl.DataFrame:
+    """NaN marks steps after a seed's end; those rows are left out. Means are kept in the trial's precision, which halves most run directories."""
+    axes = {"fit": [name], "seed": fitted.seeds, "step": fitted.history_steps.tolist()}
+    ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
+    columns = {metric: np.where(np.isfinite(values), values, 0.0).astype(precision)[None] for metric, values in fitted.history.items()}
+    return long_table(axes, **columns).filter(ran.reshape(-1))
+
+
+def without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:
+    """`function` of what is shared alone, for an evaluation that has nothing per seed."""
+    return function(*shared)
+
+
+def _to_numpy(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if eqx.is_array(leaf) else leaf, tree)
+
+
+class _FitWatcher:
+    """Tells the observer which trial and fit is meant."""
+
+    def __init__(self, observer: Observer, trial: str, fit_name: str, interrupt: Interrupt):
+        self.observer, self.trial, self.fit_name, self.interrupt = observer, trial, fit_name, interrupt
+        self.stopping = interrupt.asked
+
+    def compiling(self) -> None:
+        self.interrupt.at(f"trial {self.trial}, compiling {self.fit_name}")
+        self.observer.compiling(self.trial, self.fit_name)
+
+    def compiled(self, seconds: float) -> None:
+        self.observer.compiled(self.trial, self.fit_name, seconds)
+
+    def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        self.interrupt.at(f"trial {self.trial}, {self.fit_name}, step {step} of {steps}")
+        self.observer.progress(self.trial, self.fit_name, step, steps, metrics)

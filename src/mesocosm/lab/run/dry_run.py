@@ -1,0 +1,217 @@
+"""A run that does not happen: every trial's function is called with a context that trains nothing, so that wrong shapes, names and types show, the programs
+are lowered as they would be, and their memory is known, at any size and on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+
+from mesocosm.analysis.tables import long_table
+from mesocosm.lab.run.context import check_fit, declared_skeleton, parent_of, without_seeds
+from mesocosm.lab.run.plan import Plan
+from mesocosm.lab.run.runner import checked
+from mesocosm.lab.store.parameters import check_model
+from mesocosm.lab.store.run_directory import model_name
+from mesocosm.learning.dry_run import placeholders, rehearse_fit
+from mesocosm.learning.fit import Criterion, Fitted, Probe
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.program import Evaluation
+from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
+from mesocosm.studies.interface import Study, Trial
+from mesocosm.tasks import data_sets
+
+
+@dataclass(frozen=True)
+class RehearsedFit:
+    """A fit that was not run.
+
+    Attributes:
+        name: its name in the trial.
+        steps: number of updates.
+        state_bytes: the learner's state, all seeds.
+        memory_bytes: arguments, temporaries and results of the compiled program, all seeds on one device; None where it was not compiled.
+    """
+
+    name: str
+    steps: int
+    state_bytes: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A trial that was not run.
+
+    Attributes:
+        trial: its name.
+        state: what an earlier run has left of it, as in `Plan.states`: "cached", "stale", "resumable", "failed", "skipped" or "new".
+        why: why it is stale or failed.
+        minutes: from the preset's budget; None where config or seeds are not the preset's, or nobody measured.
+        fits: what it would train.
+        problem: the data set that it lacks, or the error that it ended with, in one line. A function that computes further with what it
+            measured may stumble over the made-up numbers.
+    """
+
+    trial: str
+    state: str
+    why: str
+    minutes: float | None
+    fits: tuple[RehearsedFit, ...] = ()
+    problem: str | None = None
+
+    @property
+    def state_bytes(self) -> int:
+        """The largest state among the fits, which follow one another."""
+        return max((fit.state_bytes for fit in self.fits), default=0)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The largest memory among the fits; None where none was compiled."""
+        return max((fit.memory_bytes for fit in self.fits if fit.memory_bytes is not None), default=None)
+
+
+def rehearse(
+    study: Study,
+    preset: str = "quick",
+    *,
+    config: Any = None,
+    seeds: tuple[int, ...] | None = None,
+    out: Path | None = None,
+    compile: bool = True,
+    strict: bool = False,
+) -> list[Rehearsed]:
+    """Go through every trial in order without training, and write nothing.
+
+    Args:
+        study, preset, config, seeds, out: as in `lab.run.runner.execute`.
+        compile: also compile each distinct program, which its memory is read from (seconds to minutes each); lowering alone is quick.
+        strict: raise a trial's error, for tests.
+
+    Raises:
+        UserError: as `lab.run.runner.execute` for what is asked.
+    """
+    return rehearse_plan(Plan.of(study, preset, config, seeds, out), compile=compile, strict=strict)
+
+
+def rehearse_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> list[Rehearsed]:
+    """`rehearse` for a plan at hand."""
+    programs: dict[str, int] = {}  # text of a lowered program -> bytes: arms of equal shape are compiled once
+    by_name = {trial.name: trial for trial in plan.trials}
+    states, done = plan.states(), []
+    for trial in plan.trials:
+        context = RehearsalContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
+        problem = data_sets.missing(trial.data)
+        try:
+            with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
+                if problem is None:
+                    checked(trial.run(trial.config, context), trial, context.models)
+        except Exception as error:
+            if strict:
+                error.add_note(f"raised while trial {trial.name} was rehearsed")
+                raise
+            problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        done.append(Rehearsed(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))
+    return done
+
+
+@dataclass
+class RehearsalContext:
+    """The Context of a trial that is not run. What it hands out has the right structure, shapes and dtypes; the numbers are made up.
+
+    Attributes:
+        trial: whose function is called.
+        seeds: its replicates.
+        parents_by_name: the trials it comes after.
+        programs: bytes of the programs compiled so far, by their text; None to compile nothing.
+        fits: what was asked to be trained.
+        models: what was published, with no checksum.
+    """
+
+    trial: Trial
+    seeds: tuple[int, ...]
+    parents_by_name: Mapping[str, Trial]
+    programs: dict[str, int] | None = None
+    fits: dict[str, RehearsedFit] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the trials this one comes after."""
+        return tuple(self.parents_by_name)
+
+    @property
+    def evaluation_key(self) -> Any:
+        """The real one."""
+        return jax.random.key(EVALUATION_SEED)
+
+    def keys(self, stream: Stream) -> Any:
+        """The real ones."""
+        return stream_keys(self.seeds, stream)
+
+    def fit(
+        self,
+        name: str,
+        learner: Learner,
+        steps: int,
+        *,
+        state: Any = None,
+        start: int | None = None,
+        probe: Probe | None = None,
+        until: Criterion | None = None,
+        nonfinite: Any = "stop",
+        per_seed: bool = False,
+    ) -> Fitted:
+        """Lower the program, and compile it to learn its memory."""
+        check_fit(self.trial, name, self.fits)
+        options: dict[str, Any] = {"state": state, "start": start, "probe": probe, "until": until, "nonfinite": nonfinite, "per_seed": per_seed}
+        fitted, lowered = rehearse_fit(learner, steps, self.seeds, name=name, **options, over_seeds=self.trial.over_seeds)
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
+        self.fits[name] = RehearsedFit(name, steps, size, None if self.programs is None else _memory(lowered, self.programs))
+        return fitted
+
+    def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
+        """Trace the function; the result is made up."""
+        if per_seed:
+            return placeholders(Evaluation(function, per_seed, shared).shapes())
+        seeds = np.zeros(len(self.seeds), np.float32)
+        return placeholders(Evaluation(Partial(without_seeds, function), (seeds,), shared).shapes())
+
+    def publish(self, name: str, model: Any) -> None:
+        """Check that the trial declares it like this."""
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, declared_skeleton(self.trial, name), len(self.seeds))
+        self.models[name] = ""
+
+    def model(self, trial: str, name: str | None = None) -> Any:
+        """The parent's declared module with made-up parameters for each of this trial's seeds."""
+        parent = parent_of(self.trial, self.parents_by_name, trial)
+        one = declared_skeleton(parent, model_name(parent, name))
+        stacked = (len(self.seeds),)
+        return placeholders(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(stacked + leaf.shape, leaf.dtype) if _is_shape(leaf) else leaf, one))
+
+    def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
+        """The table with its shapes and names checked; numbers that made-up ones turned into NaN are let pass."""
+        finite = {name: np.nan_to_num(column) if np.asarray(column).dtype.kind == "f" else column for name, column in columns.items()}
+        return long_table({"seed": self.seeds, **axes}, **finite)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _memory(lowered: Any, programs: dict[str, int]) -> int:
+    """Bytes of arguments, temporaries and results; a donated argument and the result in its place count once."""
+    text = lowered.as_text()
+    if text not in programs:
+        found = lowered.compile().memory_analysis()
+        total = found.argument_size_in_bytes + found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+        programs[text] = int(total)
+    return programs[text]

@@ -1,0 +1,189 @@
+"""What a run consists of, before any of it runs: trials in order, who each is, what an earlier run has left, and the directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mesocosm.claims.judge import fingerprints
+from mesocosm.lab.errors import UserError, error_line
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.configuration import changed_fields, plain
+from mesocosm.lab.store.formats import FORMAT
+from mesocosm.lab.store.identity import difference, digest, identity
+from mesocosm.lab.store.provenance import provenance
+from mesocosm.lab.store.run_directory import TrialStore, files_of, read_record
+from mesocosm.learning.streams import EVALUATION_SEED
+from mesocosm.studies.interface import Study, Trial
+from mesocosm.tasks import data_sets
+
+
+class Plan:
+    """What a run consists of: the trials in an order that respects `after`, their identities, and the directory.
+
+    Attributes:
+        study, preset, config, seeds, path: as given or by default.
+        trials: in topological order.
+        identities: trial -> identity parts.
+        changes: fields in which the config differs from the preset's, one text each.
+        minutes: the preset's budget by trial; empty where config or seeds are not the preset's.
+
+    Raises:
+        ValueError: trials that cannot be put in order, or a child with seeds that its parent has not.
+    """
+
+    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
+        self.study, self.preset, self.config, self.seeds, self.path, self.changes, self.minutes = study, preset, config, seeds, path, changes, minutes
+        self.trials = topological(study.trials(config))
+        self._check_seeds()
+        self.identities: dict[str, dict[str, Any]] = {}
+        for trial in self.trials:
+            self.identities[trial.name] = self._identity(trial)
+
+    @classmethod
+    def of(cls, study: Study, preset: str, config: Any = None, seeds: tuple[int, ...] | None = None, out: Path | None = None) -> Plan:
+        """Fill in the defaults.
+
+        Raises:
+            UserError: no such preset, a config of another type, or no seeds.
+        """
+        if preset not in study.presets:
+            raise UserError(f"study {study.name} has no preset {preset!r}; it has {', '.join(study.presets)}")
+        chosen = study.presets[preset]
+        config = chosen.config if config is None else config
+        if type(config) is not type(chosen.config):
+            raise UserError(f"study {study.name} is configured by {type(chosen.config).__name__}, not by {type(config).__name__}")
+        seeds = tuple(range(chosen.seeds)) if seeds is None else seeds
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
+        if odd := [seed for seed in seeds if not 0 <= seed < EVALUATION_SEED]:
+            raise UserError(f"a seed lies between 0 and {EVALUATION_SEED - 1}, and {odd[0]} does not")
+        changes = changed_fields(plain(chosen.config), plain(config))
+        usual = seeds == tuple(range(chosen.seeds))
+        name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
+        path = Path(os.path.abspath(out or Path("runs") / name))
+        try:
+            study.check(config)
+            return cls(study, preset, config, seeds, path, changes, chosen.minutes if usual and not changes else {})
+        except Exception as error:
+            if usual and not changes:
+                raise
+            why = str(error) if isinstance(error, ValueError) else error_line(error)
+            raise UserError(f"study {study.name} cannot be run like this: {why}") from error
+
+    def seeds_of(self, trial: Trial) -> tuple[int, ...]:
+        """The run's seeds; where the trial wants another number, the first ones, or those and the numbers that follow the largest."""
+        wanted = len(self.seeds) if trial.seeds is None else trial.seeds
+        following = range(max(self.seeds) + 1, max(self.seeds) + 1 + wanted - len(self.seeds))
+        return (*self.seeds, *following)[:wanted]
+
+    def _identity(self, trial: Trial) -> dict[str, Any]:
+        """Who the trial is, now; where its data have gone, what was measured with them stays valid, and so do the trials that build on it."""
+        found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after})
+        if trial.data and data_sets.missing(trial.data):
+            with files_of(self.path):
+                found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
+        return found
+
+    def _check_seeds(self) -> None:
+        by_name = {trial.name: trial for trial in self.trials}
+        for trial in self.trials:
+            for parent in trial.after:
+                mine, theirs = self.seeds_of(trial), self.seeds_of(by_name[parent])
+                if not set(mine) <= set(theirs):
+                    raise ValueError(f"trial {trial.name!r} has {len(mine)} seeds and comes after {parent!r}, which has only {len(theirs)}")
+
+    def check_directory(self) -> None:
+        """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
+        with files_of(self.path):
+            self._check_directory()
+
+    def _check_directory(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file, not a directory; choose another place with --out")
+        if (self.path / "run.json").exists():
+            record = read_record(self.path)
+            if record["study"] != self.study.name:
+                raise UserError(f"{self.path} holds a run of the study {record['study']}; choose another directory with --out")
+        elif self.path.is_dir() and any(entry.name != ".lock" and not entry.name.startswith(".run.json") for entry in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and holds no run; choose another directory with --out")
+
+    def forget(self) -> None:
+        """Remove an earlier run's files, and nothing that is not a run's. run.json goes last: it says what the rest is."""
+        for name in ("trials", "models", "track"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.forget_verdicts()
+        (self.path / "run.json").unlink(missing_ok=True)
+
+    def forget_verdicts(self) -> None:
+        """Remove what an earlier run concluded, which the tables to come may contradict."""
+        shutil.rmtree(self.path / "figures", ignore_errors=True)
+        for name in ("claims.json", "index.html"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
+        with files_of(self.path):
+            return {trial.name: self._state(trial) for trial in self.trials}
+
+    def _state(self, trial: Trial) -> tuple[str, str]:
+        store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
+        status = store.status
+        if "identity" not in status:
+            return "new", ""
+        if status["identity"] != wanted:
+            return "stale", difference(status["identity"], wanted)
+        if status["state"] == "finished":
+            damage = store.damage()
+            return ("stale", damage) if damage else ("cached", "")
+        return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
+
+    def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
+        """run.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""
+        earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
+        kept = keep_fingerprints and "claims" in earlier
+        record = {
+            "format": FORMAT,
+            "study": self.study.name,
+            "preset": self.preset,
+            "config": plain(self.config),
+            "changes": self.changes,
+            "seeds": list(self.seeds),
+            "command": command or f"mesocosm run {self.study.name} --preset {self.preset}",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
+            "claims": earlier["claims"] if kept else {"checks": fingerprints(self.study.claims)},
+        }
+        atomic.write_json(self.path / "run.json", record | provenance())
+
+
+def topological(trials: list[Trial]) -> list[Trial]:
+    """The trials, parents first, otherwise in the given order.
+
+    Raises:
+        ValueError: two trials of one name, an unknown parent, or a circle.
+    """
+    by_name = {trial.name: trial for trial in trials}
+    if len(by_name) != len(trials):
+        names = [trial.name for trial in trials]
+        raise ValueError(f"two trials are called {next(name for name in names if names.count(name) > 1)!r}")
+    ordered: dict[str, Trial] = {}
+
+    def visit(trial: Trial, path: tuple[str, ...]) -> None:
+        if trial.name in path:
+            raise ValueError(f"trials wait for each other: {' -> '.join([*path, trial.name])}")
+        for parent in trial.after:
+            if parent not in by_name:
+                raise ValueError(f"trial {trial.name!r} comes after {parent!r}, which does not exist")
+            if parent not in ordered:
+                visit(by_name[parent], (*path, trial.name))
+        ordered[trial.name] = trial
+
+    for trial in trials:
+        if trial.name not in ordered:
+            visit(trial, ())
+    return list(ordered.values())

@@ -1,0 +1,74 @@
+"""A run made like an earlier one: what differs in what it was made with, and which verdicts differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesocosm.claims.agreement import Row, differences
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.store.configuration import changed_fields, plain
+from mesocosm.lab.store.run_directory import Run
+
+
+def earlier_run(path: Path) -> Run:
+    """The run to compare with.
+
+    Raises:
+        UserError: no run is there, it was not judged, or its config has fields that the study no longer has.
+    """
+    run = Run(path)
+    if lost := lost_fields(run.record["config"], plain(run.config)):
+        raise UserError(f"{path} cannot be made again: the config of the study {run.study.name} no longer has {', '.join(lost)}")
+    if not run.claims:
+        raise UserError(f"{path} holds no verdicts to compare with")
+    return run
+
+
+def lost_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the fields that only the old config has."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return []
+    gone = [f"{prefix}{name}" for name in old if name not in new]
+    return gone + [line for name in old if name in new for line in lost_fields(old[name], new[name], f"{prefix}{name}.")]
+
+
+def made_otherwise(earlier: Run, config: Any, seeds: Sequence[int]) -> list[str]:
+    """Config fields and seeds that are not the earlier run's, one text each."""
+    return changed_fields({"config": earlier.record["config"], "seeds": list(earlier.seeds)}, {"config": plain(config), "seeds": list(seeds)})
+
+
+def made_elsewhere(earlier: Row, now: Row) -> list[str]:
+    """Versions, revision and device that differ between two run.json, one text each."""
+    parts = ("versions", "git", "device")
+    return changed_fields({part: earlier.get(part) for part in parts}, {part: now.get(part) for part in parts})
+
+
+def folder_beside(earlier: Run, usual: Path) -> Path:
+    """Where the new run goes: the usual folder's name with `-again`, so that the same command takes it up again; never the earlier run's."""
+    path = usual.with_name(f"{usual.name}-again")
+    return folder_beside(earlier, path) if path == earlier.path.resolve() else path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A check in both runs.
+
+    Attributes:
+        id: of the check.
+        before, now: its rows; None where a run has no such check.
+        differs: in what the runs disagree, as `agreement.differences` says it.
+    """
+
+    id: str
+    before: Row | None
+    now: Row | None
+    differs: list[str]
+
+
+def pairs(before: Sequence[Row], now: Sequence[Row]) -> list[Pair]:
+    """The checks of both runs side by side, in the order of the new one; those that are gone come last."""
+    old, new = {row["id"]: row for row in before}, {row["id"]: row for row in now}
+    return [Pair(name, old.get(name), new.get(name), differences([old.get(name), new.get(name)])) for name in {**new, **old}]

@@ -1,0 +1,225 @@
+"""Running a study: trials in topological order, each at most once, then the verdicts, the figures and the report."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import polars as pl
+
+from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
+from mesocosm.lab.errors import TrialFailed, error_line
+from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.events.progress import Silent
+from mesocosm.lab.report.run_page import write_report
+from mesocosm.lab.run.context import TrialContext
+from mesocosm.lab.run.interrupt import STALLED_SECONDS, Interrupt
+from mesocosm.lab.run.plan import Plan
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
+from mesocosm.lab.store.identity import digest
+from mesocosm.lab.store.run_directory import Run, TrialStore, about_files_of, locked, read_record
+from mesocosm.studies.interface import Study, Trial, check_name
+from mesocosm.tasks import data_sets
+
+
+def execute(
+    study: Study,
+    preset: str = "quick",
+    *,
+    config: Any = None,
+    seeds: tuple[int, ...] | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+    fail_fast: bool = False,
+    observer: Observer | None = None,
+    command: str = "",
+    save_seconds: float = SECONDS_BETWEEN_SAVES,
+    end: Callable[[str], None] | None = None,
+    stalled_seconds: float = STALLED_SECONDS,
+) -> Run:
+    """Run what is not finished yet, judge, draw and report.
+
+    Args:
+        study: what to run.
+        preset: a name in `study.presets`.
+        config: instead of the preset's; must be of the same type.
+        seeds: instead of 0 .. n-1 of the preset.
+        out: the run directory; by default under `runs/`.
+        fresh: forget an earlier run in this directory.
+        fail_fast: stop at the first failed trial.
+        observer: told of every event.
+        command: the command line, for the record.
+        save_seconds: the shortest time between two saves of a running fit.
+        end: ends the process, given the reason, when the main thread no longer answers; None in a process that is not ours to end.
+        stalled_seconds: without progress and use of the processor for this long, the run is ended; 0 for never. Not where an accelerator computes.
+
+    Raises:
+        UserError: unknown preset, directory in use, not writable or of another study.
+        TrialFailed: a trial failed, with `fail_fast`.
+        KeyboardInterrupt: asked to stop; the same call resumes.
+    """
+    plan = Plan.of(study, preset, config, seeds, out)
+    plan.check_directory()
+    observer = observer or Silent()
+    computes_here = all(device.platform == "cpu" for device in jax.devices())
+    with locked(plan.path), Interrupt(observer.note, end, stalled_seconds if computes_here else 0.0) as interrupt:
+        if fresh:
+            plan.forget()
+        began = time.perf_counter()
+        states = plan.states()
+        plan.write_record(command, keep_fingerprints=any(state == "cached" for state, _ in states.values()))
+        if any(state != "cached" for state, _ in states.values()):
+            plan.forget_verdicts()
+        observer.run_started(plan)
+        try:
+            _Running(plan, states, observer, interrupt, fail_fast, save_seconds).run()
+        finally:
+            record = read_record(plan.path)
+            atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
+        interrupt.at("the verdicts and the report")
+        return _judge(plan.path, observer)
+
+
+def judge_run(path: Path, observer: Observer | None = None) -> Run:
+    """Judge again from the tables, without training; rewrites the claims, the figures and the report."""
+    read_record(path)
+    with locked(path):
+        return _judge(path, observer or Silent())
+
+
+def report_run(path: Path) -> Path:
+    """Write the figures and the page again; returns the page."""
+    read_record(path)
+    with locked(path):
+        return write_report(Run(path))
+
+
+def _judge(path: Path, observer: Observer) -> Run:
+    run = Run(path)
+    filled = run.study.foreign(run.config)
+    circumstances = Circumstances(
+        command=run.record["command"],
+        changed=[change for change in run.record["changes"] if change.partition(":")[0] not in filled],
+        foreign=[f"{slot} = {part}" for slot, part in filled.items()],
+        unfinished=unfinished(run),
+        fingerprints=run.record["claims"]["checks"],
+    )
+    rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
+    atomic.write_bytes(path / "claims.json", to_json(rows).encode())
+    write_report(run)
+    observer.judged(rows)
+    return run
+
+
+def unfinished(run: Run) -> list[Unfinished]:
+    """The trials without tables, each with the tables that finished trials of the same function wrote."""
+    statuses, trials = run.trials, run.study.trials(run.config)
+    wrote: dict[Any, set[str]] = {}
+    for trial in trials:
+        wrote.setdefault(trial.run, set()).update(statuses[trial.name].get("tables", {}) if statuses[trial.name]["state"] == "finished" else ())
+    found = []
+    for trial in trials:
+        status = statuses[trial.name]
+        if status["state"] != "finished":
+            reason = f"{status['state']}: {status['error']}" if status.get("error") else "not run"
+            found.append(Unfinished(trial.name, reason, frozenset(wrote[trial.run])))
+    return found
+
+
+class _Running:
+    """The trials of a plan, one after another."""
+
+    def __init__(self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, interrupt: Interrupt, fail_fast: bool, save_seconds: float):
+        self.plan, self.states, self.observer, self.interrupt = plan, states, observer, interrupt
+        self.fail_fast, self.save_seconds = fail_fast, save_seconds
+        self.broken: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Each trial that is not finished, unless one that it needs has failed or its data are not installed."""
+        for index, trial in enumerate(self.plan.trials, start=1):
+            store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
+            if state == "cached":
+                store.clear_checkpoints()
+                self.observer.trial_finished(trial.name, store.status["seconds"], cached=True)
+                continue
+            if parents := [name for name in trial.after if name in self.broken]:
+                self._skip(trial, store, f"needs {', '.join(parents)}")
+                continue
+            if (lacking := data_sets.missing(trial.data)) is not None:
+                self._skip(trial, store, lacking)
+                continue
+            if self.interrupt.asked():
+                raise KeyboardInterrupt
+            if state == "stale":
+                self.observer.note(f"trial {trial.name} is run again: {why}")
+            elif state == "resumable":
+                self.observer.note(f"trial {trial.name} goes on where it was interrupted")
+            self.observer.trial_started(trial.name, index, len(self.plan.trials))
+            if (error := self._run_trial(trial, store)) is not None:
+                self.broken[trial.name] = error
+                self.observer.trial_failed(trial.name, error)
+                if self.fail_fast:
+                    raise TrialFailed(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+
+    def _skip(self, trial: Trial, store: TrialStore, reason: str) -> None:
+        self.broken[trial.name] = reason
+        store.clear()
+        store.write_status(state="skipped", error=reason, identity=self.plan.identities[trial.name])
+        self.observer.trial_skipped(trial.name, reason)
+
+    def _run_trial(self, trial: Trial, store: TrialStore) -> str | None:
+        """Run one trial to its status file; returns the error's line, or None."""
+        plan, parts = self.plan, self.plan.identities[trial.name]
+        parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
+        store.clear()
+        store.write_status(state="running", identity=parts)
+        self.interrupt.keeping(lambda why: store.write_status(state="running", identity=parts, error=why))
+        self.interrupt.at(f"trial {trial.name}")
+        context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.interrupt, self.save_seconds)
+        began = time.perf_counter()
+        try:
+            with jax.enable_x64(trial.precision == "float64"):
+                tables = checked(trial.run(trial.config, context), trial, context.models)
+            if context.histories:
+                tables["history"] = context.history()
+            sums = {name: store.write_table(name, table) for name, table in tables.items()}
+        except Exception as error:
+            if isinstance(error, OSError) and about_files_of(plan.path, error):
+                raise
+            message = error_line(error)
+            atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
+            store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
+            return message
+        seconds = time.perf_counter() - began
+        (store.folder / "error.txt").unlink(missing_ok=True)
+        compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
+        store.write_status(
+            state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
+        )
+        store.clear_checkpoints()
+        self.observer.trial_finished(trial.name, seconds, cached=False)
+        return None
+
+
+def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """A trial's tables, if it kept what it declares.
+
+    Raises:
+        TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
+    """
+    if not isinstance(tables, Mapping):
+        raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
+    for name, table in tables.items():
+        check_name("table", name)
+        if not isinstance(table, pl.DataFrame):
+            raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
+    if missing := sorted(set(trial.models) - set(published)):
+        raise ValueError(f"declares the model {missing[0]!r} and has not published it")
+    if "history" in tables:
+        raise ValueError("a trial's own table cannot be called 'history': that is the training metrics of its fits")
+    return dict(tables)

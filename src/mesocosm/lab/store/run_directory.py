@@ -1,0 +1,354 @@
+"""The run directory: what is written while a study runs, and `Run`, what is read from it afterwards.
+
+run.json                     config, versions, device, command, claims' fingerprints
+trials/NAME/status.json      state, identity, times, checksums
+trials/NAME/tables/*.parquet tables, among them `history`: training metrics by step
+trials/NAME/checkpoints/     states of fits, while the trial runs
+models/NAME/*.safetensors    final parameters of every seed
+claims.json figures/ index.html
+track/NAME/                  what `--track NAME` wrote; nothing here reads it
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import polars as pl
+
+from mesocosm.claims.judge import CheckRow
+from mesocosm.claims.replicates import NotJudged
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.configuration import from_plain
+from mesocosm.lab.store.formats import FORMAT, Finished, Record, Status, defect
+from mesocosm.studies.interface import Study, Trial, View
+
+SECONDS_FOR_A_LOOK = 0.2  # somebody who only looks whether a run is being written holds its lock for an instant
+REMEDIES = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "use a directory that you may write (run: --out)"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "something else is in its place: move it away"),
+}
+
+
+class TrialStore:
+    """One trial's files."""
+
+    def __init__(self, run: Path, name: str):
+        self.name = name
+        self.folder = run / "trials" / name
+        self.models = run / "models" / name
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status file; {"state": "waiting"} where there is none or it is damaged."""
+        try:
+            status = atomic.read_json(self.folder / "status.json")
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {"state": "waiting"}
+        finished = isinstance(status, dict) and status.get("state") == "finished"
+        return {"state": "waiting"} if defect(status, Finished if finished else Status) else status
+
+    def write_status(self, **status: Any) -> None:
+        """Replace the status file."""
+        atomic.write_json(self.folder / "status.json", status)
+
+    def write_table(self, name: str, table: pl.DataFrame) -> str:
+        """Write one table; returns its checksum."""
+        path = self.folder / "tables" / f"{name}.parquet"
+        atomic.write(path, lambda temporary: table.write_parquet(temporary, compression="zstd"))
+        return atomic.checksum(path)
+
+    def damage(self, *, models: bool = True) -> str | None:
+        """Why a finished trial's files cannot be used, or None. A committed record may be without its large models; its tables are judged all the same."""
+        status = self.status
+        sums = {self.folder / "tables" / f"{name}.parquet": checksum for name, checksum in status.get("tables", {}).items()}
+        if models:
+            sums |= {self.models / f"{name}.safetensors": checksum for name, checksum in status.get("models", {}).items()}
+        for path, checksum in sums.items():
+            if not path.exists():
+                return f"{path.name} is missing"
+            if atomic.checksum(path) != checksum:
+                return f"{path.name} is damaged (wrong checksum)"
+        return None
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """A finished trial's tables.
+
+        Raises:
+            UserError: a table is missing or damaged.
+        """
+        status = self.status
+        if status["state"] != "finished":
+            return {}
+        if (damage := self.damage(models=False)) is not None:
+            raise UserError(f"trial {self.name}: {damage}; run the study again to mend it")
+        return {name: self._table(name) for name in status["tables"]}
+
+    def _table(self, name: str) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(self.folder / "tables" / f"{name}.parquet")
+        except pl.exceptions.PolarsError:  # its checksum is right: somebody has put it there
+            raise UserError(f"trial {self.name}: {name}.parquet is no Parquet table; run the study with --fresh to make it again") from None
+
+    def clear(self) -> None:
+        """Forget everything but checkpoints, which know whose they are."""
+        for folder in (self.folder / "tables", self.models):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.folder / "status.json").unlink(missing_ok=True)
+
+    def clear_checkpoints(self) -> None:
+        """The trial is finished: its fits' states are no longer needed."""
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run directory against a second writer.
+
+    Raises:
+        UserError: somebody else holds it, or the directory cannot be written.
+    """
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=SECONDS_FOR_A_LOOK)
+    except filelock.Timeout:
+        raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
+    try:
+        with files_of(path):
+            atomic.sweep(path)
+            yield
+    finally:
+        lock.release()
+
+
+def in_use(path: Path) -> bool:
+    """Whether another process writes to the run directory; yes where the lock may not be tried."""
+    if not (path / ".lock").exists():
+        return False
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError as error:
+        return error.errno != errno.EROFS
+    lock.release()
+    return False
+
+
+@contextmanager
+def files_of(path: Path) -> Iterator[None]:
+    """Turn what the system says of a run's files into a line for the user.
+
+    Raises:
+        UserError: a file could not be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not about_files_of(path, error):
+            raise
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
+        file = os.fsdecode(error.filename or path)
+        raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
+
+
+def about_files_of(path: Path, error: OSError) -> bool:
+    """Whether a run cannot be kept, in contrast to a file that a study cannot read."""
+    inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(path)
+    return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """run.json.
+
+    Raises:
+        UserError: no run is there, or it cannot be read.
+        UnknownFormat: it was written in a format of another version.
+    """
+    try:
+        record = atomic.read_json(path / "run.json")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is no run directory: it has no run.json") from None
+    except (ValueError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path / 'run.json'} cannot be read: {why}; move it away, or choose another directory") from None
+    if not isinstance(record, dict) or "format" not in record:
+        raise UnknownFormat(f"{path / 'run.json'} was not written by mesocosm: it has no run format; choose another directory")
+    if record["format"] != FORMAT:
+        told = f"{path} was written in run format {json.dumps(record['format'])[:20]}; this version reads format {FORMAT}"
+        raise UnknownFormat(f"{told}: use the version that wrote it, or another directory")
+    if (wrong := defect(record, Record)) is not None:
+        raise UnknownFormat(f"{path / 'run.json'} is damaged or not mesocosm's: {wrong}; move it away, or choose another directory")
+    return record
+
+
+def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
+    """The config that a run was made with.
+
+    Raises:
+        UserError: the study's config has changed its fields since.
+    """
+    preset = study.presets.get(record["preset"])
+    if preset is None:
+        raise UserError(f"this run's preset {record['preset']!r} is none of the study {study.name}, which has {', '.join(study.presets)}")
+    try:
+        config = from_plain(record["config"], type(preset.config))
+        study.trials(config)
+    except Exception as error:
+        raise UserError(f"this run's config does not fit the study {study.name} of this version: {error}") from None
+    return config
+
+
+class Run:
+    """A run directory, read.
+
+    Attributes:
+        path: the directory.
+        record: run.json.
+        study: the study on the bench of this version.
+        preset: name of the preset it started from.
+        config: the config it was made with.
+        seeds: the replicates.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.record = read_record(self.path)
+        self.study = find(self.record["study"])
+        self.preset: str = self.record["preset"]
+        self.config = config_from_record(self.study, self.record)
+        self.seeds = tuple(self.record["seeds"])
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """The judged checks, rows of claims.json.
+
+        Raises:
+            UserError: the run has not been judged, or the file is damaged.
+        """
+        try:
+            rows = atomic.read_json(self.path / "claims.json")
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has not been judged yet; run the study to its end, or `mesocosm judge {self.path}`") from None
+        except ValueError as error:
+            raise self._damaged_claims(error) from None
+        if (wrong := defect(rows, list[CheckRow])) is not None:
+            raise self._damaged_claims(wrong)
+        return rows
+
+    def _damaged_claims(self, why: object) -> UserError:
+        return UserError(f"{self.path / 'claims.json'} is damaged ({why}); `mesocosm judge {self.path}` writes it again")
+
+    @property
+    def trials(self) -> dict[str, dict[str, Any]]:
+        """Trial -> status file, in the study's order."""
+        return {trial.name: TrialStore(self.path, trial.name).status for trial in self.study.trials(self.config)}
+
+    @property
+    def outdated(self) -> dict[str, list[str]]:
+        """Finished trial -> modules whose code has changed since; empty for a record made with this very code."""
+        from mesocosm.lab.store.code import code_hashes
+
+        found = {}
+        for trial in self.study.trials(self.config):
+            status = TrialStore(self.path, trial.name).status
+            if status["state"] == "finished":
+                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.foreign)
+                if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
+                    found[trial.name] = changed
+        return found
+
+    def table(self, name: str, trial: str | None = None) -> pl.DataFrame:
+        """One trial's table, or all trials' tables of this name under each other with the column `trial`.
+
+        Raises:
+            KeyError: there is no such table.
+        """
+        if trial is not None:
+            return TrialStore(self.path, trial).tables()[name]
+        try:
+            return self.view().table(name)
+        except NotJudged as error:
+            raise KeyError(str(error)) from None
+
+    @property
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Every table by name, over all finished trials."""
+        parts: dict[str, list[pl.DataFrame]] = {}
+        for trial in self.trials:
+            for name, table in TrialStore(self.path, trial).tables().items():
+                parts.setdefault(name, []).append(table.select(pl.lit(trial).alias("trial"), pl.all()))
+        return {name: pl.concat(tables, how="diagonal_relaxed") for name, tables in parts.items()}
+
+    def view(self) -> View:
+        """What measurements and figures see."""
+        return View(self.config, self.preset, self.tables)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Name -> Altair chart, for every figure whose tables are there."""
+        charts, view = {}, self.view()
+        for figure in self.study.figures:
+            try:
+                charts[figure.name] = figure.draw(view)
+            except NotJudged:
+                continue
+        return charts
+
+    def model(self, trial: str, name: str | None = None, seed: int | None = 0) -> Any:
+        """Rebuild a published module with the parameters of one seed (None: all seeds, stacked).
+
+        Raises:
+            KeyError: the trial publishes no such model.
+        """
+        return published_model(self.path, self._trial(trial), name, seed)
+
+    def _trial(self, name: str) -> Trial:
+        for trial in self.study.trials(self.config):
+            if trial.name == name:
+                return trial
+        raise KeyError(f"study {self.study.name} has no trial {name!r} in this config")
+
+
+def model_name(trial: Trial, name: str | None) -> str:
+    """The name of a model that the trial publishes; it may be left out where there is one.
+
+    Raises:
+        KeyError: there is no such model, or there are several.
+    """
+    if name is None and len(trial.models) == 1:
+        return next(iter(trial.models))
+    if name is None or name not in trial.models:
+        raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}; asked for {name!r}")
+    return name
+
+
+def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[int] | None) -> Any:
+    """Load `models/TRIAL/NAME.safetensors`."""
+    from mesocosm.lab.store.parameters import load_model
+
+    name = model_name(trial, name)
+    store = TrialStore(run, trial.name)
+    path = store.models / f"{name}.safetensors"
+    if not path.exists():
+        raise KeyError(f"trial {trial.name} has not published {name!r} in {run}")
+    if atomic.checksum(path) != store.status.get("models", {}).get(name):
+        raise UserError(f"trial {trial.name}: {path.name} is damaged (wrong checksum); run the study again to mend it")
+    return load_model(path, trial.models[name], trial.config, seed, trial.precision)

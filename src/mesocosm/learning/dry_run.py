@@ -1,0 +1,84 @@
+"""A fit that is not run: its program is traced and lowered, and its outcome has the right shapes and made-up numbers.
+
+Nothing large is allocated: a placeholder is one number that is repeated without a copy. So a study at its published size is checked on a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mesocosm.learning.fit import Criterion, Fitted, Loop, Probe
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.program import Running, run_chunk, state_shapes
+from mesocosm.learning.static_tree import split
+from mesocosm.learning.streams import stream_keys
+
+
+def rehearse_fit(
+    learner: Learner,
+    steps: int,
+    seeds: Sequence[int],
+    *,
+    name: str = "fit",
+    state: Any = None,
+    start: int | None = None,
+    probe: Probe | None = None,
+    until: Criterion | None = None,
+    nonfinite: Literal["stop", "freeze"] = "stop",
+    per_seed: bool = False,
+    over_seeds: Literal["vmap", "map"] = "vmap",
+) -> tuple[Fitted, Any]:
+    """What `fit` would return, filled with placeholders, and its lowered program (`jax.stages.Lowered`) for one device.
+
+    Arguments and refusals are those of `fit`; every seed runs all its steps, meets `until` and does not diverge.
+    """
+    loop = Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, None, state, start)
+    loop.learner_arrays = [_shape(leaf) for leaf in loop.learner_arrays]
+    if state is None:
+        arrays, skeleton = state_shapes(loop.learner_skeleton, loop.learner_arrays, stream_keys(loop.seeds, "init"), per_seed)
+    else:
+        arrays, skeleton = split(state)
+        arrays = [_shape(leaf) for leaf in arrays]
+    loop.describe(arrays, skeleton)
+    flag, count = (jax.ShapeDtypeStruct((len(loop.seeds),), dtype) for dtype in (jnp.bool, jnp.int32))
+    arguments, static = loop.chunk_arguments(Running(arrays, flag, count, flag, flag), 0, 0)
+    lowered = run_chunk.lower(*arguments, **static)
+    probes = {name: placeholder(shape) for name, shape in loop.probe_shapes(arrays).items()}
+    fitted = Fitted(
+        state=placeholders(skeleton.join(arrays)),
+        model=placeholders(loop.models(arrays).shapes()),
+        seeds=loop.seeds,
+        steps=np.full(len(loop.seeds), steps, np.int32),
+        reached=np.full(len(loop.seeds), until is not None),
+        diverged=np.zeros(len(loop.seeds), bool),
+        history_steps=loop.history_steps,
+        history={metric: np.ones((len(loop.seeds), loop.windows)) for metric in loop.metrics},
+        probe_steps=loop.first + loop.probe_steps,
+        probes={name: np.moveaxis(array, 0, 1) for name, array in probes.items()},
+    )
+    return fitted, lowered
+
+
+def placeholder(leaf: Any) -> Any:
+    """An array of this shape and dtype: ones (of which a logarithm can be taken) or, for integers and bools, zeros (which index anything).
+
+    A read-only NumPy view of a single number, whatever its size; typed keys, which NumPy cannot hold, are JAX arrays.
+    """
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0, impl=leaf.dtype._impl.name), leaf.shape)
+    number = np.ones if jnp.issubdtype(leaf.dtype, jnp.inexact) else np.zeros
+    return np.broadcast_to(number((), leaf.dtype), leaf.shape)
+
+
+def placeholders(tree: Any) -> Any:
+    """The tree with a placeholder for every `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda leaf: placeholder(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, tree)
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

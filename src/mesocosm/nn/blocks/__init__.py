@@ -1,0 +1,1 @@
+"""Mixers put together: residual stacks and projections round a mixer."""

@@ -1,0 +1,290 @@
+r"""Mixers of the gated linear family: one front end (convolution, unit keys, gates) and three memories behind it.
+
+Gated linear attention adds what it sees, the (gated) delta rule corrects the memory by one gradient step, the gated mesa layer solves the regression.
+Everything else is equal,
+so that a comparison of the three compares their memories.
+
+Reference: von Oswald et al., "MesaNet: Sequence modeling by locally optimal test-time training" (2025), Sec. 3 and Table 1.
+"""
+
+import math
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn.mixer import Diagnostics, StreamingMixer
+from mesocosm.nn.mixers.attention import normalise, random_projections
+from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
+from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
+from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
+from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
+
+_WIDTH = 4  # of the causal convolution
+_NORM_EPSILON = 1e-6
+
+
+def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"]) -> Float[Array, "*rows dim"]:
+    r"""scale * x / sqrt(mean(x^2) + 1e-6), along the last axis, computed in float32 or wider."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + _NORM_EPSILON) * scale).astype(x.dtype)
+
+
+class HeadTokens(NamedTuple):
+    """What the memory of a head sees: query, key, value, and the gates (log_forget: log gamma; input_gate: beta). Leading axes: (time, heads) or (heads,)."""
+
+    query: Float[Array, "*rows key_dim"]
+    key: Float[Array, "*rows key_dim"]
+    value: Float[Array, "*rows value_dim"]
+    log_forget: Float[Array, "*rows"]
+    input_gate: Float[Array, "*rows"]
+
+
+class GatedState(NamedTuple):
+    """history: the last inputs of the convolution, for queries and keys. memory: the heads' memory."""
+
+    history: Float[Array, "past two heads key_dim"]
+    memory: Any
+
+
+class GatedProjections(eqx.Module):
+    r"""The front end, from $x = \mathrm{RMSNorm}(e)$: $q, k$ = unit(SiLU(conv_4($W x$))), $v = W_v x$, $\beta = \sigma(w_\beta x + b_\beta)$, $\gamma =
+    \sigma(w_\gamma x + b_\gamma)$, per head.
+
+    conv_4 is a causal convolution over the last four tokens, one filter a channel. With `write_forgets` = w, $\gamma$ is multiplied by $1 - w \beta^2$
+    (0.0025 in the paper for data
+    with repeated tokens, whose identical keys would let the condition number grow with time).
+    """
+
+    input_scale: Float[Array, " dim"]
+    query: Float[Array, "heads key_dim dim"]
+    key: Float[Array, "heads key_dim dim"]
+    value: Float[Array, "heads value_dim dim"]
+    filters: Float[Array, "width two heads key_dim"]
+    input_gate: Float[Array, "heads dim"]
+    input_bias: Float[Array, " heads"]
+    forget_gate: Float[Array, "heads dim"]
+    forget_bias: Float[Array, " heads"]
+    write_forgets: float = 0.0
+
+    def raw_keys(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time two heads key_dim"]:
+        """Queries and keys before the convolution."""
+        x = rms_normalise(x, self.input_scale)
+        return jnp.stack([jnp.einsum("...d,hnd->...hn", x, w) for w in (self.query, self.key)], axis=-3)
+
+    def tokens(self, x: Float[Array, "*time dim"], convolved: Float[Array, "*time two heads key_dim"]) -> HeadTokens:
+        """Everything after the convolution, in the precision of the memory (float32 or wider)."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        x = rms_normalise(x, self.input_scale)
+        queries, keys = jnp.moveaxis(normalise(jax.nn.silu(convolved.astype(dtype))), -3, 0)
+        values = jnp.einsum("...d,hnd->...hn", x, self.value).astype(dtype)
+        input_gate = jax.nn.sigmoid((x @ self.input_gate.T + self.input_bias).astype(dtype))
+        log_forget = jax.nn.log_sigmoid((x @ self.forget_gate.T + self.forget_bias).astype(dtype)) + jnp.log1p(-self.write_forgets * input_gate**2)
+        return HeadTokens(queries, keys, values, log_forget, input_gate)
+
+    def __call__(self, x: Float[Array, "time dim"]) -> HeadTokens:
+        """Head tokens of a whole sequence."""
+        raw = jnp.pad(self.raw_keys(x), [(self.filters.shape[0] - 1, 0), (0, 0), (0, 0), (0, 0)])
+        convolved = sum(raw[i : i + x.shape[0]] * f for i, f in enumerate(self.filters))
+        return self.tokens(x, jnp.asarray(convolved))
+
+    def step(self, history: Float[Array, "past two heads key_dim"], x: Float[Array, " dim"]) -> tuple[Float[Array, "past two heads key_dim"], HeadTokens]:
+        """Head tokens of one token, given the convolution's last inputs."""
+        window = jnp.concatenate([history, self.raw_keys(x)[None].astype(history.dtype)])
+        return window[1:], self.tokens(x, jnp.sum(window * self.filters, axis=0))
+
+
+class GatedMixer(StreamingMixer):
+    r"""$y_t = \sum_h W_{o,h}\, \mathrm{RMSNorm}(o_{h,t})$, where o is what a memory answers to the front end's queries; subclasses are the memories."""
+
+    front: GatedProjections
+    head_scale: Float[Array, "heads value_dim"]
+    output: Float[Array, "heads dim value_dim"]
+
+    @abstractmethod
+    def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
+        """What the memories of all heads answer, for a whole sequence."""
+
+    @abstractmethod
+    def init_memory(self, dtype: DTypeLike) -> Any:
+        """The memory before the first token, all heads."""
+
+    @abstractmethod
+    def recall_step(self, memory: Any, tokens: HeadTokens) -> tuple[Any, Float[Array, "heads value_dim"]]:
+        """One token through the memories of all heads."""
+
+    def _merge(self, heads: Float[Array, "*time heads value_dim"], dtype: DTypeLike) -> Float[Array, "*time dim"]:
+        return jnp.einsum("...hv,hdv->...d", rms_normalise(heads, self.head_scale).astype(dtype), self.output)
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+        """Tokens to tokens."""
+        return self._merge(self.recall(self.front(x)), x.dtype)
+
+    def init_state(self) -> GatedState:
+        """No past inputs (zeros, as the convolution pads) and the memory before the first token."""
+        dtype = self.front.key.dtype
+        return GatedState(
+            jnp.zeros((self.front.filters.shape[0] - 1, *self.front.filters.shape[1:]), dtype), self.init_memory(jnp.promote_types(dtype, jnp.float32))
+        )
+
+    def step(self, state: GatedState, x: Float[Array, " dim"]) -> tuple[GatedState, Float[Array, " dim"]]:
+        """One token: convolution, write, read."""
+        history, tokens = self.front.step(state.history, x)
+        memory, heads = self.recall_step(state.memory, tokens)
+        return GatedState(history, memory), self._merge(heads, x.dtype)
+
+
+def random_gated_parts(
+    dim: int, heads: int, key_dim: int, value_dim: int | None, std: float, key: PRNGKeyArray
+) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
+    """The parts of a gated mixer: maps N(0, std^2); filters uniform in +-1/2; beta starts at 1/2, gamma spread over the heads, with logits evenly from 0.9
+    to 0.999."""
+    maps, gates, filters = jax.random.split(key, 3)
+    query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)
+    input_gate, forget_gate = std * jax.random.normal(gates, (2, heads, dim))
+    front = GatedProjections(
+        input_scale=jnp.ones(dim),
+        query=query,
+        key=key_map,
+        value=value,
+        filters=jax.random.uniform(filters, (_WIDTH, 2, heads, key_dim), minval=-0.5, maxval=0.5),
+        input_gate=input_gate,
+        input_bias=jnp.zeros(heads),
+        forget_gate=forget_gate,
+        forget_bias=jnp.linspace(math.log(0.9 / 0.1), math.log(0.999 / 0.001), heads),
+    )
+    return front, jnp.ones((heads, value.shape[1])), output
+
+
+class _LinearMemory(GatedMixer):
+    def init_memory(self, dtype: DTypeLike) -> Float[Array, "heads value_dim key_dim"]:
+        """Fast weights zero."""
+        heads, value_dim, key_dim = *self.front.value.shape[:2], self.front.key.shape[1]
+        return jnp.zeros((heads, value_dim, key_dim), dtype)
+
+
+class GatedLinearAttention(_LinearMemory):
+    r"""$G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top$, $o_t = G_t q_t$ in every head."""
+
+    @classmethod
+    def create(cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, key: PRNGKeyArray) -> "GatedLinearAttention":
+        """A layer with random maps; `value_dim` is `key_dim` unless given."""
+        return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
+
+    def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
+        """Chunk-parallel."""
+        return jax.vmap(lambda t: gated_linear_attention(*t)[0], in_axes=1, out_axes=1)(tokens)
+
+    def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
+        """Decay, add, read."""
+        write = tokens.input_gate[:, None, None] * tokens.value[:, :, None] * tokens.key[:, None, :]
+        memory = jnp.exp(tokens.log_forget)[:, None, None] * memory + write
+        return memory, jnp.einsum("hvk,hk->hv", memory, tokens.query)
+
+
+class DeltaNet(_LinearMemory):
+    r"""$G_t = \gamma_t G_{t-1} (I - \beta_t k_t k_t^\top) + \beta_t v_t k_t^\top$, $o_t = G_t q_t$ in every head; with `forgets` off, $\gamma = 1$."""
+
+    forgets: bool = eqx.field(static=True, default=True)
+
+    @classmethod
+    def create(
+        cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, forgets: bool = True, key: PRNGKeyArray
+    ) -> "DeltaNet":
+        """A layer with random maps; `value_dim` is `key_dim` unless given."""
+        return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key), forgets=forgets)
+
+    def _gates(self, tokens: HeadTokens) -> HeadTokens:
+        return tokens if self.forgets else tokens._replace(log_forget=jnp.zeros_like(tokens.log_forget))
+
+    def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
+        """Token by token."""
+        return jax.vmap(lambda t: delta_rule(*t)[0], in_axes=1, out_axes=1)(self._gates(tokens))
+
+    def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
+        """One token of the recursion."""
+        one = jax.tree.map(lambda a: a[:, None], self._gates(tokens))
+        out, memory = jax.vmap(lambda t, m: delta_rule(*t, state=m))(one, memory)
+        return memory, out[:, 0]
+
+
+class GatedMesaAttention(GatedMixer):
+    r"""$o_t = G_t (H_t + \Lambda)^{-1} q_t$ in every head, $\Lambda = \Lambda_{\min} + \mathrm{softplus}$(`raw_regulariser`) per key channel: the MesaNet
+    layer.
+
+    steps, tolerance: bounds of the conjugate gradient solve in training and streaming alike. chunk: tokens in one masked product.
+
+    Reference: von Oswald et al. (2025), Sec. 3; $\Lambda_{\min}$ = 0.25 and 30 steps there.
+    """
+
+    raw_regulariser: Float[Array, "heads key_dim"]
+    smallest_regulariser: float = 0.25
+    tolerance: float = 1e-5
+    steps: int = eqx.field(static=True, default=30)
+    chunk: int = eqx.field(static=True, default=64)
+
+    @classmethod
+    def create(
+        cls,
+        dim: int,
+        *,
+        heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        std: float = 0.05,
+        regulariser: float = 1.0,
+        smallest_regulariser: float = 0.25,
+        tolerance: float = 1e-5,
+        steps: int = 30,
+        chunk: int = 64,
+        key: PRNGKeyArray,
+    ) -> "GatedMesaAttention":
+        """A layer with random maps whose Lambda starts at `regulariser`; `value_dim` is `key_dim` unless given."""
+        if not regulariser > smallest_regulariser:
+            raise ValueError(f"Lambda must start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
+        raw = jnp.full((heads, key_dim), math.log(math.expm1(regulariser - smallest_regulariser)))
+        parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key)
+        return cls(*parts, raw, smallest_regulariser=smallest_regulariser, tolerance=tolerance, steps=steps, chunk=chunk)
+
+    def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:
+        """The diagonal of Lambda."""
+        return self.smallest_regulariser + jax.nn.softplus(self.raw_regulariser.astype(dtype))
+
+    def solve(self, tokens: HeadTokens) -> GatedMesaResult:
+        """Every head's regression; heads lead in the result."""
+        return jax.vmap(lambda t, r: gated_mesa(*t, regulariser=r, steps=self.steps, tolerance=self.tolerance, chunk=self.chunk), in_axes=(1, 0))(
+            tokens, self.regulariser(tokens.key.dtype)
+        )
+
+    def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
+        """Chunk-parallel."""
+        return jnp.swapaxes(self.solve(tokens).output, 0, 1)
+
+    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
+        """Output; the weight of each value, gates included; residual and steps of the solver at each position and head."""
+        tokens = self.front(x)
+        result = self.solve(tokens)
+        pair = chunk_gates(tokens.log_forget.T).pair * tokens.input_gate.T[:, None, :]
+        attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision="highest") * pair
+        return self._merge(jnp.swapaxes(result.output, 0, 1), x.dtype), Diagnostics(attention=attention, residual=result.residual, steps=result.steps)
+
+    def init_memory(self, dtype: DTypeLike) -> RegressionSums:
+        """Both sums zero."""
+        heads, value_dim, key_dim = *self.front.value.shape[:2], self.front.key.shape[1]
+        return RegressionSums(jnp.zeros((heads, key_dim, key_dim), dtype), jnp.zeros((heads, value_dim, key_dim), dtype))
+
+    def recall_step(self, memory: RegressionSums, tokens: HeadTokens) -> tuple[RegressionSums, Float[Array, "heads value_dim"]]:
+        """One token: add to both sums, solve, read."""
+        forget, write = jnp.exp(tokens.log_forget)[:, None, None], tokens.input_gate[:, None, None] * tokens.key[:, None, :]
+        with jax.default_matmul_precision("highest"):
+            gram, cross = forget * memory.gram + write * tokens.key[:, :, None], forget * memory.cross + write * tokens.value[:, :, None]
+            diagonal = self.regulariser(gram.dtype)
+            guess = tokens.query / (jnp.diagonal(gram, axis1=1, axis2=2) + diagonal)
+            solution = conjugate_gradient(
+                lambda p: jnp.einsum("hij,hj->hi", gram, p) + diagonal * p, tokens.query, guess, steps=self.steps, tolerance=self.tolerance
+            )
+            return RegressionSums(gram, cross), jnp.einsum("hvk,hk->hv", cross, solution.x)

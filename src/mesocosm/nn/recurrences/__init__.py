@@ -1,0 +1,1 @@
+"""Recurrent layers, their gates and decays."""

@@ -1,0 +1,82 @@
+r"""A diagonal linear recurrence between two gates: with bilinear gates, a layer that can be linear attention exactly.
+
+Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 3.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
+
+from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.recurrences.decays import Decay, SigmoidDecay
+from mesocosm.nn.recurrences.gates import BilinearGate, Gate, gaussian
+from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+
+
+class GatedLinearRNN(StreamingMixer):
+    r"""$h_t = \lambda \odot h_{t-1} + g_{in}(\tilde x_t), \qquad y_t = D\, g_{out}(h_t, \tilde x_t), \qquad \tilde x_t = [x_t; 1],\ h_0 = 0.$
+
+    With the bilinear gate on both sides, $g_{in}(\tilde x) = (W^{in}_m \tilde x) \odot (W^{in}_x \tilde x)$ and
+    $g_{out}(h) = (W^{out}_m h) \odot (W^{out}_x h)$, this is the paper's gated linear RNN, and `as_gated_rnn` gives the weights at which it is linear
+    attention. Other gates are other layers: `Ungated` for none, `SideGate` at the output for one computed from the token. There are no biases; the 1
+    stands for them. Of a complex output the real part is returned.
+    """
+
+    input: Gate
+    decay: Decay
+    output: Gate
+    readout: Float[Array, "out products"]
+
+    @classmethod
+    def create(
+        cls,
+        dim: int,
+        *,
+        out_dim: int | None = None,
+        neurons: int,
+        products: int | None = None,
+        input_gate: type[Gate] = BilinearGate,
+        output_gate: type[Gate] = BilinearGate,
+        decay: Callable[..., Decay] = SigmoidDecay.create,
+        gain: float = 1.0,
+        key: PRNGKeyArray,
+    ) -> "GatedLinearRNN":
+        """Gaussian weights of standard deviation gain / sqrt(fan in); as many products as neurons and as many outputs as inputs unless given."""
+        products = neurons if products is None else products
+        keys = jax.random.split(key, 4)
+        return cls(
+            input_gate.create(neurons, dim + 1, dim + 1, gain=gain, key=keys[0]),
+            decay(neurons, key=keys[1]),
+            output_gate.create(products, neurons, dim + 1, gain=gain, key=keys[2]),
+            gaussian((dim if out_dim is None else out_dim, products), gain, keys[3]),
+        )
+
+    def states(self, x: Float[Array, "time dim"]) -> Inexact[Array, "time n"]:
+        """The recurrent neurons at every time."""
+        token = with_one(x)
+        return linear_recurrence(self.decay(), self.input(token, token))
+
+    def read(self, states: Inexact[Array, "*time n"], x: Float[Array, "*time dim"]) -> Float[Array, "*time out"]:
+        """What the output gate and the readout make of states and tokens."""
+        return jnp.real(self.output(states, with_one(x)) @ self.readout.T)
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
+        """Tokens to outputs."""
+        return self.read(self.states(x), x)
+
+    def init_state(self) -> Inexact[Array, " n"]:
+        """Nothing remembered."""
+        return jnp.zeros_like(self.decay())
+
+    def step(self, state: Inexact[Array, " n"], x: Float[Array, " dim"]) -> tuple[Inexact[Array, " n"], Float[Array, " out"]]:
+        """One token."""
+        token = with_one(x)
+        state = self.decay() * state + self.input(token, token)
+        return state, self.read(state, x)
+
+
+def with_one(x: Float[Array, "*time dim"]) -> Float[Array, "*time dim_plus_1"]:
+    r"""$\tilde x = [x; 1]$."""
+    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)

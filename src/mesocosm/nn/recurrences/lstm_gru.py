@@ -1,0 +1,111 @@
+r"""LSTM and GRU as mixers, in the equations of PyTorch and cuDNN, with a linear readout.
+
+References: Hochreiter and Schmidhuber, "Long short-term memory" (1997); Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.recurrences.gates import gaussian
+
+
+class LSTMState(NamedTuple):
+    """hidden: what is read. cell: what is remembered."""
+
+    hidden: Float[Array, " n"]
+    cell: Float[Array, " n"]
+
+
+class LSTM(StreamingMixer):
+    r"""$i, f, o = \sigma(W x_t + U h_{t-1} + b)$, $g = \tanh(W_g x_t + U_g h_{t-1} + b_g)$, each with its own $W, U, b$;
+    $c_t = f \odot c_{t-1} + i \odot g$, $h_t = o \odot \tanh(c_t)$, $y_t = D h_t$.
+
+    The rows of the weights are those of $i, f, g, o$ in this order, as in PyTorch; PyTorch's two biases are added up in `bias`.
+    """
+
+    input_weight: Float[Array, "four_n dim"]
+    recurrent_weight: Float[Array, "four_n n"]
+    bias: Float[Array, " four_n"]
+    readout: Float[Array, "out n"]
+
+    @classmethod
+    def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, forget_bias: float = 0.0, gain: float = 1.0, key: PRNGKeyArray) -> "LSTM":
+        """Gaussian weights of standard deviation gain / sqrt(fan in), the forget gate's bias as given, other biases 0."""
+        keys = jax.random.split(key, 3)
+        bias = jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(forget_bias)
+        inward, back = gaussian((4 * hidden, dim), gain, keys[0]), gaussian((4 * hidden, hidden), gain, keys[1])
+        return cls(inward, back, bias, gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+
+    def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
+        """$h_t$ at every time."""
+        return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
+        """Tokens to outputs."""
+        return self.states(x) @ self.readout.T
+
+    def init_state(self) -> LSTMState:
+        """Zeros."""
+        zeros = jnp.zeros(self.recurrent_weight.shape[1], self.recurrent_weight.dtype)
+        return LSTMState(zeros, zeros)
+
+    def step(self, state: LSTMState, x: Float[Array, " dim"]) -> tuple[LSTMState, Float[Array, " out"]]:
+        """One token."""
+        state, hidden = self._next(state, self.input_weight @ x + self.bias)
+        return state, self.readout @ hidden
+
+    def _next(self, state: LSTMState, drive: Float[Array, " four_n"]) -> tuple[LSTMState, Float[Array, " n"]]:
+        i, f, g, o = jnp.split(drive + self.recurrent_weight @ state.hidden, 4)
+        cell = jax.nn.sigmoid(f) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+        return LSTMState(hidden, cell), hidden
+
+
+class GRU(StreamingMixer):
+    r"""$r, z = \sigma(W x_t + U h_{t-1} + b)$, $n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b_{hn}))$, $h_t = (1 - z) \odot n + z \odot h_{t-1}$,
+    $y_t = D h_t$.
+
+    The rows of the weights are those of $r, z, n$ in this order, as in PyTorch; its two biases are added up in `bias`, but for $b_{hn}$.
+    """
+
+    input_weight: Float[Array, "three_n dim"]
+    recurrent_weight: Float[Array, "three_n n"]
+    bias: Float[Array, " three_n"]
+    recurrent_bias: Float[Array, " n"]
+    readout: Float[Array, "out n"]
+
+    @classmethod
+    def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
+        """Gaussian weights of standard deviation gain / sqrt(fan in), biases 0."""
+        keys = jax.random.split(key, 3)
+        inward, back = gaussian((3 * hidden, dim), gain, keys[0]), gaussian((3 * hidden, hidden), gain, keys[1])
+        return cls(inward, back, jnp.zeros(3 * hidden), jnp.zeros(hidden), gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+
+    def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
+        """$h_t$ at every time."""
+        return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
+        """Tokens to outputs."""
+        return self.states(x) @ self.readout.T
+
+    def init_state(self) -> Float[Array, " n"]:
+        """Zeros."""
+        return jnp.zeros_like(self.recurrent_bias)
+
+    def step(self, state: Float[Array, " n"], x: Float[Array, " dim"]) -> tuple[Float[Array, " n"], Float[Array, " out"]]:
+        """One token."""
+        state, _ = self._next(state, self.input_weight @ x + self.bias)
+        return state, self.readout @ state
+
+    def _next(self, state: Float[Array, " n"], drive: Float[Array, " three_n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        size = state.shape[0]
+        back = self.recurrent_weight @ state
+        r, z = jnp.split(jax.nn.sigmoid(drive[: 2 * size] + back[: 2 * size]), 2)
+        new = jnp.tanh(drive[2 * size :] + r * (back[2 * size :] + self.recurrent_bias))
+        state = (1 - z) * new + z * state
+        return state, state

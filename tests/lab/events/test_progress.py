@@ -1,0 +1,130 @@
+"""What is shown while a study runs: nothing lost, nothing that garbles a log, and times that mean something."""
+
+import io
+import re
+import threading
+
+import pytest
+from rich.console import Console
+
+from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.events.progress import Fitting, LiveScreen, PlainScreen, Silent, describe, screen
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def play(observer, clock: Clock) -> None:
+    """A run in which everything happens; each fit takes 100 steps of a second."""
+    observer.trial_finished("before", 3.0, cached=True)
+    observer.note("trial first is run again: config.steps changed")
+    observer.trial_started("first", 2, 4)
+    observer.compiling("first", "descent")
+    clock.now += 12
+    observer.compiled("first", "descent", 12.0)
+    for step in range(1, 101):
+        clock.now += 1
+        observer.progress("first", "descent", step, 100, {"accuracy": 0.5, "loss": 1.0 / step})
+    observer.trial_finished("first", 112.0, cached=False)
+    observer.trial_started("second", 3, 4)
+    observer.trial_failed("second", "the loss became NaN\x1b[2J at step 3")
+    observer.trial_skipped("third", "needs second")
+    observer.judged([])
+
+
+def plain() -> tuple[list[str], str]:
+    clock, text = Clock(), io.StringIO()
+    with PlainScreen(Console(file=text, width=80), clock) as observer:
+        play(observer, clock)
+    return text.getvalue().splitlines(), text.getvalue()
+
+
+def test_all_are_observers():
+    console = Console(file=io.StringIO())
+    assert all(isinstance(observer, Observer) for observer in (Silent(), PlainScreen(console), LiveScreen(console)))
+
+
+def test_the_screen_fits_where_it_is_shown():
+    assert type(screen(Console(file=io.StringIO()))) is PlainScreen
+    assert type(screen(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"}))) is LiveScreen
+    assert type(screen(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"}))) is PlainScreen
+
+
+def test_plain_lines_tell_every_event_without_control_characters():
+    lines, text = plain()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
+    for words in ("before was finished before", "config.steps changed", "compiling descent", "compiled descent in 12 s", "finished in 1 min 52 s"):
+        assert any(words in line for line in lines), words
+    assert any("second FAILED: the loss became NaN" in line for line in lines)
+    assert any("third skipped: needs second" in line for line in lines)
+
+
+def test_plain_progress_comes_every_few_seconds_with_the_time_left():
+    lines = [line for line in plain()[0] if "descent" in line and "%" in line]
+    assert 15 <= len(lines) <= 21
+    assert re.search(r"descent 50/100 \(50 %\), 50 s left, loss 0.02", "\n".join(lines))
+
+
+def test_silence(capfd):
+    before = threading.active_count()
+    with Silent() as observer:
+        play(observer, Clock())
+        assert threading.active_count() == before  # nothing that would show itself later
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pace_of_a_resumed_fit_is_that_of_this_process():
+    fitting = Fitting("descent", since=0.0)
+    fitting.advance(50.0, 9_000, 10_000, {})
+    assert fitting.remaining(50.0) is None
+    fitting.advance(60.0, 9_100, 10_000, {})
+    assert fitting.remaining(60.0) == pytest.approx(90.0)
+
+
+def test_loss_comes_first():
+    assert describe({"accuracy": 0.5, "train_loss": 2.0, "loss": 1.0, "z": 0.0}) == "loss 1  train_loss 2"
+    assert describe({"loss": float("nan")}) == "loss nan"
+
+
+def live() -> tuple[LiveScreen, Clock, io.StringIO, Console]:
+    text, clock = io.StringIO(), Clock()
+    console = Console(file=text, force_terminal=True, width=120, _environ={"TERM": "xterm"}, color_system=None)
+    return LiveScreen(console, clock), clock, text, console
+
+
+def shown(observer: LiveScreen) -> str:
+    text = io.StringIO()
+    Console(file=text, width=120).print(observer.render())
+    return text.getvalue()
+
+
+def test_live_table_shows_the_seconds_of_a_compile_then_a_bar():
+    observer, clock, _, _ = live()
+    observer.trial_started("first", 1, 4)
+    observer.compiling("first", "descent")
+    clock.now += 7
+    assert "compiling descent" in shown(observer)
+    assert "7.0 s" in shown(observer)
+    observer.compiled("first", "descent", 7.0)
+    assert "starting descent" in shown(observer)
+    observer.progress("first", "descent", 10, 100, {"loss": 0.25})
+    clock.now += 10
+    observer.progress("first", "descent", 20, 100, {"loss": 0.125})
+    assert "20/100" in shown(observer)
+    assert "1 min 20 s left" in shown(observer)
+    assert "loss 0.125" in shown(observer)
+    assert "trial 1 of 4" in shown(observer)
+
+
+def test_live_lines_that_stay():
+    observer, clock, text, _ = live()
+    with observer:
+        play(observer, clock)
+        assert not shown(observer).strip()
+    for words in ("finished before", "config.steps changed", "1 min 52 s", "the loss became NaN", "skipped: needs second"):
+        assert words in text.getvalue()
