@@ -1,9 +1,12 @@
 """The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
 
 import os
+import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 from packaging.version import Version
@@ -27,3 +30,25 @@ install_import_hook("mesocosm", "beartype.beartype")
 # The first example of a test compiles, the next ones do not: their times say nothing.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+TOY = Path(__file__).parent / "toy_study"
+
+
+@pytest.fixture
+def toy_copy(tmp_path, monkeypatch):
+    """(study, folder) of a copy of the toy study whose code a test may change; found through its entry point, as an installed package is."""
+    from mesocosm.lab.catalogue import find
+
+    name = "toy_copy"
+    site = tmp_path / "site"
+    package = site / name
+    shutil.copytree(TOY, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in package.glob("*.py"):
+        file.write_text(file.read_text().replace("toy_study", name))
+    (site / f"{name}-0.dist-info").mkdir()
+    (site / f"{name}-0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n")
+    (site / f"{name}-0.dist-info" / "entry_points.txt").write_text(f"[mesocosm.studies]\n{name} = {name}\n")
+    monkeypatch.syspath_prepend(str(site))
+    yield find(name), package
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
