@@ -11,11 +11,15 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 from packaging.version import Version
 
+from mesocosm.numerics.schedule import memory_optimised
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and run little: optimised code would cost ten times the compilation. A jaxlib of later years may not know these flags, and stops at one.
 FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# The tests' own programs are scheduled like the library's, without which LAPACK's calls can deadlock.
+SCHEDULE = " ".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in memory_optimised().items())
 if Version(version("jaxlib")) < Version("0.12"):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE} --xla_cpu_multi_thread_eigen=false".strip()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE} {SCHEDULE} --xla_cpu_multi_thread_eigen=false".strip()
 # Every core has a worker: threads of their own would wait for each other in busy loops.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What was compiled is kept for the other workers, for the processes that tests start, and for the next run.

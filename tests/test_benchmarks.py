@@ -85,6 +85,14 @@ def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
 
 
 @pytest.mark.whole
+def test_linear_algebra_and_both_schedules_agree_with_jax(bench):
+    record = run("linear_algebra", bench)
+    check_form(record)
+    assert {row["verdict"] for row in record["rows"]} == {"measured"}
+    assert {row["peer"] for row in record["rows"]} == {"jax.numpy, one call for the batch", "XLA's own schedule"}
+
+
+@pytest.mark.whole
 def test_fit_learns_what_the_loop_by_hand_learns(bench):
     record = run("training_loop", bench)
     check_form(record)

@@ -72,6 +72,8 @@ class RunCommand:
     """Show the trials, their minutes, memory and what is finished already; train nothing."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
+    stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
+    """Stop the run, which can then be resumed, when it made no progress and used no processor time for this long; 0 to wait for ever."""
     mixer: Annotated[str, arg(metavar="MODULE:CLASS")] = ""
     """Your own layer, trained beside the study's; short for --config.mixer, in studies that have such a field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()

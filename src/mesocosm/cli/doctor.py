@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 import mesocosm
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.store.provenance import git_revision, installed_version, processor, thread_count
+from mesocosm.lab.store.provenance import git_revision, installed_version, processor, schedule, thread_count
 
 PROBE = """
 import json
@@ -36,7 +36,7 @@ print(json.dumps(found))
 """
 PROBE_SECONDS = 120
 LITTLE_DISK = 200 * 2**20  # a study of ours writes less
-VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL")
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NPROC", "TF_CPP_MIN_LOG_LEVEL")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def examine(out: Path) -> list[Finding]:
         Finding("processor", f"{processor()}; {os.cpu_count()} cores, {thread_count()} of them ours"),
         Finding("memory", memory()),
         device,
+        *compiler(),
         Finding("environment", environment(os.environ)),
         *extras(),
         folder(out),
@@ -198,6 +199,13 @@ def devices() -> Finding:
     wrong = [name for name, _, value in found if value != 14]
     text = ", ".join(f"{name} ({kind}) {'computes WRONGLY' if name in wrong else 'runs a compiled program'}" for name, kind, _ in found)
     return Finding("devices", text, "set JAX_PLATFORMS=cpu to leave the accelerator alone" if wrong else None)
+
+
+def compiler() -> list[Finding]:
+    """What decides how XLA's threads share the work, and whether they can wait for each other for ever; nothing without jaxlib."""
+    if installed_version("jaxlib") is None:
+        return []
+    return [Finding("compiler", f"XLA's pool has {thread_count()} threads; programs are compiled with {schedule()}")]
 
 
 def environment(variables: Iterable[str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +95,8 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
-            done = execute(study, command.preset, **options, observer=observer, command=line)
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
@@ -100,6 +104,16 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     if earlier is not None:
         compare(earlier, done, out)
     return code
+
+
+def end_process(line: str, watching: Any, why: str) -> None:
+    """End the process from a thread beside the main one, which no longer answers; the run can be taken up again."""
+    tidying = threading.Thread(target=watching.__exit__, args=(None, None, None), daemon=True)  # gives the terminal's cursor back
+    tidying.start()
+    tidying.join(timeout=2.0)
+    print(f"mesocosm: {printable(why)}. Nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(130)
 
 
 def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:

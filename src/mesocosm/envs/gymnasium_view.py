@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.envs.environment import Episode, FiniteEnvironment
+from mesocosm.numerics.programs import jit
 
 
 class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
@@ -35,8 +36,8 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         box = env.observation_space(self.params)
         self.action_space = gymnasium.spaces.Discrete(env.num_actions)
         self.observation_space = gymnasium.spaces.Box(box.low, box.high, box.shape, dtype=np.float32)
-        self._reset = jax.jit(env.reset_env)
-        self._step = jax.jit(self._step_and_split)
+        self._reset = jit(env.reset_env)
+        self._step = jit(self._step_and_split)
 
     def _step_and_split(self, key: Any, state: Any, action: Any, params: Any) -> tuple[Any, ...]:
         """The next key comes out of the same program: splitting it from Python would cost more than the step."""

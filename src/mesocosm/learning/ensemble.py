@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from mesocosm.learning.fit import Watcher, fit
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.supervised import adam
+from mesocosm.numerics.programs import filter_jit
 
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
 
@@ -299,7 +300,7 @@ def combined(outputs: Float[Array, "arms members n ..."]) -> Float[Array, "membe
     return outputs[0] if outputs.shape[0] == 1 else outputs[0] - outputs[1]
 
 
-@eqx.filter_jit
+@filter_jit
 def _outputs(ensemble: TrainedEnsemble, x: Array) -> Array:
     return ensemble.outputs(x)
 

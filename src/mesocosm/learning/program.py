@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.learning.static_tree import Skeleton, split
+from mesocosm.numerics.programs import jit
 
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
 
 # LLVM's higher levels cost several times the compile time, most of it on random number generation, and on CPU make these programs no faster.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+FAST_TO_COMPILE = {"xla_backend_optimization_level": 1}
 
 
 class SeedAxis(NamedTuple):
@@ -58,7 +59,7 @@ class Running(NamedTuple):
     diverged: Any
 
 
-@partial(jax.jit, static_argnames=("skeletons", "options"), donate_argnames=("running",), compiler_options=COMPILER_OPTIONS)
+@jit(static_argnames=("skeletons", "options"), donate_argnames=("running",), compiler_options=FAST_TO_COMPILE)
 def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length, *, skeletons, options):
     """`length` updates of every seed from step `start`, whose number (for its key) is `first + start`.
 
@@ -182,7 +183,7 @@ def _with_seeds(shape: Any, seeds: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((seeds, *shape.shape), shape.dtype)
 
 
-@partial(jax.jit, static_argnames=("skeleton", "axis"), compiler_options=COMPILER_OPTIONS)
+@jit(static_argnames=("skeleton", "axis"), compiler_options=FAST_TO_COMPILE)
 def _initial_states(arrays, keys, *, skeleton, axis):
     def one(_, learner_arrays, key):
         return [_strong(leaf) for leaf in split(skeleton.join(learner_arrays).init(key))[0]]
@@ -190,7 +191,7 @@ def _initial_states(arrays, keys, *, skeleton, axis):
     return _over_seeds(one, axis, jnp.zeros(keys.shape[0]), arrays, keys)
 
 
-@partial(jax.jit, static_argnames=("skeletons", "axis"), compiler_options=COMPILER_OPTIONS)
+@jit(static_argnames=("skeletons", "axis"), compiler_options=FAST_TO_COMPILE)
 def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, axis):
     """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the axis of seeds."""
     probe_skeleton, learner_skeleton, state_skeleton = skeletons
@@ -215,8 +216,6 @@ def _same_type(leaf: Any, old: Any) -> Any:
 
 class Evaluation:
     """`function(*one seed's part of per_seed, *shared)` by one program, called once a seed; arrays of the result get a leading seed axis.
-
-    Not by `lax.map` inside the program: LAPACK's calls in large batches inside a compiled loop have been seen to deadlock XLA on CPU (jaxlib 0.10.2).
 
     All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions):
     they are the same for all seeds.
@@ -278,6 +277,6 @@ def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: li
     return function(*per_seed, *shared)
 
 
-@partial(jax.jit, static_argnames=("skeletons",), compiler_options=COMPILER_OPTIONS)
+@jit(static_argnames=("skeletons",), compiler_options=FAST_TO_COMPILE)
 def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
     return split(_apply(function_arrays, seed_arrays, shared_arrays, skeletons))[0]

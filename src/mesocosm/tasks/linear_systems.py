@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.linear_algebra import solve
 from mesocosm.tasks.task import Split, Task
 
 Scalar = float | Float[Array, ""]
@@ -75,10 +76,7 @@ class ContractingTransition(Transition):
         basis = jax.random.normal(basis_key, (self.dim, self.dim))
         # The columns of M are exchangeable, so the place of the largest eigenvalue does not matter.
         eigenvalues = jax.random.uniform(eigenvalue_key, (self.dim,), minval=self.smallest, maxval=self.largest).at[0].set(self.largest)
-        # M = L Q with orthonormal rows Q, so W = L (Q diag(l) Q^T) L^-1. Not by jnp.linalg.solve: in large batches inside a loop LAPACK's calls have
-        # been seen to deadlock XLA's thread pool on CPU.
-        rows = orthonormal_rows(basis)
-        return divide_by_lower(basis @ rows.T @ ((rows * eigenvalues) @ rows.T), basis @ rows.T)
+        return solve(basis.T, (basis * eigenvalues).T).T
 
 
 class FixedTransition(Transition):
@@ -177,16 +175,6 @@ def orthonormal_rows(matrix: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]
 
     rows, _ = jax.lax.scan(orthonormalise, jnp.zeros_like(matrix), (jnp.arange(len(matrix)), matrix))
     return rows
-
-
-def divide_by_lower(matrix: Float[Array, "rows dim"], lower: Float[Array, "dim dim"]) -> Float[Array, "rows dim"]:
-    r"""$A L^{-1}$ for lower triangular $L$, by back substitution over the columns."""
-
-    def column(step: Array, quotient: Float[Array, "rows dim"]) -> Float[Array, "rows dim"]:
-        index = len(lower) - 1 - step  # columns up to this one are still zero
-        return quotient.at[:, index].set((matrix[:, index] - quotient @ lower[:, index]) / lower[index, index])
-
-    return jax.lax.fori_loop(0, len(lower), column, jnp.zeros_like(matrix))
 
 
 def constructed_tokens(inputs: Float[Array, "*batch time dim"]) -> Float[Array, "*batch time four_dim"]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from watching import Remembering
 
 import mesocosm.lab.events.track as track
 from mesocosm.cli import main
@@ -21,6 +20,7 @@ from mesocosm.lab.events.track import Tracker, tracked
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
+from watching import Remembering
 
 TESTS = Path(__file__).parents[2]
 INSTALLED = [name for name, library in LIBRARIES.items() if all(find_spec(module) for module in library.modules)]

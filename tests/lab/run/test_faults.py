@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from watching import Remembering, results
 
 import mesocosm.lab.run.runner as runner
 import toy_study.trials as toy
@@ -32,6 +31,7 @@ from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run, TrialStore, locked
 from mesocosm.studies.interface import Trial
 from toy_study.config import Config
+from watching import Remembering, results
 
 STUDY = find("toy-study")
 TRIALS = ("identity", "rolling", "frozen", "probe")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from watching import Remembering
 
 import toy_study.trials as toy
 from mesocosm.cli import main
@@ -14,6 +13,7 @@ from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.identity import difference
 from mesocosm.tasks import data_sets
+from watching import Remembering
 
 STUDY = find("toy-study")
 

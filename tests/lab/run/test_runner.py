@@ -11,7 +11,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from watching import Remembering
 
 import toy_study.trials as toy
 from mesocosm.lab.catalogue import find
@@ -22,6 +21,7 @@ from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, in_use
 from mesocosm.studies.interface import Study, Trial
 from toy_study.config import PRESETS, Bowl, Config, Descent
+from watching import Remembering
 
 STUDY = find("toy-study")
 SMALL = Config(steps=5)

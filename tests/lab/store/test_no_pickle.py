@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from watching import Remembering, results
 
 import mesocosm
 from mesocosm.lab.catalogue import find
@@ -15,6 +14,7 @@ from mesocosm.lab.errors import UserError
 from mesocosm.lab.run.runner import execute, judge_run
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, TrialStore
+from watching import Remembering, results
 
 STUDY = find("toy-study")
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

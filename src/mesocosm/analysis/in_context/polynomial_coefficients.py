@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from mesocosm.nn.mixers.attention import LinearAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
+from mesocosm.numerics.linear_algebra import least_squares
 
 Coefficients = Float[Array, "out dim dim dim"]
 Model = Callable[[Array], Array]
@@ -95,7 +96,7 @@ def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array,
     crossed = (squares[:, :, None] * now[:, None, :]).reshape(len(tokens), -1)
     a, b, c = np.array([(a, b, c) for a in range(dim) for b in range(a, dim) for c in range(b, dim)]).T
     features = jnp.concatenate([crossed, now[:, a] * now[:, b] * now[:, c]], axis=1)
-    weights = jnp.linalg.lstsq(features, outputs)[0]
+    weights = least_squares(features, outputs)
     left = outputs - features @ weights
     found = weights[: crossed.shape[1]].T.reshape(-1, len(i), dim)
     whole = jnp.zeros((outputs.shape[1], dim, dim, dim), found.dtype).at[:, i, j].add(found / 2).at[:, j, i].add(found / 2)

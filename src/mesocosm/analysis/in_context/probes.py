@@ -10,12 +10,13 @@ Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transf
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mesocosm.analysis.in_context.regression import Inverse, precondition
+from mesocosm.numerics.linear_algebra import least_squares
+from mesocosm.numerics.programs import filter_jit
 
 Scalar = float | Float[Array, ""]
 Weights = Float[Array, "*weight_sites batch"] | Bool[Array, "*weight_sites batch"]
@@ -69,7 +70,7 @@ class PreconditioningTarget(NamedTuple):
     typical: Bool[Array, "time batch"]
 
 
-@eqx.filter_jit
+@filter_jit
 def fit_probe(
     activations: Float[Array, "*sites batch dim"],
     targets: Float[Array, "*target_sites batch outputs"],
@@ -137,8 +138,7 @@ def _sites(activations: Array, targets: Array, weights: Array | None) -> tuple[A
 
 def _fit_linear(activations: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
     root = jnp.sqrt(weights)[:, None]
-    weight, *_ = jnp.linalg.lstsq(root * activations, root * targets)
-    return weight, jnp.zeros_like(targets[0])
+    return least_squares(root * activations, root * targets), jnp.zeros_like(targets[0])
 
 
 def _fit_affine(activations: Array, targets: Array, weights: Array) -> tuple[Array, Array]:

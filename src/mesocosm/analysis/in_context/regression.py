@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.linear_algebra import solve_positive
+from mesocosm.numerics.programs import filter_jit
 from mesocosm.tasks.linear_systems import next_token_loss
 
 Scalar = float | Float[Array, ""]
@@ -38,7 +40,7 @@ class ExactInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Solve $A x = b$."""
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix, lower=True), right)
+        return solve_positive(matrix, right)
 
 
 class ChebyshevInverse(Inverse):
@@ -213,7 +215,7 @@ def grid_search(
 Fitted = TypeVar("Fitted", bound=Inverse)
 
 
-@eqx.filter_jit
+@filter_jit
 def fit_inverse(
     inverse: Fitted,
     sequences: Float[Array, "batch time_plus_1 dim"],

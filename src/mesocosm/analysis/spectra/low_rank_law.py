@@ -17,6 +17,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.linear_algebra import eigh, svd
+
 Scalar = float | Float[Array, ""]
 
 
@@ -40,14 +42,14 @@ def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
 
 def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
     r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples: the factors at which the penalty equals the nuclear norm (T1)."""
-    left, values, right = jnp.linalg.svd(product, full_matrices=False)
+    left, values, right = svd(product)
     root = jnp.sqrt(values[:rank])
     return Factors(left[:, :rank] * root, right[:rank].T * root)
 
 
 def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
     r"""$\frac12 \|D\|_*$, never below $\frac12 (\|A\|_F^2 + \|B\|_F^2) - \|A B^\top\|_*$ (T4, from the inequality of Powers and Stormer)."""
-    return jnp.sum(jnp.abs(jnp.linalg.eigvalsh(imbalance))) / 2
+    return jnp.sum(jnp.abs(eigh(imbalance).values)) / 2
 
 
 def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar) -> Float[Array, "r r"]:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.linear_algebra import qr, singular_values, svd
+
 _SMALLEST = 1e-12  # relative: below it a singular value counts as zero and its direction has the subgradient 0
 
 
@@ -26,8 +28,8 @@ def nuclear_norm(a: Float[Array, "m r"], b: Float[Array, "n r"]) -> Float[Array,
 
 
 def _forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    (qa, ra), (qb, rb) = jnp.linalg.qr(a), jnp.linalg.qr(b)
-    left, values, right = jnp.linalg.svd(ra @ rb.T, full_matrices=False)
+    (qa, ra), (qb, rb) = qr(a), qr(b)
+    left, values, right = svd(ra @ rb.T)
     kept = values > _SMALLEST * values[0]
     left, right = qa @ (left * kept), qb @ right.T
     return jnp.sum(values), (left @ (right.T @ b), right @ (left.T @ a))
@@ -42,7 +44,7 @@ nuclear_norm.defvjp(_forward, _backward)
 
 def threshold_singular_values(matrix: Float[Array, "m n"], threshold: float | Float[Array, ""]) -> Float[Array, "m n"]:
     r"""$U \max(S - \tau, 0) V^\top$, the proximal operator of $\tau \|\cdot\|_*$: the minimum of $\frac12 \|W - M\|_F^2 + \tau \|W\|_*$."""
-    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+    left, values, right = svd(matrix)
     return (left * jnp.maximum(values - threshold, 0.0)) @ right
 
 
@@ -52,7 +54,7 @@ def subgradient_error(gradient: Float[Array, "m n"], product: Float[Array, "m n"
     $-G / \lambda$ is a subgradient iff its spectral norm is at most 1 and $\langle -G, W \rangle = \lambda \|W\|_*$. The error is the larger of
     $\max(\|G\|_2 / \lambda - 1, 0)$ and $1 + \langle G, W \rangle / (\lambda \|W\|_*)$; where $W$ is zero, the first alone.
     """
-    nuclear = jnp.sum(jnp.linalg.svd(product, compute_uv=False))
-    excess = jnp.linalg.svd(gradient, compute_uv=False)[0] / decay - 1
+    nuclear = jnp.sum(singular_values(product))
+    excess = singular_values(gradient)[0] / decay - 1
     slack = 1 + jnp.sum(gradient * product) / jnp.where(nuclear > 0, decay * nuclear, 1.0)
     return jnp.maximum(jnp.maximum(excess, 0.0), jnp.where(nuclear > 0, jnp.abs(slack), 0.0))

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mesocosm.envs.tabular import TabularMDP
+from mesocosm.numerics.linear_algebra import solve
 
 Policy = Float[Array | np.ndarray, "states actions"]
 Outcomes = Int[Array | np.ndarray, "states actions rewards"]
@@ -30,14 +31,14 @@ def state_transition(mdp: TabularMDP, policy: Policy) -> Float[Array, "states st
 def occupancy(mdp: TabularMDP, policy: Policy) -> Float[Array, " states"]:
     r"""Expected number of visits, $d = d_0 (I - P_\pi)^{-1}$, time 0 included."""
     system = jnp.eye(mdp.states) - state_transition(mdp, policy)
-    return jnp.linalg.solve(system.T, jnp.asarray(mdp.initial, dtype=system.dtype))
+    return solve(system.T, jnp.asarray(mdp.initial, dtype=system.dtype))
 
 
 def successor(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) -> Successor:
     r"""Expected future visits, $M(s, a, s') = \sum_{k \ge 1} \gamma^k P(S_k = s' \mid s, a) = \gamma P (I - \gamma P_\pi)^{-1}$."""
     system = jnp.eye(mdp.states) - discount * state_transition(mdp, policy)
     flat = discount * jnp.asarray(mdp.transition, dtype=system.dtype).reshape(-1, mdp.states)
-    return jnp.linalg.solve(system.T, flat.T).T.reshape(mdp.transition.shape)
+    return solve(system.T, flat.T).T.reshape(mdp.transition.shape)
 
 
 def successor_by_recursion(mdp: TabularMDP, policy: Policy, steps: int, discount: float | Array = 1.0) -> Successor:

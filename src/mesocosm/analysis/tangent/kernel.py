@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PyTree
 from mesocosm.analysis.tangent.features import Function, Outputs, contract, jacobian_features
 from mesocosm.analysis.tangent.structured_derivatives import structured_features
 from mesocosm.analysis.tangent.vector_products import kernel_by_products
+from mesocosm.numerics.programs import jit
 
 Method = Literal["contraction", "structured", "products"]
 FEATURES = {"contraction": jacobian_features, "structured": structured_features}
@@ -179,8 +180,8 @@ def _program(key: _Key, method: Method, block: int) -> _Program:
     rows = key.block(block, spread)
     features = jax.eval_shape(side, params, rows)
     left, right = (jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), features) for place in (spread, everywhere))  # noqa: B023
-    made = jax.jit(side, out_shardings=spread).lower(params, rows).compile()
-    met = jax.jit(pair).lower(params, left, right).compile()
+    made = jit(side, out_shardings=spread).lower(params, rows).compile()
+    met = jit(pair).lower(params, left, right).compile()
     sizes: Any = made.memory_analysis(), met.memory_analysis()
     once, twice = ((size.temp_size_in_bytes, size.output_size_in_bytes) for size in sizes)
     return _Program(made, met, spread, everywhere, int(max(once[0] + 2 * once[1], 2 * once[1] + sum(twice))))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function
+from mesocosm.numerics.linear_algebra import eigh, solve
 
 
 def linearised(function: Function, params: PyTree) -> Callable[[PyTree, Any], Array]:
@@ -55,8 +56,8 @@ def dual_weights(
     """
     system = train_kernel + ridge * jnp.eye(train_kernel.shape[-1], dtype=train_kernel.dtype)
     if time is None:
-        return jnp.linalg.solve(system, residuals)
-    values, vectors = jnp.linalg.eigh(system)
+        return solve(system, residuals)
+    values, vectors = eigh(system)
     flat = jnp.abs(time * values) < 1e-12  # the limit where a direction hardly moves
     reached = jnp.where(flat, time, -jnp.expm1(-time * values) / jnp.where(flat, 1.0, values))
     return vectors @ (reached[..., None] * (jnp.swapaxes(vectors, -1, -2) @ residuals))
@@ -64,7 +65,7 @@ def dual_weights(
 
 def interpolation_weights(test_kernel: Float[Array, "*batch t n"], train_kernel: Float[Array, "*batch n n"]) -> Float[Array, "*batch t n"]:
     r"""$Q(x) = \Theta(x, X)\, \Theta(X, X)^{-1}$: how much each training residual counts at x once training has ended."""
-    return jnp.swapaxes(jnp.linalg.solve(train_kernel, jnp.swapaxes(test_kernel, -1, -2)), -1, -2)
+    return jnp.swapaxes(solve(train_kernel, jnp.swapaxes(test_kernel, -1, -2)), -1, -2)
 
 
 def gaussian_process(

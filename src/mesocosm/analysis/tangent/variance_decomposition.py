@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.linear_algebra import solve
+
 
 class KernelModels(NamedTuple):
     """Predictions of an ensemble and of its three parts, one row a member.
@@ -108,7 +110,7 @@ def linear_network_variances(test: Float[Array, "t dim"], train: Float[Array, "n
     orthogonal to the training points and $u = X^\top (X X^\top)^{-1} Y$.
     """
     n, dim = train.shape
-    dual = jnp.linalg.solve(train @ train.T, jnp.concatenate([targets[:, None], train @ test.T], axis=1))
+    dual = solve(train @ train.T, jnp.concatenate([targets[:, None], train @ test.T], axis=1))
     u, outside = train.T @ dual[:, 0], jnp.sum((test - dual[:, 1:].T @ train) ** 2, axis=1)
     interaction = outside * n / (4 * dim * width)
     return LinearNetworkVariances(outside / dim, outside * jnp.sum(u**2) / (4 * width), interaction, -4 * interaction)
@@ -162,6 +164,6 @@ def single_neuron_prediction(
 
     chunks = max(1, samples // chunk)
     covariance = jnp.mean(jax.lax.map(chunk_moments, jax.random.split(key, chunks)), axis=0)
-    dual = jnp.linalg.solve(ntk_train, targets)
-    spread = jnp.linalg.solve(ntk_train, jnp.linalg.solve(ntk_train, nngp_train).T)
+    dual = solve(ntk_train, targets)
+    spread = solve(ntk_train, solve(ntk_train, nngp_train).T)
     return WidthTimesVariance(jnp.einsum("n,tnm,m->t", dual, covariance, dual), jnp.einsum("tnm,mn->t", covariance, spread))

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
 from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.run.interrupt import Interrupt
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
 from mesocosm.lab.store.configuration import plain
@@ -47,11 +48,11 @@ class TrialContext:
         identity: str,
         parents: Mapping[str, Trial],
         observer: Observer,
-        stopping: Callable[[], bool],
+        interrupt: Interrupt,
         save_seconds: float = SECONDS_BETWEEN_SAVES,
     ):
         self.run, self.trial, self.seeds, self.identity, self.save_seconds = run, trial, seeds, identity, save_seconds
-        self._parents, self.observer, self.stopping = parents, observer, stopping
+        self._parents, self.observer, self.interrupt = parents, observer, interrupt
         self.parents = tuple(parents)
         self.evaluation_key = jax.random.key(EVALUATION_SEED)
         self.store = TrialStore(run, trial.name)
@@ -94,7 +95,7 @@ class TrialContext:
                 nonfinite=nonfinite,
                 per_seed=per_seed,
                 over_seeds=self.trial.over_seeds,
-                watcher=_FitWatcher(self.observer, self.trial.name, name, self.stopping),
+                watcher=_FitWatcher(self.observer, self.trial.name, name, self.interrupt),
                 checkpoint=checkpoint,
             )
         except NonFinite as error:
@@ -114,8 +115,9 @@ class TrialContext:
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
-        if self.stopping():
+        if self.interrupt.asked():
             raise KeyboardInterrupt
+        self.interrupt.at(f"trial {self.trial.name}, an evaluation")
         if per_seed:
             return _to_numpy(for_each_seed(function, per_seed, shared))
         once = for_each_seed(Partial(without_seeds, function), (np.zeros(1, np.float32),), shared)
@@ -206,14 +208,17 @@ def _to_numpy(tree: Any) -> Any:
 class _FitWatcher:
     """Tells the observer which trial and fit is meant."""
 
-    def __init__(self, observer: Observer, trial: str, fit_name: str, stopping: Callable[[], bool]):
-        self.observer, self.trial, self.fit_name, self.stopping = observer, trial, fit_name, stopping
+    def __init__(self, observer: Observer, trial: str, fit_name: str, interrupt: Interrupt):
+        self.observer, self.trial, self.fit_name, self.interrupt = observer, trial, fit_name, interrupt
+        self.stopping = interrupt.asked
 
     def compiling(self) -> None:
+        self.interrupt.at(f"trial {self.trial}, compiling {self.fit_name}")
         self.observer.compiling(self.trial, self.fit_name)
 
     def compiled(self, seconds: float) -> None:
         self.observer.compiled(self.trial, self.fit_name, seconds)
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        self.interrupt.at(f"trial {self.trial}, {self.fit_name}, step {step} of {steps}")
         self.observer.progress(self.trial, self.fit_name, step, steps, metrics)

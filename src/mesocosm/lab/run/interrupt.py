@@ -1,51 +1,149 @@
-"""Ctrl-C and SIGTERM as a request: the running fit saves its state between two chunks and stops. A second one stops at once."""
+"""Stopping a run: on request (Ctrl-C, SIGTERM), and when nothing moves any more.
+
+A request is heard at once and met between two chunks of a fit, whose state is saved first. Python meets signals in its main thread alone, which may be
+inside a compiled program for long, or for ever where a program deadlocks. A second thread therefore hears them too and, after `GRACE_SECONDS`, ends the
+process: what was finished is in the run directory, a running fit is in its last checkpoint, and every file is either whole or not there.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-HEARD = "stopping when the state is saved; a program that is being compiled is finished first (again to stop at once)"
+from mesocosm.lab.store import atomic
+
+GRACE_SECONDS = 10.0
+"""From a request to the end of the process, where the main thread does not answer; a chunk takes at most five seconds."""
+STALLED_SECONDS = 120.0
+"""After this long without progress and without use of the processor a run counts as stalled."""
+IDLE_SHARE = 0.05
+"""A process that uses less of one core than this computes nothing; drawing the live table takes up to 0.02."""
+LOOK_SECONDS = 0.5
+
+HEARD = "stopping when the state is saved (again to stop at once)"
 
 
 class Interrupt:
-    """Context manager; `asked()` says whether somebody wants the run to stop.
+    """Context manager round a run; `asked()` says whether it is to stop.
 
     Args:
-        tell: told at once that the request was heard; it may take a while until there is something to save.
+        tell: told at once that a request was heard; it may take a while until there is something to save.
+        end: ends the process, given the reason in one line; called from another thread while the main thread is stuck. None where the process is not ours
+            to end: then a run that is stuck goes on being stuck.
+        stalled_seconds: see `STALLED_SECONDS`; 0 for never.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[str], None], end: Callable[[str], None] | None = None, stalled_seconds: float = 0.0) -> None:
+        self._tell, self._end, self._stalled_seconds = tell, end, stalled_seconds
         self._asked = False
         self._previous: dict[int, Any] = {}
-        self._telling: threading.Thread | None = None
+        self._previous_descriptor = -1
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._keep: Callable[[str], None] = lambda why: None
+        self._pulse = _Pulse()
 
     def __enter__(self) -> Interrupt:
         """Take over both signals, where Python allows it (the main thread)."""
         if threading.current_thread() is threading.main_thread():
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
+            self._pulse.beat("the start")
+            self._thread = threading.Thread(target=self._watch, name="mesocosm-interrupt", daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self._telling is not None:
-            self._telling.join(timeout=1.0)
+        if self._thread is not None:
+            signal.set_wakeup_fd(self._previous_descriptor)
+            self._done.set()
+            self._thread.join()
+            os.close(self._read)
+            os.close(self._write)
 
     def asked(self) -> bool:
-        """Whether to stop."""
+        """Whether to stop. That somebody looks is itself a sign of life."""
+        self._pulse.beat()
         return self._asked
+
+    def at(self, where: str) -> None:
+        """Say where the run stands, for the line that is printed where it stalls."""
+        self._pulse.beat(where)
+
+    def keeping(self, keep: Callable[[str], None]) -> None:
+        """Say how the reason of a sudden end is kept with the trial that runs now."""
+        self._keep = keep
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        # From another thread: this one may be in the middle of printing.
-        self._telling = threading.Thread(target=self._tell, args=(HEARD,), daemon=True)
-        self._telling.start()
+
+    # --- the other thread
+
+    def _watch(self) -> None:
+        deadline, told = float("inf"), False
+        while not self._done.is_set():
+            ready, _, _ = select.select([self._read], [], [], LOOK_SECONDS)
+            for number in os.read(self._read, 64) if ready else b"":
+                if number not in (signal.SIGINT, signal.SIGTERM):
+                    continue
+                if not told:
+                    told, deadline = True, time.monotonic() + GRACE_SECONDS
+                    self._tell(HEARD)
+                else:
+                    deadline = min(deadline, time.monotonic() + 1.0)  # unless the main thread raises first
+            if time.monotonic() >= deadline:
+                self._finish(f"stopped while {self._pulse.where} did not answer", keep=False)
+                deadline = float("inf")
+            elif self._stalled_seconds and (idle := self._pulse.idle()) >= self._stalled_seconds:
+                advice = "a program that deadlocks XLA's thread pool is the usual cause; see docs/when-things-go-wrong.md"
+                self._finish(f"stalled at {self._pulse.where}: no progress and no use of the processor for {idle:.0f} s; {advice}", keep=True)
+                self._stalled_seconds = 0.0
+
+    def _finish(self, why: str, keep: bool) -> None:
+        if self._done.is_set():
+            return
+        if self._end is None:
+            self._tell(why)
+            return
+        with atomic.undisturbed():  # a save that has begun is completed
+            if self._done.is_set():
+                return
+            if keep:
+                self._keep(why)
+            self._end(why)
+
+
+class _Pulse:
+    """When the run last moved, and how much of the processor the process used since."""
+
+    def __init__(self) -> None:
+        self.where = ""
+        self._moved = self._looked = time.monotonic()
+        self._used = time.process_time()
+
+    def beat(self, where: str | None = None) -> None:
+        """The run moves."""
+        self.where = where or self.where
+        self._moved, self._used = time.monotonic(), time.process_time()
+
+    def idle(self) -> float:
+        """Seconds since the run last moved, if it has hardly used the processor since; else 0. Call it every second or so."""
+        now, used = time.monotonic(), time.process_time()
+        if now - self._looked > 20 * LOOK_SECONDS or used - self._used > IDLE_SHARE * max(now - self._moved, 2.0):
+            self._moved, self._used = now, used  # it computes, or the whole process was stopped or asleep
+        self._looked = now
+        return now - self._moved

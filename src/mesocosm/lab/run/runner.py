@@ -17,7 +17,7 @@ from mesocosm.lab.events.observer import Observer
 from mesocosm.lab.events.progress import Silent
 from mesocosm.lab.report.run_page import write_report
 from mesocosm.lab.run.context import TrialContext
-from mesocosm.lab.run.interrupt import Interrupt
+from mesocosm.lab.run.interrupt import STALLED_SECONDS, Interrupt
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
@@ -39,6 +39,8 @@ def execute(
     observer: Observer | None = None,
     command: str = "",
     save_seconds: float = SECONDS_BETWEEN_SAVES,
+    end: Callable[[str], None] | None = None,
+    stalled_seconds: float = STALLED_SECONDS,
 ) -> Run:
     """Run what is not finished yet, judge, draw and report.
 
@@ -53,6 +55,8 @@ def execute(
         observer: told of every event.
         command: the command line, for the record.
         save_seconds: the shortest time between two saves of a running fit.
+        end: ends the process, given the reason, when the main thread no longer answers; None in a process that is not ours to end.
+        stalled_seconds: without progress and use of the processor for this long, the run is ended; 0 for never. Not where an accelerator computes.
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
@@ -62,7 +66,8 @@ def execute(
     plan = Plan.of(study, preset, config, seeds, out)
     plan.check_directory()
     observer = observer or Silent()
-    with locked(plan.path), Interrupt(observer.note) as interrupt:
+    computes_here = all(device.platform == "cpu" for device in jax.devices())
+    with locked(plan.path), Interrupt(observer.note, end, stalled_seconds if computes_here else 0.0) as interrupt:
         if fresh:
             plan.forget()
         began = time.perf_counter()
@@ -72,10 +77,11 @@ def execute(
             plan.forget_verdicts()
         observer.run_started(plan)
         try:
-            _Running(plan, states, observer, interrupt.asked, fail_fast, save_seconds).run()
+            _Running(plan, states, observer, interrupt, fail_fast, save_seconds).run()
         finally:
             record = read_record(plan.path)
             atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
+        interrupt.at("the verdicts and the report")
         return _judge(plan.path, observer)
 
 
@@ -128,10 +134,8 @@ def unfinished(run: Run) -> list[Unfinished]:
 class _Running:
     """The trials of a plan, one after another."""
 
-    def __init__(
-        self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, stopping: Callable[[], bool], fail_fast: bool, save_seconds: float
-    ):
-        self.plan, self.states, self.observer, self.stopping = plan, states, observer, stopping
+    def __init__(self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, interrupt: Interrupt, fail_fast: bool, save_seconds: float):
+        self.plan, self.states, self.observer, self.interrupt = plan, states, observer, interrupt
         self.fail_fast, self.save_seconds = fail_fast, save_seconds
         self.broken: dict[str, str] = {}
 
@@ -149,7 +153,7 @@ class _Running:
             if (lacking := data_sets.missing(trial.data)) is not None:
                 self._skip(trial, store, lacking)
                 continue
-            if self.stopping():
+            if self.interrupt.asked():
                 raise KeyboardInterrupt
             if state == "stale":
                 self.observer.note(f"trial {trial.name} is run again: {why}")
@@ -174,7 +178,9 @@ class _Running:
         parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
         store.clear()
         store.write_status(state="running", identity=parts)
-        context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.stopping, self.save_seconds)
+        self.interrupt.keeping(lambda why: store.write_status(state="running", identity=parts, error=why))
+        self.interrupt.at(f"trial {trial.name}")
+        context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.interrupt, self.save_seconds)
         began = time.perf_counter()
         try:
             with jax.enable_x64(trial.precision == "float64"):

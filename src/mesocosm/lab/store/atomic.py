@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,19 @@ import numpy as np
 from safetensors.numpy import save_file
 
 METADATA = "mesocosm"
+
+_writing = threading.RLock()
+
+
+@contextmanager
+def undisturbed(seconds: float = 60.0) -> Iterator[None]:
+    """Wait until no file is being written, for a while, and let no other thread begin to."""
+    free = _writing.acquire(timeout=seconds)
+    try:
+        yield
+    finally:
+        if free:
+            _writing.release()
 
 
 def write(path: Path, fill: Callable[[Path], object]) -> None:
@@ -25,10 +39,11 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        fill(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _writing:
+            fill(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except Exception as error:
         if (number := _system_error(error)) is None:
             raise

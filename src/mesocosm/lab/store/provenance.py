@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mesocosm.numerics.schedule import memory_optimised
+
 PACKAGES = ("mesocosm", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "polars", "altair", "vl-convert-python")
 
 
@@ -24,6 +26,8 @@ def provenance() -> dict[str, Any]:
             "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
             "threads": thread_count(),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+            "schedule": schedule(),
+            "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "as many as cores"),
             "random": str(jax.config.jax_default_prng_impl),  # type: ignore[attr-defined]
         },
         "git": git_revision(),
@@ -39,8 +43,15 @@ def installed_version(package: str) -> str | None:
 
 
 def thread_count() -> int:
-    """Threads that XLA may use on this machine."""
+    """Threads of XLA's pool on this machine: NPROC where it is set, else the cores that the process may use."""
+    if (asked := os.environ.get("NPROC", "")).isdecimal() and int(asked) > 0:
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def schedule() -> str:
+    """How the library's programs are scheduled on a CPU: compiler options of their own, which no XLA_FLAGS override."""
+    return ", ".join(f"{name}={value}" for name, value in memory_optimised().items())
 
 
 def processor() -> str:

@@ -24,6 +24,7 @@ from mesocosm.envs.random_mdp import random_mdp, random_policy
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.learning.contributions import cocoa, counterfactual_return, hca_return, n_step_cocoa, reinforce
 from mesocosm.learning.outcomes import Encoding, grouped_outcomes, reward_outcomes, state_outcomes
+from mesocosm.numerics.linear_algebra import eigh, solve
 from mesocosm.studies.cocoa.config import Theorems
 from mesocosm.studies.interface import Context, Tables
 
@@ -173,7 +174,7 @@ def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
         return jnp.einsum("sa,sau->su", policy, _counts(mdp, policy, encoding))
 
     policy = jax.nn.softmax(logits)
-    visits = jnp.linalg.inv(jnp.eye(config.states) - dp.state_transition(mdp, policy))
+    visits = solve(jnp.eye(config.states) - dp.state_transition(mdp, policy), jnp.eye(config.states))
     weighed = dp.coefficients(_counts(mdp, policy, encoding), policy) * expected(logits)[:, None]
 
     def gradient(visits: Array) -> Array:
@@ -373,4 +374,4 @@ def covariance_order(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray
 
     found = [by_outcome(classes(CHAIN[:depth])) for depth in (3, 2, 1, 0)] + [covariance(jax.vmap(reinforce)(actions, rewards, here))]
     differences = jnp.stack([b - a for a, b in itertools.pairwise(found)])
-    return Errors(jnp.min(jnp.linalg.eigvalsh(differences)), jnp.min(jnp.linalg.eigvalsh(-differences)))
+    return Errors(jnp.min(eigh(differences).values), jnp.min(eigh(-differences).values))

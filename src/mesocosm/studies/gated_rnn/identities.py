@@ -33,6 +33,7 @@ from mesocosm.nn import (
     minimal_count,
 )
 from mesocosm.nn.constructions.attention_as_rnn import independent_forms, thin_heads
+from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.gated_rnn.config import Identities
 from mesocosm.studies.interface import Context, Tables
 
@@ -166,7 +167,7 @@ def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
         tokens = jnp.asarray(random.standard_normal((len(layers), config.length, dim)))
         rnns = [minimal_construction(layer) for layer in layers]
         attentions, networks = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *group) for group in (layers, rnns))
-        errors = eqx.filter_jit(jax.vmap(_minimal_errors))(attentions, networks, tokens)
+        errors = filter_jit(jax.vmap(_minimal_errors))(attentions, networks, tokens)
         found.append(Errors(np.asarray(errors.error) / conditions, np.asarray(errors.mutant)))
     return Errors(*(np.concatenate(column)[: config.instances] for column in zip(*found, strict=True)))
 

@@ -25,6 +25,8 @@ from mesocosm.nn import (
     gradient_descent_tokens,
     recursive_least_squares,
 )
+from mesocosm.numerics.linear_algebra import solve
+from mesocosm.numerics.programs import jit
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Identities
 
@@ -136,7 +138,7 @@ def _polynomial(states: Array, steps: tuple[float, ...], norm: float | Array, ne
 
 
 def _inverse_times(states: Array, newest: int) -> Array:
-    return jnp.linalg.solve(_gram(states, newest), states[..., None])[..., 0]
+    return solve(_gram(states, newest), states[..., None])[..., 0]
 
 
 # --- mesa layers ----------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def dense_output(tokens: Tokens, regulariser: Array | None = None, newest: int =
     weights = _pair_weights(tokens, newest)
     diagonal = jnp.broadcast_to(tokens.regulariser if regulariser is None else regulariser, tokens.query.shape)
     gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.einsum("ti,ij->tij", diagonal, jnp.eye(tokens.key.shape[1]))
-    solution = jnp.linalg.solve(gram, tokens.query[..., None])[..., 0]
+    solution = solve(gram, tokens.query[..., None])[..., 0]
     return jnp.einsum("ts,sv,sk,tk->tv", weights, tokens.value, tokens.key, solution)
 
 
@@ -238,7 +240,7 @@ def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
     weights = _pair_weights(tokens)
     gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.diag(tokens.regulariser)
     pulled = jnp.einsum("ts,sv,sk,tv->tk", weights, tokens.value, tokens.key, error)
-    solution, adjoint = (jnp.linalg.solve(gram, rhs[..., None])[..., 0] for rhs in (tokens.query, pulled))
+    solution, adjoint = (solve(gram, rhs[..., None])[..., 0] for rhs in (tokens.query, pulled))
     a, b = solution @ tokens.key.T, adjoint @ tokens.key.T
     c = (adjoint if mutant else error) @ tokens.value.T
     return (weights * (c - b)).T @ solution - (weights * a).T @ adjoint
@@ -297,5 +299,5 @@ SIZES = (16, 32, 64, 128)
 
 
 def _operations(function: Callable[..., Any], *arguments: Array) -> float:
-    analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
+    analysis = jit(function).lower(*arguments).compile().cost_analysis()
     return float(analysis["flops"])  # type: ignore[index]

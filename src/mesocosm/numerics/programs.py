@@ -1,0 +1,78 @@
+"""`jit` and `filter_jit` with the compiler options that every program of the library is compiled with.
+
+XLA on CPU runs independent operations of one program at the same time, on a pool with one thread a core. An operation that occupies a thread of this
+pool while it waits for helpers from the same pool (jaxlib's batched LAPACK calls before 0.11.2, FFTs) can deadlock it: with as many such operations as
+threads, nobody is left to help. XLA's memory-optimised schedule lets operations share buffers and thereby puts them in a row, so that this does not
+happen by chance; `mesocosm.numerics.linear_algebra` makes no such call at all. Both hold inside anyone's process, whatever its `XLA_FLAGS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial, update_wrapper
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from mesocosm.numerics.schedule import memory_optimised
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # before jax 0.10
+    from jax.core import get_opaque_trace_state  # pyright: ignore[reportAttributeAccessIssue]
+
+SCHEDULE = memory_optimised()
+
+
+class Program:
+    """A function that is compiled with the library's compiler options when it is called, and traced like any other inside another program.
+
+    JAX accepts compiler options only for the outermost program; inside one, its options hold.
+    """
+
+    def __init__(self, function: Callable[..., Any], make: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        self._outermost = make(function, compiler_options=dict(options))
+        self._inside = make(function)
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return (self._outermost if _outermost() else self._inside)(*args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """The program for these arguments, not yet compiled."""
+        return self._outermost.lower(*args, **kwargs)
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Shapes and dtypes of the result; nothing is computed."""
+        return self._inside.eval_shape(*args, **kwargs)
+
+
+def jit(function: Callable[..., Any] | None = None, *, compiler_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+    """`jax.jit` with the library's compiler options.
+
+    Args:
+        function: what to compile; without it, a decorator.
+        compiler_options: further ones.
+        kwargs: as for `jax.jit`.
+    """
+    if function is None:
+        return partial(jit, compiler_options=compiler_options, **kwargs)
+    return Program(function, partial(jax.jit, **kwargs), {**SCHEDULE, **(compiler_options or {})})
+
+
+def filter_jit(function: Callable[..., Any]) -> Any:
+    """`equinox.filter_jit` with the library's compiler options."""
+    return Program(function, eqx.filter_jit, SCHEDULE)
+
+
+@cache
+def _no_trace() -> Any:
+    with jax.ensure_compile_time_eval():
+        return get_opaque_trace_state()
+
+
+def _outermost() -> bool:
+    """Whether no transformation (jit, grad, vmap, ...) is tracing."""
+    return get_opaque_trace_state() == _no_trace()
