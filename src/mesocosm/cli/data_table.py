@@ -21,7 +21,7 @@ def data_table() -> Table:
     return table
 
 
-def how_to_get() -> list[str]:
+def install_lines() -> list[str]:
     """A line for each set that is missing, and where files are looked for."""
     lines = [f"{found.name}: {found.install}" for found in data_sets.DATA_SETS.values() if not found.files()]
     return [*lines, f"Your own copies are looked for in {data_sets.data_folder()} (the environment variable {data_sets.FOLDER_VARIABLE} names another folder)."]

@@ -5,8 +5,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mesocosm.cli.handlers import answer
-from mesocosm.cli.parse import read_command
+from mesocosm.cli.handlers import handle
+from mesocosm.cli.parse import parse_command
 from mesocosm.lab.errors import TrialFailed, UserError
 from mesocosm.lab.events.progress import printable
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal or a log that cannot show a sign gets a question mark
     try:
         check_words(words)
-        return answer(read_command(words), shlex.join(["mesocosm", *words]))
+        return handle(parse_command(words), shlex.join(["mesocosm", *words]))
     except UserError as mistake:
         print(f"mesocosm: {brief(str(mistake))}", file=sys.stderr)
         return 1 if isinstance(mistake, TrialFailed) else 2

@@ -23,7 +23,7 @@ FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for option in fi
 """The options of `run` behind which no value stands."""
 
 
-def read_command(words: Sequence[str]) -> Any:
+def parse_command(words: Sequence[str]) -> Any:
     """Read a whole command line; no words ask for help.
 
     Raises:
@@ -31,11 +31,11 @@ def read_command(words: Sequence[str]) -> Any:
         SystemExit: help was asked for and printed.
     """
     if words and words[0] == "run":
-        return read_run(words[1:])
-    return read(Command, words or ["--help"], "mesocosm", EXAMPLES)
+        return parse_run(words[1:])
+    return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
 
 
-def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
+def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     """Read the words behind `run`: first study and preset, which say what the config is, then everything by the type of that config.
 
     Raises:
@@ -44,17 +44,17 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     """
     name, preset = first_words(words)
     if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
-        return read_like(words, name, Path(like))
+        return parse_like(words, name, Path(like))
     if name is None:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"which study? `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
-        return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
+        return parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    return read_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
+    return parse_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
 
 
-def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
+def parse_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
     """Read the words behind `run` where an earlier run gives study, preset, config and seeds.
 
     Raises:
@@ -68,17 +68,17 @@ def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredR
     if value_of("--preset", words) not in (None, earlier.preset):
         raise UserError(f"--like takes the preset {earlier.preset} from {path}; leave out --preset")
     given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
-    return read_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
+    return parse_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
 
 
-def read_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
     """Read everything by the type of the config.
 
     Raises:
         UserError: an unknown option, or a value that cannot be read.
         SystemExit: help was asked for and printed.
     """
-    command = read(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    command = parse(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
     command = with_part(find(default.study), command)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
@@ -141,7 +141,7 @@ def chosen_preset(study: Study, name: str) -> Preset:
     return study.presets[name]
 
 
-def read(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
+def parse(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
     """Read words by a type with tyro, whose box of an error becomes one line.
 
     Raises:
@@ -149,11 +149,11 @@ def read(kind: Any, words: Sequence[str], program: str, description: str, defaul
         SystemExit: help was asked for and printed.
     """
     box = io.StringIO()
-    parse: Callable[..., Any] = tyro.cli
+    parse_words: Callable[..., Any] = tyro.cli
     given = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(box):
-            return parse(kind, prog=program, description=description, args=list(words), **given)
+            return parse_words(kind, prog=program, description=description, args=list(words), **given)
     except SystemExit as end:
         if not end.code:
             raise

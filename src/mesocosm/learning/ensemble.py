@@ -35,7 +35,7 @@ from mesocosm.numerics.programs import filter_jit
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
 
 
-class Arm(NamedTuple):
+class EnsembleArm(NamedTuple):
     """One training of every member, in numbers, so that arms share a program.
 
     Attributes:
@@ -53,11 +53,11 @@ class Arm(NamedTuple):
     drawn_targets: float = 0.0
 
 
-VARIANTS: dict[VariantName, tuple[Arm, ...]] = {
-    "gd": (Arm(0.0, 0.0, 0.0),),
-    "gd-c": (Arm(0.0, -1.0, 0.0),),
-    "gd-a": (Arm(1.0, 1.0, -1.0),),
-    "gd-i": (Arm(0.0, -1.0, 0.0, 0.0, -1.0), Arm(1.0, 0.0, -1.0, 0.0, -1.0)),
+VARIANTS: dict[VariantName, tuple[EnsembleArm, ...]] = {
+    "gd": (EnsembleArm(0.0, 0.0, 0.0),),
+    "gd-c": (EnsembleArm(0.0, -1.0, 0.0),),
+    "gd-a": (EnsembleArm(1.0, 1.0, -1.0),),
+    "gd-i": (EnsembleArm(0.0, -1.0, 0.0, 0.0, -1.0), EnsembleArm(1.0, 0.0, -1.0, 0.0, -1.0)),
 }
 """The arms of each variant; of two, the second is subtracted from the first."""
 
@@ -121,7 +121,7 @@ class EnsembleLearner(Learner):
     apply: Callable[[Any, Any], Array]
     inputs: Array
     targets: Array
-    arms: tuple[Arm, ...]
+    arms: tuple[EnsembleArm, ...]
     loss: Callable[[Array, Array], Array]
     optimizer: Callable[..., optax.GradientTransformation]
     hyperparameters: Mapping[str, Any]
@@ -241,7 +241,7 @@ class TrainedEnsemble(eqx.Module):
     reference: PyTree
     static: PyTree
     apply: Callable[[Any, Any], Array]
-    arms: tuple[Arm, ...]
+    arms: tuple[EnsembleArm, ...]
 
     def outputs(self, x: Float[Array, "n ..."]) -> Float[Array, "arms members n ..."]:
         """F_m(x) of every arm and member."""
@@ -385,6 +385,6 @@ class Ensemble(eqx.Module):
         return FittedEnsemble(ensemble, jnp.mean(learner.losses(state), axis=0), int(fitted.steps[0]), bool(fitted.reached[0]))
 
 
-def arms_of(variants: Sequence[VariantName]) -> tuple[Arm, ...]:
+def arms_of(variants: Sequence[VariantName]) -> tuple[EnsembleArm, ...]:
     """The arms of several variants, to be trained in one program."""
     return tuple(arm for variant in variants for arm in VARIANTS[variant])

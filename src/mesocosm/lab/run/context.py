@@ -20,7 +20,7 @@ from mesocosm.lab.run.interrupt import Interrupt
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
 from mesocosm.lab.store.configuration import plain
-from mesocosm.lab.store.parameters import check_model, save_model, skeleton_of
+from mesocosm.lab.store.parameters import abstract_model, check_model, save_model
 from mesocosm.lab.store.run_directory import TrialStore, published_model
 from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
 from mesocosm.learning.learner import Learner
@@ -129,8 +129,8 @@ class TrialContext:
         Raises:
             ValueError: a name that the trial does not declare, or another module than the one declared under it.
         """
-        skeleton = declared_skeleton(self.trial, name)
-        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, skeleton, len(self.seeds))
+        abstract = declared_model(self.trial, name)
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, abstract, len(self.seeds))
         path = self.store.models / f"{name}.safetensors"
         metadata = {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds), "config": plain(self.trial.config)}
         save_model(path, model, metadata)
@@ -164,7 +164,7 @@ def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
         raise ValueError(f"trial {trial.name} fits {name!r} twice; a fit's name says where its state is kept")
 
 
-def declared_skeleton(trial: Trial, name: str) -> Any:
+def declared_model(trial: Trial, name: str) -> Any:
     """One seed's module without numbers, as the trial declares it.
 
     Raises:
@@ -172,7 +172,7 @@ def declared_skeleton(trial: Trial, name: str) -> Any:
     """
     if name not in trial.models:
         raise ValueError(f"trial {trial.name} declares models {sorted(trial.models)}, not {name!r}")
-    return skeleton_of(trial.models[name], trial.config, trial.precision)
+    return abstract_model(trial.models[name], trial.config, trial.precision)
 
 
 def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:

@@ -16,7 +16,7 @@ from mesocosm.lab.store.configuration import changed_fields, plain
 from mesocosm.lab.store.formats import FORMAT
 from mesocosm.lab.store.identity import difference, digest, identity
 from mesocosm.lab.store.provenance import provenance
-from mesocosm.lab.store.run_directory import TrialStore, files_of, read_record
+from mesocosm.lab.store.run_directory import TrialStore, read_record, run_file_errors
 from mesocosm.learning.streams import EVALUATION_SEED
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
@@ -85,7 +85,7 @@ class Plan:
         """Who the trial is, now; where its data have gone, what was measured with them stays valid, and so do the trials that build on it."""
         found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after})
         if trial.data and data_sets.missing(trial.data):
-            with files_of(self.path):
+            with run_file_errors(self.path):
                 found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
         return found
 
@@ -99,7 +99,7 @@ class Plan:
 
     def check_directory(self) -> None:
         """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
-        with files_of(self.path):
+        with run_file_errors(self.path):
             self._check_directory()
 
     def _check_directory(self) -> None:
@@ -127,7 +127,7 @@ class Plan:
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
-        with files_of(self.path):
+        with run_file_errors(self.path):
             return {trial.name: self._state(trial) for trial in self.trials}
 
     def _state(self, trial: Trial) -> tuple[str, str]:

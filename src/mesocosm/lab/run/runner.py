@@ -22,7 +22,7 @@ from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.store.identity import digest
-from mesocosm.lab.store.run_directory import Run, TrialStore, about_files_of, locked, read_record
+from mesocosm.lab.store.run_directory import Run, TrialStore, is_run_file_error, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
 from mesocosm.tasks import data_sets
 
@@ -101,11 +101,11 @@ def report_run(path: Path) -> Path:
 
 def _judge(path: Path, observer: Observer) -> Run:
     run = Run(path)
-    filled = run.study.foreign(run.config)
+    filled = run.study.user_parts(run.config)
     circumstances = Circumstances(
         command=run.record["command"],
         changed=[change for change in run.record["changes"] if change.partition(":")[0] not in filled],
-        foreign=[f"{slot} = {part}" for slot, part in filled.items()],
+        user_parts=[f"{slot} = {part}" for slot, part in filled.items()],
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
     )
@@ -189,7 +189,7 @@ class _Running:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
         except Exception as error:
-            if isinstance(error, OSError) and about_files_of(plan.path, error):
+            if isinstance(error, OSError) and is_run_file_error(plan.path, error):
                 raise
             message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())

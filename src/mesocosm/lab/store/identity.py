@@ -34,7 +34,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
         "equinox": version("equinox"),
         "optax": version("optax"),
         "parents": dict(parents),
-        "code": code_hashes(trial.run.__module__, *trial.foreign),
+        "code": code_hashes(trial.run.__module__, *trial.user_parts),
     }
 
 

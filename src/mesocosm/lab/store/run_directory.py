@@ -129,7 +129,7 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
     try:
-        with files_of(path):
+        with run_file_errors(path):
             atomic.sweep(path)
             yield
     finally:
@@ -152,7 +152,7 @@ def in_use(path: Path) -> bool:
 
 
 @contextmanager
-def files_of(path: Path) -> Iterator[None]:
+def run_file_errors(path: Path) -> Iterator[None]:
     """Turn what the system says of a run's files into a line for the user.
 
     Raises:
@@ -161,7 +161,7 @@ def files_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not about_files_of(path, error):
+        if not is_run_file_error(path, error):
             raise
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
@@ -169,7 +169,7 @@ def files_of(path: Path) -> Iterator[None]:
         raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
 
 
-def about_files_of(path: Path, error: OSError) -> bool:
+def is_run_file_error(path: Path, error: OSError) -> bool:
     """Whether a run cannot be kept, in contrast to a file that a study cannot read."""
     inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(path)
     return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -270,7 +270,7 @@ class Run:
         for trial in self.study.trials(self.config):
             status = TrialStore(self.path, trial.name).status
             if status["state"] == "finished":
-                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.foreign)
+                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.user_parts)
                 if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
                     found[trial.name] = changed
         return found
