@@ -82,6 +82,7 @@ def rewritten(text: str, name: str, package: str) -> str:
     """The template under another name."""
     title = name.replace("-", " ").capitalize()
     text = re.sub(r"^(from|import) one_head\b", rf"\1 {package}", text, flags=re.MULTILINE)
+    text = re.sub(r"(^from mesocosm[^\n(]*\n)+", lambda block: "".join(sorted(block[0].splitlines(keepends=True))), text, flags=re.MULTILINE)
     return text.replace("one_head", name.replace("-", "_")).replace("one-head", name).replace("One head,", f"{title},").replace('"One head"', f'"{title}"')
 
 
