@@ -27,6 +27,7 @@ Examples:
   mesocosm audit path/to/model                   rank and balance of a checkpoint's attention, beside random factors
   mesocosm bench --quick                         side by side with other libraries (from the source tree)
   mesocosm data                                  the data sets on this machine, and how to get the others
+  mesocosm new-study my-study                    the files of a study of your own, ready to run
   mesocosm doctor                                what this machine has and lacks"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report.
@@ -176,6 +177,16 @@ class DataCommand:
     """The data sets that studies read: which are on this machine, and the line that gets each of the others."""
 
 
+@dataclass(frozen=True)
+class NewStudyCommand:
+    """Write a study that runs, for you to change: four short files with a test. In a checkout of mesocosm its page and its README row are written, too."""
+
+    name: Annotated[str, Positional, arg(metavar="NAME")]
+    """Lower-case words joined by dashes."""
+    folder: Annotated[Path, arg(metavar="DIR")] = Path(".")
+    """A checkout of mesocosm, or the folder in which the package NAME is made."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
@@ -186,4 +197,5 @@ Command = (
     | Annotated[AuditCommand, subcommand("audit", prefix_name=False)]
     | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
     | Annotated[DataCommand, subcommand("data", prefix_name=False)]
+    | Annotated[NewStudyCommand, subcommand("new-study", prefix_name=False)]
 )

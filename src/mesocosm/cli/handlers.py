@@ -23,6 +23,7 @@ from mesocosm.cli.commands import (
     DoctorCommand,
     JudgeCommand,
     ListCommand,
+    NewStudyCommand,
     ReportCommand,
     StatusCommand,
 )
@@ -57,6 +58,8 @@ def handle(command: Any, line: str) -> int:
             return bench(command)
         case DataCommand():
             return data()
+        case NewStudyCommand():
+            return new_study(command)
     raise AssertionError(f"no answer to {command}")
 
 
@@ -246,6 +249,20 @@ def data() -> int:
     out.print(data_table())
     for line in install_lines():
         print_line(out, line)
+    return 0
+
+
+def new_study(command: NewStudyCommand) -> int:
+    """Write the files of a new study."""
+    from mesocosm.cli import new_study as template
+
+    made = template.new_study(command.name, command.folder)
+    for path in made:
+        print(path)
+    if made[-1].name == "pyproject.toml":
+        print(f"Next: pip install -e {made[-1].parent}, then mesocosm run {command.name}")
+    else:
+        print(f"Next: mesocosm run {command.name}; pytest {made[-2]}")
     return 0
 
 
