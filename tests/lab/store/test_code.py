@@ -102,7 +102,7 @@ def test_every_way_to_name_something_is_followed(many, code, names):
 
 def test_a_trial_depends_on_what_the_bench_computes_with_but_not_on_the_bench():
     modules = {definition.module for definition in reached().definitions}
-    assert {"mesocosm.learning.fit", "mesocosm.learning.program", "mesocosm.learning.skeleton", "mesocosm.analysis.tables"} <= modules
+    assert {"mesocosm.learning.fit", "mesocosm.learning.program", "mesocosm.learning.static_tree", "mesocosm.analysis.tables"} <= modules
     assert not [name for name in modules if name.startswith(("mesocosm.lab", "mesocosm.cli", "mesocosm.studies", "mesocosm.nn"))]
     assert {"fit", "Loop", "run_chunk", "for_each_seed", "stream_keys", "long_table"} <= code_hashes().keys()
     assert not {"Context", "Trial", "View"} & code_hashes("toy_study.trials").keys()
@@ -114,11 +114,11 @@ TRIALS = """
 import jax
 import many.loss as l
 from many.parts import Layer, decorated, solve
-from many.registry import TABLE, convert
+from many.registry import LAST, TABLE, Plugin, convert, notes, plain
 
 def run(config, context, size=3):
     from many.lazy import VALUE
-    return l.loss(Layer(), size) + solve(config) + TABLE[config] + convert(decorated(VALUE))
+    return l.loss(Layer(), size) + solve(config) + TABLE[config] + convert(decorated(VALUE)) + Plugin.kinds[0] + LAST + notes.f + plain(1)
 """
 PARTS = {
     "loss": "import many.sums\ndef loss(model, size):\n    return many.sums.total(model) / size\ndef untouched():\n    return 7\n",
@@ -166,9 +166,34 @@ def convert(x):
 @convert.register
 def _(x: int):
     return x + 1
+class Plugin:
+    kinds = []
+    def __init_subclass__(cls):
+        cls.kinds.append(cls)
+LAST = None
+def last(f):
+    global LAST
+    LAST = f
+class Notes:
+    def __call__(self, f):
+        self.f = f
+notes = Notes()
+def plain(f):
+    return f
 """,
     "extra": """
-from many.registry import convert, register
+from many.registry import Plugin, convert, last, notes, plain, register
+class Special(Plugin):
+    size = 1
+@last
+def latest():
+    return 4
+@notes
+def noted():
+    return 5
+@plain
+def unregistered():
+    return 6
 @register('second')
 def second():
     return 2
@@ -203,6 +228,9 @@ def _(x: str):
         ("extra", "'x'", "'y'", {"@convert.register"}),  # registered from another module
         ("extra", "return 2", "return 3", {"second"}),  # registered by a function of ours
         ("extra", "lambda: 3", "lambda: 4", {"third"}),
+        ("extra", "size = 1", "size = 2", {"Special"}),
+        ("extra", "return 4", "return 5", {"latest"}),
+        ("extra", "return 5", "return 6", {"noted"}),
         ("base", "class Base", "import jax\njax.config.update('jax_enable_x64', True)\nclass Base", {"jax.config.update('jax_enable_x64', True)"}),
         ("base", "class Base", "import many.extra\nmany.extra.second.x = 3\nclass Base", {"many.extra.second.x = 3"}),
         ("sums", "CONSTANT = 5", "CONSTANT = 5\nCONSTANT += 1", {"CONSTANT"}),
@@ -226,6 +254,7 @@ def test_a_change_to_anything_reached_is_seen_and_named(many, file, old, new, na
         {"loss": PARTS["loss"].replace("return 7", "return 8") + "def more():\n    return loss\nclass Another: ...\nEXTRA = loss\n"},
         {"parts": PARTS["parts"].replace("'''How wide.'''", "'''How broad.'''").replace("'''A layer.'''", "")},
         {"parts": PARTS["parts"].replace("def unrelated(x):", "def unrelated(y):")},
+        {"extra": PARTS["extra"].replace("return 6", "return 7") + "@plain\ndef another():\n    return 8\n"},
         {"loss": PARTS["loss"].replace("import many.sums", "from many.sums import total as t").replace("many.sums.total", "t")},  # another style of import
         {"loss": PARTS["loss"].replace("import many.sums\n", "").replace("return many", "import many.sums\n    return many")},
         {"parts": PARTS["parts"].replace("import jax\n", "from jax import custom_vjp\n").replace("jax.custom_vjp", "custom_vjp")},

@@ -6,7 +6,7 @@ refers to (`references`, `definitions`); files are read, nothing is imported. Mo
 Why this is enough: whatever runs was named. A method runs on an instance, whose class was named by whoever built, annotated or subclassed it, and a class
 counts whole; a module that is handed on as a value counts whole; a statement that acts when its module is imported (a call, a loop) counts in every module
 that is imported; what a definition registers itself into, it is reached with. What cannot be seen: a part that `importlib` loads by a computed name (a trial
-says so in `user_parts`), a registry of another package that is read by a computed name, and a right-hand side of an assignment that does more than compute.
+says so in `user_parts`), a registry that is filled under another name than its own, and what a function of another package changes besides returning a value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mesocosm.lab.store.definitions import Definition
+from mesocosm.lab.store.definitions import REGISTERING, Definition
 from mesocosm.lab.store.references import Import, Reference
 from mesocosm.lab.store.sources import Sources, Target
 from mesocosm.studies.interface import Trial
@@ -29,6 +29,7 @@ BENCH = (
     "mesocosm.learning.fit:fit",
     "mesocosm.learning.program:for_each_seed",
     "mesocosm.learning.streams:stream_keys",
+    "mesocosm.learning.streams:EVALUATION_SEED",
     "mesocosm.analysis.tables:long_table",
 )
 """What computes every trial's numbers although its function only meets it through the context."""
@@ -194,42 +195,44 @@ class Reached:
                         self._add(definition)
 
     def _registries(self, definition: Definition) -> Iterable[Definition]:
-        """Where a definition registers itself, or may: in what it changes; where a method decorates it; in the data of a function that it is given to."""
-        for reference in definition.changes:
-            for target in self.sources.targets(definition.module, reference):
-                if target.definition is None:
-                    self._add(definition)  # it changes a module, or another package
-                else:
-                    yield target.definition
-        decorators = [target for reference in definition.decorators for target in self.sources.targets(definition.module, reference)]
-        bases = [target for reference in definition.bases for target in self.sources.targets(definition.module, reference)]
-        for target in (*decorators, *(base for base in bases if base.definition and self._hooks(base.definition))):
-            if target.definition is not None:
+        """Where a definition registers itself, or may: in what it changes; where a method decorates it; in what a function changes that it is given to."""
+        for target in self._resolved(definition, definition.changes):
+            if target.definition is None:
+                self._add(definition)  # it changes a module, or another package
+            else:
                 yield target.definition
-                if not target.attributes:
-                    yield from self._data(target.definition)
-        for target in (target for reference in definition.calls for target in self.sources.targets(definition.module, reference)):
+        for target in self._resolved(definition, definition.decorators):
             if target.definition is not None:
-                yield from self._data(target.definition)
+                yield from [target.definition] if target.attributes or target.definition.is_data else self._changed_by(target.definition)
+        for target in self._resolved(definition, definition.calls):
+            if target.definition is not None:
+                itself = target.definition.is_data or (target.attributes and target.attributes[-1] in REGISTERING)
+                yield from [target.definition] if itself else self._changed_by(target.definition)
+        for target in self._resolved(definition, definition.bases):
+            if target.definition is not None and self._hooks(target.definition):
+                yield from (target.definition, *self._changed_by(target.definition))
+
+    def _resolved(self, definition: Definition, references: Iterable[Reference]) -> Iterable[Target]:
+        return (target for reference in references for target in self.sources.targets(definition.module, reference))
 
     def _hooks(self, definition: Definition, seen: frozenset[Definition] = frozenset()) -> bool:
         """Whether subclassing a class does something."""
         if definition in seen:
             return False
-        bases = (target.definition for reference in definition.bases for target in self.sources.targets(definition.module, reference))
+        bases = (target.definition for target in self._resolved(definition, definition.bases))
         return definition.hooks or any(self._hooks(base, seen | {definition}) for base in bases if base is not None)
 
-    def _data(self, definition: Definition) -> Iterable[Definition]:
-        """What a function may change: all that it reaches by name and that is not constant."""
-        found = {definition: None}
-        waiting = [definition]
+    def _changed_by(self, function: Definition) -> Iterable[Definition]:
+        """What a function, and all that it reaches by name, changes when it is called."""
+        found = {function: None}
+        waiting = [function]
         while waiting:
             one = waiting.pop()
+            yield from (target.definition for target in self._resolved(one, one.changes_later) if target.definition is not None)
             for target in _targets(self.sources, one):
                 if target.definition is not None and target.definition not in found:
                     found[target.definition] = None
                     waiting.append(target.definition)
-        return [one for one in found if one.mutable]
 
     def follow(self) -> None:
         """Until nothing new is found."""

@@ -33,12 +33,13 @@ class Definition:
         text: their syntax trees (`references.Reader`).
         imports: what their functions import when they run.
         acts: whether they may change anything, so that they count wherever their module is imported.
-        changes: what they change without binding it.
+        changes: what they change without binding it, when the module is imported.
         decorators: what a function or class is given to when it is defined, which may register it.
         calls: what an assignment calls, which may do more than compute.
         bases: of a class.
         hooks: whether a class does something when it is subclassed (`__init_subclass__`).
-        mutable: whether they bind something that may be changed later: more than functions, classes and constants.
+        changes_later: what their functions change when they are called.
+        is_data: whether an assignment is among them.
     """
 
     module: str
@@ -52,7 +53,8 @@ class Definition:
     calls: tuple[Reference, ...] = ()
     bases: tuple[Reference, ...] = ()
     hooks: bool = False
-    mutable: bool = False
+    changes_later: tuple[Reference, ...] = ()
+    is_data: bool = False
 
 
 class Module(NamedTuple):
@@ -151,7 +153,8 @@ class _Group:
             calls=calls.references,
             bases=bases.references,
             hooks=any(isinstance(part, ast.FunctionDef) and part.name == "__init_subclass__" for kind in classes for part in kind.body),
-            mutable=not all(map(_is_constant, self.statements)),
+            changes_later=tuple(dict.fromkeys(chain.from_iterable(map(_changed_later, self.statements)))),
+            is_data=not all(isinstance(statement, _FunctionOrClass) for statement in self.statements),
         )
 
     def _key(self) -> str:
@@ -179,13 +182,27 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass | ast.Assert | ast.Raise) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
 
 
-def _is_constant(statement: ast.stmt) -> bool:
-    """Whether a statement binds functions, classes, constants and other names' values only."""
-    if isinstance(statement, _FunctionOrClass):
-        return True
-    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) and not _targets(statement) else statement
-    kinds = ast.Constant | ast.Tuple | ast.UnaryOp | ast.BinOp | ast.unaryop | ast.operator | ast.Name | ast.Attribute | ast.Subscript | ast.expr_context
-    return value is None or all(isinstance(part, kinds) for part in ast.walk(value))
+def _changed_later(statement: ast.stmt) -> Iterator[Reference]:
+    """What functions change when they are called, where they name it, and classes that change themselves as `cls`; local names may be among it."""
+    functions = (node for node in ast.walk(statement) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+    for node in chain.from_iterable(map(ast.walk, functions)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=changed, attr=method)) if method in REGISTERING:
+                pass
+            case ast.Attribute(value=changed, ctx=ast.Store() | ast.Del()) | ast.Subscript(value=changed, ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Global(names=names):
+                yield from (Reference(name, quoted=True) for name in names)
+                continue
+            case _:
+                continue
+        attributes: list[str] = []
+        while isinstance(changed, ast.Attribute | ast.Subscript):
+            attributes = [changed.attr, *attributes] if isinstance(changed, ast.Attribute) else []
+            changed = changed.value
+        if isinstance(changed, ast.Name):
+            name = statement.name if changed.id == "cls" and isinstance(statement, ast.ClassDef) else changed.id
+            yield Reference(name, tuple(attributes), quoted=True)
 
 
 def _inner(statement: _Branches) -> list[ast.stmt]:

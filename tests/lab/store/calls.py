@@ -12,9 +12,9 @@ from unittest import mock
 import jax
 
 import mesocosm
-from mesocosm.lab import code, sources
 from mesocosm.lab.catalogue import find
-from mesocosm.lab.rehearsal import rehearse, rehearse_fit
+from mesocosm.lab.run.dry_run import dry_run, dry_run_fit
+from mesocosm.lab.store import code, sources
 from mesocosm.studies.interface import Study
 
 SOURCE = Path(mesocosm.__file__).parents[1]
@@ -69,7 +69,7 @@ def places(codes, inside):
     for one in codes:
         file = Path(one.co_filename).relative_to(inside.parent).with_suffix("")
         module = ".".join(file.parts).removesuffix(".__init__")
-        if not any(module == seam or module.startswith(f"{seam}.") for seam in (*sources.EXCLUDED, rehearse_fit.__module__)):
+        if not any(module == seam or module.startswith(f"{seam}.") for seam in (*sources.EXCLUDED, dry_run_fit.__module__)):
             yield from ((module, frozenset(names)) for first, last, names in statements(one.co_filename) if first <= one.co_firstlineno <= last)
 
 
@@ -83,5 +83,5 @@ def unreached(name, ran):
 
 
 if __name__ == "__main__":
-    ran = called(lambda: rehearse(find(sys.argv[1]), "smoke", compile=False, strict=True), SOURCE / "mesocosm")
+    ran = called(lambda: dry_run(find(sys.argv[1]), "smoke", compile=False, strict=True), SOURCE / "mesocosm")
     print(json.dumps({name: (len(calls), sorted(map(list, unreached(name, ran)))) for name, (_, calls) in ran.items()}))

@@ -14,10 +14,11 @@ import calls
 import pytest
 from calls import SOURCE, called, roots, unreached
 
-from mesocosm.lab import code, context, parameters, sources
 from mesocosm.lab.catalogue import find, packages
-from mesocosm.lab.definitions import read_module
-from mesocosm.lab.runner import execute
+from mesocosm.lab.run import context
+from mesocosm.lab.run.runner import execute
+from mesocosm.lab.store import code, parameters, sources
+from mesocosm.lab.store.definitions import read_module
 
 STUDIES = sorted(name for name, package in packages().items() if package.startswith("mesocosm."))
 EVERY = pytest.mark.parametrize("study", STUDIES)
@@ -156,7 +157,7 @@ def test_what_one_study_is_about_is_none_of_anothers_code():
     credit = {"mesocosm.learning.contributions", "mesocosm.learning.policy_gradient", "mesocosm.envs.key_to_door"}
     assert credit <= cocoa
     assert not credit & gated
-    assert "mesocosm.nn.gated_linear_rnn" in gated - cocoa
+    assert "mesocosm.nn.recurrences.gated_linear_rnn" in gated - cocoa
 
 
 # --- moves ------------------------------------------------------------------------------------------------------------
@@ -164,10 +165,11 @@ def test_what_one_study_is_about_is_none_of_anothers_code():
 MOVES = {
     "mesocosm.learning.program": "mesocosm.learning.compiled.programs",
     "mesocosm.learning.fit": "mesocosm.learning.loop",
-    "mesocosm.nn.mesa": "mesocosm.nn.mixers.mesa",
-    "mesocosm.nn.attention": "mesocosm.nn.mixers.attention",
+    "mesocosm.nn.mixers.mesa": "mesocosm.nn.mesa",
+    "mesocosm.nn.mixers.attention": "mesocosm.nn.blocks.linear.attention",
+    "mesocosm.numerics.linear_algebra": "mesocosm.numerics.one_matrix",
     "mesocosm.tasks.task": "mesocosm.tasks.base",
-    "mesocosm.analysis.replicates": "mesocosm.evidence.replicates",
+    "mesocosm.claims.replicates": "mesocosm.evidence.replicates",
 }
 
 
