@@ -46,6 +46,9 @@ def test_threads_devices_and_versions_change_it(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(37)), raising=False)
     assert difference(before, of()) == f"threads ({before['threads']} -> 37)"
     assert before["devices"] == ["cpu:cpu"]
+    monkeypatch.undo()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+    assert difference(before, of()).startswith("compiler (")
     assert {"jax", "jaxlib", "equinox", "optax"} <= before.keys()
 
 

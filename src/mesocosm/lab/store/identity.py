@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from types import MappingProxyType
@@ -13,7 +14,7 @@ import jax
 
 from mesocosm.lab.store.code import Code, changed_code, listed
 from mesocosm.lab.store.configuration import changed_fields, plain
-from mesocosm.lab.store.provenance import thread_count
+from mesocosm.lab.store.provenance import schedule, thread_count
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
@@ -38,6 +39,7 @@ def machine() -> dict[str, Any]:
     """What the same code computes other bits with: devices, threads, compiler settings and versions."""
     return {
         "threads": thread_count(),
+        "compiler": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())) + f"; {schedule()}",
         "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
         **{package: version(package) for package in ("jax", "jaxlib", "equinox", "optax")},
     }
