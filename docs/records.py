@@ -162,7 +162,7 @@ def claims_section(results: Path, study: str) -> str:
         f"jax {versions.get('jax', 'unknown')}, started {record['started'][:10]}. Command: `{record['command']}`."
     )
     if (results / study / "trials").exists() and (outdated := Run(results / study).outdated):
-        made += f"\n\n**Made with older code**: {len(outdated)} of its trials' modules have changed since."
+        made += f"\n\n**Made with older code**: the code of {len(outdated)} of its trials has changed since."
     return "\n\n".join(
         [
             made,

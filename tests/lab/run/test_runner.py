@@ -139,16 +139,16 @@ def test_other_seeds_rerun_every_trial_that_has_them(tmp_path):
     assert done.table("heights", "rolling")["seed"].to_list() == [0, 1, 2]
 
 
-def test_changed_code_reruns_with_the_module_named(tmp_path, toy_copy):
+def test_changed_code_reruns_what_reaches_it_with_the_definition_named(tmp_path, toy_copy):
     study, package = toy_copy
     execute(study, "smoke", out=tmp_path / "run")
     source = (package / "trials.py").read_text()
     (package / "trials.py").write_text(source.replace("0.5 * jnp.sum", "0.25 * jnp.sum"))
     watching = Remembering()
     execute(study, "smoke", out=tmp_path / "run", observer=watching)
-    assert watching.of("note")[0] == f"trial identity is run again: code of {package.name}.trials"
-    assert watching.of("cached") == []
-    (package / "trials.py").write_text("# so they say\n" + (package / "trials.py").read_text())
+    assert watching.of("note")[:2] == [f"trial {name} is run again: code of height" for name in ("rolling", "frozen")]
+    assert watching.of("cached") == ["identity"]
+    (package / "trials.py").write_text("# so they say\n" + (package / "trials.py").read_text() + "\nclass Cube: ...\n")
     (package / "claims.py").write_text((package / "claims.py").read_text() + "\nWORD = 1\n")
     watching = Remembering()
     execute(study, "smoke", out=tmp_path / "run", observer=watching)

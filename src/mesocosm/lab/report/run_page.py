@@ -16,6 +16,7 @@ from mesocosm.lab.report.page import asset_script, brand, document
 from mesocosm.lab.report.provenance_section import provenance_section, seconds_text, when
 from mesocosm.lab.report.tables_section import tables_section
 from mesocosm.lab.store import atomic
+from mesocosm.lab.store.code import listed
 from mesocosm.lab.store.run_directory import Run, run_file_errors
 
 
@@ -96,8 +97,8 @@ def _age(run: Run) -> Html | None:
     outdated = run.outdated
     if not outdated:
         return None
-    modules = ", ".join(sorted({module for changed in outdated.values() for module in changed}))
-    text = f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {modules} changed since"
+    definitions = listed(sorted({definition for changed in outdated.values() for definition in changed}))
+    text = f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {definitions} changed since"
     return element("p", element("span", "made with older code", class_="badge inconclusive"), f" {text}", class_="age")
 
 

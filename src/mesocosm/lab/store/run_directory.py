@@ -1,6 +1,7 @@
 """The run directory: what is written while a study runs, and `Run`, what is read from it afterwards.
 
 run.json                     config, versions, device, command, claims' fingerprints
+code.json                    the definitions behind each trial's identity, with their hashes
 trials/NAME/status.json      state, identity, times, checksums
 trials/NAME/tables/*.parquet tables, among them `history`: training metrics by step
 trials/NAME/checkpoints/     states of fits, while the trial runs
@@ -199,6 +200,21 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_code(path: Path) -> dict[str, Mapping[str, str]]:
+    """code.json: name of a trial's code -> definition -> hash; empty where it is missing or damaged, since it only says what has changed."""
+    try:
+        known = atomic.read_json(path / "code.json")
+    except (OSError, ValueError):
+        return {}
+    return {} if defect(known, dict[str, dict[str, str]]) else known
+
+
+def write_code(path: Path, codes: Mapping[str, Mapping[str, str]]) -> None:
+    """Replace code.json; keeps what the trials cite that an earlier run has left."""
+    cited = [TrialStore(path, file.parent.name).status.get("identity", {}).get("code") for file in path.glob("trials/*/status.json")]
+    atomic.write_json(path / "code.json", {name: known for name, known in read_code(path).items() if name in cited} | dict(codes))
+
+
 def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
     """The config that a run was made with.
 
@@ -263,16 +279,14 @@ class Run:
 
     @property
     def outdated(self) -> dict[str, list[str]]:
-        """Finished trial -> modules whose code has changed since; empty for a record made with this very code."""
-        from mesocosm.lab.store.code import code_hashes
+        """Finished trial -> definitions that have changed since; empty for a record made with this very code."""
+        from mesocosm.lab.store.code import changed_code, trial_code
 
-        found = {}
+        found, known = {}, read_code(self.path)
         for trial in self.study.trials(self.config):
             status = TrialStore(self.path, trial.name).status
-            if status["state"] == "finished":
-                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.user_parts)
-                if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
-                    found[trial.name] = changed
+            if status["state"] == "finished" and (changed := changed_code(status["identity"].get("code"), trial_code(trial), known)):
+                found[trial.name] = changed
         return found
 
     def table(self, name: str, trial: str | None = None) -> pl.DataFrame:
