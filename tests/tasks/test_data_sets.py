@@ -64,7 +64,7 @@ def test_tables_of_pictures_are_read(tmp_path):
     with pytest.raises(ValueError, match=r"17 values per line .* not 26"):
         read_csv(file, 5)
     file.write_bytes(gzip.compress(b"1,2,three"))
-    with pytest.raises(ValueError, match="no table of numbers"):
+    with pytest.raises(ValueError, match="not a table of numbers"):
         read_csv(file, 4)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mesocosm.cli.handlers import handle
 from mesocosm.cli.parse import parse_command
-from mesocosm.lab.errors import TrialFailed, UserError
+from mesocosm.lab.errors import TrialError, UserError
 from mesocosm.lab.events.progress import printable
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return handle(parse_command(words), shlex.join(["mesocosm", *words]))
     except UserError as mistake:
         print(f"mesocosm: {brief(str(mistake))}", file=sys.stderr)
-        return 1 if isinstance(mistake, TrialFailed) else 2
+        return 1 if isinstance(mistake, TrialError) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -15,6 +15,7 @@ import pytest
 import toy_study.trials as toy
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.events.event import Compiling, TrialFinished
 from mesocosm.lab.run.context import TrialContext
 from mesocosm.lab.run.runner import execute, judge_run, unfinished
 from mesocosm.lab.store import atomic
@@ -96,8 +97,9 @@ def test_arms_that_differ_in_a_number_compile_once(tmp_path, monkeypatch):
     monkeypatch.setattr(toy.NoisyDescent, "update", lambda self, state, key: traced.append(1) or update(self, state, key))
 
     class Counting(Remembering):
-        def trial_finished(self, trial, seconds, cached):
-            seen[trial] = len(traced)
+        def __call__(self, event):
+            if isinstance(event, TrialFinished):
+                seen[event.trial] = len(traced)
 
     execute(STUDY, "smoke", config=replace(SMALL, bowl=Bowl(dim=7)), out=tmp_path / "run", observer=Counting())
     assert seen["rolling"] >= 2  # the abstract trace that names the metrics, and the program
@@ -264,8 +266,9 @@ def test_a_full_disk_is_the_users_matter(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     class Filling(Remembering):
-        def compiling(self, trial, fit):
-            monkeypatch.setattr(atomic, "write_tensors", full)
+        def __call__(self, event):
+            if isinstance(event, Compiling):
+                monkeypatch.setattr(atomic, "write_tensors", full)
 
     with pytest.raises(UserError, match=r"cannot write .*No space left.*the same command resumes"):
         execute(STUDY, "smoke", out=tmp_path / "run", observer=Filling())

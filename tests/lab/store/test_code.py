@@ -355,6 +355,6 @@ def test_what_differs_is_named_in_a_short_line():
     assert changed_code("roll 1", Code("roll 2", known["roll 2"]), known) == ["State", "height"]
     assert changed_code("roll 1", Code("slide 2", known["slide 2"]), known) == ["the trial: roll was its function"]
     assert changed_code("roll 0", Code("roll 1", known["roll 1"]), known) == ["something (what it was is not recorded)"]
-    assert changed_code({"mesocosm.nn.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == ["everything (it was identified by whole modules)"]
+    assert changed_code({"mesocosm.nn.mixers.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == ["everything (it was identified by whole modules)"]
     assert listed(list("abc")) == "a, b, c"
     assert listed([*map(str, range(20))]) == "0, 1, 2, 3, 4, 5, 6, 7 and 12 more"

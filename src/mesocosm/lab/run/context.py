@@ -15,7 +15,7 @@ import polars as pl
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
-from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.events.event import Compiled, Compiling, Note, Observer, Progress
 from mesocosm.lab.run.interrupt import Interrupt
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
@@ -80,7 +80,7 @@ class TrialContext:
         """Train every seed, resuming where an earlier run of this very trial stopped."""
         check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
-        checkpoint = FileCheckpoint(file, self.identity, self.observer.note, self.save_seconds)
+        checkpoint = FileCheckpoint(file, self.identity, self._note, self.save_seconds)
         began = time.perf_counter()
         try:
             fitted = fit(
@@ -101,17 +101,20 @@ class TrialContext:
         except NonFinite as error:
             raise NonFinite(f"trial {self.trial.name}, {error}") from None
         self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
-        self._tell_diverged(name, fitted)
+        self._report_diverged(name, fitted)
         self.histories.append(_history(name, fitted, self.trial.precision))
         return fitted
 
-    def _tell_diverged(self, name: str, fitted: Fitted) -> None:
+    def _note(self, message: str) -> None:
+        self.observer(Note(message))
+
+    def _report_diverged(self, name: str, fitted: Fitted) -> None:
         """Seeds that `nonfinite="freeze"` stopped are no failure, and are marked: in the status file, and for whoever watches."""
         stopped = {seed: int(steps) for seed, steps, diverged in zip(self.seeds, fitted.steps, fitted.diverged, strict=True) if diverged}
         if stopped:
             self.fits[name]["diverged"] = list(stopped)
             told = ", ".join(f"seed {seed} after {steps} steps" for seed, steps in stopped.items())
-            self.observer.note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
+            self._note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
@@ -214,11 +217,11 @@ class _FitWatcher:
 
     def compiling(self) -> None:
         self.interrupt.at(f"trial {self.trial}, compiling {self.fit_name}")
-        self.observer.compiling(self.trial, self.fit_name)
+        self.observer(Compiling(self.trial, self.fit_name))
 
     def compiled(self, seconds: float) -> None:
-        self.observer.compiled(self.trial, self.fit_name, seconds)
+        self.observer(Compiled(self.trial, self.fit_name, seconds))
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         self.interrupt.at(f"trial {self.trial}, {self.fit_name}, step {step} of {steps}")
-        self.observer.progress(self.trial, self.fit_name, step, steps, metrics)
+        self.observer(Progress(self.trial, self.fit_name, step, steps, metrics))
