@@ -117,4 +117,4 @@ def test_a_study_without_a_place_for_a_mixer_says_so(capsys, tmp_path, monkeypat
 
     monkeypatch.chdir(tmp_path)
     assert main(["run", "toy-study", "--mixer", "layers:Plain"]) == 2
-    assert "study toy-study has no place for a mixer" in capsys.readouterr().err
+    assert "study toy-study does not accept a --mixer" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""mesocosm: what emerges when networks learn, ten papers as one system.
+"""mesocosm: what emerges when networks learn, ten papers in one library.
 
-`run` trains a study and judges its claims; `Run` reads a run directory. The parts are in `nn`, `tasks`, `envs`, `learning`,
+`run` trains a study and judges its claims; `Run` reads a run directory. The reusable parts are in `nn`, `tasks`, `envs`, `learning`,
 `analysis` and `audit`.
 """
 
@@ -19,12 +19,12 @@ def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | N
     """Run a study from Python, as `mesocosm run` does: `mesocosm.run("mesa").claims`.
 
     Args:
-        study: its name, as `mesocosm list` shows it.
-        preset: the size.
-        config: instead of the preset's, of the same type.
+        study: name of the study, as shown by `mesocosm list`.
+        preset: name of the preset, which sets the size.
+        config: replaces the preset's config; has the same type.
         seeds: number of replicates; None for the preset's.
         out: the run directory; None for one under `runs/`.
-        fresh: forget an earlier run in this directory.
+        fresh: discard an earlier run in this directory.
 
     Raises:
         mesocosm.lab.errors.UserError: an unknown study or preset, or a directory that cannot be used.

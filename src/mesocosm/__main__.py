@@ -1,10 +1,10 @@
-"""Where the command `mesocosm` and `python -m mesocosm` begin."""
+"""Entry point of `mesocosm` and `python -m mesocosm`."""
 
 import sys
 
 
 def main() -> int:
-    """Answer the process's command line; Ctrl-C ends it quietly, also while Python still imports."""
+    """Run the process's command line; Ctrl-C exits quietly, even during imports."""
     try:
         from mesocosm.cli import main as answer
 

@@ -93,7 +93,7 @@ def test_a_partly_known_checkpoint_shows_both(model, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "which checkpoint?"),
+        ([], "name a checkpoint:"),
         (["nowhere.safetensors"], "there is no file or directory 'nowhere.safetensors'"),
         (["MODEL", "--compare"], "--compare takes two checkpoints, not 1"),
         (["MODEL", "--sort", "beauty"], "--sort beauty: the columns are model, layer, head"),

@@ -143,7 +143,7 @@ def test_study_and_preset_are_found_in_any_order(words):
     [
         ("lst", "available subcommands: list, run, judge, status, report, doctor"),
         ("list nothing-here", "there is no study 'nothing-here'"),
-        ("run", "which study?"),
+        ("run", "name a study:"),
         ("run toy-stdy", "did you mean 'toy-study'?"),
         ("run toy-study --preset qick", "did you mean 'quick'? (smoke, quick, cpu)"),
         ("run toy-study --config.bowl.dime 3", "perhaps you meant --config.bowl.dim"),
@@ -164,9 +164,9 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("judge", "RUN"),
         ("judge nowhere", "nowhere is no run directory"),
         ("status nowhere", "nowhere is no run directory"),
-        ("report", "which run?"),
+        ("report", "name a run:"),
         ("report nowhere", "nowhere is no run directory"),
-        ("report here there", "2 runs make a site: say where, with --out DIR"),
+        ("report here there", "2 runs make a site: name its folder with --out DIR"),
     ],
 )
 def test_a_mistake_is_one_line(words, told, capsys):

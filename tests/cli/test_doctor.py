@@ -28,7 +28,7 @@ def test_one_block_tells_everything_and_all_is_well(capsys, monkeypatch, tmp_pat
     assert "XLA_FLAGS=" in lines["environment"]
     assert f"{tmp_path / 'runs'} can be written" in lines["output"]
     assert "toy-study (toy_study)" in text
-    assert text.endswith("Everything needed is there and works.\n")
+    assert text.endswith("Everything required is installed and works.\n")
     assert "\x1b" not in text
     assert list(tmp_path.iterdir()) == []
 
@@ -54,7 +54,7 @@ def test_a_device_that_was_asked_for_and_is_not_there_is_told(monkeypatch):
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        ("import time; time.sleep(60)", "has not answered in 0.2 s"),
+        ("import time; time.sleep(60)", "did not respond within 0.2 s"),
         ("import os; os.abort()", "ended with code -6"),
         ("raise ImportError('no jaxlib')", "JAX does not run: ImportError: no jaxlib"),
         ('print(\'[["gpu:0", "H1", 13.9]]\')', "gpu:0 (H1) computes WRONGLY"),
@@ -125,7 +125,7 @@ def test_a_study_that_cannot_be_imported_is_named_with_the_reason(module, toy_co
     (found,) = [finding for finding in studies(deeply=True) if "toy-copy" in finding.text]
     assert found.text.startswith("toy-copy (toy_copy): ")
     assert found.text.endswith("ValueError: it broke")
-    assert found.remedy == "mend or uninstall the package toy_copy"
+    assert found.remedy == "fix or uninstall the package toy_copy"
     assert [finding.remedy for finding in studies(deeply=True) if "toy-study" in finding.text] == [None]
 
 
@@ -133,18 +133,18 @@ def test_a_full_disk_is_broken(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "LITTLE_DISK", 2**60)
     found = folder(tmp_path / "a" / "b")
     assert "can be written" in found.text
-    assert found.remedy == "make room, or choose another directory with --out"
+    assert found.remedy == "free some space, or choose another directory with --out"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_variables_that_concern_jax_and_threads_are_shown(monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     assert environment(["JAX_ENABLE_X64", "SECRET_TOKEN", "PATH"]) == "JAX_ENABLE_X64=1"
-    assert "nothing set" in environment(["PATH"])
+    assert "no variables" in environment(["PATH"])
 
 
 def test_block_is_plain_lines():
-    assert block([Finding("a", "b")]) == "a             b\n\nEverything needed is there and works."
+    assert block([Finding("a", "b")]) == "a             b\n\nEverything required is installed and works."
 
 
 def test_the_doctor_comes_without_jax():

@@ -37,7 +37,7 @@ def test_idx_files_are_read_to_the_byte(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (gzip.compress(b"\x00\x00\x09\x01\x00\x00\x00\x01\x05"), "no idx file of bytes"),
+        (gzip.compress(b"\x00\x00\x09\x01\x00\x00\x00\x01\x05"), "not an idx file of bytes"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05\x05"), "does not fit its header"),
         (gzip.compress(b"\x00\x00\x08\x03\x00"), "does not fit its header"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x01\x05")[:-6], "is damaged"),
@@ -61,10 +61,10 @@ def test_tables_of_pictures_are_read(tmp_path):
     found = read_csv(file, 4)
     np.testing.assert_array_equal(found[0], pixels)
     np.testing.assert_array_equal(found[1], labels)
-    with pytest.raises(ValueError, match=r"17 values a line .* not 26"):
+    with pytest.raises(ValueError, match=r"17 values per line .* not 26"):
         read_csv(file, 5)
     file.write_bytes(gzip.compress(b"1,2,three"))
-    with pytest.raises(ValueError, match="no table of numbers"):
+    with pytest.raises(ValueError, match="not a table of numbers"):
         read_csv(file, 4)
 
 
@@ -96,7 +96,7 @@ def test_svhn_counts_pictures_last_and_calls_zero_ten(tmp_path):
     with pytest.raises(ValueError, match=r"3 labels, not"):
         read_svhn(file)
     savemat(file, {"other": pixels})
-    with pytest.raises(ValueError, match="no file of SVHN"):
+    with pytest.raises(ValueError, match="not a file of SVHN"):
         read_svhn(file)
 
 
@@ -106,7 +106,7 @@ def test_columns_of_pictures_are_read():
     found = from_columns(table)
     np.testing.assert_array_equal(found[0], pixels)
     np.testing.assert_array_equal(found[1], labels)
-    with pytest.raises(ValueError, match=r"holds \(2, 4\) uint8, \(4, 4\) uint8; all pictures"):
+    with pytest.raises(ValueError, match=r"holds \(2, 4\) uint8, \(4, 4\) uint8; all images"):
         from_columns(table, images="uneven")
     with pytest.raises(ValueError, match="consist of bytes"):
         from_columns({"image": [pixels[0] / 255], "label": [0]})
@@ -125,7 +125,7 @@ def test_what_is_not_installed_says_how_to_get_it(folder):
         with pytest.raises(NotInstalled, match="to get it"):
             found.splits()
     assert missing(()) is None
-    with pytest.raises(ValueError, match="no data set 'imagenet'; there are digits, mnist-5k"):
+    with pytest.raises(ValueError, match="no data set 'imagenet'; choose one of digits, mnist-5k"):
         missing(("imagenet",))
 
 
@@ -140,7 +140,7 @@ def test_a_set_in_the_users_folder_is_found_counted_and_fingerprinted(folder):
     assert len(first) == 16
     write_mnist(folder, 4999)
     assert find("mnist-5k").checksum != first
-    with pytest.raises(ValueError, match=r"4000 training and 999 test pictures, not 4000 and 1000"):
+    with pytest.raises(ValueError, match=r"4000 training and 999 test images, not 4000 and 1000"):
         find("mnist-5k").splits()
 
 
@@ -170,7 +170,7 @@ def test_local_colour_sets_are_found(folder, monkeypatch):
     for split in ("train", "test"):
         savemat(folder / "svhn" / f"{split}_32x32.mat", {"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.full((4, 1), 10)})
     for name, counts in (("cifar10", (10, 2)), ("svhn", (4, 4))):
-        with pytest.raises(ValueError, match=f"{counts[0]} training and {counts[1]} test pictures, not"):
+        with pytest.raises(ValueError, match=f"{counts[0]} training and {counts[1]} test images, not"):
             find(name).splits()
         monkeypatch.setattr(data_sets, "DATA_SETS", {name: replace(DATA_SETS[name], counts=counts)})
         assert find(name).splits().train.pixels.shape == (counts[0], 32, 32, 3)

@@ -1,4 +1,4 @@
-"""The command line: what can be asked (`commands`), how words are read (`reading`), how each is answered (`answers`), and `main`."""
+"""The command line: commands, their parser and handlers, terminal tables, and `main`."""
 
 from mesocosm.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""What `mesocosm audit` does: audit each checkpoint, print the tables, write the files and the page."""
+"""The handler of `mesocosm audit`: audits each checkpoint, prints the tables, writes the files and the page."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run_audit(
     """Audit, print and write.
 
     Returns:
-        0, or 2 where not one block of a checkpoint could be audited.
+        0, or 2 if no block of a checkpoint could be audited.
 
     Raises:
-        UserError: a checkpoint that cannot be read, two that are to be compared and are not two, or a folder that cannot be written.
+        UserError: a checkpoint cannot be read, a comparison does not have two checkpoints, or the folder cannot be written.
     """
     if not models:
-        raise UserError("which checkpoint? `mesocosm audit MODEL`, where MODEL is a file, a directory or owner/name on the Hugging Face hub")
+        raise UserError("name a checkpoint: `mesocosm audit MODEL`, where MODEL is a file, a directory or owner/name on the Hugging Face hub")
     if comparing and len(models) != 2:
         raise UserError(f"--compare takes two checkpoints, not {len(models)}")
     audits = distinct_names([_audited(model, options, out) for model in models])
@@ -48,7 +48,7 @@ def run_audit(
 
 
 def distinct_names(audits: Sequence[Audit]) -> list[Audit]:
-    """The same audits; where two checkpoints have one name, the later ones carry a number."""
+    """Number the later ones of audits whose checkpoints have the same name."""
     models = [found.model for found in audits]
     earlier = [models[:i].count(model) for i, model in enumerate(models)]
     names = [f"{model} ({count + 1})" if count else model for model, count in zip(models, earlier, strict=True)]
@@ -76,7 +76,7 @@ def _progress_printer(model: str, status: Any) -> Callable[[int, int], None] | N
 
 
 def write_audit(audits: Sequence[Audit], folder: Path, compared: pl.DataFrame | None = None) -> Path:
-    """Write `audit` and, where two were compared, `comparison` as Parquet, CSV and JSON, `spectra` as Parquet, and the page.
+    """Write `audit` and, after a comparison, `comparison` as Parquet, CSV and JSON, `spectra` as Parquet, and the page.
 
     Returns:
         The page's path.

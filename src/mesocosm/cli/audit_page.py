@@ -1,4 +1,4 @@
-"""The audit's page: what was found by part of the model, heat maps over layers and heads, spectra inside their nulls' bands, every row."""
+"""The audit's page: a summary per part of the model, heat maps over layers and heads, spectra with bands for the nulls, and all rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mesocosm.lab.report.page import asset_script, finite, page
 from mesocosm.lab.store import atomic
 
 MOST_CELLS = 4800  # Altair draws up to 5000 rows
-MOST_ROWS = 400  # of the page's table; the files hold all
+MOST_ROWS = 400  # in the page's table; the files hold all
 LAYERS_DRAWN = 6
 MAPS = (
     ("score", "(ratio − null 2) / (1 − null 2)", "How far the nuclear norm stands above its value under random rotations: 0 there, 1 at balance."),
-    ("rank95_sum / d_h", "rank95_sum / d_h", "Part of the head's dimensions that carry 95 % of the sum of singular values."),
-    ("stable / null 1", "stable rank over null 1", "The stable rank over that of Gaussian factors of the same shapes and norms."),
+    ("rank95_sum / d_h", "rank95_sum / d_h", "Share of the head's dimensions that carry 95 % of the sum of singular values."),
+    ("stable / null 1", "stable rank over null 1", "The stable rank divided by that of Gaussian factors of the same shapes and norms."),
     ("relD", "relD", "Imbalance of the factors, ‖P − Q‖ / (‖P‖ + ‖Q‖): 0 at balance."),
 )
 PLACE = pl.concat_str("product", pl.lit(" "), "part")
@@ -65,7 +65,7 @@ class Model(NamedTuple):
 
 
 def write_page(audits: Sequence[Audit], folder: Path) -> Path:
-    """Write `index.html` into a folder: one file, which opens from disk and asks the network for nothing."""
+    """Write `index.html` into a folder: one self-contained file that needs no network."""
     file = folder / "index.html"
     atomic.write_bytes(file, render(audits).encode())
     return file
@@ -89,7 +89,7 @@ def render(audits: Sequence[Audit]) -> str:
 
 
 def _summary(rows: pl.DataFrame) -> list[list[str]]:
-    """A line for each product of each part of the model: medians, and how many lie where."""
+    """One row per product and part of the model: medians, and how many products lie above or below null 2."""
     if rows.is_empty():
         return []
     within = (pl.col("ratio") - pl.col("null2")) / pl.col("null2_sd")
@@ -133,19 +133,19 @@ def draw(audit: Audit) -> list[RenderedFigure]:
         for number, (name, title, caption) in enumerate(MAPS)
     ]
     caption = (
-        f"Singular values over the factors' mean squared norm, mean over heads, of up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both nulls, "
-        f"two standard deviations each way. {short(audit.model)}."
+        f"Singular values divided by the factors' mean squared norm, mean over heads, for up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both "
+        f"nulls, plus and minus two standard deviations. {short(audit.model)}."
     )
     return [*maps, RenderedFigure("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
 
 
 def short(model: str) -> str:
-    """The end of a long path: what a caption has room for."""
+    """Shorten a path to its last two parts, for captions."""
     return "/".join(Path(model).parts[-2:])
 
 
 def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
-    """Layer by head, a panel for each product of each part; over layers alone where there are more cells than can be drawn."""
+    """Layer by head, with one panel per product and part; averaged over heads if there are more cells than Altair can draw."""
     import altair as alt
 
     rows = audit.audited.with_columns(
@@ -206,7 +206,7 @@ def spectra_chart(audit: Audit) -> dict[str, Any]:
 
 
 def _spread(values: Sequence[int], most: int) -> list[int]:
-    """So many of the values at most, evenly spaced, both ends among them."""
+    """At most this many of the values, evenly spaced, including both ends."""
     if len(values) <= most:
         return list(values)
     return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]

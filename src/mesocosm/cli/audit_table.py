@@ -1,4 +1,4 @@
-"""The audit on a terminal: a row for each product of each head, every value beside its nulls."""
+"""The audit's terminal table: one row per product and head, each value next to its nulls."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mesocosm.lab.formatting import number
 
 READING = (
     "ratio: nuclear norm over mean squared Frobenius norm of the factors, 1 at balance. null1: Gaussian factors of the same shapes and norms; null2: the same "
-    "factors with a random rotation between them; mean ± standard deviation of 32 draws. score: (ratio - null2) / (1 - null2). (×4): queries that share the "
-    "key. A value near null1 does not tell this product from one at initialisation; one away from null2 says that the factors are aligned, not what aligned "
-    "them. There is no good or bad value."
+    "factors with a random rotation between them; mean ± standard deviation of 32 draws. score: (ratio - null2) / (1 - null2). (×4): number of queries that "
+    "share the key. A value near null1 does not distinguish this product from one at initialisation; a value away from null2 shows that the factors are "
+    "aligned, not what aligned them. There is no good or bad value."
 )
-"""What the table's columns are, and what they do not say."""
+"""What the columns mean, and what they do not show."""
 
 HEADINGS = ("layer", "head", "product", "d_h", "ratio", "null1", "null2", "score", "rank95_sum", "null1", "null2", "stable", "null1", "law")
 
 
 def sorted_rows(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Rows by a column, largest first; the smallest first where the name begins with a minus; the order of the checkpoint where it is empty.
+    """Sort rows by a column, largest first; a leading minus sorts smallest first; an empty name keeps the checkpoint's order.
 
     Raises:
         UserError: no such column.
@@ -42,11 +42,11 @@ def sorted_rows(rows: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType:
-    """The audited rows, then the skipped blocks by reason, then what the columns say.
+    """The audited rows, then the skipped blocks by reason, then the meaning of the columns.
 
     Args:
-        sort: a column's name.
-        top: rows at most; 0 for all.
+        sort: name of a column, see `sorted_rows`.
+        top: maximum number of rows; 0 for all.
     """
     rows = sorted_rows(audit.audited, sort)
     shown = rows.head(top) if top else rows
@@ -65,7 +65,7 @@ def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType
 
 
 def number_table(headings: Sequence[str], words: Sequence[str]) -> Table:
-    """An empty table: words to the left, numbers to the right and never broken."""
+    """An empty table with words aligned left, and numbers aligned right without wrapping."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading != "part", justify="left" if heading in words else "right")
@@ -73,7 +73,7 @@ def number_table(headings: Sequence[str], words: Sequence[str]) -> Table:
 
 
 def left_out(rows: int) -> list[RenderableType]:
-    """A line where rows were cut off."""
+    """A line that says how many rows were omitted, if any."""
     return [Text(f"{rows} more rows: --top 0 shows all, --out DIR writes them", style="dim")] if rows else []
 
 
@@ -92,7 +92,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def spread_cells(row: Mapping[str, Any], measure: str) -> list[str]:
-    """A value and both of its nulls with their spread."""
+    """Format a value and both of its nulls with their standard deviations."""
     if measure == "ratio":
         return [f"{row['ratio']:.4f}", *(f"{row[null]:.4f}±{row[f'{null}_sd']:.1g}" for null in ("null1", "null2"))]
     nulls = (f"{measure}_{null}" for null in ("null1", "null2"))
@@ -100,7 +100,7 @@ def spread_cells(row: Mapping[str, Any], measure: str) -> list[str]:
 
 
 def skipped_lines(skipped: pl.DataFrame) -> list[str]:
-    """A line for each reason, with the blocks that it keeps out."""
+    """One line per reason, with the blocks that were skipped for it."""
     lines = []
     for (reason,), group in skipped.partition_by("reason", as_dict=True, maintain_order=True).items():
         blocks = group["block"].to_list()
@@ -110,12 +110,12 @@ def skipped_lines(skipped: pl.DataFrame) -> list[str]:
 
 
 def notes_of(rows: pl.DataFrame) -> list[tuple[str, str]]:
-    """Product and note, each once."""
+    """The distinct pairs of product and note."""
     return [(product, note) for product, note in rows.select("product", "notes").unique(maintain_order=True).iter_rows() if note]
 
 
 def comparison_rows(compared: pl.DataFrame, names: tuple[str, str], *, sort: str = "", top: int = 0) -> RenderableType:
-    """Two checkpoints' values side by side, the largest change of the ratio first where no column is named."""
+    """The values of two checkpoints side by side; by default, the largest change of the ratio comes first."""
     rows = sorted_rows(compared, sort) if sort else compared.sort(pl.col("ratio_change").abs(), descending=True, nulls_last=True, maintain_order=True)
     shown = rows.head(top) if top else rows
     headings = ("part", "layer", "head", "product", "ratio a", "null2 a", "ratio b", "null2 b", "change", "rank95_sum a", "b", "stable a", "b", "in")

@@ -1,4 +1,4 @@
-"""The benchmarks of a checkout, each a program of its own, so that its threads, memory and peers meet no other's."""
+"""Runs the benchmarks of a checkout, each in its own process, so that threads, memory and peers do not interfere."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def find_folder() -> Path:
-    """`benchmarks/` here, or in the source tree that mesocosm runs from.
+    """Find `benchmarks/` in the current directory or in mesocosm's source tree.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither exists.
     """
     for root in (Path.cwd(), Path(mesocosm.__file__).resolve().parents[2]):
         if (root / "benchmarks" / "stopwatch" / "driver.py").exists():
             return root / "benchmarks"
-    raise UserError("the benchmarks are no part of the installed package: get mesocosm's source repository and call `mesocosm bench` inside it")
+    raise UserError("the installed package does not contain the benchmarks: get mesocosm's source repository and run `mesocosm bench` inside it")
 
 
 def choose(folder: Path, names: Sequence[str]) -> list[str]:
-    """The benchmarks of these names, all where there is none; dashes may stand for underscores.
+    """The benchmarks with these names, or all if none is given; dashes match underscores.
 
     Raises:
         UserError: an unknown name.
@@ -44,7 +44,7 @@ def choose(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def run(folder: Path, names: Sequence[str], *, quick: bool, threads: int, out: Path | None) -> int:
-    """Run them one after the other, each with so many threads (0: as many as there are cores); returns 1 if one failed."""
+    """Run benchmarks one after the other with a number of threads (0: one per core); return 1 if one failed."""
     words = ["--sizes", "small" if quick else "full", *(["--out", str(out)] if out else [])]
     failed = False
     with limited(threads) as environment:
@@ -58,15 +58,15 @@ def run(folder: Path, names: Sequence[str], *, quick: bool, threads: int, out: P
 
 @contextmanager
 def limited(threads: int) -> Iterator[dict[str, str]]:
-    """The environment of programs with so many threads; XLA has as many as it may use cores.
+    """Yield an environment for programs with this many threads; XLA uses one thread per allowed core.
 
     Raises:
-        UserError: more than there are, or cores cannot be chosen on this system.
+        UserError: there are fewer cores, or this system cannot select cores.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     available = thread_count()
     if not 0 <= threads <= available:
-        raise UserError(f"--threads must be 0 (all) to {available}, the cores that there are; it is {threads}")
+        raise UserError(f"--threads must be from 0 (all) to {available}, the number of cores; it is {threads}")
     if threads and not cores:
         raise UserError("--threads: this system cannot restrict a program to some of its cores")
     environment = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads or available))

@@ -1,4 +1,4 @@
-"""What can be asked at the command line: a dataclass a command, whose fields are its words and options, and the examples that help shows."""
+"""The commands: one dataclass per command, whose fields are its arguments and options, and the examples shown by `--help`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
-EXAMPLES = """What emerges when networks learn: ten papers whose claims are re-run by one command.
+EXAMPLES = """Re-run the claims of ten papers on what emerges when networks learn.
 
 Examples:
-  mesocosm list                                  the studies, their presets and how long they take
-  mesocosm list mesa                             one study: its claims and what each is judged by
-  mesocosm run mesa                              train, judge, report (the quick preset)
-  mesocosm run mesa --dry-run                    what that would do, without doing it
-  mesocosm run mesa --preset cpu --seeds 5       another size, another number of replicates
-  mesocosm run mesa --mixer mypackage.layers:MyMixer   your own layer beside the study's
-  mesocosm run mesa --help                       every field of the study's config is an option
-  mesocosm status runs/mesa-quick                what is done, failed, left
-  mesocosm run mesa --track tensorboard          training curves for TensorBoard too (or wandb, mlflow)
-  mesocosm run --like results/mesa               an earlier run again, then the verdicts side by side
-  mesocosm judge runs/mesa-quick                 the verdicts again, from the tables
-  mesocosm report runs/mesa-quick --open         the page again, in the browser
-  mesocosm report runs/* --out site              one site over several runs, their verdicts compared
-  mesocosm audit path/to/model                   rank and balance of a checkpoint's attention, beside random factors
-  mesocosm bench --quick                         side by side with other libraries (from the source tree)
-  mesocosm data                                  the data sets on this machine, and how to get the others
-  mesocosm new-study my-study                    the files of a study of your own, ready to run
-  mesocosm doctor                                what this machine has and lacks"""
+  mesocosm list                                  list the studies, their presets and running times
+  mesocosm list mesa                             show the claims of one study and their checks
+  mesocosm run mesa                              train, judge and report (the quick preset)
+  mesocosm run mesa --dry-run                    show what this would do
+  mesocosm run mesa --preset cpu --seeds 5       choose a preset and the number of replicates
+  mesocosm run mesa --mixer mypackage.layers:MyMixer   also train your own layer
+  mesocosm run mesa --help                       list the options of a study, one per config field
+  mesocosm status runs/mesa-quick                show which trials are finished, failed or left
+  mesocosm run mesa --track tensorboard          also log training curves to TensorBoard (or wandb, mlflow)
+  mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
+  mesocosm judge runs/mesa-quick                 judge again from the tables
+  mesocosm report runs/mesa-quick --open         rebuild the report and open it in the browser
+  mesocosm report runs/* --out site              build one site that compares several runs
+  mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
+  mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
+  mesocosm data                                  list the data sets on this machine and how to get the others
+  mesocosm new-study my-study                    write a study of your own, ready to run
+  mesocosm doctor                                check the installation and this machine"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report.
 
-The same command resumes: a finished trial is run again only where its config, its code, its data or a version has changed.
+Repeat the command to resume. A finished trial runs again only if its config, its code, its data or a version has changed.
 
 Examples:
-  mesocosm run mesa                              the quick preset
-  mesocosm run mesa --preset smoke --seeds 3     the smallest size, seeds 0 to 2
-  mesocosm run mesa --first-seed 1000            a pilot: seeds from 1000, kept apart from the record's
-  mesocosm run --like results/mesa               the same again, ends with the verdicts side by side
-  mesocosm run mesa --track tensorboard          training curves for TensorBoard too, in RUN/track
-  mesocosm run STUDY --help                      lists the fields of that study's config as options"""
+  mesocosm run mesa                              run the quick preset
+  mesocosm run mesa --preset smoke --seeds 3     run the smallest size with seeds 0 to 2
+  mesocosm run mesa --first-seed 1000            run a pilot, with seeds that the record does not use
+  mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
+  mesocosm run mesa --track tensorboard          also log training curves to TensorBoard, in RUN/track
+  mesocosm run STUDY --help                      list the fields of that study's config as options"""
 
 Flag = FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True)
 class ListCommand:
-    """The studies, or one study with its presets and claims."""
+    """List the studies, or the presets and claims of one study."""
 
     study: Annotated[str, Positional, arg(metavar="[STUDY]")] = ""
-    """A study's name."""
+    """The name of a study."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +58,29 @@ class RunCommand:
     """Train a study, judge its claims and write the report."""
 
     study: Annotated[str, Positional, arg(metavar="STUDY")]
-    """The study's name, as `mesocosm list` shows it."""
+    """The name of the study, as shown by `mesocosm list`."""
     preset: Annotated[str, arg(metavar="NAME")] = "quick"
-    """The size to start from."""
+    """The preset, which sets the size of the run."""
     seeds: Annotated[int, arg(metavar="N")] = 0
-    """Number of replicates; by default the preset's."""
+    """Number of replicates; the preset sets the default."""
     first_seed: Annotated[int, arg(metavar="K")] = 0
-    """The first replicate's seed; pilots use 1000 and more."""
+    """Seed of the first replicate; pilots use 1000 and above."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The run directory, instead of one under `runs/`."""
+    """The run directory; by default a directory under `runs/`."""
     fresh: Flag = False
-    """Forget an earlier run in this directory."""
+    """Discard an earlier run in this directory."""
     dry_run: Flag = False
-    """Show the trials, their minutes, memory and what is finished already; train nothing."""
+    """Show the trials, their minutes and memory, and which are finished; train nothing."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
-    """Stop the run, which can then be resumed, when it made no progress and used no processor time for this long; 0 to wait for ever."""
+    """Stop the run if it makes no progress and uses no processor time for this long; it can be resumed. 0 disables the check."""
     mixer: Annotated[str, arg(metavar="MODULE:CLASS")] = ""
-    """Your own layer, trained beside the study's; short for --config.mixer, in studies that have such a field."""
+    """Train your own layer beside the study's; short for --config.mixer, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
-    """Write training curves and verdicts to RUN/track too, for tensorboard, wandb or mlflow (say it again for another); nothing leaves the machine."""
+    """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None
-    """Do an earlier run again in a folder of its own, with its study, preset, config and seeds; ends with the difference of the verdicts."""
+    """Repeat an earlier run in a new directory, with its study, preset, config and seeds, and compare the verdicts."""
 
 
 ConfigType = TypeVar("ConfigType")
@@ -88,10 +88,10 @@ ConfigType = TypeVar("ConfigType")
 
 @dataclass(frozen=True)
 class ConfiguredRun(RunCommand, Generic[ConfigType]):
-    """`RunCommand` with the config of one study, which is known only once the study is."""
+    """`RunCommand` with the config type of the chosen study."""
 
     config: ConfigType = None  # type: ignore[assignment]
-    """The fields of the study's config, as in the preset where they are not given."""
+    """Fields of the study's config; the preset sets the defaults."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class JudgeCommand:
 
 @dataclass(frozen=True)
 class StatusCommand:
-    """What of a run is done, failed, left."""
+    """Show which trials of a run are finished, failed or left."""
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
     """A run directory."""
@@ -112,69 +112,69 @@ class StatusCommand:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's page and figures again, or one site over several runs."""
+    """Rebuild the page and figures of a run, or build one site from several runs."""
 
     runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")]
     """Run directories."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The site's folder; several runs need one."""
+    """The folder of the site; required for several runs."""
     open: Flag = False
-    """Show the page in the browser."""
+    """Open the page in the browser."""
 
 
 @dataclass(frozen=True)
 class DoctorCommand:
-    """Versions, devices, memory, extras, studies: one block to paste into an issue. Exit code 1 where something needed is broken."""
+    """Print versions, devices, memory, extras and studies as one block to paste into an issue. Exit code 1 if something required is broken."""
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs")
-    """Where runs would be written."""
+    """The directory for runs."""
 
 
 @dataclass(frozen=True)
 class AuditCommand:
-    """Rank and balance of a checkpoint's attention products, each number beside what random factors give. Exit code 2 where nothing could be audited."""
+    """Measure rank and balance of a checkpoint's attention products and compare with random factors. Exit code 2 if nothing could be audited."""
 
     models: Annotated[tuple[str, ...], Positional, arg(metavar="MODEL...")]
-    """Checkpoints: a safetensors file, a directory (shards too), owner/name on the Hugging Face hub, or a PyTorch file where torch is installed."""
+    """Checkpoints: a safetensors file, a directory (also sharded), owner/name on the Hugging Face hub, or a PyTorch file if torch is installed."""
     compare: Flag = False
-    """Show two checkpoints side by side."""
+    """Compare two checkpoints."""
     sort: Annotated[str, arg(metavar="COLUMN")] = ""
-    """Rows by this column, largest first; with a minus before it, smallest first (--sort=-ratio)."""
+    """Sort the rows by this column, largest first; a leading minus sorts smallest first (--sort=-ratio)."""
     top: Annotated[int, arg(metavar="N")] = 48
-    """Rows at most; 0 for all."""
+    """Maximum number of rows; 0 shows all."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Also write Parquet, CSV, JSON and a page with figures there."""
+    """Also write Parquet, CSV, JSON and a page with figures to this folder."""
     map: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROLE=NAME")] = ()
-    """For layouts that are not known: query=layers.{layer}.wq.weight, and so on for key, value and output, or qkv and output."""
+    """For unknown layouts: query=layers.{layer}.wq.weight, and so on for key, value and output, or qkv and output."""
     inputs_first: Flag = False
     """With --map: matrices are stored as (inputs, outputs)."""
     heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of query heads, where no config.json says it."""
+    """Number of query heads, if no config.json gives it."""
     kv_heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of key heads, where no config.json says it and it is another."""
+    """Number of key heads, if it differs and no config.json gives it."""
     biases: Flag = False
-    """Take biases in as weights of a constant input."""
+    """Include biases, as weights of a constant input."""
     config: Annotated[Path | None, arg(metavar="FILE")] = None
-    """A config.json that lies elsewhere."""
+    """Path of the config.json, if it is not next to the weights."""
 
 
 @dataclass(frozen=True)
 class BenchCommand:
-    """Time mesocosm side by side with other libraries, at equal error; needs the source tree."""
+    """Compare the speed of mesocosm with other libraries, at equal error; needs the source tree."""
 
     names: Annotated[tuple[str, ...], Positional, arg(metavar="[NAME ...]")] = ()
-    """Benchmarks by name; by default all of them."""
+    """Names of benchmarks; by default all."""
     quick: Flag = False
-    """Small sizes and few repeats, instead of the whole record."""
+    """Use small sizes and few repeats, instead of the whole record."""
     threads: Annotated[int, arg(metavar="N")] = 0
-    """Threads of every contender; by default all cores."""
+    """Number of threads for every contender; by default all cores."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder of the records, instead of benchmarks/results (with --quick: runs/bench)."""
+    """Folder of the records; by default benchmarks/results (with --quick: runs/bench)."""
 
 
 @dataclass(frozen=True)
 class DataCommand:
-    """The data sets that studies read: which are on this machine, and the line that gets each of the others."""
+    """List the data sets that studies read, which are on this machine, and how to get the others."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `mesocosm data` shows: each data set, whether it is here, and the line that gets it."""
+"""The table of `mesocosm data`: each data set, whether it is installed, and how to get it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mesocosm.tasks import data_sets
 
 
 def data_table() -> Table:
-    """A row a data set."""
+    """One row per data set."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for column in ("data set", "what", "pictures", "licence", "here"):
+    for column in ("data set", "content", "images", "licence", "location"):
         table.add_column(column, overflow="fold")
     for found in data_sets.DATA_SETS.values():
         files = found.files()
-        here = Text(str(files[0].parent), style="green") if files else Text("no", style="yellow")
+        here = Text(str(files[0].parent), style="green") if files else Text("missing", style="yellow")
         table.add_row(Text(found.name, style="bold"), found.title, f"{found.counts[0]} + {found.counts[1]}", found.licence, here)
     return table
 
 
 def install_lines() -> list[str]:
-    """A line for each set that is missing, and where files are looked for."""
+    """Instructions for each missing set, and the folder for your own files."""
     lines = [f"{found.name}: {found.install}" for found in data_sets.DATA_SETS.values() if not found.files()]
-    return [*lines, f"Your own copies are looked for in {data_sets.data_folder()} (the environment variable {data_sets.FOLDER_VARIABLE} names another folder)."]
+    return [*lines, f"The folder for your own copies is {data_sets.data_folder()} (set the environment variable {data_sets.FOLDER_VARIABLE} to change it)."]

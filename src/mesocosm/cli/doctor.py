@@ -1,6 +1,6 @@
-"""What this machine has and lacks, as one block of text to paste into an issue.
+"""Checks the installation and the machine, as one block of text to paste into an issue.
 
-Devices are tried in another process, with a time limit: a broken JAX must not take the doctor with it, and without JAX the rest is still told.
+Devices are tested in a separate process with a time limit, so that the rest is reported even if JAX is broken or missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ for device in jax.devices():
 print(json.dumps(found))
 """
 PROBE_SECONDS = 120
-LITTLE_DISK = 200 * 2**20  # a study of ours writes less
+LITTLE_DISK = 200 * 2**20  # mesocosm's own studies write less
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NPROC", "TF_CPP_MIN_LOG_LEVEL")
 
 
@@ -44,9 +44,9 @@ class Finding:
     """One line of the block.
 
     Attributes:
-        topic: what was looked at.
+        topic: what was checked.
         text: what was found.
-        remedy: what to do, where something needed is broken; else None.
+        remedy: the fix, if something required is broken; else None.
     """
 
     topic: str
@@ -55,14 +55,14 @@ class Finding:
 
 
 def examine(out: Path) -> list[Finding]:
-    """Look at everything; `out` is where runs would be written."""
+    """Run all checks; `out` is the directory for runs."""
     device = devices()
     return [
         installation(),
         Finding("python", f"{platform.python_version()} ({sys.executable})"),
         *dependencies(),
         Finding("platform", platform.platform()),
-        Finding("processor", f"{processor()}; {os.cpu_count()} cores, {thread_count()} of them ours"),
+        Finding("processor", f"{processor()}; {os.cpu_count()} cores, {thread_count()} available"),
         Finding("memory", memory()),
         device,
         *compiler(),
@@ -74,25 +74,25 @@ def examine(out: Path) -> list[Finding]:
 
 
 def block(findings: Iterable[Finding]) -> str:
-    """The text: all lines, then what is broken and what mends it."""
+    """Format all findings, then the fixes for what is broken."""
     findings = list(findings)
     lines = [f"{finding.topic:<13} {'BROKEN: ' if finding.remedy else ''}{finding.text}" for finding in findings]
     broken = [f"- {finding.topic}: {finding.remedy}" for finding in findings if finding.remedy]
-    return "\n".join([*lines, "", *(["To mend:", *broken] if broken else ["Everything needed is there and works."])])
+    return "\n".join([*lines, "", *(["To fix:", *broken] if broken else ["Everything required is installed and works."])])
 
 
 # --- the software ---------------------------------------------------------------------------------------------------
 
 
 def installation() -> Finding:
-    """mesocosm's version, commit and place."""
+    """mesocosm's version, commit and location."""
     version, commit, place = installed_version("mesocosm"), git_revision(), Path(mesocosm.__file__).parent
     text = f"{version or 'not installed'}{f', commit {commit}' if commit else ''} ({place})"
     return Finding("mesocosm", text, None if version else f"install it from its checkout: pip install -e {place.parents[1]}")
 
 
 def dependencies() -> list[Finding]:
-    """The packages that mesocosm cannot do without, and jaxlib."""
+    """The required packages, and jaxlib."""
     wanted = [*(requirement for requirement, extra in requirements() if extra is None), Requirement("jaxlib")]
     lacking = [requirement for requirement in wanted if not satisfied(requirement)]
     text = ", ".join(f"{requirement.name} {installed_version(requirement.name) or 'MISSING'}" for requirement in wanted)
@@ -100,7 +100,7 @@ def dependencies() -> list[Finding]:
 
 
 def extras() -> list[Finding]:
-    """The optional extras; a missing one is no fault."""
+    """The optional extras; a missing one is not an error."""
     by_extra: dict[str, list[Requirement]] = {}
     for requirement, extra in requirements():
         if extra is not None and requirement.name != "mesocosm":
@@ -113,7 +113,7 @@ def extras() -> list[Finding]:
 
 
 def requirements() -> list[tuple[Requirement, str | None]]:
-    """What mesocosm declares to need, and for which extra."""
+    """mesocosm's declared requirements, each with its extra or None."""
     try:
         distribution = metadata.distribution("mesocosm")
     except metadata.PackageNotFoundError:
@@ -130,23 +130,23 @@ def _extra(requirement: Requirement, extras: Iterable[str]) -> str | None:
 
 
 def satisfied(requirement: Requirement) -> bool:
-    """Whether it is installed in a version that will do."""
+    """Whether an allowed version is installed."""
     version = installed_version(requirement.name)
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def install_line(lacking: Iterable[Requirement]) -> str:
-    """The command that installs them."""
+    """The command that installs the missing packages."""
     return "pip install " + " ".join(f'"{requirement.name}{requirement.specifier}"' for requirement in lacking)
 
 
 def studies(*, deeply: bool) -> list[Finding]:
-    """Each study, and why it cannot be used; with `deeply` its modules too, which need JAX."""
+    """Each study, with the reason if it cannot be used; `deeply` also imports its modules, which need JAX."""
     found = []
     for name, package in packages().items():
         reason = _reason(lambda name=name: _open(name, deeply=deeply))
         owner = package.partition(".")[0]
-        mend = (f"mend or uninstall the package {owner}" if owner != "mesocosm" else "reinstall mesocosm") if reason else None
+        mend = (f"fix or uninstall the package {owner}" if owner != "mesocosm" else "reinstall mesocosm") if reason else None
         found.append(Finding("study", f"{name} ({package}){f': {reason}' if reason else ''}", mend))
     return found or [Finding("study", "none is installed")]
 
@@ -161,7 +161,7 @@ def _open(name: str, *, deeply: bool) -> None:
 
 
 def _reason(look: Callable[[], None]) -> str | None:
-    """The first line of what it raises; a stranger's package may raise anything."""
+    """The first line of the exception that `look` raises, or None; a third-party package may raise anything."""
     try:
         look()
     except UserError as error:
@@ -175,21 +175,21 @@ def _reason(look: Callable[[], None]) -> str | None:
 
 
 def memory() -> str:
-    """Total and free memory, where the system tells."""
+    """Total and free memory, if the system reports them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return f"{_gib(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all" if hasattr(os, "sysconf") else "unknown"
+        return f"{_gib(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} total" if hasattr(os, "sysconf") else "unknown"
     kib = {line.partition(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
-    return f"{_gib(1024 * kib['MemTotal'])} in all, {_gib(1024 * kib['MemAvailable'])} free"
+    return f"{_gib(1024 * kib['MemTotal'])} total, {_gib(1024 * kib['MemAvailable'])} free"
 
 
 def devices() -> Finding:
-    """What JAX finds, and whether a compiled program runs on each."""
+    """The devices that JAX finds, and whether a compiled program runs on each."""
     try:
         done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("devices", f"JAX has not answered in {PROBE_SECONDS} s", "set JAX_PLATFORMS=cpu to leave the accelerator alone")
+        return Finding("devices", f"JAX did not respond within {PROBE_SECONDS} s", "set JAX_PLATFORMS=cpu to avoid the accelerator")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
         platforms = os.environ.get("JAX_PLATFORMS")
@@ -198,24 +198,24 @@ def devices() -> Finding:
     found = json.loads(done.stdout.splitlines()[-1])
     wrong = [name for name, _, value in found if value != 14]
     text = ", ".join(f"{name} ({kind}) {'computes WRONGLY' if name in wrong else 'runs a compiled program'}" for name, kind, _ in found)
-    return Finding("devices", text, "set JAX_PLATFORMS=cpu to leave the accelerator alone" if wrong else None)
+    return Finding("devices", text, "set JAX_PLATFORMS=cpu to avoid the accelerator" if wrong else None)
 
 
 def compiler() -> list[Finding]:
-    """What decides how XLA's threads share the work, and whether they can wait for each other for ever; nothing without jaxlib."""
+    """The settings that decide whether XLA's threads can deadlock; empty without jaxlib."""
     if installed_version("jaxlib") is None:
         return []
     return [Finding("compiler", f"XLA's pool has {thread_count()} threads; programs are compiled with {schedule()}")]
 
 
 def environment(variables: Iterable[str]) -> str:
-    """The variables that change how JAX computes."""
+    """The environment variables that affect JAX or threads."""
     names = sorted(name for name in variables if name.startswith(("JAX_", "XLA_")) or name in VARIABLES)
-    return ", ".join(f"{name}={os.environ[name]}" for name in names) or "nothing set that concerns JAX or threads"
+    return ", ".join(f"{name}={os.environ[name]}" for name in names) or "no variables that affect JAX or threads"
 
 
 def folder(out: Path) -> Finding:
-    """Whether runs can be written, and the room for them."""
+    """Whether runs can be written, and the free disk space."""
     place = out.resolve()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -224,7 +224,7 @@ def folder(out: Path) -> Finding:
             free = shutil.disk_usage(place).free
     except OSError as error:
         return Finding("output", f"{out} cannot be written: {error.strerror}", "choose another directory with --out")
-    mend = "make room, or choose another directory with --out" if free < LITTLE_DISK else None
+    mend = "free some space, or choose another directory with --out" if free < LITTLE_DISK else None
     return Finding("output", f"{out.resolve()} can be written, {_gib(free)} free", mend)
 
 

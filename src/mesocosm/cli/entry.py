@@ -1,4 +1,4 @@
-"""Where a command line is answered: a user's mistake is one line on standard error and exit code 2; a failed trial is exit code 1."""
+"""The entry point. A user error prints one line on standard error with exit code 2; a failed trial gives exit code 1."""
 
 import io
 import shlex
@@ -12,11 +12,11 @@ from mesocosm.lab.events.progress import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer a command line (default: the process's own); returns the exit code."""
+    """Run a command line (default: `sys.argv`) and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal or a log that cannot show a sign gets a question mark
+            stream.reconfigure(errors="replace")  # characters that the terminal or log cannot encode become question marks
     try:
         check_words(words)
         return handle(parse_command(words), shlex.join(["mesocosm", *words]))
@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse what no file of a run could hold.
+    """Reject arguments that cannot be stored in a run's files.
 
     Raises:
-        UserError: a word that is not text.
+        UserError: an argument is not valid UTF-8.
     """
     for word in words:
         try:
@@ -44,6 +44,6 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def brief(message: str, most: int = 600) -> str:
-    """One line without control characters; the middle of a very long one is left out, since its end says what to do."""
+    """Shorten a message to one line without control characters; drops the middle of a long one, because the end says what to do."""
     line = " ".join(printable(message).split())
     return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"

@@ -1,4 +1,4 @@
-"""How each command is answered. What trains, judges and writes is imported only where it is needed, so that help and `list` load no JAX."""
+"""Command handlers. Imports that load JAX are local, so that help and `list` stay fast."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from mesocosm.lab.events.progress import printable
 from mesocosm.studies.interface import Study
 
 MOST_SEEDS = 100_000
-"""More replicates than anybody trains; a slip of the keyboard must not fill the memory."""
+"""An upper limit, so that a typo does not fill the memory."""
 
 
 def handle(command: Any, line: str) -> int:
-    """Do what a command asks; returns the exit code."""
+    """Dispatch a command to its handler and return the exit code."""
     match command:
         case ListCommand():
             return list_studies(command.study)
@@ -60,7 +60,7 @@ def handle(command: Any, line: str) -> int:
             return data()
         case NewStudyCommand():
             return new_study(command)
-    raise AssertionError(f"no answer to {command}")
+    raise AssertionError(f"no handler for {command}")
 
 
 def list_studies(name: str) -> int:
@@ -79,7 +79,7 @@ def list_studies(name: str) -> int:
 
 
 def run(command: ConfiguredRun[Any], line: str) -> int:
-    """Run a study to its claims table."""
+    """Run a study and print its claims table."""
     study = find(command.study)
     if not 1 <= command.seeds <= MOST_SEEDS or command.first_seed < 0:
         raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}) and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
@@ -110,8 +110,8 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
 
 
 def end_process(line: str, watching: Any, why: str) -> None:
-    """End the process from a thread beside the main one, which no longer answers; the run can be taken up again."""
-    tidying = threading.Thread(target=watching.__exit__, args=(None, None, None), daemon=True)  # gives the terminal's cursor back
+    """End the process from another thread if the main thread does not respond; the run can be resumed."""
+    tidying = threading.Thread(target=watching.__exit__, args=(None, None, None), daemon=True)  # restores the terminal's cursor
     tidying.start()
     tidying.join(timeout=2.0)
     print(f"mesocosm: {printable(why)}. Nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr, flush=True)
@@ -120,29 +120,29 @@ def end_process(line: str, watching: Any, why: str) -> None:
 
 
 def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:
-    """The run of `--like`, its seeds where no others were asked for, and the command with a folder beside it; prints what is made otherwise.
+    """Return the run of `--like`, the seeds (its own by default) and the command with a new folder; print the differences.
 
     Raises:
-        UserError: the run cannot be made again, or would be overwritten.
+        UserError: the run cannot be repeated or would be overwritten.
     """
     from mesocosm.lab.run.plan import Plan
     from mesocosm.lab.run.replication import earlier_run, folder_beside, setup_changes
 
     earlier = earlier_run(Path(command.like or ""))
     if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
-        seeds = earlier.seeds  # they need not follow each other
+        seeds = earlier.seeds  # not necessarily consecutive
     folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
     if folder.resolve() == earlier.path.resolve():
         raise UserError(f"--out {folder} is the run to compare with; choose another directory")
     changes = setup_changes(earlier, command.config, seeds)
-    out.print(f"like {earlier.path}: {'otherwise only' if changes else 'the same config and seeds'}", markup=False)
+    out.print(f"like {earlier.path}: {'except for' if changes else 'the same config and seeds'}", markup=False)
     for change in changes:
         out.print(f"  {change}", markup=False)
     return earlier, seeds, replace(command, out=folder)
 
 
 def compare(earlier: Any, done: Any, out: Console) -> None:
-    """Print what was made elsewhere, and the verdicts of two runs side by side."""
+    """Print the differences in environment, and the verdicts of two runs side by side."""
     from mesocosm.lab.run.replication import environment_changes, pairs
 
     out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
@@ -152,14 +152,14 @@ def compare(earlier: Any, done: Any, out: Console) -> None:
 
 
 def dry_run(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
-    """Print what `run` would do."""
+    """Print what `run` would do (`--dry-run`)."""
     from mesocosm.lab.run.dry_run import dry_run_plan
     from mesocosm.lab.run.plan import Plan
 
     plan = Plan.of(study, command.preset, command.config, seeds, command.out)
     plan.check_directory()
     out = console()
-    with out.status("compiling each program once, to read its memory") if out.is_terminal else nullcontext():
+    with out.status("compiling each program once to measure its memory") if out.is_terminal else nullcontext():
         trials = dry_run_plan(plan)
     out.print(dry_run_table(trials))
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
@@ -168,21 +168,21 @@ def dry_run(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -
 
 
 def judge(path: Path) -> int:
-    """Judge again."""
+    """Judge a run again and print its claims table."""
     from mesocosm.lab.run.runner import judge_run
 
     return conclude(judge_run(path), console())
 
 
 def status(path: Path) -> int:
-    """Print the trials' states, and what to do about those that are not finished."""
+    """Print the state of each trial and how to resume."""
     from mesocosm.lab.store.run_directory import Run, in_use, run_file_errors
 
     with run_file_errors(path):
         found = Run(path)
         trials = found.trials
         busy = any(state["state"] == "running" for state in trials.values()) and in_use(path)
-    if not busy:  # nobody runs it: it was stopped or killed
+    if not busy:  # no process is running it: it was stopped or killed
         trials = {name: state | {"state": "interrupted"} if state["state"] == "running" else state for name, state in trials.items()}
     out = console()
     out.print(trials_table(trials))
@@ -190,20 +190,20 @@ def status(path: Path) -> int:
     if busy:
         print_line(out, "A process is writing to this run now.")
     elif any(state["state"] != "finished" for state in trials.values()):
-        print_line(out, f"To go on: {resuming(found.record['command'])}")
+        print_line(out, f"To resume: {resuming(found.record['command'])}")
     return exit_code(trials)
 
 
 def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
-    """Write one run's page again, or a site."""
+    """Rebuild the page of one run, or build a site."""
     from mesocosm.lab.report.site import write_site
     from mesocosm.lab.run.runner import report_run
     from mesocosm.lab.store.run_directory import Run
 
     if not paths:
-        raise UserError("which run? `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
+        raise UserError("name a run: `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
     if len(paths) > 1 and out is None:
-        raise UserError(f"{len(paths)} runs make a site: say where, with --out DIR")
+        raise UserError(f"{len(paths)} runs make a site: name its folder with --out DIR")
     page = report_run(paths[0]) if out is None else write_site([Run(path) for path in paths], out)
     print(page)
     if show:
@@ -214,7 +214,7 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
 
 
 def doctor(out: Path) -> int:
-    """Print what there is, and what mends what is broken."""
+    """Print what was found, and how to fix what is broken."""
     from mesocosm.cli.doctor import block, examine
 
     findings = examine(out)
@@ -223,7 +223,7 @@ def doctor(out: Path) -> int:
 
 
 def audit(command: AuditCommand) -> int:
-    """Audit checkpoints."""
+    """Audit checkpoints and print the tables."""
     from mesocosm.audit import Options
     from mesocosm.cli.audit_command import run_audit
 
@@ -234,7 +234,7 @@ def audit(command: AuditCommand) -> int:
 
 
 def bench(command: BenchCommand) -> int:
-    """Run benchmarks."""
+    """Run the chosen benchmarks."""
     from mesocosm.cli import benchmarks
 
     folder = benchmarks.find_folder()
@@ -242,7 +242,7 @@ def bench(command: BenchCommand) -> int:
 
 
 def data() -> int:
-    """Print the data sets."""
+    """Print the data sets and how to get the missing ones."""
     from mesocosm.cli.data_table import data_table, install_lines
 
     out = console()
@@ -267,7 +267,7 @@ def new_study(command: NewStudyCommand) -> int:
 
 
 def conclude(done: Any, out: Console) -> int:
-    """Print the claims table and where the report lies."""
+    """Print the claims table and the path of the report."""
     out.print(claims_table(done.claims))
     trials = done.trials
     print_failures(done.path, trials, out)
@@ -276,31 +276,31 @@ def conclude(done: Any, out: Console) -> int:
 
 
 def print_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
-    """Where the tracebacks are; the same command tries again."""
+    """Print which trials failed and where their tracebacks are."""
     if failed := [name for name, state in trials.items() if state["state"] == "failed"]:
         file = path / "trials" / (failed[0] if len(failed) == 1 else "NAME") / "error.txt"
-        print_line(out, f"Failed: {', '.join(failed)}; the traceback is in {file}; the same command tries again.")
+        print_line(out, f"Failed: {', '.join(failed)}. The traceback is in {file}. Run the same command to retry.")
 
 
 def print_line(out: Console, line: str) -> None:
-    """Print a line as it is, however long."""
+    """Print a line without wrapping or markup."""
     out.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def resuming(line: str) -> str:
-    """The command line that takes a run up again: the one that began it, which must not forget it."""
+    """Return the command that resumes a run: the original one without `--fresh`."""
     try:
         return shlex.join(word for word in shlex.split(line) if word != "--fresh")
-    except ValueError:  # an odd quote: somebody has written into run.json
+    except ValueError:  # an unmatched quote: run.json was edited
         return line
 
 
 def exit_code(trials: Mapping[str, Mapping[str, Any]]) -> int:
-    """1 where a trial failed; one that lacks its data is no failure."""
+    """Return 1 if a trial failed, else 0; a trial skipped for missing data does not count."""
     return int(any(trial["state"] == "failed" for trial in trials.values()))
 
 
 def console() -> Console:
-    """Standard output; wide enough for a table where it is a file."""
+    """Return a console on standard output, wide enough for tables if it is not a terminal."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=max(out.width, 140))

@@ -1,4 +1,4 @@
-"""How words become a command. The words behind `run` are read twice: study and preset say what the config is, whose fields are options too."""
+"""Parses command lines. `run` is parsed twice: the study selects the config type, whose fields become options, and the preset sets their defaults."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mesocosm.lab.errors import UserError
 from mesocosm.studies.interface import Preset, Study
 
 FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for option in fields(RunCommand) if option.default is False)}
-"""The options of `run` behind which no value stands."""
+"""The options of `run` that take no value."""
 
 
 def parse_command(words: Sequence[str]) -> Any:
-    """Read a whole command line; no words ask for help.
+    """Parse a whole command line; an empty one prints help.
 
     Raises:
-        UserError: an unknown command or option, or a value that cannot be read.
-        SystemExit: help was asked for and printed.
+        UserError: an unknown command or option, or an invalid value.
+        SystemExit: after printing help.
     """
     if words and words[0] == "run":
         return parse_run(words[1:])
@@ -36,18 +36,18 @@ def parse_command(words: Sequence[str]) -> Any:
 
 
 def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
-    """Read the words behind `run`: first study and preset, which say what the config is, then everything by the type of that config.
+    """Parse the arguments of `run`: first the study and preset, which determine the config, then all options with that config type.
 
     Raises:
-        UserError: unknown study, preset or option, or a value that cannot be read.
-        SystemExit: help was asked for and printed.
+        UserError: an unknown study, preset or option, or an invalid value.
+        SystemExit: after printing help.
     """
     name, preset = first_words(words)
     if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
         return parse_like(words, name, Path(like))
     if name is None:
         if not {"-h", "--help"} & set(words):
-            raise UserError(f"which study? `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
+            raise UserError(f"name a study: `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
         return parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
@@ -55,28 +55,28 @@ def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
 
 
 def parse_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
-    """Read the words behind `run` where an earlier run gives study, preset, config and seeds.
+    """Parse the arguments of `run --like`, with the study, preset, config and seeds of an earlier run.
 
     Raises:
-        UserError: no run that can be made again, another study or preset than its own, or a value that cannot be read.
+        UserError: the run cannot be repeated, its study or preset differs from the given one, or a value is invalid.
     """
     from mesocosm.lab.run.replication import earlier_run
 
     earlier = earlier_run(path)
     if name is not None and find(name).name != earlier.study.name:
-        raise UserError(f"{path} is a run of the study {earlier.study.name}, not of {name}")
+        raise UserError(f"{path} is a run of study {earlier.study.name}, not of {name}")
     if value_of("--preset", words) not in (None, earlier.preset):
-        raise UserError(f"--like takes the preset {earlier.preset} from {path}; leave out --preset")
+        raise UserError(f"--like uses the preset {earlier.preset} of {path}; omit --preset")
     given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
     return parse_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
 
 
 def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
-    """Read everything by the type of the config.
+    """Parse all options with the config type of `default`.
 
     Raises:
-        UserError: an unknown option, or a value that cannot be read.
-        SystemExit: help was asked for and printed.
+        UserError: an unknown option or an invalid value.
+        SystemExit: after printing help.
     """
     command = parse(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
     command = with_part(find(default.study), command)
@@ -86,20 +86,20 @@ def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> Confi
 
 
 def with_part(study: Study, command: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
-    """The command with its part in the config.
+    """Copy `--mixer` into the config.
 
     Raises:
-        UserError: the study has no slot for it.
+        UserError: the study has no slot for a mixer.
     """
     if not command.mixer:
         return command
     if "mixer" not in study.slots:
-        raise UserError(f"study {study.name} has no place for a mixer")
+        raise UserError(f"study {study.name} does not accept a --mixer")
     return replace(command, config=replace(command.config, mixer=command.mixer))
 
 
 def nonfinite_fields(value: Any, option: str) -> list[str]:
-    """The options of a config's fields, nested ones too, that hold NaN or infinity: no run could be recorded with them."""
+    """List the options, including nested ones, whose values are NaN or infinite; a run cannot record them."""
     if is_dataclass(value):
         return [found for part in fields(value) for found in nonfinite_fields(getattr(value, part.name), f"{option}.{part.name.replace('_', '-')}")]
     if isinstance(value, tuple | list):
@@ -108,7 +108,7 @@ def nonfinite_fields(value: Any, option: str) -> list[str]:
 
 
 def first_words(words: Sequence[str]) -> tuple[str | None, str]:
-    """The study, which is the first word that is neither an option nor an option's value, and the preset."""
+    """Return the study (the first word that is neither an option nor its value) and the preset."""
     name, awaits_value = None, False
     for word in words:
         if awaits_value or word.startswith("-"):
@@ -120,7 +120,7 @@ def first_words(words: Sequence[str]) -> tuple[str | None, str]:
 
 
 def value_of(option: str, words: Sequence[str]) -> str | None:
-    """What stands behind the last such option, or None."""
+    """Return the value of the last such option, or None."""
     found = None
     for word, following in zip(words, [*words[1:], None], strict=False):
         if word == option:
@@ -131,10 +131,10 @@ def value_of(option: str, words: Sequence[str]) -> str | None:
 
 
 def chosen_preset(study: Study, name: str) -> Preset:
-    """The study's preset of this name.
+    """Look up a preset.
 
     Raises:
-        UserError: it has none.
+        UserError: the study has no such preset.
     """
     if name not in study.presets:
         raise UserError(f"study {study.name} has no preset {name!r}{suggestion(name, study.presets)}")
@@ -142,11 +142,11 @@ def chosen_preset(study: Study, name: str) -> Preset:
 
 
 def parse(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
-    """Read words by a type with tyro, whose box of an error becomes one line.
+    """Parse words into a type with tyro, with errors shortened to one line.
 
     Raises:
-        UserError: an option or a value that cannot be read.
-        SystemExit: help was asked for and printed.
+        UserError: an unknown option or an invalid value.
+        SystemExit: after printing help.
     """
     box = io.StringIO()
     parse_words: Callable[..., Any] = tyro.cli
@@ -157,11 +157,11 @@ def parse(kind: Any, words: Sequence[str], program: str, description: str, defau
     except SystemExit as end:
         if not end.code:
             raise
-    raise UserError(one_line(box.getvalue()) or f"cannot read {shlex.join(words)!r}; see {program} --help")
+    raise UserError(one_line(box.getvalue()) or f"cannot parse {shlex.join(words)!r}; see {program} --help")
 
 
 def one_line(box: str) -> str:
-    """What a box of tyro's says: its parts are set apart by rules, its frame and line breaks mean nothing."""
+    """Shorten tyro's boxed error message to one line; rules separate its parts."""
     parts: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
         content = line.strip().strip("│").strip()

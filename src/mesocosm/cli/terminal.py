@@ -1,4 +1,4 @@
-"""Tables for a terminal: the studies, one study, a run's trials and its claims. Text only, nothing is interpreted as markup."""
+"""Terminal tables for studies, trials and claims. All text is literal; none is interpreted as markup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped
 
 
 def studies_table(studies: Sequence[Study | str]) -> Table:
-    """One line a study: name, title, presets with minutes; a string is a study that could not be loaded, with the reason."""
+    """One row per study: name, title, presets with minutes; a string is the reason why a study could not be loaded."""
     table = _table("study", "what emerges", "presets (minutes on two cores)")
     for study in studies:
         if isinstance(study, str):
@@ -38,7 +38,7 @@ def studies_table(studies: Sequence[Study | str]) -> Table:
 
 
 def study_page(study: Study) -> RenderableType:
-    """A study in full: paper, presets, claims with source and checks."""
+    """One study in full: paper, presets, and claims with their sources and checks."""
     presets = _table("preset", "seeds", "minutes on two cores")
     for name, preset in study.presets.items():
         presets.add_row(Text(name, style="bold"), str(preset.seeds), _minutes(preset) if preset.minutes else Text("not measured", style="dim"))
@@ -60,7 +60,7 @@ def study_page(study: Study) -> RenderableType:
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The verdicts: a line a claim, under it a line a check that was judged; then what was not judged, by reason."""
+    """The verdicts: one row per claim and judged check, then the checks that were not judged, grouped by reason."""
     table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
     for claim, checks in group_by_claim(rows).items():
         judged = [row for row in checks if row["verdict"] != "not judged"]
@@ -76,7 +76,7 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """What stands beside a verdict, a line each; what was not judged, a line for each reason. A preset that is too small is reason enough."""
+    """Remarks on judged checks, one line each, and unjudged checks, one line per reason; a too small preset needs no further detail."""
     lines, unjudged = [], dict[str, list[str]]()
     for row in rows:
         reason = str(row.get("reason") or "")
@@ -96,7 +96,7 @@ def _check(row: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def comparison_table(pairs: Sequence[Pair]) -> RenderableType:
-    """Verdict and estimate of each check in an earlier run and now; what differs stands out."""
+    """Verdict and estimate of each check in an earlier run and now, with differences highlighted."""
     table = _table("check", "before", "estimate [95 %]", "now", "estimate [95 %]", "difference")
     for pair in pairs:
         sides = [cell for row in (pair.before, pair.now) for cell in _side(row)]
@@ -104,7 +104,7 @@ def comparison_table(pairs: Sequence[Pair]) -> RenderableType:
         table.add_row(Text(printable(pair.id), style=style), *sides, Text(f"≠ {', '.join(pair.differs)}" if pair.differs else "", style="bold yellow"))
     changed = sum(not set(OTHER_VERDICTS).isdisjoint(pair.differs) for pair in pairs)
     same = sum(not pair.differs for pair in pairs)
-    summary = f"{len(pairs)} checks: {same} as before, {changed} with another verdict, {len(pairs) - same - changed} that differ otherwise"
+    summary = f"{len(pairs)} checks: {same} unchanged, {changed} with a different verdict, {len(pairs) - same - changed} with other differences"
     return Group(table, Text(summary))
 
 
@@ -113,7 +113,7 @@ def _side(row: Mapping[str, Any] | None) -> tuple[RenderableType, RenderableType
 
 
 def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line a trial: state, time, error or the seeds that diverged."""
+    """One row per trial: state, time, and the error or the diverged seeds."""
     table = _table("trial", "state", "time", "")
     for name, status in trials.items():
         state = str(status.get("state", "waiting"))
@@ -124,13 +124,13 @@ def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def diverged_text(status: Mapping[str, Any]) -> str:
-    """Which seeds of which fits were frozen at their last finite state."""
+    """The seeds of each fit that diverged and were frozen at their last finite state."""
     fits = {name: fit["diverged"] for name, fit in status.get("fits", {}).items() if fit.get("diverged")}
     return "; ".join(f"{name}: seed {', '.join(map(str, seeds))} diverged" for name, seeds in fits.items())
 
 
 def dry_run_table(trials: Sequence[TrialDryRun]) -> Table:
-    """What a run would do: trials, the minutes their preset's budget gives them, the memory of their programs, and what an earlier run has left."""
+    """A dry run: trials, their minutes in the preset's budget, the memory of their programs, and their state from an earlier run."""
     table = _table("trial", "minutes", "memory", "state", "")
     none = Text("–", style="dim")
     for trial in trials:

@@ -1,4 +1,4 @@
-"""What networks are made of: sequence mixers and blocks. Nothing here knows of training or of the papers' claims."""
+"""Layers: sequence mixers, recurrences and blocks. This package does not depend on training or on the papers' claims."""
 
 from mesocosm.nn.blocks.projected import Projected
 from mesocosm.nn.blocks.residual import ResidualStack

@@ -1,8 +1,7 @@
-"""The contract of a sequence mixer: what attention, mesa and recurrent layers have in common, and what a stack of them may ask for.
+"""The interface of a sequence mixer, shared by attention, mesa and recurrent layers.
 
-A mixer maps a sequence to a sequence of the same shape and knows no batch axis (use `jax.vmap`). Any callable of that signature can stand where a mixer is
-expected;
-the classes here only add the two things that it may offer beyond the call: running one token at a time, and showing what it did.
+A mixer maps a sequence to a sequence of the same shape, without a batch axis (use `jax.vmap`). Any callable with that signature works as a mixer.
+The classes here add two optional features: running one token at a time, and returning diagnostics.
 """
 
 from abc import abstractmethod
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 class Diagnostics(NamedTuple):
-    """What a mixer did on one sequence; a field is None where the mixer has no such thing.
+    """Diagnostics of a mixer on one sequence; fields that do not apply are None.
 
     attention: weight of each position s in the output at each position t, `[h, t, s]`; for layers that solve a regression, the weight of the value v_s.
     residual: residual norm of the linear solve at each position, relative to its initial residual.
@@ -27,21 +26,21 @@ class Diagnostics(NamedTuple):
 
 
 class Mixer(eqx.Module):
-    """A layer that maps tokens (time, dim) to tokens (time, dim), or to outputs (time, out) where it has a readout of its own."""
+    """A layer that maps tokens (time, dim) to tokens (time, dim), or to outputs (time, out) if it has its own readout."""
 
     @abstractmethod
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
-        """The layer's formula; `key` serves layers with randomness and is ignored by the others."""
+        """Apply the layer; deterministic layers ignore `key`."""
 
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time out"], Diagnostics]:
-        """Returns the output and what the layer can show of how it came about."""
+        """Return the output and the layer's diagnostics."""
         return self(x), Diagnostics()
 
 
 class StreamingMixer(Mixer):
-    """A causal mixer that also runs one token at a time: stepping through a sequence gives the rows of `__call__`.
+    """A causal mixer that can also run one token at a time: stepping through a sequence gives the rows of `__call__`.
 
-    The state is a PyTree of arrays of fixed shapes.
+    The state is a PyTree of arrays with fixed shapes.
     """
 
     @abstractmethod
@@ -50,8 +49,8 @@ class StreamingMixer(Mixer):
 
     @abstractmethod
     def step(self, state: Any, x: Float[Array, " dim"]) -> tuple[Any, Float[Array, " out"]]:
-        """Takes one token; returns the new state and the output at this token."""
+        """Process one token; return the new state and the output for this token."""
 
     def stream(self, state: Any, x: Float[Array, "time dim"]) -> tuple[Any, Float[Array, "time out"]]:
-        """Steps through a segment from a given state; the returned state continues it in the next segment."""
+        """Process a segment from a given state; pass the returned state to the next segment."""
         return jax.lax.scan(lambda state, token: self.step(state, token), state, x)

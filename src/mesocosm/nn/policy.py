@@ -1,4 +1,4 @@
-"""Policies of finite environments: from the observations of all states to logits, a row a state."""
+"""Policies for finite environments: they map the observations of all states to logits, one row per state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class TabularPolicy(eqx.Module):
-    """A free logit for each state and action; what is observed does not matter."""
+    """A free logit for each state and action, independent of the observation."""
 
     logits: Float[Array, "states actions"]
 
     def __call__(self, observations: Float[Array, "states *shape"]) -> Float[Array, "states actions"]:
-        """The table."""
+        """Return the table of logits."""
         return self.logits
 
 
@@ -29,7 +29,7 @@ class NetworkPolicy(eqx.Module):
         return cls(eqx.nn.MLP(features, actions, width, depth, key=key))
 
     def __call__(self, observations: Float[Array, "states features"]) -> Float[Array, "states actions"]:
-        """State by state."""
+        """Apply the network to each state."""
         return jax.vmap(self.network)(observations)
 
 

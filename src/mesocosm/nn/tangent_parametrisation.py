@@ -1,4 +1,4 @@
-"""Networks in the tangent parametrisation: standard normal parameters, the scale of a layer in its formula, so that widths can go to infinity.
+"""Networks in the tangent parametrisation: parameters are standard normal and scales are in the layer's formula, so that widths can go to infinity.
 
 Reference: Jacot, Gabriel and Hongler, "Neural tangent kernel: convergence and generalization in neural networks" (2018).
 """
@@ -35,7 +35,7 @@ class TangentLinear(eqx.Module):
 
     @classmethod
     def create(cls, inputs: int, outputs: int, *, scale: float = 1.0, bias_scale: float = 0.0, key: PRNGKeyArray) -> TangentLinear:
-        """Draw the parameters; a bias scale of zero leaves the bias out."""
+        """Draw the parameters; a bias scale of zero omits the bias."""
         drawn = jax.random.normal(key, (outputs, inputs + (bias_scale != 0)))
         return cls(drawn[:, :inputs], drawn[:, inputs] if bias_scale else None, scale, bias_scale)
 
@@ -46,12 +46,12 @@ class TangentLinear(eqx.Module):
 
 
 class TangentConv(eqx.Module):
-    r"""A two-dimensional convolution, $y = \frac{s}{\sqrt{k^2 c}} W * x$, padded with zeros to the size of the input over the stride; no bias.
+    r"""A two-dimensional convolution without bias, $y = \frac{s}{\sqrt{k^2 c}} W * x$, zero-padded so that the output size is the input size over the stride.
 
     Attributes:
         weight: W, standard normal.
         scale: s.
-        stride: of both axes.
+        stride: the stride of both axes.
     """
 
     weight: Float[Array, "outputs inputs rows columns"]
@@ -70,9 +70,9 @@ class TangentConv(eqx.Module):
 
 
 class TangentMLP(eqx.Module):
-    r"""$f(x) = \alpha\, z^L$, $z^1 = \frac{1}{\sqrt d} W^1 x + s_b b^1$, $z^{l+1} = \frac{s}{\sqrt n} W^{l+1} \phi(z^l) + s_b b^{l+1}$, no last bias.
+    r"""$f(x) = \alpha\, z^L$, $z^1 = \frac{1}{\sqrt d} W^1 x + s_b b^1$, $z^{l+1} = \frac{s}{\sqrt n} W^{l+1} \phi(z^l) + s_b b^{l+1}$, without a last bias.
 
-    With $s = \sqrt 2$ and rectifiers every layer keeps the variance. Negating the last layer negates f and leaves its tangent kernel as it is.
+    With $s = \sqrt 2$ and ReLU, every layer preserves the variance. Negating the last layer negates f and does not change its tangent kernel.
 
     Attributes:
         layers: the affine layers, first to last.
@@ -98,7 +98,7 @@ class TangentMLP(eqx.Module):
         readout_scale: float = 1.0,
         key: PRNGKeyArray,
     ) -> TangentMLP:
-        """Draw a network with `depth` hidden layers of `width`."""
+        """Draw a network with `depth` hidden layers of `width` units."""
         sizes = [inputs, *[width] * depth, outputs]
         layers = [
             TangentLinear.create(m, n, scale=scale if number else 1.0, bias_scale=bias_scale if number < depth else 0.0, key=k)
@@ -115,12 +115,12 @@ class TangentMLP(eqx.Module):
 
 
 class TangentCNN(eqx.Module):
-    r"""Convolutions of stride 2 with rectifiers, the mean over positions, a linear read-out without bias.
+    r"""Convolutions of stride 2 with ReLU, the mean over positions, and a linear read-out without bias.
 
     Attributes:
         convolutions: first to last.
-        readout: from channels to outputs.
-        readout_scale: a factor of the output.
+        readout: the map from channels to outputs.
+        readout_scale: a factor on the output.
     """
 
     convolutions: tuple[TangentConv, ...]
@@ -149,7 +149,7 @@ Readout = TangentMLP | TangentCNN
 
 
 def negate_readout(network: Readout) -> Readout:
-    """The network whose last layer is negated: $-f$, with the same tangent kernel."""
+    """Negate the last layer, which gives $-f$ with the same tangent kernel."""
 
     def last(model: Readout) -> Any:
         return (model.layers[-1] if isinstance(model, TangentMLP) else model.readout).weight

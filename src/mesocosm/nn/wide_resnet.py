@@ -1,7 +1,7 @@
-"""Wide residual networks with group normalisation, whose outputs depend on no other example: what ensembles of natural-image classifiers are made of.
+"""Wide residual networks with group normalisation, for ensembles of natural-image classifiers. An output does not depend on other examples.
 
-References: Zagoruyko and Komodakis, "Wide residual networks" (2016); Wu and He, "Group normalization" (2018), in the place of batch normalisation, so that the
-function of a member at its start is well defined.
+References: Zagoruyko and Komodakis, "Wide residual networks" (2016); Wu and He, "Group normalization" (2018), which replaces batch normalisation so that the
+initial function of a member is well defined.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def _normalise(channels: int) -> eqx.nn.GroupNorm:
 
 
 class WideBlock(eqx.Module):
-    """Two times normalisation, rectifier, convolution of 3 x 3; added to the input, which is projected where the size changes.
+    """Twice normalisation, ReLU and 3 x 3 convolution, added to the input, which is projected if the size changes.
 
     Attributes:
         norms, convolutions: first and second.
-        shortcut: a convolution of 1 x 1, or None.
+        shortcut: a 1 x 1 convolution, or None.
     """
 
     norms: tuple[eqx.nn.GroupNorm, eqx.nn.GroupNorm]
@@ -55,9 +55,9 @@ class WideResNet(eqx.Module):
 
     Attributes:
         stem: the first convolution.
-        blocks: all stages' blocks.
-        norm: before the mean.
-        readout: to the classes.
+        blocks: the blocks of all stages.
+        norm: the normalisation before the mean.
+        readout: the linear map to the classes.
     """
 
     stem: eqx.nn.Conv2d
@@ -67,10 +67,10 @@ class WideResNet(eqx.Module):
 
     @classmethod
     def create(cls, channels: int, classes: int, *, depth: int = 28, widening: int = 10, key: PRNGKeyArray) -> WideResNet:
-        """Draw a network; 28 and 10 are the usual ones.
+        """Draw a network; depth 28 and widening 10 are the usual values.
 
         Raises:
-            ValueError: a depth that is not 4 more than a multiple of 6.
+            ValueError: `depth` is not 4 more than a multiple of 6.
         """
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"a wide residual network has a depth of 10, 16, 22, 28, ..., not {depth}")

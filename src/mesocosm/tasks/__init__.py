@@ -1,1 +1,1 @@
-"""What networks are asked: generators of in-context problems, pure functions of a key."""
+"""Tasks and data sets. A task generates examples as a pure function of a key."""

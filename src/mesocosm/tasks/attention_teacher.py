@@ -1,4 +1,4 @@
-r"""A layer of linear attention as the teacher: sequences of Gaussian tokens and what the layer answers at every position.
+r"""A linear attention layer as the teacher: sequences of Gaussian tokens with the layer's outputs at every position.
 
 Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 4.1.
 """
@@ -17,7 +17,7 @@ Scalar = float | Float[Array, ""]
 
 
 class Answered(NamedTuple):
-    """Tokens and the teacher's answers to them."""
+    """Tokens and the teacher's outputs."""
 
     tokens: Float[Array, "*batch time dim"]
     targets: Float[Array, "*batch time dim"]
@@ -26,11 +26,12 @@ class Answered(NamedTuple):
 class LinearAttentionTeacher(Task[Answered]):
     r"""$x_t \sim N(0, I)$, $y_t = S_t W_Q x_t$, $S_t = \gamma S_{t-1} + (W_V x_t)(W_K x_t)^\top$, on sequences of `length` tokens.
 
-    The teacher is a leaf: another one is no other program. Train and iid sequences have one distribution; the ood split has tokens three times as large.
+    The teacher is a leaf, so another teacher does not recompile. Train and iid sequences have the same distribution; tokens of the ood split are three times
+    as large.
 
     Attributes:
-        attention: the teacher, one head.
-        length: tokens of a sequence.
+        attention: the teacher, with one head.
+        length: number of tokens in a sequence.
         memory: $\gamma$; 1 for linear attention, below 1 for a teacher that forgets.
     """
 
@@ -40,8 +41,8 @@ class LinearAttentionTeacher(Task[Answered]):
 
     @classmethod
     def draw(cls, key: PRNGKeyArray, dim: int, *, rank: int | None = None, length: int = 16, memory: Scalar = 1.0) -> "LinearAttentionTeacher":
-        r"""Independent $W_Q, W_K, W_V \in \mathbb{R}^{r \times d}$ with entries N(0, 1/d), scaled so that answers have variance 1 on average over channels
-        and positions (those of an unforgetful teacher); `rank` is r, d if not given."""
+        r"""Independent $W_Q, W_K, W_V \in \mathbb{R}^{r \times d}$ with entries N(0, 1/d), scaled so that outputs have variance 1 on average over channels
+        and positions (for a teacher that does not forget); `rank` is r, by default d."""
         rank = dim if rank is None else rank
         weights = jax.random.normal(key, (4, 1, rank, dim)) / jnp.sqrt(dim)
         output = jnp.eye(dim)[None] if rank == dim else jnp.swapaxes(weights[3], 1, 2)
@@ -56,7 +57,7 @@ class LinearAttentionTeacher(Task[Answered]):
         return Answered(tokens, self.answer(tokens))
 
     def answer(self, tokens: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
-        """What the teacher says."""
+        """The teacher's outputs."""
         queries, keys, values = (part[:, 0] for part in self.attention.split(tokens))
         lag = jnp.arange(self.length)[:, None] - jnp.arange(self.length)
         kept = jnp.where(lag >= 0, jnp.asarray(self.memory, tokens.dtype) ** jnp.maximum(lag, 0), 0.0)
@@ -64,7 +65,7 @@ class LinearAttentionTeacher(Task[Answered]):
 
 
 def answer_power(attention: LinearAttention, length: int) -> Float[Array, ""]:
-    r"""$\frac1T \sum_t \mathbb{E} \|y_t\|^2$ for $x_t \sim N(0, I)$, by Isserlis' theorem. One head, $y_t = A X_t M x_t$.
+    r"""$\frac1T \sum_t \mathbb{E} \|y_t\|^2$ for $x_t \sim N(0, I)$ and one head, $y_t = A X_t M x_t$, by Isserlis' theorem.
 
     With $n = t - 1$, $B = A^\top A$ and $S = (M + M^\top)/2$:
     $n(n+1)\,\mathrm{tr}(M^\top B M) + n\,\mathrm{tr} B\,\mathrm{tr}(M^\top M)$ from earlier tokens,

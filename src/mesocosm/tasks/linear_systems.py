@@ -1,6 +1,6 @@
-r"""Sequences of linear dynamical systems, observed in full: to predict the next state a network must identify the system in context.
+r"""Sequences from fully observed linear dynamical systems: to predict the next state, a network must identify the system in context.
 
-Every sequence has a transition matrix of its own (or, as a control, all share one), so the weights of a network cannot store it.
+Every sequence has its own transition matrix (or, as a control, all share one), so a network's weights cannot store it.
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (arXiv 2309.05858), Sec. 3; initial states and clipping
 follow the authors' code.
@@ -21,7 +21,7 @@ Scalar = float | Float[Array, ""]
 
 
 class Trajectory(NamedTuple):
-    r"""One sequence of states and the system that made it (or a batch of them, with the same leading axes in both fields).
+    r"""One sequence of states and the system that generated it (or a batch, with the same leading axes in both fields).
 
     Attributes:
         observations: the states $s_1, \dots, s_{T+1}$.
@@ -33,12 +33,12 @@ class Trajectory(NamedTuple):
 
     @property
     def inputs(self) -> Float[Array, "*batch time dim"]:
-        r"""What a predictor sees: $s_1, \dots, s_T$."""
+        r"""Inputs of a predictor: $s_1, \dots, s_T$."""
         return self.observations[..., :-1, :]
 
     @property
     def targets(self) -> Float[Array, "*batch time dim"]:
-        r"""What it has to say at each position: $s_2, \dots, s_{T+1}$."""
+        r"""Targets at each position: $s_2, \dots, s_{T+1}$."""
         return self.observations[..., 1:, :]
 
 
@@ -63,7 +63,7 @@ class OrthogonalTransition(Transition):
 class ContractingTransition(Transition):
     r"""$W = M \,\mathrm{diag}(l)\, M^{-1}$, $M_{ij} \sim N(0, 1)$; one eigenvalue is `largest`, the others are uniform between `smallest` and `largest`.
 
-    $W$ is not normal: for a badly conditioned $M$ states grow at first, hence the tighter clipping of `LinearSystems.contracting`.
+    $W$ is not normal: if $M$ is badly conditioned, states grow at first, hence the tighter clipping of `LinearSystems.contracting`.
     """
 
     dim: int = eqx.field(static=True)
@@ -74,13 +74,13 @@ class ContractingTransition(Transition):
         """Draw one matrix."""
         basis_key, eigenvalue_key = jax.random.split(key)
         basis = jax.random.normal(basis_key, (self.dim, self.dim))
-        # The columns of M are exchangeable, so the place of the largest eigenvalue does not matter.
+        # The columns of M are exchangeable, so the position of the largest eigenvalue does not matter.
         eigenvalues = jax.random.uniform(eigenvalue_key, (self.dim,), minval=self.smallest, maxval=self.largest).at[0].set(self.largest)
         return solve(basis.T, (basis * eigenvalues).T).T
 
 
 class FixedTransition(Transition):
-    """Always the same $W$, an array leaf: the control in which a network can store the system in its weights."""
+    """Always the same $W$, an array leaf. In this control, a network can store the system in its weights."""
 
     matrix: Float[Array, "dim dim"]
 
@@ -97,8 +97,8 @@ class FixedTransition(Transition):
 class LinearSystems(Task[Trajectory]):
     r"""$s_1 \sim U(-a, a)^n, \quad s_{t+1} = \mathrm{clip}(W s_t + \epsilon_t, \pm c), \quad \epsilon_t \sim N(0, \sigma^2 I), \quad W \sim$ `transition`.
 
-    The paper's text starts from $N(0, I)$; its code, and all its stored results, from $U(-1, 1)^n$, as here. Train and iid sequences have one
-    distribution (the caller gives them different keys); there is no ood split.
+    The paper's text starts from $N(0, I)$; its code and all its stored results start from $U(-1, 1)^n$, as here. Train and iid sequences have the same
+    distribution (pass them different keys); there is no ood split.
 
     Attributes:
         transition: the distribution of $W$, a new draw for every sequence.
@@ -154,22 +154,22 @@ class LinearSystems(Task[Trajectory]):
 
 
 def haar_orthogonal(key: PRNGKeyArray, dim: int) -> Float[Array, "dim dim"]:
-    r"""Draw an orthogonal matrix from the Haar measure: the rows of a Gaussian matrix, orthonormalised by Gram and Schmidt.
+    r"""Draw an orthogonal matrix from the Haar measure, by Gram-Schmidt orthonormalisation of the rows of a Gaussian matrix.
 
-    Exactly Haar, since Gram-Schmidt is the QR decomposition with a positive diagonal (Mezzadri, "How to generate random matrices from the classical
-    compact groups", 2007). Each row is projected twice ("twice is enough"): $W W^\top = I$ to a few units in the last place. Batched over 64 matrices and
-    more this is as fast as LAPACK's QR on a CPU or faster, the Gaussians being half of the cost, and it needs no LAPACK on an accelerator.
+    The result is exactly Haar, because Gram-Schmidt is the QR decomposition with a positive diagonal (Mezzadri, "How to generate random matrices from the
+    classical compact groups", 2007). Each row is projected twice ("twice is enough"), so $W W^\top = I$ to a few units in the last place. For batches of 64
+    matrices and more, this is at least as fast as LAPACK's QR on a CPU (the Gaussians are half of the cost), and it needs no LAPACK on an accelerator.
     """
 
     return orthonormal_rows(jax.random.normal(key, (dim, dim)))
 
 
 def orthonormal_rows(matrix: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]:
-    r"""Gram and Schmidt's $Q$ of $M = LQ$, $L$ lower triangular with a positive diagonal; each row is projected twice."""
+    r"""The Gram-Schmidt factor $Q$ of $M = LQ$, with $L$ lower triangular and a positive diagonal; each row is projected twice."""
 
     def orthonormalise(rows: Float[Array, "dim dim"], drawn: tuple[Array, Array]) -> tuple[Float[Array, "dim dim"], None]:
         index, row = drawn
-        row = row - rows.T @ (rows @ row)  # rows that are not yet there are zero
+        row = row - rows.T @ (rows @ row)  # rows not yet computed are zero
         row = row - rows.T @ (rows @ row)
         return rows.at[index].set(row / jnp.sqrt(row @ row)), None
 
@@ -178,9 +178,9 @@ def orthonormal_rows(matrix: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]
 
 
 def constructed_tokens(inputs: Float[Array, "*batch time dim"]) -> Float[Array, "*batch time four_dim"]:
-    r"""Make the tokens in which current and previous state already stand together, $e_t = [0;\, s_t;\, s_t;\, s_{t-1}]$, $s_0 := 0$.
+    r"""Tokens that contain the current and previous state, $e_t = [0;\, s_t;\, s_t;\, s_{t-1}]$, $s_0 := 0$.
 
-    The first `dim` channels are where a network writes its prediction. Shape (time, 4 dim). Paper, Sec. 4.1 and Prop. 1, with $\Phi_0 = 0$.
+    A network writes its prediction into the first `dim` channels. Shape (time, 4 dim). Paper, Sec. 4.1 and Prop. 1, with $\Phi_0 = 0$.
     """
     previous = jnp.concatenate([jnp.zeros_like(inputs[..., :1, :]), inputs[..., :-1, :]], axis=-2)
     return jnp.concatenate([jnp.zeros_like(inputs), inputs, inputs, previous], axis=-1)
@@ -195,5 +195,5 @@ def per_position_loss(predictions: Float[Array, "*batch time dim"], targets: Flo
 
 
 def next_token_loss(predictions: Float[Array, "*batch time dim"], targets: Float[Array, "*batch time dim"]) -> Float[Array, ""]:
-    r"""$\frac{1}{2BT} \sum_{b,t} \|s_{t+1} - f_t\|^2$, the loss of the whole study: the mean of `per_position_loss`."""
+    r"""$\frac{1}{2BT} \sum_{b,t} \|s_{t+1} - f_t\|^2$, the mean of `per_position_loss`."""
     return per_position_loss(predictions, targets).mean()

@@ -1,6 +1,6 @@
-"""Pictures that belong to no class of the training set: noise, inverted pictures, patches of photographs, rendered letters.
+"""Images outside the classes of the training set: noise, inverted images, patches of photographs, rendered letters.
 
-Photographs come with scikit-learn and fonts with matplotlib; where those (or Pillow) are missing, `NotInstalled` says so. Everything follows from the seed.
+Photographs come with scikit-learn and fonts with matplotlib; if these (or Pillow) are missing, `NotInstalled` is raised. The seed determines all images.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 
 
 def uniform_noise(number: int, side: int, seed: int) -> Pictures:
-    """Every pixel independent and uniform."""
+    """Images with independent uniform pixels."""
     return np.random.default_rng(seed).integers(0, 256, (number, side, side), dtype=np.uint8)
 
 
 def inverted(pixels: Pictures, white: int = 255) -> Pictures:
-    """Black becomes white."""
+    """Invert the pixel values."""
     return (white - pixels.astype(np.int64)).astype(np.uint8)
 
 
 def photograph_patches(number: int, side: int, seed: int) -> Pictures:
-    """Random square cuts of two photographs, in grey, of twice to six times the side, scaled down.
+    """Random square crops of two photographs, in grey, two to six times the side and scaled down.
 
     Raises:
-        NotInstalled: scikit-learn or Pillow are missing.
+        NotInstalled: scikit-learn or Pillow is missing.
     """
     image = _pillow("photograph patches")
     photographs = [image.open(file).convert("L") for file in _files("sklearn", ("datasets", "images"), PHOTOGRAPHS, "photograph patches")]
@@ -49,10 +49,10 @@ def photograph_patches(number: int, side: int, seed: int) -> Pictures:
 
 
 def rendered_letters(number: int, side: int, seed: int) -> Pictures:
-    """The letters A to J in six typefaces, white on black, moved and turned a little.
+    """The letters A to J in six typefaces, white on black, slightly shifted and rotated.
 
     Raises:
-        NotInstalled: matplotlib or Pillow are missing.
+        NotInstalled: matplotlib or Pillow is missing.
     """
     image = _pillow("rendered letters")
     from PIL import ImageDraw, ImageFont  # pyright: ignore[reportMissingImports]
@@ -79,7 +79,7 @@ def _pillow(what: str) -> Any:
 
 
 def _files(package: str, folders: tuple[str, ...], names: tuple[str, ...], what: str) -> list[Path]:
-    """Files inside an installed package, which is not imported."""
+    """Find files inside an installed package without importing it."""
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or []) if spec else []:
         files = [Path(location, *folders, name) for name in names]

@@ -1,4 +1,4 @@
-r"""In-context linear regression: pairs of a linear map that is new in every prompt, then a query; and what one gradient step can reach there.
+r"""In-context linear regression: each prompt has input-output pairs of a new linear map, then a query. Also the loss that one gradient step can reach.
 
 $$[x_1; y_1], \dots, [x_N; y_N], [x_q; 0], \qquad y_i = W x_i + \epsilon_i, \qquad W_{ij} \sim N(0, 1).$$
 
@@ -62,7 +62,7 @@ class Prompt(NamedTuple):
     """One prompt, or a batch of them.
 
     Attributes:
-        tokens: the pairs, then the query with zeros in the place of its target.
+        tokens: the pairs, then the query with zeros in place of its target.
         target: $W x_q$, without noise.
     """
 
@@ -73,7 +73,7 @@ class Prompt(NamedTuple):
 class RegressionPrompts(Task[Prompt]):
     r"""`pairs` pairs $(x_i, W x_i + \epsilon_i)$ and a query, $\epsilon_i \sim N(0, \sigma^2)$.
 
-    Train and iid prompts have one distribution (the caller gives them different keys); in the ood split inputs and query are `ood_scale` times as large.
+    Train and iid prompts have the same distribution (pass them different keys); in the ood split, inputs and query are `ood_scale` times as large.
     """
 
     input_dim: int = eqx.field(static=True, default=3)
@@ -100,19 +100,19 @@ class RegressionPrompts(Task[Prompt]):
 
     def one_step_loss(self, step_size: Scalar | None = None) -> Scalar:
         r"""Expected squared error of one gradient step for each target dimension,
-        $d_x \big[1 - 2 \eta N + \eta^2 N (N + d_x + \kappa - 2 + \sigma^2)\big]$; $d_x (1 - N \eta^*)$ at $\eta^*$, which is used if none is given."""
+        $d_x \big[1 - 2 \eta N + \eta^2 N (N + d_x + \kappa - 2 + \sigma^2)\big]$. At the default $\eta^*$, it is $d_x (1 - N \eta^*)$."""
         step_size = self.optimal_step_size() if step_size is None else step_size
         return self.input_dim * (1 - 2 * step_size * self.pairs + step_size**2 * self.pairs / self.optimal_step_size())
 
 
 def gradient_step(prompt: Float[Array, "pairs_plus_1 width"], target_dim: int, step_size: Scalar) -> Float[Array, " target_dim"]:
-    r"""$\eta \sum_i y_i (x_i \cdot x_q)$: one gradient step from $W_0 = 0$ on $\sum_i \tfrac12 \|W x_i - y_i\|^2$, asked at the query."""
+    r"""$\eta \sum_i y_i (x_i \cdot x_q)$: one gradient step from $W_0 = 0$ on $\sum_i \tfrac12 \|W x_i - y_i\|^2$, evaluated at the query."""
     points, targets = prompt[:, :-target_dim], prompt[:, -target_dim:]
     return step_size * (points[:-1] @ points[-1]) @ targets[:-1]
 
 
 def gradient_step_attention(input_dim: int, target_dim: int, step_size: Scalar) -> LinearAttention:
-    r"""Linear attention that takes this step at every position: $W_K = W_Q = [I_x\ 0]$, values $[0\ \eta I_y]$, written into the last channels."""
+    r"""Linear attention that takes this step at every position: $W_K = W_Q = [I_x\ 0]$, with values $[0\ \eta I_y]$ written into the last channels."""
     width = input_dim + target_dim
     points, targets = jnp.eye(width)[None, :input_dim], jnp.eye(width)[None, input_dim:]
     return LinearAttention(points, points, step_size * targets, jnp.swapaxes(targets, 1, 2))

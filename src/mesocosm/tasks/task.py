@@ -1,4 +1,4 @@
-"""What every task is: a PyTree of numbers from which a key draws one example, and the fingerprint of an evaluation set."""
+"""The interface of a task, a PyTree of numbers that draws examples from keys, and the fingerprint of an evaluation set."""
 
 import abc
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree, UInt32
 
 Split = Literal["train", "iid", "ood"]
-"""`train`: what a network learns from; `iid`: new examples of the same distribution; `ood`: examples of another one."""
+"""`train`: training examples; `iid`: new examples from the same distribution; `ood`: examples from another distribution."""
 
 Example = TypeVar("Example", covariant=True)
 
@@ -19,9 +19,8 @@ Example = TypeVar("Example", covariant=True)
 class Task(eqx.Module, Generic[Example]):
     r"""A distribution over examples, $x \sim p_\theta$, whose numbers $\theta$ are leaves of a PyTree.
 
-    Python floats and arrays are leaves, so that a new noise level or a new teacher is no new program; integers and booleans,
-    which decide shapes, are static fields. `sample` is pure and draws one example, a NamedTuple with documented shapes and no batch axis:
-    see `batch`.
+    Python floats and arrays are leaves, so that a new noise level or teacher does not recompile; integers and booleans,
+    which decide shapes, are static fields. `sample` is pure and draws one example, a NamedTuple without a batch axis; see `batch`.
     """
 
     @abc.abstractmethod
@@ -37,8 +36,8 @@ def batch(task: Task[Example], key: Key[Array, ""] | UInt32[Array, "2"], size: i
 def digest(tree: PyTree) -> str:
     """Fingerprint an evaluation set: the first 16 hexadecimal digits of the SHA-256 of its leaves.
 
-    Each leaf enters with its dtype, its shape and its little-endian bytes in row-major order, in the order of the PyTree. Names of fields and
-    of containers do not enter, and neither do the device and the process: two sets have equal digests iff they hold the same numbers.
+    The hash covers the dtype, shape and little-endian row-major bytes of each leaf, in the order of the PyTree. It does not depend on names of fields and
+    containers, the device or the process: two sets have equal digests iff they hold the same numbers.
     """
     hashed = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):

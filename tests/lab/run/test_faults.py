@@ -300,7 +300,7 @@ def test_terminated_while_compiling_the_command_says_how_to_go_on(child, expecte
     assert main(["status", str(out)]) == 0
     shown = capsys.readouterr().out
     assert re.search("rolling +interrupted", shown)
-    assert f"To go on: {again}\n" in shown
+    assert f"To resume: {again}\n" in shown
     with locked(out):
         assert main(["status", str(out)]) == 0
         shown = capsys.readouterr().out
@@ -355,7 +355,7 @@ def test_a_trial_that_raises_several_lines_is_told_in_one(tmp_path, monkeypatch,
     shown = capsys.readouterr().out
     for line in ("rolling FAILED: RuntimeError: the fuse: it was lit\n", "probe skipped: needs rolling\n", "grandchild skipped: needs probe\n"):
         assert line in shown
-    assert f"Failed: rolling; the traceback is in {tmp_path}/run/trials/rolling/error.txt; the same command tries again.\n" in shown
+    assert f"Failed: rolling. The traceback is in {tmp_path}/run/trials/rolling/error.txt. Run the same command to retry.\n" in shown
     assert "Traceback" not in shown
     assert main([*words, "--fail-fast"]) == 1
     told = capsys.readouterr()

@@ -48,7 +48,7 @@ def test_the_same_again_is_trained_in_a_folder_of_its_own_and_compared(record, c
     (line,) = [line for line in text.splitlines() if "≠" in line]
     assert line.split()[:5] == ["toy-study/C1.identity", "✕", "fails", "2", "–"]
     assert line.rstrip().endswith("≠ judged in some runs only")
-    assert "4 checks: 3 as before, 1 with another verdict" in text
+    assert "4 checks: 3 unchanged, 1 with a different verdict" in text
 
     ours = next(Path("runs").iterdir())
     assert ours.name.endswith("-again")
@@ -117,8 +117,8 @@ def test_dry_run_shows_the_difference_and_trains_nothing(record, capsys):
         ("--like nowhere", None, "nowhere is no run directory"),
         ("toy-study --like", None, "--like"),
         ("one-head --like record", None, "there is no study 'one-head'"),
-        ("mesa --like record", None, "record is a run of the study toy-study, not of mesa"),
-        ("--like record --preset smoke", None, "takes the preset quick from record"),
+        ("mesa --like record", None, "record is a run of study toy-study, not of mesa"),
+        ("--like record --preset smoke", None, "uses the preset quick of record"),
         ("--like record --out record", None, "is the run to compare with"),
         ("--like record --config.stepz 3", None, "--config.stepz"),
         ("--like record", ("run.json", lambda content: content["config"]["bowl"].update(height=1.0)), "the study toy-study no longer has bowl.height"),

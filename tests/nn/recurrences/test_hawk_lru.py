@@ -149,7 +149,7 @@ def test_the_continued_root_is_the_root_where_it_matters():
 
 
 def test_channels_that_cannot_be_cut_into_heads_are_refused():
-    with pytest.raises(ValueError, match="5 channels cannot be cut into 2 heads"):
+    with pytest.raises(ValueError, match="5 channels cannot be split into 2 heads"):
         RGLRU.create(5, heads=2, key=jax.random.key(0))
 
 

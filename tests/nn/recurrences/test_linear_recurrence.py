@@ -84,5 +84,5 @@ def test_the_rule_chooses_by_device(backend, order, monkeypatch):
 
 
 def test_decays_of_another_width_are_refused():
-    with pytest.raises(Exception, match=r"3 channels do not fit inputs of 2|n"):
+    with pytest.raises(Exception, match=r"3 channels, the inputs have 2|n"):
         linear_recurrence(jnp.ones(3), jnp.ones((4, 2)))

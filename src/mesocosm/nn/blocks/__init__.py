@@ -1,1 +1,1 @@
-"""Mixers put together: residual stacks and projections round a mixer."""
+"""Blocks built from mixers: residual stacks and projections."""

@@ -16,8 +16,8 @@ class ResidualStack(Mixer):
 
     Args:
         layers: the mixers, first to last.
-        clip: bound c of the residual stream after each layer; None for none. Linear attention trains unstably without one.
-        visible: for each input channel whether the stack sees it; hidden ones are set to 0 before the first layer. None: all.
+        clip: bound c of the residual stream after each layer, or None. Linear attention trains unstably without a bound.
+        visible: for each input channel, whether the stack sees it; hidden channels are set to 0 before the first layer. None: all.
     """
 
     layers: tuple[Mixer, ...]
@@ -28,7 +28,7 @@ class ResidualStack(Mixer):
         if self.visible is None:
             return x
         if len(self.visible) != x.shape[-1]:
-            raise ValueError(f"`visible` speaks of {len(self.visible)} channels, the tokens have {x.shape[-1]}.")
+            raise ValueError(f"`visible` has {len(self.visible)} channels, the tokens have {x.shape[-1]}.")
         return x * np.asarray(self.visible, x.dtype)
 
     def _add(self, x: Float[Array, "*time dim"], update: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
@@ -43,7 +43,7 @@ class ResidualStack(Mixer):
         return x
 
     def activations(self, x: Float[Array, "time dim"]) -> Float[Array, "layers_and_input time dim"]:
-        """The residual stream before the first layer and after each: what a probe looks at."""
+        """The residual stream before the first layer and after each layer, for probes."""
         stream = [self._enter(x)]
         for layer in self.layers:
             stream.append(self._add(stream[-1], layer(stream[-1])))

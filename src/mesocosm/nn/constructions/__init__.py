@@ -1,1 +1,1 @@
-"""Weights by hand: networks that compute a known function exactly."""
+"""Weights set by hand: networks that compute a known function exactly."""

@@ -1,10 +1,10 @@
-r"""Linear attention as a gated linear RNN, by explicit weights.
+r"""Linear attention as a gated linear RNN, with explicit weights.
 
 A layer $y_t = \sum_h A_h X_t M_h x_t$ with $X_t = \sum_{s \le t} x_s x_s^\top$, $A_h = P_h W_{V,h}$ and $M_h = W_{K,h}^\top W_{Q,h}$ needs neurons that never
-forget ($\lambda = 1$) for entries of $X_t$, or for sums of products of keys and values, and neurons that remember nothing ($\lambda = 0$) for the queries;
+forget ($\lambda = 1$) for entries of $X_t$, or for sums of products of keys and values, and neurons without memory ($\lambda = 0$) for the queries;
 the output gate multiplies the two kinds.
 
-Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 3; the compact and the minimal form are derived
+Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 3; the compact and minimal forms are derived
 here.
 """
 
@@ -25,9 +25,9 @@ RANK_TOLERANCE = 1e-9
 
 
 def full_construction(attention: LinearAttention) -> GatedLinearRNN:
-    r"""One memory neuron for each product of a value and a key, one query neuron for each query, $d_v d_k + d_k$ a head; invertibility is not needed.
+    r"""One memory neuron per product of a value and a key, and one query neuron per query: $d_v d_k + d_k$ per head; needs no invertibility.
 
-    $O(d^4)$ parameters: the output gate has a row as long as there are neurons for each of the $d_v d_k$ products.
+    It has $O(d^4)$ parameters: for each of the $d_v d_k$ products, the output gate has a row with one entry per neuron.
     """
     heads, value_dim, dim = attention.value.shape
     key_dim = attention.key.shape[1]
@@ -41,7 +41,7 @@ def full_construction(attention: LinearAttention) -> GatedLinearRNN:
 
 
 def compact_construction(attention: LinearAttention) -> GatedLinearRNN:
-    r"""The $d(d+1)/2$ different entries of $X_t$ and the queries $M_h x_t$, $d$ a head: $d(d+3)/2$ neurons for one head, $d^2$ products a head."""
+    r"""The $d(d+1)/2$ distinct entries of $X_t$ and the queries $M_h x_t$, $d$ per head: $d(d+3)/2$ neurons for one head, $d^2$ products per head."""
     heads, _, dim = attention.value.shape
     i, j = np.triu_indices(dim)
     one = jnp.eye(dim, dtype=attention.value.dtype)
@@ -55,10 +55,10 @@ def compact_construction(attention: LinearAttention) -> GatedLinearRNN:
 
 
 def minimal_construction(attention: LinearAttention) -> GatedLinearRNN:
-    r"""Only as many memory neurons as the needed quadratic forms $x \mapsto (v \cdot x)(k \cdot x)$ have dimensions, `minimal_count`.
+    r"""As many memory neurons as the space of needed quadratic forms $x \mapsto (v \cdot x)(k \cdot x)$ has dimensions, see `minimal_count`.
 
-    v runs through a basis of the row space of $A_h$ and k through one of the column space of $M_h$; a largest independent set of forms is kept, and every
-    other one is a combination of them in the output gate. Made on the host, in the precision of the weights.
+    v runs through a basis of the row space of $A_h$, k through a basis of the column space of $M_h$. A largest independent set of forms is kept; the output
+    gate combines them into the others. Computed on the host, in the precision of the weights.
     """
     parts = thin_heads(attention)
     forms = independent_forms(parts)
@@ -72,7 +72,7 @@ def minimal_construction(attention: LinearAttention) -> GatedLinearRNN:
 
 
 def side_gated_construction(attention: LinearAttention) -> GatedLinearRNN:
-    r"""Without query neurons: the output gate reads the query from the token, so the $d(d+1)/2$ entries of $X_t$ are all that is remembered."""
+    r"""No query neurons: the output gate reads the query from the token, so the neurons hold only the $d(d+1)/2$ entries of $X_t$."""
     compact = compact_construction(attention)
     assert isinstance(compact.input, BilinearGate)
     assert isinstance(compact.output, BilinearGate)
@@ -88,17 +88,17 @@ def side_gated_construction(attention: LinearAttention) -> GatedLinearRNN:
 
 
 def as_gated_rnn(attention: Mixer, construction: Callable[[LinearAttention], GatedLinearRNN] = compact_construction) -> GatedLinearRNN:
-    """The gated linear RNN that computes the same as a layer of linear attention, for every input.
+    """The gated linear RNN with the same outputs as a linear attention layer, for every input.
 
     Args:
-        attention: a layer of `LinearAttention`, of any number of heads.
+        attention: a `LinearAttention` layer with any number of heads.
         construction: `compact_construction`, `full_construction`, `minimal_construction` or `side_gated_construction`.
 
     Raises:
-        TypeError: another layer, softmax attention say, which no such RNN computes.
+        TypeError: another layer, such as softmax attention, which no such RNN computes.
     """
     if not isinstance(attention, LinearAttention):
-        raise TypeError(f"only linear attention has an equal gated linear RNN, not {type(attention).__name__}")
+        raise TypeError(f"only linear attention has an equivalent gated linear RNN, not {type(attention).__name__}")
     return construction(attention)
 
 
@@ -120,7 +120,7 @@ def minimal_count(attention: LinearAttention) -> int:
 
 
 class ThinHead(NamedTuple):
-    """One head without what never matters: $A X M x = \\sum_{ab} \\mathrm{written}_{:,a} (v_a^\\top X k_b)(\\mathrm{asked}_b \\cdot x)$.
+    """One head restricted to its row and column spaces: $A X M x = \\sum_{ab} \\mathrm{written}_{:,a} (v_a^\\top X k_b)(\\mathrm{asked}_b \\cdot x)$.
 
     rows: the v, an orthonormal basis of the row space of A. columns: the k, one of the column space of M. written: A v. asked: k^T M.
     """
@@ -132,9 +132,9 @@ class ThinHead(NamedTuple):
 
 
 class Forms(NamedTuple):
-    """Independent quadratic forms $(v \\cdot x)(k \\cdot x)$, and all needed ones as combinations of them.
+    """Independent quadratic forms $(v \\cdot x)(k \\cdot x)$, and all needed forms as combinations of them.
 
-    left, right: v and k of the kept ones. combinations: a row for each needed form. condition: condition number of the kept ones.
+    left, right: v and k of the kept forms. combinations: one row per needed form. condition: condition number of the kept forms.
     """
 
     left: Float64[np.ndarray, "kept dim"]
@@ -144,7 +144,7 @@ class Forms(NamedTuple):
 
 
 def independent_forms(parts: list[ThinHead]) -> Forms:
-    """A largest independent set of the forms of all heads, by QR with pivoting; ranks relative to the largest singular value."""
+    """Find a largest independent set of the forms of all heads by pivoted QR; ranks are relative to the largest singular value."""
     from scipy.linalg import lstsq, qr
 
     left = np.concatenate([np.repeat(part.rows, len(part.columns), axis=0) for part in parts])
@@ -159,7 +159,7 @@ def independent_forms(parts: list[ThinHead]) -> Forms:
 
 
 def thin_heads(attention: LinearAttention) -> list[ThinHead]:
-    """Every head by bases of what it reads and asks, in float64 on the host."""
+    """Compute the bases of every head, in float64 on the host."""
     query, key, value, output = (np.asarray(part, np.float64) for part in (attention.query, attention.key, attention.value, attention.output))
     return [_thin(output[h] @ value[h], key[h].T @ query[h]) for h in range(len(query))]
 

@@ -1,4 +1,4 @@
-r"""Weights by hand: linear attention layers that run gradient descent and a truncated series for the inverse, at every position in parallel.
+r"""Linear attention layers with weights set by hand, which run gradient descent and a truncated series for the inverse, at all positions in parallel.
 
 Token blocks have the size n of an observation; `previous` is $s_{t-1}$ with $s_0 = 0$, so that $\sum_{t' \le t} s_{t'-1} s_{t'-1}^\top = S_{t-1} S_{t-1}^\top$.
 
@@ -20,12 +20,12 @@ def previous_observations(observations: Float[Array, "time n"]) -> Float[Array, 
 
 
 def gradient_descent_tokens(observations: Float[Array, "time n"], initial_map: Float[Array, "n n"]) -> Float[Array, "time 3*n"]:
-    r"""$e_t = [\Phi_0 s_t;\, s_t;\, s_{t-1}]$, what `gradient_descent_attention` reads."""
+    r"""$e_t = [\Phi_0 s_t;\, s_t;\, s_{t-1}]$, the input of `gradient_descent_attention`."""
     return jnp.concatenate([observations @ initial_map.T, observations, previous_observations(observations)], axis=-1)
 
 
 def gradient_descent_attention(observation_dim: int, step_size: float | Float[Array, ""], initial_map: Float[Array, "n n"] | None = None) -> LinearAttention:
-    r"""One head that adds one gradient step to the first block of $[\Phi_0 s_t; s_t; s_{t-1}]$, in the residual stream:
+    r"""One head that adds one gradient step to the first block of $[\Phi_0 s_t; s_t; s_{t-1}]$ in the residual stream:
 
     $$\Phi_0 s_t \leftarrow \Phi_0 s_t - \eta \nabla L_t(\Phi_0)\, s_t, \qquad L_t(\Phi) = \tfrac12 \sum_{t'=1}^{t-1} \|s_{t'+1} - \Phi s_{t'}\|^2.$$
 
@@ -59,17 +59,17 @@ def series_weights(momentum: Sequence[float]) -> tuple[float, ...]:
 
 class InverseSeries:
     r"""Layers for $X s_t$ with $X = \tfrac1c \sum_{j=0}^k w_j \prod_{i \le j} (I - \alpha_i A_t / c) \approx A_t^{-1}$, $A_t = S_{t-1} S_{t-1}^\top + \rho
-    I$, one layer a factor.
+    I$, one layer per factor.
 
-    A token is $[\hat y;\, x;\, z;\, s_t;\, s_{t-1}]$ (5 n channels): prediction (0 at first), running sum, current term, observation, previous observation.
+    A token is $[\hat y;\, x;\, z;\, s_t;\, s_{t-1}]$ (5 n channels): prediction (initially 0), running sum, current term, observation, previous observation.
     One head with key $s_{t-1}$, query $z$ and value $s_{t-1}$ computes $S_{t-1} S_{t-1}^\top z$. Linear attention without positions cannot copy a channel of
-    its own token, and need not:
+    its own token, but does not need to:
     with $\pi_j = \prod_{i \le j} (1 - \alpha_i \rho / c)$ the term is $\pi_j z_j$, where
 
     $$z_j = z_{j-1} + \Delta_j, \qquad \Delta_j = -\frac{\alpha_j}{c - \alpha_j \rho} S_{t-1} S_{t-1}^\top z_{j-1}, \qquad z_0 = s_t,$$
 
     and the sum $X s_t = \sum_j \tfrac{w_j \pi_j}{c} z_j$ collects each $\Delta_i$ with the known coefficient $\sum_{j \ge i} w_j \pi_j / c$: the head writes
-    both, the residual stream adds them up.
+    both and the residual stream adds them up.
 
     Neumann: step sizes and weights 1. Richardson with steps $\omega_j$: step sizes $\omega_1..\omega_k$ (and any for the last factor's weight), weights
     $\omega_{j+1}$. Momentum: `series_weights`.
@@ -78,7 +78,7 @@ class InverseSeries:
         observation_dim: n. step_sizes: $\alpha_1..\alpha_k$. weights: $w_0..w_k$ (None: all 1). ridge: $\rho$. norm: $c$, at least the largest eigenvalue of
         $A_t$ for the Neumann series to converge.
 
-    Raises ValueError if the weights are not one more than the step sizes, or if a step size times ridge equals the norm.
+    Raises ValueError if there is not exactly one more weight than step sizes, or if a step size times ridge equals the norm.
     Reference: von Oswald et al. (2023), Prop. 2.
     """
 
@@ -88,21 +88,21 @@ class InverseSeries:
             raise ValueError(f"{len(step_sizes)} step sizes make {len(step_sizes) + 1} terms, got {len(weights)} weights.")
         shrink = 1 - np.asarray(step_sizes, np.float64) * ridge / norm
         if np.any(shrink == 0):
-            raise ValueError(f"A step size times ridge {ridge} equals the norm {norm}: the term's scale cannot be carried by the residual stream.")
+            raise ValueError(f"A step size times ridge {ridge} equals the norm {norm}: the residual stream cannot carry the term's scale.")
         terms = np.asarray(weights, np.float64) * np.concatenate([[1.0], np.cumprod(shrink)]) / norm
         self.observation_dim = observation_dim
-        self._collected = np.cumsum(terms[::-1])[::-1]  # of each increment, the sum of the coefficients of the terms it is part of
+        self._collected = np.cumsum(terms[::-1])[::-1]  # for each increment, the sum of the coefficients of the terms that contain it
         self._moves = -np.asarray(step_sizes, np.float64) / (norm * shrink)
 
     def tokens(self, observations: Float[Array, "time n"]) -> Float[Array, "time 5*n"]:
         """The residual stream before the first layer."""
         if observations.shape[1] != self.observation_dim:
-            raise ValueError(f"Observations have {observations.shape[1]} channels, the layers were made for {self.observation_dim}.")
+            raise ValueError(f"Observations have {observations.shape[1]} channels, the layers expect {self.observation_dim}.")
         blocks = (jnp.zeros_like(observations), self._collected[0] * observations, observations, observations, previous_observations(observations))
         return jnp.concatenate(blocks, axis=-1)
 
     def layers(self) -> tuple[LinearAttention, ...]:
-        """The k layers of the series; after them block 1 holds X s_t."""
+        """The k layers of the series; after them, block 1 holds X s_t."""
         return tuple(
             self._head(query=2, key=4, value=4, writes={1: collected * move, 2: move}) for collected, move in zip(self._collected[1:], self._moves, strict=True)
         )

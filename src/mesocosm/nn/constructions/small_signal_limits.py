@@ -1,10 +1,10 @@
 r"""LSTM and GRU configured to compute linear attention in the limit of small signals.
 
-For small $\epsilon$, $\sigma(\epsilon u) = \tfrac12 + \tfrac{\epsilon u}{4}$ and $\tanh(\epsilon w) = \epsilon w$, up to third order, so that a gate times a
-candidate holds the product $u w$ beside terms that cancel between cells of opposite sign.
+For small $\epsilon$, $\sigma(\epsilon u) = \tfrac12 + \tfrac{\epsilon u}{4}$ and $\tanh(\epsilon w) = \epsilon w$ up to third order, so a gate times a
+candidate contains the product $u w$ and terms that cancel between cells of opposite sign.
 
-Reference: Zucchet et al. (arXiv 2309.01775), Sec. 3.3, for the idea; the LSTM's details are derived here, and so is the GRU's configuration, which the paper
-says does not exist.
+Reference: Zucchet et al. (arXiv 2309.01775), Sec. 3.3, for the idea. The LSTM's details are derived here, and so is the GRU's configuration, which the paper
+claims does not exist.
 """
 
 from itertools import product
@@ -17,16 +17,16 @@ from mesocosm.nn.mixers.attention import LinearAttention
 from mesocosm.nn.recurrences.lstm_gru import GRU, LSTM
 
 Scalar = float | Float[Array, ""]
-SHUT = -40.0  # a gate's bias at which it is 0 to double precision; its opposite opens it
+SHUT = -40.0  # a bias that closes a gate to double precision; its negative opens it
 SIGNS = np.array(list(product((1.0, -1.0), repeat=2)))
 
 
 class Products:
-    r"""All products $P_{:,i}\,(V_i \cdot x_s)(K_j \cdot x_s)(Q_j \cdot x_t)$ that linear attention adds up, over heads, values i and keys j.
+    r"""All products $P_{:,i}\,(V_i \cdot x_s)(K_j \cdot x_s)(Q_j \cdot x_t)$ that linear attention sums, over heads, values i and keys j.
 
     Attributes:
-        value, key, query: rows V_i, K_j and Q_j, one a product.
-        written: columns P_i, one a product.
+        value, key, query: rows V_i, K_j and Q_j, one per product.
+        written: columns P_i, one per product.
     """
 
     def __init__(self, attention: LinearAttention):
@@ -39,15 +39,15 @@ class Products:
 
 
 def lstm_limit(attention: LinearAttention, scale: Scalar) -> LSTM:
-    r"""Four cells a product, forget gates open, no recurrent weights; the error is $O(\epsilon^2)$ until rounding.
+    r"""Four cells per product, open forget gates, no recurrent weights; the error is $O(\epsilon^2)$ down to rounding.
 
-    Cell (a, b), signs both: $i = \sigma(a \epsilon V_i x)$, $g = \tanh(\epsilon K_j x)$, $o = \sigma(b \epsilon Q_j x)$. Between $a = \pm 1$ the term
-    $\epsilon w / 2$ of $i g$ cancels and $\epsilon^2 u w / 2$ stays, between $b = \pm 1$ the gate's $\tfrac12$ cancels and $\epsilon q / 2$ stays, so the
-    signed sum of the four is $\tfrac{\epsilon^3}{4}\, q \sum u w$. The query enters through the output gate: no forgetful neuron is needed.
+    Cell (a, b), with signs a and b: $i = \sigma(a \epsilon V_i x)$, $g = \tanh(\epsilon K_j x)$, $o = \sigma(b \epsilon Q_j x)$. Between $a = \pm 1$, the term
+    $\epsilon w / 2$ of $i g$ cancels and $\epsilon^2 u w / 2$ stays; between $b = \pm 1$, the gate's $\tfrac12$ cancels and $\epsilon q / 2$ stays. The
+    signed sum of the four is $\tfrac{\epsilon^3}{4}\, q \sum u w$. The query enters through the output gate, so no neuron without memory is needed.
 
     Args:
-        attention: in float64, where small scales are meant.
-        scale: $\epsilon$; $\epsilon\,\|K x\| \sum$ must be small beside 1.
+        attention: use float64 for small scales.
+        scale: $\epsilon$; $\epsilon\,\|K x\| \sum$ must be small compared with 1.
     """
     parts = Products(attention)
     number, dim = parts.value.shape
@@ -62,12 +62,12 @@ def lstm_limit(attention: LinearAttention, scale: Scalar) -> LSTM:
 
 
 def gru_limit(attention: LinearAttention, scale: Scalar) -> GRU:
-    r"""Twelve cells a product; the error is $O(\epsilon^2)$ until rounding.
+    r"""Twelve cells per product; the error is $O(\epsilon^2)$ down to rounding.
 
-    A GRU has no output gate, but its reset gate multiplies what a cell reads of *other* cells. Three groups a product:
+    A GRU has no output gate, but its reset gate multiplies what a cell reads from *other* cells. There are three groups per product:
 
-    - two memories, whose update gate is almost shut, $1 - z = \delta\,(1 \pm \epsilon V_i x)$, $n = \tanh(\epsilon K_j x)$: their difference adds up
-      $2 \delta \epsilon^2 u w$, and loses the fraction $\delta$ a step, $\delta = 10^{-3} \epsilon^2$;
+    - two memories with an almost closed update gate, $1 - z = \delta\,(1 \pm \epsilon V_i x)$, $n = \tanh(\epsilon K_j x)$: their difference adds up
+      $2 \delta \epsilon^2 u w$, and loses the fraction $\delta$ per step, $\delta = 10^{-3} \epsilon^2$;
     - two readers, which keep nothing ($z = 0$): $n = \tanh(r \cdot \epsilon \sum_{s<t} u_s w_s)$, $r = \sigma(\pm \epsilon Q_j x_t)$; their difference is
       $\tfrac{\epsilon^2}{2}\, q \sum_{s<t} u_s w_s$;
     - eight cells without memory for the newest token's own term, $u w q$ as a sum of cubes $\ell^3$ of $\ell = u \pm w \pm q$, each from

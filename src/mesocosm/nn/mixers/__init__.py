@@ -1,1 +1,1 @@
-"""Attention and its kin: layers that mix tokens by sums over the past."""
+"""Attention and related layers, which mix tokens by sums over the past."""

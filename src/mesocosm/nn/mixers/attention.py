@@ -1,4 +1,4 @@
-"""Causal self-attention without biases, softmax and linear, multi-head: the layers in which mesa-optimisation was found.
+"""Causal multi-head self-attention without biases, softmax and linear.
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 2.
 """
@@ -33,7 +33,7 @@ def sinusoidal_positions(positions: Int[Array, "*rows"], dim: int) -> Float[Arra
 
 
 class Projections(StreamingMixer):
-    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, keys and values alike, and out $\sum_h P_h o_{h,t}$."""
+    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, likewise for keys and values, and the output $\sum_h P_h o_{h,t}$."""
 
     query: Float[Array, "heads key_dim place_dim"]
     key: Float[Array, "heads key_dim place_dim"]
@@ -54,7 +54,7 @@ class Projections(StreamingMixer):
         return _project(x, self.query), _project(x, self.key), _project(x, self.value)
 
     def merge(self, heads: Float[Array, "*time heads value_dim"]) -> Float[Array, "*time dim"]:
-        """Maps the heads' outputs back and adds them up."""
+        """Map the outputs of the heads back and add them up."""
         return jnp.einsum("...hv,hdv->...d", heads, self.output)
 
 
@@ -77,7 +77,7 @@ def random_projections(
 class LinearAttention(Projections):
     r"""Causal linear attention, $y_t = \sum_h P_h \sum_{s \le t} v_{h,s} \langle k_{h,s}, q_{h,t} \rangle$.
 
-    No softmax and no $1/\sqrt{n}$: every token adds a rank-one write to the fast weights $S_t = \sum_{s \le t} v_s k_s^\top$, which are the streaming state
+    There is no softmax and no $1/\sqrt{n}$: every token adds a rank-one update to the fast weights $S_t = \sum_{s \le t} v_s k_s^\top$, the streaming state
     (float32 or wider).
 
     Reference: von Oswald et al. (2023), Eq. 3.
@@ -85,11 +85,11 @@ class LinearAttention(Projections):
 
     @classmethod
     def create(cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, key: PRNGKeyArray) -> "LinearAttention":
-        """A layer with entries N(0, std^2); `value_dim` is `key_dim` unless given."""
+        """A layer with entries N(0, std^2); `value_dim` defaults to `key_dim`."""
         return cls(*random_projections(dim, heads, key_dim, value_dim, std, key))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens; dense masked products for short sequences, chunks (memory linear in time) for long ones."""
+        """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones."""
         if x.shape[0] <= _LONGEST_DENSE:
             return self.explain(x)[0]
         queries, keys, values = self.split(x)
@@ -97,27 +97,27 @@ class LinearAttention(Projections):
         return self.merge(heads)
 
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Output and the attention map <k_s, q_t>, s <= t."""
+        """Return the output and the attention map <k_s, q_t>, s <= t."""
         queries, keys, values = self.split(x)
         causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), x.dtype))
         attention = jnp.einsum("thk,shk->hts", queries, keys) * causal
         return self.merge(jnp.einsum("hts,shv->thv", attention, values)), Diagnostics(attention=attention)
 
     def init_state(self) -> Float[Array, "heads value_dim key_dim"]:
-        """Fast weights zero, one matrix a head."""
+        """Fast weights of zero, one matrix per head."""
         return jnp.zeros((self.key.shape[0], self.value.shape[1], self.key.shape[1]), jnp.promote_types(self.key.dtype, jnp.float32))
 
     def step(
         self, state: Float[Array, "heads value_dim key_dim"], x: Float[Array, " dim"]
     ) -> tuple[Float[Array, "heads value_dim key_dim"], Float[Array, " dim"]]:
-        """One token: write v k^T, read with q."""
+        """Process one token: write v k^T, read with q."""
         queries, keys, values = self.split(x)
         state = state + values[:, :, None] * keys[:, None, :]
         return state, self.merge(jnp.einsum("hvk,hk->hv", state, queries.astype(state.dtype)).astype(x.dtype))
 
 
 class KeyValueCache(NamedTuple):
-    """Keys and values of the tokens so far (rows from `position` on are not yet written), and how many those are."""
+    """Keys and values of the tokens so far (rows from `position` on are unused), and the number of tokens."""
 
     keys: Float[Array, "max_length heads key_dim"]
     values: Float[Array, "max_length heads value_dim"]
@@ -125,10 +125,10 @@ class KeyValueCache(NamedTuple):
 
 
 class SoftmaxAttention(Projections):
-    r"""Causal softmax attention, $y_t = \sum_h P_h V_{h,\le t}\, \mathrm{softmax}(K_{h,\le t}^\top q_{h,t} / \sqrt{n})$, n being the key size.
+    r"""Causal softmax attention, $y_t = \sum_h P_h V_{h,\le t}\, \mathrm{softmax}(K_{h,\le t}^\top q_{h,t} / \sqrt{n})$, where n is the key size.
 
-    With `position_dim` > 0, that many sinusoidal channels are appended to the input of the query and key maps (values see the token without them);
-    with `unit_keys`, queries and keys are L2-normalised. `max_length` bounds the streaming cache; a longer stream gives NaN from there on.
+    With `position_dim` > 0, that many sinusoidal channels are appended to the input of the query and key maps, but not of the value map.
+    With `unit_keys`, queries and keys are L2-normalised. `max_length` bounds the streaming cache; a longer stream gives NaN from there on.
 
     Reference: von Oswald et al. (2023), Eq. 2 and App. E.
     """
@@ -151,7 +151,7 @@ class SoftmaxAttention(Projections):
         max_length: int = 1024,
         key: PRNGKeyArray,
     ) -> "SoftmaxAttention":
-        """A layer with entries N(0, std^2); `value_dim` is `key_dim` unless given."""
+        """A layer with entries N(0, std^2); `value_dim` defaults to `key_dim`."""
         weights = random_projections(dim, heads, key_dim, value_dim, std, key, position_dim=position_dim)
         return cls(*weights, position_dim=position_dim, unit_keys=unit_keys, max_length=max_length)
 
@@ -165,11 +165,11 @@ class SoftmaxAttention(Projections):
         return queries / math.sqrt(self.key.shape[1]), keys, _project(x, self.value)
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return self.explain(x)[0]
 
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Output and the attention map, whose rows sum to 1."""
+        """Return the output and the attention map, whose rows sum to 1."""
         queries, keys, values = self._split_at(x, jnp.arange(x.shape[0]))
         causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), bool))
         attention = _masked_softmax(jnp.einsum("thk,shk->hts", queries, keys), causal)
@@ -184,7 +184,7 @@ class SoftmaxAttention(Projections):
         )
 
     def step(self, state: KeyValueCache, x: Float[Array, " dim"]) -> tuple[KeyValueCache, Float[Array, " dim"]]:
-        """One token: append key and value to the cache, attend over it."""
+        """Process one token: append key and value to the cache and attend over it."""
         queries, keys, values = self._split_at(x, state.position)
         state = KeyValueCache(
             state.keys.at[state.position].set(keys.astype(state.keys.dtype), mode="drop"),

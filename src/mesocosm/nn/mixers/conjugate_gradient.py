@@ -1,4 +1,4 @@
-"""Conjugate gradients for many small positive definite systems at once, each with its own stopping time."""
+"""Conjugate gradients for many small positive definite systems at once, each with its own stopping criterion."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 
 class Solution(NamedTuple):
-    """x: the solutions. residual: norm of the last residual over that of the first (0 where that is 0). steps: steps taken."""
+    """x: the solutions. residual: norm of the last residual divided by that of the first (0 if that is 0). steps: steps taken."""
 
     x: Float[Array, "*systems n"]
     residual: Float[Array, "*systems"]
@@ -30,7 +30,7 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array, where: Array) -> Array:
-    """Numerator over denominator where that is wanted and defined, else 0; the guard keeps small residuals exact, an added epsilon would not."""
+    """Numerator over denominator where requested and defined, else 0; unlike an added epsilon, the guard keeps small residuals exact."""
     where = where & (denominator > 0)
     return jnp.where(where, numerator / jnp.where(where, denominator, 1), 0)
 
@@ -44,12 +44,12 @@ def conjugate_gradient(
     tolerance: ArrayLike = 0.0,
     unroll: bool = False,
 ) -> Solution:
-    r"""Solves $A_i x_i = b_i$ for every system i: `operator` maps all the search directions to all the $A_i p_i$.
+    r"""Solve $A_i x_i = b_i$ for every system i; `operator` maps all search directions to all $A_i p_i$.
 
-    A system stops as soon as $\|r\| \le$ tolerance $\|r_0\|$ and is frozen from then on, so that its result does not depend on its neighbours;
-    the loop ends when all have stopped or after `steps` steps.
+    A system stops as soon as $\|r\| \le$ tolerance $\|r_0\|$ and is frozen from then on, so its result does not depend on its neighbours.
+    The loop ends when all have stopped or after `steps` steps.
 
-    Args: unroll, take exactly `steps` steps by a loop that can be differentiated in reverse.
+    Args: unroll, take exactly `steps` steps in a loop that supports reverse-mode differentiation.
     Raises ValueError if `steps` is negative.
     """
     if steps < 0:

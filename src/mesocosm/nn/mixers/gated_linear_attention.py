@@ -1,7 +1,7 @@
 r"""Gated linear recurrences on fast weights without a solve: gated linear attention and the (gated) delta rule.
 
 They share queries, keys, values and gates with the gated mesa layer and differ from it only in the memory: linear attention adds, the delta rule takes one
-online gradient step on the regression loss, the mesa layer solves it.
+online gradient step on the regression loss, and the mesa layer minimises it.
 
 References: Yang et al., "Gated linear attention transformers with hardware-efficient training" (2024); Yang et al., "Parallelizing linear transformers with
 the delta rule" (2024)
@@ -28,7 +28,7 @@ def gated_linear_attention(
 ) -> tuple[Float[Array, "time value_dim"], Float[Array, "value_dim key_dim"]]:
     r"""$G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top$, $o_t = G_t q_t$, chunk-parallel, one head (use `jax.vmap`).
 
-    Args: log_forget, $\log \gamma_t \le 0$ (none: 0); input_gate, $\beta_t$ (none: 1); state, $G_0$ (none: 0).
+    Args: log_forget, $\log \gamma_t \le 0$ (None: 0); input_gate, $\beta_t$ (None: 1); state, $G_0$ (None: 0).
     Returns the outputs in the dtype of `query`, and the last state in float32 or wider.
     """
     length, dtype = query.shape[0], jnp.promote_types(query.dtype, jnp.float32)
@@ -54,8 +54,8 @@ def delta_rule(
     r"""$G_t = \gamma_t G_{t-1} (I - \beta_t k_t k_t^\top) + \beta_t v_t k_t^\top$, $o_t = G_t q_t$: online gradient descent on $\|v_t - G k_t\|^2 / 2$ with
     step size $\beta_t$.
 
-    DeltaNet without, gated DeltaNet with `log_forget`. The reference recursion, token by token, one head (use `jax.vmap`). Arguments and returns as
-    `gated_linear_attention`.
+    This is DeltaNet without `log_forget`, and gated DeltaNet with it. It runs the recursion token by token, for one head (use `jax.vmap`). Arguments and
+    results are those of `gated_linear_attention`.
     """
     length, dtype = query.shape[0], jnp.promote_types(query.dtype, jnp.float32)
     q, k, v = (x.astype(dtype) for x in (query, key, value))
@@ -75,6 +75,6 @@ def delta_rule(
 def fill_gates(
     length: int, dtype: DTypeLike, log_forget: Float[Array, " time"] | None, input_gate: Float[Array, " time"] | None
 ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
-    """Gates in the dtype of the computation; a missing forget gate is open (log 0), a missing input gate 1."""
+    """Convert gates to the dtype of the computation; a missing forget gate becomes log gate 0 (keep everything), a missing input gate 1."""
     log_forget = jnp.zeros(length, dtype) if log_forget is None else jnp.maximum(log_forget.astype(dtype), SMALLEST_LOG_FORGET)
     return log_forget, jnp.ones(length, dtype) if input_gate is None else input_gate.astype(dtype)

@@ -1,4 +1,4 @@
-r"""The gated mesa layer with a constant regulariser (MesaNet): chunk-parallel, solved by conjugate gradients with a stopping time for every token.
+r"""The gated mesa layer with a constant regulariser (MesaNet): chunk-parallel, solved by conjugate gradients that stop separately for every token.
 
 Reference: von Oswald et al., "MesaNet: Sequence modeling by locally optimal test-time training" (2025), Sec. 3 and App. D.
 """
@@ -27,7 +27,7 @@ from mesocosm.nn.mixers.gated_sums import (
 
 
 class GatedMesaResult(NamedTuple):
-    """output: o_t. state: the sums after the last token. solution: q*_t. residual: of the solve, relative to its first. steps: taken by the solver."""
+    """output: o_t. state: the sums after the last token. solution: q*_t. residual: last residual relative to the first. steps: number of solver steps."""
 
     output: Float[Array, "time value_dim"]
     state: RegressionSums
@@ -47,7 +47,7 @@ class _Problem(NamedTuple):
 
 
 class _Chunks(NamedTuple):
-    """All that the solver reads: keys and values in chunks, weights of the pairs inside a chunk, decay since its entry, and the sums at its entry."""
+    """The solver's inputs: keys and values in chunks, weights of the pairs inside a chunk, decay since its start, and the sums at its start."""
 
     key: Array
     value: Array
@@ -74,22 +74,20 @@ def gated_mesa(
     r"""$o_t = G_t (H_t + \Lambda)^{-1} q_t$ with $H_t = \gamma_t H_{t-1} + \beta_t k_t k_t^\top$, $G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top$, one head
     (use `jax.vmap`).
 
-    The diagonal $\Lambda > 0$ does not wear off. Each token's system is solved by at most `steps` conjugate gradient steps, fewer where the residual has
-    fallen to `tolerance`
-    times its first value (its own residual: no token waits for another's accuracy). The gradient is the closed form, which assumes that the solve has
-    converged;
-    `unroll` differentiates through exactly `steps` steps instead, at the price of storing them. Its gradient is that of the iterates, which lag behind the
-    solution: at the default tolerance it differs from the closed form by about 1e-3; at 1e-7 they agree; at 0 it is not finite, since
+    The diagonal $\Lambda > 0$ is constant: it is not forgotten. Each token's system takes at most `steps` conjugate gradient steps and stops once its own
+    residual has fallen to `tolerance` times its first value. The gradient uses the closed form, which assumes that the solve has converged.
+    `unroll` instead differentiates through exactly `steps` steps, which must be stored. Its gradient is that of the iterates, which lag behind the
+    solution: at the default tolerance it differs from the closed form by about 1e-3; at 1e-7 they agree; at 0 it is not finite, because
     steps after convergence divide vanishing numbers by each other.
 
     Args:
         log_forget: $\log \gamma_t \le 0$ (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.
-        state: the sums before the first token (None: 0); a segment's last state continues it in the next.
-        chunk: tokens handled by one masked product; changes speed and memory, not the result; need not divide the length.
-        initial_guess: where the solver starts (None: q / diag(H + Lambda)). `query` itself with `steps=0, unroll=True` is gated linear attention. The
+        state: the sums before the first token (None: 0); pass the last state of a segment to the next.
+        chunk: number of tokens in one masked product; affects speed and memory, not the result; does not need to divide the length.
+        initial_guess: where the solver starts (None: q / diag(H + Lambda)). `query` itself with `steps=0, unroll=True` gives gated linear attention. The
         closed-form gradient ignores it.
 
-    Computed in float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
+    The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
     """
     length = query.shape[0]
     dtype = jnp.promote_types(jnp.result_type(query, key, value, regulariser), jnp.float32)
@@ -158,7 +156,7 @@ def _gated_mesa_backward(steps: int, chunk: int, saved: tuple, cotangent: GatedM
     error = cotangent.output
     with jax.default_matmul_precision("highest"):
         chunks, _ = _cut(problem, chunk)
-        # G_t^T e_t, plus what the loss asks of q*_t itself
+        # G_t^T e_t, plus the direct gradient of the loss with respect to q*_t
         e = split_chunks(error, chunk)
         rhs = read_chunks(e, chunks.value, chunks.key, chunks.pair, chunks.decay, jnp.swapaxes(chunks.entry.cross, 1, 2)) + split_chunks(
             cotangent.solution, chunk

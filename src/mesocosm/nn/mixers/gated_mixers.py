@@ -1,8 +1,7 @@
-r"""Mixers of the gated linear family: one front end (convolution, unit keys, gates) and three memories behind it.
+r"""Mixers of the gated linear family: one shared front end (convolution, unit keys, gates) and three memories.
 
-Gated linear attention adds what it sees, the (gated) delta rule corrects the memory by one gradient step, the gated mesa layer solves the regression.
-Everything else is equal,
-so that a comparison of the three compares their memories.
+Gated linear attention adds every write, the (gated) delta rule corrects the memory by one gradient step, and the gated mesa layer solves the regression.
+Everything else is equal, so comparing the three compares their memories.
 
 Reference: von Oswald et al., "MesaNet: Sequence modeling by locally optimal test-time training" (2025), Sec. 3 and Table 1.
 """
@@ -35,7 +34,7 @@ def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"
 
 
 class HeadTokens(NamedTuple):
-    """What the memory of a head sees: query, key, value, and the gates (log_forget: log gamma; input_gate: beta). Leading axes: (time, heads) or (heads,)."""
+    """Inputs of a head's memory: query, key, value, and the gates (log_forget: log gamma; input_gate: beta). Leading axes: (time, heads) or (heads,)."""
 
     query: Float[Array, "*rows key_dim"]
     key: Float[Array, "*rows key_dim"]
@@ -55,9 +54,8 @@ class GatedProjections(eqx.Module):
     r"""The front end, from $x = \mathrm{RMSNorm}(e)$: $q, k$ = unit(SiLU(conv_4($W x$))), $v = W_v x$, $\beta = \sigma(w_\beta x + b_\beta)$, $\gamma =
     \sigma(w_\gamma x + b_\gamma)$, per head.
 
-    conv_4 is a causal convolution over the last four tokens, one filter a channel. With `write_forgets` = w, $\gamma$ is multiplied by $1 - w \beta^2$
-    (0.0025 in the paper for data
-    with repeated tokens, whose identical keys would let the condition number grow with time).
+    conv_4 is a causal convolution over the last four tokens, with one filter per channel. With `write_forgets` = w, $\gamma$ is multiplied by
+    $1 - w \beta^2$ (w = 0.0025 in the paper for data with repeated tokens, whose identical keys would let the condition number grow with time).
     """
 
     input_scale: Float[Array, " dim"]
@@ -93,13 +91,13 @@ class GatedProjections(eqx.Module):
         return self.tokens(x, jnp.asarray(convolved))
 
     def step(self, history: Float[Array, "past two heads key_dim"], x: Float[Array, " dim"]) -> tuple[Float[Array, "past two heads key_dim"], HeadTokens]:
-        """Head tokens of one token, given the convolution's last inputs."""
+        """Head tokens for one token, given the convolution's last inputs."""
         window = jnp.concatenate([history, self.raw_keys(x)[None].astype(history.dtype)])
         return window[1:], self.tokens(x, jnp.sum(window * self.filters, axis=0))
 
 
 class GatedMixer(StreamingMixer):
-    r"""$y_t = \sum_h W_{o,h}\, \mathrm{RMSNorm}(o_{h,t})$, where o is what a memory answers to the front end's queries; subclasses are the memories."""
+    r"""$y_t = \sum_h W_{o,h}\, \mathrm{RMSNorm}(o_{h,t})$, where o is the memory's output for the front end's queries; subclasses implement the memory."""
 
     front: GatedProjections
     head_scale: Float[Array, "heads value_dim"]
@@ -107,32 +105,32 @@ class GatedMixer(StreamingMixer):
 
     @abstractmethod
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
-        """What the memories of all heads answer, for a whole sequence."""
+        """Outputs of all heads' memories for a whole sequence."""
 
     @abstractmethod
     def init_memory(self, dtype: DTypeLike) -> Any:
-        """The memory before the first token, all heads."""
+        """The memory of all heads before the first token."""
 
     @abstractmethod
     def recall_step(self, memory: Any, tokens: HeadTokens) -> tuple[Any, Float[Array, "heads value_dim"]]:
-        """One token through the memories of all heads."""
+        """Pass one token through the memories of all heads."""
 
     def _merge(self, heads: Float[Array, "*time heads value_dim"], dtype: DTypeLike) -> Float[Array, "*time dim"]:
         return jnp.einsum("...hv,hdv->...d", rms_normalise(heads, self.head_scale).astype(dtype), self.output)
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return self._merge(self.recall(self.front(x)), x.dtype)
 
     def init_state(self) -> GatedState:
-        """No past inputs (zeros, as the convolution pads) and the memory before the first token."""
+        """Zeros for the past inputs (the padding of the convolution), and the memory before the first token."""
         dtype = self.front.key.dtype
         return GatedState(
             jnp.zeros((self.front.filters.shape[0] - 1, *self.front.filters.shape[1:]), dtype), self.init_memory(jnp.promote_types(dtype, jnp.float32))
         )
 
     def step(self, state: GatedState, x: Float[Array, " dim"]) -> tuple[GatedState, Float[Array, " dim"]]:
-        """One token: convolution, write, read."""
+        """Process one token: convolution, write, read."""
         history, tokens = self.front.step(state.history, x)
         memory, heads = self.recall_step(state.memory, tokens)
         return GatedState(history, memory), self._merge(heads, x.dtype)
@@ -141,8 +139,8 @@ class GatedMixer(StreamingMixer):
 def random_gated_parts(
     dim: int, heads: int, key_dim: int, value_dim: int | None, std: float, key: PRNGKeyArray
 ) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
-    """The parts of a gated mixer: maps N(0, std^2); filters uniform in +-1/2; beta starts at 1/2, gamma spread over the heads, with logits evenly from 0.9
-    to 0.999."""
+    """Initialise the parts of a gated mixer: maps N(0, std^2); filters uniform in +-1/2; beta starts at 1/2, and gamma is spread over the heads, evenly in
+    the logits from 0.9 to 0.999."""
     maps, gates, filters = jax.random.split(key, 3)
     query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)
     input_gate, forget_gate = std * jax.random.normal(gates, (2, heads, dim))
@@ -162,7 +160,7 @@ def random_gated_parts(
 
 class _LinearMemory(GatedMixer):
     def init_memory(self, dtype: DTypeLike) -> Float[Array, "heads value_dim key_dim"]:
-        """Fast weights zero."""
+        """Fast weights of zero."""
         heads, value_dim, key_dim = *self.front.value.shape[:2], self.front.key.shape[1]
         return jnp.zeros((heads, value_dim, key_dim), dtype)
 
@@ -172,7 +170,7 @@ class GatedLinearAttention(_LinearMemory):
 
     @classmethod
     def create(cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, key: PRNGKeyArray) -> "GatedLinearAttention":
-        """A layer with random maps; `value_dim` is `key_dim` unless given."""
+        """A layer with random maps; `value_dim` defaults to `key_dim`."""
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
 
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
@@ -180,14 +178,14 @@ class GatedLinearAttention(_LinearMemory):
         return jax.vmap(lambda t: gated_linear_attention(*t)[0], in_axes=1, out_axes=1)(tokens)
 
     def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
-        """Decay, add, read."""
+        """Process one token: decay, add, read."""
         write = tokens.input_gate[:, None, None] * tokens.value[:, :, None] * tokens.key[:, None, :]
         memory = jnp.exp(tokens.log_forget)[:, None, None] * memory + write
         return memory, jnp.einsum("hvk,hk->hv", memory, tokens.query)
 
 
 class DeltaNet(_LinearMemory):
-    r"""$G_t = \gamma_t G_{t-1} (I - \beta_t k_t k_t^\top) + \beta_t v_t k_t^\top$, $o_t = G_t q_t$ in every head; with `forgets` off, $\gamma = 1$."""
+    r"""$G_t = \gamma_t G_{t-1} (I - \beta_t k_t k_t^\top) + \beta_t v_t k_t^\top$, $o_t = G_t q_t$ in every head; without `forgets`, $\gamma = 1$."""
 
     forgets: bool = eqx.field(static=True, default=True)
 
@@ -195,18 +193,18 @@ class DeltaNet(_LinearMemory):
     def create(
         cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, forgets: bool = True, key: PRNGKeyArray
     ) -> "DeltaNet":
-        """A layer with random maps; `value_dim` is `key_dim` unless given."""
+        """A layer with random maps; `value_dim` defaults to `key_dim`."""
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key), forgets=forgets)
 
     def _gates(self, tokens: HeadTokens) -> HeadTokens:
         return tokens if self.forgets else tokens._replace(log_forget=jnp.zeros_like(tokens.log_forget))
 
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
-        """Token by token."""
+        """Process token by token."""
         return jax.vmap(lambda t: delta_rule(*t)[0], in_axes=1, out_axes=1)(self._gates(tokens))
 
     def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
-        """One token of the recursion."""
+        """Process one token with the recursion."""
         one = jax.tree.map(lambda a: a[:, None], self._gates(tokens))
         out, memory = jax.vmap(lambda t, m: delta_rule(*t, state=m))(one, memory)
         return memory, out[:, 0]
@@ -216,9 +214,9 @@ class GatedMesaAttention(GatedMixer):
     r"""$o_t = G_t (H_t + \Lambda)^{-1} q_t$ in every head, $\Lambda = \Lambda_{\min} + \mathrm{softplus}$(`raw_regulariser`) per key channel: the MesaNet
     layer.
 
-    steps, tolerance: bounds of the conjugate gradient solve in training and streaming alike. chunk: tokens in one masked product.
+    steps, tolerance: bounds of the conjugate gradient solve, in training and streaming. chunk: number of tokens in one masked product.
 
-    Reference: von Oswald et al. (2025), Sec. 3; $\Lambda_{\min}$ = 0.25 and 30 steps there.
+    Reference: von Oswald et al. (2025), Sec. 3, with $\Lambda_{\min}$ = 0.25 and 30 steps.
     """
 
     raw_regulariser: Float[Array, "heads key_dim"]
@@ -243,7 +241,7 @@ class GatedMesaAttention(GatedMixer):
         chunk: int = 64,
         key: PRNGKeyArray,
     ) -> "GatedMesaAttention":
-        """A layer with random maps whose Lambda starts at `regulariser`; `value_dim` is `key_dim` unless given."""
+        """A layer with random maps whose Lambda starts at `regulariser`; `value_dim` defaults to `key_dim`."""
         if not regulariser > smallest_regulariser:
             raise ValueError(f"Lambda must start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
         raw = jnp.full((heads, key_dim), math.log(math.expm1(regulariser - smallest_regulariser)))
@@ -255,7 +253,7 @@ class GatedMesaAttention(GatedMixer):
         return self.smallest_regulariser + jax.nn.softplus(self.raw_regulariser.astype(dtype))
 
     def solve(self, tokens: HeadTokens) -> GatedMesaResult:
-        """Every head's regression; heads lead in the result."""
+        """Solve the regression of every head; the leading axis of the result is heads."""
         return jax.vmap(lambda t, r: gated_mesa(*t, regulariser=r, steps=self.steps, tolerance=self.tolerance, chunk=self.chunk), in_axes=(1, 0))(
             tokens, self.regulariser(tokens.key.dtype)
         )
@@ -265,7 +263,7 @@ class GatedMesaAttention(GatedMixer):
         return jnp.swapaxes(self.solve(tokens).output, 0, 1)
 
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Output; the weight of each value, gates included; residual and steps of the solver at each position and head."""
+        """Return the output, and as diagnostics the weight of each value including gates, and the solver's residual and steps per position and head."""
         tokens = self.front(x)
         result = self.solve(tokens)
         pair = chunk_gates(tokens.log_forget.T).pair * tokens.input_gate.T[:, None, :]
@@ -273,12 +271,12 @@ class GatedMesaAttention(GatedMixer):
         return self._merge(jnp.swapaxes(result.output, 0, 1), x.dtype), Diagnostics(attention=attention, residual=result.residual, steps=result.steps)
 
     def init_memory(self, dtype: DTypeLike) -> RegressionSums:
-        """Both sums zero."""
+        """Both sums at zero."""
         heads, value_dim, key_dim = *self.front.value.shape[:2], self.front.key.shape[1]
         return RegressionSums(jnp.zeros((heads, key_dim, key_dim), dtype), jnp.zeros((heads, value_dim, key_dim), dtype))
 
     def recall_step(self, memory: RegressionSums, tokens: HeadTokens) -> tuple[RegressionSums, Float[Array, "heads value_dim"]]:
-        """One token: add to both sums, solve, read."""
+        """Process one token: add to both sums, solve, read."""
         forget, write = jnp.exp(tokens.log_forget)[:, None, None], tokens.input_gate[:, None, None] * tokens.key[:, None, :]
         with jax.default_matmul_precision("highest"):
             gram, cross = forget * memory.gram + write * tokens.key[:, :, None], forget * memory.cross + write * tokens.value[:, :, None]

@@ -1,10 +1,9 @@
-r"""Gated sums of outer products over time, in chunk-parallel form, and the one closed-form backward of everything that solves a regression on them.
+r"""Gated sums of outer products over time, in chunk-parallel form, and the closed-form gradient shared by all layers that solve a regression on them.
 
 $$H_t = \gamma_t H_{t-1} + \beta_t k_t k_t^\top, \qquad G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top.$$
 
-Linear attention reads $G_t$; the mesa layers solve with $H_t$ and read $G_t$. Time is cut into chunks: the sums at the chunk entries come from a scan over
-chunks,
-what happens inside a chunk from masked products of chunk x chunk, so that memory is linear in the length of the sequence.
+Linear attention reads $G_t$; the mesa layers solve with $H_t$ and read $G_t$. Time is divided into chunks: a scan over chunks gives the sums at the start of
+each chunk, and masked products of chunk x chunk give the terms inside, so memory is linear in the length of the sequence.
 
 References: von Oswald et al., "MesaNet: Sequence modeling by locally optimal test-time training" (2025), Sec. 3 and App. D; Yang et al., "Gated linear
 attention transformers" (2024).
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-SMALLEST_LOG_FORGET = -100.0  # exp(-100) is zero in float32, yet differences of cumulative sums of it stay finite and accurate
+SMALLEST_LOG_FORGET = -100.0  # exp(-100) is zero in float32, but differences of its cumulative sums stay finite and accurate
 
 
 class RegressionSums(NamedTuple):
@@ -28,9 +27,9 @@ class RegressionSums(NamedTuple):
 
 
 class ChunkGates(NamedTuple):
-    """Products of forget gates inside each chunk (c_t: cumulative log gate since the chunk's entry).
+    """Products of forget gates inside each chunk (c_t: cumulative log gate since the start of the chunk).
 
-    decay: exp(c_t), from the entry to t. remaining: exp(c_end - c_s), from s to the end. total: exp(c_end). pair: exp(c_t - c_s) for s <= t, else 0.
+    decay: exp(c_t), from the start to t. remaining: exp(c_end - c_s), from s to the end. total: exp(c_end). pair: exp(c_t - c_s) for s <= t, else 0.
     """
 
     decay: Float[Array, "chunks chunk"]
@@ -40,14 +39,14 @@ class ChunkGates(NamedTuple):
 
 
 def balanced_chunk(length: int, chunk: int) -> int:
-    """The smallest chunk size that covers `length` in as few chunks as `chunk` would: the least padding."""
+    """The smallest chunk size that needs no more chunks for `length` than `chunk` does, which minimises padding."""
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}.")
     return max(1, math.ceil(length / max(1, math.ceil(length / chunk))))
 
 
 def split_chunks(x: Float[Array, "time *rest"], chunk: int) -> Float[Array, "chunks chunk *rest"]:
-    """Cuts time into chunks, the last one filled with zeros: a token with key, value and input gate 0 and log forget gate 0 changes nothing."""
+    """Split time into chunks and pad the last one with zeros; a token with key, value, input gate and log forget gate 0 changes nothing."""
     padding = -x.shape[0] % chunk
     x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) if padding else x
     return x.reshape(-1, chunk, *x.shape[1:])
@@ -59,7 +58,7 @@ def join_chunks(x: Num[Array, "chunks chunk *rest"], length: int) -> Num[Array, 
 
 
 def chunk_gates(log_forget: Float[Array, "chunks chunk"]) -> ChunkGates:
-    """Gate products from log gates; only differences are exponentiated, masked before the exponential, so that strong forgetting cannot overflow."""
+    """Compute gate products from log gates; only differences are exponentiated, after masking, so that strong forgetting cannot overflow."""
     c = jnp.cumsum(log_forget, axis=1)
     causal = jnp.tril(jnp.ones((c.shape[1], c.shape[1]), bool))
     pair = jnp.exp(jnp.where(causal, c[:, :, None] - c[:, None, :], -jnp.inf))
@@ -69,7 +68,7 @@ def chunk_gates(log_forget: Float[Array, "chunks chunk"]) -> ChunkGates:
 def entry_states(
     writes: Float[Array, "chunks rows columns"], total: Float[Array, " chunks"], initial: Float[Array, "rows columns"], *, reverse: bool = False
 ) -> tuple[Float[Array, "chunks rows columns"], Float[Array, "rows columns"]]:
-    """S <- total S + write over the chunks: returns S before each chunk, and after the last (in reverse: before the first)."""
+    """Scan S <- total S + write over the chunks; return S before each chunk, and after the last (in reverse: before the first)."""
     final, entries = jax.lax.scan(lambda s, step: (step[1] * s + step[0], s), initial, (writes, total), reverse=reverse)
     return entries, final
 
@@ -92,7 +91,7 @@ def read_chunks(
     decay: Float[Array, "chunks chunk"],
     entry: Float[Array, "chunks value_dim key_dim"],
 ) -> Float[Array, "chunks chunk value_dim"]:
-    """S_t q_t for every t, S_t being the sum of outer products value key^T: what came before the chunk, then the masked products inside it."""
+    """S_t q_t for every t, where S_t is the sum of outer products value key^T: the part before the chunk plus masked products inside it."""
     before = jnp.einsum("ctk,cvk->ctv", query * decay[..., None], entry)
     return before + jnp.einsum("cts,csv->ctv", jnp.einsum("ctk,csk->cts", query, key) * weights, value)
 
@@ -119,7 +118,7 @@ def gradient_through_sums(
     d\beta_s = \sum_{t \ge s} \zeta_{ts} (c_{ts} - b_{ts}) a_{ts},$$
     $$d\log\gamma_r = \sum_{t \ge r} \sum_{s < r} \zeta_{ts} \beta_s (c_{ts} - b_{ts}) a_{ts}, \quad \text{initial sums counted as } s = 0.$$
 
-    (By the same notation $dq_t = e^*_t$ and $d\Lambda = -\sum_t q^*_t e^{*\top}_t$, which need no work here.) The solve is assumed to have converged.
+    (In the same notation, $dq_t = e^*_t$ and $d\Lambda = -\sum_t q^*_t e^{*\top}_t$, which are not computed here.) The solve must have converged.
 
     Args: initial, the sums before the first token; final_gradient, the loss gradient with respect to the sums after the last token.
     Returns the gradients of key, value, log_forget, input_gate and initial.

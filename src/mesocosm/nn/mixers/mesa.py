@@ -1,8 +1,7 @@
-r"""The mesa layer: at every token, the values' optimal regression on the keys so far, by recursive least squares.
+r"""The mesa layer: at every token, the optimal regression of values on the keys so far, by recursive least squares.
 
-The forward pass is a scan that is exact at every step and stays in cache; the backward pass is the closed form of `gated_sums`, from three numbers a channel
-that the scan emits:
-no stored inverse, no differentiation through the recursion.
+The forward pass is a scan that is exact at every step and stays in cache. The backward pass is the closed form of `gated_sums` and needs only three numbers
+per channel from the scan: it stores no inverse and does not differentiate through the recursion.
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 4 and App. B.
 """
@@ -32,7 +31,7 @@ class LeastSquaresState(NamedTuple):
 
 
 class _Trace(NamedTuple):
-    """Of every step: output Phi_t q_t, solution R_t q_t, gain g_t, and error v_t - Phi_{t-1} k_t."""
+    """Output Phi_t q_t, solution R_t q_t, gain g_t and error v_t - Phi_{t-1} k_t of every step."""
 
     output: Array
     solution: Array
@@ -52,7 +51,7 @@ def least_squares_step(
     """
     moved = state.inverse @ key
     scale = 1 / (forget + key @ moved)
-    # The product of `moved` with itself comes first: it is symmetric to the last bit, so the inverse stays so over any number of steps.
+    # The product of `moved` with itself comes first: it is bitwise symmetric, so the inverse stays symmetric over any number of steps.
     inverse = (state.inverse - moved[:, None] * moved[None, :] * scale) / forget
     error = value - state.map @ key
     gain = moved * scale
@@ -70,7 +69,7 @@ def _scan(state: LeastSquaresState, query: Array, key: Array, value: Array, forg
         state, gain, error = least_squares_step(state, k, v, *gate)
         return state, _Trace(state.map @ q, state.inverse @ q, gain, error)
 
-    with jax.default_matmul_precision("highest"):  # a solve in TF32 would not be one
+    with jax.default_matmul_precision("highest"):  # TF32 is not precise enough for a solve
         return jax.lax.scan(step, state, (query, key, value) if forget is None else (query, key, value, forget))
 
 
@@ -81,9 +80,9 @@ def continue_least_squares(
     value: Float[Array, "time value_dim"],
     log_forget: Float[Array, " time"] | None = None,
 ) -> tuple[LeastSquaresState, Float[Array, "time value_dim"]]:
-    """`recursive_least_squares` from a given state, which it hands on: two segments in a row are one long run.
+    """`recursive_least_squares` from a given state; also returns the last state, so that you can process a sequence in segments.
 
-    Differentiable also in the state, at the price of plain reverse mode through the recursion (one inverse stored per token).
+    It can also be differentiated with respect to the state, by plain reverse mode through the recursion (one inverse stored per token).
     """
     dtype = state.inverse.dtype
     q, k, v = (x.astype(dtype) for x in (query, key, value))
@@ -102,11 +101,11 @@ def recursive_least_squares(
     r"""$o_t = \Phi_t q_t$ with $\Phi_t = \arg\min_\Phi \tfrac12 \sum_{s \le t} \zeta_{ts} \|v_s - \Phi k_s\|^2 + \tfrac12 \zeta_{t0} \mathrm{tr}(\Phi
     \Lambda \Phi^\top)$, one head (use `jax.vmap`).
 
-    $\Lambda$ is the diagonal `regulariser` ($1/\lambda$ in the paper) and $\zeta_{ts} = \prod_{r=s+1}^t \gamma_r$ the forgetting, which wears the
-    regulariser off as well; without `log_forget`, $\zeta = 1$.
-    With strong forgetting and keys that do not keep exciting every direction the inverse grows without bound: use `gated_mesa`, whose regulariser is constant.
+    $\Lambda$ is the diagonal `regulariser` ($1/\lambda$ in the paper) and $\zeta_{ts} = \prod_{r=s+1}^t \gamma_r$ is the forgetting, which also decays the
+    regulariser; without `log_forget`, $\zeta = 1$.
+    With strong forgetting and keys that do not keep exciting every direction, the inverse grows without bound: use `gated_mesa`, whose regulariser is constant.
 
-    Computed in float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
+    The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
     """
     dtype = jnp.promote_types(jnp.result_type(query, key, value, regulariser), jnp.float32)
     q, k, v, diagonal = (x.astype(dtype) for x in (query, key, value, regulariser))
@@ -129,10 +128,10 @@ def _least_squares_backward(saved: tuple, cotangent: Array) -> tuple:
     key, value, regulariser, log_forget, solution, gain, error = saved
     chunk = balanced_chunk(key.shape[0], _CHUNK)
     with jax.default_matmul_precision("highest"):
-        # R_t G_t^T e_t = Phi_t^T e_t, and Phi_t is a sum of outer products of errors and gains: linear attention from e_t over the errors to the gains.
+        # R_t G_t^T e_t = Phi_t^T e_t, and Phi_t is a sum of outer products of errors and gains: linear attention with queries e_t, keys errors, values gains.
         adjoint, _ = gated_linear_attention(cotangent, error, gain, chunk=chunk)
         gates = fill_gates(key.shape[0], key.dtype, log_forget, None)
-        # The regulariser wears off like a write before the first token: it is the initial gram matrix.
+        # The regulariser decays like a write before the first token: it is the initial gram matrix.
         initial = RegressionSums(jnp.diag(regulariser), jnp.zeros((value.shape[1], key.shape[1]), key.dtype))
         final = jax.tree.map(jnp.zeros_like, initial)
         dkey, dvalue, dforget, _, dinitial = gradient_through_sums(key, value, *gates, initial, solution, adjoint, cotangent, final, chunk=chunk)
@@ -146,11 +145,11 @@ class MesaAttention(Projections):
     r"""The mesa layer, $y_t = \sum_h P_h \Phi_{h,t} q_{h,t}$, $\Phi_{h,t} = \arg\min_\Phi \tfrac12 \sum_{s \le t} \|v_s - \Phi k_s\|^2 +
     \tfrac{1}{2\lambda_h} \|\Phi\|_F^2$.
 
-    $\lambda_h = \mathrm{softplus}$(`raw_strength`) is learned, one a head, or the number `fixed_strength` where `raw_strength` is None; as $\lambda \to 0$,
+    $\lambda_h = \mathrm{softplus}$(`raw_strength`) is learned, one per head, or is the number `fixed_strength` if `raw_strength` is None. As $\lambda \to 0$,
     $y/\lambda$ tends to linear attention.
-    With `unit_keys`, queries and keys are L2-normalised. The solve runs in float32 whatever the input (float64 stays).
+    With `unit_keys`, queries and keys are L2-normalised. The solve runs in float32, or in float64 if the input is float64.
 
-    Reference: von Oswald et al. (2023), Eq. 8; lambda is an unconstrained scalar there.
+    Reference: von Oswald et al. (2023), Eq. 8, where lambda is an unconstrained scalar.
     """
 
     raw_strength: Float[Array, " heads"] | None
@@ -171,7 +170,7 @@ class MesaAttention(Projections):
         unit_keys: bool = False,
         key: PRNGKeyArray,
     ) -> "MesaAttention":
-        """A layer with entries N(0, std^2) and lambda = `strength` in every head; `value_dim` is `key_dim` unless given."""
+        """A layer with entries N(0, std^2) and lambda = `strength` in every head; `value_dim` defaults to `key_dim`."""
         if not strength > 0:
             raise ValueError(f"The strength lambda must be above 0, got {strength}.")
         weights = random_projections(dim, heads, key_dim, value_dim, std, key)
@@ -185,20 +184,20 @@ class MesaAttention(Projections):
         return (normalise(queries), normalise(keys), values) if self.unit_keys else (queries, keys, values)
 
     def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:
-        """1 / lambda, for each head and key channel."""
+        """1 / lambda for each head and key channel."""
         heads, key_dim = self.key.shape[:2]
         if self.raw_strength is None:
             return jnp.full((heads, key_dim), 1 / jnp.asarray(self.fixed_strength, dtype))
         return jnp.broadcast_to(1 / jax.nn.softplus(self.raw_strength.astype(dtype))[:, None], (heads, key_dim))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         queries, keys, values = self.split(x)
         solve = jax.vmap(recursive_least_squares, in_axes=(1, 1, 1, 0), out_axes=1)
         return self.merge(solve(queries, keys, values, self.regulariser(keys.dtype)).astype(x.dtype))
 
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Output and the weight <k_s, R_t q_t> of each value: attention whose queries are preconditioned by the keys so far."""
+        """Return the output and the weight <k_s, R_t q_t> of each value: attention whose queries are preconditioned by the keys so far."""
         queries, keys, values = self.split(x)
         states = jax.vmap(lambda r: initial_least_squares(r, values.shape[2]))(self.regulariser(keys.dtype))
         _, trace = jax.vmap(lambda s, q, k, v: _scan(s, q, k, v, None), in_axes=(0, 1, 1, 1))(states, queries, keys, values)
@@ -212,7 +211,7 @@ class MesaAttention(Projections):
         return jax.vmap(lambda r: initial_least_squares(r, self.value.shape[1]))(self.regulariser(dtype))
 
     def step(self, state: LeastSquaresState, x: Float[Array, " dim"]) -> tuple[LeastSquaresState, Float[Array, " dim"]]:
-        """One token: one step of recursive least squares a head."""
+        """Process one token with one step of recursive least squares per head."""
         queries, keys, values = (a.astype(state.inverse.dtype) for a in self.split(x))
         with jax.default_matmul_precision("highest"):
             state, _, _ = jax.vmap(least_squares_step)(state, keys, values)

@@ -11,15 +11,15 @@ SHARPNESS = 12.0
 
 
 class Decay(eqx.Module):
-    r"""Parameters of $\lambda$; called, they give it."""
+    r"""Parameters of $\lambda$; calling the module returns $\lambda$."""
 
     @abstractmethod
     def __call__(self) -> Inexact[Array, " n"]:
-        r"""$\lambda$, one a channel."""
+        r"""$\lambda$, one per channel."""
 
 
 class FreeDecay(Decay):
-    r"""$\lambda$ itself: for weights made by hand, where it is exactly 0 or 1."""
+    r"""$\lambda$ itself, for weights set by hand, where it is exactly 0 or 1."""
 
     value: Inexact[Array, " n"]
 
@@ -29,7 +29,7 @@ class FreeDecay(Decay):
 
 
 class SigmoidDecay(Decay):
-    r"""$\lambda = \sigma(12 (\nu - \tfrac12))$: 0.0025 at $\nu = 0$ and 0.9975 at $\nu = 1$, so that $\nu$ and $\lambda$ both live on the unit interval."""
+    r"""$\lambda = \sigma(12 (\nu - \tfrac12))$: 0.0025 at $\nu = 0$ and 0.9975 at $\nu = 1$, so that $\nu$ and $\lambda$ both lie in the unit interval."""
 
     position: Float[Array, " n"]
 
@@ -44,7 +44,7 @@ class SigmoidDecay(Decay):
 
 
 class PolarDecay(Decay):
-    r"""$\lambda = \exp(-e^{\nu} + i e^{\theta})$, inside the unit circle whatever the parameters.
+    r"""$\lambda = \exp(-e^{\nu} + i e^{\theta})$, inside the unit circle for all parameters.
 
     Reference: Orvieto et al., "Resurrecting recurrent neural networks for long sequences" (2023), Sec. 3.3.
     """

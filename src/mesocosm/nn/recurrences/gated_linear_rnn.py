@@ -1,4 +1,4 @@
-r"""A diagonal linear recurrence between two gates: with bilinear gates, a layer that can be linear attention exactly.
+r"""A diagonal linear recurrence between two gates. With bilinear gates, it can express linear attention exactly.
 
 Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 3.
 """
@@ -19,9 +19,9 @@ class GatedLinearRNN(StreamingMixer):
     r"""$h_t = \lambda \odot h_{t-1} + g_{in}(\tilde x_t), \qquad y_t = D\, g_{out}(h_t, \tilde x_t), \qquad \tilde x_t = [x_t; 1],\ h_0 = 0.$
 
     With the bilinear gate on both sides, $g_{in}(\tilde x) = (W^{in}_m \tilde x) \odot (W^{in}_x \tilde x)$ and
-    $g_{out}(h) = (W^{out}_m h) \odot (W^{out}_x h)$, this is the paper's gated linear RNN, and `as_gated_rnn` gives the weights at which it is linear
-    attention. Other gates are other layers: `Ungated` for none, `SideGate` at the output for one computed from the token. There are no biases; the 1
-    stands for them. Of a complex output the real part is returned.
+    $g_{out}(h) = (W^{out}_m h) \odot (W^{out}_x h)$, this is the paper's gated linear RNN, and `as_gated_rnn` gives the weights for which it is linear
+    attention. Other gates give other layers: `Ungated` for no gate, `SideGate` at the output for a gate computed from the token. The appended 1 replaces
+    biases. If the output is complex, its real part is returned.
     """
 
     input: Gate
@@ -43,7 +43,7 @@ class GatedLinearRNN(StreamingMixer):
         gain: float = 1.0,
         key: PRNGKeyArray,
     ) -> "GatedLinearRNN":
-        """Gaussian weights of standard deviation gain / sqrt(fan in); as many products as neurons and as many outputs as inputs unless given."""
+        """Gaussian weights with standard deviation gain / sqrt(fan in); `products` defaults to `neurons`, `out_dim` to `dim`."""
         products = neurons if products is None else products
         keys = jax.random.split(key, 4)
         return cls(
@@ -54,24 +54,24 @@ class GatedLinearRNN(StreamingMixer):
         )
 
     def states(self, x: Float[Array, "time dim"]) -> Inexact[Array, "time n"]:
-        """The recurrent neurons at every time."""
+        """The states of the recurrent neurons at every time."""
         token = with_one(x)
         return linear_recurrence(self.decay(), self.input(token, token))
 
     def read(self, states: Inexact[Array, "*time n"], x: Float[Array, "*time dim"]) -> Float[Array, "*time out"]:
-        """What the output gate and the readout make of states and tokens."""
+        """Apply the output gate and the readout to states and tokens."""
         return jnp.real(self.output(states, with_one(x)) @ self.readout.T)
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
-        """Tokens to outputs."""
+        """Map tokens to outputs."""
         return self.read(self.states(x), x)
 
     def init_state(self) -> Inexact[Array, " n"]:
-        """Nothing remembered."""
+        """A state of zeros."""
         return jnp.zeros_like(self.decay())
 
     def step(self, state: Inexact[Array, " n"], x: Float[Array, " dim"]) -> tuple[Inexact[Array, " n"], Float[Array, " out"]]:
-        """One token."""
+        """Process one token."""
         token = with_one(x)
         state = self.decay() * state + self.input(token, token)
         return state, self.read(state, x)

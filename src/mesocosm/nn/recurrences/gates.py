@@ -1,6 +1,6 @@
-r"""Gates as parts: what stands before and behind a linear recurrence. Each maps a signal, and a context that most ignore, to products.
+r"""Gates for the input and output of a linear recurrence. Each maps a signal, and a context that most gates ignore, to products.
 
-At the input of a recurrence, signal and context are both the token; at its output the signal is the state and the context the token.
+At the input of a recurrence, signal and context are both the token; at its output, the signal is the state and the context is the token.
 
 References: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775); Dauphin et al., "Language modeling with gated
 convolutional networks" (2017), for the gated linear unit.
@@ -19,7 +19,7 @@ Products = Inexact[Array, "*time products"]
 
 
 class Gate(eqx.Module):
-    """Signal (..., signal) and context (..., context) to products (..., products), without biases: append a 1 where one is wanted."""
+    """Maps signal (..., signal) and context (..., context) to products (..., products). Gates have no biases; append a 1 to the signal to get one."""
 
     @classmethod
     @abstractmethod
@@ -28,15 +28,15 @@ class Gate(eqx.Module):
 
     @abstractmethod
     def __call__(self, signal: Signal, context: Context) -> Products:
-        """The products."""
+        """Return the products."""
 
     @abstractmethod
     def scaled(self, factors: Float[Array, " signal"]) -> "Gate":
-        """The same gate behind a signal whose channels are multiplied by these factors; zeros silence channels."""
+        """Return a gate that multiplies the channels of the signal by these factors; zeros silence channels."""
 
 
 class Ungated(Gate):
-    """$W u$, a linear map: no gate."""
+    """$W u$, a linear map without a gate."""
 
     weight: Float[Array, "products signal"]
 
@@ -55,7 +55,7 @@ class Ungated(Gate):
 
 
 class BilinearGate(Gate):
-    r"""$(W_m u) \odot (W_x u)$: both factors linear, no sigmoid."""
+    r"""$(W_m u) \odot (W_x u)$: both factors are linear."""
 
     left: Float[Array, "products signal"]
     right: Float[Array, "products signal"]
@@ -75,7 +75,7 @@ class BilinearGate(Gate):
 
 
 class GatedLinearUnit(Gate):
-    r"""$(W_a u) \odot \sigma(W_b u)$: the gate between 0 and 1."""
+    r"""$(W_a u) \odot \sigma(W_b u)$: the gate lies between 0 and 1."""
 
     value: Float[Array, "products signal"]
     gate: Float[Array, "products signal"]

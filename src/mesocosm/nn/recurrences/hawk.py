@@ -1,4 +1,4 @@
-r"""The real-gated linear recurrent unit and Hawk's blocks: a linear recurrence whose decay depends on the token, for long streams.
+r"""The real-gated linear recurrent unit and Hawk's blocks: a linear recurrence with a token-dependent decay, for long streams.
 
 Reference: De et al., "Griffin: Mixing gated linear recurrences with local attention for efficient language models" (arXiv 2402.19427), Sec. 2.
 """
@@ -15,15 +15,15 @@ from mesocosm.nn.recurrences.gates import gaussian
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 
 SHARPNESS = 8.0
-_SMALLEST = 1e-7  # below, 1 - a^2 is rounding; the square root is continued by a line, so that its slope stays finite
+_SMALLEST = 1e-7  # below this, 1 - a^2 is rounding error; a line continues the square root, so that its slope stays finite
 
 
 class RGLRU(StreamingMixer):
     r"""$r_t = \sigma(W_a x_t + b_a)$, $i_t = \sigma(W_x x_t + b_x)$, $a_t = \sigma(\Lambda)^{8 r_t}$,
     $h_t = a_t \odot h_{t-1} + \sqrt{1 - a_t^2} \odot (i_t \odot x_t)$.
 
-    $0 < a_t < 1$ whatever the parameters and the token, and the input is scaled so that states are as large as inputs: a stream of any length stays
-    finite. The gates' matrices are block diagonal, one block a head. States are float32 or wider.
+    $0 < a_t < 1$ for all parameters and tokens, and the input is scaled so that states are as large as inputs: a stream of any length stays
+    finite. The gates' matrices are block diagonal, one block per head. States are float32 or wider.
     """
 
     recurrence_gate: Float[Array, "heads size size"]
@@ -37,10 +37,10 @@ class RGLRU(StreamingMixer):
         r"""Gates with weights N(0, 1 / size) and biases 0; $\sigma(\Lambda)^8$ uniform between `shortest` and `longest`.
 
         Raises:
-            ValueError: `dim` is no multiple of `heads`.
+            ValueError: `dim` is not a multiple of `heads`.
         """
         if dim % heads:
-            raise ValueError(f"{dim} channels cannot be cut into {heads} heads of the same size")
+            raise ValueError(f"{dim} channels cannot be split into {heads} heads of the same size")
         size, keys = dim // heads, jax.random.split(key)
         gates = gaussian((2, heads, size, size), 1.0, keys[0])
         log_retained = jnp.log(jax.random.uniform(keys[1], (dim,), minval=shortest, maxval=longest)) / SHARPNESS
@@ -48,7 +48,7 @@ class RGLRU(StreamingMixer):
         return cls(gates[0], zeros, gates[1], zeros, log_retained - jnp.log(-jnp.expm1(log_retained)))
 
     def gates(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time dim"], Float[Array, "*time dim"]]:
-        r"""The decay $a_t$ and what is added, $\sqrt{1 - a_t^2} \odot i_t \odot x_t$."""
+        r"""The decay $a_t$ and the scaled input $\sqrt{1 - a_t^2} \odot i_t \odot x_t$."""
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         r, i = (
             jax.nn.sigmoid(self._by_head(x, w) + b.reshape(-1)) for w, b in ((self.recurrence_gate, self.recurrence_bias), (self.input_gate, self.input_bias))
@@ -57,15 +57,15 @@ class RGLRU(StreamingMixer):
         return jnp.exp(log_decay), _root(-jnp.expm1(2 * log_decay)) * i * x
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return linear_recurrence(*self.gates(x)).astype(x.dtype)
 
     def init_state(self) -> Float[Array, " dim"]:
-        """Zeros."""
+        """A state of zeros."""
         return jnp.zeros(self.memory.shape, jnp.promote_types(self.memory.dtype, jnp.float32))
 
     def step(self, state: Float[Array, " dim"], x: Float[Array, " dim"]) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
-        """One token."""
+        """Process one token."""
         decay, added = self.gates(x)
         state = decay * state + added
         return state, state.astype(x.dtype)
@@ -80,7 +80,7 @@ def _root(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 class HawkState(NamedTuple):
-    """history: the last inputs of the convolution. memory: of the recurrence."""
+    """history: the last inputs of the convolution. memory: the state of the recurrence."""
 
     history: Float[Array, "past width"]
     memory: Float[Array, " width"]
@@ -89,7 +89,7 @@ class HawkState(NamedTuple):
 class RecurrentBlock(StreamingMixer):
     r"""$W_o\big(\mathrm{gelu}(W_g x) \odot \mathrm{RGLRU}(\mathrm{conv}_4(W_r x))\big)$, the part of Hawk that mixes tokens.
 
-    conv_4 is a causal convolution over the last four tokens, one filter a channel, with a bias.
+    conv_4 is a causal convolution over the last four tokens, with one filter per channel and a bias.
     """
 
     gate: Float[Array, "width dim"]
@@ -101,26 +101,26 @@ class RecurrentBlock(StreamingMixer):
 
     @classmethod
     def create(cls, dim: int, *, width: int | None = None, heads: int = 1, taps: int = 4, key: PRNGKeyArray) -> "RecurrentBlock":
-        """Gaussian weights of standard deviation 1 / sqrt(fan in); `width` is dim unless given."""
+        """Gaussian weights with standard deviation 1 / sqrt(fan in); `width` defaults to `dim`."""
         width, keys = dim if width is None else width, jax.random.split(key, 4)
         gate, branch = gaussian((2, width, dim), 1.0, keys[0])
         filters = jax.random.normal(keys[1], (taps, width)) / taps**0.5
         return cls(gate, branch, filters, jnp.zeros(width), RGLRU.create(width, heads=heads, key=keys[2]), gaussian((dim, width), 1.0, keys[3]))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         taps = self.filters.shape[0]
         padded = jnp.pad(x @ self.branch.T, [(taps - 1, 0), (0, 0)])
         convolved = jnp.asarray(sum(padded[i : i + x.shape[0]] * f for i, f in enumerate(self.filters))) + self.filter_bias
         return self._merge(self.recurrence(convolved), x)
 
     def init_state(self) -> HawkState:
-        """Zeros."""
+        """A state of zeros."""
         taps, width = self.filters.shape
         return HawkState(jnp.zeros((taps - 1, width), self.filters.dtype), self.recurrence.init_state())
 
     def step(self, state: HawkState, x: Float[Array, " dim"]) -> tuple[HawkState, Float[Array, " dim"]]:
-        """One token."""
+        """Process one token."""
         window = jnp.concatenate([state.history, (self.branch @ x)[None].astype(state.history.dtype)])
         memory, mixed = self.recurrence.step(state.memory, jnp.sum(window * self.filters, axis=0) + self.filter_bias)
         return HawkState(window[1:], memory), self._merge(mixed, x)
@@ -143,22 +143,22 @@ class HawkBlock(StreamingMixer):
 
     @classmethod
     def create(cls, dim: int, *, width: int | None = None, heads: int = 1, expansion: int = 3, key: PRNGKeyArray) -> "HawkBlock":
-        """`width` channels of the recurrence (dim unless given); the MLP is `expansion` times as wide as the tokens."""
+        """The recurrence has `width` channels (default: `dim`); the MLP is `expansion` times as wide as the tokens."""
         keys = jax.random.split(key, 3)
         gate, value = gaussian((2, expansion * dim, dim), 1.0, keys[1])
         mixing = RecurrentBlock.create(dim, width=width, heads=heads, key=keys[0])
         return cls(mixing, jnp.ones((2, dim)), gate, value, gaussian((dim, expansion * dim), 1.0, keys[2]))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return self._feed(x + self.mixing(rms_normalise(x, self.norm_scales[0])))
 
     def init_state(self) -> HawkState:
-        """Zeros."""
+        """A state of zeros."""
         return self.mixing.init_state()
 
     def step(self, state: HawkState, x: Float[Array, " dim"]) -> tuple[HawkState, Float[Array, " dim"]]:
-        """One token."""
+        """Process one token."""
         state, mixed = self.mixing.step(state, rms_normalise(x, self.norm_scales[0]))
         return state, self._feed(x + mixed)
 

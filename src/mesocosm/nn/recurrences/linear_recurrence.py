@@ -1,9 +1,9 @@
-r"""The diagonal linear recurrence, real or complex, in two orders of work that give the same numbers.
+r"""The diagonal linear recurrence, real or complex, in two orders of work with the same result.
 
 $$h_t = \lambda_t \odot h_{t-1} + g_t, \qquad h_0 \text{ given}.$$
 
-The state is inclusive: $h_t$ already contains $g_t$. One step after the other costs the fewest operations but runs T small ones; the associative scan runs
-$\log T$ large ones, several times as many in all.
+The state is inclusive: $h_t$ already contains $g_t$. The sequential form needs the fewest operations, as T small steps; the associative scan runs
+$\log T$ large steps, with several times as many operations in total.
 
 References: Blelloch, "Prefix sums and their applications" (1990); Martin and Cundy, "Parallelizing linear recurrent neural nets over sequence length" (2018).
 """
@@ -18,20 +18,20 @@ Decay = Inexact[Array, " n"] | Inexact[Array, "time n"]
 def linear_recurrence(decay: Decay, inputs: Inexact[Array, "time n"], initial: Inexact[Array, " n"] | None = None) -> Inexact[Array, "time n"]:
     r"""$h_t = \lambda_t \odot h_{t-1} + g_t$ for t = 1..T.
 
-    On a CPU one step after the other: from 256 to 16384 tokens and at 64 and 512 channels that is nearly as fast as the associative scan forward, or faster,
-    and many times as fast with the gradient (`benchmarks/recurrences.py`). On other devices, where a loop's steps are launched one by one, the scan.
+    On a CPU, this uses the sequential form: from 256 to 16384 tokens and at 64 and 512 channels, it is nearly as fast as the associative scan or faster, and
+    many times as fast with the gradient (`benchmarks/recurrences.py`). On other devices, which launch a loop's steps one by one, it uses the scan.
 
     Args:
-        decay: $\lambda$, the same at all times or one a time.
+        decay: $\lambda$, constant or one per time step.
         inputs: $g_1 \dots g_T$.
-        initial: $h_0$; zero if not given.
+        initial: $h_0$; defaults to zero.
     """
     order = sequential_recurrence if jax.default_backend() == "cpu" else associative_recurrence
     return order(decay, inputs, initial)
 
 
 def sequential_recurrence(decay: Decay, inputs: Inexact[Array, "time n"], initial: Inexact[Array, " n"] | None = None) -> Inexact[Array, "time n"]:
-    """One step after the other."""
+    """The recurrence as a loop over time."""
     start = _start(decay, inputs, initial)
     if decay.ndim == 1:
         return jax.lax.scan(lambda state, add: _twice(decay * state + add), start, inputs)[1]
@@ -48,7 +48,7 @@ def associative_recurrence(decay: Decay, inputs: Inexact[Array, "time n"], initi
 
 def _start(decay: Array, inputs: Array, initial: Array | None) -> Array:
     if decay.shape[-1] != inputs.shape[-1]:
-        raise ValueError(f"decays of {decay.shape[-1]} channels do not fit inputs of {inputs.shape[-1]}")
+        raise ValueError(f"the decay has {decay.shape[-1]} channels, the inputs have {inputs.shape[-1]}")
     dtype = jnp.result_type(decay, inputs, *(() if initial is None else (initial,)))
     return jnp.zeros(inputs.shape[1:], dtype) if initial is None else initial.astype(dtype)
 

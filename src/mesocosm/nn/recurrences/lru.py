@@ -1,4 +1,4 @@
-r"""The linear recurrent unit: a complex diagonal recurrence with a normalised input, and the block it stands in.
+r"""The linear recurrent unit, a complex diagonal recurrence with a normalised input, and its residual block.
 
 Reference: Orvieto et al., "Resurrecting recurrent neural networks for long sequences" (arXiv 2303.06349).
 """
@@ -19,8 +19,8 @@ from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 class LRU(StreamingMixer):
     r"""$h_t = \lambda \odot h_{t-1} + e^{\gamma} \odot (B x_t)$, $y_t = \mathrm{Re}(C h_t) + d \odot x_t$, with complex $\lambda$, B and C.
 
-    $\gamma$ starts at $\log \sqrt{1 - |\lambda|^2}$, so that states are as large as inputs; it tends to $-\infty$ as $|\lambda| \to 1$, where perfect memory
-    would be.
+    $\gamma$ starts at $\log \sqrt{1 - |\lambda|^2}$, so that states are as large as inputs; it tends to $-\infty$ as $|\lambda| \to 1$, the limit of perfect
+    memory.
     """
 
     decay: PolarDecay
@@ -47,21 +47,21 @@ class LRU(StreamingMixer):
         return states.real @ self.output_weight[0].T - states.imag @ self.output_weight[1].T + self.skip * x
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return self.read(linear_recurrence(self.decay(), self.drive(x)), x)
 
     def init_state(self) -> Complex[Array, " n"]:
-        """Zeros."""
+        """A state of zeros."""
         return jnp.zeros_like(self.decay())
 
     def step(self, state: Complex[Array, " n"], x: Float[Array, " dim"]) -> tuple[Complex[Array, " n"], Float[Array, " dim"]]:
-        """One token."""
+        """Process one token."""
         state = self.decay() * state + self.drive(x)
         return state, self.read(state, x)
 
 
 class Perceptron(Gate):
-    r"""$W_2\, \mathrm{gelu}(W_1 u)$, hidden width four times the signal's: in the place of a gate, it has to approximate products."""
+    r"""$W_2\, \mathrm{gelu}(W_1 u)$ with a hidden width four times the signal's; used in place of a gate, it must approximate products."""
 
     first: Float[Array, "hidden signal"]
     second: Float[Array, "products hidden"]
@@ -84,8 +84,8 @@ class Perceptron(Gate):
 class LRUBlock(StreamingMixer):
     r"""$x_t + g_{out}([\mathrm{gelu}(\mathrm{LRU}(u)_t); 1])$ with $u_t = g_{in}([\mathrm{norm}(x_t); 1])$, or $u = \mathrm{norm}(x)$ without a gate there.
 
-    The published block has no gate at the input and a gated linear unit at the output. A bilinear gate at the input gives it what linear attention needs;
-    a `Perceptron` at the output is the block with an MLP. The norm divides by the root mean square over channels; `normalised=False` leaves it out.
+    The published block has no gate at the input and a gated linear unit at the output. A bilinear gate at the input adds what linear attention needs;
+    a `Perceptron` at the output gives the block with an MLP. The norm divides by the root mean square over channels; `normalised=False` omits it.
     """
 
     input: Gate | None
@@ -108,7 +108,7 @@ class LRUBlock(StreamingMixer):
         max_phase: float = 6.28,
         key: PRNGKeyArray,
     ) -> "LRUBlock":
-        """`hidden` complex neurons; the ring and the phases are those of `LRU.create`."""
+        """Create a block with `hidden` complex neurons; the ring and phases are those of `LRU.create`."""
         keys = jax.random.split(key, 3)
         return cls(
             None if input_gate is None else input_gate.create(dim, dim + 1, dim + 1, key=keys[0]),
@@ -119,15 +119,15 @@ class LRUBlock(StreamingMixer):
         )
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Tokens to tokens."""
+        """Map tokens to tokens."""
         return self._read(self.lru(self._drive(x)), x)
 
     def init_state(self) -> Complex[Array, " n"]:
-        """Zeros."""
+        """A state of zeros."""
         return self.lru.init_state()
 
     def step(self, state: Complex[Array, " n"], x: Float[Array, " dim"]) -> tuple[Complex[Array, " n"], Float[Array, " dim"]]:
-        """One token."""
+        """Process one token."""
         state, mixed = self.lru.step(state, self._drive(x))
         return state, self._read(mixed, x)
 

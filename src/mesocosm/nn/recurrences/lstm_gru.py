@@ -14,7 +14,7 @@ from mesocosm.nn.recurrences.gates import gaussian
 
 
 class LSTMState(NamedTuple):
-    """hidden: what is read. cell: what is remembered."""
+    """hidden: h_t, the output. cell: c_t, the memory."""
 
     hidden: Float[Array, " n"]
     cell: Float[Array, " n"]
@@ -24,7 +24,7 @@ class LSTM(StreamingMixer):
     r"""$i, f, o = \sigma(W x_t + U h_{t-1} + b)$, $g = \tanh(W_g x_t + U_g h_{t-1} + b_g)$, each with its own $W, U, b$;
     $c_t = f \odot c_{t-1} + i \odot g$, $h_t = o \odot \tanh(c_t)$, $y_t = D h_t$.
 
-    The rows of the weights are those of $i, f, g, o$ in this order, as in PyTorch; PyTorch's two biases are added up in `bias`.
+    The rows of the weights are those of $i, f, g, o$ in this order, as in PyTorch; `bias` is the sum of PyTorch's two biases.
     """
 
     input_weight: Float[Array, "four_n dim"]
@@ -34,7 +34,7 @@ class LSTM(StreamingMixer):
 
     @classmethod
     def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, forget_bias: float = 0.0, gain: float = 1.0, key: PRNGKeyArray) -> "LSTM":
-        """Gaussian weights of standard deviation gain / sqrt(fan in), the forget gate's bias as given, other biases 0."""
+        """Gaussian weights with standard deviation gain / sqrt(fan in); all biases are 0 except the forget gate's."""
         keys = jax.random.split(key, 3)
         bias = jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(forget_bias)
         inward, back = gaussian((4 * hidden, dim), gain, keys[0]), gaussian((4 * hidden, hidden), gain, keys[1])
@@ -45,16 +45,16 @@ class LSTM(StreamingMixer):
         return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
-        """Tokens to outputs."""
+        """Map tokens to outputs."""
         return self.states(x) @ self.readout.T
 
     def init_state(self) -> LSTMState:
-        """Zeros."""
+        """A state of zeros."""
         zeros = jnp.zeros(self.recurrent_weight.shape[1], self.recurrent_weight.dtype)
         return LSTMState(zeros, zeros)
 
     def step(self, state: LSTMState, x: Float[Array, " dim"]) -> tuple[LSTMState, Float[Array, " out"]]:
-        """One token."""
+        """Process one token."""
         state, hidden = self._next(state, self.input_weight @ x + self.bias)
         return state, self.readout @ hidden
 
@@ -69,7 +69,7 @@ class GRU(StreamingMixer):
     r"""$r, z = \sigma(W x_t + U h_{t-1} + b)$, $n = \tanh(W_n x_t + b_n + r \odot (U_n h_{t-1} + b_{hn}))$, $h_t = (1 - z) \odot n + z \odot h_{t-1}$,
     $y_t = D h_t$.
 
-    The rows of the weights are those of $r, z, n$ in this order, as in PyTorch; its two biases are added up in `bias`, but for $b_{hn}$.
+    The rows of the weights are those of $r, z, n$ in this order, as in PyTorch; `bias` is the sum of its two biases, except $b_{hn}$.
     """
 
     input_weight: Float[Array, "three_n dim"]
@@ -80,7 +80,7 @@ class GRU(StreamingMixer):
 
     @classmethod
     def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
-        """Gaussian weights of standard deviation gain / sqrt(fan in), biases 0."""
+        """Gaussian weights with standard deviation gain / sqrt(fan in); biases are 0."""
         keys = jax.random.split(key, 3)
         inward, back = gaussian((3 * hidden, dim), gain, keys[0]), gaussian((3 * hidden, hidden), gain, keys[1])
         return cls(inward, back, jnp.zeros(3 * hidden), jnp.zeros(hidden), gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
@@ -90,15 +90,15 @@ class GRU(StreamingMixer):
         return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
-        """Tokens to outputs."""
+        """Map tokens to outputs."""
         return self.states(x) @ self.readout.T
 
     def init_state(self) -> Float[Array, " n"]:
-        """Zeros."""
+        """A state of zeros."""
         return jnp.zeros_like(self.recurrent_bias)
 
     def step(self, state: Float[Array, " n"], x: Float[Array, " dim"]) -> tuple[Float[Array, " n"], Float[Array, " out"]]:
-        """One token."""
+        """Process one token."""
         state, _ = self._next(state, self.input_weight @ x + self.bias)
         return state, self.readout @ state
 
