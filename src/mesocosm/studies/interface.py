@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, runtime_checkable
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Kind, Mean, Measurement, PresetName, Rate, Reference
 from mesocosm.claims.region import Region, above, below, between
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import altair as alt
     import polars as pl
 
-    from mesocosm.learning.fit import Criterion, Fitted, Probe
+    from mesocosm.learning.fit import Fitted
+    from mesocosm.learning.fit_options import FitOptions
     from mesocosm.learning.learner import Learner
 
 __all__ = [
@@ -79,20 +80,8 @@ class Context(Protocol):
         """One key for each seed, from a stream that does not depend on the trial: arms are paired. Shape (seeds,)."""
         ...
 
-    def fit(
-        self,
-        name: str,
-        learner: Learner,
-        steps: int,
-        *,
-        state: Any = None,
-        start: int | None = None,
-        probe: Probe | None = None,
-        until: Criterion | None = None,
-        nonfinite: Literal["stop", "freeze"] = "stop",
-        per_seed: bool = False,
-    ) -> Fitted:
-        """Train every seed (`learning.fit`). Resumable; `per_seed` says that the learner's array leaves carry a leading seed axis."""
+    def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
+        """Train every seed (`learning.fit`). Resumable."""
         ...
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
