@@ -136,12 +136,20 @@ def _qr_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Orthogonal
     return found, Orthogonal(_product(q, turn - inner) + moved_basis, _product(inner - turn, r))
 
 
-def least_squares(a: Float[Array, "... m n"], b: Float[Array, "... m k"]) -> Float[Array, "... n k"]:
-    r"""The smallest $X$ among those that minimise $\|A X - B\|_F$, as `numpy.linalg.lstsq`: singular values below $\epsilon \max(m, n)$ of the largest
-    count as zero."""
+def least_squares(a: Float[Array, "... m n"], b: Columns) -> Float[Array, "... n k"] | Float[Array, " n"]:
+    r"""The smallest $X$ among those that minimise $\|A X - B\|_F$, as `numpy.linalg.lstsq`.
+
+    Singular values below $\epsilon \max(m, n)$ of the largest count as zero.
+
+    Args:
+        a: $A$.
+        b: $B$, shape (..., m, k), or one vector (m,) for all matrices.
+    """
+    if b.ndim == 1:
+        return least_squares(a, b[:, None])[..., 0]
     a, b = _same_type(a, b)
     left, values, right = svd(a)
-    kept = values >= jnp.finfo(a.dtype).eps * max(a.shape[-2:]) * values[..., :1]
+    kept = (values > 0) & (values >= jnp.finfo(a.dtype).eps * max(a.shape[-2:]) * values[..., :1])
     inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
     return _product(_transpose(right), inverse[..., None] * _product(_transpose(left), b))
 
@@ -211,7 +219,7 @@ def _qr(a: Array) -> tuple[Array, Array]:
 def _same_type(a: Array, b: Array) -> tuple[Array, Array]:
     if a.shape[-2] != b.shape[-2]:
         raise ValueError(f"the matrix has {a.shape[-2]} rows and the right-hand side {b.shape[-2]}")
-    dtype = jnp.result_type(a, b)
+    dtype = jnp.result_type(a, b, float)  # whole numbers become floats
     batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return jnp.broadcast_to(a, batch + a.shape[-2:]).astype(dtype), jnp.broadcast_to(b, batch + b.shape[-2:]).astype(dtype)
 

@@ -29,17 +29,26 @@ SCHEDULE = memory_optimised()
 class Program:
     """A function that is compiled with the library's compiler options when it is called, and traced like any other inside another program.
 
-    JAX accepts compiler options only for the outermost program; inside one, its options hold.
+    JAX accepts compiler options only for the outermost program; inside one, its options hold. Under a gradient or a vmap that nobody compiles there is no
+    outermost program: then the function is compiled with JAX's own options.
+
+    Attributes:
+        options: the compiler options.
     """
 
     def __init__(self, function: Callable[..., Any], make: Callable[..., Any], options: Mapping[str, Any]) -> None:
         self._outermost = make(function, compiler_options=dict(options))
         self._inside = make(function)
+        self.options = dict(options)
         update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return (self._outermost if _outermost() else self._inside)(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method, where a class has a program among its functions."""
+        return self if instance is None else partial(self, instance)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """The program for these arguments, not yet compiled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ class _Running:
         parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
         store.clear()
         store.write_status(state="running", identity=parts)
-        self.interrupt.keeping(lambda why: store.write_status(state="running", identity=parts, error=why))
+        self.interrupt.keeping(partial(_keep_reason, store, parts))
         self.interrupt.at(f"trial {trial.name}")
         context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.interrupt, self.save_seconds)
         began = time.perf_counter()
@@ -189,10 +190,13 @@ class _Running:
         except Exception as error:
             if isinstance(error, OSError) and is_run_file_error(plan.path, error):
                 raise
+            if self.interrupt.asked():  # a second request, inside a callback of XLA, is raised as an error of XLA
+                raise KeyboardInterrupt from error
             message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
             store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
             return message
+        self.interrupt.at(f"the end of trial {trial.name}")
         seconds = time.perf_counter() - began
         (store.folder / "error.txt").unlink(missing_ok=True)
         compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
@@ -202,6 +206,12 @@ class _Running:
         store.clear_checkpoints()
         self.observer(TrialFinished(trial.name, seconds))
         return None
+
+
+def _keep_reason(store: TrialStore, identity: Mapping[str, Any], why: str) -> None:
+    """Why a trial was ended in the middle; nothing if it has ended by itself since."""
+    if store.status["state"] == "running":
+        store.write_status(state="running", identity=identity, error=why)
 
 
 def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
