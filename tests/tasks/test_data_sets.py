@@ -37,7 +37,7 @@ def test_idx_files_are_read_to_the_byte(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (gzip.compress(b"\x00\x00\x09\x01\x00\x00\x00\x01\x05"), "no idx file of bytes"),
+        (gzip.compress(b"\x00\x00\x09\x01\x00\x00\x00\x01\x05"), "not an idx file of bytes"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05\x05"), "does not fit its header"),
         (gzip.compress(b"\x00\x00\x08\x03\x00"), "does not fit its header"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x01\x05")[:-6], "is damaged"),
@@ -64,7 +64,7 @@ def test_tables_of_pictures_are_read(tmp_path):
     with pytest.raises(ValueError, match=r"17 values a line .* not 26"):
         read_csv(file, 5)
     file.write_bytes(gzip.compress(b"1,2,three"))
-    with pytest.raises(ValueError, match="no table of numbers"):
+    with pytest.raises(ValueError, match="not a table of numbers"):
         read_csv(file, 4)
 
 
@@ -96,7 +96,7 @@ def test_svhn_counts_pictures_last_and_calls_zero_ten(tmp_path):
     with pytest.raises(ValueError, match=r"3 labels, not"):
         read_svhn(file)
     savemat(file, {"other": pixels})
-    with pytest.raises(ValueError, match="no file of SVHN"):
+    with pytest.raises(ValueError, match="not a file of SVHN"):
         read_svhn(file)
 
 
