@@ -61,7 +61,7 @@ def test_tables_of_pictures_are_read(tmp_path):
     found = read_csv(file, 4)
     np.testing.assert_array_equal(found[0], pixels)
     np.testing.assert_array_equal(found[1], labels)
-    with pytest.raises(ValueError, match=r"17 values a line .* not 26"):
+    with pytest.raises(ValueError, match=r"17 values per line .* not 26"):
         read_csv(file, 5)
     file.write_bytes(gzip.compress(b"1,2,three"))
     with pytest.raises(ValueError, match="not a table of numbers"):
