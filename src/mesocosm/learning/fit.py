@@ -158,7 +158,7 @@ class Loop:
             raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
         if (state is None) != (start is None):
             raise ValueError(
-                f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
+                f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would see the data of the first steps again"
             )
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
         self.axis = seed_axis(len(seeds), per_seed, over_seeds)

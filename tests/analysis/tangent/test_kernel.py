@@ -238,7 +238,7 @@ def test_a_second_call_traces_nothing():
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; there are 23 and 0")]
+    ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; the sets have 23 and 0")]
 )
 def test_what_cannot_be_computed_is_said(wide, asked, told):
     function, params, x, _ = wide
