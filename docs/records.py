@@ -29,6 +29,15 @@ MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re
 # --- what mkdocs calls -----------------------------------------------------------------------------------------------
 
 
+def on_config(config: Any, **_: Any) -> Any:
+    """Add each study's page to the navigation."""
+    pages = sorted(page.stem for page in (ROOT / "docs" / "studies").glob("*.md") if page.stem != "index")
+    for entry in config["nav"]:
+        if isinstance(entry, dict) and "Studies" in entry:
+            entry["Studies"] = [*entry["Studies"], *({name: f"studies/{name}.md"} for name in pages)]
+    return config
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the tables."""
     markdown = markdown.replace("<!-- benchmarks -->", benchmarks_section(ROOT / "benchmarks" / "results"))
@@ -153,7 +162,7 @@ def claims_section(results: Path, study: str) -> str:
         f"jax {versions.get('jax', 'unknown')}, started {record['started'][:10]}. Command: `{record['command']}`."
     )
     if (results / study / "trials").exists() and (outdated := Run(results / study).outdated):
-        made += f"\n\n**Made with older code**: {len(outdated)} of its trials' modules have changed since."
+        made += f"\n\n**Made with older code**: the code of {len(outdated)} of its trials has changed since."
     return "\n\n".join(
         [
             made,

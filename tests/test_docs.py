@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from mesocosm.claims.judge import CheckRow, ControlRow, Verdict, to_json
-from mesocosm.cli.parse import read_command
+from mesocosm.cli.parse import parse_command
 from mesocosm.lab.catalogue import packages
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_front_door_understands_the_command_lines(words):
     with pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext():
-        _ = read_command(words)
+        _ = parse_command(words)
 
 
 def test_the_two_commands_of_the_readme_are_targets():

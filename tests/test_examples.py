@@ -70,12 +70,12 @@ def test_a_layer_of_ones_own_stands_beside_ours(installed):
     assert done.returncode == 0, done.stderr
     rows = json.loads((installed / "mixer" / "claims.json").read_text())
     assert {row["verdict"] for row in rows} == {"not judged"}
-    assert all("foreign part: mixer = decaying_average.layer:DecayingAverage" in row["reason"] for row in rows if row["metric"])
-    for trial in ("foreign-1", "foreign-2", "linear-1", "linear-2", "mesa-1"):
+    assert all("user part: mixer = decaying_average.layer:DecayingAverage" in row["reason"] for row in rows if row["metric"])
+    for trial in ("user-1", "user-2", "linear-1", "linear-2", "mesa-1"):
         loss, position = (pl.read_parquet(installed / "mixer" / "trials" / trial / "tables" / f"{table}.parquet") for table in ("loss", "position_loss"))
         assert loss["layers"].unique().to_list() == [1 if trial == "mesa-1" else int(trial[-1])]
         assert position["position"].max() == 12
-    assert json.loads((installed / "mixer" / "trials" / "foreign-1" / "status.json").read_text())["identity"]["code"]["decaying_average.layer"]
+    assert json.loads((installed / "mixer" / "trials" / "user-1" / "status.json").read_text())["identity"]["code"]["decaying_average.layer"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_class_that_does_not_fit_is_one_line(installed, monkeypatch, tmp_path,
 def test_a_run_is_read_without_the_part_that_it_trained():
     study = find("mesa")
     gone = replace(study.presets["smoke"].config, mixer="no_longer.there:Mixer")
-    assert [trial.name for trial in study.trials(gone) if trial.foreign] == ["foreign-1", "foreign-2"]
+    assert [trial.name for trial in study.trials(gone) if trial.user_parts] == ["user-1", "user-2"]
     with pytest.raises(ValueError, match="cannot be imported"):
         study.check(gone)
 

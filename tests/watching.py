@@ -2,29 +2,27 @@
 
 from pathlib import Path
 
-from mesocosm.lab.events.progress import Silent
+from mesocosm.lab.events.event import Event, Note, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
 
 
-class Remembering(Silent):
+class Remembering:
     """Events in order: (what, trial or text)."""
 
     def __init__(self):
         self.events: list[tuple[str, str]] = []
 
-    def trial_started(self, trial, index, total):
-        self.events.append(("started", trial))
-
-    def note(self, message):
-        self.events.append(("note", message))
-
-    def trial_finished(self, trial, seconds, cached):
-        self.events.append(("cached" if cached else "finished", trial))
-
-    def trial_failed(self, trial, message):
-        self.events.append(("failed", f"{trial}: {message}"))
-
-    def trial_skipped(self, trial, reason):
-        self.events.append(("skipped", f"{trial}: {reason}"))
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrialStarted(trial):
+                self.events.append(("started", trial))
+            case Note(message):
+                self.events.append(("note", message))
+            case TrialFinished(trial, _, cached):
+                self.events.append(("cached" if cached else "finished", trial))
+            case TrialFailed(trial, message):
+                self.events.append(("failed", f"{trial}: {message}"))
+            case TrialSkipped(trial, reason):
+                self.events.append(("skipped", f"{trial}: {reason}"))
 
     def of(self, what: str) -> list[str]:
         return [text for kind, text in self.events if kind == what]

@@ -234,9 +234,9 @@ def test_one_seed_with_a_thousand_episodes_is_refused():
     assert "replicate 0 has 1000 rows" in row.reason
 
 
-def test_foreign_parts_and_changed_configs_are_shown_but_not_judged():
-    row = verdict(check(noisy(1.0), noisy(0.0), above(0.5)), changed=("task.dim = 8 (10 in the preset)",), foreign=("mixer = mine:Mixer",))
-    assert (row.verdict, row.reason) == ("not judged", "foreign part: mixer = mine:Mixer; config changed: task.dim = 8 (10 in the preset)")
+def test_user_parts_and_changed_configs_are_shown_but_not_judged():
+    row = verdict(check(noisy(1.0), noisy(0.0), above(0.5)), changed=("task.dim = 8 (10 in the preset)",), user_parts=("mixer = mine:Mixer",))
+    assert (row.verdict, row.reason) == ("not judged", "user part: mixer = mine:Mixer; config changed: task.dim = 8 (10 in the preset)")
     assert row.low < row.estimate < row.high
 
 

@@ -12,7 +12,7 @@ import pytest
 import mesocosm.lab.run.runner as runner
 from mesocosm import __main__
 from mesocosm.cli import main
-from mesocosm.cli.parse import one_line, read_run
+from mesocosm.cli.parse import one_line, parse_run
 from mesocosm.lab.errors import UserError
 from toy_study.config import Config
 
@@ -106,7 +106,7 @@ def test_list_shows_studies_and_one_study(capsys):
 
 
 def test_every_field_of_the_config_is_a_typed_option():
-    command = read_run(
+    command = parse_run(
         [
             "toy-study",
             "--preset",
@@ -131,7 +131,7 @@ def test_every_field_of_the_config_is_a_typed_option():
     "words", ["toy-study --preset smoke", "--preset smoke toy-study", "--preset=smoke toy-study", "--fresh --preset smoke toy-study --dry-run"]
 )
 def test_study_and_preset_are_found_in_any_order(words):
-    command = read_run(words.split())
+    command = parse_run(words.split())
     assert (command.study, command.preset, command.config.steps, command.seeds) == ("toy-study", "smoke", 5, 2)
 
 

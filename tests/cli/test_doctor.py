@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 import mesocosm.cli.doctor as doctor
 from mesocosm.cli import main
-from mesocosm.cli.doctor import Finding, block, devices, environment, extras, folder, install_line, itself, needed, studies
+from mesocosm.cli.doctor import Finding, block, dependencies, devices, environment, extras, folder, install_line, installation, studies
 
 
 def test_one_block_tells_everything_and_all_is_well(capsys, monkeypatch, tmp_path):
@@ -48,7 +48,7 @@ def test_a_device_that_was_asked_for_and_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(doctor, "PROBE", "import os; raise RuntimeError('unknown backend ' + os.environ['JAX_PLATFORMS'])")
     found = devices()
     assert found.text == "JAX does not run: RuntimeError: unknown backend abacus"
-    assert found.mend == "unset JAX_PLATFORMS (it is 'abacus'), or install JAX for it"
+    assert found.remedy == "unset JAX_PLATFORMS (it is 'abacus'), or install JAX for it"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_jax_that_hangs_dies_or_errs_does_not_take_the_doctor_with_it(program,
     monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.2 if "sleep" in program else 60)
     found = devices()
     assert told in found.text
-    assert found.mend
+    assert found.remedy
 
 
 class Installed(metadata.Distribution):
@@ -93,10 +93,10 @@ class Installed(metadata.Distribution):
 def test_packages_that_are_missing_or_too_old_are_broken_and_extras_only_told(monkeypatch):
     sound = metadata.distribution
     monkeypatch.setattr(metadata, "distribution", lambda name: Installed() if name == "mesocosm" else sound(name))
-    (found,) = needed()
+    (found,) = dependencies()
     assert found.text.startswith(f"jax {jax.__version__}, polars ")
     assert "nowhere-to-be-found MISSING" in found.text
-    assert found.mend == 'pip install "jax>=999" "nowhere-to-be-found>=1.2"'
+    assert found.remedy == 'pip install "jax>=999" "nowhere-to-be-found>=1.2"'
     assert extras() == [Finding("extra", 'big: not installed; pip install "nowhere-to-be-found>=1.2"'), Finding("extra", "small: installed")]
 
 
@@ -106,9 +106,9 @@ def test_mesocosm_that_is_not_installed_is_told(monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.setattr(doctor, "installed_version", lambda name: None)
-    found = itself()
+    found = installation()
     assert found.text.startswith("not installed")
-    assert found.mend == f"install it from its checkout: pip install -e {Path(doctor.__file__).parents[3]}"
+    assert found.remedy == f"install it from its checkout: pip install -e {Path(doctor.__file__).parents[3]}"
     assert extras() == []
 
 
@@ -125,15 +125,15 @@ def test_a_study_that_cannot_be_imported_is_named_with_the_reason(module, toy_co
     (found,) = [finding for finding in studies(deeply=True) if "toy-copy" in finding.text]
     assert found.text.startswith("toy-copy (toy_copy): ")
     assert found.text.endswith("ValueError: it broke")
-    assert found.mend == "fix or uninstall the package toy_copy"
-    assert [finding.mend for finding in studies(deeply=True) if "toy-study" in finding.text] == [None]
+    assert found.remedy == "fix or uninstall the package toy_copy"
+    assert [finding.remedy for finding in studies(deeply=True) if "toy-study" in finding.text] == [None]
 
 
 def test_a_full_disk_is_broken(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "LITTLE_DISK", 2**60)
     found = folder(tmp_path / "a" / "b")
     assert "can be written" in found.text
-    assert found.mend == "free some space, or choose another directory with --out"
+    assert found.remedy == "free some space, or choose another directory with --out"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""A rehearsed fit has the very structure, shapes and dtypes of one that is run, without its memory."""
+"""A dry-run fit has the very structure, shapes and dtypes of one that is run, without its memory."""
 
 import equinox as eqx
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.learning.dry_run import placeholder, rehearse_fit
+from mesocosm.learning.dry_run import dry_run_fit, placeholder
 from mesocosm.learning.fit import fit
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import for_each_seed
@@ -62,17 +62,17 @@ def test_the_outcome_has_the_form_of_a_real_one(precision, options):
         if options.pop("warm", False):
             options |= {"state": fit(learner, 5, [0, 1]).state, "start": 5}
         real = fit(learner, 1003, [0, 1], **options)
-        rehearsed, lowered = rehearse_fit(learner, 1003, [0, 1], **options)
+        dry, lowered = dry_run_fit(learner, 1003, [0, 1], **options)
     for part in ("state", "model", "steps", "reached", "diverged", "history", "probes"):
-        assert shapes(getattr(rehearsed, part)) == shapes(getattr(real, part)), part
+        assert shapes(getattr(dry, part)) == shapes(getattr(real, part)), part
     for part in ("history_steps", "probe_steps"):
-        np.testing.assert_array_equal(getattr(rehearsed, part), getattr(real, part))
+        np.testing.assert_array_equal(getattr(dry, part), getattr(real, part))
     assert "while" in lowered.as_text()
 
 
 def test_what_a_real_fit_refuses_is_refused():
     learner = Walk(0.1, jnp.ones(5))
-    for run in (fit, rehearse_fit):
+    for run in (fit, dry_run_fit):
         with pytest.raises(ValueError, match="at least one step"):
             run(learner, 0, [0])
         with pytest.raises(ValueError, match="needs both state and start"):
@@ -81,10 +81,10 @@ def test_what_a_real_fit_refuses_is_refused():
             run(learner, 1, [0, 1], per_seed=True)
 
 
-def test_a_model_from_a_rehearsal_can_start_the_next():
+def test_a_model_from_a_dry_run_can_start_the_next():
     learner = Walk(0.1, jnp.ones(5), dim=10**9)
-    first, _ = rehearse_fit(learner, 10, range(4))
-    second, _ = rehearse_fit(learner, 10, range(4), state=first.state, start=10)
+    first, _ = dry_run_fit(learner, 10, range(4))
+    second, _ = dry_run_fit(learner, 10, range(4), state=first.state, start=10)
     assert second.model["x"].shape == (4, 10**9)
     assert second.history_steps[-1] == 20
 

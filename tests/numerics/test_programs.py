@@ -93,6 +93,24 @@ def test_a_program_is_traced_like_any_function_inside_another_one():
     assert square.__name__ == "square"
 
 
+def test_the_first_call_may_be_inside_a_trace():
+    """Even the import may be: then the options still hold for what is called outside of it, and only there."""
+    script = """
+import jax, jax.numpy as jnp
+def f(x):
+    from mesocosm.numerics import programs
+    return programs.jit(jnp.sin)(x)
+print(jax.jit(f)(1.0), jax.grad(f)(1.0))
+from mesocosm.numerics import programs
+assert programs._outermost()
+program = programs.jit(jnp.sin)
+program._inside = None
+print(program(1.0))
+"""
+    found = [float(word) for word in run("-c", script, seconds=120).split()]
+    np.testing.assert_allclose(found, [np.sin(1), np.cos(1), np.sin(1)], rtol=1e-6)
+
+
 def test_options_are_passed_on():
     double = jit(lambda x, times: x * times, static_argnames="times", donate_argnames="x")
     assert float(double(jnp.ones(()), times=3)) == 3

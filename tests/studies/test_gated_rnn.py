@@ -138,7 +138,7 @@ def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert finished.returncode == 0, finished.stderr
     run = Run(tmp_path / "run")
-    assert "student-foreign" in run.trials
+    assert "student-user" in run.trials
     assert {row["verdict"] for row in run.claims} == {"not judged"}
 
 

@@ -14,7 +14,7 @@ import pytest
 from mesocosm.nn import LinearAttention, MesaAttention
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
-from mesocosm.studies.mesa.trials import Arm, build_linear, compressed, prediction_loss, products_of, trials
+from mesocosm.studies.mesa.trials import NetworkArm, build_linear, compressed, prediction_loss, products_of, trials
 from mesocosm.tasks.linear_systems import LinearSystems
 
 SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"
@@ -82,7 +82,7 @@ def test_the_printed_mutant_formula_differs_only_in_its_mutation():
 
 def test_compressing_a_compressed_network_changes_nothing():
     config = PRESETS["smoke"].config
-    arm = Arm(config.systems, "orthogonal", Network(layers=2, heads=2), replace(config.linear, init_std=0.1), config.evaluation, config.probing)
+    arm = NetworkArm(config.systems, "orthogonal", Network(layers=2, heads=2), replace(config.linear, init_std=0.1), config.evaluation, config.probing)
     small = compressed(build_linear(arm, jax.random.key(0)), config.systems.dim)
     with pytest.raises(AssertionError):
         products_of(small.layers[0])

@@ -53,14 +53,14 @@ class Circumstances:
     Attributes:
         command: the command line that made the run.
         changed: fields in which its config differs from the preset's, one text each ("task.dim = 8 (10 in the preset)").
-        foreign: slots filled with a part that is not ours, one text each ("mixer = mypackage.layers:MyMixer").
+        user_parts: slots filled with a part that is not ours, one text each ("mixer = mypackage.layers:MyMixer").
         unfinished: trials that failed, were skipped or did not run.
         fingerprints: `fingerprints(claims)` as stored when the run started.
     """
 
     command: str
     changed: Sequence[str] = ()
-    foreign: Sequence[str] = ()
+    user_parts: Sequence[str] = ()
     unfinished: Sequence[Unfinished] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
@@ -263,8 +263,8 @@ def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
 def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]:
     """Why no verdict would be honest whatever the measurement gives."""
     reasons = []
-    if run.foreign:
-        reasons.append(f"foreign part: {', '.join(run.foreign)}")
+    if run.user_parts:
+        reasons.append(f"user part: {', '.join(run.user_parts)}")
     if run.changed:
         reasons.append(f"config changed: {', '.join(run.changed)}")
     if view.preset not in check.judged_at:

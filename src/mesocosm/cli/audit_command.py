@@ -34,7 +34,7 @@ def run_audit(
         raise UserError("name a checkpoint: `mesocosm audit MODEL`, where MODEL is a file, a directory or owner/name on the Hugging Face hub")
     if comparing and len(models) != 2:
         raise UserError(f"--compare takes two checkpoints, not {len(models)}")
-    audits = named_apart([_audited(model, options, out) for model in models])
+    audits = distinct_names([_audited(model, options, out) for model in models])
     if comparing and all(found.audited.height for found in audits):
         table = compare(*audits)
         out.print(comparison_rows(table, (audits[0].model, audits[1].model), sort=sort, top=top))
@@ -47,7 +47,7 @@ def run_audit(
     return 0 if all(found.audited.height for found in audits) else 2
 
 
-def named_apart(audits: Sequence[Audit]) -> list[Audit]:
+def distinct_names(audits: Sequence[Audit]) -> list[Audit]:
     """Number the later ones of audits whose checkpoints have the same name."""
     models = [found.model for found in audits]
     earlier = [models[:i].count(model) for i, model in enumerate(models)]
@@ -66,12 +66,12 @@ def _audited(model: str, options: Options, out: Console) -> Audit:
     waiting: AbstractContextManager[Any] = out.status(f"auditing {model}") if out.is_terminal else nullcontext()
     with waiting as status:
         try:
-            return audit(model, options, _teller(model, status))
+            return audit(model, options, _progress_printer(model, status))
         except AuditError as error:
             raise UserError(str(error)) from None
 
 
-def _teller(model: str, status: Any) -> Callable[[int, int], None] | None:
+def _progress_printer(model: str, status: Any) -> Callable[[int, int], None] | None:
     return (lambda done, blocks: status.update(f"auditing {model}: {done} of {blocks} blocks")) if status is not None else None
 
 

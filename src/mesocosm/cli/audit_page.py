@@ -11,7 +11,7 @@ import polars as pl
 from mesocosm.audit.checkpoint_audit import Audit
 from mesocosm.cli.audit_table import READING, notes_of, skipped_lines, spread_cells
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.figures import Drawn, theme
+from mesocosm.lab.report.figures import RenderedFigure, theme
 from mesocosm.lab.report.markup import Html, element, finite, join, number
 from mesocosm.lab.report.page import asset_script, brand, document
 from mesocosm.lab.store import atomic
@@ -122,7 +122,7 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Html:
     return element("div", element("table", element("thead", headings), element("tbody", rows), class_="trials"), class_="scroll")
 
 
-def _figures_section(figures: Sequence[Drawn]) -> Html | None:
+def _figures_section(figures: Sequence[RenderedFigure]) -> Html | None:
     if not figures:
         return None
     cards = [
@@ -140,19 +140,19 @@ def _figures_section(figures: Sequence[Drawn]) -> Html | None:
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def draw(audit: Audit) -> list[Drawn]:
+def draw(audit: Audit) -> list[RenderedFigure]:
     """Heat maps, then spectra."""
     if audit.audited.is_empty():
         return []
     maps = [
-        Drawn(f"map-{number}", title, f"{caption} {short(audit.model)}.", finite(heat_map(audit, name, title)))
+        RenderedFigure(f"map-{number}", title, f"{caption} {short(audit.model)}.", finite(heat_map(audit, name, title)))
         for number, (name, title, caption) in enumerate(MAPS)
     ]
     caption = (
         f"Singular values divided by the factors' mean squared norm, mean over heads, for up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both "
         f"nulls, plus and minus two standard deviations. {short(audit.model)}."
     )
-    return [*maps, Drawn("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
+    return [*maps, RenderedFigure("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
 
 
 def short(model: str) -> str:

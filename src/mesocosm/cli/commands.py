@@ -27,6 +27,7 @@ Examples:
   mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
   mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
   mesocosm data                                  list the data sets on this machine and how to get the others
+  mesocosm new-study my-study                    write a study of your own, ready to run
   mesocosm doctor                                check the installation and this machine"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report.
@@ -176,6 +177,16 @@ class DataCommand:
     """List the data sets that studies read, which are on this machine, and how to get the others."""
 
 
+@dataclass(frozen=True)
+class NewStudyCommand:
+    """Write a study that runs, for you to change: four short files with a test. In a checkout of mesocosm its page and its README row are written, too."""
+
+    name: Annotated[str, Positional, arg(metavar="NAME")]
+    """Lower-case words joined by dashes."""
+    folder: Annotated[Path, arg(metavar="DIR")] = Path(".")
+    """A checkout of mesocosm, or the folder in which the package NAME is made."""
+
+
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
@@ -186,4 +197,5 @@ Command = (
     | Annotated[AuditCommand, subcommand("audit", prefix_name=False)]
     | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
     | Annotated[DataCommand, subcommand("data", prefix_name=False)]
+    | Annotated[NewStudyCommand, subcommand("new-study", prefix_name=False)]
 )

@@ -21,7 +21,7 @@ def data_table() -> Table:
     return table
 
 
-def how_to_get() -> list[str]:
+def install_lines() -> list[str]:
     """Instructions for each missing set, and the folder for your own files."""
     lines = [f"{found.name}: {found.install}" for found in data_sets.DATA_SETS.values() if not found.files()]
     return [*lines, f"The folder for your own copies is {data_sets.data_folder()} (set the environment variable {data_sets.FOLDER_VARIABLE} to change it)."]

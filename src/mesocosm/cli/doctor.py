@@ -46,21 +46,21 @@ class Finding:
     Attributes:
         topic: what was checked.
         text: what was found.
-        mend: the fix, if something required is broken; else None.
+        remedy: the fix, if something required is broken; else None.
     """
 
     topic: str
     text: str
-    mend: str | None = None
+    remedy: str | None = None
 
 
 def examine(out: Path) -> list[Finding]:
     """Run all checks; `out` is the directory for runs."""
     device = devices()
     return [
-        itself(),
+        installation(),
         Finding("python", f"{platform.python_version()} ({sys.executable})"),
-        *needed(),
+        *dependencies(),
         Finding("platform", platform.platform()),
         Finding("processor", f"{processor()}; {os.cpu_count()} cores, {thread_count()} available"),
         Finding("memory", memory()),
@@ -69,29 +69,29 @@ def examine(out: Path) -> list[Finding]:
         Finding("environment", environment(os.environ)),
         *extras(),
         folder(out),
-        *studies(deeply=device.mend is None),
+        *studies(deeply=device.remedy is None),
     ]
 
 
 def block(findings: Iterable[Finding]) -> str:
     """Format all findings, then the fixes for what is broken."""
     findings = list(findings)
-    lines = [f"{finding.topic:<13} {'BROKEN: ' if finding.mend else ''}{finding.text}" for finding in findings]
-    broken = [f"- {finding.topic}: {finding.mend}" for finding in findings if finding.mend]
+    lines = [f"{finding.topic:<13} {'BROKEN: ' if finding.remedy else ''}{finding.text}" for finding in findings]
+    broken = [f"- {finding.topic}: {finding.remedy}" for finding in findings if finding.remedy]
     return "\n".join([*lines, "", *(["To fix:", *broken] if broken else ["Everything required is installed and works."])])
 
 
 # --- the software ---------------------------------------------------------------------------------------------------
 
 
-def itself() -> Finding:
+def installation() -> Finding:
     """mesocosm's version, commit and location."""
     version, commit, place = installed_version("mesocosm"), git_revision(), Path(mesocosm.__file__).parent
     text = f"{version or 'not installed'}{f', commit {commit}' if commit else ''} ({place})"
     return Finding("mesocosm", text, None if version else f"install it from its checkout: pip install -e {place.parents[1]}")
 
 
-def needed() -> list[Finding]:
+def dependencies() -> list[Finding]:
     """The required packages, and jaxlib."""
     wanted = [*(requirement for requirement, extra in requirements() if extra is None), Requirement("jaxlib")]
     lacking = [requirement for requirement in wanted if not satisfied(requirement)]

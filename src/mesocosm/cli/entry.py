@@ -5,9 +5,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mesocosm.cli.handlers import answer
-from mesocosm.cli.parse import read_command
-from mesocosm.lab.errors import TrialFailed, UserError
+from mesocosm.cli.handlers import handle
+from mesocosm.cli.parse import parse_command
+from mesocosm.lab.errors import TrialError, UserError
 from mesocosm.lab.events.progress import printable
 
 
@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # characters that the terminal or log cannot encode become question marks
     try:
         check_words(words)
-        return answer(read_command(words), shlex.join(["mesocosm", *words]))
+        return handle(parse_command(words), shlex.join(["mesocosm", *words]))
     except UserError as mistake:
         print(f"mesocosm: {brief(str(mistake))}", file=sys.stderr)
-        return 1 if isinstance(mistake, TrialFailed) else 2
+        return 1 if isinstance(mistake, TrialError) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

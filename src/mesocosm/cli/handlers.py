@@ -23,10 +23,11 @@ from mesocosm.cli.commands import (
     DoctorCommand,
     JudgeCommand,
     ListCommand,
+    NewStudyCommand,
     ReportCommand,
     StatusCommand,
 )
-from mesocosm.cli.terminal import claims_table, comparison_table, rehearsal_table, studies_table, study_page, trials_table
+from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, studies_table, study_page, trials_table
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
@@ -36,7 +37,7 @@ MOST_SEEDS = 100_000
 """An upper limit, so that a typo does not fill the memory."""
 
 
-def answer(command: Any, line: str) -> int:
+def handle(command: Any, line: str) -> int:
     """Dispatch a command to its handler and return the exit code."""
     match command:
         case ListCommand():
@@ -57,6 +58,8 @@ def answer(command: Any, line: str) -> int:
             return bench(command)
         case DataCommand():
             return data()
+        case NewStudyCommand():
+            return new_study(command)
     raise AssertionError(f"no handler for {command}")
 
 
@@ -86,7 +89,7 @@ def run(command: ConfiguredRun[Any], line: str) -> int:
     if command.like is not None:
         earlier, seeds, command = like_earlier(study, command, seeds, out)
     if command.dry_run:
-        return rehearse(study, command, seeds)
+        return dry_run(study, command, seeds)
 
     from mesocosm.lab.events.progress import screen
     from mesocosm.lab.events.track import tracked
@@ -123,7 +126,7 @@ def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ..
         UserError: the run cannot be repeated or would be overwritten.
     """
     from mesocosm.lab.run.plan import Plan
-    from mesocosm.lab.run.replication import earlier_run, folder_beside, made_otherwise
+    from mesocosm.lab.run.replication import earlier_run, folder_beside, setup_changes
 
     earlier = earlier_run(Path(command.like or ""))
     if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
@@ -131,7 +134,7 @@ def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ..
     folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
     if folder.resolve() == earlier.path.resolve():
         raise UserError(f"--out {folder} is the run to compare with; choose another directory")
-    changes = made_otherwise(earlier, command.config, seeds)
+    changes = setup_changes(earlier, command.config, seeds)
     out.print(f"like {earlier.path}: {'except for' if changes else 'the same config and seeds'}", markup=False)
     for change in changes:
         out.print(f"  {change}", markup=False)
@@ -140,25 +143,25 @@ def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ..
 
 def compare(earlier: Any, done: Any, out: Console) -> None:
     """Print the differences in environment, and the verdicts of two runs side by side."""
-    from mesocosm.lab.run.replication import made_elsewhere, pairs
+    from mesocosm.lab.run.replication import environment_changes, pairs
 
     out.print(f"\nCompared with {earlier.path}", markup=False, soft_wrap=True)
-    for change in made_elsewhere(earlier.record, done.record):
+    for change in environment_changes(earlier.record, done.record):
         out.print(f"  {change}", markup=False, soft_wrap=True)
     out.print(comparison_table(pairs(earlier.claims, done.claims)))
 
 
-def rehearse(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
+def dry_run(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
     """Print what `run` would do (`--dry-run`)."""
-    from mesocosm.lab.run.dry_run import rehearse_plan
+    from mesocosm.lab.run.dry_run import dry_run_plan
     from mesocosm.lab.run.plan import Plan
 
     plan = Plan.of(study, command.preset, command.config, seeds, command.out)
     plan.check_directory()
     out = console()
     with out.status("compiling each program once to measure its memory") if out.is_terminal else nullcontext():
-        trials = rehearse_plan(plan)
-    out.print(rehearsal_table(trials))
+        trials = dry_run_plan(plan)
+    out.print(dry_run_table(trials))
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
     out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if plan.minutes else 'minutes not measured for this config'}; {plan.path}")
     return 0
@@ -173,9 +176,9 @@ def judge(path: Path) -> int:
 
 def status(path: Path) -> int:
     """Print the state of each trial and how to resume."""
-    from mesocosm.lab.store.run_directory import Run, files_of, in_use
+    from mesocosm.lab.store.run_directory import Run, in_use, run_file_errors
 
-    with files_of(path):
+    with run_file_errors(path):
         found = Run(path)
         trials = found.trials
         busy = any(state["state"] == "running" for state in trials.values()) and in_use(path)
@@ -183,11 +186,11 @@ def status(path: Path) -> int:
         trials = {name: state | {"state": "interrupted"} if state["state"] == "running" else state for name, state in trials.items()}
     out = console()
     out.print(trials_table(trials))
-    tell_failures(path, trials, out)
+    print_failures(path, trials, out)
     if busy:
-        say(out, "A process is writing to this run now.")
+        print_line(out, "A process is writing to this run now.")
     elif any(state["state"] != "finished" for state in trials.values()):
-        say(out, f"To resume: {resuming(found.record['command'])}")
+        print_line(out, f"To resume: {resuming(found.record['command'])}")
     return exit_code(trials)
 
 
@@ -216,7 +219,7 @@ def doctor(out: Path) -> int:
 
     findings = examine(out)
     print(block(findings))
-    return int(any(finding.mend for finding in findings))
+    return int(any(finding.remedy for finding in findings))
 
 
 def audit(command: AuditCommand) -> int:
@@ -240,12 +243,26 @@ def bench(command: BenchCommand) -> int:
 
 def data() -> int:
     """Print the data sets and how to get the missing ones."""
-    from mesocosm.cli.data_table import data_table, how_to_get
+    from mesocosm.cli.data_table import data_table, install_lines
 
     out = console()
     out.print(data_table())
-    for line in how_to_get():
-        say(out, line)
+    for line in install_lines():
+        print_line(out, line)
+    return 0
+
+
+def new_study(command: NewStudyCommand) -> int:
+    """Write the files of a new study."""
+    from mesocosm.cli import new_study as template
+
+    made = template.new_study(command.name, command.folder)
+    for path in made:
+        print(path)
+    if made[-1].name == "pyproject.toml":
+        print(f"Next: pip install -e {made[-1].parent}, then mesocosm run {command.name}")
+    else:
+        print(f"Next: mesocosm run {command.name}; pytest {made[-2]}")
     return 0
 
 
@@ -253,19 +270,19 @@ def conclude(done: Any, out: Console) -> int:
     """Print the claims table and the path of the report."""
     out.print(claims_table(done.claims))
     trials = done.trials
-    tell_failures(done.path, trials, out)
-    say(out, f"Report: {done.path / 'index.html'}")
+    print_failures(done.path, trials, out)
+    print_line(out, f"Report: {done.path / 'index.html'}")
     return exit_code(trials)
 
 
-def tell_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
+def print_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:
     """Print which trials failed and where their tracebacks are."""
     if failed := [name for name, state in trials.items() if state["state"] == "failed"]:
         file = path / "trials" / (failed[0] if len(failed) == 1 else "NAME") / "error.txt"
-        say(out, f"Failed: {', '.join(failed)}. The traceback is in {file}. Run the same command to retry.")
+        print_line(out, f"Failed: {', '.join(failed)}. The traceback is in {file}. Run the same command to retry.")
 
 
-def say(out: Console, line: str) -> None:
+def print_line(out: Console, line: str) -> None:
     """Print a line without wrapping or markup."""
     out.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 

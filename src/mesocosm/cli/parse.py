@@ -23,7 +23,7 @@ FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for option in fi
 """The options of `run` that take no value."""
 
 
-def read_command(words: Sequence[str]) -> Any:
+def parse_command(words: Sequence[str]) -> Any:
     """Parse a whole command line; an empty one prints help.
 
     Raises:
@@ -31,11 +31,11 @@ def read_command(words: Sequence[str]) -> Any:
         SystemExit: after printing help.
     """
     if words and words[0] == "run":
-        return read_run(words[1:])
-    return read(Command, words or ["--help"], "mesocosm", EXAMPLES)
+        return parse_run(words[1:])
+    return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
 
 
-def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
+def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     """Parse the arguments of `run`: first the study and preset, which determine the config, then all options with that config type.
 
     Raises:
@@ -44,17 +44,17 @@ def read_run(words: Sequence[str]) -> ConfiguredRun[Any]:
     """
     name, preset = first_words(words)
     if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
-        return read_like(words, name, Path(like))
+        return parse_like(words, name, Path(like))
     if name is None:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"name a study: `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
-        return read(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
+        return parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    return read_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
+    return parse_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
 
 
-def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
+def parse_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
     """Parse the arguments of `run --like`, with the study, preset, config and seeds of an earlier run.
 
     Raises:
@@ -68,17 +68,17 @@ def read_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredR
     if value_of("--preset", words) not in (None, earlier.preset):
         raise UserError(f"--like uses the preset {earlier.preset} of {path}; omit --preset")
     given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
-    return read_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
+    return parse_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
 
 
-def read_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
     """Parse all options with the config type of `default`.
 
     Raises:
         UserError: an unknown option or an invalid value.
         SystemExit: after printing help.
     """
-    command = read(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
+    command = parse(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
     command = with_part(find(default.study), command)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
@@ -141,7 +141,7 @@ def chosen_preset(study: Study, name: str) -> Preset:
     return study.presets[name]
 
 
-def read(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
+def parse(kind: Any, words: Sequence[str], program: str, description: str, default: Any = None) -> Any:
     """Parse words into a type with tyro, with errors shortened to one line.
 
     Raises:
@@ -149,11 +149,11 @@ def read(kind: Any, words: Sequence[str], program: str, description: str, defaul
         SystemExit: after printing help.
     """
     box = io.StringIO()
-    parse: Callable[..., Any] = tyro.cli
+    parse_words: Callable[..., Any] = tyro.cli
     given = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(box):
-            return parse(kind, prog=program, description=description, args=list(words), **given)
+            return parse_words(kind, prog=program, description=description, args=list(words), **given)
     except SystemExit as end:
         if not end.code:
             raise

@@ -19,7 +19,7 @@ from mesocosm.lab.report.markup import duration, number
 from mesocosm.studies.interface import Preset, Study
 
 if TYPE_CHECKING:
-    from mesocosm.lab.run.dry_run import Rehearsed
+    from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.run.replication import Pair
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
@@ -130,7 +130,7 @@ def diverged_text(status: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: seed {', '.join(map(str, seeds))} diverged" for name, seeds in fits.items())
 
 
-def rehearsal_table(trials: Sequence[Rehearsed]) -> Table:
+def dry_run_table(trials: Sequence[TrialDryRun]) -> Table:
     """A dry run: trials, their minutes in the preset's budget, the memory of their programs, and their state from an earlier run."""
     table = _table("trial", "minutes", "memory", "state", "")
     none = Text("–", style="dim")

@@ -9,7 +9,7 @@ class UnknownFormat(UserError):
     """A run directory whose format this version cannot read."""
 
 
-class TrialFailed(UserError):
+class TrialError(UserError):
     """A trial raised and `--fail-fast` was asked for; not the user's mistake, so exit code 1."""
 
 

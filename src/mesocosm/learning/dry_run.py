@@ -14,12 +14,12 @@ import numpy as np
 
 from mesocosm.learning.fit import Criterion, Fitted, Loop, Probe
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import Running, run_chunk, state_shapes
+from mesocosm.learning.program import Carry, run_chunk, state_shapes
 from mesocosm.learning.static_tree import split
 from mesocosm.learning.streams import stream_keys
 
 
-def rehearse_fit(
+def dry_run_fit(
     learner: Learner,
     steps: int,
     seeds: Sequence[int],
@@ -40,17 +40,17 @@ def rehearse_fit(
     loop = Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, None, state, start)
     loop.learner_arrays = [_shape(leaf) for leaf in loop.learner_arrays]
     if state is None:
-        arrays, skeleton = state_shapes(loop.learner_skeleton, loop.learner_arrays, stream_keys(loop.seeds, "init"), per_seed)
+        arrays, tree = state_shapes(loop.learner_tree, loop.learner_arrays, stream_keys(loop.seeds, "init"), per_seed)
     else:
-        arrays, skeleton = split(state)
+        arrays, tree = split(state)
         arrays = [_shape(leaf) for leaf in arrays]
-    loop.describe(arrays, skeleton)
+    loop.describe(arrays, tree)
     flag, count = (jax.ShapeDtypeStruct((len(loop.seeds),), dtype) for dtype in (jnp.bool, jnp.int32))
-    arguments, static = loop.chunk_arguments(Running(arrays, flag, count, flag, flag), 0, 0)
+    arguments, static = loop.chunk_arguments(Carry(arrays, flag, count, flag, flag), 0, 0)
     lowered = run_chunk.lower(*arguments, **static)
     probes = {name: placeholder(shape) for name, shape in loop.probe_shapes(arrays).items()}
     fitted = Fitted(
-        state=placeholders(skeleton.join(arrays)),
+        state=placeholders(tree.join(arrays)),
         model=placeholders(loop.models(arrays).shapes()),
         seeds=loop.seeds,
         steps=np.full(len(loop.seeds), steps, np.int32),

@@ -34,8 +34,8 @@ from mesocosm.numerics.programs import filter_jit
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
 
 
-class Arm(NamedTuple):
-    """One training of every member, described by numbers, so that arms share a program.
+class EnsembleArm(NamedTuple):
+    """One training of every member, in numbers, so that arms share a program.
 
     Attributes:
         shared_start: 1 to start at the reference parameters, 0 at the member's own.
@@ -52,11 +52,11 @@ class Arm(NamedTuple):
     drawn_targets: float = 0.0
 
 
-VARIANTS: dict[VariantName, tuple[Arm, ...]] = {
-    "gd": (Arm(0.0, 0.0, 0.0),),
-    "gd-c": (Arm(0.0, -1.0, 0.0),),
-    "gd-a": (Arm(1.0, 1.0, -1.0),),
-    "gd-i": (Arm(0.0, -1.0, 0.0, 0.0, -1.0), Arm(1.0, 0.0, -1.0, 0.0, -1.0)),
+VARIANTS: dict[VariantName, tuple[EnsembleArm, ...]] = {
+    "gd": (EnsembleArm(0.0, 0.0, 0.0),),
+    "gd-c": (EnsembleArm(0.0, -1.0, 0.0),),
+    "gd-a": (EnsembleArm(1.0, 1.0, -1.0),),
+    "gd-i": (EnsembleArm(0.0, -1.0, 0.0, 0.0, -1.0), EnsembleArm(1.0, 0.0, -1.0, 0.0, -1.0)),
 }
 """The arms of each variant; if there are two, the second is subtracted from the first."""
 
@@ -120,7 +120,7 @@ class EnsembleLearner(Learner):
     apply: Callable[[Any, Any], Array]
     inputs: Array
     targets: Array
-    arms: tuple[Arm, ...]
+    arms: tuple[EnsembleArm, ...]
     loss: Callable[[Array, Array], Array]
     optimizer: Callable[..., optax.GradientTransformation]
     hyperparameters: Mapping[str, Any]
@@ -240,7 +240,7 @@ class TrainedEnsemble(eqx.Module):
     reference: PyTree
     static: PyTree
     apply: Callable[[Any, Any], Array]
-    arms: tuple[Arm, ...]
+    arms: tuple[EnsembleArm, ...]
 
     def outputs(self, x: Float[Array, "n ..."]) -> Float[Array, "arms members n ..."]:
         """F_m(x) of every arm and member."""
@@ -384,6 +384,6 @@ class Ensemble(eqx.Module):
         return FittedEnsemble(ensemble, jnp.mean(learner.losses(state), axis=0), int(fitted.steps[0]), bool(fitted.reached[0]))
 
 
-def arms_of(variants: Sequence[VariantName]) -> tuple[Arm, ...]:
+def arms_of(variants: Sequence[VariantName]) -> tuple[EnsembleArm, ...]:
     """The arms of several variants, for training in one program."""
     return tuple(arm for variant in variants for arm in VARIANTS[variant])

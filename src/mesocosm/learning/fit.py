@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import CHUNK_CAPACITY, Evaluation, Running, initial_states, measure, metric_shapes, models_of, run_chunk, seed_axis
-from mesocosm.learning.static_tree import Skeleton, split
+from mesocosm.learning.program import CHUNK_CAPACITY, Carry, Evaluation, initial_states, measure, metric_shapes, models_of, run_chunk, seed_axis
+from mesocosm.learning.static_tree import StaticTree, split
 from mesocosm.learning.streams import stream_keys
 
 CHUNK_SECONDS = 0.5  # the host takes over about twice a second,
@@ -163,8 +163,8 @@ class Loop:
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
         self.axis = seed_axis(len(seeds), per_seed, over_seeds)
         self.per_seed, self.nonfinite, self.state, self.first = per_seed, nonfinite, state, start or 0
-        self.learner_arrays, self.learner_skeleton = split(_with_seed_axis(learner, len(seeds)) if per_seed else learner, floats=True)
-        self.until_arrays, self.until_skeleton = split(until, floats=True)
+        self.learner_arrays, self.learner_tree = split(_with_seed_axis(learner, len(seeds)) if per_seed else learner, floats=True)
+        self.until_arrays, self.until_tree = split(until, floats=True)
         self.data_keys, self.eval_keys = stream_keys(seeds, "data"), stream_keys(seeds, "eval")
         self.probe, self.probe_steps = probe, _probe_steps(steps, probe[1]) if probe else np.zeros(0, dtype=int)
         self.window = math.ceil(steps / HISTORY_WINDOWS)
@@ -172,22 +172,22 @@ class Loop:
 
     # --- before the first step
 
-    def start(self) -> Running:
+    def start(self) -> Carry:
         """The carry at step 0."""
         if self.state is None:
             init_keys = stream_keys(self.seeds, "init")
-            arrays, skeleton = initial_states(self.learner_skeleton, self.learner_arrays, init_keys, self.axis)
+            arrays, tree = initial_states(self.learner_tree, self.learner_arrays, init_keys, self.axis)
         else:
-            arrays, skeleton = split(self.state)
+            arrays, tree = split(self.state)
             arrays = [jnp.array(leaf) for leaf in arrays]  # copies, because the program donates its carry
-        self.describe(arrays, skeleton)
+        self.describe(arrays, tree)
         flag = partial(jnp.full, (len(self.seeds),))  # separate buffers, because the program donates them
-        return self._place(Running(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
+        return self._place(Carry(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
 
-    def describe(self, arrays: list[Any], skeleton: Skeleton) -> None:
+    def describe(self, arrays: list[Any], tree: StaticTree) -> None:
         """Take the static half of the state, and the metrics' names from an abstract trace; the arrays' shapes are enough."""
-        self.state_skeleton = skeleton
-        metrics = metric_shapes(self.learner_skeleton, self.learner_arrays, skeleton, arrays, self.data_keys[0], self.per_seed)
+        self.state_tree = tree
+        metrics = metric_shapes(self.learner_tree, self.learner_arrays, tree, arrays, self.data_keys[0], self.per_seed)
         for metric, shape in metrics.items():
             if shape.shape != ():
                 raise ValueError(f"{self.name}: metric {metric!r} has shape {shape.shape}; metrics are scalars")
@@ -196,7 +196,7 @@ class Loop:
         self.metrics = tuple(metrics)
         self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
 
-    def _place(self, running: Running) -> Running:
+    def _place(self, running: Carry) -> Carry:
         """Move seeds to their devices before the first chunk; if they do not divide evenly, the program distributes them itself."""
         if self.axis.mesh is None:
             return running
@@ -248,7 +248,7 @@ class Loop:
                 self.watcher.progress(step, self.steps, self._recent(buffers, live))
             length = int(np.clip(length * self.chunk_seconds / max(seconds, 1e-6), 1, min(4 * length, CHUNK_CAPACITY)))
 
-    def _compile(self, running: Running) -> float:
+    def _compile(self, running: Carry) -> float:
         """Compile with a call of length zero, then measure the fixed cost of a call with a second one."""
         began = time.perf_counter()
         if self.watcher is not None:
@@ -264,20 +264,20 @@ class Loop:
             self.watcher.compiled(compiled - began)
         return compiled - began
 
-    def _chunk(self, running: Running, start: int, length: int) -> tuple[Running, dict[str, Any], Any]:
+    def _chunk(self, running: Carry, start: int, length: int) -> tuple[Carry, dict[str, Any], Any]:
         arguments, static = self.chunk_arguments(running, start, length)
         return run_chunk(*arguments, **static)
 
-    def chunk_arguments(self, running: Running, start: int, length: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def chunk_arguments(self, running: Carry, start: int, length: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of `run_chunk`: traced ones by position, static ones by name."""
         keys, numbers = (self.data_keys, self.eval_keys), (jnp.int32(self.first), jnp.int32(start), jnp.int32(length))
-        skeletons = (self.learner_skeleton, self.state_skeleton, self.until_skeleton)
+        trees = (self.learner_tree, self.state_tree, self.until_tree)
         options = (self.axis, self.nonfinite, self.metric_types)
-        return (running, self.learner_arrays, self.until_arrays, keys, *numbers), {"skeletons": skeletons, "options": options}
+        return (running, self.learner_arrays, self.until_arrays, keys, *numbers), {"trees": trees, "options": options}
 
     # --- metrics
 
-    def _log(self, running: Running, buffers: dict[str, Any], start: int, length: int) -> np.ndarray:
+    def _log(self, running: Carry, buffers: dict[str, Any], start: int, length: int) -> np.ndarray:
         """Add a chunk's metrics to their windows; return which steps of which seeds were run, shape (steps, seeds)."""
         steps = np.arange(start, start + length)
         live = steps[:, None] < np.asarray(running.steps)[None, :]
@@ -301,7 +301,7 @@ class Loop:
         seed = self.seeds[int(np.argmin(ok))]
         raise NonFinite(f"{self.name}: the state of seed {seed} is not finite after step {self.first + start + length - 1}")
 
-    def _snapshot(self, running: Running, step: int, probed: int) -> dict[str, np.ndarray]:
+    def _snapshot(self, running: Carry, step: int, probed: int) -> dict[str, np.ndarray]:
         arrays = {f"state/{i:04d}": _to_numpy(leaf) for i, leaf in enumerate(running.state)}
         flags = {part: np.asarray(getattr(running, part)) for part in ("active", "steps", "reached", "diverged")}
         return {
@@ -313,17 +313,17 @@ class Loop:
             "progress": np.array([step, probed], dtype=np.int64),
         }
 
-    def _restore(self, running: Running, snapshot: Mapping[str, np.ndarray]) -> tuple[Running, int, int]:
+    def _restore(self, running: Carry, snapshot: Mapping[str, np.ndarray]) -> tuple[Carry, int, int]:
         state = [_from_numpy(snapshot[f"state/{i:04d}"], leaf) for i, leaf in enumerate(running.state)]
         flags = {part: jnp.asarray(snapshot[part]) for part in ("active", "steps", "reached", "diverged")}
         self.sums = {metric: np.array(snapshot[f"history/{metric}"]) for metric in self.metrics}
         self.probes = {name: np.array(snapshot[f"probe/{name}"]) for name in self.probes}
         self.counts = np.array(snapshot["counts"])
         step, probed = (int(value) for value in snapshot["progress"])
-        return self._place(Running(state, **flags)), step, probed
+        return self._place(Carry(state, **flags)), step, probed
 
-    def _fitted(self, running: Running, compile_seconds: float) -> Fitted:
-        state = self.state_skeleton.join(running.state)
+    def _fitted(self, running: Carry, compile_seconds: float) -> Fitted:
+        state = self.state_tree.join(running.state)
         with np.errstate(invalid="ignore"):
             history = {metric: (self.sums[metric] / np.where(self.counts > 0, self.counts, np.nan)).T for metric in self.metrics}
         return Fitted(
@@ -347,17 +347,17 @@ class Loop:
 
     def models(self, state: list[Any]) -> Evaluation:
         """`learner.model` of every seed's state."""
-        return models_of(self.learner_skeleton, self.learner_arrays, self.state_skeleton, state, self.per_seed)
+        return models_of(self.learner_tree, self.learner_arrays, self.state_tree, state, self.per_seed)
 
     # --- probes
 
     def _measure_arguments(self, state: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         assert self.probe is not None
-        arrays, skeleton = split(self.probe[0], floats=True)
-        skeletons = (skeleton, self.learner_skeleton, self.state_skeleton)
-        return (arrays, self.learner_arrays, state, self.eval_keys), {"skeletons": skeletons, "axis": self.axis}
+        arrays, tree = split(self.probe[0], floats=True)
+        trees = (tree, self.learner_tree, self.state_tree)
+        return (arrays, self.learner_arrays, state, self.eval_keys), {"trees": trees, "axis": self.axis}
 
-    def _measured(self, running: Running) -> dict[str, Any]:
+    def _measured(self, running: Carry) -> dict[str, Any]:
         arguments, static = self._measure_arguments(running.state)
         return measure(*arguments, **static)
 
@@ -369,11 +369,11 @@ class Loop:
         shapes = measure.eval_shape(*arguments, **static)
         return {name: jax.ShapeDtypeStruct((len(self.probe_steps), *shape.shape), shape.dtype) for name, shape in shapes.items()}
 
-    def _measure(self, running: Running, index: int) -> None:
+    def _measure(self, running: Carry, index: int) -> None:
         for name, values in self._measured(running).items():
             self.probes[name][index] = np.asarray(values)
 
-    def _fill_probes(self, running: Running, probed: int) -> int:
+    def _fill_probes(self, running: Carry, probed: int) -> int:
         """Fill in later probes once all seeds have stopped, as they would measure the same states."""
         if probed < len(self.probe_steps):
             for name, values in self._measured(running).items():

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.learning.static_tree import Skeleton, split
+from mesocosm.learning.static_tree import StaticTree, split
 from mesocosm.numerics.programs import jit
 
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
@@ -41,7 +41,7 @@ def seed_axis(seeds: int, per_seed: bool, over_seeds: str) -> SeedAxis:
     return SeedAxis(per_seed, over_seeds, None if used == 1 else jax.sharding.Mesh(np.array(devices[:used]), ("seed",)))
 
 
-class Running(NamedTuple):
+class Carry(NamedTuple):
     """The carry of one seed between steps.
 
     Attributes:
@@ -59,30 +59,30 @@ class Running(NamedTuple):
     diverged: Any
 
 
-@jit(static_argnames=("skeletons", "options"), donate_argnames=("running",), compiler_options=FAST_TO_COMPILE)
-def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length, *, skeletons, options):
+@jit(static_argnames=("trees", "options"), donate_argnames=("running",), compiler_options=FAST_TO_COMPILE)
+def run_chunk(running, learner_arrays, until_arrays, keys, first, start, length, *, trees, options):
     """`length` updates of every seed from step `start`, whose number (for its key) is `first + start`.
 
-    Returns the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite. Static are the three skeletons (learner, state,
+    Returns the carry, each metric's values (seeds, CHUNK_CAPACITY), and whether each seed is finite. Static are the three trees (learner, state,
     until) and the options (the axis of seeds, nonfinite, metric names with their dtypes).
     """
-    learner_skeleton, state_skeleton, until_skeleton = skeletons
+    learner_tree, state_tree, until_tree = trees
     axis, nonfinite, metrics = options
-    until = until_skeleton.join(until_arrays)
+    until = until_tree.join(until_arrays)
     can_stop = until is not None or nonfinite == "freeze"
 
-    def one_seed(running: Running, learner_arrays: list[Any], keys: tuple[Any, Any]) -> tuple[Running, dict[str, Any], Any]:
+    def one_seed(running: Carry, learner_arrays: list[Any], keys: tuple[Any, Any]) -> tuple[Carry, dict[str, Any], Any]:
         data_key, eval_key = keys
-        learner = learner_skeleton.join(learner_arrays)
+        learner = learner_tree.join(learner_arrays)
 
         def step(i, carry):
             before, buffers = carry
-            new, measured = learner.update(state_skeleton.join(before.state), jax.random.fold_in(data_key, first + start + i))
-            arrays, skeleton = split(new)
-            if skeleton != state_skeleton:
+            new, measured = learner.update(state_tree.join(before.state), jax.random.fold_in(data_key, first + start + i))
+            arrays, tree = split(new)
+            if tree != state_tree:
                 raise ValueError("update changed the structure or the static parts of the state")
             arrays = [_same_type(leaf, old) for leaf, old in zip(arrays, before.state, strict=True)]
-            after = Running(arrays, before.active, before.steps + 1, before.reached, before.diverged)
+            after = Carry(arrays, before.active, before.steps + 1, before.reached, before.diverged)
             if can_stop:
                 met = jnp.array(False)
                 if until is not None:
@@ -128,7 +128,7 @@ def _over_seeds(function, axis, state, learner_arrays, keys):
     return jax.lax.with_sharding_constraint(jax.tree.map(lambda leaf: leaf[:seeds], found), jax.sharding.NamedSharding(axis.mesh, everywhere))
 
 
-def _stop(before: Running, after: Running, measured: Mapping[str, Any], met: Any, nonfinite: str) -> Running:
+def _stop(before: Carry, after: Carry, measured: Mapping[str, Any], met: Any, nonfinite: str) -> Carry:
     """A stopped seed keeps its state; a diverging seed keeps the state before the step; a seed that meets its criterion keeps the state after it."""
     advance, diverged, reached = before.active, before.diverged, before.reached
     if nonfinite == "freeze":
@@ -137,7 +137,7 @@ def _stop(before: Running, after: Running, measured: Mapping[str, Any], met: Any
         advance = advance & finite
     reached = reached | (advance & met)
     state = [jnp.where(advance, leaf, old) for leaf, old in zip(after.state, before.state, strict=True)]
-    return Running(state, advance & ~reached, jnp.where(advance, after.steps, before.steps), reached, diverged)
+    return Carry(state, advance & ~reached, jnp.where(advance, after.steps, before.steps), reached, diverged)
 
 
 def _all_finite(arrays: list[Any]) -> Any:
@@ -145,32 +145,30 @@ def _all_finite(arrays: list[Any]) -> Any:
     return jnp.all(jnp.stack([jnp.array(True), *checks]))
 
 
-def state_shapes(skeleton: Skeleton, arrays: list[Any], keys: Any, per_seed: bool) -> tuple[list[Any], Skeleton]:
+def state_shapes(tree: StaticTree, arrays: list[Any], keys: Any, per_seed: bool) -> tuple[list[Any], StaticTree]:
     """Shapes of the initial states of all seeds, and the state's static half, from an abstract evaluation."""
-    found: list[Skeleton] = []
+    found: list[StaticTree] = []
 
     def one(learner_arrays, key):
-        leaves, state_skeleton = split(skeleton.join(learner_arrays).init(key))
-        found.append(state_skeleton)
+        leaves, state_tree = split(tree.join(learner_arrays).init(key))
+        found.append(state_tree)
         return [_strong(leaf) for leaf in leaves]
 
     shapes = jax.eval_shape(one, [_abstract(leaf, per_seed) for leaf in arrays], keys[0])
     return [_with_seeds(shape, keys.shape[0]) for shape in shapes], found[0]
 
 
-def initial_states(skeleton: Skeleton, arrays: list[Any], keys: Any, axis: SeedAxis) -> tuple[list[Any], Skeleton]:
+def initial_states(tree: StaticTree, arrays: list[Any], keys: Any, axis: SeedAxis) -> tuple[list[Any], StaticTree]:
     """The initial states of all seeds. The static half comes from an abstract trace."""
-    _, state_skeleton = state_shapes(skeleton, arrays, keys, axis.per_seed)
-    return _initial_states(arrays, keys, skeleton=skeleton, axis=axis), state_skeleton
+    _, state_tree = state_shapes(tree, arrays, keys, axis.per_seed)
+    return _initial_states(arrays, keys, tree=tree, axis=axis), state_tree
 
 
-def metric_shapes(
-    learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], key: Any, per_seed: bool
-) -> dict[str, Any]:
+def metric_shapes(learner_tree: StaticTree, learner_arrays: list[Any], state_tree: StaticTree, state: list[Any], key: Any, per_seed: bool) -> dict[str, Any]:
     """Name -> shape and dtype of the metrics of one update of one seed, from an abstract evaluation."""
 
     def one(learner_arrays, state, key):
-        return dict(learner_skeleton.join(learner_arrays).update(state_skeleton.join(state), key)[1])
+        return dict(learner_tree.join(learner_arrays).update(state_tree.join(state), key)[1])
 
     return jax.eval_shape(one, [_abstract(leaf, per_seed) for leaf in learner_arrays], [_abstract(leaf, True) for leaf in state], key)
 
@@ -183,21 +181,21 @@ def _with_seeds(shape: Any, seeds: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((seeds, *shape.shape), shape.dtype)
 
 
-@jit(static_argnames=("skeleton", "axis"), compiler_options=FAST_TO_COMPILE)
-def _initial_states(arrays, keys, *, skeleton, axis):
+@jit(static_argnames=("tree", "axis"), compiler_options=FAST_TO_COMPILE)
+def _initial_states(arrays, keys, *, tree, axis):
     def one(_, learner_arrays, key):
-        return [_strong(leaf) for leaf in split(skeleton.join(learner_arrays).init(key))[0]]
+        return [_strong(leaf) for leaf in split(tree.join(learner_arrays).init(key))[0]]
 
     return _over_seeds(one, axis, jnp.zeros(keys.shape[0]), arrays, keys)
 
 
-@jit(static_argnames=("skeletons", "axis"), compiler_options=FAST_TO_COMPILE)
-def measure(probe_arrays, learner_arrays, state, keys, *, skeletons, axis):
-    """`probe(learner, state, key)` for every seed. Static are the skeletons (probe, learner, state) and the axis of seeds."""
-    probe_skeleton, learner_skeleton, state_skeleton = skeletons
+@jit(static_argnames=("trees", "axis"), compiler_options=FAST_TO_COMPILE)
+def measure(probe_arrays, learner_arrays, state, keys, *, trees, axis):
+    """`probe(learner, state, key)` for every seed. Static are the trees (probe, learner, state) and the axis of seeds."""
+    probe_tree, learner_tree, state_tree = trees
 
     def one(state, learner_arrays, key):
-        return dict(probe_skeleton.join(probe_arrays)(learner_skeleton.join(learner_arrays), state_skeleton.join(state), key))
+        return dict(probe_tree.join(probe_arrays)(learner_tree.join(learner_arrays), state_tree.join(state), key))
 
     return _over_seeds(one, axis, state, learner_arrays, keys)
 
@@ -225,35 +223,35 @@ class Evaluation:
     """
 
     def __init__(self, function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]):
-        self.function_arrays, function_skeleton = split(function, floats=True)
-        self.seed_arrays, seed_skeleton = split(per_seed)
-        self.shared_arrays, shared_skeleton = split(shared, floats=True)
+        self.function_arrays, function_tree = split(function, floats=True)
+        self.seed_arrays, seed_tree = split(per_seed)
+        self.shared_arrays, shared_tree = split(shared, floats=True)
         if not self.seed_arrays:
             raise ValueError("nothing to evaluate seed by seed: the arguments contain no array")
-        self.skeletons = (function_skeleton, seed_skeleton, shared_skeleton)
-        found: list[Skeleton] = []
+        self.trees = (function_tree, seed_tree, shared_tree)
+        found: list[StaticTree] = []
 
         def one(function_arrays, seed_arrays, shared_arrays):
-            leaves, skeleton = split(_apply(function_arrays, seed_arrays, shared_arrays, self.skeletons))
-            found.append(skeleton)
+            leaves, tree = split(_apply(function_arrays, seed_arrays, shared_arrays, self.trees))
+            found.append(tree)
             return leaves
 
         abstract = ([_abstract(leaf, False) for leaf in arrays] for arrays in (self.function_arrays, self.shared_arrays))
         function_shapes, shared_shapes = abstract
         self._shapes = jax.eval_shape(one, function_shapes, [_abstract(leaf, True) for leaf in self.seed_arrays], shared_shapes)
-        self._skeleton = found[0]
+        self._tree = found[0]
 
     def shapes(self) -> Any:
         """The result of an abstract evaluation, with a `jax.ShapeDtypeStruct` for each array."""
         seeds = self.seed_arrays[0].shape[0]
-        return self._skeleton.join([_with_seeds(shape, seeds) for shape in self._shapes])
+        return self._tree.join([_with_seeds(shape, seeds) for shape in self._shapes])
 
     def run(self) -> Any:
         """The result."""
         seeds = range(self.seed_arrays[0].shape[0])
-        one_seed = partial(_evaluate, skeletons=self.skeletons)
+        one_seed = partial(_evaluate, trees=self.trees)
         each = [one_seed(self.function_arrays, [leaf[i] for leaf in self.seed_arrays], self.shared_arrays) for i in seeds]
-        return self._skeleton.join([jnp.stack(parts) for parts in zip(*each, strict=True)])
+        return self._tree.join([jnp.stack(parts) for parts in zip(*each, strict=True)])
 
 
 def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
@@ -261,10 +259,10 @@ def for_each_seed(function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, .
     return Evaluation(function, per_seed, shared).run()
 
 
-def models_of(learner_skeleton: Skeleton, learner_arrays: list[Any], state_skeleton: Skeleton, state: list[Any], per_seed: bool) -> Evaluation:
+def models_of(learner_tree: StaticTree, learner_arrays: list[Any], state_tree: StaticTree, state: list[Any], per_seed: bool) -> Evaluation:
     """`learner.model(state)` of every seed."""
-    learners = learner_skeleton.join(learner_arrays)
-    states = state_skeleton.join(state)
+    learners = learner_tree.join(learner_arrays)
+    states = state_tree.join(state)
     return Evaluation(_model, (states, learners), ()) if per_seed else Evaluation(_model, (states,), (learners,))
 
 
@@ -272,11 +270,11 @@ def _model(state: Any, learner: Any) -> Any:
     return learner.model(state)
 
 
-def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: list[Any], skeletons: tuple[Skeleton, Skeleton, Skeleton]) -> Any:
-    function, per_seed, shared = (s.join(arrays) for s, arrays in zip(skeletons, (function_arrays, seed_arrays, shared_arrays), strict=True))
+def _apply(function_arrays: list[Any], seed_arrays: list[Any], shared_arrays: list[Any], trees: tuple[StaticTree, StaticTree, StaticTree]) -> Any:
+    function, per_seed, shared = (s.join(arrays) for s, arrays in zip(trees, (function_arrays, seed_arrays, shared_arrays), strict=True))
     return function(*per_seed, *shared)
 
 
-@jit(static_argnames=("skeletons",), compiler_options=FAST_TO_COMPILE)
-def _evaluate(function_arrays, seed_arrays, shared_arrays, *, skeletons):
-    return split(_apply(function_arrays, seed_arrays, shared_arrays, skeletons))[0]
+@jit(static_argnames=("trees",), compiler_options=FAST_TO_COMPILE)
+def _evaluate(function_arrays, seed_arrays, shared_arrays, *, trees):
+    return split(_apply(function_arrays, seed_arrays, shared_arrays, trees))[0]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 
-class Skeleton(NamedTuple):
+class StaticTree(NamedTuple):
     """The static half of a PyTree: hashable, compared by value, a static argument of `jax.jit`.
 
     Attributes:
@@ -31,8 +31,8 @@ class Skeleton(NamedTuple):
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def split(tree: Any, *, floats: bool = False) -> tuple[list[Any], Skeleton]:
-    """Split a tree into traced leaves and the static half. With `floats`, Python floats become arrays of the current default precision.
+def split(tree: Any, *, floats: bool = False) -> tuple[list[Any], StaticTree]:
+    """Traced leaves and the rest. With `floats`, Python floats become arrays of the current default precision.
 
     Raises:
         TypeError: a static leaf cannot be hashed.
@@ -47,4 +47,4 @@ def split(tree: Any, *, floats: bool = False) -> tuple[list[Any], Skeleton]:
             hash(leaf)
         except TypeError:
             raise TypeError(f"a static leaf of type {type(leaf).__name__} cannot be part of a program's identity: {leaf!r}") from None
-    return arrays, Skeleton(structure, static, traced)
+    return arrays, StaticTree(structure, static, traced)

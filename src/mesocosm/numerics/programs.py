@@ -9,7 +9,8 @@ does not happen by chance; `mesocosm.numerics.linear_algebra` makes no such call
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial, update_wrapper
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, update_wrapper
 from typing import Any
 
 import equinox as eqx
@@ -67,12 +68,15 @@ def filter_jit(function: Callable[..., Any]) -> Any:
     return Program(function, eqx.filter_jit, SCHEDULE)
 
 
-@cache
-def _no_trace() -> Any:
-    with jax.ensure_compile_time_eval():
-        return get_opaque_trace_state()
-
-
 def _outermost() -> bool:
     """Whether no transformation (jit, grad, vmap, ...) is tracing."""
-    return get_opaque_trace_state() == _no_trace()
+    return get_opaque_trace_state() == _UNTRACED
+
+
+def _state_of_a_new_thread() -> Any:
+    """Nothing is traced there, even while this module is imported inside a trace."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(get_opaque_trace_state).result()
+
+
+_UNTRACED = _state_of_a_new_thread()

@@ -58,7 +58,7 @@ Tables = Mapping[str, "pl.DataFrame"]
 
 @runtime_checkable
 class Context(Protocol):
-    """What a trial may ask of the bench. Everything heavy goes through it, so that the bench can time, resume, rehearse and pair it."""
+    """What a trial may ask of the bench. Everything heavy goes through it, so that the bench can time, resume, dry-run and pair it."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -125,10 +125,10 @@ class Trial:
         config: frozen dataclass, the only thing that `run` reads.
         precision: opened round the whole trial.
         after: names of trials whose models or tables this one needs.
-        models: name -> module-level function `(config, key) -> eqx.Module` that builds the skeleton of a published model.
+        models: name -> module-level function `(config, key) -> eqx.Module` that builds a published model, for its structure and shapes.
         seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
-        foreign: modules of others' parts that the config names; their code counts like ours.
+        user_parts: modules of others' parts that the config names; their code counts like ours.
         data: names of the data sets (`tasks.data_sets`) that it reads. Where one is not installed the trial and its children are skipped, with the line that
             installs it, and the rows that need them are not judged; the files' checksums are part of the trial's identity.
     """
@@ -141,7 +141,7 @@ class Trial:
     models: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     seeds: int | None = None
     over_seeds: Literal["vmap", "map"] = "vmap"
-    foreign: tuple[str, ...] = ()
+    user_parts: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -237,7 +237,7 @@ class Study:
         """The trials of a config, in any order."""
         return self._module("trials").trials(config)
 
-    def foreign(self, config: Any) -> dict[str, str]:
+    def user_parts(self, config: Any) -> dict[str, str]:
         """Slot -> the part in it, for the slots that are filled."""
         return {slot: getattr(config, slot) for slot in self.slots if getattr(config, slot)}
 
@@ -247,7 +247,7 @@ class Study:
         Raises:
             ValueError: one does not fit.
         """
-        if self.foreign(config):
+        if self.user_parts(config):
             self._module("trials").check(config)
 
     def _module(self, name: str) -> Any:

@@ -33,7 +33,7 @@ def part(path: str) -> Any:
     return getattr(found, name)
 
 
-class ForeignMixer(Mixer):
+class UserMixer(Mixer):
     """A user's layer under our interface; only the call is asked of it."""
 
     layer: Any
@@ -43,9 +43,9 @@ class ForeignMixer(Mixer):
         return self.layer(x)
 
 
-def foreign_mixer(path: str, dim: int, key: PRNGKeyArray) -> ForeignMixer:
+def user_mixer(path: str, dim: int, key: PRNGKeyArray) -> UserMixer:
     """A new layer of the class at `path`, for tokens of width `dim`."""
-    return ForeignMixer(part(path)(dim, key=key))
+    return UserMixer(part(path)(dim, key=key))
 
 
 def check_mixer(path: str, dim: int, length: int) -> None:
@@ -60,7 +60,7 @@ def check_mixer(path: str, dim: int, length: int) -> None:
         raise ValueError(f"{path} is no equinox module; {MIXER}")
     tokens = jax.random.normal(key, (length, dim))
     try:
-        out = (layer := foreign_mixer(path, dim, key).layer)(tokens)
+        out = (layer := user_mixer(path, dim, key).layer)(tokens)
     except Exception as error:
         raise ValueError(f"{path} does not fit: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}; {MIXER}") from error
     if not isinstance(out, jax.Array) or (out.shape, out.dtype) != (tokens.shape, tokens.dtype):

@@ -2,13 +2,12 @@
 
 import io
 import re
-import threading
 
 import pytest
 from rich.console import Console
 
-from mesocosm.lab.events.observer import Observer
-from mesocosm.lab.events.progress import Fitting, LiveScreen, PlainScreen, Silent, describe, screen
+from mesocosm.lab.events.event import Compiled, Compiling, Judged, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore, tee
+from mesocosm.lab.events.progress import Fitting, LiveScreen, PlainScreen, describe, screen
 
 
 class Clock:
@@ -21,20 +20,20 @@ class Clock:
 
 def play(observer, clock: Clock) -> None:
     """A run in which everything happens; each fit takes 100 steps of a second."""
-    observer.trial_finished("before", 3.0, cached=True)
-    observer.note("trial first is run again: config.steps changed")
-    observer.trial_started("first", 2, 4)
-    observer.compiling("first", "descent")
+    observer(TrialFinished("before", 3.0, cached=True))
+    observer(Note("trial first is run again: config.steps changed"))
+    observer(TrialStarted("first", 2, 4))
+    observer(Compiling("first", "descent"))
     clock.now += 12
-    observer.compiled("first", "descent", 12.0)
+    observer(Compiled("first", "descent", 12.0))
     for step in range(1, 101):
         clock.now += 1
-        observer.progress("first", "descent", step, 100, {"accuracy": 0.5, "loss": 1.0 / step})
-    observer.trial_finished("first", 112.0, cached=False)
-    observer.trial_started("second", 3, 4)
-    observer.trial_failed("second", "the loss became NaN\x1b[2J at step 3")
-    observer.trial_skipped("third", "needs second")
-    observer.judged([])
+        observer(Progress("first", "descent", step, 100, {"accuracy": 0.5, "loss": 1.0 / step}))
+    observer(TrialFinished("first", 112.0))
+    observer(TrialStarted("second", 3, 4))
+    observer(TrialFailed("second", "the loss became NaN\x1b[2J at step 3"))
+    observer(TrialSkipped("third", "needs second"))
+    observer(Judged([]))
 
 
 def plain() -> tuple[list[str], str]:
@@ -44,15 +43,16 @@ def plain() -> tuple[list[str], str]:
     return text.getvalue().splitlines(), text.getvalue()
 
 
-def test_all_are_observers():
-    console = Console(file=io.StringIO())
-    assert all(isinstance(observer, Observer) for observer in (Silent(), PlainScreen(console), LiveScreen(console)))
-
-
 def test_the_screen_fits_where_it_is_shown():
     assert type(screen(Console(file=io.StringIO()))) is PlainScreen
     assert type(screen(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"}))) is LiveScreen
     assert type(screen(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"}))) is PlainScreen
+
+
+def test_a_tee_tells_all_in_order():
+    told = []
+    tee(lambda event: told.append(("first", event)), ignore, lambda event: told.append(("last", event)))(Note("now"))
+    assert told == [("first", Note("now")), ("last", Note("now"))]
 
 
 def test_plain_lines_tell_every_event_without_control_characters():
@@ -70,19 +70,10 @@ def test_plain_progress_comes_every_few_seconds_with_the_time_left():
     assert re.search(r"descent 50/100 \(50 %\), 50 s left, loss 0.02", "\n".join(lines))
 
 
-def test_silence(capfd):
-    before = threading.active_count()
-    with Silent() as observer:
-        play(observer, Clock())
-        assert threading.active_count() == before  # nothing that would show itself later
-    assert capfd.readouterr() == ("", "")
-
-
 def test_pace_of_a_resumed_fit_is_that_of_this_process():
-    fitting = Fitting("descent", since=0.0)
-    fitting.advance(50.0, 9_000, 10_000, {})
+    fitting = Fitting.of(Progress("trial", "descent", 9_000, 10_000, {}), Fitting("descent", since=0.0), 50.0)
     assert fitting.remaining(50.0) is None
-    fitting.advance(60.0, 9_100, 10_000, {})
+    fitting = Fitting.of(Progress("trial", "descent", 9_100, 10_000, {}), fitting, 60.0)
     assert fitting.remaining(60.0) == pytest.approx(90.0)
 
 
@@ -105,16 +96,16 @@ def shown(observer: LiveScreen) -> str:
 
 def test_live_table_shows_the_seconds_of_a_compile_then_a_bar():
     observer, clock, _, _ = live()
-    observer.trial_started("first", 1, 4)
-    observer.compiling("first", "descent")
+    observer(TrialStarted("first", 1, 4))
+    observer(Compiling("first", "descent"))
     clock.now += 7
     assert "compiling descent" in shown(observer)
     assert "7.0 s" in shown(observer)
-    observer.compiled("first", "descent", 7.0)
+    observer(Compiled("first", "descent", 7.0))
     assert "starting descent" in shown(observer)
-    observer.progress("first", "descent", 10, 100, {"loss": 0.25})
+    observer(Progress("first", "descent", 10, 100, {"loss": 0.25}))
     clock.now += 10
-    observer.progress("first", "descent", 20, 100, {"loss": 0.125})
+    observer(Progress("first", "descent", 20, 100, {"loss": 0.125}))
     assert "20/100" in shown(observer)
     assert "1 min 20 s left" in shown(observer)
     assert "loss 0.125" in shown(observer)

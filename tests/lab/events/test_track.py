@@ -11,16 +11,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from watching import Remembering
 
 import mesocosm.lab.events.track as track
 from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
+from mesocosm.lab.events.event import Note, Progress, RunStarted, TrialFailed, TrialFinished, TrialStarted
 from mesocosm.lab.events.sinks import LIBRARIES
 from mesocosm.lab.events.track import Tracker, tracked
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
+from watching import Remembering
 
 TESTS = Path(__file__).parents[2]
 INSTALLED = [name for name, library in LIBRARIES.items() if all(find_spec(module) for module in library.modules)]
@@ -227,30 +228,30 @@ def plan(tmp_path):
 def tracker(plan: Plan) -> tuple[Tracker, Notebook]:
     notebook = Notebook()
     made = Tracker("tensorboard", notebook, pytest.fail)
-    made.run_started(plan)
+    made(RunStarted(plan))
     return made, notebook
 
 
 def test_an_interrupted_trial_goes_on_with_its_curve(plan):
     first, _ = tracker(plan)
-    first.trial_started("rolling", 1, 4)
-    first.progress("rolling", "descent", 2, 5, {"loss": 1.0})
+    first(TrialStarted("rolling", 1, 4))
+    first(Progress("rolling", "descent", 2, 5, {"loss": 1.0}))
     first.close()
     second, notebook = tracker(plan)
-    second.trial_started("rolling", 1, 4)
-    second.progress("rolling", "descent", 5, 5, {"loss": 0.5})
+    second(TrialStarted("rolling", 1, 4))
+    second(Progress("rolling", "descent", 5, 5, {"loss": 0.5}))
     assert notebook.lines == [("open", "trials/rolling", "mean"), ("log", "trials/rolling/mean", 5)]
 
 
 def test_a_trial_that_failed_or_has_changed_begins_anew(plan):
     first, _ = tracker(plan)
     for trial in ("rolling", "frozen"):
-        first.trial_started(trial, 1, 4)
-    first.trial_failed("rolling", "the loss is NaN")
+        first(TrialStarted(trial, 1, 4))
+    first(TrialFailed("rolling", "the loss is NaN"))
     plan.identities["frozen"]["jax"] = "0.0.1"
     second, notebook = tracker(plan)
     for trial in ("rolling", "frozen"):
-        second.trial_started(trial, 1, 4)
+        second(TrialStarted(trial, 1, 4))
     assert notebook.lines == [("forget", "trials/rolling"), ("forget", "trials/frozen")]
 
 
@@ -259,10 +260,10 @@ def test_trials_finished_before_are_written_once(run, tmp_path):
     shutil.copytree(run.path / "trials", tmp_path / "run" / "trials")
     plan = Plan.of(find("toy-study"), "smoke", out=tmp_path / "run")
     first, notebook = tracker(plan)
-    first.trial_finished("rolling", 1.0, cached=True)
+    first(TrialFinished("rolling", 1.0, cached=True))
     assert [line[2] for line in notebook.lines if line[:2] == ("log", "trials/rolling/seed-1")] == [1, 2, 3, 4, 5]
     second, notebook = tracker(plan)
-    second.trial_finished("rolling", 1.0, cached=True)
+    second(TrialFinished("rolling", 1.0, cached=True))
     assert notebook.lines == []
     plan.forget()
     assert not (plan.path / "track").exists()
@@ -297,11 +298,11 @@ def test_a_full_disk_is_told_and_not_waited_for(plan, monkeypatch):
 
     monkeypatch.setattr(files.RecordWriter, "write", write)
     watching = Remembering()
-    made = Tracker("tensorboard", LIBRARIES["tensorboard"].sink, watching.note)
-    made.run_started(plan)
-    made.trial_started("rolling", 1, 4)
+    made = Tracker("tensorboard", LIBRARIES["tensorboard"].sink, lambda message: watching(Note(message)))
+    made(RunStarted(plan))
+    made(TrialStarted("rolling", 1, 4))
     for step in range(100):
-        made.progress("rolling", "descent", step, 100, {"loss": 1.0})
+        made(Progress("rolling", "descent", step, 100, {"loss": 1.0}))
     assert watching.of("note") == [LEFT_OUT.format("tensorboard")]
 
 
@@ -322,9 +323,9 @@ def test_a_missing_library_is_one_line_before_anything_is_trained(name, packages
 def test_no_library_is_imported_unless_it_is_asked_for():
     code = """
 import sys
-from mesocosm.lab.events.progress import Silent
+from mesocosm.lab.events.event import ignore
 from mesocosm.lab.events.track import tracked
-with tracked((), Silent()):
+with tracked((), ignore):
     sys.exit(len({"tensorboardX", "wandb", "mlflow", "sqlalchemy"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -18,8 +18,8 @@ from mesocosm.lab.report import vega
 from mesocosm.lab.report.claims_section import claim_verdict
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.evidence import line_of
-from mesocosm.lab.report.figures import Drawn, draw
-from mesocosm.lab.report.interval_plot import Axis, interval_text, region_text, replicate_plot, strip
+from mesocosm.lab.report.figures import RenderedFigure, draw
+from mesocosm.lab.report.interval_plot import Axis, interval_plot, interval_text, region_text, replicate_plot
 from mesocosm.lab.report.markup import Html, duration, element, embed_json, embed_script, fill, finite, number
 from mesocosm.lab.report.run_page import render, write_report
 from mesocosm.lab.report.site import write_site
@@ -93,7 +93,7 @@ def test_page_is_closed_and_whole(page):
         assert (attributes.get("href") or "#").startswith("data:text/csv;" if "download" in attributes else "#")
         assert not any(name.startswith("on") for name in attributes)
     targets = {attributes["href"] for _, attributes in page.elements if "href" in attributes and "download" not in attributes}
-    assert {"#claims", "#figures", "#trials", "#tables", "#making", "#table-heights", "#table-identity"} == targets
+    assert {"#claims", "#figures", "#trials", "#tables", "#provenance", "#table-heights", "#table-identity"} == targets
     assert targets <= {f"#{name}" for name in ids}
 
 
@@ -199,7 +199,7 @@ def test_pictures_of_figures_that_are_gone_go(tmp_path, run):
     drawn = [figure for figure in draw(run) if figure.name == "heights"]
     write_pictures(drawn, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"heights.svg", "heights.png"}
-    write_pictures([Drawn("heights", "", "", reason="gone")], tmp_path)
+    write_pictures([RenderedFigure("heights", "", "", reason="gone")], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -226,7 +226,7 @@ def test_a_claim_is_as_its_checks(checks, verdict):
 
 
 def test_strip_says_what_it_shows():
-    (svg, attributes), *marks = Page(strip(ROW)).elements
+    (svg, attributes), *marks = Page(interval_plot(ROW)).elements
     assert svg == "svg"
     assert attributes["aria-label"] == "−2 [−2.5, −1.5], region < −1, control 0 [−0.1, 0.1]"
     centres = {attributes["class"]: float(attributes["cx"]) for tag, attributes in marks if tag == "circle"}
@@ -241,7 +241,7 @@ def test_replicates_are_all_drawn():
 
 
 def test_nothing_measured_draws_nothing():
-    assert strip({**ROW, "estimate": None}) is None
+    assert interval_plot({**ROW, "estimate": None}) is None
     assert replicate_plot({**ROW, "replicates": None}) is None
 
 
@@ -250,11 +250,11 @@ def test_identity_is_drawn_by_decades_with_zero_at_the_edge():
     assert axis.at(0.0) < axis.at(1e-12) < axis.at(1e-5) < axis.at(10.0)
     assert axis.at(1e-5) - axis.at(1e-6) == pytest.approx(axis.at(1e-1) - axis.at(1e-2))
     row = {**ROW, "kind": "exact", "estimate": 0.0, "low": None, "high": None, "threshold": 1e-12, "control": {"name": "m", "estimate": 9.0}, "reference": None}
-    assert strip(row) is not None
+    assert interval_plot(row) is not None
 
 
 def test_one_value_alone_still_has_an_axis():
-    assert strip({**ROW, "estimate": 1.0, "low": 1.0, "high": 1.0, "threshold": 1.0, "control": None, "reference": None}) is not None
+    assert interval_plot({**ROW, "estimate": 1.0, "low": 1.0, "high": 1.0, "threshold": 1.0, "control": None, "reference": None}) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A rehearsal calls every trial, finds what would fail, knows the memory, and neither trains nor writes nor allocates."""
+"""A dry run calls every trial, finds what would fail, knows the memory, and neither trains nor writes nor allocates."""
 
 import resource
 from dataclasses import replace
@@ -11,7 +11,7 @@ import pytest
 import toy_study.trials as toy
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.run.dry_run import RehearsalContext, rehearse
+from mesocosm.lab.run.dry_run import DryRunContext, dry_run
 from mesocosm.lab.run.runner import execute
 from mesocosm.studies.interface import Trial
 from toy_study.config import PRESETS, Bowl, Config, Descent
@@ -26,8 +26,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_trial_of_every_preset_rehearses_and_writes_nothing(tmp_path, preset):
-    done = rehearse(STUDY, preset, compile=False, strict=True)
+def test_every_trial_of_every_preset_runs_dry_and_writes_nothing(tmp_path, preset):
+    done = dry_run(STUDY, preset, compile=False, strict=True)
     assert [trial.trial for trial in done] == NAMES
     assert {(trial.state, trial.problem) for trial in done} == {("new", None)}
     steps = PRESETS[preset].config.steps
@@ -41,7 +41,7 @@ def test_nothing_is_trained_and_arms_of_equal_shape_compile_once(monkeypatch):
     compiled, original = [], jax.stages.Lowered.compile
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self, *args, **options: compiled.append(self) or original(self, *args, **options))
     monkeypatch.setattr("mesocosm.lab.run.context.fit", None)
-    done = rehearse(STUDY, "smoke", strict=True)
+    done = dry_run(STUDY, "smoke", strict=True)
     assert len(compiled) == 1
     assert done[1].memory_bytes == done[2].memory_bytes >= done[1].state_bytes
     assert done[0].memory_bytes is None
@@ -49,7 +49,7 @@ def test_nothing_is_trained_and_arms_of_equal_shape_compile_once(monkeypatch):
 
 def test_memory_grows_with_the_size_and_the_seeds():
     def memory(dim, seeds):
-        return rehearse(STUDY, "smoke", config=Config(bowl=Bowl(dim=dim)), seeds=tuple(range(seeds)), strict=True)[1].memory_bytes
+        return dry_run(STUDY, "smoke", config=Config(bowl=Bowl(dim=dim)), seeds=tuple(range(seeds)), strict=True)[1].memory_bytes
 
     base, wider, more = memory(100_000, 2), memory(200_000, 2), memory(100_000, 6)
     assert 1.8 < wider / base < 2.2
@@ -57,75 +57,75 @@ def test_memory_grows_with_the_size_and_the_seeds():
     assert base >= 2 * 100_000 * 4
 
 
-def test_a_study_far_larger_than_this_machine_rehearses(monkeypatch):
+def test_a_study_far_larger_than_this_machine_runs_dry(monkeypatch):
     declared = toy.trials
     monkeypatch.setattr(toy, "trials", lambda config: declared(config)[1:])  # the identity is NumPy's, as large as it says
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    done = rehearse(STUDY, "quick", config=Config(bowl=Bowl(dim=10**9), steps=10**6), strict=True)
+    done = dry_run(STUDY, "quick", config=Config(bowl=Bowl(dim=10**9), steps=10**6), strict=True)
     assert done[0].memory_bytes >= done[0].state_bytes > 8 * 4 * 10**9
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kilobytes
 
 
 def test_states_reasons_and_minutes_are_those_of_the_run_that_would_happen(tmp_path):
-    assert [trial.minutes for trial in rehearse(STUDY, "quick", compile=False)] == [0.01, 0.02, 0.02, 0.01]
-    assert [trial.minutes for trial in rehearse(STUDY, "quick", seeds=(0, 1), compile=False)] == [None] * 4
+    assert [trial.minutes for trial in dry_run(STUDY, "quick", compile=False)] == [0.01, 0.02, 0.02, 0.01]
+    assert [trial.minutes for trial in dry_run(STUDY, "quick", seeds=(0, 1), compile=False)] == [None] * 4
     execute(STUDY, "smoke", out=tmp_path / "run")
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    assert [trial.state for trial in rehearse(STUDY, "smoke", out=tmp_path / "run", compile=False)] == ["cached"] * 4
-    done = rehearse(STUDY, "smoke", config=Config(steps=5, learning_rate=0.2), out=tmp_path / "run", compile=False)
+    assert [trial.state for trial in dry_run(STUDY, "smoke", out=tmp_path / "run", compile=False)] == ["cached"] * 4
+    done = dry_run(STUDY, "smoke", config=Config(steps=5, learning_rate=0.2), out=tmp_path / "run", compile=False)
     assert [(trial.trial, trial.state, trial.why) for trial in done][1:3] == [
         ("rolling", "stale", "config (learning_rate: 0.1 -> 0.2)"),
         ("frozen", "cached", ""),
     ]
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
     with pytest.raises(UserError, match="no preset 'huge'"):
-        rehearse(STUDY, "huge")
+        dry_run(STUDY, "huge")
 
 
-def test_what_would_fail_is_found_and_the_others_are_still_rehearsed(monkeypatch):
+def test_what_would_fail_is_found_and_the_others_are_still_run_dry(monkeypatch):
     wrong = lambda config, key: toy.Ball(jnp.zeros(config.bowl.dim + 1))  # noqa: E731
     arm = Trial("rolling", toy.roll, Descent(Bowl(), 5, 0.1), models={"ball": wrong})
     monkeypatch.setattr(toy, "trials", lambda config: [arm, replace(arm, name="right", models={"ball": toy.build_ball})])
-    done = rehearse(STUDY, "smoke", compile=False)
+    done = dry_run(STUDY, "smoke", compile=False)
     assert done[0].problem == (
         "ValueError: 'ball', which trial rolling publishes, is not the module that the trial declares: position is float32[2, 4] and should be float32[2, 5]"
     )
     assert done[1].problem is None
     with pytest.raises(ValueError, match="is not the module") as raised:
-        rehearse(STUDY, "smoke", compile=False, strict=True)
-    assert raised.value.__notes__ == ["raised while trial rolling was rehearsed"]
+        dry_run(STUDY, "smoke", compile=False, strict=True)
+    assert raised.value.__notes__ == ["raised while trial rolling was run dry"]
 
 
-def context(**options) -> RehearsalContext:
+def context(**options) -> DryRunContext:
     parent = Trial("parent", toy.roll, Descent(Bowl(), 5, 0.1), models={"ball": toy.build_ball})
-    return RehearsalContext(Trial("child", toy.probe, None, after=("parent",), **options), (3, 4), {"parent": parent})
+    return DryRunContext(Trial("child", toy.probe, None, after=("parent",), **options), (3, 4), {"parent": parent})
 
 
 def test_it_hands_out_what_the_run_would():
-    rehearsed = context()
-    assert rehearsed.parents == ("parent",)
-    model = rehearsed.model("parent", "ball")
+    child = context()
+    assert child.parents == ("parent",)
+    model = child.model("parent", "ball")
     assert isinstance(model, toy.Ball)
     assert (model.position.shape, model.position.dtype) == ((2, 4), np.float32)
-    assert rehearsed.evaluate(toy.height, model).shape == (2,)
-    assert rehearsed.evaluate(jnp.sin, shared=(np.ones(3),)).shape == (2, 3)
-    assert rehearsed.evaluate(jax.random.normal, rehearsed.keys("eval")).shape == (2,)
-    assert rehearsed.rows({"x": [1, 2, 3]}, y=np.full((2, 3), np.nan))["seed"].to_list() == [3, 3, 3, 4, 4, 4]
+    assert child.evaluate(toy.height, model).shape == (2,)
+    assert child.evaluate(jnp.sin, shared=(np.ones(3),)).shape == (2, 3)
+    assert child.evaluate(jax.random.normal, child.keys("eval")).shape == (2,)
+    assert child.rows({"x": [1, 2, 3]}, y=np.full((2, 3), np.nan))["seed"].to_list() == [3, 3, 3, 4, 4, 4]
     with pytest.raises(ValueError, match="shape"):
-        rehearsed.rows(y=np.ones(3))
+        child.rows(y=np.ones(3))
 
 
 def test_it_refuses_what_the_run_would():
-    rehearsed = context()
+    child = context()
     learner = toy.NoisyDescent(0.1, 0.0, 4)
-    rehearsed.fit("descent", learner, 5)
+    child.fit("descent", learner, 5)
     for wrong, told in [
-        (lambda: rehearsed.fit("descent", learner, 5), "twice"),
-        (lambda: rehearsed.fit("a/b", learner, 5), "cannot name a fit"),
-        (lambda: rehearsed.fit("more", learner, 0), "at least one step"),
-        (lambda: rehearsed.publish("ball", None), "declares models"),
-        (lambda: rehearsed.model("elsewhere", "ball"), "in `after`"),
-        (lambda: rehearsed.model("parent", "marble"), "publishes ball; asked for 'marble'"),
+        (lambda: child.fit("descent", learner, 5), "twice"),
+        (lambda: child.fit("a/b", learner, 5), "cannot name a fit"),
+        (lambda: child.fit("more", learner, 0), "at least one step"),
+        (lambda: child.publish("ball", None), "declares models"),
+        (lambda: child.model("elsewhere", "ball"), "in `after`"),
+        (lambda: child.model("parent", "marble"), "publishes ball; asked for 'marble'"),
     ]:
         with pytest.raises((ValueError, KeyError), match=told):
             wrong()

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from watching import Remembering, results
 
 import mesocosm.lab.run.runner as runner
 import toy_study.trials as toy
 from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UserError
+from mesocosm.lab.events.event import Compiling, Progress, tee
 from mesocosm.lab.events.progress import PlainScreen
 from mesocosm.lab.run.interrupt import HEARD
 from mesocosm.lab.run.plan import Plan
@@ -32,6 +32,7 @@ from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run, TrialStore, locked
 from mesocosm.studies.interface import Trial
 from toy_study.config import Config
+from watching import Remembering, results
 
 STUDY = find("toy-study")
 TRIALS = ("identity", "rolling", "frozen", "probe")
@@ -166,16 +167,12 @@ class Signalling(Remembering):
         super().__init__()
         self.number, self.event, self.times = number, event, times
 
-    def happens(self, event: str) -> None:
-        if event == self.event and self.times:
+    def __call__(self, event):
+        super().__call__(event)
+        happens = {Compiling: lambda: "compiling", Progress: lambda: f"{event.trial} {event.step}"}.get(type(event), lambda: None)()
+        if happens == self.event and self.times:
             self.times -= 1
             signal.raise_signal(self.number)
-
-    def compiling(self, trial, fit):
-        self.happens("compiling")
-
-    def progress(self, trial, fit, step, steps, metrics):
-        self.happens(f"{trial} {step}")
 
 
 @pytest.mark.parametrize("harm", ["truncated", "empty", "of zeros"])
@@ -389,16 +386,8 @@ def test_a_clock_that_jumps_changes_no_duration_and_no_result(tmp_path, expected
     out, started = tmp_path / "run", []
     for moment in ("rolling 1", "frozen 1", "never"):
         screen, stopper = PlainScreen(Console(file=text, width=200)), Signalling(signal.SIGTERM, moment)
-        monkeypatch.setattr(screen, "compiling", stopper.compiling)
-        show = screen.progress
-
-        def progress(trial, fit, step, steps, metrics, show=show, stopper=stopper):
-            show(trial, fit, step, steps, metrics)
-            stopper.progress(trial, fit, step, steps, metrics)
-
-        monkeypatch.setattr(screen, "progress", progress)
         try:
-            run(out=out, observer=screen)
+            run(out=out, observer=tee(screen, stopper))
         except KeyboardInterrupt:
             assert moment != "never"
         started.append(datetime.datetime.fromisoformat(Run(out).record["started"]))

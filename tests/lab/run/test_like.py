@@ -8,7 +8,7 @@ import pytest
 
 import mesocosm.lab.run.runner as runner
 from mesocosm.cli import main
-from mesocosm.lab.run.replication import lost_fields, made_elsewhere, pairs
+from mesocosm.lab.run.replication import environment_changes, lost_fields, pairs
 from mesocosm.lab.store.run_directory import Run
 
 
@@ -174,4 +174,4 @@ def test_only_what_is_gone_is_lost():
 def test_versions_revision_and_device_are_compared():
     old = {"versions": {"jax": "0.9"}, "git": "abc", "device": {"threads": 2}, "started": "then"}
     new = {"versions": {"jax": "0.9"}, "git": "abd", "device": {"threads": 4}, "started": "now"}
-    assert made_elsewhere(old, new) == ['git: "abc" -> "abd"', "device.threads: 2 -> 4"]
+    assert environment_changes(old, new) == ['git: "abc" -> "abd"', "device.threads: 2 -> 4"]

@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from watching import Remembering
 
 import toy_study.trials as toy
 from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
-from mesocosm.lab.run.dry_run import rehearse
+from mesocosm.lab.run.dry_run import dry_run
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.identity import difference
 from mesocosm.tasks import data_sets
+from watching import Remembering
 
 STUDY = find("toy-study")
 
@@ -56,8 +56,8 @@ def test_nothing_has_failed(pebbles, tmp_path, capsys):
     assert "collect-pebbles" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_rehearsal_says_it_beforehand(pebbles, tmp_path):
-    told = {trial.trial: trial.problem for trial in rehearse(STUDY, "smoke", out=tmp_path / "run", compile=False, strict=True)}
+def test_a_dry_run_says_it_beforehand(pebbles, tmp_path):
+    told = {trial.trial: trial.problem for trial in dry_run(STUDY, "smoke", out=tmp_path / "run", compile=False, strict=True)}
     assert "collect-pebbles" in told["rolling"]
     assert told["frozen"] is None
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from watching import results
 
 from mesocosm.lab.store.run_directory import TrialStore
+from watching import results
 
 STEPS = 60_000
 DONE, STOPPED = 0, 130

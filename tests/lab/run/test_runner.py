@@ -11,17 +11,18 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from watching import Remembering
 
 import toy_study.trials as toy
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.events.event import Compiling, TrialFinished
 from mesocosm.lab.run.context import TrialContext
 from mesocosm.lab.run.runner import execute, judge_run, unfinished
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, in_use
 from mesocosm.studies.interface import Study, Trial
 from toy_study.config import PRESETS, Bowl, Config, Descent
+from watching import Remembering
 
 STUDY = find("toy-study")
 SMALL = Config(steps=5)
@@ -96,8 +97,9 @@ def test_arms_that_differ_in_a_number_compile_once(tmp_path, monkeypatch):
     monkeypatch.setattr(toy.NoisyDescent, "update", lambda self, state, key: traced.append(1) or update(self, state, key))
 
     class Counting(Remembering):
-        def trial_finished(self, trial, seconds, cached):
-            seen[trial] = len(traced)
+        def __call__(self, event):
+            if isinstance(event, TrialFinished):
+                seen[event.trial] = len(traced)
 
     execute(STUDY, "smoke", config=replace(SMALL, bowl=Bowl(dim=7)), out=tmp_path / "run", observer=Counting())
     assert seen["rolling"] >= 2  # the abstract trace that names the metrics, and the program
@@ -137,16 +139,16 @@ def test_other_seeds_rerun_every_trial_that_has_them(tmp_path):
     assert done.table("heights", "rolling")["seed"].to_list() == [0, 1, 2]
 
 
-def test_changed_code_reruns_with_the_module_named(tmp_path, toy_copy):
+def test_changed_code_reruns_what_reaches_it_with_the_definition_named(tmp_path, toy_copy):
     study, package = toy_copy
     execute(study, "smoke", out=tmp_path / "run")
     source = (package / "trials.py").read_text()
     (package / "trials.py").write_text(source.replace("0.5 * jnp.sum", "0.25 * jnp.sum"))
     watching = Remembering()
     execute(study, "smoke", out=tmp_path / "run", observer=watching)
-    assert watching.of("note")[0] == f"trial identity is run again: code of {package.name}.trials"
-    assert watching.of("cached") == []
-    (package / "trials.py").write_text("# so they say\n" + (package / "trials.py").read_text())
+    assert watching.of("note")[:2] == [f"trial {name} is run again: code of height" for name in ("rolling", "frozen")]
+    assert watching.of("cached") == ["identity"]
+    (package / "trials.py").write_text("# so they say\n" + (package / "trials.py").read_text() + "\nclass Cube: ...\n")
     (package / "claims.py").write_text((package / "claims.py").read_text() + "\nWORD = 1\n")
     watching = Remembering()
     execute(study, "smoke", out=tmp_path / "run", observer=watching)
@@ -264,8 +266,9 @@ def test_a_full_disk_is_the_users_matter(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     class Filling(Remembering):
-        def compiling(self, trial, fit):
-            monkeypatch.setattr(atomic, "write_tensors", full)
+        def __call__(self, event):
+            if isinstance(event, Compiling):
+                monkeypatch.setattr(atomic, "write_tensors", full)
 
     with pytest.raises(UserError, match=r"cannot write .*No space left.*the same command resumes"):
         execute(STUDY, "smoke", out=tmp_path / "run", observer=Filling())

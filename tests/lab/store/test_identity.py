@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from mesocosm.lab.catalogue import find
+from mesocosm.lab.store.code import Code, trial_code
 from mesocosm.lab.store.configuration import changed_fields, from_plain, plain
 from mesocosm.lab.store.identity import difference, digest, identity
 from toy_study.config import Config
@@ -18,7 +19,7 @@ ROLLING = trials(Config())[1]
 
 
 def of(trial=ROLLING, seeds=(0, 1), parents=None) -> dict:
-    return identity(STUDY, trial, seeds, parents or {})
+    return identity(STUDY, trial, seeds, parents or {}, trial_code(trial))
 
 
 @pytest.mark.parametrize(
@@ -45,13 +46,27 @@ def test_threads_devices_and_versions_change_it(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(37)), raising=False)
     assert difference(before, of()) == f"threads ({before['threads']} -> 37)"
     assert before["devices"] == ["cpu:cpu"]
+    monkeypatch.undo()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+    assert difference(before, of()).startswith("compiler (")
     assert {"jax", "jaxlib", "equinox", "optax"} <= before.keys()
 
 
 def test_what_changes_no_table_does_not_change_it():
-    assert of(replace(ROLLING, models={})) == of()
     assert of(replace(ROLLING, after=("identity",))) == of()
-    assert of(replace(ROLLING, run=probe))["code"] == of()["code"]  # the same module
+
+
+def test_another_function_and_another_builder_of_the_model_that_children_read_change_it():
+    assert of(replace(ROLLING, run=probe))["code"].startswith("probe ")
+    assert of(replace(ROLLING, models={}))["code"] != of()["code"]
+
+
+def test_changed_definitions_are_named():
+    code = trial_code(ROLLING)
+    other = Code("roll 0", {**code.definitions, "height": "0", "Ball": "0"})
+    new = of() | {"code": other.name}
+    assert difference(of(), new, {code.name: code.definitions, other.name: other.definitions}) == "code of Ball, height"
+    assert difference(of(), new, {other.name: other.definitions}) == "code of something (what it was is not recorded)"
 
 
 def test_an_identity_comes_back_from_a_file_the_same():

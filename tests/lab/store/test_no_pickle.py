@@ -7,14 +7,15 @@ import signal
 from pathlib import Path
 
 import pytest
-from watching import Remembering, results
 
 import mesocosm
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UserError
+from mesocosm.lab.events.event import Progress
 from mesocosm.lab.run.runner import execute, judge_run
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, TrialStore
+from watching import Remembering, results
 
 STUDY = find("toy-study")
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -54,8 +55,9 @@ def bomb(tmp_path) -> tuple[bytes, Path]:
 
 
 class Stopping(Remembering):
-    def progress(self, trial, fit, step, steps, metrics):
-        if trial == "rolling":
+    def __call__(self, event):
+        super().__call__(event)
+        if isinstance(event, Progress) and event.trial == "rolling":
             signal.raise_signal(signal.SIGINT)
 
 

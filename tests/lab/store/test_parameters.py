@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mesocosm.lab.store.parameters import check_model, load_model, save_model, skeleton_of
+from mesocosm.lab.store.parameters import abstract_model, check_model, load_model, save_model
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def test_another_module_is_refused(tmp_path):
         load_model(path, lambda config, key: {"another": jnp.zeros(5)}, Sizes(), 0)
 
 
-def test_a_skeleton_initialises_nothing():
-    skeleton = skeleton_of(lambda config, key: {"huge": jax.random.normal(key, (10**6, 10**6))}, None, "float64")
-    assert skeleton["huge"] == jax.ShapeDtypeStruct((10**6, 10**6), np.float64)
-    check_model("it", {"huge": jax.ShapeDtypeStruct((2, 10**6, 10**6), np.float64)}, skeleton, 2)
+def test_an_abstract_model_initialises_nothing():
+    abstract = abstract_model(lambda config, key: {"huge": jax.random.normal(key, (10**6, 10**6))}, None, "float64")
+    assert abstract["huge"] == jax.ShapeDtypeStruct((10**6, 10**6), np.float64)
+    check_model("it", {"huge": jax.ShapeDtypeStruct((2, 10**6, 10**6), np.float64)}, abstract, 2)
     with pytest.raises(ValueError, match="it is not the module that the trial declares: huge"):
-        check_model("it", {"huge": jax.ShapeDtypeStruct((3, 10**6, 10**6), np.float64)}, skeleton, 2)
+        check_model("it", {"huge": jax.ShapeDtypeStruct((3, 10**6, 10**6), np.float64)}, abstract, 2)

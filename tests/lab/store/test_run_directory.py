@@ -1,6 +1,7 @@
 """What is read from a run directory, and what is said of one that cannot be read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -9,8 +10,10 @@ import pytest
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UnknownFormat, UserError
 from mesocosm.lab.report.run_page import render
+from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
-from mesocosm.lab.store.run_directory import Run, TrialStore, read_record
+from mesocosm.lab.store import code
+from mesocosm.lab.store.run_directory import Run, TrialStore, read_code, read_record, write_code
 
 STUDY = find("toy-study")
 
@@ -113,7 +116,38 @@ def test_a_config_that_no_longer_fits_is_one_line(run, tmp_path):
 def test_a_record_made_with_older_code_is_known(run, monkeypatch):
     assert run.outdated == {}
     assert "made with older code" not in render(run, [])
-    monkeypatch.setattr("mesocosm.lab.store.code.code_hashes", lambda *modules: {"toy_study.trials": "0" * 16})
-    assert set(run.outdated) == set(run.trials)
-    assert all("toy_study.trials" in modules for modules in run.outdated.values())
-    assert "made with older code" in render(run, [])
+    now = code.trial_code
+    monkeypatch.setattr(code, "trial_code", lambda trial: code.Code("roll 0", {**now(trial).definitions, "Loop": "0" * 8}))
+    assert run.outdated == {trial: ["Loop"] for trial in run.trials}
+    assert "4 trials made with older code: Loop changed since" in render(run, [])
+
+
+def test_a_record_that_was_identified_by_whole_modules_is_old(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "old")
+    for file in tmp_path.glob("old/trials/*/status.json"):
+        status = json.loads(file.read_text())
+        status["identity"]["code"] = {"mesocosm.learning.fit": "0" * 16}
+        file.write_text(json.dumps(status))
+    (tmp_path / "old" / "code.json").unlink()
+    old = Run(tmp_path / "old")
+    why = "everything (it was identified by whole modules)"
+    assert old.outdated == {trial: [why] for trial in run.trials}
+    assert "4 trials made with older code" in render(old, [])
+    states = Plan.of(run.study, "smoke", seeds=run.seeds, out=tmp_path / "old").states()
+    assert states["rolling"] == ("stale", f"code of {why}")
+
+
+def test_the_definitions_behind_each_trials_identity_are_kept_once(run, tmp_path):
+    known = read_code(run.path)
+    cited = {status["identity"]["code"] for status in run.trials.values()}
+    assert known.keys() == cited
+    assert len(known) == 3  # two arms share a function
+    assert all("fit" in definitions for definitions in known.values())
+    shutil.copytree(run.path, tmp_path / "again")
+    write_code(tmp_path / "again", {"roll 0": {"Ball": "0"}})
+    assert read_code(tmp_path / "again") == known | {"roll 0": {"Ball": "0"}}
+    write_code(tmp_path / "again", {"roll 1": {"Ball": "1"}})
+    assert "roll 0" not in read_code(tmp_path / "again")  # no trial was made with it
+    for damage in ("", "[]", '{"a": 3}'):
+        (tmp_path / "again" / "code.json").write_text(damage)
+        assert read_code(tmp_path / "again") == {}

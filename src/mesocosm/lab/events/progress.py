@@ -1,12 +1,12 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines in a log, or nothing.
+"""What a person sees while a study runs: a live table on a terminal, plain lines in a log. Both are observers.
 
-All are Observers. Whatever needs reading (failures, notes) is printed when it happens and stays.
+Failures and notes are printed when they happen and stay.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -18,14 +18,15 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from mesocosm.lab.events.event import Compiled, Compiling, Event, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
 from mesocosm.lab.report.markup import duration
 
 PLAIN_SECONDS = 5.0
 """The shortest time between two progress lines of a log."""
 
 
-def screen(console: Console) -> Silent:
-    """The live table where there is a terminal, plain lines elsewhere."""
+def screen(console: Console) -> PlainScreen | LiveScreen:
+    """The live table on a terminal, plain lines elsewhere; a context that gives the terminal back at its end."""
     return LiveScreen(console) if console.is_terminal and not console.is_dumb_terminal else PlainScreen(console)
 
 
@@ -51,11 +52,14 @@ class Fitting:
     steps: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
-    def advance(self, now: float, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
-        """Take note of progress."""
-        self.compiling, self.step, self.steps, self.metrics = False, step, steps, metrics
-        if self.first is None:
-            self.first = now, step
+    @classmethod
+    def of(cls, event: Progress, earlier: Fitting | None, now: float) -> Fitting:
+        """The trial's fit after an event; `earlier` is what was known of the trial's last fit."""
+        fitting = earlier if earlier is not None and earlier.name == event.fit else cls(event.fit, now)
+        fitting.compiling, fitting.step, fitting.steps, fitting.metrics = False, event.step, event.steps, event.metrics
+        if fitting.first is None:
+            fitting.first = now, event.step
+        return fitting
 
     def remaining(self, now: float) -> float | None:
         """Seconds left at the pace so far; None before there is one."""
@@ -70,53 +74,10 @@ def describe(metrics: Mapping[str, Any], most: int = 2) -> str:
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
 
-# --- nobody watches -------------------------------------------------------------------------------------------------
-
-
-class Silent:
-    """Receives everything, shows nothing; opened and closed round a run like the others."""
-
-    def __enter__(self) -> Silent:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
-    def run_started(self, plan: Any) -> None:
-        """Nothing."""
-
-    def trial_started(self, trial: str, index: int, total: int) -> None:
-        """Nothing."""
-
-    def note(self, message: str) -> None:
-        """Nothing."""
-
-    def compiling(self, trial: str, fit: str) -> None:
-        """Nothing."""
-
-    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
-        """Nothing."""
-
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
-        """Nothing."""
-
-    def trial_failed(self, trial: str, message: str) -> None:
-        """Nothing."""
-
-    def trial_skipped(self, trial: str, reason: str) -> None:
-        """Nothing."""
-
-    def judged(self, rows: Sequence[Any]) -> None:
-        """Nothing."""
-
-
 # --- a log ----------------------------------------------------------------------------------------------------------
 
 
-class PlainScreen(Silent):
+class PlainScreen:
     """One line an event, without control characters; progress at most every few seconds."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
@@ -125,48 +86,44 @@ class PlainScreen(Silent):
         self._fits: dict[str, Fitting] = {}
         self._last = clock()
 
-    def trial_started(self, trial: str, index: int, total: int) -> None:
-        """Say that it begins."""
-        self._place = f"[{index}/{total}] "
-        self._line(f"{self._place}{trial} started")
+    def __enter__(self) -> PlainScreen:
+        return self
 
-    def note(self, message: str) -> None:
-        """Print it."""
-        self._line(message)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
 
-    def compiling(self, trial: str, fit: str) -> None:
-        """Start the clock; a compile that is long enough to wonder about is reported when it is done."""
-        self._fits[trial] = Fitting(fit, self._clock())
-        self._line(f"{self._place}{trial}: compiling {fit}")
+    def __call__(self, event: Event) -> None:
+        """Print the event's line, if it has one."""
+        match event:
+            case Note(message):
+                self._line(message)
+            case TrialStarted(trial, index, total):
+                self._place = f"[{index}/{total}] "
+                self._line(f"{self._place}{trial} started")
+            case Compiling(trial, fit):
+                self._fits[trial] = Fitting(fit, self._clock())
+                self._line(f"{self._place}{trial}: compiling {fit}")
+            case Compiled(trial, fit, seconds):
+                if seconds >= 1:
+                    self._line(f"{self._place}{trial}: compiled {fit} in {duration(seconds)}")
+            case Progress():
+                self._progress(event)
+            case TrialFinished(trial, seconds, cached):
+                self._line(f"{self._place}{trial} " + ("was finished before" if cached else f"finished in {duration(seconds)}"))
+            case TrialFailed(trial, message):
+                self._line(f"{self._place}{trial} FAILED: {message}")
+            case TrialSkipped(trial, reason):
+                self._line(f"{self._place}{trial} skipped: {reason}")
 
-    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
-        """Report a long compile."""
-        if seconds >= 1:
-            self._line(f"{self._place}{trial}: compiled {fit} in {duration(seconds)}")
-
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+    def _progress(self, event: Progress) -> None:
         """One line, if the last one is some seconds old."""
         now = self._clock()
-        fitting = self._fits.setdefault(trial, Fitting(fit, now))
-        if fitting.name != fit:
-            fitting = self._fits[trial] = Fitting(fit, now)
-        fitting.advance(now, step, steps, metrics)
+        fitting = self._fits[event.trial] = Fitting.of(event, self._fits.get(event.trial), now)
         if now - self._last >= PLAIN_SECONDS:
             left = fitting.remaining(now)
-            parts = [f"{fit} {step}/{steps} ({100 * step / max(steps, 1):.0f} %)", f"{duration(left)} left" if left is not None else "", describe(metrics)]
-            self._line(f"{self._place}{trial}: {', '.join(part for part in parts if part)}")
-
-    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
-        """Say how long it took."""
-        self._line(f"{self._place}{trial} " + ("was finished before" if cached else f"finished in {duration(seconds)}"))
-
-    def trial_failed(self, trial: str, message: str) -> None:
-        """Say why."""
-        self._line(f"{self._place}{trial} FAILED: {message}")
-
-    def trial_skipped(self, trial: str, reason: str) -> None:
-        """Say why."""
-        self._line(f"{self._place}{trial} skipped: {reason}")
+            done = f"{event.fit} {event.step}/{event.steps} ({100 * event.step / max(event.steps, 1):.0f} %)"
+            parts = [done, f"{duration(left)} left" if left is not None else "", describe(event.metrics)]
+            self._line(f"{self._place}{event.trial}: {', '.join(part for part in parts if part)}")
 
     def _line(self, text: str) -> None:
         self._last = self._clock()
@@ -181,7 +138,7 @@ def printable(text: str) -> str:
 # --- a terminal -----------------------------------------------------------------------------------------------------
 
 
-class LiveScreen(Silent):
+class LiveScreen:
     """Finished trials scroll up as aligned lines; below them the running ones move: compiling with its seconds, then a bar with time left and loss."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
@@ -221,49 +178,32 @@ class LiveScreen(Silent):
         count = Text(f"{fitting.step}/{fitting.steps}" + (f"  {duration(left)} left" if left is not None else ""))
         return bar, count, Text(printable(describe(fitting.metrics)), style="dim")
 
-    def trial_started(self, trial: str, index: int, total: int) -> None:
-        """Show it among the running ones."""
-        self._place, self._total = index, total
-        self._started[trial] = self._clock()  # first: the screen is drawn by another thread
-        self._running[trial] = None
-
-    def note(self, message: str) -> None:
-        """Print it above."""
-        self._keep("·", "dim", message, "")
-
-    def compiling(self, trial: str, fit: str) -> None:
-        """Show the seconds run."""
-        self._running[trial] = Fitting(fit, self._clock())
-
-    def compiled(self, trial: str, fit: str, seconds: float | int) -> None:
-        """Stop them."""
-        if (fitting := self._running.get(trial)) is not None:
-            fitting.compiling = False
-
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
-        """Move the bar."""
-        fitting = self._running.get(trial)
-        if fitting is None or fitting.name != fit:
-            fitting = self._running[trial] = Fitting(fit, self._clock())
-        fitting.advance(self._clock(), step, steps, metrics)
-
-    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
-        """A line that stays."""
-        fitting = self._running.pop(trial, None)
-        if cached:
-            self._keep("✓", "dim green", trial, "finished before")
-        else:
-            self._keep("✓", "green", trial, f"{duration(seconds):>10}  {describe(fitting.metrics) if fitting else ''}")
-
-    def trial_failed(self, trial: str, message: str) -> None:
-        """A line that stays, and stands out."""
-        self._running.pop(trial, None)
-        self._keep("✕", "bold red", trial, message)
-
-    def trial_skipped(self, trial: str, reason: str) -> None:
-        """A line that stays."""
-        self._running.pop(trial, None)
-        self._keep("–", "yellow", trial, f"skipped: {reason}")
+    def __call__(self, event: Event) -> None:
+        """Move the table, or print a line above it that stays."""
+        match event:
+            case Note(message):
+                self._keep("·", "dim", message, "")
+            case TrialStarted(trial, index, total):
+                self._place, self._total = index, total
+                self._started[trial] = self._clock()  # first: the screen is drawn by another thread
+                self._running[trial] = None
+            case Compiling(trial, fit):
+                self._running[trial] = Fitting(fit, self._clock())
+            case Compiled(trial):
+                if (fitting := self._running.get(trial)) is not None:
+                    fitting.compiling = False
+            case Progress(trial):
+                self._running[trial] = Fitting.of(event, self._running.get(trial), self._clock())
+            case TrialFinished(trial, seconds, cached):
+                fitting = self._running.pop(trial, None)
+                told = f"{duration(seconds):>10}  {describe(fitting.metrics) if fitting else ''}"
+                self._keep("✓", "dim green" if cached else "green", trial, "finished before" if cached else told)
+            case TrialFailed(trial, message):
+                self._running.pop(trial, None)
+                self._keep("✕", "bold red", trial, message)
+            case TrialSkipped(trial, reason):
+                self._running.pop(trial, None)
+                self._keep("–", "yellow", trial, f"skipped: {reason}")
 
     def _keep(self, sign: str, style: str, name: str, rest: str) -> None:
         line = Text.assemble((f"{sign} ", style), (f"{printable(name):<28}", "" if rest else style))

@@ -7,15 +7,13 @@ reported once and left out, and nothing else changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from mesocosm.claims.judge import CheckRow
-from mesocosm.lab.events.observer import Observer, Several
-from mesocosm.lab.events.progress import Silent
+from mesocosm.lab.events.event import Event, Judged, Note, Observer, Progress, RunStarted, TrialFailed, TrialFinished, TrialStarted, tee
 from mesocosm.lab.events.sinks import Curves, Sink, load
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic
@@ -26,28 +24,40 @@ from mesocosm.lab.store.run_directory import TrialStore
 
 @contextmanager
 def tracked(names: Sequence[str], watching: Observer) -> Iterator[Observer]:
-    """`watching`, and beside it a tracker for each of these sinks, which are closed at the end.
+    """`watching`, and beside it a tracker for each of these sinks; they are closed at the end.
 
     Raises:
         UserError: a library is missing.
     """
-    trackers = [Tracker(name, load(name), watching.note) for name in dict.fromkeys(names)]
+    trackers = [Tracker(name, load(name), lambda message: watching(Note(message))) for name in dict.fromkeys(names)]
     try:
-        yield Several(watching, *trackers)
+        yield tee(watching, *trackers)
     finally:
         for tracker in trackers:
             tracker.close()
 
 
-def guarded(event: Callable[..., None]) -> Callable[..., None]:
-    """An event of a tracker whose failure is told once and ends the tracker, never the training."""
+class Tracker:
+    """Writes what happens in a run to one sink. A failure is reported once and ends the tracker, never the training."""
 
-    @wraps(event)
-    def told(self: Tracker, *arguments: Any, **named: Any) -> None:
+    def __init__(self, name: str, make: Callable[[Path, str], Sink], report: Callable[[str], None]):
+        self.name, self.make, self.report = name, make, report
+        self.broken = False
+        self.mean: Curves | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write the event, if the sink keeps such events."""
+        self._guarded(lambda: self._write(event))
+
+    def close(self) -> None:
+        """End the open curves; the same command takes up an interrupted trial again."""
+        self._guarded(self._close_mean)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
         if self.broken:
             return
         try:
-            event(self, *arguments, **named)
+            write()
         except Exception as error:
             self.broken = True
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
@@ -55,70 +65,50 @@ def guarded(event: Callable[..., None]) -> Callable[..., None]:
             with suppress(Exception):
                 self._close_mean()
 
-    return told
+    def _write(self, event: Event) -> None:
+        match event:
+            case RunStarted(plan):
+                self._open(plan)
+            case TrialStarted(trial):
+                if self.written.get(trial) != self._entry(trial, whole=False):
+                    self.sink.forget(f"trials/{trial}")
+                    self._note(trial, whole=False)
+            case Progress(trial, fit, step, _, metrics):
+                if self.mean is None:
+                    self.mean = self.sink.open(f"trials/{trial}", "mean", self.configs[trial])
+                self.mean.log(fit, step, metrics)
+            case TrialFinished(trial, _, cached):
+                self._finish(trial, cached)
+            case TrialFailed(trial):
+                self._close_mean()
+                self.written.pop(trial, None)  # what was seen stays, until the trial is tried again
+                atomic.write_json(self.index, self.written)
+            case Judged(rows):
+                self._conclude(rows)
 
-
-class Tracker(Silent):
-    """Writes what happens in a run to one sink."""
-
-    def __init__(self, name: str, make: Callable[[Path, str], Sink], report: Callable[[str], None]):
-        self.name, self.make, self.report = name, make, report
-        self.broken = False
-        self.mean: Curves | None = None
-
-    @guarded
-    def run_started(self, plan: Plan) -> None:
-        """Open the sink in the run's folder; `written.json` there says of each trial whose curves it holds and whether they are whole."""
+    def _open(self, plan: Plan) -> None:
+        """Open the sink in the run's folder; `written.json` there lists the trials whose curves it holds, and whether they are whole."""
         folder = plan.path / "track" / self.name
         self.sink = self.make(folder, plan.study.name)
         self.plan, self.configs = plan, {trial.name: plain(trial.config) for trial in plan.trials}
         self.index = folder / "written.json"
         self.written: dict[str, Any] = atomic.read_json(self.index) if self.index.exists() else {}
 
-    @guarded
-    def trial_started(self, trial: str, index: int, total: int) -> None:
-        """Go on with the curves of this very trial, or begin anew."""
-        if self.written.get(trial) != self._entry(trial, whole=False):
-            self.sink.forget(f"trials/{trial}")
-            self._note(trial, whole=False)
-
-    @guarded
-    def progress(self, trial: str, fit: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
-        """The mean over seeds."""
-        if self.mean is None:
-            self.mean = self.sink.open(f"trials/{trial}", "mean", self.configs[trial])
-        self.mean.log(fit, step, metrics)
-
-    @guarded
-    def trial_finished(self, trial: str, seconds: float | int, cached: bool) -> None:
-        """Every seed by itself."""
+    def _finish(self, trial: str, cached: bool) -> None:
+        """Write every seed's own curves."""
         self._close_mean()
-        whole = self._entry(trial, whole=True)
-        if cached and self.written.get(trial) == whole:
+        if cached and self.written.get(trial) == self._entry(trial, whole=True):
             return
         if cached:
             self.sink.forget(f"trials/{trial}")
         self._write_seeds(trial)
         self._note(trial, whole=True)
 
-    @guarded
-    def trial_failed(self, trial: str, message: str) -> None:
-        """What was seen stays, until the trial is tried again."""
-        self._close_mean()
-        self.written.pop(trial, None)
-        atomic.write_json(self.index, self.written)
-
-    @guarded
-    def judged(self, rows: Sequence[CheckRow]) -> None:
-        """The verdicts, with the config of the whole run."""
+    def _conclude(self, rows: Sequence[CheckRow]) -> None:
+        """Write the verdicts, with the config of the whole run."""
         self.sink.forget("verdicts")
         with closing(self.sink.open("verdicts", self.plan.preset, plain(self.plan.config))) as curves:
             curves.conclude(rows)
-
-    @guarded
-    def close(self) -> None:
-        """Nothing follows; an interrupted trial is taken up again by the same command."""
-        self._close_mean()
 
     def _write_seeds(self, trial: str) -> None:
         history = TrialStore(self.plan.path, trial).tables().get("history")

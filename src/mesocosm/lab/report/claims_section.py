@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mesocosm.lab.report.evidence import evidence
-from mesocosm.lab.report.interval_plot import interval_ends, region_text, strip
+from mesocosm.lab.report.interval_plot import interval_ends, interval_plot, region_text
 from mesocosm.lab.report.markup import Html, element, join, number
 from mesocosm.lab.report.page import slug
 
@@ -165,7 +165,7 @@ def _check(row: Row, measured_at: str | None, *, alone: bool) -> Html:
         "tr",
         element("td", _small_verdict(row, alone), class_="verdict"),
         element("td", element("span", _check_name(row), class_="check"), element("span", row.get("metric"), class_="metric"), class_="what"),
-        element("td", strip(row), class_="picture"),
+        element("td", interval_plot(row), class_="picture"),
         element("td", number(row.get("estimate")) + unit, element("span", interval_ends(row), class_="interval"), class_="number", data_label="Estimate"),
         element("td", region_text(row), class_="number", data_label="Holds if"),
         element(

@@ -13,7 +13,7 @@ FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedFigure:
     """A figure of a run: its specification, or the reason why there is none.
 
     Attributes:
@@ -59,16 +59,16 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
     }
 
 
-def draw(run: Run) -> list[Drawn]:
+def draw(run: Run) -> list[RenderedFigure]:
     """Every figure of the run's study; one that cannot be drawn carries the reason, so that the others and the page still appear."""
     view = run.view()
     drawn = []
     for figure in run.study.figures:
         words = (figure.name, figure.title, figure.caption)
         try:
-            drawn.append(Drawn(*words, spec=finite(figure.draw(view).to_dict())))
+            drawn.append(RenderedFigure(*words, spec=finite(figure.draw(view).to_dict())))
         except NotJudged as missing:
-            drawn.append(Drawn(*words, reason=str(missing)))
+            drawn.append(RenderedFigure(*words, reason=str(missing)))
         except Exception as error:
-            drawn.append(Drawn(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
+            drawn.append(RenderedFigure(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
     return drawn

@@ -82,7 +82,7 @@ def interval_text(part: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (number(part["estimate"]), interval_ends(part))))
 
 
-def strip(row: Mapping[str, Any]) -> Html | None:
+def interval_plot(row: Mapping[str, Any]) -> Html | None:
     """The check in one line of a table: region, estimate, control and reference on one axis; None where nothing was measured."""
     if row.get("estimate") is None:
         return None
@@ -96,7 +96,7 @@ def strip(row: Mapping[str, Any]) -> Html | None:
         _interval(row, axis, 9, "measured"),
         _reference(row, axis, 3, 23),
         _threshold_labels(row, axis, 34),
-        class_="strip",
+        class_="interval-plot",
         viewBox=f"0 0 {WIDTH:.0f} 37",
         role="img",
         aria_label=label,

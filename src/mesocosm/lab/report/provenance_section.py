@@ -10,13 +10,13 @@ from mesocosm.lab.report.markup import Html, duration, element
 from mesocosm.lab.store.configuration import flat
 
 
-def making_section(record: Mapping[str, Any]) -> Html:
+def provenance_section(record: Mapping[str, Any]) -> Html:
     """The last section of a run's page, read from `run.json`."""
     changes = {re.split(r"[:\s]", change)[0] for change in record.get("changes") or ()}
     facts = {
         "Started": when(record.get("started")),
         "Wall time": seconds_text(record.get("wall_seconds")),
-        **{name.capitalize(): ", ".join(value) if isinstance(value, list) else value for name, value in record["device"].items()},
+        **{name.capitalize(): ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in record["device"].items()},
         "Seeds": seeds_text(record.get("seeds") or ()),
         "Revision": record.get("git"),
     }
@@ -34,7 +34,7 @@ def making_section(record: Mapping[str, Any]) -> Html:
             element("div", element("h3", "Versions"), element("div", element("table", element("tbody", versions)), class_="scroll")),
             class_="columns",
         ),
-        id="making",
+        id="provenance",
     )
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from mesocosm.lab.report import vega
 from mesocosm.lab.report.claims_section import claims_section, tally
 from mesocosm.lab.report.evidence import measured_at
-from mesocosm.lab.report.figures import Drawn, draw, theme
+from mesocosm.lab.report.figures import RenderedFigure, draw, theme
 from mesocosm.lab.report.markup import Html, duration, element, join
 from mesocosm.lab.report.page import asset_script, brand, document
-from mesocosm.lab.report.provenance_section import making_section, seconds_text, when
+from mesocosm.lab.report.provenance_section import provenance_section, seconds_text, when
 from mesocosm.lab.report.tables_section import tables_section
 from mesocosm.lab.store import atomic
-from mesocosm.lab.store.run_directory import Run, files_of
+from mesocosm.lab.store.code import listed
+from mesocosm.lab.store.run_directory import Run, run_file_errors
 
 
 def write_report(run: Run) -> Path:
@@ -33,13 +34,13 @@ def write_report(run: Run) -> Path:
         drawn = draw(run)
         bundled.result()
     page = run.path / "index.html"
-    with files_of(run.path):
+    with run_file_errors(run.path):
         drawn = vega.write_pictures(drawn, run.path / "figures")
         atomic.write_bytes(page, render(run, drawn).encode())
     return page
 
 
-def render(run: Run, drawn: Sequence[Drawn], *, home: str | None = None) -> str:
+def render(run: Run, drawn: Sequence[RenderedFigure], *, home: str | None = None) -> str:
     """The page as text; `home` is the address of the site's first page, where the page is part of a site."""
     specs = [figure.spec for figure in drawn if figure.spec is not None]
     body = join(
@@ -50,7 +51,7 @@ def render(run: Run, drawn: Sequence[Drawn], *, home: str | None = None) -> str:
             _figures_section(drawn),
             _trials_section(run.trials),
             tables_section(run.claims, run.view()),
-            making_section(run.record),
+            provenance_section(run.record),
         ),
     )
     scripts = [asset_script("claims.js"), *([vega.script(), asset_script("figures.js")] if specs else [])]
@@ -61,7 +62,7 @@ def render(run: Run, drawn: Sequence[Drawn], *, home: str | None = None) -> str:
 # --- the sections ---------------------------------------------------------------------------------------------------
 
 
-def _masthead(run: Run, drawn: Sequence[Drawn], home: str | None) -> Html:
+def _masthead(run: Run, drawn: Sequence[RenderedFigure], home: str | None) -> Html:
     seeds = len(run.seeds)
     facts = [
         f"preset {run.preset}",
@@ -76,7 +77,7 @@ def _masthead(run: Run, drawn: Sequence[Drawn], home: str | None) -> Html:
         ("figures", "Figures") if drawn else None,
         ("trials", "Trials"),
         ("tables", "Tables") if tables else None,
-        ("making", "How it was made"),
+        ("provenance", "How it was made"),
     ]
     return element(
         "header",
@@ -96,12 +97,12 @@ def _age(run: Run) -> Html | None:
     outdated = run.outdated
     if not outdated:
         return None
-    modules = ", ".join(sorted({module for changed in outdated.values() for module in changed}))
-    text = f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {modules} changed since"
+    definitions = listed(sorted({definition for changed in outdated.values() for definition in changed}))
+    text = f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {definitions} changed since"
     return element("p", element("span", "made with older code", class_="badge inconclusive"), f" {text}", class_="age")
 
 
-def _figures_section(drawn: Sequence[Drawn]) -> Html | None:
+def _figures_section(drawn: Sequence[RenderedFigure]) -> Html | None:
     if not drawn:
         return None
     cards, place = [], 0

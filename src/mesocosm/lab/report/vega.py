@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mesocosm.lab.report.figures import Drawn, theme
+from mesocosm.lab.report.figures import RenderedFigure, theme
 from mesocosm.lab.report.markup import Html, embed_script
 from mesocosm.lab.store import atomic
 
@@ -45,7 +45,7 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesocosm"
 
 
-def write_pictures(drawn: Sequence[Drawn], folder: Path) -> list[Drawn]:
+def write_pictures(drawn: Sequence[RenderedFigure], folder: Path) -> list[RenderedFigure]:
     """Write `NAME.svg` and `NAME.png` of every figure, and remove those of figures that cannot be drawn.
 
     Returns:
@@ -56,7 +56,7 @@ def write_pictures(drawn: Sequence[Drawn], folder: Path) -> list[Drawn]:
         return list(pool.map(lambda figure: _write_picture(figure, folder), drawn))
 
 
-def _write_picture(figure: Drawn, folder: Path) -> Drawn:
+def _write_picture(figure: RenderedFigure, folder: Path) -> RenderedFigure:
     import vl_convert
 
     settings: Any = {"vl_version": vega_lite_version(), "config": {**theme(), "background": "white"}}

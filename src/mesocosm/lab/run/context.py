@@ -15,12 +15,12 @@ import polars as pl
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
-from mesocosm.lab.events.observer import Observer
+from mesocosm.lab.events.event import Compiled, Compiling, Note, Observer, Progress
 from mesocosm.lab.run.interrupt import Interrupt
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
 from mesocosm.lab.store.configuration import plain
-from mesocosm.lab.store.parameters import check_model, save_model, skeleton_of
+from mesocosm.lab.store.parameters import abstract_model, check_model, save_model
 from mesocosm.lab.store.run_directory import TrialStore, published_model
 from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
 from mesocosm.learning.learner import Learner
@@ -80,7 +80,7 @@ class TrialContext:
         """Train every seed, resuming where an earlier run of this very trial stopped."""
         check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
-        checkpoint = FileCheckpoint(file, self.identity, self.observer.note, self.save_seconds)
+        checkpoint = FileCheckpoint(file, self.identity, self._note, self.save_seconds)
         began = time.perf_counter()
         try:
             fitted = fit(
@@ -101,17 +101,20 @@ class TrialContext:
         except NonFinite as error:
             raise NonFinite(f"trial {self.trial.name}, {error}") from None
         self.fits[name] = {"steps": steps, "seconds": time.perf_counter() - began, "compile_seconds": fitted.compile_seconds}
-        self._tell_diverged(name, fitted)
+        self._report_diverged(name, fitted)
         self.histories.append(_history(name, fitted, self.trial.precision))
         return fitted
 
-    def _tell_diverged(self, name: str, fitted: Fitted) -> None:
+    def _note(self, message: str) -> None:
+        self.observer(Note(message))
+
+    def _report_diverged(self, name: str, fitted: Fitted) -> None:
         """Seeds that `nonfinite="freeze"` stopped are no failure, and are marked: in the status file, and for whoever watches."""
         stopped = {seed: int(steps) for seed, steps, diverged in zip(self.seeds, fitted.steps, fitted.diverged, strict=True) if diverged}
         if stopped:
             self.fits[name]["diverged"] = list(stopped)
             told = ", ".join(f"seed {seed} after {steps} steps" for seed, steps in stopped.items())
-            self.observer.note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
+            self._note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
@@ -129,8 +132,8 @@ class TrialContext:
         Raises:
             ValueError: a name that the trial does not declare, or another module than the one declared under it.
         """
-        skeleton = declared_skeleton(self.trial, name)
-        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, skeleton, len(self.seeds))
+        abstract = declared_model(self.trial, name)
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, abstract, len(self.seeds))
         path = self.store.models / f"{name}.safetensors"
         metadata = {"trial": self.trial.name, "identity": self.identity, "seeds": list(self.seeds), "config": plain(self.trial.config)}
         save_model(path, model, metadata)
@@ -164,7 +167,7 @@ def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
         raise ValueError(f"trial {trial.name} fits {name!r} twice; a fit's name says where its state is kept")
 
 
-def declared_skeleton(trial: Trial, name: str) -> Any:
+def declared_model(trial: Trial, name: str) -> Any:
     """One seed's module without numbers, as the trial declares it.
 
     Raises:
@@ -172,7 +175,7 @@ def declared_skeleton(trial: Trial, name: str) -> Any:
     """
     if name not in trial.models:
         raise ValueError(f"trial {trial.name} declares models {sorted(trial.models)}, not {name!r}")
-    return skeleton_of(trial.models[name], trial.config, trial.precision)
+    return abstract_model(trial.models[name], trial.config, trial.precision)
 
 
 def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
@@ -214,11 +217,11 @@ class _FitWatcher:
 
     def compiling(self) -> None:
         self.interrupt.at(f"trial {self.trial}, compiling {self.fit_name}")
-        self.observer.compiling(self.trial, self.fit_name)
+        self.observer(Compiling(self.trial, self.fit_name))
 
     def compiled(self, seconds: float) -> None:
-        self.observer.compiled(self.trial, self.fit_name, seconds)
+        self.observer(Compiled(self.trial, self.fit_name, seconds))
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         self.interrupt.at(f"trial {self.trial}, {self.fit_name}, step {step} of {steps}")
-        self.observer.progress(self.trial, self.fit_name, step, steps, metrics)
+        self.observer(Progress(self.trial, self.fit_name, step, steps, metrics))

@@ -16,12 +16,12 @@ import polars as pl
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
-from mesocosm.lab.run.context import check_fit, declared_skeleton, parent_of, without_seeds
+from mesocosm.lab.run.context import check_fit, declared_model, parent_of, without_seeds
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import checked
 from mesocosm.lab.store.parameters import check_model
 from mesocosm.lab.store.run_directory import model_name
-from mesocosm.learning.dry_run import placeholders, rehearse_fit
+from mesocosm.learning.dry_run import dry_run_fit, placeholders
 from mesocosm.learning.fit import Criterion, Fitted, Probe
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
@@ -31,7 +31,7 @@ from mesocosm.tasks import data_sets
 
 
 @dataclass(frozen=True)
-class RehearsedFit:
+class FitDryRun:
     """A fit that was not run.
 
     Attributes:
@@ -48,7 +48,7 @@ class RehearsedFit:
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class TrialDryRun:
     """A trial that was not run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Rehearsed:
     state: str
     why: str
     minutes: float | None
-    fits: tuple[RehearsedFit, ...] = ()
+    fits: tuple[FitDryRun, ...] = ()
     problem: str | None = None
 
     @property
@@ -79,7 +79,7 @@ class Rehearsed:
         return max((fit.memory_bytes for fit in self.fits if fit.memory_bytes is not None), default=None)
 
 
-def rehearse(
+def dry_run(
     study: Study,
     preset: str = "quick",
     *,
@@ -88,7 +88,7 @@ def rehearse(
     out: Path | None = None,
     compile: bool = True,
     strict: bool = False,
-) -> list[Rehearsed]:
+) -> list[TrialDryRun]:
     """Go through every trial in order without training, and write nothing.
 
     Args:
@@ -99,16 +99,16 @@ def rehearse(
     Raises:
         UserError: as `lab.run.runner.execute` for what is asked.
     """
-    return rehearse_plan(Plan.of(study, preset, config, seeds, out), compile=compile, strict=strict)
+    return dry_run_plan(Plan.of(study, preset, config, seeds, out), compile=compile, strict=strict)
 
 
-def rehearse_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> list[Rehearsed]:
-    """`rehearse` for a plan at hand."""
+def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> list[TrialDryRun]:
+    """`dry_run` for a plan at hand."""
     programs: dict[str, int] = {}  # text of a lowered program -> bytes: arms of equal shape are compiled once
     by_name = {trial.name: trial for trial in plan.trials}
     states, done = plan.states(), []
     for trial in plan.trials:
-        context = RehearsalContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
+        context = DryRunContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
         problem = data_sets.missing(trial.data)
         try:
             with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
@@ -116,15 +116,15 @@ def rehearse_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> 
                     checked(trial.run(trial.config, context), trial, context.models)
         except Exception as error:
             if strict:
-                error.add_note(f"raised while trial {trial.name} was rehearsed")
+                error.add_note(f"raised while trial {trial.name} was run dry")
                 raise
             problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        done.append(Rehearsed(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))
+        done.append(TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))
     return done
 
 
 @dataclass
-class RehearsalContext:
+class DryRunContext:
     """The Context of a trial that is not run. What it hands out has the right structure, shapes and dtypes; the numbers are made up.
 
     Attributes:
@@ -140,7 +140,7 @@ class RehearsalContext:
     seeds: tuple[int, ...]
     parents_by_name: Mapping[str, Trial]
     programs: dict[str, int] | None = None
-    fits: dict[str, RehearsedFit] = field(default_factory=dict)
+    fits: dict[str, FitDryRun] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -173,9 +173,9 @@ class RehearsalContext:
         """Lower the program, and compile it to learn its memory."""
         check_fit(self.trial, name, self.fits)
         options: dict[str, Any] = {"state": state, "start": start, "probe": probe, "until": until, "nonfinite": nonfinite, "per_seed": per_seed}
-        fitted, lowered = rehearse_fit(learner, steps, self.seeds, name=name, **options, over_seeds=self.trial.over_seeds)
+        fitted, lowered = dry_run_fit(learner, steps, self.seeds, name=name, **options, over_seeds=self.trial.over_seeds)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
-        self.fits[name] = RehearsedFit(name, steps, size, None if self.programs is None else _memory(lowered, self.programs))
+        self.fits[name] = FitDryRun(name, steps, size, None if self.programs is None else _memory(lowered, self.programs))
         return fitted
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -187,13 +187,13 @@ class RehearsalContext:
 
     def publish(self, name: str, model: Any) -> None:
         """Check that the trial declares it like this."""
-        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, declared_skeleton(self.trial, name), len(self.seeds))
+        check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, declared_model(self.trial, name), len(self.seeds))
         self.models[name] = ""
 
     def model(self, trial: str, name: str | None = None) -> Any:
         """The parent's declared module with made-up parameters for each of this trial's seeds."""
         parent = parent_of(self.trial, self.parents_by_name, trial)
-        one = declared_skeleton(parent, model_name(parent, name))
+        one = declared_model(parent, model_name(parent, name))
         stacked = (len(self.seeds),)
         return placeholders(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(stacked + leaf.shape, leaf.dtype) if _is_shape(leaf) else leaf, one))
 

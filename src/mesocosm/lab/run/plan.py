@@ -12,11 +12,12 @@ from typing import Any
 from mesocosm.claims.judge import fingerprints
 from mesocosm.lab.errors import UserError, error_line
 from mesocosm.lab.store import atomic
+from mesocosm.lab.store.code import trial_code
 from mesocosm.lab.store.configuration import changed_fields, plain
 from mesocosm.lab.store.formats import FORMAT
 from mesocosm.lab.store.identity import difference, digest, identity
 from mesocosm.lab.store.provenance import provenance
-from mesocosm.lab.store.run_directory import TrialStore, files_of, read_record
+from mesocosm.lab.store.run_directory import TrialStore, read_code, read_record, run_file_errors, write_code
 from mesocosm.learning.streams import EVALUATION_SEED
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
@@ -29,6 +30,7 @@ class Plan:
         study, preset, config, seeds, path: as given or by default.
         trials: in topological order.
         identities: trial -> identity parts.
+        codes: name of a trial's code in its identity -> definition -> hash.
         changes: fields in which the config differs from the preset's, one text each.
         minutes: the preset's budget by trial; empty where config or seeds are not the preset's.
 
@@ -41,6 +43,7 @@ class Plan:
         self.trials = topological(study.trials(config))
         self._check_seeds()
         self.identities: dict[str, dict[str, Any]] = {}
+        self.codes: dict[str, Mapping[str, str]] = {}
         for trial in self.trials:
             self.identities[trial.name] = self._identity(trial)
 
@@ -83,9 +86,11 @@ class Plan:
 
     def _identity(self, trial: Trial) -> dict[str, Any]:
         """Who the trial is, now; where its data have gone, what was measured with them stays valid, and so do the trials that build on it."""
-        found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after})
+        code = trial_code(trial)
+        self.codes[code.name] = code.definitions
+        found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after}, code)
         if trial.data and data_sets.missing(trial.data):
-            with files_of(self.path):
+            with run_file_errors(self.path):
                 found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
         return found
 
@@ -99,7 +104,7 @@ class Plan:
 
     def check_directory(self) -> None:
         """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
-        with files_of(self.path):
+        with run_file_errors(self.path):
             self._check_directory()
 
     def _check_directory(self) -> None:
@@ -117,7 +122,8 @@ class Plan:
         for name in ("trials", "models", "track"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.forget_verdicts()
-        (self.path / "run.json").unlink(missing_ok=True)
+        for name in ("code.json", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def forget_verdicts(self) -> None:
         """Remove what an earlier run concluded, which the tables to come may contradict."""
@@ -127,7 +133,7 @@ class Plan:
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
-        with files_of(self.path):
+        with run_file_errors(self.path):
             return {trial.name: self._state(trial) for trial in self.trials}
 
     def _state(self, trial: Trial) -> tuple[str, str]:
@@ -136,14 +142,14 @@ class Plan:
         if "identity" not in status:
             return "new", ""
         if status["identity"] != wanted:
-            return "stale", difference(status["identity"], wanted)
+            return "stale", difference(status["identity"], wanted, read_code(self.path) | self.codes)
         if status["state"] == "finished":
             damage = store.damage()
             return ("stale", damage) if damage else ("cached", "")
         return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
-        """run.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""
+        """run.json and code.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""
         earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
         kept = keep_fingerprints and "claims" in earlier
         record = {
@@ -159,6 +165,7 @@ class Plan:
             "claims": earlier["claims"] if kept else {"checks": fingerprints(self.study.claims)},
         }
         atomic.write_json(self.path / "run.json", record | provenance())
+        write_code(self.path, self.codes)
 
 
 def topological(trials: list[Trial]) -> list[Trial]:

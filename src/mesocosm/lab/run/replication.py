@@ -35,12 +35,12 @@ def lost_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
     return gone + [line for name in old if name in new for line in lost_fields(old[name], new[name], f"{prefix}{name}.")]
 
 
-def made_otherwise(earlier: Run, config: Any, seeds: Sequence[int]) -> list[str]:
+def setup_changes(earlier: Run, config: Any, seeds: Sequence[int]) -> list[str]:
     """Config fields and seeds that are not the earlier run's, one text each."""
     return changed_fields({"config": earlier.record["config"], "seeds": list(earlier.seeds)}, {"config": plain(config), "seeds": list(seeds)})
 
 
-def made_elsewhere(earlier: Row, now: Row) -> list[str]:
+def environment_changes(earlier: Row, now: Row) -> list[str]:
     """Versions, revision and device that differ between two run.json, one text each."""
     parts = ("versions", "git", "device")
     return changed_fields({part: earlier.get(part) for part in parts}, {part: now.get(part) for part in parts})

@@ -12,9 +12,8 @@ import jax
 import polars as pl
 
 from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
-from mesocosm.lab.errors import TrialFailed, error_line
-from mesocosm.lab.events.observer import Observer
-from mesocosm.lab.events.progress import Silent
+from mesocosm.lab.errors import TrialError, error_line
+from mesocosm.lab.events.event import Judged, Note, Observer, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore
 from mesocosm.lab.report.run_page import write_report
 from mesocosm.lab.run.context import TrialContext
 from mesocosm.lab.run.interrupt import STALLED_SECONDS, Interrupt
@@ -22,7 +21,7 @@ from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.store.identity import digest
-from mesocosm.lab.store.run_directory import Run, TrialStore, about_files_of, locked, read_record
+from mesocosm.lab.store.run_directory import Run, TrialStore, is_run_file_error, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
 from mesocosm.tasks import data_sets
 
@@ -36,7 +35,7 @@ def execute(
     out: Path | None = None,
     fresh: bool = False,
     fail_fast: bool = False,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     command: str = "",
     save_seconds: float = SECONDS_BETWEEN_SAVES,
     end: Callable[[str], None] | None = None,
@@ -52,7 +51,7 @@ def execute(
         out: the run directory; by default under `runs/`.
         fresh: forget an earlier run in this directory.
         fail_fast: stop at the first failed trial.
-        observer: told of every event.
+        observer: called with every event (`lab.events.event`).
         command: the command line, for the record.
         save_seconds: the shortest time between two saves of a running fit.
         end: ends the process, given the reason, when the main thread no longer answers; None in a process that is not ours to end.
@@ -60,14 +59,13 @@ def execute(
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
-        TrialFailed: a trial failed, with `fail_fast`.
+        TrialError: a trial failed, with `fail_fast`.
         KeyboardInterrupt: asked to stop; the same call resumes.
     """
     plan = Plan.of(study, preset, config, seeds, out)
     plan.check_directory()
-    observer = observer or Silent()
     computes_here = all(device.platform == "cpu" for device in jax.devices())
-    with locked(plan.path), Interrupt(observer.note, end, stalled_seconds if computes_here else 0.0) as interrupt:
+    with locked(plan.path), Interrupt(lambda message: observer(Note(message)), end, stalled_seconds if computes_here else 0.0) as interrupt:
         if fresh:
             plan.forget()
         began = time.perf_counter()
@@ -75,7 +73,7 @@ def execute(
         plan.write_record(command, keep_fingerprints=any(state == "cached" for state, _ in states.values()))
         if any(state != "cached" for state, _ in states.values()):
             plan.forget_verdicts()
-        observer.run_started(plan)
+        observer(RunStarted(plan))
         try:
             _Running(plan, states, observer, interrupt, fail_fast, save_seconds).run()
         finally:
@@ -85,11 +83,11 @@ def execute(
         return _judge(plan.path, observer)
 
 
-def judge_run(path: Path, observer: Observer | None = None) -> Run:
+def judge_run(path: Path, observer: Observer = ignore) -> Run:
     """Judge again from the tables, without training; rewrites the claims, the figures and the report."""
     read_record(path)
     with locked(path):
-        return _judge(path, observer or Silent())
+        return _judge(path, observer)
 
 
 def report_run(path: Path) -> Path:
@@ -101,18 +99,18 @@ def report_run(path: Path) -> Path:
 
 def _judge(path: Path, observer: Observer) -> Run:
     run = Run(path)
-    filled = run.study.foreign(run.config)
+    filled = run.study.user_parts(run.config)
     circumstances = Circumstances(
         command=run.record["command"],
         changed=[change for change in run.record["changes"] if change.partition(":")[0] not in filled],
-        foreign=[f"{slot} = {part}" for slot, part in filled.items()],
+        user_parts=[f"{slot} = {part}" for slot, part in filled.items()],
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(path / "claims.json", to_json(rows).encode())
     write_report(run)
-    observer.judged(rows)
+    observer(Judged(rows))
     return run
 
 
@@ -145,7 +143,7 @@ class _Running:
             store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
             if state == "cached":
                 store.clear_checkpoints()
-                self.observer.trial_finished(trial.name, store.status["seconds"], cached=True)
+                self.observer(TrialFinished(trial.name, store.status["seconds"], cached=True))
                 continue
             if parents := [name for name in trial.after if name in self.broken]:
                 self._skip(trial, store, f"needs {', '.join(parents)}")
@@ -156,21 +154,21 @@ class _Running:
             if self.interrupt.asked():
                 raise KeyboardInterrupt
             if state == "stale":
-                self.observer.note(f"trial {trial.name} is run again: {why}")
+                self.observer(Note(f"trial {trial.name} is run again: {why}"))
             elif state == "resumable":
-                self.observer.note(f"trial {trial.name} goes on where it was interrupted")
-            self.observer.trial_started(trial.name, index, len(self.plan.trials))
+                self.observer(Note(f"trial {trial.name} goes on where it was interrupted"))
+            self.observer(TrialStarted(trial.name, index, len(self.plan.trials)))
             if (error := self._run_trial(trial, store)) is not None:
                 self.broken[trial.name] = error
-                self.observer.trial_failed(trial.name, error)
+                self.observer(TrialFailed(trial.name, error))
                 if self.fail_fast:
-                    raise TrialFailed(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+                    raise TrialError(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
 
     def _skip(self, trial: Trial, store: TrialStore, reason: str) -> None:
         self.broken[trial.name] = reason
         store.clear()
         store.write_status(state="skipped", error=reason, identity=self.plan.identities[trial.name])
-        self.observer.trial_skipped(trial.name, reason)
+        self.observer(TrialSkipped(trial.name, reason))
 
     def _run_trial(self, trial: Trial, store: TrialStore) -> str | None:
         """Run one trial to its status file; returns the error's line, or None."""
@@ -189,7 +187,7 @@ class _Running:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
         except Exception as error:
-            if isinstance(error, OSError) and about_files_of(plan.path, error):
+            if isinstance(error, OSError) and is_run_file_error(plan.path, error):
                 raise
             message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
@@ -202,7 +200,7 @@ class _Running:
             state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
         )
         store.clear_checkpoints()
-        self.observer.trial_finished(trial.name, seconds, cached=False)
+        self.observer(TrialFinished(trial.name, seconds))
         return None
 
 

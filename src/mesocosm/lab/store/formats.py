@@ -46,7 +46,7 @@ class Identity(TypedDict, total=False):
     config: Any
     parents: dict[str, str]
     data: dict[str, str]
-    code: dict[str, str]
+    code: str | dict[str, str]  # of modules, in records of an earlier version
 
 
 class FitStatus(TypedDict, total=False):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import jax
 
-from mesocosm.lab.store.code import code_hashes
+from mesocosm.lab.store.code import Code, changed_code, listed
 from mesocosm.lab.store.configuration import changed_fields, plain
-from mesocosm.lab.store.provenance import thread_count
+from mesocosm.lab.store.provenance import schedule, thread_count
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
 
-def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str]) -> dict[str, Any]:
-    """The identity's parts, JSON-ready."""
+def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str], code: Code) -> dict[str, Any]:
+    """The identity's parts, JSON-ready. Of the code it holds the name alone; the hash of each definition is kept once a run, in code.json."""
     data = {"data": {name: data_sets.find(name).checksum for name in trial.data}} if trial.data else {}
     return data | {
         "study": study.name,
@@ -27,14 +29,19 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
         "precision": trial.precision,
         "seeds": list(seeds),
         "over seeds": trial.over_seeds,
-        "threads": thread_count(),
-        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
-        "jax": version("jax"),
-        "jaxlib": version("jaxlib"),
-        "equinox": version("equinox"),
-        "optax": version("optax"),
         "parents": dict(parents),
-        "code": code_hashes(trial.run.__module__, *trial.foreign),
+        "code": code.name,
+        **machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the same code computes other bits with: devices, threads, compiler settings and versions."""
+    return {
+        "threads": thread_count(),
+        "compiler": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())) + f"; {schedule()}",
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        **{package: version(package) for package in ("jax", "jaxlib", "equinox", "optax")},
     }
 
 
@@ -43,16 +50,14 @@ def digest(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What changed, in one line."""
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], known: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> str:
+    """What changed, in one line. `known`: the definitions behind the name of a trial's code."""
     changed = []
     for part in new:
         if old.get(part) == new[part]:
             continue
         if part == "code":
-            before, after = old.get("code", {}), new["code"]
-            modules = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-            changed.append(f"code of {', '.join(modules)}")
+            changed.append(f"code of {listed(changed_code(old.get('code'), Code(new['code'], known.get(new['code'], {})), known))}")
         elif part == "config":
             changed.append(f"config ({', '.join(changed_fields(old.get('config', {}), new['config']))})")
         elif part == "data":

@@ -21,19 +21,19 @@ def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
     atomic.write_tensors(path, arrays, metadata)
 
 
-def skeleton_of(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
+def abstract_model(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
     """One seed's module without numbers, every array a `jax.ShapeDtypeStruct`; nothing is initialised."""
     with jax.enable_x64(precision == "float64"):
         return eqx.filter_eval_shape(build, config, jax.random.key(0))
 
 
-def check_model(what: str, model: Any, skeleton: Any, seeds: int) -> None:
-    """Refuse a model of some seeds that is not the skeleton with a leading seed axis.
+def check_model(what: str, model: Any, abstract: Any, seeds: int) -> None:
+    """Refuse a model of some seeds that is not the abstract model with a leading seed axis.
 
     Raises:
         ValueError: the first name, shape or dtype that differs.
     """
-    wanted = {name: ((seeds, *leaf.shape), str(leaf.dtype)) for name, leaf in _named(skeleton).items()}
+    wanted = {name: ((seeds, *leaf.shape), str(leaf.dtype)) for name, leaf in _named(abstract).items()}
     found = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _named(model).items()}
     if wanted != found:
         odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
@@ -65,15 +65,15 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
     if missing := [s for s in wanted_seeds if s not in seeds]:
         raise ValueError(f"seed {missing[0]} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")
-    skeleton = skeleton_of(build, config, precision)
-    check_model(path.name, arrays, skeleton, len(seeds))
+    abstract = abstract_model(build, config, precision)
+    check_model(path.name, arrays, abstract, len(seeds))
     pick = seeds.index(seed) if isinstance(seed, int) else [seeds.index(s) for s in wanted_seeds]
 
     def fill(key_path: Any, leaf: Any) -> Any:
         return jnp.asarray(arrays[_name(key_path)][pick]) if _is_array(leaf) else leaf
 
     with jax.enable_x64(precision == "float64"):
-        return jax.tree_util.tree_map_with_path(fill, skeleton)
+        return jax.tree_util.tree_map_with_path(fill, abstract)
 
 
 def _named(tree: Any) -> dict[str, Any]:

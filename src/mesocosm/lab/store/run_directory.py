@@ -1,6 +1,7 @@
 """The run directory: what is written while a study runs, and `Run`, what is read from it afterwards.
 
 run.json                     config, versions, device, command, claims' fingerprints
+code.json                    the definitions behind each trial's identity, with their hashes
 trials/NAME/status.json      state, identity, times, checksums
 trials/NAME/tables/*.parquet tables, among them `history`: training metrics by step
 trials/NAME/checkpoints/     states of fits, while the trial runs
@@ -129,7 +130,7 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
     try:
-        with files_of(path):
+        with run_file_errors(path):
             atomic.sweep(path)
             yield
     finally:
@@ -152,7 +153,7 @@ def in_use(path: Path) -> bool:
 
 
 @contextmanager
-def files_of(path: Path) -> Iterator[None]:
+def run_file_errors(path: Path) -> Iterator[None]:
     """Turn what the system says of a run's files into a line for the user.
 
     Raises:
@@ -161,7 +162,7 @@ def files_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not about_files_of(path, error):
+        if not is_run_file_error(path, error):
             raise
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
@@ -169,7 +170,7 @@ def files_of(path: Path) -> Iterator[None]:
         raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
 
 
-def about_files_of(path: Path, error: OSError) -> bool:
+def is_run_file_error(path: Path, error: OSError) -> bool:
     """Whether a run cannot be kept, in contrast to a file that a study cannot read."""
     inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(path)
     return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -197,6 +198,21 @@ def read_record(path: Path) -> dict[str, Any]:
     if (wrong := defect(record, Record)) is not None:
         raise UnknownFormat(f"{path / 'run.json'} is damaged or not mesocosm's: {wrong}; move it away, or choose another directory")
     return record
+
+
+def read_code(path: Path) -> dict[str, Mapping[str, str]]:
+    """code.json: name of a trial's code -> definition -> hash; empty where it is missing or damaged, since it only says what has changed."""
+    try:
+        known = atomic.read_json(path / "code.json")
+    except (OSError, ValueError):
+        return {}
+    return {} if defect(known, dict[str, dict[str, str]]) else known
+
+
+def write_code(path: Path, codes: Mapping[str, Mapping[str, str]]) -> None:
+    """Replace code.json; keeps what the trials cite that an earlier run has left."""
+    cited = [TrialStore(path, file.parent.name).status.get("identity", {}).get("code") for file in path.glob("trials/*/status.json")]
+    atomic.write_json(path / "code.json", {name: known for name, known in read_code(path).items() if name in cited} | dict(codes))
 
 
 def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
@@ -263,16 +279,14 @@ class Run:
 
     @property
     def outdated(self) -> dict[str, list[str]]:
-        """Finished trial -> modules whose code has changed since; empty for a record made with this very code."""
-        from mesocosm.lab.store.code import code_hashes
+        """Finished trial -> definitions that have changed since; empty for a record made with this very code."""
+        from mesocosm.lab.store.code import changed_code, trial_code
 
-        found = {}
+        found, known = {}, read_code(self.path)
         for trial in self.study.trials(self.config):
             status = TrialStore(self.path, trial.name).status
-            if status["state"] == "finished":
-                then, now = status["identity"].get("code", {}), code_hashes(trial.run.__module__, *trial.foreign)
-                if changed := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
-                    found[trial.name] = changed
+            if status["state"] == "finished" and (changed := changed_code(status["identity"].get("code"), trial_code(trial), known)):
+                found[trial.name] = changed
         return found
 
     def table(self, name: str, trial: str | None = None) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from mesocosm.studies.interface import Context, Tables, Trial
 
 
 @dataclass(frozen=True)
-class Arm:
+class EstimatorArm:
     """One estimator that learns."""
 
     estimator: Estimator
@@ -37,7 +37,7 @@ class Arm:
 
 def trials(config: Config) -> list[Trial]:
     """The exact ones, and one for each estimator; all arms meet the same random numbers."""
-    arms = [Trial(name, learn, Arm(name, config.learning), models={"policy": build_policy}) for name in config.estimators]
+    arms = [Trial(name, learn, EstimatorArm(name, config.learning), models={"policy": build_policy}) for name in config.estimators]
     return [
         Trial("theorems", check_theorems, config.theorems, precision="float64", seeds=1),
         Trial("trees", measure_trees, config.trees, precision="float64", seeds=1),
@@ -46,14 +46,14 @@ def trials(config: Config) -> list[Trial]:
     ]
 
 
-def build_policy(arm: Arm, key: PRNGKeyArray) -> TabularPolicy | NetworkPolicy:
+def build_policy(arm: EstimatorArm, key: PRNGKeyArray) -> TabularPolicy | NetworkPolicy:
     """Uniform where it is a table; two hidden layers of 64 units (paper) where it is a network."""
     if arm.learning.policy == "tabular":
         return TabularPolicy(jnp.zeros((2 * arm.learning.length, 4)))
     return NetworkPolicy.create(9, 4, key=key)
 
 
-def learn(arm: Arm, context: Context) -> Tables:
+def learn(arm: EstimatorArm, context: Context) -> Tables:
     """Train all seeds with exact models of the present policy; how probable the treasure is, exactly and without exploration, all along."""
     sizes, env = arm.learning, KeyToDoor(arm.learning.length)
     params = env.default_params  # one layout for all seeds, as in the paper

@@ -29,7 +29,7 @@ PARTS = ("full", "function", "kernel", "interaction")
 
 
 @dataclass(frozen=True)
-class Arm:
+class KernelArm:
     """Kernel models of every network on one pair of data sets."""
 
     kernels: KernelImages
@@ -50,7 +50,7 @@ class Measured(NamedTuple):
     limit: Float[Array, " t"]
 
 
-def measure_images(arm: Arm, context: Context) -> Tables:
+def measure_images(arm: KernelArm, context: Context) -> Tables:
     """A row a network and part, and a row a network and read-out scale."""
     config, pair = arm.kernels, arm.pair
     data, elsewhere = find(pair.inside).splits(), find(pair.outside).splits()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mesocosm.studies.ensembles.config import Config
 from mesocosm.studies.ensembles.identities import check_identities
-from mesocosm.studies.ensembles.image_kernels import Arm, measure_images
+from mesocosm.studies.ensembles.image_kernels import KernelArm, measure_images
 from mesocosm.studies.ensembles.sweeps import train_sweep
 from mesocosm.studies.ensembles.toy import measure_toy
 from mesocosm.studies.ensembles.trained import train_images
@@ -26,7 +26,7 @@ def trials(config: Config) -> list[Trial]:
     if not config.images:
         return found
     for pair in config.kernels.pairs:
-        arm, data = Arm(config.kernels, pair), (pair.inside, pair.outside)
+        arm, data = KernelArm(config.kernels, pair), (pair.inside, pair.outside)
         found.append(Trial(f"kernels-{pair.inside}", measure_images, arm, precision="float64", over_seeds="map", data=data))
     for inside, outside in ((config.trained.inside, config.trained.outside), (config.trained.outside, config.trained.inside)):
         arm = replace(config.trained, inside=inside, outside=outside)

@@ -24,7 +24,7 @@ from mesocosm.nn import (
     Ungated,
 )
 from mesocosm.studies.gated_rnn.config import Network
-from mesocosm.studies.parts import foreign_mixer
+from mesocosm.studies.parts import user_mixer
 
 Builder = Callable[[int, Network, float, PRNGKeyArray], Mixer]
 
@@ -79,6 +79,6 @@ LAYERS: dict[str, Builder] = {
 }
 
 
-def foreign(path: str) -> Builder:
+def user_layer(path: str) -> Builder:
     """Somebody else's mixer."""
-    return projected(lambda width, key: foreign_mixer(path, width, key))
+    return projected(lambda width, key: user_mixer(path, width, key))

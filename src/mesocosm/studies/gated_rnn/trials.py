@@ -26,7 +26,7 @@ from mesocosm.learning.supervised import Supervised, cosine_adamw
 from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer, compact_count
 from mesocosm.studies.gated_rnn.config import Config, Evaluation, Network, Prompts, Teacher, Training
 from mesocosm.studies.gated_rnn.identities import check_identities
-from mesocosm.studies.gated_rnn.networks import LAYERS, foreign
+from mesocosm.studies.gated_rnn.networks import LAYERS, user_layer
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.parts import check_mixer
 from mesocosm.tasks.attention_teacher import Answered, LinearAttentionTeacher
@@ -37,7 +37,7 @@ LAGS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Arm:
+class StudentArm:
     """One network that learns from teachers."""
 
     teacher: Teacher
@@ -48,7 +48,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class PromptArm:
+class RegressorArm:
     """One network that learns regression in context."""
 
     prompts: Prompts
@@ -72,19 +72,19 @@ def trials(config: Config) -> list[Trial]:
     def student(name: str, layer: str, neurons: int, *, memory: float = 1.0, others: bool = False) -> Trial:
         training = config.other_student if others else config.student
         teacher, network = replace(config.teacher, memory=memory), Network(layer, neurons, config.products_per_neuron)
-        arm = Arm(teacher, network, training, config.evaluation, config.mixer if layer == "foreign" else "")
+        arm = StudentArm(teacher, network, training, config.evaluation, config.mixer if layer == "user" else "")
         run = train_identified if layer == "gated" else train_student
         return Trial(name, run, arm, models={"student": build_student}, seeds=config.seeds_of_others if others else None, over_seeds=config.over_seeds)
 
     def regressor(layer: str, neurons: int, training: Training) -> Trial:
-        arm = PromptArm(config.prompts, Network(layer, neurons, config.products_per_neuron), training, config.evaluation)
+        arm = RegressorArm(config.prompts, Network(layer, neurons, config.products_per_neuron), training, config.evaluation)
         name = f"prompts-{neurons}" if layer == "gated" else f"prompts-{layer}"
         models = {"regressor": build_regressor}
         return Trial(name, train_regressor, arm, models=models, seeds=config.seeds_of_others, over_seeds=config.over_seeds)
 
     students = [student(f"student-{neurons}", "gated", neurons) for neurons in config.neurons]
     if config.mixer:
-        theirs = replace(student("student-foreign", "foreign", config.hidden, others=True), foreign=(config.mixer.partition(":")[0],))
+        theirs = replace(student("student-user", "user", config.hidden, others=True), user_parts=(config.mixer.partition(":")[0],))
         return [*students, theirs]
     judged = student_size(config)
     found = [
@@ -114,9 +114,9 @@ def _size(layer: str, config: Config) -> int:
 # --- students -------------------------------------------------------------------------------------------------------
 
 
-def build_student(arm: Arm, key: PRNGKeyArray) -> Mixer:
+def build_student(arm: StudentArm, key: PRNGKeyArray) -> Mixer:
     """The network of an arm."""
-    build = foreign(arm.mixer) if arm.mixer else LAYERS[arm.network.layer]
+    build = user_layer(arm.mixer) if arm.mixer else LAYERS[arm.network.layer]
     return build(arm.teacher.dim, arm.network, arm.training.gain, key)
 
 
@@ -146,19 +146,19 @@ class Trained(NamedTuple):
     held_out: Answered
 
 
-def train_student(arm: Arm, context: Context) -> Tables:
+def train_student(arm: StudentArm, context: Context) -> Tables:
     """A student: its loss, and the polynomial that it computes."""
     trained = _train(arm, context)
     return _losses(arm, context, trained) | _black_box(arm, context, trained)
 
 
-def train_identified(arm: Arm, context: Context) -> Tables:
+def train_identified(arm: StudentArm, context: Context) -> Tables:
     """A bilinear gated RNN: its loss, its polynomial, and the structure of its weights."""
     trained = _train(arm, context)
     return _losses(arm, context, trained) | _black_box(arm, context, trained) | _structure(arm, context, trained)
 
 
-def _train(arm: Arm, context: Context) -> Trained:
+def _train(arm: StudentArm, context: Context) -> Trained:
     teachers = context.evaluate(Partial(_draw_teacher, arm.teacher), context.keys("env"))
     fitted = context.fit("student", learner(arm.training, Partial(build_student, arm), teachers, student_loss), arm.training.steps, per_seed=True)
     context.publish("student", fitted.model)
@@ -180,7 +180,7 @@ def sequence_losses(student: Mixer, examples: Answered) -> Float[Array, " batch"
     return jax.vmap(lambda example: student_loss(student, example, jax.random.key(0)))(examples)
 
 
-def _losses(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _losses(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
     losses = context.evaluate(sequence_losses, trained.students, trained.test)
     digests = [digest(tokens) for tokens in _by_seed(trained.test)]
     error = losses.std(axis=1, ddof=1) / losses.shape[1] ** 0.5
@@ -209,7 +209,7 @@ def read_polynomial(student: Mixer, teacher: LinearAttentionTeacher, examples: A
     return Polynomial(derivative, fitted.coefficients, attention_coefficients(teacher.attention), fitted.explained)
 
 
-def _black_box(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _black_box(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
     found = context.evaluate(read_polynomial, trained.students, trained.teachers, trained.held_out)
     columns = {}
     for name, coefficients in (("derivative", found.derivative), ("fitted", found.fitted)):
@@ -270,7 +270,7 @@ def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAtt
     return Structure(decay, influence, size, kept, whole, without, rounded, extreme, blocks, other_blocks, coefficients, wanted, forms, snapped_forms)
 
 
-def _structure(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _structure(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
     read = Partial(read_structure, arm.evaluation.threshold)
     found = context.evaluate(read, trained.students, trained.teachers, trained.test, trained.held_out)
     agreement, other = _compare(found.coefficients, found.wanted), _compare(found.coefficients, np.roll(found.wanted, 1, axis=0))
@@ -293,7 +293,7 @@ def _structure(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
 # --- prompts --------------------------------------------------------------------------------------------------------
 
 
-def build_regressor(arm: PromptArm, key: PRNGKeyArray) -> Mixer:
+def build_regressor(arm: RegressorArm, key: PRNGKeyArray) -> Mixer:
     """The network of an arm."""
     dim = arm.prompts.input_dim + arm.prompts.target_dim
     return LAYERS[arm.network.layer](dim, arm.network, arm.training.gain, key)
@@ -365,7 +365,7 @@ def _sensitivity(predict: Any, descend: Any, tokens: Float[Array, "batch time wi
     return jnp.mean(jnp.sum(ours * theirs, axis=(1, 2)) / jnp.maximum(norms, 1e-30))
 
 
-def train_regressor(arm: PromptArm, context: Context) -> Tables:
+def train_regressor(arm: RegressorArm, context: Context) -> Tables:
     """A network on prompts: its loss beside the best gradient step's, and whether it computes that step."""
     task = regression_task(arm.prompts)
     fitted = context.fit("regressor", learner(arm.training, Partial(build_regressor, arm), task, prompt_loss), arm.training.steps)

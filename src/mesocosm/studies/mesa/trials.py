@@ -41,16 +41,16 @@ from mesocosm.studies.mesa.references import (
     step_predictor,
 )
 from mesocosm.studies.mesa.stopping import measure_stopping
-from mesocosm.studies.parts import check_mixer, foreign_mixer
+from mesocosm.studies.parts import check_mixer, user_mixer
 from mesocosm.tasks.linear_systems import LinearSystems, Trajectory, constructed_tokens
 from mesocosm.tasks.task import digest
 
 Source = Literal["orthogonal", "contracting", "fixed"]
-Layer = Literal["linear", "mesa", "foreign"]
+Layer = Literal["linear", "mesa", "user"]
 
 
 @dataclass(frozen=True)
-class Arm:
+class NetworkArm:
     """One network on one kind of systems."""
 
     systems: Systems
@@ -78,17 +78,17 @@ def trials(config: Config) -> list[Trial]:
         clip = config.deep_clip if layers > 1 or layer == "mesa" else config.network.residual_clip
         network = Network(layers, heads, config.network.key_dim, clip)
         training = training or (config.mesa if layer == "mesa" else config.linear if layers == 1 else config.deep)
-        mixer = config.mixer if layer == "foreign" else ""
-        settings = Arm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
+        mixer = config.mixer if layer == "user" else ""
+        settings = NetworkArm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
         run, build = LAYERS[layer]
-        foreign = (mixer.partition(":")[0],) if mixer else ()
-        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds, foreign=foreign)
+        user_parts = (mixer.partition(":")[0],) if mixer else ()
+        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds, user_parts=user_parts)
 
     heads, references = config.network.heads, References(config.systems, config.evaluation)
     if config.mixer:
         depths = (1, *(config.depths or (2,)))
         ours = [arm(f"linear-{depth}", layers=depth, heads=heads if depth == 1 else 4) for depth in depths]
-        theirs = [arm(f"foreign-{depth}", layers=depth, layer="foreign") for depth in depths]
+        theirs = [arm(f"user-{depth}", layers=depth, layer="user") for depth in depths]
         return [Trial("references", measure_references, references, seeds=1), *ours, arm("mesa-1", layer="mesa"), *theirs]
     found = [
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
@@ -109,7 +109,7 @@ def trials(config: Config) -> list[Trial]:
     if config.contracting_depths:
         found += [arm("contracting-mesa-1", "contracting", layer="mesa"), arm("contracting-1-wide", "contracting")]
     if config.retrain:
-        again = Arm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
+        again = NetworkArm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
         found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))
     if config.stopping_judged:
         found.append(Trial("stopping", measure_stopping, config.stopping))
@@ -119,7 +119,7 @@ def trials(config: Config) -> list[Trial]:
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
-def build_linear(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+def build_linear(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
     """Linear attention throughout. With one layer the first two channels are hidden, so that each vector stands in one place only (paper)."""
     network, dim = arm.network, arm.systems.dim
     std = arm.training.init_std
@@ -129,17 +129,17 @@ def build_linear(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
     return ResidualStack(layers, clip=network.residual_clip, visible=visible)
 
 
-def build_mesa(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+def build_mesa(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
     """One mesa layer with a learned strength."""
     network, dim = arm.network, arm.systems.dim
     layer = MesaAttention.create(4 * dim, heads=network.heads, key_dim=network.key_dim, std=arm.training.init_std, key=key)
     return ResidualStack((layer,), clip=network.residual_clip)
 
 
-def build_foreign(arm: Arm, key: PRNGKeyArray) -> ResidualStack:
+def build_user_mixer(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
     """Somebody else's layer throughout, as its class initialises it."""
     keys = jax.random.split(key, arm.network.layers)
-    return ResidualStack(tuple(foreign_mixer(arm.mixer, 4 * arm.systems.dim, k) for k in keys), clip=arm.network.residual_clip)
+    return ResidualStack(tuple(user_mixer(arm.mixer, 4 * arm.systems.dim, k) for k in keys), clip=arm.network.residual_clip)
 
 
 def predict(network: ResidualStack, inputs: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
@@ -152,7 +152,7 @@ def prediction_loss(network: ResidualStack, example: Trajectory, key: PRNGKeyArr
     return 0.5 * jnp.mean(jnp.sum((predict(network, example.inputs) - example.targets) ** 2, axis=-1))
 
 
-def learner(arm: Arm, build: Any, task: LinearSystems) -> Supervised:
+def learner(arm: NetworkArm, build: Any, task: LinearSystems) -> Supervised:
     """AdamW on fresh sequences."""
     training = arm.training
     return Supervised(
@@ -181,27 +181,27 @@ class Trained(NamedTuple):
     sequences: Sequences
 
 
-def train_linear(arm: Arm, context: Context) -> Tables:
+def train_linear(arm: NetworkArm, context: Context) -> Tables:
     """A network of linear attention: its losses, its products, and, where it is deep, its probes."""
     trained = _train(arm, build_linear, context)
     further = _weights if arm.network.layers == 1 else _probes
     return _losses(arm, context, trained) | _compressed(arm, context, trained) | further(arm, context, trained)
 
 
-def train_mesa(arm: Arm, context: Context) -> Tables:
+def train_mesa(arm: NetworkArm, context: Context) -> Tables:
     """One mesa layer."""
     return _losses(arm, context, _train(arm, build_mesa, context))
 
 
-def train_foreign(arm: Arm, context: Context) -> Tables:
+def train_user_mixer(arm: NetworkArm, context: Context) -> Tables:
     """Somebody else's layer."""
-    return _losses(arm, context, _train(arm, build_foreign, context))
+    return _losses(arm, context, _train(arm, build_user_mixer, context))
 
 
-LAYERS = {"linear": (train_linear, build_linear), "mesa": (train_mesa, build_mesa), "foreign": (train_foreign, build_foreign)}
+LAYERS = {"linear": (train_linear, build_linear), "mesa": (train_mesa, build_mesa), "user": (train_user_mixer, build_user_mixer)}
 
 
-def _train(arm: Arm, build: Any, context: Context) -> Trained:
+def _train(arm: NetworkArm, build: Any, context: Context) -> Trained:
     """Train, publish, and draw the evaluation data. A fixed system is drawn anew with each replicate."""
     systems = arm.systems
     if arm.source == "fixed":
@@ -246,7 +246,7 @@ def measure_network(network: ResidualStack, sequences: Sequences) -> Measured:
     )
 
 
-def _losses(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _losses(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
     measured = context.evaluate(measure_network, trained.networks, trained.sequences)
     digests = [digest(test) for test in trained.sequences.test]
     mean = {name: getattr(measured, name).mean(-1) for name in ("network", "gradient_step", "ridge")}
@@ -303,7 +303,7 @@ def read_weights(dim: int, network: ResidualStack, tuning: Array) -> Weights:
     return Weights(scalars, products, effective_step_size(scalars), line_search(tuning), strength.off_pattern, strength.identity)
 
 
-def _weights(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _weights(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
     weights = context.evaluate(Partial(read_weights, arm.systems.dim), trained.networks, trained.sequences.tuning)
     pattern = context.rows(off_pattern=weights.off_pattern, identity=weights.identity, step_size=weights.step_size, searched_step_size=weights.searched)
     axes = {"product": ["query-key", "value-output"], "head": range(arm.network.heads)}
@@ -319,7 +319,7 @@ def _weights(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _compressed(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _compressed(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
     """Losses of the compressed network, and of one compressed without the blocks of gradient descent."""
     losses = context.evaluate(Partial(_compressed_losses, arm.systems.dim), trained.networks, trained.sequences.test)
     whole, small, mutant = (part.mean(-1) for part in losses)
@@ -341,7 +341,7 @@ class Retrained(Supervised):
     first: ProductAttention
 
 
-def train_twice(arm: Arm, context: Context) -> Tables:
+def train_twice(arm: NetworkArm, context: Context) -> Tables:
     """Train, compress, train again from the same seed at twice the learning rate; on the way, average the network with the compression of the first."""
     task = orthogonal_systems(arm.systems)
     plain = learner(arm, build_linear, task)
@@ -390,7 +390,7 @@ class ProbeCurves(NamedTuple):
     shuffled_preconditioned: Array
 
 
-def _probes(arm: Arm, context: Context, trained: Trained) -> dict[str, Any]:
+def _probes(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
     n, probing = arm.systems.length, arm.probing
     positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
     curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), trained.networks, trained.sequences)

@@ -1,0 +1,145 @@
+"""Source files looked up by module name, and what a name in one of them comes to: a definition, a whole module, or something of another package.
+
+Names are followed through imports of every kind, through packages that hand names on, and through `from module import *`. What cannot be seen (an attribute
+that nothing binds, `globals()`) comes to the whole module.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.machinery
+import importlib.util
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from mesocosm.lab.store.definitions import Definition, Module, binary_module, read_module
+from mesocosm.lab.store.references import Import, Reference
+
+EXCLUDED = ("mesocosm.lab", "mesocosm.cli", "mesocosm.studies.interface")
+"""The seam between studies and bench, and what is behind it: it changes no table."""
+
+DYNAMIC = {"__import__", "eval", "exec", "globals"}
+"""Whoever uses one of these may use any name of the module."""
+
+
+class Target(NamedTuple):
+    """What a reference comes to: a definition and attributes read off it, a whole module, or a name of another package."""
+
+    name: str
+    attributes: tuple[str, ...] = ()
+    definition: Definition | None = None
+    module: str | None = None
+
+
+class Sources:
+    """The source files of some packages, looked up by name."""
+
+    def __init__(self, packages: frozenset[str]):
+        self._packages = packages
+        self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
+        self._read: dict[str, Module | None] = {}
+        self._resolved: dict[tuple[str, Reference], tuple[Target, ...]] = {}
+
+    def read(self, name: str) -> Module | None:
+        """A module of these packages; None for those that do not count, have no file, or are not there."""
+        if name not in self._read:
+            file = self._file(name) if self.counts(name) else None
+            self._read[name] = None if file is None else _read(name, file, file.stat().st_mtime_ns, file.stat().st_size)
+        return self._read[name]
+
+    def counts(self, name: str) -> bool:
+        """Whether a module is part of a trial's code."""
+        return name.partition(".")[0] in self._packages and not any(name == excluded or name.startswith(f"{excluded}.") for excluded in EXCLUDED)
+
+    def module(self, name: str) -> Target:
+        """A module as a value."""
+        return Target(name.rpartition(".")[2] if name.partition(".")[0] in self._packages else name, module=name if self.read(name) else None)
+
+    def targets(self, module: str, reference: Reference) -> tuple[Target, ...]:
+        """What a reference that stands in a module comes to; several where a name is bound several times."""
+        if (module, reference) not in self._resolved:
+            self._resolved[module, reference] = tuple(self._targets(module, reference))
+        return self._resolved[module, reference]
+
+    def _targets(self, module: str, reference: Reference) -> Iterable[Target]:
+        if reference.imports:
+            found = [target for wanted in reference.imports for target in self.wanted(wanted)]
+        elif (known := self._known(module, reference.name)) is not None:
+            found = known
+        elif reference.quoted:
+            return ()
+        elif reference.name in DYNAMIC or not (hasattr(builtins, reference.name) or reference.name.startswith("__")):
+            return (self.module(module),)
+        else:
+            found = [Target(reference.name)]
+        for attribute in reference.attributes:
+            found = [target for one in found for target in self._step(one, attribute)]
+        return dict.fromkeys(found)
+
+    def _step(self, target: Target, attribute: str) -> Sequence[Target]:
+        if target.definition is not None:
+            return [target._replace(attributes=(*target.attributes, attribute))]
+        return self.attribute(target.module, attribute) if target.module is not None else [Target(f"{target.name}.{attribute}")]
+
+    def wanted(self, wanted: Import) -> Sequence[Target]:
+        """What an import asks for."""
+        return [self.module(wanted.module)] if wanted.name is None else self.attribute(wanted.module, wanted.name)
+
+    def attribute(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Sequence[Target]:
+        """What a module's attribute is; the whole module where that cannot be seen."""
+        if not self.counts(module):
+            return [Target(name if module.partition(".")[0] in self._packages else f"{module}.{name}")]
+        known = self._known(module, name, seen)
+        if known is not None:
+            return known
+        if self.read(f"{module}.{name}") is not None:
+            return [self.module(f"{module}.{name}")]
+        return [Target(name)] if name.startswith("__") or self.read(module) is None else [self.module(module)]
+
+    def _known(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Target] | None:
+        """What a module's name is bound to, through imports and re-exports; None where nothing binds it."""
+        read = self.read(module)
+        if read is None or (module, name) in seen:
+            return None
+        seen |= {(module, name)}
+        if name in read.bindings:
+            found: list[Target] = []
+            for bound in read.bindings[name]:
+                if isinstance(bound, Definition):
+                    found.append(Target(name, definition=bound))
+                else:
+                    found += [self.module(bound.module)] if bound.name is None else self.attribute(bound.module, bound.name, seen)
+            return found
+        for star in read.stars:
+            if (found_there := self._known(star, name, seen)) is not None:
+                return found_there
+        outside = [Target(f"{star}.{name}") for star in read.stars if star.partition(".")[0] not in self._packages]
+        return outside if outside and not hasattr(builtins, name) else None
+
+    def _file(self, name: str) -> Path | None:
+        """The file of a module; None where there is none."""
+        spec = self._spec(name)
+        return Path(spec.origin) if spec is not None and spec.origin is not None and Path(spec.origin).is_file() else None
+
+    def _spec(self, name: str) -> importlib.machinery.ModuleSpec | None:
+        """Where a module lies, found without importing its packages."""
+        if name not in self._specs:
+            package, _, part = name.rpartition(".")
+            if package:
+                parent = self._spec(package)
+                places = list(parent.submodule_search_locations or []) if parent is not None else []
+                self._specs[name] = importlib.machinery.PathFinder.find_spec(part, places) if places else None
+            else:
+                try:
+                    self._specs[name] = importlib.util.find_spec(name)
+                except ValueError:  # __main__
+                    self._specs[name] = None
+        return self._specs[name]
+
+
+@cache
+def _read(name: str, file: Path, modified: int, size: int) -> Module:
+    content = file.read_bytes()
+    return read_module(name, content, is_package=file.name == "__init__.py") if file.suffix == ".py" else binary_module(name, content)
