@@ -35,7 +35,7 @@ VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
 
 
 class EnsembleArm(NamedTuple):
-    """One training of every member, in numbers, so that arms share a program.
+    """One training of every member, described by numbers, so that arms share a program.
 
     Attributes:
         shared_start: 1 to start at the reference parameters, 0 at the member's own.
