@@ -18,7 +18,7 @@ from typing import Any
 
 import mesocosm.studies
 from mesocosm.claims.judge import CheckRow, from_json
-from mesocosm.lab.report.claims_section import claim_verdict, group_by_claim
+from mesocosm.claims.summary import claim_verdict, group_by_claim
 from mesocosm.lab.store.run_directory import Run
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mesocosm.claims.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
-from mesocosm.lab.report.claims_section import claim_verdict, group_by_claim
+from mesocosm.claims.summary import claim_verdict, group_by_claim
 from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
 
 KEYS = [

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from mesocosm.audit.checkpoint_audit import Audit
 from mesocosm.cli.audit_table import READING, notes_of, skipped_lines, spread_cells
+from mesocosm.lab.formatting import number
 from mesocosm.lab.report import vega
 from mesocosm.lab.report.figures import RenderedFigure, theme
-from mesocosm.lab.report.markup import Html, element, finite, join, number
-from mesocosm.lab.report.page import asset_script, brand, document
+from mesocosm.lab.report.page import asset_script, finite, page
 from mesocosm.lab.store import atomic
 
 MOST_CELLS = 4800  # Altair draws up to 5000 rows
@@ -28,46 +28,70 @@ MAPS = (
 PLACE = pl.concat_str("product", pl.lit(" "), "part")
 
 
+SUMMARY_HEADINGS = (
+    *("Part", "Product", "Heads", "ratio, median [range]", "null 1", "null 2", "above, below null 2 by 2 sd"),
+    *("rank95_sum", "null 1", "stable", "null 1"),
+)
+ROW_HEADINGS = ("Block", "Head", "Product", "ratio", "null 1", "null 2", "rank95_sum", "null 1", "null 2", "relD", "cosPQ", "law")
+
+
+class Model(NamedTuple):
+    """A checkpoint on the page.
+
+    Attributes:
+        name: as it was given.
+        facts: what was audited, in a few words.
+        summary: cells of a line for each product of each part of the model.
+        notes: what was skipped, and what to bear in mind.
+        rows: cells of a line for each product of each head.
+        more_rows: number of lines that are not shown.
+    """
+
+    name: str
+    facts: str
+    summary: list[list[str]]
+    notes: list[str]
+    rows: list[list[str]]
+    more_rows: int
+
+    @classmethod
+    def of(cls, audit: Audit) -> Model:
+        """What the page says of an audit."""
+        rows = audit.audited
+        facts = f"{rows.height} products in {rows['block'].n_unique()} blocks, {audit.skipped.height} skipped"
+        notes = [f"{product}: {note}" for product, note in notes_of(rows)] + skipped_lines(audit.skipped)
+        shown = [_row(row) for row in rows.head(MOST_ROWS).iter_rows(named=True)]
+        return cls(audit.model, facts, _summary(rows), notes, shown, max(rows.height - MOST_ROWS, 0))
+
+
 def write_page(audits: Sequence[Audit], folder: Path) -> Path:
     """Write `index.html` into a folder: one self-contained file that needs no network."""
-    page = folder / "index.html"
-    atomic.write_bytes(page, render(audits).encode())
-    return page
+    file = folder / "index.html"
+    atomic.write_bytes(file, render(audits).encode())
+    return file
 
 
 def render(audits: Sequence[Audit]) -> str:
     """The page as text."""
     figures = [figure for audit in audits for figure in draw(audit)]
-    counted = [f"{audit.audited.height} products in {audit.audited['block'].n_unique()} blocks, {audit.skipped.height} skipped" for audit in audits]
-    body = join(
-        element(
-            "header",
-            brand("audit"),
-            element("h1", "Rank and balance of attention products"),
-            *(element("p", element("strong", audit.model), f": {facts}", class_="paper") for audit, facts in zip(audits, counted, strict=True)),
-            element("p", READING, class_="legend"),
-            element("p", "A checkpoint does not contain its training recipe or weight decay: nothing here is attributed to them.", class_="legend"),
-        ),
-        element("main", *(_model_section(audit) for audit in audits), _figures_section(figures), *(_rows_section(audit) for audit in audits)),
+    data = {"specs": [figure.spec for figure in figures], "themes": {"light": theme(), "dark": theme(dark=True)}}
+    return page(
+        "audit.html",
+        "Audit · mesocosm",
+        scripts=[vega.script(), asset_script("figures.js")] if figures else [],
+        data=data if figures else None,
+        models=[Model.of(audit) for audit in audits],
+        figures=figures,
+        reading=READING,
+        summary_headings=SUMMARY_HEADINGS,
+        row_headings=ROW_HEADINGS,
     )
-    specs = [figure.spec for figure in figures]
-    scripts = [vega.script(), asset_script("figures.js")] if specs else []
-    data = {"specs": specs, "themes": {"light": theme(), "dark": theme(dark=True)}}
-    return document("Audit · mesocosm", body, scripts=scripts, data=data if specs else None)
 
 
-# --- words and tables -----------------------------------------------------------------------------------------------
-
-
-def _model_section(audit: Audit) -> Html:
-    notes = [element("li", f"{product}: {note}") for product, note in notes_of(audit.audited)] + [element("li", line) for line in skipped_lines(audit.skipped)]
-    return element("section", element("h2", audit.model), _summary(audit.audited), element("ul", notes) if notes else None)
-
-
-def _summary(rows: pl.DataFrame) -> Html | None:
+def _summary(rows: pl.DataFrame) -> list[list[str]]:
     """One row per product and part of the model: medians, and how many products lie above or below null 2."""
     if rows.is_empty():
-        return None
+        return []
     within = (pl.col("ratio") - pl.col("null2")) / pl.col("null2_sd")
     grouped = rows.group_by("part", "product", maintain_order=True).agg(
         pl.len(),
@@ -77,9 +101,8 @@ def _summary(rows: pl.DataFrame) -> Html | None:
         (within > 2).sum().alias("above"),
         (within < -2).sum().alias("below"),
     )
-    head = ("Part", "Product", "Heads", "ratio, median [range]", "null 1", "null 2", "above, below null 2 by 2 sd", "rank95_sum", "null 1", "stable", "null 1")
-    body = [
-        (
+    return [
+        [
             row["part"],
             row["product"],
             str(row["len"]),
@@ -88,53 +111,14 @@ def _summary(rows: pl.DataFrame) -> Html | None:
             f"{row['null2']:.4f}",
             f"{row['above']}, {row['below']}",
             *(number(row[name]) for name in ("rank95_sum", "rank95_sum_null1", "stable", "stable_null1")),
-        )
+        ]
         for row in grouped.iter_rows(named=True)
     ]
-    return _table(head, body)
 
 
-def _rows_section(audit: Audit) -> Html | None:
-    rows = audit.audited
-    if rows.is_empty():
-        return None
-    head = ("Block", "Head", "Product", "ratio", "null 1", "null 2", "rank95_sum", "null 1", "null 2", "relD", "cosPQ", "law")
-    body = [
-        (
-            row["block"],
-            str(row["head"]),
-            row["product"],
-            *spread_cells(row, "ratio"),
-            *spread_cells(row, "rank95_sum"),
-            f"{row['relD']:.3f}",
-            f"{row['cosPQ']:.3f}",
-            row["applies"],
-        )
-        for row in rows.head(MOST_ROWS).iter_rows(named=True)
-    ]
-    more = element("p", f"{rows.height - MOST_ROWS} more rows are in the files beside this page.") if rows.height > MOST_ROWS else None
-    return element("section", element("h2", f"Every product of {audit.model}"), _table(head, body), more)
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Html:
-    headings = element("tr", [element("th", text, scope="col") for text in head])
-    rows = [element("tr", [element("td", cell, class_="number" if place > 2 else None) for place, cell in enumerate(cells)]) for cells in body]
-    return element("div", element("table", element("thead", headings), element("tbody", rows), class_="trials"), class_="scroll")
-
-
-def _figures_section(figures: Sequence[RenderedFigure]) -> Html | None:
-    if not figures:
-        return None
-    cards = [
-        element(
-            "figure",
-            element("div", element("noscript", "This figure needs JavaScript."), class_="plot", id=f"figure-{place}", data_name=figure.name),
-            element("figcaption", element("strong", figure.title), " ", figure.caption),
-            class_="card",
-        )
-        for place, figure in enumerate(figures)
-    ]
-    return element("section", element("h2", "Figures"), element("div", cards, class_="figures"), id="figures")
+def _row(row: Mapping[str, Any]) -> list[str]:
+    places = [row["block"], str(row["head"]), row["product"]]
+    return [*places, *spread_cells(row, "ratio"), *spread_cells(row, "rank95_sum"), f"{row['relD']:.3f}", f"{row['cosPQ']:.3f}", row["applies"]]
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from rich.text import Text
 from mesocosm.audit.checkpoint_audit import Audit
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
-from mesocosm.lab.report.markup import number
+from mesocosm.lab.formatting import number
 
 READING = (
     "ratio: nuclear norm over mean squared Frobenius norm of the factors, 1 at balance. null1: Gaussian factors of the same shapes and norms; null2: the same "

@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.claims.agreement import OTHER_VERDICTS
+from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share
 from mesocosm.lab.events.progress import printable
-from mesocosm.lab.report.claims_section import MARKS, claim_verdict, group_by_claim, judged_share
-from mesocosm.lab.report.interval_plot import interval_text, region_text
-from mesocosm.lab.report.markup import duration, number
+from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.studies.interface import Preset, Study
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 import shutil
 from functools import partial
 from html.parser import HTMLParser
@@ -11,19 +12,22 @@ import altair as alt
 import polars as pl
 import pytest
 from hostile import ROW, hostile_run
+from jinja2 import UndefinedError
 
 from mesocosm.claims.agreement import differences
+from mesocosm.claims.summary import claim_verdict
 from mesocosm.lab.errors import UserError
+from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.claims_section import claim_verdict
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.evidence import line_of
 from mesocosm.lab.report.figures import RenderedFigure, draw
-from mesocosm.lab.report.interval_plot import Axis, interval_plot, interval_text, region_text, replicate_plot
-from mesocosm.lab.report.markup import Html, duration, element, embed_json, embed_script, fill, finite, number
+from mesocosm.lab.report.interval_plot import Axis, Plot, interval_plot, replicate_plot
+from mesocosm.lab.report.page import embed_json, embed_script, environment, finite
+from mesocosm.lab.report.page import render as filled
 from mesocosm.lab.report.run_page import render, write_report
 from mesocosm.lab.report.site import write_site
-from mesocosm.lab.report.tables_section import tables_section
+from mesocosm.lab.report.tables_section import tables_read
 from mesocosm.lab.report.vega import vega_lite_version, write_pictures
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
@@ -47,12 +51,11 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append((dict(attrs), ""))
-        if tag not in {"meta", "br", "img", "input", "rect", "line", "circle", "path"}:
+        if tag not in {"meta", "br", "img", "input"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        if tag not in {"rect", "line", "circle", "path"}:
-            assert self.open.pop() == tag
+        assert self.open.pop() == tag
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "script":
@@ -225,8 +228,12 @@ def test_a_claim_is_as_its_checks(checks, verdict):
     assert claim_verdict([{**ROW, "verdict": check} for check in checks]) == verdict
 
 
-def test_strip_says_what_it_shows():
-    (svg, attributes), *marks = Page(interval_plot(ROW)).elements
+def drawn(plot: Plot | None) -> Page:
+    return Page(environment().get_template("interval_plot.html").module.draw(plot))
+
+
+def test_a_plot_says_what_it_shows():
+    (svg, attributes), *marks = drawn(interval_plot(ROW)).elements
     assert svg == "svg"
     assert attributes["aria-label"] == "−2 [−2.5, −1.5], region < −1, control 0 [−0.1, 0.1]"
     centres = {attributes["class"]: float(attributes["cx"]) for tag, attributes in marks if tag == "circle"}
@@ -235,7 +242,7 @@ def test_strip_says_what_it_shows():
 
 
 def test_replicates_are_all_drawn():
-    dots = [attributes for tag, attributes in Page(replicate_plot(ROW)).elements if tag == "circle" and "dot" in attributes["class"]]
+    dots = [attributes for tag, attributes in drawn(replicate_plot(ROW)).elements if tag == "circle" and "dot" in attributes["class"]]
     assert len(dots) == 3
     assert [float(dot["cx"]) for dot in dots] == sorted(float(dot["cx"]) for dot in dots)
 
@@ -286,7 +293,7 @@ def test_a_measure_is_found_in_the_code():
 
 def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):
     tables = {"small": pl.DataFrame({"seed": range(8), "name": ["=a,b"] * 8}), "large": pl.DataFrame({"value": range(20_000)}), "unread": pl.DataFrame()}
-    page = Page(tables_section([{"tables": ["small", "large", "gone"]}], View(None, "quick", tables)))
+    page = Page(filled("tables.html", tables=tables_read([{"tables": ["small", "large", "gone"]}], View(None, "quick", tables))))
     links = {attributes["download"]: attributes["href"] for tag, attributes in page.elements if tag == "a"}
     assert list(links) == ["small.csv"]
     assert pl.read_csv(base64.b64decode(links["small.csv"].partition(",")[2])).equals(tables["small"])
@@ -398,12 +405,13 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_elements_escape_what_is_not_markup():
-    assert element("p", "<b>", Html("<b></b>"), None, ["&"], class_='"', hidden=True) == '<p class="&quot;" hidden>&lt;b&gt;<b></b>&amp;</p>'
-
-
-def test_templates_are_filled_in_one_pass():
-    assert fill("{{a}} {{b}}", {"a": "{{b}}", "b": "c"}) == "{{b}} c"
+@pytest.mark.parametrize("name", environment().list_templates())
+def test_every_template_escapes_and_refuses_what_it_is_not_given(name):
+    assert environment().autoescape is True
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ missing }}").render()
+    source, _, _ = environment().loader.get_source(environment(), name)
+    assert not re.search(r"\|\s*safe|autoescape", source)
 
 
 def test_values_are_kept_finite():

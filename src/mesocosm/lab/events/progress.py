@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.lab.events.event import Compiled, Compiling, Event, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
-from mesocosm.lab.report.markup import duration
+from mesocosm.lab.formatting import duration
 
 PLAIN_SECONDS = 5.0
 """The shortest time between two progress lines of a log."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mesocosm.claims.judge import CheckRow
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.report.interval_plot import interval_text, region_text
+from mesocosm.lab.formatting import interval_text, region_text
 from mesocosm.lab.store.configuration import flat
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesocosm.claims.replicates import NotJudged
-from mesocosm.lab.report.markup import finite
+from mesocosm.lab.report.page import finite
 from mesocosm.lab.store.run_directory import Run
 
 FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'

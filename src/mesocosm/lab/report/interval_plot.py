@@ -1,6 +1,6 @@
 """A check as a small picture: the region where it holds, the estimate with its interval, the control, the reference and, larger, every replicate.
 
-Inline SVG without colours of its own: the page's style sheet gives them, so that the picture follows light and dark.
+Here is the geometry; `templates/interval_plot.html` draws it.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from mesocosm.lab.report.markup import Html, element, number
+from mesocosm.lab.formatting import interval_text, number, region_ends, region_text
 
 WIDTH = 240.0
 MARGIN = 8.0
@@ -52,76 +52,95 @@ class Axis:
         return MARGIN + min(max(share, 0.0), 1.0) * (WIDTH - 2 * MARGIN)
 
 
-def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int | None]:
-    """The low and the high end of a check's region, None where it is open."""
-    threshold = row.get("threshold")
-    if threshold is None:
-        return None, None
-    if row.get("direction") == "in":
-        return threshold[0], threshold[1]
-    return (threshold, None) if row.get("direction") == ">" else (None, threshold)
+class Region(NamedTuple):
+    """The shaded field, and its edges where it has some."""
+
+    left: float
+    right: float
+    edges: list[float]
 
 
-def region_text(row: Mapping[str, Any]) -> str:
-    """The region in words of a table: `< −1`, `> 0.5`, `0.9 to 1.1`."""
-    low, high = region_ends(row)
-    if low is not None and high is not None:
-        return f"{number(low)} to {number(high)}"
-    return f"> {number(low)}" if low is not None else f"< {number(high)}" if high is not None else "–"
+class Mark(NamedTuple):
+    """An estimate at `x` in the line `y`, with the ends of its interval, if it has one; `name` is "measured" or "control"."""
+
+    name: str
+    x: float
+    y: int
+    ends: tuple[float, float] | None
 
 
-def interval_ends(part: Mapping[str, Any]) -> str | None:
-    """`[low, high]`, None where there is no interval."""
-    return None if part.get("low") is None or part.get("high") is None else f"[{number(part['low'])}, {number(part['high'])}]"
+class Dot(NamedTuple):
+    """A replicate."""
+
+    x: float
+    y: float
 
 
-def interval_text(part: Mapping[str, Any]) -> str:
-    """`estimate [low, high]`, the interval only where there is one."""
-    if part.get("estimate") is None:
-        return "–"
-    return " ".join(filter(None, (number(part["estimate"]), interval_ends(part))))
+class Label(NamedTuple):
+    """A number under an edge of the region."""
+
+    x: float
+    anchor: str
+    text: str
 
 
-def interval_plot(row: Mapping[str, Any]) -> Html | None:
+class Plot(NamedTuple):
+    """A picture, in pixels.
+
+    Attributes:
+        name: its class on the page.
+        label: what it shows, in words.
+        height: of the whole picture.
+        top: where region and reference begin.
+        bottom: where they end.
+        region: the shaded field.
+        marks: control and estimate, the upper one last.
+        reference: where the paper's number lies.
+        labels: the region's ends.
+        dots: the replicates.
+    """
+
+    name: str
+    label: str
+    height: int
+    top: int
+    bottom: int
+    region: Region
+    marks: list[Mark]
+    reference: float | None
+    labels: list[Label]
+    dots: Sequence[Dot] = ()
+    width: float = WIDTH
+    label_room: int = 3
+
+
+def interval_plot(row: Mapping[str, Any]) -> Plot | None:
     """The check in one line of a table: region, estimate, control and reference on one axis; None where nothing was measured."""
     if row.get("estimate") is None:
         return None
-    axis = _axis(row, [])
     control = row.get("control") or {}
     label = f"{interval_text(row)}, region {region_text(row)}, control {interval_text(control)}"
-    return element(
-        "svg",
-        _region(row, axis, 3, 23),
-        _interval(control, axis, 18, "control"),
-        _interval(row, axis, 9, "measured"),
-        _reference(row, axis, 3, 23),
-        _threshold_labels(row, axis, 34),
-        class_="interval-plot",
-        viewBox=f"0 0 {WIDTH:.0f} 37",
-        role="img",
-        aria_label=label,
-    )
+    return _plot(row, _axis(row, []), "interval-plot", label, height=37, top=3, bottom=23, lines={"control": 18, "measured": 9})
 
 
-def replicate_plot(row: Mapping[str, Any]) -> Html | None:
+def replicate_plot(row: Mapping[str, Any]) -> Plot | None:
     """Every replicate as a dot, above the interval and the control; None where there are no replicates."""
     values = [entry["value"] for entry in row.get("replicates") or ()]
     if not values or row.get("estimate") is None:
         return None
     axis = _axis(row, values)
-    return element(
-        "svg",
-        _region(row, axis, 4, 74),
-        _dots(values, axis, 20, "measured"),
-        _interval(row, axis, 44, "measured"),
-        _interval(row.get("control") or {}, axis, 62, "control"),
-        _reference(row, axis, 4, 74),
-        _threshold_labels(row, axis, 86),
-        class_="replicates",
-        viewBox=f"0 0 {WIDTH:.0f} 90",
-        role="img",
-        aria_label=f"{len(values)} replicates from {number(min(values))} to {number(max(values))}",
-    )
+    label = f"{len(values)} replicates from {number(min(values))} to {number(max(values))}"
+    plot = _plot(row, axis, "replicates", label, height=90, top=4, bottom=74, lines={"measured": 44, "control": 62})
+    # Spread a little up and down in their order, so that equal values stay countable.
+    dots = [Dot(axis.at(value), 20 + 9.0 * ((index * 0.618) % 1.0 * 2 - 1)) for index, value in enumerate(values)]
+    return plot._replace(dots=dots, label_room=4)
+
+
+def _plot(row: Mapping[str, Any], axis: Axis, name: str, label: str, *, height: int, top: int, bottom: int, lines: Mapping[str, int]) -> Plot:
+    parts = {"measured": row, "control": row.get("control") or {}}
+    marks = [_mark(which, parts[which], axis, y) for which, y in lines.items() if parts[which].get("estimate") is not None]
+    reference = None if row.get("reference") is None else axis.at(row["reference"])
+    return Plot(name, label, height, top, bottom, _region(row, axis), marks, reference, _labels(row, axis))
 
 
 def _axis(row: Mapping[str, Any], more: Sequence[float]) -> Axis:
@@ -133,43 +152,22 @@ def _axis(row: Mapping[str, Any], more: Sequence[float]) -> Axis:
     return Axis.around(values, decades=min(values) >= 0 and (row.get("kind") == "exact" or wide))
 
 
-def _region(row: Mapping[str, Any], axis: Axis, top: int, bottom: int) -> list[Html]:
+def _region(row: Mapping[str, Any], axis: Axis) -> Region:
     low, high = region_ends(row)
     left = axis.at(low) if low is not None else 0.0
     right = axis.at(high) if high is not None else WIDTH
-    drawn = [element("rect", class_="region", x=left, y=top, width=right - left, height=bottom - top)]
-    drawn += [element("line", class_="edge", x1=axis.at(end), x2=axis.at(end), y1=top, y2=bottom) for end in (low, high) if end is not None]
-    return drawn
+    return Region(left, right, [axis.at(end) for end in (low, high) if end is not None])
 
 
-def _interval(part: Mapping[str, Any], axis: Axis, y: int, class_: str) -> list[Html]:
-    if part.get("estimate") is None:
-        return []
-    middle = axis.at(part["estimate"])
-    drawn = [element("circle", class_=class_, cx=middle, cy=y, r=3.4)]
-    if part.get("low") is not None and part.get("high") is not None:
-        left, right = axis.at(part["low"]), axis.at(part["high"])
-        drawn.insert(0, element("path", class_=class_, d=f"M{left:.1f} {y - 3:.1f}v6m0-3H{right:.1f}m0-3v6"))
-    return drawn
+def _mark(name: str, part: Mapping[str, Any], axis: Axis, y: int) -> Mark:
+    bounded = part.get("low") is not None and part.get("high") is not None
+    return Mark(name, axis.at(part["estimate"]), y, (axis.at(part["low"]), axis.at(part["high"])) if bounded else None)
 
 
-def _dots(values: Sequence[float | int], axis: Axis, y: int, class_: str) -> list[Html]:
-    """Dots spread a little up and down in their order, so that equal values stay countable."""
-    heights = [y + 9.0 * ((index * 0.618) % 1.0 * 2 - 1) for index in range(len(values))]
-    return [element("circle", class_=f"{class_} dot", cx=axis.at(value), cy=height, r=2.4) for value, height in zip(values, heights, strict=True)]
-
-
-def _reference(row: Mapping[str, Any], axis: Axis, top: int, bottom: int) -> Html | None:
-    if row.get("reference") is None:
-        return None
-    place = axis.at(row["reference"])
-    return element("path", class_="reference", d=f"M{place - 4:.1f} {top - 3:.1f}h8l-4 5.5z M{place:.1f} {top:.1f}V{bottom:.1f}")
-
-
-def _threshold_labels(row: Mapping[str, Any], axis: Axis, y: int) -> list[Html]:
+def _labels(row: Mapping[str, Any], axis: Axis) -> list[Label]:
     ends = [(axis.at(end), number(end)) for end in region_ends(row) if end is not None]
     if len(ends) == 2 and ends[1][0] - ends[0][0] < 50:  # too narrow for two labels
         ends = [((ends[0][0] + ends[1][0]) / 2, f"{ends[0][1]} to {ends[1][1]}")]
     margin = 24 if len(ends) == 2 else 36
     anchors = ["start" if place < margin else "end" if place > WIDTH - margin else "middle" for place, _ in ends]
-    return [element("text", label, x=place, y=y, text_anchor=anchor) for (place, label), anchor in zip(ends, anchors, strict=True)]
+    return [Label(place, anchor, text) for (place, text), anchor in zip(ends, anchors, strict=True)]

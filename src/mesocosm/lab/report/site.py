@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.report.claims_section import counts, tally_bar
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.figures import draw
-from mesocosm.lab.report.markup import Html, element, join
-from mesocosm.lab.report.page import brand, document, slug
-from mesocosm.lab.report.provenance_section import seconds_text, seeds_text, when
+from mesocosm.lab.report.page import page, slug
 from mesocosm.lab.report.run_page import render
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run
@@ -34,8 +31,9 @@ def write_site(runs: Sequence[Run], folder: Path) -> Path:
     """
     if (folder / "run.json").exists():
         raise UserError(f"{folder} is a run directory; choose another folder with --out")
-    columns = [Column(run, page) for run, page in zip(runs, page_names(runs), strict=True)]
-    pages = {HOME: home(columns), COMPARISON: comparison(columns, HOME), **{column.page: render(column.run, draw(column.run), home=HOME) for column in columns}}
+    columns = [Column(run, name) for run, name in zip(runs, page_names(runs), strict=True)]
+    first = page("site.html", "Runs · mesocosm", columns=columns, comparison=COMPARISON)
+    pages = {HOME: first, COMPARISON: comparison(columns, HOME), **{column.page: render(column.run, draw(column.run), home=HOME) for column in columns}}
     try:
         for name, text in pages.items():
             atomic.write_bytes(folder / name, text.encode())
@@ -52,40 +50,3 @@ def page_names(runs: Sequence[Run]) -> list[str]:
         others = sum(name == f"{stem}.html" or name.startswith(f"{stem}.") for name in names)
         names.append(f"{stem}.{others + 1}.html" if others else f"{stem}.html")
     return names
-
-
-def home(columns: Sequence[Column]) -> str:
-    """The page with a row a run."""
-    headings = ("Run", "Preset", "Claims", "Seeds", "Started", "Time")
-    head = element("tr", [element("th", heading, scope="col") for heading in headings])
-    body = join(
-        element(
-            "header",
-            brand(),
-            element("h1", f"{len(columns)} run{'s' * (len(columns) != 1)}"),
-            element("nav", element("a", "Compare the verdicts", href=COMPARISON), aria_label="Pages"),
-        ),
-        element(
-            "main",
-            element(
-                "section",
-                element(
-                    "div", element("table", element("thead", head), element("tbody", [_row(column) for column in columns]), class_="runs"), class_="scroll"
-                ),
-            ),
-        ),
-    )
-    return document("Runs · mesocosm", body)
-
-
-def _row(column: Column) -> Html:
-    run = column.run
-    return element(
-        "tr",
-        element("th", element("a", column.name, href=column.page), element("span", run.study.name, ": ", run.study.title, class_="metric"), scope="row"),
-        element("td", run.preset),
-        element("td", tally_bar(column.claims), counts(column.claims), class_="outcome"),
-        element("td", seeds_text(run.seeds), class_="number"),
-        element("td", when(run.record.get("started")), class_="number"),
-        element("td", seconds_text(run.record.get("wall_seconds")), class_="number"),
-    )

@@ -12,8 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from mesocosm.lab.report.figures import RenderedFigure, theme
-from mesocosm.lab.report.markup import Html, embed_script
+from mesocosm.lab.report.page import embed_script
 from mesocosm.lab.store import atomic
 
 
@@ -25,14 +27,14 @@ def vega_lite_version() -> str:
 
 
 @cache
-def script() -> Html:
+def script() -> Markup:
     """Vega, Vega-Lite and Vega-Embed as one script, which makes `vegaEmbed` global.
 
     Bundling takes over a second and its result depends on two versions only, so that it is kept in the user's cache folder, where that can be written.
     """
     kept = _cache_folder() / f"vega-lite-{vega_lite_version()}-vl-convert-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
-        return Html(kept.read_text(encoding="utf-8"))
+        return Markup(kept.read_text(encoding="utf-8"))
     import vl_convert
 
     bundle = embed_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()))
