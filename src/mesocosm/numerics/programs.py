@@ -29,8 +29,8 @@ SCHEDULE = memory_optimised()
 class Program:
     """A function that is compiled with the library's compiler options when called, and traced as usual inside another program.
 
-    JAX accepts compiler options only for the outermost program, whose options also apply to the functions inside it. Under an eager gradient or vmap there is no
-    outermost program, and the function is compiled with JAX's own options.
+    JAX accepts compiler options only for the outermost program, whose options also apply to the functions inside it. Under an eager gradient or vmap, no
+    program is the outermost one, and the function is compiled with JAX's own options.
 
     Attributes:
         options: the compiler options.
