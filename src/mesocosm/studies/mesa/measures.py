@@ -50,11 +50,8 @@ def best_of(trials: Callable[[View], list[str]], trial: str) -> Callable[[View],
     """Log ratio of a network's loss to the smallest of several others', seed by seed."""
 
     def measure(view: View) -> Replicates:
-        others = [loss(view, other) for other in trials(view)]
-        best = others[0]
-        for other in others[1:]:
-            best = Replicates(np.minimum(best.values, other.values), best.ids, best.digests, np.maximum(best.errors, other.errors))
-        return loss(view, trial).log_ratio(best)
+        first, *others = (loss(view, other) for other in trials(view))
+        return loss(view, trial).log_ratio(first.extreme(*others, by=np.negative))
 
     return measure
 

@@ -55,13 +55,6 @@ def positive_decays(view: View) -> list[float]:
     return [decay for decay in view.config.factorisation.decays if decay > 0]
 
 
-def worst(measures: list[Replicates]) -> Replicates:
-    """The value furthest from zero, replicate by replicate."""
-    values = np.array([measure.values for measure in measures])
-    place = np.abs(values).argmax(axis=0)
-    return Replicates(values[place, np.arange(values.shape[1])], measures[0].ids, measures[0].digests, measures[0].errors)
-
-
 def gap_fall(decays: Callable[[View], list[float]]) -> Measurement:
     """log10 of the gap at the end over that at the start, largest over decays."""
 
@@ -70,8 +63,8 @@ def gap_fall(decays: Callable[[View], list[float]]) -> Measurement:
         return float(np.log10(max(gaps[-1], 1e-16) / gaps[0]))
 
     def measure(view: View) -> Replicates:
-        falls = [Replicates.within(view.table("trajectory", arm="both", decay=decay), fall) for decay in decays(view)]
-        return Replicates(np.max([each.values for each in falls], axis=0), falls[0].ids, falls[0].digests, falls[0].errors)
+        first, *others = (Replicates.within(view.table("trajectory", arm="both", decay=decay), fall) for decay in decays(view))
+        return first.extreme(*others, by=np.positive)
 
     return measure
 
@@ -85,7 +78,7 @@ def rate_deviation(regularised: bool) -> Measurement:
             law = view.table("trajectory", arm="both", decay=decay)["law"][0]
             rows = view.table("trajectory", arm="both", decay=decay if regularised else 0.0)
             found.append(Replicates.within(rows, lambda rows, law=law: fitted_rate(rows) / law - 1))
-        return worst(found)
+        return found[0].extreme(*found[1:], by=np.abs)
 
     return measure
 

@@ -16,6 +16,7 @@ from mesocosm.analysis.spectra.factor_spectra import balance, effective_rank, nu
 from mesocosm.analysis.spectra.low_rank_law import Factors, decay_rate, imbalance, imbalance_after_step, l2_penalty, soft_threshold
 from mesocosm.analysis.spectra.nuclear_norm import nuclear_norm, subgradient_error
 from mesocosm.learning.fit import Fitted
+from mesocosm.studies.identity_trials import Errors
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.weight_decay.config import Adaptive, Config, Descent, Factorisation, Minima, ScalarPair, TwoLayers
 from mesocosm.studies.weight_decay.parameterised import (
@@ -86,20 +87,14 @@ def measured(factors: Any) -> dict[str, Any]:
 # --- identities -----------------------------------------------------------------------------------------------------
 
 
-class StepErrors(NamedTuple):
-    """Relative errors of the imbalance after a step: of the law, and without its source of order eta^2."""
-
-    error: Array
-    mutant: Array
-
-
 def check_step(config: Minima, context: Context) -> Tables:
     """One step of gradient descent on random factors, with a random matrix for the loss' gradient."""
     errors = context.evaluate(Partial(_step_errors, config), context.keys("init"))
     return {"step": context.rows(error=errors.error, mutant=errors.mutant)}
 
 
-def _step_errors(config: Minima, key: PRNGKeyArray) -> StepErrors:
+def _step_errors(config: Minima, key: PRNGKeyArray) -> Errors:
+    """Of the imbalance after a step. Mutant: without the law's source of order eta^2."""
     factors_key, gradient_key = jax.random.split(key)
     factors = random_factors(factors_key, config.rows, config.columns, config.columns, 1.0)
     gradient = jax.random.normal(gradient_key, (config.rows, config.columns))
@@ -110,7 +105,7 @@ def _step_errors(config: Minima, key: PRNGKeyArray) -> StepErrors:
     expected = imbalance_after_step(factors, gradient, rate, decay)
     mutant = (1 - rate * decay) ** 2 * imbalance(factors)
     size = jnp.linalg.norm(after)
-    return StepErrors(jnp.linalg.norm(after - expected) / size, jnp.linalg.norm(after - mutant) / size)
+    return Errors(jnp.linalg.norm(after - expected) / size, jnp.linalg.norm(after - mutant) / size)
 
 
 def find_minima(config: Minima, context: Context) -> Tables:
