@@ -35,5 +35,12 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
             assert found == stored[value] or found == pytest.approx(stored[value], rel=1e-9)
 
 
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_records_tables_are_as_its_study_declares_them(record):
+    run = Run(record)
+    found = {name: declared.mismatch(run.tables[name].columns) for name, declared in run.study.tables.items()}
+    assert found == dict.fromkeys(found)
+
+
 def test_there_are_records():
     assert {"cocoa", "ensembles", "gated-rnn", "mesa", "weight-decay"} <= {path.name for path in RECORDS}

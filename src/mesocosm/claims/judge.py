@@ -111,6 +111,7 @@ class CheckRow:
         reference: a number to compare with, in the same metric and unit, with its `origin`.
         searched: configurations tried on pilot seeds before the region was set.
         tables: names of the tables that were read.
+        line: where the check is written, `package/module.py:line`.
         reason: why it is not judged, and whether the check changed after the run started.
         holm: whether a check that has a p-value survives Holm's correction within the study.
         checks: number of checks judged in the study.
@@ -135,6 +136,7 @@ class CheckRow:
     origin: str | None = None
     searched: int | None = None
     tables: list[str] = field(default_factory=list)
+    line: str | None = None
     command: str
     verdict: Verdict
     reason: str | None
@@ -241,6 +243,7 @@ def _row(
         origin=check.reference.origin if check.reference else None,
         searched=check.searched,
         tables=tables,
+        line=check.line,
         command=command,
         verdict=verdict,
         reason=reason,

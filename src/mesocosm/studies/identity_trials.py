@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ class Errors(NamedTuple):
     mutant: Any
 
 
+@runtime_checkable
 class Sized(Protocol):
     """A config that says how many random instances there are."""
 
@@ -53,7 +54,7 @@ def at_once(statement: Callable[..., Any], config: Any, given: Any) -> Any:
 
 
 def statement_rows(
-    context: Context, config: Sized, statement: Callable[..., Errors], *given: Any, over: Callable[..., Any] = on_instances, **labels: str
+    context: Context, config: Sized, statement: Callable[..., Errors], *given: Any, labels: Mapping[str, str], over: Callable[..., Any] = on_instances
 ) -> pl.DataFrame:
     """A row for each instance of one statement, with its two errors."""
     errors = context.evaluate(Partial(over, statement, config), shared=given)
@@ -71,6 +72,6 @@ def check_statements(context: Context, config: Sized, statements: Mapping[str, C
         label: the column that holds the names.
     """
     return pl.concat(
-        statement_rows(context, config, statement, *fixed, instance_keys(context, number, config.instances), **{label: name})
+        statement_rows(context, config, statement, *fixed, instance_keys(context, number, config.instances), labels={label: name})
         for number, (name, statement) in enumerate(statements.items())
     )

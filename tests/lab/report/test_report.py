@@ -4,20 +4,21 @@ import base64
 import json
 import math
 import shutil
-from functools import partial
 from html.parser import HTMLParser
+from pathlib import Path
 
 import altair as alt
 import polars as pl
 import pytest
 from hostile import ROW, hostile_run
 
+import toy_study
 from mesocosm.claims.agreement import differences
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
 from mesocosm.lab.report.claims_section import claim_verdict
 from mesocosm.lab.report.comparison import Column, comparison
-from mesocosm.lab.report.evidence import line_of
+from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import Drawn, draw
 from mesocosm.lab.report.interval_plot import Axis, interval_text, region_text, replicate_plot, strip
 from mesocosm.lab.report.markup import Html, duration, element, embed_json, embed_script, fill, finite, number
@@ -272,16 +273,15 @@ def test_intervals_in_words():
 # --- what stands behind a check -------------------------------------------------------------------------------------
 
 
-def some_measure(view: View) -> None: ...
-
-
-def test_a_measure_is_found_in_the_code():
-    def inner(view: View) -> None: ...
-
-    assert line_of(some_measure).endswith(f"test_report.py:{some_measure.__code__.co_firstlineno}")
-    assert line_of(partial(partial(inner))) == line_of(inner)
-    assert line_of(STUDY.claims[1].checks[0].measure).startswith("toy_study/claims.py:")
-    assert line_of(max) is None
+def test_a_check_is_found_in_the_code():
+    """Not its measurement, which other checks share."""
+    places = measured_at("toy-study", STUDY.claims)
+    source = (Path(toy_study.__file__).parent / "claims.py").read_text().splitlines()
+    for id in ("toy-study/C1.identity", "toy-study/C2.drop", "toy-study/C2.rate"):
+        file, _, line = places[id].partition(":")
+        assert file == "toy_study/claims.py"
+        assert "Check(" in source[int(line) - 1]
+    assert len(set(places.values())) == len(places)
 
 
 def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):

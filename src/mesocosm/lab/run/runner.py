@@ -12,6 +12,7 @@ import jax
 import polars as pl
 
 from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
+from mesocosm.claims.tables import Table
 from mesocosm.lab.errors import TrialFailed, error_line
 from mesocosm.lab.events.observer import Observer
 from mesocosm.lab.events.progress import Silent
@@ -184,7 +185,7 @@ class _Running:
         began = time.perf_counter()
         try:
             with jax.enable_x64(trial.precision == "float64"):
-                tables = checked(trial.run(trial.config, context), trial, context.models)
+                tables = checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
             if context.histories:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
@@ -206,11 +207,12 @@ class _Running:
         return None
 
 
-def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
-    """A trial's tables, if it kept what it declares.
+def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mapping[str, type[Table]]) -> dict[str, pl.DataFrame]:
+    """A trial's tables, if it kept what it and its study declare.
 
     Raises:
-        TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
+        TypeError, ValueError: something else than tables, one called `history`, or one with other columns than declared; a declared model that was not
+            published.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
@@ -218,6 +220,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl
         check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
+        if name in declared and (wrong := declared[name].mismatch(table.columns)):
+            raise ValueError(f"{wrong}: not as the study declares it")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} and has not published it")
     if "history" in tables:

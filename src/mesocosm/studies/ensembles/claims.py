@@ -8,6 +8,7 @@ from functools import partial
 from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.tables import Value
 from mesocosm.studies.ensembles.config import HALF
 from mesocosm.studies.ensembles.measures import (
     accuracy_alone,
@@ -20,7 +21,6 @@ from mesocosm.studies.ensembles.measures import (
     distance_slope,
     explained_share,
     gain,
-    identity,
     kernel_fall,
     kernel_gain,
     kernel_share_growth,
@@ -37,6 +37,7 @@ from mesocosm.studies.ensembles.measures import (
     widest_ratio,
     width_slope,
 )
+from mesocosm.studies.ensembles.tables import Correlations, KernelDetection, Limits, Wide, Widths
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, Region, above, below, between
 
 # Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
@@ -64,7 +65,7 @@ of_trained = partial(Check, judged_at=CPU, replicate=TRAINING, searched=TRAINED)
 
 def exact(name: str, mutant: str) -> Check:
     """An identity beside its mutant."""
-    return against_mutant(identity, name, mutant, check=name, tolerance=1e-8)
+    return against_mutant(name, mutant, check=name, tolerance=1e-8)
 
 
 def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float = 1.1) -> Check:
@@ -79,14 +80,14 @@ def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float =
     )
 
 
-def slope(part: str, words: str, region: Region, other: str, expected: float) -> Check:
+def slope(part: Value, words: str, region: Region, other: Value, expected: float) -> Check:
     """How a part of the variance goes with width."""
     return over_widths(
         f"slope-{part}",
         Mean(f"slope of log variance on log width, {words}"),
         region,
         width_slope(part),
-        Control({"function": "noise of the initial function", "kernel": "noise of the kernel"}[other], width_slope(other)),
+        Control({Widths.function: "noise of the initial function", Widths.kernel: "noise of the kernel"}[other], width_slope(other)),
         reference=Reference(expected, "derived"),
     )
 
@@ -107,15 +108,15 @@ def kernel_checks(inside: str) -> list[Check]:
             f"{name}-auroc",
             Mean("AUROC, smallest over three networks and all parts"),
             above(0.6),
-            smallest(mlps, PARTS, "auroc", inside),
-            Control(NOTHING, smallest(mlps, PARTS, "inside_auroc", inside)),
+            smallest(mlps, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
+            Control(NOTHING, smallest(mlps, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
         ),
         on_pictures(
             f"{name}-cnn",
             Mean("AUROC of a convolutional network, smallest over all parts"),
             above(0.6),
-            smallest(cnns, PARTS, "auroc", inside),
-            Control(NOTHING, smallest(cnns, PARTS, "inside_auroc", inside)),
+            smallest(cnns, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
+            Control(NOTHING, smallest(cnns, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
         ),
         on_pictures(
             f"{name}-kernel-width",
@@ -222,8 +223,8 @@ CLAIMS = [
                 "share",
                 Mean("share of the variance that function noise, kernel noise, interaction and their correlation sum to, width 256"),
                 between(0.95, 1.05),
-                explained_share("function", "kernel", "interaction", "function_interaction"),
-                Control("function noise alone, at the smallest width", explained_share("function", narrowest=True)),
+                explained_share(Widths.function, Widths.kernel, Widths.interaction, Widths.function_interaction),
+                Control("function noise alone, at the smallest width", explained_share(Widths.function, narrowest=True)),
                 reference=Reference(1.0, "derived"),
             ),
         ],
@@ -248,29 +249,29 @@ CLAIMS = [
                 "distance",
                 Mean("rank correlation of function noise with the distance to the nearest point, one hidden layer with biases"),
                 above(0.75),
-                correlation(BIASED, "function", "distance"),
-                Control("distance to points that were not trained on", correlation(BIASED, "function", "turned_distance")),
+                correlation(BIASED, "function", Correlations.distance),
+                Control("distance to points that were not trained on", correlation(BIASED, "function", Correlations.turned_distance)),
             ),
             in_the_plane(
                 "distance-contrast",
                 Mean("the same, less that of kernel noise"),
                 above(0.0),
-                contrast(BIASED, "function", "kernel", "distance"),
-                Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", "turned_distance")),
+                contrast(BIASED, "function", "kernel", Correlations.distance),
+                Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", Correlations.turned_distance)),
             ),
             in_the_plane(
                 "angle",
                 Mean("rank correlation of kernel noise over the squared norm with the angle to the nearest point, one hidden layer"),
                 above(0.5),
-                correlation(PLAIN, "kernel", "angle"),
-                Control("angle to points that were not trained on", correlation(PLAIN, "kernel", "turned_angle")),
+                correlation(PLAIN, "kernel", Correlations.angle),
+                Control("angle to points that were not trained on", correlation(PLAIN, "kernel", Correlations.turned_angle)),
             ),
             in_the_plane(
                 "angle-contrast",
                 Mean("the same, less that of function noise"),
                 above(0.0),
-                contrast(PLAIN, "kernel", "function", "angle"),
-                Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", "angle")),
+                contrast(PLAIN, "kernel", "function", Correlations.angle),
+                Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", Correlations.angle)),
             ),
         ],
     ),
@@ -289,15 +290,15 @@ CLAIMS = [
             linear("kernel", "V^c", "function", "the closed form of V^a"),
             linear("interaction", "V^i", "kernel", "the closed form of V^c"),
             linear("function_interaction", "2 Cov(a, i)", "interaction", "the closed form of V^i", 1.25),
-            slope("kernel", "kernel noise", between(-1.15, -0.85), "function", -1.0),
-            slope("interaction", "interaction", between(-1.15, -0.85), "function", -1.0),
-            slope("function", "function noise", between(-0.1, 0.1), "kernel", 0.0),
+            slope(Widths.kernel, "kernel noise", between(-1.15, -0.85), Widths.function, -1.0),
+            slope(Widths.interaction, "interaction", between(-1.15, -0.85), Widths.function, -1.0),
+            slope(Widths.function, "function noise", between(-0.1, 0.1), Widths.kernel, 0.0),
             over_widths(
                 "neuron",
                 Mean("log of n V^c over what one neuron predicts, widths from 128"),
                 between(-log(1.1), log(1.1)),
-                neuron_ratio("kernel", "kernel"),
-                Control("the prediction of the interaction", neuron_ratio("kernel", "interaction")),
+                neuron_ratio(Widths.kernel, Limits.kernel),
+                Control("the prediction of the interaction", neuron_ratio(Widths.kernel, Limits.interaction)),
                 reference=Reference(0.0, "derived"),
             ),
         ],
@@ -318,8 +319,8 @@ CLAIMS = [
                 "wide",
                 Mean("slope of log distance to the kernel model on log width, shallowest of gd, gd-c and gd-a trained by gradient descent"),
                 between(-0.8, -0.2),
-                distance_slope("gd", "gd_c", "gd_a"),
-                Control("gd beside the kernel model of gd-c", distance_slope("mismatched")),
+                distance_slope(Wide.gd, Wide.gd_c, Wide.gd_a),
+                Control("gd beside the kernel model of gd-c", distance_slope(Wide.mismatched)),
                 searched=WIDE,
                 reference=Reference(-0.5, "derived"),
             ),
@@ -376,8 +377,8 @@ CLAIMS = [
                 "wide",
                 Mean("log of the variance at the largest width over that of the infinitely wide ensemble"),
                 between(-log(1.1), log(1.1)),
-                widest_ratio("function"),
-                Control("over the posterior variance of the NTK-GP", widest_ratio("ntk_gp")),
+                widest_ratio(Limits.function),
+                Control("over the posterior variance of the NTK-GP", widest_ratio(Limits.ntk_gp)),
                 reference=Reference(0.0, "derived"),
             ),
             Check(

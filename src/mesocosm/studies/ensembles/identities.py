@@ -65,10 +65,8 @@ def check_identities(config: Identities, context: Context) -> Tables:
     keys = [instance_keys(context, number, config.instances) for number in range(2)]
     instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
     one = jax.tree.map(lambda leaf: leaf[0], instances)
-    given = [(OF_MODELS, one), (OF_NETWORKS, keys[1])]
-    tables = [
-        statement_rows(context, config, statement, each, over=at_once, identity=name) for statements, each in given for name, statement in statements.items()
-    ]
+    given = [(name, statement, one) for name, statement in OF_MODELS.items()] + [(name, statement, keys[1]) for name, statement in OF_NETWORKS.items()]
+    tables = [statement_rows(context, config, statement, each, labels={"identity": name}, over=at_once) for name, statement, each in given]
     return {"identities": pl.concat(tables)}
 
 

@@ -23,10 +23,11 @@ from mesocosm.analysis.in_context.polynomial_coefficients import (
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.learning.supervised import Supervised, cosine_adamw
-from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer, compact_count
+from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer
 from mesocosm.studies.gated_rnn.config import Config, Evaluation, Network, Prompts, Teacher, Training
 from mesocosm.studies.gated_rnn.identities import check_identities
 from mesocosm.studies.gated_rnn.networks import LAYERS, foreign
+from mesocosm.studies.gated_rnn.tables import student_size
 from mesocosm.studies.interface import Context, Tables, Trial
 from mesocosm.studies.parts import check_mixer
 from mesocosm.tasks.attention_teacher import Answered, LinearAttentionTeacher
@@ -99,12 +100,6 @@ def trials(config: Config) -> list[Trial]:
         found += [regressor("attention", 1, config.regression)]
         found += [regressor(name, config.hidden, config.other_regression) for name in config.prompt_architectures]
     return found
-
-
-def student_size(config: Config) -> int:
-    """Neurons of the student that is identified: the one with at least twice the compact count."""
-    enough = [neurons for neurons in config.neurons if neurons >= 2 * compact_count(config.teacher.dim)]
-    return min(enough) if enough else max(config.neurons)
 
 
 def _size(layer: str, config: Config) -> int:
