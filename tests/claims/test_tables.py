@@ -234,9 +234,6 @@ def test_our_studies_read_declared_tables_of_trials_that_there_are(name):
     assert all(isinstance(side, Measure) for claim in found.claims for check in claim.checks for side in (check.measure, check.control.measure))
     for preset, settings in found.presets.items():
         found.check_claims(preset, [trial.name for trial in found.trials(settings.config)])
-    declared = {
-        value
-        for value in vars(importlib.import_module(f"{found.package}.tables")).values()
-        if getattr(value, "__module__", "") == f"{found.package}.tables" and isinstance(value, type)
-    }
+    module = importlib.import_module(f"{found.package}.tables")
+    declared = {value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__}
     assert {base for table in found.tables.values() for base in table.__mro__} >= declared

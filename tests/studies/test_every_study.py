@@ -1,5 +1,9 @@
 """Every study of the house at its smoke preset: every line runs, every check is read, every figure is drawn; larger presets lower."""
 
+import ast
+import importlib
+from pathlib import Path
+
 import pytest
 
 from mesocosm.claims.judge import Circumstances, fingerprints, judge
@@ -19,6 +23,18 @@ EVERY = pytest.mark.parametrize("study", sorted(UNREAD))
 
 def test_no_study_is_forgotten():
     assert {name for name, package in packages().items() if package.startswith("mesocosm.")} == set(UNREAD)
+
+
+@EVERY
+def test_the_schedule_computes_nothing(study):
+    """`trials.py` names trials; what they do stands in other modules of the study."""
+    source = Path(importlib.import_module(f"{find(study).package}.trials").__file__ or "")
+    nodes = list(ast.walk(ast.parse(source.read_text())))
+    imported = {
+        name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in (getattr(node, "module", ""), *(a.name for a in node.names))
+    }
+    assert not {"jax", "jax.numpy", "numpy", "equinox", "polars"} & imported
+    assert {"trials"} <= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
 @EVERY

@@ -14,7 +14,9 @@ import pytest
 from mesocosm.nn import LinearAttention, MesaAttention
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
-from mesocosm.studies.mesa.trials import Arm, build_linear, compressed, prediction_loss, products_of, trials
+from mesocosm.studies.mesa.networks import Arm, build_linear, prediction_loss
+from mesocosm.studies.mesa.trials import trials
+from mesocosm.studies.mesa.weights import compressed, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
 
 SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"

@@ -25,7 +25,7 @@ from mesocosm.studies.weight_decay.parameterised import (
     regression_loss,
 )
 from mesocosm.studies.weight_decay.tables import Minima
-from mesocosm.studies.weight_decay.trials import _draw_diagonal, _draw_rotated, _draw_teacher
+from mesocosm.studies.weight_decay.train import _draw_diagonal, _draw_rotated, _draw_teacher
 
 
 @pytest.fixture
