@@ -30,6 +30,7 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
     rows = judge(run.study.name, run.study.claims, run.view(), Circumstances(command="", fingerprints=run.record["claims"]["checks"]), strict=True)
     assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
     for row, stored in zip(rows, run.claims, strict=True):
+        assert row.verdict == "holds" or row.note or row.reason, f"{row.id} does not hold: say why in its note"
         for value in ("estimate", "low", "high"):
             found = getattr(row, value)
             assert found == stored[value] or found == pytest.approx(stored[value], rel=1e-9)

@@ -20,7 +20,7 @@ from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, 
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "holm", "checks"),
+    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
 ]
 
 
@@ -51,6 +51,24 @@ def test_a_check_knows_the_line_on_which_it_is_written():
     assert replace(made, name="other").line == f"test_judge.py:{frame.f_lineno}"
     assert against_mutant("C1", "a sign flipped").line == f"test_judge.py:{frame.f_lineno}"
     assert made == replace(made)
+
+
+def test_a_row_says_why_it_does_not_hold_and_where_that_is_discussed():
+    """A check that holds needs no note, one that is not judged has its reason; and a note may be written after the record."""
+    for mean, found, note in ((1.0, "holds", None), (0.0, "fails", "Nobody rolls."), (0.5, "inconclusive", "Nobody rolls.")):
+        row = verdict(check(noisy(mean), noisy(-1.0), above(0.5), note="Nobody rolls."), page="docs/studies/toy.md")
+        assert (row.verdict, row.note, row.page) == (found, note, None if found == "holds" else "docs/studies/toy.md#c1")
+    small = verdict(check(noisy(0.0), noisy(-1.0), above(0.5), note="Nobody rolls."), preset="smoke")
+    assert (small.note, small.page) == (None, None)
+    assert small.reason
+    before, after = (fingerprints([Claim("C1", "", "", [check(noisy(0.0), noisy(-1.0), above(0.5), note=note)])]) for note in (None, "Written later."))
+    assert before == after
+
+
+def test_rows_of_older_records_have_no_note():
+    row = verdict(check(noisy(0.0), noisy(-1.0), above(0.5), note="Nobody rolls."))
+    older = [{key: value for key, value in asdict(row).items() if key not in ("note", "page", "line")}]
+    assert from_json(json.dumps(older)) == [replace(row, note=None, page=None, line=None)]
 
 
 def give(value):

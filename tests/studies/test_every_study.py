@@ -26,13 +26,17 @@ def test_no_study_is_forgotten():
 
 
 @EVERY
+def test_a_study_has_the_page_to_which_its_rows_refer(study):
+    assert (Path(__file__).parents[2] / (find(study).page or "")).is_file()
+
+
+@EVERY
 def test_the_schedule_computes_nothing(study):
     """`trials.py` names trials; what they do stands in other modules of the study."""
     source = Path(importlib.import_module(f"{find(study).package}.trials").__file__ or "")
     nodes = list(ast.walk(ast.parse(source.read_text())))
-    imported = {
-        name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in (getattr(node, "module", ""), *(a.name for a in node.names))
-    }
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     assert not {"jax", "jax.numpy", "numpy", "equinox", "polars"} & imported
     assert {"trials"} <= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 

@@ -104,6 +104,7 @@ class Check:
         replicate: what is drawn anew for each value.
         reference: the paper's number, if it gave one.
         searched: how many configurations were tried on pilot seeds before the region was set.
+        note: where it does not hold, what was found and what was tried, in a sentence or two. Written after a record; no part of the fingerprint.
         line: where the check is written, `package/module.py:line`.
     """
 
@@ -116,6 +117,7 @@ class Check:
     replicate: str = "initialisation and data stream"
     reference: Reference | None = None
     searched: int = 0
+    note: str | None = None
     line: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -209,12 +209,19 @@ class Study:
         paper: authors, title, year, identifier.
         slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
             `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit.
+        page: where its claims are discussed; rows that do not hold refer to it. Ours have `docs/studies/NAME.md`.
     """
 
     package: str
     title: str
     paper: str
     slots: tuple[str, ...] = ()
+    page: str | None = None
+
+    def __post_init__(self) -> None:
+        """Our own studies have a page in the documentation."""
+        if self.page is None and self.package.startswith("mesocosm.studies."):
+            object.__setattr__(self, "page", f"docs/studies/{self.name}.md")
 
     @property
     def name(self) -> str:

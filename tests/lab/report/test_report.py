@@ -16,7 +16,7 @@ import toy_study
 from mesocosm.claims.agreement import differences
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.claims_section import claim_verdict
+from mesocosm.lab.report.claims_section import claim_verdict, claims_section
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import Drawn, draw
@@ -224,6 +224,12 @@ def test_altair_and_vl_convert_speak_the_same_version():
 )
 def test_a_claim_is_as_its_checks(checks, verdict):
     assert claim_verdict([{**ROW, "verdict": check} for check in checks]) == verdict
+
+
+def test_a_note_stands_with_its_page_below_the_check():
+    row = {**ROW, "verdict": "fails", "note": "Nobody <rolls>.", "page": "docs/studies/toy.md#c2"}
+    assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in str(claims_section([row]))
+    assert "See" not in str(claims_section([ROW]))
 
 
 def test_strip_says_what_it_shows():

@@ -181,7 +181,9 @@ def _check(row: Row, measured_at: str | None, *, alone: bool) -> Html:
         data_verdict=row["verdict"],
     )
     reason = element("p", row["reason"], class_="reason") if row.get("reason") else None
-    behind = element("td", reason, evidence(row, measured_at), colspan=len(COLUMNS) - 1)
+    page = [" See ", element("code", row["page"]), "."] if row.get("page") else None
+    note = element("p", row["note"], page, class_="reason") if row.get("note") else None
+    behind = element("td", reason, note, evidence(row, measured_at), colspan=len(COLUMNS) - 1)
     return join(cells, element("tr", element("td", class_="verdict"), behind, class_=f"evidence {slug(row['verdict'])}"))
 
 

@@ -109,6 +109,7 @@ def _judge(path: Path, observer: Observer) -> Run:
         foreign=[f"{slot} = {part}" for slot, part in filled.items()],
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
+        page=run.study.page,
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(path / "claims.json", to_json(rows).encode())

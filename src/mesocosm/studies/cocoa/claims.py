@@ -59,7 +59,7 @@ def solves(estimator: str) -> Check:
     )
 
 
-def never_learns(estimator: str, high: float) -> Check:
+def never_learns(estimator: str, high: float, note: str | None = None) -> Check:
     """The treasure stays improbable."""
     return Check(
         estimator,
@@ -70,6 +70,7 @@ def never_learns(estimator: str, high: float) -> Check:
         judged_at=CPU,
         replicate=EPISODES,
         searched=SEARCHED,
+        note=note,
     )
 
 
@@ -265,7 +266,11 @@ CLAIMS = [
         checks=[
             solves("cocoa-reward"),
             solves("q-critic"),
-            never_learns("hca-plus", 0.4),
+            never_learns(
+                "hca-plus",
+                0.4,
+                note="In the record most trainings end without the treasure, but a few find it, so that outcomes lie at two ends and the interval is too wide.",
+            ),
             never_learns("hca-return", 0.4),
             never_learns("reinforce", 0.3),
         ],

@@ -54,6 +54,10 @@ SHORT = {MNIST: "mnist", FASHION: "fashion"}
 PARTS = ("full", "function", "kernel", "interaction")
 FEWER = "half of gd's members: fewer, and no noise taken"
 NOTHING = "between two halves of the inside, where there is nothing to detect"
+HURTS = (
+    "Here removing function noise costs a little detection, hardly more than having half the members. Over the parametrisations, shapes, read-out scales and "
+    "rates that were searched no variant gained anything on this data set that both pilot seeds agree on."
+)
 
 
 # What checks of one kind share.
@@ -104,19 +108,18 @@ def kernel_checks(inside: str) -> list[Check]:
             smallest_ratio(mlps, ("function", "kernel"), inside),
             Control(other_half, smallest_ratio(mlps, ("function", "kernel"), inside, control=True)),
         ),
-        on_pictures(
-            f"{name}-auroc",
-            Mean("AUROC, smallest over three networks and all parts"),
-            above(0.6),
-            smallest(mlps, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
-            Control(NOTHING, smallest(mlps, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
-        ),
-        on_pictures(
-            f"{name}-cnn",
-            Mean("AUROC of a convolutional network, smallest over all parts"),
-            above(0.6),
-            smallest(cnns, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
-            Control(NOTHING, smallest(cnns, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
+        *(
+            on_pictures(
+                f"{name}-{check}",
+                Mean(measured),
+                above(0.6),
+                smallest(networks, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
+                Control(NOTHING, smallest(networks, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
+            )
+            for check, networks, measured in (
+                ("auroc", mlps, "AUROC, smallest over three networks and all parts"),
+                ("cnn", cnns, "AUROC of a convolutional network, smallest over all parts"),
+            )
         ),
         on_pictures(
             f"{name}-kernel-width",
@@ -155,19 +158,15 @@ def trained_checks(inside: str) -> list[Check]:
             trained_variance("gd-c", "gd", inside),
             Control(f"{FEWER}, over all", trained_variance(HALF, "gd", inside)),
         ),
-        of_trained(
-            f"{name}-kernel",
-            Mean("AUROC of gd-c, which has kernel noise alone, for pictures of the other set"),
-            above(0.6),
-            detection("gd-c", inside, MNIST if inside == FASHION else FASHION),
-            Control(NOTHING, chance("gd-c", inside)),
-        ),
-        of_trained(
-            f"{name}-interaction",
-            Mean("AUROC of gd-i, which has the interaction alone, for pictures of the other set"),
-            above(0.6),
-            detection("gd-i", inside, MNIST if inside == FASHION else FASHION),
-            Control(NOTHING, chance("gd-i", inside)),
+        *(
+            of_trained(
+                f"{name}-{part}",
+                Mean(f"AUROC of {variant}, which has {noise} alone, for pictures of the other set"),
+                above(0.6),
+                detection(variant, inside, MNIST if inside == FASHION else FASHION),
+                Control(NOTHING, chance(variant, inside)),
+            )
+            for part, variant, noise in (("kernel", "gd-c", "kernel noise"), ("interaction", "gd-i", "the interaction"))
         ),
     ]
 
@@ -200,7 +199,7 @@ def sweep_checks() -> list[Check]:
     ]
 
 
-def gain_check(name: str, variant: str, inside: str, outside: str, region: Region) -> Check:
+def gain_check(name: str, variant: str, inside: str, outside: str, region: Region, note: str | None = None) -> Check:
     """A paired difference of AUROC."""
     return of_trained(
         name,
@@ -208,6 +207,7 @@ def gain_check(name: str, variant: str, inside: str, outside: str, region: Regio
         region,
         gain(variant, inside, outside),
         Control(f"{FEWER}, less all", gain(HALF, inside, outside)),
+        note=note,
     )
 
 
@@ -258,6 +258,7 @@ CLAIMS = [
                 above(0.0),
                 contrast(BIASED, "function", "kernel", Correlations.distance),
                 Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", Correlations.turned_distance)),
+                note="Function noise does follow the distance, but kernel noise follows it a little more closely; over the plane all variances are correlated.",
             ),
             in_the_plane(
                 "angle",
@@ -272,6 +273,7 @@ CLAIMS = [
                 above(0.0),
                 contrast(PLAIN, "kernel", "function", Correlations.angle),
                 Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", Correlations.angle)),
+                note="Kernel noise does follow the angle, but function noise follows it more closely; over the plane distance and angle are correlated.",
             ),
         ],
     ),
@@ -359,7 +361,7 @@ CLAIMS = [
                 swept_gain("gd-a", 0),
                 Control("at the largest read-out scale, where function noise is most of the variance", swept_gain("gd-a", -1)),
             ),
-            gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0)),
+            gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0), HURTS),
         ],
     ),
     unjudged(

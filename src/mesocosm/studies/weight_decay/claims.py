@@ -122,6 +122,10 @@ CLAIMS = [
                 below(1e-3),
                 threshold_error(Spectrum, arm="both"),
                 Control("no decay, against the same values", threshold_error(Spectrum, regularised=False, arm="both")),
+                note=(
+                    "In the record one initialisation began with so little of the weakest mode that it had not grown back after the paper's number of "
+                    "steps; all others lie at the threshold."
+                ),
             ),
             factorised(
                 "vanish",
@@ -230,6 +234,10 @@ CLAIMS = [
                 above(0.8),
                 as_many_as_the_teacher("both", Hidden.neurons),
                 Control(ONE, as_many_as_the_teacher("one", Hidden.neurons)),
+                note=(
+                    "It must be so: rotating the hidden space changes no loss, so the directions that decay keeps stay spread over all neurons. The "
+                    "sentence comes from an index and may mean directions, which the other check judges."
+                ),
             ),
         ],
     ),
