@@ -153,9 +153,19 @@ def claims_section(results: Path, study: str) -> str:
     for row in rows:
         seen.setdefault(row.claim, row)
     claims = [
-        (f"**{row.claim}**", cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
+        (
+            f'<span id="{row.claim.lower()}"></span>**{row.claim}**',
+            cell(row.statement),
+            cell(row.source),
+            verdict(verdicts[row.claim], None if row.kind else row.reason),
+        )
+        for row in seen.values()
     ]
-    checks = [(f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, row.reason)) for row in rows if row.kind]
+    checks = [
+        (f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, "; ".join(filter(None, (row.reason, row.note)))))
+        for row in rows
+        if row.kind
+    ]
     minutes, versions = record.get("wall_seconds", 0.0) / 60, record.get("versions", {})
     made = (
         f"Read from `results/{study}`: preset `{record['preset']}`, seeds {record['seeds'][0]} to {record['seeds'][-1]}, {minutes:.0f} minutes, "

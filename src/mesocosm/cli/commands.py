@@ -179,7 +179,7 @@ class DataCommand:
 
 @dataclass(frozen=True)
 class NewStudyCommand:
-    """Create a study that runs, for you to edit: four short files and a test. In a checkout of mesocosm, also adds its page and README row."""
+    """Create a study that runs, for you to edit: a few short files and a test. In a checkout of mesocosm, also adds its page and README row."""
 
     name: Annotated[str, Positional, arg(metavar="NAME")]
     """The name of the study: lower-case words joined by dashes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from mesocosm.lab.catalogue import packages
 from mesocosm.lab.errors import UserError
 
-MODULES = ("__init__", "config", "trials", "claims", "figures")
+MODULES = ("__init__", "config", "trials", "train", "tables", "claims", "figures")
 PYPROJECT = """[build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"

@@ -13,6 +13,7 @@ import jax
 import polars as pl
 
 from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
+from mesocosm.claims.tables import Table
 from mesocosm.lab.errors import TrialError, error_line
 from mesocosm.lab.events.event import Judged, Note, Observer, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore
 from mesocosm.lab.report.run_page import write_report
@@ -107,6 +108,7 @@ def _judge(path: Path, observer: Observer) -> Run:
         user_parts=[f"{slot} = {part}" for slot, part in filled.items()],
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
+        page=run.study.page,
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(path / "claims.json", to_json(rows).encode())
@@ -183,7 +185,7 @@ class _Running:
         began = time.perf_counter()
         try:
             with jax.enable_x64(trial.precision == "float64"):
-                tables = checked(trial.run(trial.config, context), trial, context.models)
+                tables = checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
             if context.histories:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
@@ -214,11 +216,12 @@ def _keep_reason(store: TrialStore, identity: Mapping[str, Any], why: str) -> No
         store.write_status(state="running", identity=identity, error=why)
 
 
-def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
-    """A trial's tables, if it kept what it declares.
+def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mapping[str, type[Table]]) -> dict[str, pl.DataFrame]:
+    """A trial's tables, if it kept what it and its study declare.
 
     Raises:
-        TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
+        TypeError, ValueError: something else than tables, one called `history`, or one with other columns than declared; a declared model that was not
+            published.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
@@ -226,6 +229,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl
         check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
+        if name in declared and (wrong := declared[name].mismatch(table.columns)):
+            raise ValueError(f"{wrong}: not as the study declares it")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} and has not published it")
     if "history" in tables:
