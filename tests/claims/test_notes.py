@@ -35,9 +35,9 @@ def test_a_check_knows_the_line_on_which_it_is_written():
     """Through partial functions, `dataclasses.replace` and the forms of `mesocosm.claims`; below its own folder where it is not part of a package."""
     frame = sys._getframe()
     made = partial(Check, "loss", Mean("loss"), above(0.5), nothing, judged_at={"quick"})(control=Control("none", nothing))
-    assert made.line == f"test_judge.py:{frame.f_lineno - 1}"
-    assert replace(made, name="other").line == f"test_judge.py:{frame.f_lineno}"
-    assert against_mutant("C1", "a sign flipped").line == f"test_judge.py:{frame.f_lineno}"
+    assert made.line == f"test_notes.py:{frame.f_lineno - 1}"
+    assert replace(made, name="other").line == f"test_notes.py:{frame.f_lineno}"
+    assert against_mutant("C1", "a sign flipped").line == f"test_notes.py:{frame.f_lineno}"
     assert made == replace(made)
 
 
