@@ -153,13 +153,7 @@ def claims_section(results: Path, study: str) -> str:
     for row in rows:
         seen.setdefault(row.claim, row)
     claims = [
-        (
-            f'<span id="{row.claim.lower()}"></span>**{row.claim}**',
-            cell(row.statement),
-            cell(row.source),
-            verdict(verdicts[row.claim], None if row.kind else row.reason),
-        )
-        for row in seen.values()
+        (anchored(row.claim), cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
     ]
     checks = [
         (f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, "; ".join(filter(None, (row.reason, row.note)))))
@@ -182,6 +176,11 @@ def claims_section(results: Path, study: str) -> str:
             table(("check", "measured", "holds if", "control", "reference", "verdict"), checks),
         ]
     )
+
+
+def anchored(claim: str) -> str:
+    """A claim's id, to which rows that do not hold refer."""
+    return f'<span id="{claim.lower()}"></span>**{claim}**'
 
 
 def verdict(word: str, reason: str | None) -> str:

@@ -1,9 +1,7 @@
 """Every verdict is reached, every refusal has its reason, and nothing is lost on the way to `claims.json`."""
 
 import json
-import sys
 from dataclasses import asdict, replace
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mesocosm.claims.forms import against_mutant
 from mesocosm.claims.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.summary import claim_verdict, group_by_claim
@@ -41,34 +38,6 @@ def rate(successes, n) -> Replicates:
 
 def instances(largest, n=100, exhaustive=False) -> Instances:
     return Instances(np.linspace(0, largest, n), exhaustive)
-
-
-def test_a_check_knows_the_line_on_which_it_is_written():
-    """Through partial functions, `dataclasses.replace` and the forms of `mesocosm.claims`; below its own folder where it is not part of a package."""
-    frame = sys._getframe()
-    made = partial(Check, "loss", Mean("loss"), above(0.5), give(None), judged_at={"quick"})(control=Control("none", give(None)))
-    assert made.line == f"test_judge.py:{frame.f_lineno - 1}"
-    assert replace(made, name="other").line == f"test_judge.py:{frame.f_lineno}"
-    assert against_mutant("C1", "a sign flipped").line == f"test_judge.py:{frame.f_lineno}"
-    assert made == replace(made)
-
-
-def test_a_row_says_why_it_does_not_hold_and_where_that_is_discussed():
-    """A check that holds needs no note, one that is not judged has its reason; and a note may be written after the record."""
-    for mean, found, note in ((1.0, "holds", None), (0.0, "fails", "Nobody rolls."), (0.5, "inconclusive", "Nobody rolls.")):
-        row = verdict(check(noisy(mean), noisy(-1.0), above(0.5), note="Nobody rolls."), page="docs/studies/toy.md")
-        assert (row.verdict, row.note, row.page) == (found, note, None if found == "holds" else "docs/studies/toy.md#c1")
-    small = verdict(check(noisy(0.0), noisy(-1.0), above(0.5), note="Nobody rolls."), preset="smoke")
-    assert (small.note, small.page) == (None, None)
-    assert small.reason
-    before, after = (fingerprints([Claim("C1", "", "", [check(noisy(0.0), noisy(-1.0), above(0.5), note=note)])]) for note in (None, "Written later."))
-    assert before == after
-
-
-def test_rows_of_older_records_have_no_note():
-    row = verdict(check(noisy(0.0), noisy(-1.0), above(0.5), note="Nobody rolls."))
-    older = [{key: value for key, value in asdict(row).items() if key not in ("note", "page", "line")}]
-    assert from_json(json.dumps(older)) == [replace(row, note=None, page=None, line=None)]
 
 
 def give(value):
