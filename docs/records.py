@@ -153,9 +153,13 @@ def claims_section(results: Path, study: str) -> str:
     for row in rows:
         seen.setdefault(row.claim, row)
     claims = [
-        (f"**{row.claim}**", cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
+        (anchored(row.claim), cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
     ]
-    checks = [(f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, row.reason)) for row in rows if row.kind]
+    checks = [
+        (f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, "; ".join(filter(None, (row.reason, row.note)))))
+        for row in rows
+        if row.kind
+    ]
     minutes, versions = record.get("wall_seconds", 0.0) / 60, record.get("versions", {})
     made = (
         f"Read from `results/{study}`: preset `{record['preset']}`, seeds {record['seeds'][0]} to {record['seeds'][-1]}, {minutes:.0f} minutes, "
@@ -172,6 +176,11 @@ def claims_section(results: Path, study: str) -> str:
             table(("check", "measured", "holds if", "control", "reference", "verdict"), checks),
         ]
     )
+
+
+def anchored(claim: str) -> str:
+    """A claim's id, to which rows that do not hold refer."""
+    return f'<span id="{claim.lower()}"></span>**{claim}**'
 
 
 def verdict(word: str, reason: str | None) -> str:

@@ -170,7 +170,7 @@ def test_a_record_is_shown_as_it_was_judged(records, tmp_path):
     (folder / "claims.json").write_text(to_json(rows))
     (folder / "run.json").write_text(json.dumps({"preset": "cpu", "seeds": [0, 1, 7], "started": "2025-01-02T03:04", "command": "mesocosm run mesa"}))
     text = records.claims_section(tmp_path, "mesa")
-    for shown in ("0.0123 [0.01, 0.0212], n = 8", "-3 [-4, -2], n = 5", "1 [0.9, 1.1]", "| **C1** |", "**fails**", "seeds 0 to 7"):
+    for shown in ("0.0123 [0.01, 0.0212], n = 8", "-3 [-4, -2], n = 5", "1 [0.9, 1.1]", "**C1** |", "**fails**", "seeds 0 to 7"):
         assert shown in text
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") in (5, 7), line

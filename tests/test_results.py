@@ -30,9 +30,17 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
     rows = judge(run.study.name, run.study.claims, run.view(), Circumstances(command="", fingerprints=run.record["claims"]["checks"]), strict=True)
     assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
     for row, stored in zip(rows, run.claims, strict=True):
+        assert row.verdict == "holds" or row.note or row.reason, f"{row.id} does not hold: say why in its note"
         for value in ("estimate", "low", "high"):
             found = getattr(row, value)
             assert found == stored[value] or found == pytest.approx(stored[value], rel=1e-9)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_records_tables_are_as_its_study_declares_them(record):
+    run = Run(record)
+    found = {name: declared.mismatch(run.tables[name].columns) for name, declared in run.study.tables.items()}
+    assert found == dict.fromkeys(found)
 
 
 def test_there_are_records():

@@ -157,15 +157,15 @@ def reasons(folder, options=None):
 
 
 WRONG = {
-    "llama": ({"num_attention_heads": 6, "head_dim": 3}, "query has shape [12, 12], the config wants 18 rows (6 heads, 6 of keys)"),
-    "mistral-gqa": ({"num_key_value_heads": 4}, "key has shape [6, 12], the config wants 12 rows (4 heads, 4 of keys)"),
-    "bert": ({"hidden_size": 16}, "query reads 12 inputs, the config's width is 16"),
+    "llama": ({"num_attention_heads": 6, "head_dim": 3}, "query has shape [12, 12], the config requires 18 rows (6 heads, 6 of keys)"),
+    "mistral-gqa": ({"num_key_value_heads": 4}, "key has shape [6, 12], the config requires 12 rows (4 heads, 4 of keys)"),
+    "bert": ({"hidden_size": 16}, "query has 12 inputs, the config's width is 16"),
     "gpt2": ({"n_head": 5}, "the 36 rows of packed query, key and value cannot be divided among 15"),
-    "phi3": ({"num_key_value_heads": 4, "head_dim": 3}, "packed query, key and value has shape [24, 12], the config wants 36 rows (4 heads, 4 of keys)"),
+    "phi3": ({"num_key_value_heads": 4, "head_dim": 3}, "packed query, key and value has shape [24, 12], the config requires 36 rows (4 heads, 4 of keys)"),
     "falcon-grouped": ({"num_attention_heads": 5}, "5 query heads cannot share 2 key heads"),
-    "t5": ({"d_kv": 4}, "query has shape [20, 12], the config wants 16 rows (4 heads, 4 of keys)"),
+    "t5": ({"d_kv": 4}, "query has shape [20, 12], the config requires 16 rows (4 heads, 4 of keys)"),
     "bloom": ({"n_head": 5}, "the 36 rows of packed query, key and value cannot be divided among 15"),
-    "qwen3-next-gated": ({"head_dim": 4}, "query with gate has shape [40, 12], the config wants 32 rows (4 heads, 2 of keys)"),
+    "qwen3-next-gated": ({"head_dim": 4}, "query with gate has shape [40, 12], the config requires 32 rows (4 heads, 2 of keys)"),
 }
 
 
@@ -180,7 +180,7 @@ def test_an_unexpected_gate_is_not_taken_for_queries(tmp_path):
     """A q_proj with twice the rows that the config says was once read as heads, elsewhere, without a word."""
     family = FAMILIES["qwen3-next-gated"]
     config = {**family.config, "model_type": "qwen2"}
-    assert set(reasons(write(tmp_path, pack(family)[0], config))) == {"query has shape [40, 12], the config wants 20 rows (4 heads, 2 of keys)"}
+    assert set(reasons(write(tmp_path, pack(family)[0], config))) == {"query has shape [40, 12], the config requires 20 rows (4 heads, 2 of keys)"}
 
 
 def test_query_key_value_is_never_guessed(tmp_path):
@@ -191,7 +191,7 @@ def test_query_key_value_is_never_guessed(tmp_path):
 
 def test_without_a_config_the_user_says_how_many_heads(tmp_path):
     folder = write(tmp_path, pack(FAMILIES["mistral-gqa"])[0])
-    assert "say --heads N" in reasons(folder)[0]
+    assert "use --heads N" in reasons(folder)[0]
     assert audit(folder, Options(heads=4, key_heads=2)).audited.height == 8
     (tmp_path / "elsewhere.json").write_text(json.dumps(FAMILIES["mistral-gqa"].config))
     assert audit(folder, Options(config=tmp_path / "elsewhere.json")).audited.height == 8
@@ -218,7 +218,7 @@ def test_blocks_of_other_kinds_are_rows_with_their_reason(tmp_path):
     assert list(told) == [2, 3, 4, 5, 6, 10]
     assert told[2].startswith("multi-head latent attention")
     assert told[3].startswith("linear attention")
-    assert told[4] == "no layout has strange.weight; say which is which with --map"
+    assert told[4] == "no layout has strange.weight; name the tensors with --map"
     assert told[5] == "missing: value (v_proj.weight), output (o_proj.weight or out_proj.weight or dense.weight)"
     assert told[6].startswith("an adapter")
     assert told[10] == "model.layers.10.self_attn.q_proj.weight has 144 entries that are not finite"
@@ -227,7 +227,7 @@ def test_blocks_of_other_kinds_are_rows_with_their_reason(tmp_path):
 def test_nothing_that_looks_like_attention_is_an_error_with_the_names(tmp_path):
     folder = write(tmp_path, {f"tower.{n}.weight": np.ones((2, 2), np.float32) for n in range(20)})
     with pytest.raises(
-        AuditError, match=r"no tensor is there that any name looks like attention; say which tensors .* --map\. Its 20 tensors: tower\.0\.weight, .* and 8 more"
+        AuditError, match=r"no tensor has a name that looks like attention; name the query, .* --map\. Its 20 tensors: tower\.0\.weight, .* and 8 more"
     ):
         audit(folder)
 
@@ -263,17 +263,17 @@ def test_a_map_takes_packed_tensors_and_such_with_an_axis_of_heads(tmp_path):
     assert isinstance(found, Heads)
     np.testing.assert_array_equal(found.output, heads.output)
     by_head["layers.0.output"] = heads.output[:, :, :2]
-    assert "wanted (heads, r, inputs) and (heads, outputs, v)" in reasons(write(tmp_path / "odd", by_head), Options(maps=maps))[0]
+    assert "expected (heads, r, inputs) and (heads, outputs, v)" in reasons(write(tmp_path / "odd", by_head), Options(maps=maps))[0]
 
 
 @pytest.mark.parametrize(
     ("maps", "told"),
     [
-        (("query=a.b", "key=a.c"), "needed are query, key, value and output"),
+        (("query=a.b", "key=a.c"), "it needs query, key, value and output"),
         (("asker=a.b",), "write role=name once for each role"),
         (("qkv=a.b", "qkv=a.c"), "write role=name once"),
-        (("qkv=a.b", "output=c.d"), "must share what stands before"),
-        (("qkv=a.b", "output=a.c"), "no tensor is there that the names of --map match. Its 6 tensors: bert"),
+        (("qkv=a.b", "output=c.d"), "must have a common prefix before"),
+        (("qkv=a.b", "output=a.c"), "no tensor matches the names of --map. Its 6 tensors: bert"),
     ],
 )
 def test_a_map_that_says_nothing_is_refused(maps, told, tmp_path):

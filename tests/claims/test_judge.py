@@ -17,7 +17,7 @@ from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, 
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "tables", "command", "verdict", "reason", "holm", "checks"),
+    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
 ]
 
 
@@ -397,6 +397,7 @@ def test_json_has_the_documented_keys_and_comes_back_the_same():
         "origin": "paper",
         "searched": 3,
         "tables": [],
+        "line": checks[0].line,
         "command": "mesocosm run toy --seeds 5",
         "verdict": "holds",
         "reason": "the check was declared after the run started",

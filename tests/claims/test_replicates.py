@@ -86,6 +86,19 @@ def test_within_computes_one_number_a_replicate():
 # --- pairing ---
 
 
+def smallest(x, *others, same_data=True):
+    return x.extreme(*others, by=np.negative, same_data=same_data)
+
+
+PAIRING = pytest.mark.parametrize("pair", [Replicates.minus, Replicates.over, Replicates.log_ratio, smallest])
+
+
+def test_no_combinator_that_pairs_is_forgotten():
+    taking = {name: set(getattr(method, "__annotations__", {})) for name, method in vars(Replicates).items() if not name.startswith("_")}
+    pairing = {name for name, arguments in taking.items() if arguments & {"other", "others"}}
+    assert pairing == {"minus", "over", "log_ratio", "extreme"}
+
+
 def test_pairs_are_taken_replicate_by_replicate():
     a, b = replicates([3, 8], ids=(0, 1), digests="xy"), replicates([1, 2], ids=(0, 1), digests="xy")
     np.testing.assert_array_equal(a.minus(b).values, [2, 6])
@@ -94,7 +107,7 @@ def test_pairs_are_taken_replicate_by_replicate():
     assert a.log_ratio(b).digests == ("x", "y")
 
 
-@pytest.mark.parametrize("pair", [Replicates.minus, Replicates.over, Replicates.log_ratio])
+@PAIRING
 def test_missing_seeds_other_orders_and_other_evaluation_data_are_refused(pair):
     with pytest.raises(NotJudged, match="unpaired replicates: 0, 3 are in one arm only"):
         pair(replicates([1, 2, 3], ids=(0, 1, 2)), replicates([1, 2, 3], ids=(1, 2, 3)))
@@ -104,7 +117,7 @@ def test_missing_seeds_other_orders_and_other_evaluation_data_are_refused(pair):
         pair(replicates([1, 2], digests=("a", "b")), replicates([1, 2], digests=("a", "")))
 
 
-@pytest.mark.parametrize("pair", [Replicates.minus, Replicates.over, Replicates.log_ratio])
+@PAIRING
 def test_other_data_on_purpose_is_said_so_and_still_paired_by_replicate(pair):
     train, test = replicates([2, 4], ids=(0, 1), digests="aa"), replicates([1, 2], ids=(0, 1), digests="bb")
     with pytest.raises(NotJudged, match="different data"):
@@ -112,6 +125,25 @@ def test_other_data_on_purpose_is_said_so_and_still_paired_by_replicate(pair):
     np.testing.assert_array_equal(pair(train, test, same_data=False).values, pair(train, replicates([1, 2], digests="aa")).values)
     with pytest.raises(NotJudged, match="unpaired replicates: 0, 2"):
         pair(train, replicates([1, 2], ids=(1, 2)), same_data=False)
+
+
+@pytest.mark.parametrize(("by", "expected"), [(np.negative, [-3, 1, 1]), (np.positive, [2, 1, 4]), (np.abs, [-3, 1, 4])])
+def test_the_extreme_of_several_arms_is_taken_replicate_by_replicate(by, expected):
+    """With the largest error: it must not be known better than any arm that could have been chosen."""
+    arms = [
+        replicates(values, errors, digests="abc") for values, errors in (([-1, 1, 3], [0.1, 0.2, 0.3]), ([2, 1, 4], [0.3, 0, 0]), ([-3, 1, 1], [0, 0, 0.4]))
+    ]
+    found = arms[0].extreme(*arms[1:], by=by)
+    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(found.errors, [0.3, 0.2, 0.4])
+    assert found.digests == ("a", "b", "c")
+    np.testing.assert_array_equal(arms[0].extreme(by=by).values, arms[0].values)
+
+
+def test_every_arm_of_an_extreme_must_have_seen_the_same_data():
+    arms = [replicates([1, 2], digests=digests) for digests in ("ab", "ab", "ax")]
+    with pytest.raises(NotJudged, match=r"replicate 1 .* \(digests b and x\)"):
+        smallest(*arms)
 
 
 def test_ratios_refuse_zero_and_logarithms_what_is_not_positive():

@@ -100,7 +100,7 @@ def test_a_partly_known_checkpoint_shows_both(model, capsys):
         (["MODEL", "--top", "-1"], "must be 0 or more"),
         (["MODEL", "--map", "query"], "--map query: write role=name"),
         (["MODEL", "--out", "MODEL/model.safetensors"], "cannot write to"),
-        (["EMPTY"], "no tensor is there that any name looks like attention"),
+        (["EMPTY"], "no tensor has a name that looks like attention"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(words, told, model, tmp_path, capsys):
@@ -115,7 +115,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(words, told, model, tmp_path, c
 def test_a_checkpoint_of_skipped_blocks_alone_ends_with_two_and_says_why(model, capsys):
     (model / "config.json").unlink()
     assert main(["audit", str(model)]) == 2
-    assert "say --heads N" in capsys.readouterr().out
+    assert "use --heads N" in capsys.readouterr().out
 
 
 def test_an_audit_loads_neither_jax_nor_torch(model, tmp_path):

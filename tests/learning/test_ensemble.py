@@ -214,7 +214,7 @@ def test_a_seed_is_an_ensemble():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [({"variant": "gd-g"}, "no variant 'gd-g'; there are gd, gd-c, gd-a, gd-i"), ({"members": 1}, "two or more, not 1")]
+    ("given", "told"), [({"variant": "gd-g"}, "no variant 'gd-g'; choose one of gd, gd-c, gd-a, gd-i"), ({"members": 1}, "two or more, not 1")]
 )
 def test_what_is_no_ensemble_is_said(given, told):
     """Our own guard is asked directly: the tests' type checks would speak before it."""

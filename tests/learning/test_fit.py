@@ -247,7 +247,7 @@ def test_an_update_that_changes_a_dtype_is_refused():
         def update(self, state, key):
             return {**state, "x": state["x"].astype(jnp.float16)}, {"loss": jnp.zeros(())}
 
-    with pytest.raises(ValueError, match=r"from float32\[3\] into float16\[3\]"):
+    with pytest.raises(ValueError, match=r"from float32\[3\] to float16\[3\]"):
         fit(Drifting(0.1), 5, [0])
 
 

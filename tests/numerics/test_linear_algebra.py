@@ -104,6 +104,29 @@ def test_least_squares_takes_the_smallest_solution_where_columns_depend_on_each_
         np.testing.assert_allclose(la.least_squares(jnp.asarray(a), jnp.asarray(b)), np.linalg.lstsq(a, b)[0], rtol=1e-8)
 
 
+def test_least_squares_cuts_off_where_numpy_does_and_solves_for_vectors():
+    columns = np.linalg.qr(_random(100, 2))[0]
+    with jax.enable_x64(True):
+        for small in (50, 150):  # in units of the precision; NumPy's cutoff is 100, the larger of the sizes
+            a, b = columns * [1.0, small * np.finfo(float).eps], _random(100)
+            found, wanted = la.least_squares(jnp.asarray(a), jnp.asarray(b)), np.linalg.lstsq(a, b)[0]
+            np.testing.assert_allclose(found, wanted, rtol=0.1)
+            assert (abs(found[1]) > 1e6) == (small > 100)
+        assert not la.least_squares(jnp.zeros((4, 3)), jnp.ones((4, 1))).any()
+
+
+def test_only_the_lower_triangle_of_a_positive_matrix_is_read():
+    a, b = _positive(4), _random(4, 1)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(la.solve_positive(jnp.asarray(np.tril(a) + np.triu(_random(4, 4), 1)), jnp.asarray(b)), np.linalg.solve(a, b), rtol=1e-9)
+
+
+def test_the_result_has_the_wider_type():
+    with jax.enable_x64(True):
+        assert la.solve(jnp.eye(2, dtype=jnp.float32), jnp.ones((2, 1), jnp.float64)).dtype == jnp.float64
+        assert la.solve(jnp.eye(2, dtype=jnp.float64), jnp.ones((2, 1), jnp.float32)).dtype == jnp.float64
+
+
 def test_what_has_no_factor_is_not_a_number():
     assert np.isnan(la.solve_positive(-jnp.eye(3), jnp.ones((3, 1)))).all()
     assert not np.isfinite(la.solve(jnp.zeros((3, 3)), jnp.ones((3, 1)))).any()
@@ -116,7 +139,17 @@ def test_sizes_that_disagree_are_named():
         jax.jvp(la.qr, (jnp.ones((2, 3)),), (jnp.ones((2, 3)),))
 
 
-@pytest.mark.parametrize("function", [la.solve, la.solve_positive, la.least_squares])
+def _by_eigenvectors(a, b):
+    values, vectors = la.eigh(a)
+    return vectors @ ((vectors.mT @ b) / values[:, None])
+
+
+def _by_orthogonal_columns(a, b):
+    q, r = la.qr(a)
+    return la.solve(r, q.mT @ b)
+
+
+@pytest.mark.parametrize("function", [la.solve, la.solve_positive, la.least_squares, _by_eigenvectors, _by_orthogonal_columns])
 def test_batches_reach_lapack_one_matrix_at_a_time(function):
     """What deadlocks is a LAPACK call for many matrices. The text of the program shows none, forward or backward; jax.numpy's shows some."""
     a, b = jnp.asarray(_positive(9, 4), jnp.float32), jnp.ones((9, 4, 1))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mesocosm.learning.program import FAST_TO_COMPILE, run_chunk
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.numerics.programs import SCHEDULE, filter_jit, jit
 
@@ -57,20 +58,37 @@ def test_solves_do_not_deadlock_in_a_program_of_a_users_own(function, tmp_path):
 def test_the_schedule_is_an_option_of_the_compilation():
     """XLA's text of the scheduled program differs from that of its own choice, and is the one that the flag in the environment would give."""
     script = """
-import sys, jax, jax.numpy as jnp
-from mesocosm.numerics.programs import jit
+import sys, equinox as eqx, jax, jax.numpy as jnp
+from mesocosm.numerics.programs import filter_jit, jit
 def two_chains(x):
     return jnp.sum(jnp.sin(x @ x) @ x) + jnp.sum(jnp.cos(x @ x.T) @ x)
-make = jit if sys.argv[1] == "ours" else jax.jit
-print(make(two_chains).lower(jnp.ones((64, 64))).compile().as_text())
+x = jnp.ones((64, 64))
+programs = {
+    "ours": lambda: jit(two_chains).lower(x).compile(),
+    "with another option": lambda: jit(two_chains, compiler_options={"xla_cpu_enable_fast_math": False}).lower(x).compile(),
+    "jax": lambda: jax.jit(two_chains).lower(x).compile(),
+    "ours filtered": lambda: filter_jit(two_chains).lower(x).compile().compiled,
+    "jax filtered": lambda: eqx.filter_jit(two_chains).lower(x).compile().compiled,
+}
+print(programs[sys.argv[1]]().as_text())
 """
     flags = " ".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in SCHEDULE.items())
     texts = {}
-    for name, kind, given in (("ours", "ours", ""), ("jax", "jax", ""), ("flag", "jax", flags)):
+    for name, kind, given in (
+        *((kind, kind, "") for kind in ("ours", "with another option", "jax", "ours filtered", "jax filtered")),
+        ("flag", "jax", flags),
+        ("flag filtered", "jax filtered", flags),
+    ):
         environment = {**os.environ, "XLA_FLAGS": given, "JAX_PLATFORMS": "cpu"}
         done = subprocess.run([sys.executable, "-c", script, kind], capture_output=True, text=True, env=environment, timeout=120, check=True)
         texts[name] = [line.partition(", metadata")[0] for line in done.stdout.splitlines() if " = " in line]
-    assert texts["ours"] == texts["flag"] != texts["jax"]
+    assert texts["ours"] == texts["with another option"] == texts["flag"] != texts["jax"]
+    assert texts["ours filtered"] == texts["flag filtered"] != texts["jax filtered"]
+
+
+def test_the_training_loop_keeps_the_schedule_beside_its_own_options():
+    assert run_chunk.options == {**SCHEDULE, **FAST_TO_COMPILE}
+    assert len(run_chunk.options) == 2
 
 
 def test_a_program_is_traced_like_any_function_inside_another_one():
@@ -118,4 +136,13 @@ def test_options_are_passed_on():
         jit(jnp.sin, compiler_options={"xla_nothing": True})(1.0)
     layer = eqx.nn.Linear(3, 3, key=jax.random.key(0))
     np.testing.assert_allclose(filter_jit(lambda layer, x: layer(x))(layer, jnp.ones(3)), layer(jnp.ones(3)), rtol=1e-6)
+
+    class Scale(eqx.Module):
+        factor: float
+
+        @filter_jit
+        def __call__(self, x):
+            return self.factor * x
+
+    assert float(Scale(2.0)(jnp.ones(()))) == 2
     assert np.isfinite(jit(solve)(jnp.eye(2), jnp.ones((2, 1)))).all()

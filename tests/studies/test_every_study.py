@@ -1,5 +1,9 @@
 """Every study of the house at its smoke preset: every line runs, every check is read, every figure is drawn; larger presets lower."""
 
+import ast
+import importlib
+from pathlib import Path
+
 import pytest
 
 from mesocosm.claims.judge import Circumstances, fingerprints, judge
@@ -13,6 +17,22 @@ UNREAD: dict[str, set[str]] = {
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
 }
 EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packages().items() if package.startswith("mesocosm.")))
+
+
+@EVERY
+def test_a_study_has_the_page_to_which_its_rows_refer(study):
+    assert (Path(__file__).parents[2] / (find(study).page or "")).is_file()
+
+
+@EVERY
+def test_the_schedule_computes_nothing(study):
+    """`trials.py` names trials; what they do stands in other modules of the study."""
+    source = Path(importlib.import_module(f"{find(study).package}.trials").__file__ or "")
+    nodes = list(ast.walk(ast.parse(source.read_text())))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert not {"jax", "jax.numpy", "numpy", "equinox", "polars"} & imported
+    assert {"trials"} <= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
 @EVERY

@@ -14,7 +14,7 @@ import pytest
 
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
-from mesocosm.studies.gated_rnn import claims, identities, trials
+from mesocosm.studies.gated_rnn import claims, identities, prompts, structure, students, train
 from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Network
 from mesocosm.studies.gated_rnn.networks import LAYERS
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
@@ -32,11 +32,11 @@ def smoke(smoke_of):
 def test_a_published_student_answers_as_it_was_measured(smoke):
     """The loss in the table is the rebuilt network's on the sequences of its own teacher."""
     trial = next(trial for trial in smoke.study.trials(smoke.config) if trial.name == "student-18")
-    teacher = trials._draw_teacher(trial.config.teacher, _environment_key(1))
-    test, _ = trials._draw_sequences(smoke.config.evaluation, jax.random.key(2**31 - 1), teacher)
+    teacher = train._draw_teacher(trial.config.teacher, _environment_key(1))
+    test, _ = train._draw_sequences(smoke.config.evaluation, jax.random.key(2**31 - 1), teacher)
     student = smoke.model("student-18", seed=1)
     table = smoke.table("loss", trial="student-18")
-    np.testing.assert_allclose(trials.sequence_losses(student, test).mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
+    np.testing.assert_allclose(students.sequence_losses(student, test).mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
     assert isinstance(student, GatedLinearRNN)
 
 
@@ -66,14 +66,14 @@ def test_the_teacher_itself_as_a_student_is_recognised():
     """A construction in the place of a trained student: no loss, its neurons all kept, its blocks and coefficients attention's."""
     teacher = LinearAttentionTeacher.draw(jax.random.key(0), 3)
     student = compact_construction(teacher.attention)
-    test, held_out = trials._draw_sequences(Evaluation(sequences=64, held_out=64), jax.random.key(1), teacher)
-    found = trials.read_structure(1e-4, student, teacher, test, held_out)
+    test, held_out = train._draw_sequences(Evaluation(sequences=64, held_out=64), jax.random.key(1), teacher)
+    found = structure.read_structure(1e-4, student, teacher, test, held_out)
     assert found.loss < 1e-10
     assert found.snapped_loss < 1e-10
     assert found.kept.all()
     np.testing.assert_allclose([found.extreme, found.right_block], 1.0, rtol=1e-6)
     np.testing.assert_allclose(found.coefficients, found.wanted, atol=1e-5)
-    polynomial = trials.read_polynomial(student, teacher, held_out)
+    polynomial = structure.read_polynomial(student, teacher, held_out)
     np.testing.assert_allclose(polynomial.derivative, polynomial.wanted, atol=1e-5)
     np.testing.assert_allclose(polynomial.fitted, polynomial.wanted, atol=1e-3)
     np.testing.assert_allclose(polynomial.explained, 1.0, atol=1e-5)
@@ -81,15 +81,15 @@ def test_the_teacher_itself_as_a_student_is_recognised():
 
 def test_gradient_descent_as_a_regressor_is_recognised():
     """Linear attention with the weights of the best gradient step: its loss, its step size, nothing unexplained."""
-    task = trials.regression_task(PRESETS["cpu"].config.prompts)
+    task = prompts.regression_task(PRESETS["cpu"].config.prompts)
     network = gradient_step_attention(3, 3, task.optimal_step_size())
-    prompts, large = batch(task, jax.random.key(0), 2000, "iid"), batch(task, jax.random.key(1), 50, "ood")
-    found = trials.measure_regressor(task, network, prompts, large)
+    shown, large = batch(task, jax.random.key(0), 2000, "iid"), batch(task, jax.random.key(1), 50, "ood")
+    found = prompts.measure_regressor(task, network, shown, large)
     np.testing.assert_allclose(found.losses, found.step_losses, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found.slope, task.optimal_step_size(), rtol=1e-4)
     assert abs(found.unexplained) < 1e-5
     np.testing.assert_allclose([found.cosine, found.sensitivity], 1.0, atol=1e-3)
-    wrong = trials.measure_regressor(task, LinearAttention(network.query, network.key, network.value[:, ::-1], network.output), prompts, large)
+    wrong = prompts.measure_regressor(task, LinearAttention(network.query, network.key, network.value[:, ::-1], network.output), shown, large)
     assert wrong.unexplained > 0.2
 
 
@@ -143,5 +143,5 @@ def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
 
 
 def test_the_optimum_is_that_of_the_task():
-    task = trials.regression_task(PRESETS["cpu"].config.prompts)
+    task = prompts.regression_task(PRESETS["cpu"].config.prompts)
     np.testing.assert_allclose(jnp.asarray(task.one_step_loss()), 0.6087, atol=1e-4)

@@ -14,7 +14,9 @@ import pytest
 from mesocosm.nn import LinearAttention, MesaAttention
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
-from mesocosm.studies.mesa.trials import NetworkArm, build_linear, compressed, prediction_loss, products_of, trials
+from mesocosm.studies.mesa.networks import NetworkArm, build_linear, prediction_loss
+from mesocosm.studies.mesa.trials import trials
+from mesocosm.studies.mesa.weights import compressed, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
 
 SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"
@@ -96,11 +98,10 @@ def test_the_number_of_searched_configurations_is_that_of_the_search():
     tried = pl.read_csv(SEARCH, infer_schema_length=None).drop(results).unique()
     orthogonal, linear = pl.col("source") == "orthogonal", pl.col("kind") == "linear"
     groups = {
-        claims.ONE_LAYER: orthogonal & linear & (pl.col("layers") == 1),
-        claims.DEEP: orthogonal & linear & (pl.col("layers") > 1),
-        claims.MESA: orthogonal & ~linear,
-        claims.FIXED_SYSTEM: pl.col("source") == "fixed",
-        claims.CONTRACTING: pl.col("source") == "contracting",
+        "one layer": orthogonal & linear & (pl.col("layers") == 1),
+        "deep": orthogonal & linear & (pl.col("layers") > 1),
+        "mesa": orthogonal & ~linear,
+        "fixed system": pl.col("source") == "fixed",
+        "contracting": pl.col("source") == "contracting",
     }
-    assert len(groups) == 5
-    assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}
+    assert {name: tried.filter(group).height for name, group in groups.items()} == claims.SEARCHED

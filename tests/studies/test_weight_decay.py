@@ -24,7 +24,8 @@ from mesocosm.studies.weight_decay.parameterised import (
     product_of,
     regression_loss,
 )
-from mesocosm.studies.weight_decay.trials import _draw_diagonal, _draw_rotated, _draw_teacher
+from mesocosm.studies.weight_decay.tables import Minima
+from mesocosm.studies.weight_decay.train import _draw_diagonal, _draw_rotated, _draw_teacher
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_the_product_of_factors_and_of_a_whole_matrix():
 
 def test_errors_are_absolute_values():
     view = View(None, "cpu", {"minima": pl.DataFrame({"arm": ["both", "both", "one"], "difference": [-4e-16, 2e-9, 3.0]})})
-    np.testing.assert_array_equal(measures.instances("minima", "difference", arm="both")(view).values, [4e-16, 2e-9])
+    np.testing.assert_array_equal(measures.absolute(Minima.difference, arm="both")(view).values, [4e-16, 2e-9])
 
 
 def test_rates_are_fitted_before_rounding_takes_over():

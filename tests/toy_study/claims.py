@@ -3,31 +3,22 @@
 import numpy as np
 import polars as pl
 
-from mesocosm.claims.replicates import Instances, Replicates
-from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, View, above, below
+from mesocosm.claims.measures import Measure, derived, instances, replicates
+from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.tables import Trials
+from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, above, below
+from toy_study.tables import FROZEN, ROLLING, Heights, Identity
 
 JUDGED = {"quick", "cpu"}
 
 
-def arm(view: View, trial: str) -> pl.DataFrame:
-    return view.table("heights", trial=trial)
+def log_drop(trial: Trials) -> Measure[Replicates]:
+    return replicates(Heights.end, trial=trial).over(replicates(Heights.start, trial=trial)).map(np.log10)
 
 
-def identity(view: View) -> Instances:
-    return Instances.of(view.table("identity"), "error")
-
-
-def mutant(view: View) -> Instances:
-    return Instances.of(view.table("identity"), "mutant")
-
-
-def log_drop(view: View, trial: str) -> Replicates:
-    start, end = (Replicates.of(arm(view, trial), column) for column in ("start", "end"))
-    return end.over(start).map(np.log10)
-
-
-def rolled_down(view: View, trial: str) -> Replicates:
-    return Replicates.of(arm(view, trial).with_columns(success=(pl.col("end") < 0.1 * pl.col("start")).cast(pl.Float64)), "success")
+def rolled_down(trial: Trials) -> Measure[Replicates]:
+    success = (pl.col(Heights.end) < 0.1 * pl.col(Heights.start)).cast(pl.Float64)
+    return derived(lambda table: Replicates.of(table.with_columns(success=success), "success"), Heights.rows(trial))
 
 
 CLAIMS = [
@@ -35,7 +26,16 @@ CLAIMS = [
         "C1",
         "The height is half the squared distance from the bottom.",
         source="Eq. 1",
-        checks=[Check("identity", Exact("largest error of the height"), below(1e-12), identity, Control("the half forgotten", mutant), judged_at=JUDGED)],
+        checks=[
+            Check(
+                "identity",
+                Exact("largest error of the height"),
+                below(1e-12),
+                instances(Identity.error),
+                Control("the half forgotten", instances(Identity.mutant)),
+                judged_at=JUDGED,
+            )
+        ],
     ),
     Claim(
         "C2",
@@ -46,8 +46,8 @@ CLAIMS = [
                 "drop",
                 Mean("log10 of final over initial height"),
                 below(-1.0),
-                lambda view: log_drop(view, "rolling"),
-                Control("no step", lambda view: log_drop(view, "frozen")),
+                log_drop(ROLLING),
+                Control("no step", log_drop(FROZEN)),
                 judged_at=JUDGED,
                 reference=Reference(-4.0, "paper"),
             ),
@@ -55,8 +55,8 @@ CLAIMS = [
                 "rate",
                 Rate("fraction of balls below a tenth of their first height"),
                 above(0.5),
-                lambda view: rolled_down(view, "rolling"),
-                Control("no step", lambda view: rolled_down(view, "frozen")),
+                rolled_down(ROLLING),
+                Control("no step", rolled_down(FROZEN)),
                 judged_at=JUDGED,
                 searched=3,
             ),

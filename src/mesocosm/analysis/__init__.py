@@ -1,1 +1,1 @@
-"""How we look inside: reference predictors, products of factors, probes, replicates and intervals."""
+"""Interpretability and exact analysis: reference predictors, products of weights, probes, spectra, tangent kernels, dynamic programming."""

@@ -1,6 +1,6 @@
-r"""Telling inputs from elsewhere: scores of an ensemble's predictions, and how well a score separates two sets.
+r"""Out-of-distribution detection: scores of an ensemble's predictions, and how well a score separates two sets.
 
-Every score has one orientation: larger means further out of the training distribution. None is squashed, so that none saturates.
+Larger scores mean further outside the training distribution. Scores are not squashed, so they do not saturate.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ SCORES = {"output-variance": output_variance, "probability-variance": probabilit
 
 
 class Detection(NamedTuple):
-    """An area under the ROC curve and its standard error from the two finite sets."""
+    """An area under the ROC curve and its standard error for the two finite sets."""
 
     auroc: float
     error: float
 
 
 def auroc(inside: Num[np.ndarray, " n"], outside: Num[np.ndarray, " m"]) -> Detection:
-    r"""$P(s_{out} > s_{in}) + \frac12 P(s_{out} = s_{in})$: the probability that an outside input scores higher, exactly, ties counted by half.
+    r"""$P(s_{out} > s_{in}) + \frac12 P(s_{out} = s_{in})$: the exact probability that an outside input scores higher; ties count one half.
 
     The standard error is DeLong's, and at least the resolution 1 / nm.
 
     Raises:
-        ValueError: an empty set, or scores that are not finite.
+        ValueError: a set is empty, or a score is not finite.
 
     Reference: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating characteristic curves" (1988).
     """
@@ -56,14 +56,14 @@ def auroc(inside: Num[np.ndarray, " n"], outside: Num[np.ndarray, " m"]) -> Dete
 def auroc_difference(
     inside_a: Num[np.ndarray, " n"], outside_a: Num[np.ndarray, " m"], inside_b: Num[np.ndarray, " n"], outside_b: Num[np.ndarray, " m"]
 ) -> Detection:
-    """AUROC of score a minus that of score b on the same inputs, with the standard error of the difference: what both scores share cancels."""
+    """AUROC of score a minus that of score b on the same inputs, with the standard error of the paired difference."""
     (outside_first, inside_first), (outside_second, inside_second) = _placements(inside_a, outside_a), _placements(inside_b, outside_b)
     difference = outside_first - outside_second
     return Detection(float(difference.mean()), _error(difference, inside_first - inside_second))
 
 
 def _placements(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each outside score the share of inside scores below it; for each inside score the share of outside scores above it; ties by half."""
+    """For each outside score, the share of inside scores below it; for each inside score, the share of outside scores above it; ties count one half."""
     inside, outside = np.asarray(inside, np.float64), np.asarray(outside, np.float64)
     if not (inside.size and outside.size):
         raise ValueError(f"an AUROC needs scores of both sets; there are {inside.size} inside and {outside.size} outside")

@@ -1,4 +1,4 @@
-"""The rate of an exponential fall, from measurements along the way."""
+"""The rate of an exponential decay, estimated from measurements over time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def exponential_rate(time: Float[np.ndarray, " times"], values: Float[np.ndarray
     r"""$\kappa$ of $v \propto e^{-\kappa t}$ by least squares on $\log v$.
 
     Raises:
-        ValueError: fewer than two times, or values that are not positive.
+        ValueError: there are fewer than two times, or a value is not positive.
     """
     if len(time) < 2 or not np.all(values > 0):
         raise ValueError(f"a rate needs two or more positive values; there are {int(np.sum(values > 0))} of {len(values)}")

@@ -1,4 +1,4 @@
-"""Two models' losses on the same examples, compared on the scale on which losses are compared."""
+"""Comparison of two models' losses on the same examples, on a log scale."""
 
 import numpy as np
 from jaxtyping import Float64, Num
@@ -7,19 +7,19 @@ from jaxtyping import Float64, Num
 def log_ratio_of_means(
     a: Num[np.ndarray, "*batch examples"], b: Num[np.ndarray, "*batch examples"]
 ) -> tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]:
-    r"""Two models' losses on the same examples: $\log(\bar a / \bar b)$ and its standard error.
+    r"""$\log(\bar a / \bar b)$ for two models' losses on the same examples, and its standard error.
 
-    By the delta method, $e^2 = \frac{1}{n} \mathrm{Var}_i\!\left[\frac{a_i}{\bar a} - \frac{b_i}{\bar b}\right]$: what the two losses share cancels, so
-    that close models are told apart by far fewer examples than two unpaired standard errors would need.
+    By the delta method, $e^2 = \frac{1}{n} \mathrm{Var}_i\!\left[\frac{a_i}{\bar a} - \frac{b_i}{\bar b}\right]$: shared variation cancels, so this needs
+    far fewer examples to distinguish close models than two unpaired standard errors.
 
     Args:
-        a, b: one loss an example, the last axis; two or more.
+        a, b: one loss per example along the last axis; two or more.
 
     Returns:
         Log ratio and standard error, each of the leading shape.
 
     Raises:
-        ValueError: fewer than two examples, or a mean that is not positive.
+        ValueError: there are fewer than two examples, or a mean is not positive.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     examples = a.shape[-1]

@@ -1,4 +1,4 @@
-"""The one door from arrays to tables: long form, NumPy in, nothing that is not finite, one row order."""
+"""Conversion of arrays to tables in long form, with finite values and a fixed row order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import polars as pl
 
 
 def long_table(axes: Mapping[str, Sequence[Any]], **columns: Any) -> pl.DataFrame:
-    """Arrays over named axes as a table with one row for each combination of their labels.
+    """Convert arrays over named axes to a table with one row per combination of labels.
 
     Args:
         axes: name -> labels, in the order of the arrays' leading axes.
-        columns: each a scalar (or string) that fills the column, or an array whose shape is a prefix of the axes' lengths.
+        columns: a scalar or string that fills the column, or an array whose shape is a prefix of the axes' lengths.
 
     Returns:
         The axes' columns first, then `columns`; rows in C order of the axes.
 
     Raises:
-        ValueError: an array whose shape is no prefix of the axes, a value that is not finite or no number, bool or string, or a column with an axis' name.
+        ValueError: an array's shape is not a prefix of the axes; a value is not finite or not a number, bool or string; or a column has the name of an axis.
     """
     shape = tuple(len(labels) for labels in axes.values())
     size = int(np.prod(shape))

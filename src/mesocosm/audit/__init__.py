@@ -1,6 +1,6 @@
-"""An audit of other people's checkpoints: rank and balance of their attention products, each number beside what random factors give.
+"""Audit of trained checkpoints: rank and balance of their attention products, compared with random factors.
 
-NumPy and Polars, no JAX: `audit("path/or/owner/name").rows` is a table. See the guide, docs/auditing.md.
+`audit("path/or/owner/name").rows` is a Polars table. The package uses NumPy and Polars, not JAX. See the guide, docs/auditing.md.
 """
 
 from mesocosm.audit.checkpoint_audit import Audit, Options, audit

@@ -1,6 +1,6 @@
-"""Opening a checkpoint: a safetensors file, a directory, a repository of the Hugging Face hub, or PyTorch's format where torch is installed.
+"""Opens a checkpoint: a safetensors file, a directory, a repository on the Hugging Face hub, or PyTorch's format if torch is installed.
 
-Only headers are read here. PyTorch files are opened with `weights_only`, never by plain pickle, which can run code.
+This module reads only headers. PyTorch files are opened with `weights_only`, never with plain pickle, which can run code.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ INSIDE = ("state_dict", "model_state_dict", "model", "module", "weights")
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a checkpoint, not read yet.
+    """One tensor of a checkpoint, read lazily.
 
     Attributes:
-        shape, dtype: as stored (`dtype` in the words of safetensors).
-        read: its numbers.
+        shape, dtype: as stored (`dtype` as named by safetensors).
+        read: reads its values.
     """
 
     shape: tuple[int, ...]
@@ -39,12 +39,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors and the config beside them.
+    """Named tensors and the config.
 
     Attributes:
-        name: what the user called it.
+        name: the name given by the user.
         tensors: name -> tensor.
-        config: `config.json` as read; empty where there is none.
+        config: the contents of `config.json`; empty if there is none.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Checkpoint:
     config: Mapping[str, Any]
 
     def matrix(self, name: str) -> np.ndarray:
-        """A tensor's numbers, multiplied by its scale where it is quantised.
+        """A tensor's values, multiplied by its scale if it is quantised.
 
         Raises:
-            Skip: integers without a scale, or numbers that are not finite.
+            Skip: integers have no scale, or a value is not finite.
         """
         tensor = self.tensors[name]
         values = tensor.read()
@@ -66,12 +66,12 @@ class Checkpoint:
         return values
 
     def _scaled(self, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
-        """Weights of a byte: times one scale, one a row, or one a block."""
+        """Multiply one-byte weights by one scale, or one per row or block."""
         found = next((other for suffix in ("_scale_inv", "_scale") if (other := f"{name}{suffix}") in self.tensors), None)
         if found is None:
             if dtype.startswith("F8"):
                 return values
-            raise Skip(f"{name} is {dtype} without a {name}_scale beside it: dequantise the checkpoint first")
+            raise Skip(f"{name} is {dtype} but has no {name}_scale: dequantise the checkpoint first")
         scale = np.asarray(self.tensors[found].read(), np.float32)
         if scale.size == 1:
             return values.astype(np.float32) * scale.reshape(())
@@ -85,14 +85,14 @@ class Checkpoint:
 
 
 def open_checkpoint(model: str, config: Path | None = None) -> Checkpoint:
-    """Open what the user names.
+    """Open a checkpoint.
 
     Args:
-        model: a file, a directory, or `owner/name[@revision]` of the hub.
-        config: a config.json that lies elsewhere.
+        model: a file, a directory, or `owner/name[@revision]` on the hub.
+        config: path of a config.json in another place.
 
     Raises:
-        AuditError: there is no such thing, it is damaged, or what opens it is not installed.
+        AuditError: the checkpoint does not exist or is damaged, or a required package is missing.
     """
     path = Path(model)
     if not path.exists():
@@ -106,10 +106,10 @@ def open_checkpoint(model: str, config: Path | None = None) -> Checkpoint:
 
 
 def read_config(path: Path, *, needed: bool) -> dict[str, Any]:
-    """A config.json; empty where there is none and none was asked for.
+    """Read a config.json; empty if it is missing and not needed.
 
     Raises:
-        AuditError: it is asked for and missing, or is not a JSON object.
+        AuditError: it is needed and missing, or is not a JSON object.
     """
     if not path.exists() and not needed:
         return {}
@@ -118,24 +118,24 @@ def read_config(path: Path, *, needed: bool) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise AuditError(f"{path} cannot be read as a config: {error}") from None
     if not isinstance(found, dict):
-        raise AuditError(f"{path} cannot be read as a config: it holds no JSON object")
+        raise AuditError(f"{path} cannot be read as a config: it is not a JSON object")
     return found
 
 
 def download(repository: str) -> Path:
-    """The folder of a repository in the hub's cache, fetched where it is not there yet: safetensors if it has any, else PyTorch files.
+    """Download a repository to the hub's cache if necessary, and return its folder: safetensors if it has any, else PyTorch files.
 
     Raises:
-        AuditError: neither a path nor the name of a repository, huggingface-hub is not installed, or the hub does not have it.
+        AuditError: the name is not a path or repository, huggingface-hub is not installed, or the hub does not have it.
     """
     found = REPOSITORY.fullmatch(repository)
     if found is None:
-        raise AuditError(f"there is no file or directory {repository!r}, and a repository of the hub would be owner/name")
+        raise AuditError(f"there is no file or directory {repository!r}, and hub repositories are written owner/name")
     try:
         from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise AuditError(
-            f"there is no file or directory {repository!r}; to fetch such a repository install huggingface-hub: pip install 'mesocosm[hub]'"
+            f"there is no file or directory {repository!r}; to download this repository, install huggingface-hub: pip install 'mesocosm[hub]'"
         ) from None
     try:
         for patterns in (["*.safetensors", "*.safetensors.index.json", "config.json"], ["*.bin", "*.bin.index.json", "config.json"]):
@@ -144,46 +144,46 @@ def download(repository: str) -> Path:
                 return folder
     except Exception as error:
         told = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise AuditError(f"{repository!r} is neither a path nor a repository that the hub or its cache gives: {told}") from None
-    raise AuditError(f"the repository {repository!r} holds neither safetensors nor PyTorch files")
+        raise AuditError(f"{repository!r} is neither a path nor a repository in the hub or its cache: {told}") from None
+    raise AuditError(f"the repository {repository!r} has neither safetensors nor PyTorch files")
 
 
 # --- which files ----------------------------------------------------------------------------------------------------
 
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a directory: by an index, else the files of a kind, safetensors first."""
+    """All tensors of a directory, by its index if there is one, else from all safetensors files or all PyTorch files."""
     for index in (*sorted(folder.glob("*.safetensors.index.json")), *sorted(folder.glob("*.bin.index.json"))):
         return _read_index(index)
     for suffix in (".safetensors", *TORCH_SUFFIXES):
         if files := sorted(file for file in folder.glob(f"*{suffix}") if file.name not in ("training_args.bin", "optimizer.pt", "scheduler.pt")):
             return _read_files(files)
-    raise AuditError(f"{folder} holds no .safetensors file, no index of one and no PyTorch file")
+    raise AuditError(f"{folder} has no .safetensors file, no index and no PyTorch file")
 
 
 def _read_index(index: Path) -> dict[str, Tensor]:
-    """The tensors of a sharded checkpoint; each must lie in the shard that the index names."""
+    """The tensors of a sharded checkpoint; each must be in the shard named by the index."""
     places = read_config(index, needed=True).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise AuditError(f"{index} has no weight_map from names to files")
     shards = sorted(set(places.values()))
     if strange := [shard for shard in shards if Path(shard).name != shard]:
-        raise AuditError(f"{index} names the shard {strange[0]!r}, which lies in another folder")
+        raise AuditError(f"{index} names the shard {strange[0]!r}, which is in another folder")
     if missing := [shard for shard in shards if not (index.parent / shard).exists()]:
-        raise AuditError(f"{len(missing)} of {len(shards)} shards are missing in {index.parent}, the first is {missing[0]}")
+        raise AuditError(f"{len(missing)} of {len(shards)} shards are missing in {index.parent}, starting with {missing[0]}")
     found = {shard: _read_files([index.parent / shard]) for shard in shards}
     if lost := [name for name, shard in places.items() if name not in found[shard]]:
-        raise AuditError(f"{index} says that {lost[0]!r} is in {places[lost[0]]}, and it is not")
+        raise AuditError(f"{index} lists {lost[0]!r} in {places[lost[0]]}, which does not contain it")
     return {name: found[shard][name] for name, shard in places.items()}
 
 
 def _read_files(files: Iterable[Path]) -> dict[str, Tensor]:
-    """The tensors of several files, none twice."""
+    """The tensors of several files, without duplicates."""
     tensors: dict[str, Tensor] = {}
     for file in files:
         found = _read_torch(file) if file.suffix in TORCH_SUFFIXES else {n: Tensor(s.shape, s.dtype, s.read) for n, s in read_header(file).items()}
         if twice := sorted(set(found) & set(tensors)):
-            raise AuditError(f"{twice[0]!r} stands in {file.name} and in another file of {file.parent}: name the file to audit")
+            raise AuditError(f"{twice[0]!r} is in {file.name} and in another file of {file.parent}: name the file to audit")
         tensors |= found
     return tensors
 
@@ -195,24 +195,24 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise AuditError(f"{path.name} is a PyTorch file, which needs torch to be installed; safetensors files need nothing") from None
+        raise AuditError(f"{path.name} is a PyTorch file, which needs torch; safetensors files need no extra package") from None
     try:
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # the format before torch 1.6 cannot be mapped
+        except RuntimeError:  # the format before torch 1.6 does not support mmap
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         told = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise AuditError(f"{path} holds more than tensors, or is damaged; unpickling it whole could run code and is refused ({told[:160]})") from None
+        raise AuditError(f"{path} contains more than tensors, or is damaged; full unpickling could run code and is refused ({told[:160]})") from None
     state = _state_dict(loaded, torch.Tensor)
     if state is None:
         kind = f"a table of {', '.join(map(repr, list(loaded)[:8]))}" if isinstance(loaded, Mapping) else type(loaded).__name__
-        raise AuditError(f"{path} holds {kind} and no state dict of tensors")
+        raise AuditError(f"{path} contains {kind} instead of a state dict of tensors")
     return {name: Tensor(tuple(value.shape), _torch_dtype(value), _reader(value)) for name, value in state.items()}
 
 
 def _state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
-    """The tensors of a state dict, itself or under a usual key."""
+    """The tensors of a state dict, at the top level or under a common key."""
     if not isinstance(loaded, Mapping):
         return None
     found = {str(name): value for name, value in loaded.items() if isinstance(value, tensor)}

@@ -1,4 +1,4 @@
-"""The audit: every attention block of a checkpoint, one at a time, audited or skipped with the reason."""
+"""The audit of a checkpoint, one attention block at a time; each is audited, or skipped with a reason."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ ROTARY_NOTE = "rotary: the law holds for pair traces only, ratio and cosines are
 QK_NORM_NOTE = "QK-norm: the scores do not see the scale of query and key, so that their decay is no nuclear norm"
 UNKNOWN_NOTE = "positions unknown: if they are rotary, the law holds for pair traces only"
 GATE_NOTE = "a gate between value and output breaks the inner symmetry: the law holds for the imbalance's diagonal only"
-QUANTISED_NOTE = "quantised: small singular values are rounding"
+QUANTISED_NOTE = "quantised: small singular values are rounding errors"
 QUERY_NORMS = ("q_norm.weight", "q_layernorm.weight", "q_ln.weight", "query_norm.weight")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to look.
+    """Options of an audit.
 
     Attributes:
-        heads, key_heads: where the config does not say them.
-        maps: `role=name` for layouts that are not known.
+        heads, key_heads: numbers of heads, if the config does not give them.
+        maps: `role=name` for unknown layouts.
         inputs_first: for those, whether matrices are stored as (inputs, outputs).
-        biases: take the biases of query, key and value in as one more column, which reads the constant 1.
-        config: a config.json that lies elsewhere.
+        biases: include the biases of query, key and value as an extra column, for a constant input of 1.
+        config: path of a config.json in another place.
     """
 
     heads: int | None = None
@@ -75,12 +75,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in one checkpoint.
+    """The result of auditing one checkpoint.
 
     Attributes:
-        model: what the user called it.
-        rows: one for each product of each key head, and one for each block that was skipped; the columns are those of `SCHEMA`.
-        spectra: one row for each singular value, beside both nulls' means and standard deviations.
+        model: the name given by the user.
+        rows: one row per product and key head, and one per skipped block, with the columns of `SCHEMA`.
+        spectra: one row per singular value, with the means and standard deviations of both nulls.
     """
 
     model: str
@@ -89,12 +89,12 @@ class Audit:
 
     @property
     def audited(self) -> pl.DataFrame:
-        """The rows with numbers."""
+        """The rows of audited products."""
         return self.rows.filter(pl.col("status") == "audited")
 
     @property
     def skipped(self) -> pl.DataFrame:
-        """The blocks without."""
+        """The rows of skipped blocks."""
         return self.rows.filter(pl.col("status") == "skipped")
 
 
@@ -102,12 +102,12 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
     """Audit a checkpoint's attention products.
 
     Args:
-        model: a safetensors or PyTorch file, a directory, or a repository of the hub.
+        model: a safetensors or PyTorch file, a directory, or a repository on the hub.
         options: see `Options`.
-        progress: told how many blocks of how many are done.
+        progress: called with the number of finished blocks and the number of all blocks.
 
     Raises:
-        AuditError: it cannot be opened, or nothing in it looks like attention; the line lists tensors.
+        AuditError: the checkpoint cannot be opened, or nothing in it looks like attention; the message lists tensors.
     """
     options = options or Options()
     checkpoint = open_checkpoint(str(model), options.config)
@@ -132,9 +132,9 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
 def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
     names = sorted(checkpoint.tensors)
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    what = "the names of --map match" if options.maps else "any name looks like"
-    mend = "" if options.maps else "; say which tensors are query, key, value and output with --map"
-    return f"{checkpoint.name}: no tensor is there that {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
+    what = "matches the names of --map" if options.maps else "has a name that looks like"
+    mend = "" if options.maps else "; name the query, key, value and output tensors with --map"
+    return f"{checkpoint.name}: no tensor {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
 
 
 def _model_type(config: Mapping[str, Any]) -> str | None:
@@ -146,7 +146,7 @@ def _model_type(config: Mapping[str, Any]) -> str | None:
 
 
 def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
-    """The rows of a block; its tensors are dropped when they are done."""
+    """The rows of a block; its tensors are freed afterwards."""
     place = _place(checkpoint.name, block)
     try:
         heads, settings, notes = load_block(checkpoint, block, options)
@@ -169,17 +169,17 @@ def _place(model: str, block: Block) -> dict[str, Any]:
 
 
 class Notes(dict[str, tuple[str, str]]):
-    """Product -> whether the law applies, and what must be said."""
+    """Product -> whether the law applies, and a note."""
 
 
 def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[Heads, Settings, Notes]:
     """Read, orient and unpack a block's matrices.
 
     Raises:
-        Skip: why it cannot be audited.
+        Skip: the block cannot be audited; carries the reason.
     """
     if block.problem or block.layout is None:
-        raise Skip(block.problem or "no layout is known")
+        raise Skip(block.problem or "unknown layout")
     settings = settings_of(checkpoint.config, block.name, heads=options.heads, key_heads=options.key_heads)
     if block.layout.key_per_query and not options.key_heads:
         settings = _one_key_each(settings)
@@ -193,7 +193,7 @@ def _one_key_each(settings: Settings) -> Settings:
 
 
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:
-    """A matrix as (outputs, inputs), its bias as a last column where that is asked for and there is one."""
+    """A matrix as (outputs, inputs), with its bias as a last column if requested and present."""
     matrix = checkpoint.matrix(name)
     if inputs_first and matrix.ndim == 2:
         matrix = matrix.T
@@ -222,7 +222,7 @@ def _notes(checkpoint: Checkpoint, block: Block, settings: Settings) -> Notes:
 
 
 def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) -> np.ndarray | None:
-    """The gain of the norm before attention, where the layout knows its name."""
+    """The gain of the norm before attention, if the layout knows its name."""
     parent = block.name.rpartition(".")[0]
     names: Sequence[str] = block.layout.norms if block.layout else ()
     found = next((name for below in names if (name := f"{parent}.{below}") in checkpoint.tensors), None)

@@ -1,4 +1,4 @@
-"""Two audits side by side: what differs, product by product."""
+"""Comparison of two audits, product by product."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DIFFERENCES = ("ratio", "score", "rank95_sum", "stable", "relD")
 
 
 def compare(before: Audit, after: Audit) -> pl.DataFrame:
-    """One row for each product that either checkpoint has.
+    """Return one row per product in either checkpoint.
 
-    Columns: part, layer, block, product, head; `x_a` and `x_b` for each compared number, nulls with their spread included; `x_change`, which is b - a; and
-    `found_in`, "both", "a" or "b".
+    Columns: part, layer, block, product, head; `x_a` and `x_b` for each compared number, including nulls and their standard deviations; `x_change`, which is
+    b - a; and `found_in`, "both", "a" or "b".
     """
     left, right = (audit.audited.select(*KEY, pl.col(COMPARED).name.suffix(f"_{side}")) for audit, side in ((before, "a"), (after, "b")))
     joined = left.join(right, on=KEY, how="full", coalesce=True)

@@ -1,9 +1,9 @@
-"""What an audit cannot do."""
+"""Exceptions of an audit."""
 
 
 class AuditError(ValueError):
-    """A checkpoint that cannot be read or has nothing to audit; one line that says what is wrong and what would be right."""
+    """A checkpoint cannot be read or has nothing to audit; the message says in one line what is wrong and how to fix it."""
 
 
 class Skip(Exception):
-    """An attention block that cannot be audited; the text is the reason in its row."""
+    """An attention block cannot be audited; the message is the reason in its row."""

@@ -1,7 +1,7 @@
-"""Which tensors make an attention block: the names and packings of the usual libraries, and a user's own map.
+"""The tensors of an attention block: names and packings of common libraries, and a user's own map.
 
-A layout recognises a block by one tensor's name and knows the others relative to it. Where the same names are packed differently by different models, the
-config's model type decides; nothing is guessed.
+A layout recognises a block by the name of one tensor and finds the others relative to it. If models pack the same names differently, the config's model
+type decides; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Layout:
     """How a family of models stores attention.
 
     Attributes:
-        name: of the family.
+        name: name of the family.
         anchor: a regular expression for one tensor of the block, with the group `block`.
-        tensors: role -> names below the block, the first that is there counts.
+        tensors: role -> alternative names below the block; the first that exists is used.
         unpack: matrices -> heads.
         inputs_first: whether matrices are stored as (inputs, outputs).
-        model_types: only for these; empty for any.
+        model_types: the model types with this layout; empty for any.
         norms: names of the norm before attention, below the block's parent.
-        key_per_query: every query head has a key head of its own, whatever the config says.
+        key_per_query: whether every query head has its own key head, regardless of the config.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Block:
-    """An attention block that was found.
+    """An attention block in a checkpoint.
 
     Attributes:
-        name: of the block, the part of the names that its tensors share.
-        layout: how it is stored; None where no layout is known.
-        tensors: role -> tensor's name.
-        problem: why it cannot be audited; None where it can be tried.
+        name: the common prefix of its tensors' names.
+        layout: how it is stored; None if unknown.
+        tensors: role -> name of the tensor.
+        problem: why it cannot be audited, or None.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Block:
 
 
 def weights(**names: str) -> dict[str, tuple[str, ...]]:
-    """Role -> alternatives, which are separated by bars."""
+    """Role -> alternative names, which are separated by bars."""
     return {role: tuple(f"{name}.weight" for name in alternatives.split("|")) for role, alternatives in names.items()}
 
 
@@ -139,16 +139,16 @@ KINDS = (
     (r"lora_[AB]", "an adapter without the weights it is added to: merge it into its model first"),
     (r"qweight|qzeros|quant_state|\.SCB$", "quantised in a format that is not read here: dequantise the checkpoint first"),
 )
-"""What the tensors of a block that no layout fits give away."""
+"""Patterns that identify blocks without a layout."""
 
 
 def find_blocks(names: Mapping[str, Sequence[int]], model_type: str | None, layouts: Sequence[Layout] = LAYOUTS) -> list[Block]:
-    """All attention blocks of a checkpoint in its order of layers, those that no layout fits too.
+    """All attention blocks of a checkpoint in the order of layers, including those without a layout.
 
     Args:
         names: tensor -> shape.
-        model_type: of the config.
-        layouts: where to look.
+        model_type: the config's model type.
+        layouts: the layouts to try.
     """
     found: dict[str, Block] = {}
     for layout in layouts:
@@ -169,7 +169,7 @@ def _block(name: str, layout: Layout, names: Mapping[str, Any]) -> Block:
 
 
 def _unknown(names: Mapping[str, Sequence[int]], found: Mapping[str, Block]) -> Iterator[Block]:
-    """Blocks that look like attention and fit no layout; by their common prefix."""
+    """Blocks that look like attention but fit no layout, by common prefix."""
     groups: dict[str, None] = {}
     for name, shape in names.items():
         match = (ATTENTION.match(name) if len(shape) >= 2 else None) or LOOSE.fullmatch(name)
@@ -179,8 +179,8 @@ def _unknown(names: Mapping[str, Sequence[int]], found: Mapping[str, Block]) -> 
         tensors = [name for name, shape in names.items() if name.startswith(f"{block}.") and len(shape) >= 2]
         below = ", ".join(sorted(name.removeprefix(f"{block}.") for name in tensors)[:6])
         packed = any(name.endswith("query_key_value.weight") for name in tensors)
-        packing = "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which it is"
-        yield Block(block, None, {}, _kind(tensors) or (packing if packed else f"no layout has {below}; say which is which with --map"))
+        packing = "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which one applies"
+        yield Block(block, None, {}, _kind(tensors) or (packing if packed else f"no layout has {below}; name the tensors with --map"))
 
 
 def _kind(tensors: Sequence[str]) -> str | None:
@@ -196,14 +196,14 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout:
-    """The layout of `--map query=layers.{layer}.wq.weight --map key=...`: each role's name, in which `{layer}` stands for a number.
+    """The layout of `--map query=layers.{layer}.wq.weight --map key=...`: one name per role, in which `{layer}` stands for a number.
 
     Args:
         pairs: `role=name`; the roles are query, key, value and output, or qkv and output.
         inputs_first: whether matrices are stored as (inputs, outputs).
 
     Raises:
-        AuditError: an unknown role, a role that is missing or given twice, or names that do not share the part before and with `{layer}`.
+        AuditError: a role is unknown, missing or given twice, or the names do not share the part up to `{layer}`.
     """
     given: dict[str, str] = {}
     for pair in pairs:
@@ -212,11 +212,11 @@ def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout
             raise AuditError(f"--map {pair}: write role=name once for each role, where the roles are query, key, value, output, or qkv and output")
         given[role] = name
     if set(given) not in ({"query", "key", "value", "output"}, {"qkv", "output"}):
-        raise AuditError(f"--map gives {', '.join(given)}; needed are query, key, value and output, or qkv and output")
+        raise AuditError(f"--map gives {', '.join(given)}; it needs query, key, value and output, or qkv and output")
     first = given["query" if "query" in given else "qkv"]
     shared = _shared_prefix(list(given.values()))
     if not shared or any(name.count("{layer}") > 1 for name in given.values()):
-        raise AuditError(f"--map: the names must share what stands before their last parts, with one {{layer}} at most; {', '.join(given.values())} do not")
+        raise AuditError(f"--map: the names must have a common prefix before their last parts, with at most one {{layer}}; {', '.join(given.values())} do not")
     pattern = re.escape(shared).replace(re.escape("{layer}"), r"\d+")
     below = {role: name.removeprefix(f"{shared}.") for role, name in given.items()}
     anchor = rf"(?P<block>{pattern})\.{re.escape(first.removeprefix(f'{shared}.'))}"
@@ -224,7 +224,7 @@ def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout
 
 
 def _shared_prefix(names: Sequence[str]) -> str:
-    """The dotted parts that all names begin with."""
+    """The dotted prefix that all names share."""
     parts = [name.split(".") for name in names]
     shared = 0
     while all(len(part) > shared + 1 for part in parts) and len({part[shared] for part in parts}) == 1:

@@ -1,7 +1,7 @@
-r"""One row for each product of each head: its spectrum, its balance, and both beside what random factors give.
+r"""Measures one row per product and head: its spectrum and balance, compared with random factors.
 
-QK is $W_K^\top W_Q$ with $A = W_K^\top$; where $G$ queries share a key, $B$ is their $W_Q^\top$ under each other, since the law then holds for the group:
-$W_K W_K^\top = \sum_g W_{Q,g} W_{Q,g}^\top$. VO is $P W_V$ with $B = W_V^\top$ and the $P$ of the group under each other as $A$.
+QK is $W_K^\top W_Q$ with $A = W_K^\top$. If $G$ queries share a key, $B$ stacks their $W_Q^\top$, because the law then holds for the group:
+$W_K W_K^\top = \sum_g W_{Q,g} W_{Q,g}^\top$. VO is $P W_V$ with $B = W_V^\top$, and $A$ stacks the $P$ of the group.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Pair:
     """The factors of one product of one key head.
 
     Attributes:
-        product: which.
-        head: number of the key head.
+        product: "QK" or "VO".
+        head: index of the key head.
         group: number of query heads that share it.
         a, b: the factors, (m, r) and (n, r).
     """
@@ -54,7 +54,7 @@ def _stacked(matrices: Shaped[np.ndarray, "group outer r"]) -> Shaped[np.ndarray
 
 
 class Spectra(NamedTuple):
-    """Singular values of a product, and means and standard deviations of its nulls' in the same order."""
+    """Singular values of a product, with the means and standard deviations of its nulls in the same order."""
 
     values: Float64[np.ndarray, " r"]
     null1: Float64[np.ndarray, " r"]
@@ -64,7 +64,7 @@ class Spectra(NamedTuple):
 
 
 def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
-    """The numbers of a row, and the spectra behind them."""
+    """Compute the numbers of a row, and the spectra behind them."""
     a, b = triangular_factor(pair.a), triangular_factor(pair.b)
     spectrum = core_spectrum(a, b)
     found = core_balance(a, b, spectrum)
@@ -101,7 +101,7 @@ def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
 
 
 def pair_imbalance(heads: Heads, head: int, settings: Settings) -> float:
-    r"""$\|t_K - t_Q\| / (\|t_K\| + \|t_Q\|)$ with the squared norms of each rotary pair's rows: what is left of the law under rotary positions."""
+    r"""$\|t_K - t_Q\| / (\|t_K\| + \|t_Q\|)$ with the squared norms of each rotary pair's rows: the part of the law that holds under rotary positions."""
     size = heads.key.shape[1]
     rotated = int(size * settings.rotated) // 2 * 2
     if not rotated:
@@ -115,7 +115,7 @@ def pair_imbalance(heads: Heads, head: int, settings: Settings) -> float:
 
 
 def folded_rank(pair: Pair, gain: Float64[np.ndarray, " inputs"]) -> int:
-    r"""`rank95_sum` of the product that the network computes, with the norm's gain before the block in it: $W \operatorname{diag}(\gamma)$."""
+    r"""`rank95_sum` of the product that the network computes, which includes the gain of the preceding norm: $W \operatorname{diag}(\gamma)$."""
     b = pair.b * np.tile(gain, len(pair.b) // len(gain))[:, None]
     a = pair.a * gain[:, None] if pair.product == "QK" else pair.a
     return int(rank_by_sum(core_spectrum(triangular_factor(a), triangular_factor(b))))
@@ -126,7 +126,7 @@ def _summary(name: str, draws: np.ndarray) -> dict[str, float]:
 
 
 def _share(part: Any, whole: Any) -> Any:
-    """A quotient; 0 where a factor is zero."""
+    """A quotient; 0 if a factor is zero."""
     return part / whole if whole > 0 else part * 0.0
 
 

@@ -1,7 +1,7 @@
-"""safetensors files, one tensor at a time, in the dtypes that NumPy lacks too.
+"""Reads safetensors files one tensor at a time, including dtypes that NumPy lacks.
 
-The file is eight bytes (the header's length), the header (JSON: name -> dtype, shape, offsets) and the numbers. Read here and not by the package of that name,
-whose NumPy side cannot read bfloat16 without ml_dtypes and float8 not at all.
+A file consists of eight bytes (the header's length), the header (JSON: name -> dtype, shape, offsets) and the values. The NumPy reader of the safetensors
+package cannot read bfloat16 without ml_dtypes, nor float8 at all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BYTES = {**{name: np.dtype(code).itemsize for name, code in {**PLAIN, **INTEGERS
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies in a file."""
+    """The location of a tensor in a file."""
 
     path: Path
     dtype: str
@@ -36,21 +36,21 @@ class Stored:
     length: int
 
     def read(self) -> np.ndarray:
-        """Its numbers, as float32 or float64, integers as they are; nothing stays mapped.
+        """Read its values as float32 or float64, integers unchanged; the file is not kept mapped.
 
         Raises:
-            AuditError: a dtype that is no number of ours, or a file that ends too early.
+            AuditError: the dtype is not supported, or the file ends too early.
         """
         if self.dtype not in BYTES:
             raise AuditError(f"{self.path.name}: the dtype {self.dtype} cannot be read")
         raw = np.fromfile(self.path, dtype=np.uint8, count=self.length, offset=self.start)
         if raw.size != self.length:
-            raise AuditError(f"{self.path} ends too early: {raw.size} of {self.length} bytes of a tensor are there; was it downloaded whole?")
+            raise AuditError(f"{self.path} ends too early: it has {raw.size} of {self.length} bytes of a tensor; is the download complete?")
         return decode(raw, self.dtype).reshape(self.shape)
 
 
 def decode(raw: UInt8[np.ndarray, " bytes"], dtype: str) -> np.ndarray:
-    """Bytes to numbers: bfloat16 is the upper half of a float32, float8 comes from a table of its 256 values."""
+    """Convert bytes to numbers: bfloat16 is the upper half of a float32; float8 uses a table of its 256 values."""
     if dtype == "BF16":
         return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
     if dtype in FLOAT8:
@@ -61,7 +61,7 @@ def decode(raw: UInt8[np.ndarray, " bytes"], dtype: str) -> np.ndarray:
 
 @cache
 def float8_values(exponent_bits: int, mantissa_bits: int) -> Float32[np.ndarray, "256"]:
-    """The 256 values of a float8. With 4 exponent bits only the largest code is NaN (E4M3FN); with 5 the largest exponent is infinity and NaN, as in IEEE."""
+    """The 256 values of a float8. With 4 exponent bits, only the largest code is NaN (E4M3FN); with 5, the largest exponent is infinity or NaN, as in IEEE."""
     code = np.arange(256)
     sign = np.where(code >> 7, -1.0, 1.0)
     exponent, mantissa = (code & 127) >> mantissa_bits, code & (2**mantissa_bits - 1)
@@ -76,22 +76,22 @@ def float8_values(exponent_bits: int, mantissa_bits: int) -> Float32[np.ndarray,
 
 
 def read_header(path: Path) -> dict[str, Stored]:
-    """Name -> where it lies; no number is read.
+    """Read the header: name -> location of the tensor.
 
     Raises:
-        AuditError: no safetensors file, or one whose header contradicts its length.
+        AuditError: the file is not a safetensors file, or its header contradicts its length.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
-            raise AuditError(f"{path} is no safetensors file, or was cut off: its header would be {length} bytes long and the file is {size}")
+            raise AuditError(f"{path} is not a safetensors file, or is truncated: its header would have {length} bytes, but the file has {size}")
         try:
             header = json.loads(file.read(length))
         except ValueError as error:
-            raise AuditError(f"{path} is no safetensors file: its header is not JSON ({error})") from None
+            raise AuditError(f"{path} is not a safetensors file: its header is not JSON ({error})") from None
     if not isinstance(header, dict):
-        raise AuditError(f"{path} is no safetensors file: its header is no table of tensors")
+        raise AuditError(f"{path} is not a safetensors file: its header is not a table of tensors")
     header.pop("__metadata__", None)
     return {name: _stored(path, name, entry, 8 + length, size) for name, entry in header.items()}
 
@@ -103,7 +103,7 @@ def _stored(path: Path, name: str, entry: Any, offset: int, size: int) -> Stored
         raise AuditError(f"{path}: the header's entry of {name!r} cannot be read") from None
     wanted = math.prod(shape) * BYTES[dtype] if dtype in BYTES else end - start
     if min(shape, default=0) < 0 or not 0 <= start <= end or end - start != wanted:
-        raise AuditError(f"{path}: {name!r} is {dtype} of shape {list(shape)}, which is no {end - start} bytes")
+        raise AuditError(f"{path}: {name!r} is {dtype} of shape {list(shape)}, which does not fit {end - start} bytes")
     if offset + end > size:
-        raise AuditError(f"{path} ends too early: {name!r} would reach to byte {offset + end} of {size}; was it downloaded whole?")
+        raise AuditError(f"{path} ends too early: {name!r} needs byte {offset + end} of {size}; is the download complete?")
     return Stored(path, dtype, shape, offset + start, end - start)

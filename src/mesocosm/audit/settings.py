@@ -1,4 +1,4 @@
-"""What a config.json says of a model's attention: widths, heads, positions. Every number that the config gives is compared with the tensors' shapes."""
+"""The attention settings in a config.json: widths, heads, positions. Every number in the config is compared with the tensors' shapes."""
 
 from __future__ import annotations
 
@@ -78,24 +78,24 @@ ROTARY = frozenset(
     ]
 )
 INTERLEAVED = frozenset({"codegen", "cohere", "cohere2", "glm", "glm4", "gptj"})
-"""Rotary pairs are neighbours (2i, 2i + 1) here, and (i, i + half) elsewhere."""
+"""Model types whose rotary pairs are neighbours (2i, 2i + 1); elsewhere they are (i, i + half)."""
 VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
-"""Heads of timm's plain vision transformers by width, which their config.json does not give."""
+"""Numbers of heads of timm's plain vision transformers by width; their config.json does not give them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The attention of one part of a model; None where neither the config nor the user says it.
+    """The attention settings of one part of a model; None if neither the config nor the user gives a value.
 
     Attributes:
-        model_type: of the config.
-        width: of the residual stream.
-        heads, key_heads: query heads, and key and value heads.
+        model_type: the config's model type.
+        width: width of the residual stream.
+        heads, key_heads: numbers of query heads, and of key and value heads.
         head_dim: size of a head.
         positions: how positions enter the scores.
-        rotated: part of a head's coordinates that rotate.
+        rotated: fraction of a head's coordinates that rotate.
         interleaved: whether rotary pairs are neighbours.
-        gain_offset: what is added to the norm's stored gain (1 in Gemma).
+        gain_offset: offset that is added to the norm's stored gain (1 in Gemma).
         gated: whether each query head's rows are followed by those of a gate.
     """
 
@@ -112,7 +112,7 @@ class Settings:
 
 
 def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = None, key_heads: int | None = None) -> Settings:
-    """The settings of the attention block of this name; the user's numbers of heads go before the config's."""
+    """The settings of an attention block; the user's numbers of heads take precedence over the config's."""
     part = _part(config, block)
     model_type = part.get("model_type") or config.get("model_type")
     found = Settings(
@@ -127,7 +127,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         gain_offset=1.0 if str(model_type).startswith("gemma") else 0.0,
         gated=bool(part.get("attn_output_gate")) or str(model_type).startswith(("qwen3_next", "qwen3_5")),
     )
-    if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads is meant for the new architecture only
+    if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads applies only to the new architecture
         found = replace(found, key_heads=1 if part.get("multi_query", True) else found.heads)
     if heads and not key_heads and not _number(part, HEADS):
         found = replace(found, key_heads=None)
@@ -135,7 +135,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
 
 
 def _part(config: Mapping[str, Any], block: str) -> Mapping[str, Any]:
-    """The nested config that a block of a composite model belongs to."""
+    """The nested config for a block of a composite model."""
     for key, words in (("vision_config", "vision|visual|image"), ("audio_config", "audio"), ("encoder", "^encoder"), ("decoder", "^decoder")):
         if isinstance(config.get(key), dict) and re.search(words, block):
             return config[key]
@@ -152,7 +152,7 @@ def _number(part: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _heads(part: Mapping[str, Any], block: str) -> int | None:
-    """The number of heads; encoders and decoders may differ, and timm's configs leave it to the architecture's name."""
+    """The number of heads; encoders and decoders may differ, and timm's configs imply it by the architecture's name."""
     names = ("decoder_attention_heads" if "decoder" in block else "encoder_attention_heads", *HEADS)
     if found := _number(part, names) or _number(part.get("model_args") or {}, HEADS):
         return found

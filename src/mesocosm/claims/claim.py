@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 from mesocosm.claims.region import Region
@@ -102,6 +104,8 @@ class Check:
         replicate: what is drawn anew for each value.
         reference: the paper's number, if it gave one.
         searched: how many configurations were tried on pilot seeds before the region was set.
+        note: where it does not hold, what was found and what was tried, in a sentence or two. Written after a record; no part of the fingerprint.
+        line: where the check is written, `package/module.py:line`.
     """
 
     name: str
@@ -113,14 +117,27 @@ class Check:
     replicate: str = "initialisation and data stream"
     reference: Reference | None = None
     searched: int = 0
+    note: str | None = None
+    line: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a preset that no study has, and an identity without a tolerance."""
+        """Note where this is written; refuse a preset that no study has, and an identity without a tolerance."""
+        object.__setattr__(self, "line", _line_outside("mesocosm.claims", "dataclasses", "jaxtyping", "beartype"))
         unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
         if unknown or not self.judged_at:
             raise ValueError(f"check {self.name} is judged at {', '.join(unknown) or 'no preset'}; the presets are {', '.join(get_args(PresetName))}")
         if isinstance(self.kind, Exact) and (self.inside.low is not None or self.inside.high is None or self.inside.high <= 0):
             raise ValueError(f"check {self.name} is exact: its region is below(tolerance) with a positive tolerance")
+
+
+def _line_outside(*modules: str) -> str:
+    """File and line of the innermost caller that is in none of these modules; the file's path begins at its package."""
+    frame = sys._getframe(1)
+    while frame.f_back and any(f"{frame.f_globals.get('__name__')}.".startswith(f"{module}.") for module in modules):
+        frame = frame.f_back
+    file, package = Path(frame.f_code.co_filename), sys.modules.get(str(frame.f_globals.get("__name__")).partition(".")[0])
+    root = Path(package.__file__).parent.parent if package and package.__file__ and hasattr(package, "__path__") else file.parent
+    return f"{file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name}:{frame.f_lineno}"
 
 
 @dataclass(frozen=True)

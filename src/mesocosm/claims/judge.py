@@ -56,6 +56,7 @@ class Circumstances:
         user_parts: slots filled with a part that is not ours, one text each ("mixer = mypackage.layers:MyMixer").
         unfinished: trials that failed, were skipped or did not run.
         fingerprints: `fingerprints(claims)` as stored when the run started.
+        page: where the study's claims are discussed.
     """
 
     command: str
@@ -63,6 +64,7 @@ class Circumstances:
     user_parts: Sequence[str] = ()
     unfinished: Sequence[Unfinished] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    page: str | None = None
 
 
 def fingerprints(claims: Sequence[Claim]) -> dict[str, str]:
@@ -111,7 +113,10 @@ class CheckRow:
         reference: a number to compare with, in the same metric and unit, with its `origin`.
         searched: configurations tried on pilot seeds before the region was set.
         tables: names of the tables that were read.
+        line: where the check is written, `package/module.py:line`.
         reason: why it is not judged, and whether the check changed after the run started.
+        note: where it fails or is inconclusive, what was found and what was tried.
+        page: where a claim that does not hold is discussed.
         holm: whether a check that has a p-value survives Holm's correction within the study.
         checks: number of checks judged in the study.
     """
@@ -135,9 +140,12 @@ class CheckRow:
     origin: str | None = None
     searched: int | None = None
     tables: list[str] = field(default_factory=list)
+    line: str | None = None
     command: str
     verdict: Verdict
     reason: str | None
+    note: str | None = None
+    page: str | None = None
     holm: bool | None = None
     checks: int = 0
 
@@ -214,11 +222,11 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     stored = run.fingerprints.get(name)
     if stored != _fingerprint(claim, check):
         reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
-    return _row(study, claim, check, measured, control, sorted(view.read), run.command, verdict, "; ".join(reasons) or None), measured.p
+    return _row(study, claim, check, measured, control, sorted(view.read), run, verdict, "; ".join(reasons) or None), measured.p
 
 
 def _row(
-    study: str, claim: Claim, check: Check, measured: _Measured, control: _Measured, tables: list[str], command: str, verdict: Verdict, reason: str | None
+    study: str, claim: Claim, check: Check, measured: _Measured, control: _Measured, tables: list[str], run: Circumstances, verdict: Verdict, reason: str | None
 ) -> CheckRow:
     """What was found, beside what the check says of itself."""
     return CheckRow(
@@ -241,9 +249,12 @@ def _row(
         origin=check.reference.origin if check.reference else None,
         searched=check.searched,
         tables=tables,
-        command=command,
+        line=check.line,
+        command=run.command,
         verdict=verdict,
         reason=reason,
+        note=check.note if verdict in ("fails", "inconclusive") else None,
+        page=_discussed(claim, run, verdict),
     )
 
 
@@ -257,7 +268,13 @@ def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
         command=run.command,
         verdict="not judged",
         reason=claim.unjudged,
+        page=_discussed(claim, run, "not judged"),
     )
+
+
+def _discussed(claim: Claim, run: Circumstances, verdict: Verdict) -> str | None:
+    """The claim's place on the study's page, where there is something to explain."""
+    return f"{run.page}#{claim.id.lower()}" if run.page and verdict != "holds" else None
 
 
 def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]:

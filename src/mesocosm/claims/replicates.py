@@ -133,6 +133,21 @@ class Replicates:
                 raise NotJudged(f"a log ratio needs positive values; the smallest {name} is {values.min():g}")
         return self.over(other, same_data=same_data).map(np.log)
 
+    def extreme(self, *others: Replicates, by: Callable[[Any], Any], same_data: bool = True) -> Replicates:
+        """Replicate by replicate the arm's value for which `by` is largest (`np.negative`: the smallest value, `np.abs`: the one furthest from zero).
+
+        The error is the largest among the arms', since the choice depends on all of them; `same_data` as in `minus`.
+
+        Raises:
+            NotJudged: as `minus`, for any of the others.
+        """
+        for other in others:
+            self._pair(other, same_data)
+        values = np.stack([arm.values for arm in (self, *others)])
+        chosen = np.argmax(by(values), axis=0)
+        errors = np.max([arm.errors for arm in (self, *others)], axis=0)
+        return Replicates(values[chosen, np.arange(values.shape[1])], self.ids, self.digests, errors)
+
     def _pair(self, other: Replicates, same_data: bool) -> None:
         missing = sorted(set(map(str, self.ids)) ^ set(map(str, other.ids)))
         if missing:

@@ -36,9 +36,19 @@ class View:
         self.read.add(name)
         table = self._tables[name]
         for column, value in where.items():
-            if column not in table.columns:
-                raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")
-            table = table.filter(table[column] == value)
-            if table.is_empty():
-                raise NotJudged(f"the table {name!r} has no row with {column} = {value!r}")
+            table = matching(table, name, column, value)
         return table
+
+
+def matching(table: pl.DataFrame, name: str, column: str, value: Any) -> pl.DataFrame:
+    """The rows of the table of this name in which a column has this value.
+
+    Raises:
+        NotJudged: there is no such column, or no such row.
+    """
+    if column not in table.columns:
+        raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")
+    rows = table.filter(table[column] == value)
+    if rows.is_empty():
+        raise NotJudged(f"the table {name!r} has no row with {column} = {value!r}")
+    return rows

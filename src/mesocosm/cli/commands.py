@@ -27,7 +27,7 @@ Examples:
   mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
   mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
   mesocosm data                                  list the data sets on this machine and how to get the others
-  mesocosm new-study my-study                    write a study of your own, ready to run
+  mesocosm new-study my-study                    create your own study, ready to run and edit
   mesocosm doctor                                check the installation and this machine"""
 
 RUN_EXAMPLES = """Train a study, judge its claims and write the report.
@@ -179,12 +179,12 @@ class DataCommand:
 
 @dataclass(frozen=True)
 class NewStudyCommand:
-    """Write a study that runs, for you to change: four short files with a test. In a checkout of mesocosm its page and its README row are written, too."""
+    """Create a study that runs, for you to edit: a few short files and a test. In a checkout of mesocosm, also adds its page and README row."""
 
     name: Annotated[str, Positional, arg(metavar="NAME")]
-    """Lower-case words joined by dashes."""
+    """The name of the study: lower-case words joined by dashes."""
     folder: Annotated[Path, arg(metavar="DIR")] = Path(".")
-    """A checkout of mesocosm, or the folder in which the package NAME is made."""
+    """A checkout of mesocosm, or the folder in which to create the package."""
 
 
 Command = (

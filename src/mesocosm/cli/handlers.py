@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -114,12 +113,14 @@ def run(asked: StudyRun, line: str) -> int:
 
 def end_process(line: str, watching: Any, why: str) -> None:
     """End the process from another thread if the main thread does not respond; the run can be resumed."""
-    tidying = threading.Thread(target=watching.__exit__, args=(None, None, None), daemon=True)  # restores the terminal's cursor
-    tidying.start()
-    tidying.join(timeout=2.0)
-    print(f"mesocosm: {printable(why)}. Nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(130)
+    from mesocosm.lab.run.interrupt import aside
+
+    try:
+        aside(watching.__exit__, None, None, None)  # restores the terminal's cursor
+        aside(lambda: print(f"mesocosm: {printable(why)}. Nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr, flush=True))
+        aside(sys.stdout.flush)
+    finally:
+        os._exit(130)
 
 
 def like_earlier(earlier: Run, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[tuple[int, ...], ConfiguredRun[Any]]:

@@ -1,4 +1,4 @@
-"""`mesocosm new-study`: a study that runs, to be changed into yours. In a checkout of mesocosm its test, its page and its row in the README come with it."""
+"""The handler of `mesocosm new-study`, which creates a study that runs. In a checkout of mesocosm, it also adds a test, a page and a README row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from mesocosm.lab.catalogue import packages
 from mesocosm.lab.errors import UserError
 
-MODULES = ("__init__", "config", "trials", "claims", "figures")
+MODULES = ("__init__", "config", "trials", "train", "tables", "claims", "figures")
 PYPROJECT = """[build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -26,14 +26,14 @@ one-head = "one_head"
 
 
 def new_study(name: str, folder: Path) -> list[Path]:
-    """Write the files; returns them.
+    """Write the files and return their paths.
 
     Args:
         name: lower-case words joined by dashes.
-        folder: a checkout of mesocosm, or the folder in which a package of your own is made.
+        folder: a checkout of mesocosm, or the folder in which to create a package.
 
     Raises:
-        UserError: the name is not of this form or taken, or a file is in the way.
+        UserError: the name is invalid or taken, or a file already exists.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
@@ -64,7 +64,7 @@ def in_the_house(folder: Path, module: str, name: str) -> dict[Path, str]:
 
 
 def on_its_own(folder: Path, module: str) -> dict[Path, str]:
-    """A package with an entry point, by which mesocosm finds the study once it is installed."""
+    """A package with an entry point, so that mesocosm finds the study once it is installed."""
     package = folder / "src" / module
     return {
         **{package / f"{part}.py": template(f"{part}.py") for part in MODULES},
@@ -74,12 +74,12 @@ def on_its_own(folder: Path, module: str) -> dict[Path, str]:
 
 
 def template(file: str) -> str:
-    """The study of CONTRIBUTING.md, which a test holds equal to these files."""
+    """Read a template file; a test checks that the templates equal the study in CONTRIBUTING.md."""
     return resources.files("mesocosm.cli").joinpath("study_template", f"{file}.txt").read_text(encoding="utf-8")
 
 
 def rewritten(text: str, name: str, package: str) -> str:
-    """The template under another name."""
+    """Rename the study in a template."""
     title = name.replace("-", " ").capitalize()
     text = re.sub(r"^(from|import) one_head\b", rf"\1 {package}", text, flags=re.MULTILINE)
     text = re.sub(r"(^from mesocosm[^\n(]*\n)+", lambda block: "".join(sorted(block[0].splitlines(keepends=True))), text, flags=re.MULTILINE)
@@ -87,7 +87,7 @@ def rewritten(text: str, name: str, package: str) -> str:
 
 
 def add_row(readme: Path, name: str) -> None:
-    """Put the study behind the last one of the README's table; one that is announced there gets its page."""
+    """Add the study after the last one in the README's table, or link its page if it is already listed there."""
     lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
     row = f"| [`{name}`](docs/studies/{name}.md) | the paper (year) | what emerges | on the bench, no record yet |\n"
     rows = [number for number, line in enumerate(lines) if re.match(r"\| (\[)?`[a-z0-9-]+`", line) and line.count("|") == 5]

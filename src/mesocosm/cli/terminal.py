@@ -60,7 +60,7 @@ def study_page(study: Study) -> RenderableType:
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The verdicts: one row per claim and judged check, then the checks that were not judged, grouped by reason."""
+    """The verdicts: one row per claim and judged check, then why checks do not hold, then the checks that were not judged, grouped by reason."""
     table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
     for claim, checks in group_by_claim(rows).items():
         judged = [row for row in checks if row["verdict"] != "not judged"]
@@ -72,7 +72,19 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         for row in judged:
             table.add_row(*_check(row))
         table.add_section()
-    return Group(table, *_reasons(rows))
+    return Group(table, *_notes(rows), *_reasons(rows))
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """A sentence for each check that was judged and does not hold: what was found, and where it is discussed."""
+    lines = []
+    for row in rows:
+        if row["verdict"] in ("fails", "inconclusive"):
+            note = row.get("note") or "This is a finding of this run: nobody has written yet what stands behind it."
+            page = f" See {row['page']}." if row.get("page") else ""
+            name = (f"{row['id']} {row['verdict']}: ", COLOURS[row["verdict"]])
+            lines.append(Text.assemble(name, printable(f"{note}{page}")))
+    return lines
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -1,4 +1,4 @@
-"""Where agents act: environments, their exact tabular form, and the views through which agents of other libraries see them."""
+"""Environments, their exact tabular forms, and adapters for agents of other libraries."""
 
 from mesocosm.envs.environment import Box, Discrete, Environment, Episode, FiniteEnvironment, choose
 from mesocosm.envs.interleaving import Interleaving, InterleavingParams, InterleavingState

@@ -1,7 +1,7 @@
-"""Environment, the contract of everywhere an agent can act, with the signatures of gymnax 1.0; and Episode, what acting there leaves behind.
+"""The interface of an environment, with the signatures of gymnax 1.0, and `Episode`, the record of one episode.
 
-An environment is its static rules: hashable, no arrays. The numbers that may change without a new program (rewards, layouts, offsets) are its params, a
-PyTree; the state is another. Agents of other libraries see it through the views beside this file.
+An environment consists of static rules: it is hashable and holds no arrays. The numbers that may change without recompilation (rewards, layouts, offsets) are
+its params, a PyTree; the state is another PyTree. `GymnasiumView` and `GymnaxLegacyView` are adapters for agents of other libraries.
 
 Reference: R. T. Lange, "gymnax" (2022), version 1.0.
 """
@@ -42,13 +42,13 @@ class Episode(NamedTuple):
 
     Attributes:
         states: the states $S_t$ in which the agent acted, leading axis time.
-        observations: what the agent saw of them.
+        observations: the observations of these states.
         actions: $A_t$.
         rewards: $R_t$, obtained in $(S_t, A_t)$; zero after the end.
         taken: whether step t was taken; False after the end.
         terminated: whether the episode ended by the environment's rules after step t.
-        truncated: whether it was cut off after step t, by the time limit: what would have followed is unknown, not zero.
-        final_observation: what was seen after the last step.
+        truncated: whether the time limit cut it off after step t; the missing rewards are unknown, not zero.
+        final_observation: the observation after the last step.
     """
 
     states: Any
@@ -62,11 +62,11 @@ class Episode(NamedTuple):
 
 
 class Environment(abc.ABC, Generic[State, Params]):
-    """Rules of reset and step, pure and without a batch axis. A state has a field `time`, the params a field `max_steps_in_episode`."""
+    """Rules of reset and step, pure and without a batch axis. States have a field `time`, and params a field `max_steps_in_episode`."""
 
     @property
     def name(self) -> str:
-        """Of the environment."""
+        """Name of the environment."""
         return type(self).__name__
 
     @property
@@ -77,7 +77,7 @@ class Environment(abc.ABC, Generic[State, Params]):
     @property
     @abc.abstractmethod
     def default_params(self) -> Any:
-        """The params of the paper that the environment comes from."""
+        """The params of the paper that introduced the environment."""
 
     @abc.abstractmethod
     def reset_env(self, key: PRNGKeyArray, params: Any) -> tuple[Array, Any]:
@@ -85,11 +85,11 @@ class Environment(abc.ABC, Generic[State, Params]):
 
     @abc.abstractmethod
     def step_env(self, key: PRNGKeyArray, state: Any, action: Any, params: Any) -> tuple[Array, Any, Array, Array, dict[str, Any]]:
-        """Observation, state, reward, terminated and info after one action, without a reset at the end."""
+        """Return observation, state, reward, terminated and info after one action, without a reset at the end."""
 
     @abc.abstractmethod
     def observe(self, state: Any, params: Any) -> Array:
-        """What the agent sees of a state."""
+        """The observation of a state."""
 
     @abc.abstractmethod
     def observation_space(self, params: Any) -> Box:
@@ -108,9 +108,9 @@ class Environment(abc.ABC, Generic[State, Params]):
         return self.reset_env(key, self.default_params if params is None else params)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any, params: Any = None) -> tuple[Array, Any, Array, Array, Array, dict[str, Any]]:
-        """Observation, state, reward, terminated, truncated and info after one action; an episode that ended is reset at once.
+        """Return observation, state, reward, terminated, truncated and info after one action; an episode that ended is reset immediately.
 
-        `info["final_observation"]` is the observation before the reset: a value may be bootstrapped from it if the step was truncated, never if it terminated.
+        `info["final_observation"]` is the observation before the reset; you may bootstrap a value from it if the step was truncated, but not if it terminated.
         """
         params = self.default_params if params is None else params
         step_key, reset_key = jax.random.split(key)
@@ -121,12 +121,12 @@ class Environment(abc.ABC, Generic[State, Params]):
         return observation, state, reward, terminated, truncated, {**info, "final_observation": seen}
 
     def episode(self, key: PRNGKeyArray, act: Callable[[Any], Float[Array, " actions"]], params: Any = None) -> Episode:
-        """One whole episode by a scan over `max_steps_in_episode` steps.
+        """Run one whole episode as a scan over `max_steps_in_episode` steps.
 
         Args:
             key: for actions and transitions.
-            act: from a state to the probabilities of the actions. A policy of observations is `lambda state: policy(env.observe(state, params))`.
-            params: the default ones if None.
+            act: maps a state to action probabilities. For a policy of observations, use `lambda state: policy(env.observe(state, params))`.
+            params: None for the default params.
         """
         params = self.default_params if params is None else params
         reset_key, step_key, action_key = jax.random.split(key, 3)
@@ -150,7 +150,7 @@ class Environment(abc.ABC, Generic[State, Params]):
 
 
 class FiniteEnvironment(Environment[State, Params]):
-    """An environment whose states can be counted, and whose episodes can be shown."""
+    """An environment with finitely many states, whose episodes can be displayed."""
 
     @abc.abstractmethod
     def tabular(self, params: Any = None) -> TabularMDP:
@@ -158,7 +158,7 @@ class FiniteEnvironment(Environment[State, Params]):
 
     @abc.abstractmethod
     def index(self, state: Any, params: Any = None) -> Int[Array, ""]:
-        """The number of a state in `tabular()`."""
+        """The index of a state in `tabular()`."""
 
     @abc.abstractmethod
     def text(self, episode: Episode, params: Any = None) -> str:
@@ -166,11 +166,11 @@ class FiniteEnvironment(Environment[State, Params]):
 
     @abc.abstractmethod
     def image(self, episode: Episode, params: Any = None) -> UInt8[np.ndarray, "height width 3"]:
-        """One episode as a picture, red, green and blue."""
+        """One episode as an RGB image."""
 
 
 def choose(probabilities: Float[Array, "*batch actions"], uniform: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
-    """The action whose share of [0, 1) holds a uniform number: one random number a choice, where Gumbel's trick needs one an action."""
+    """Sample an action by inverting the cumulative distribution: this needs one random number per choice; the Gumbel trick needs one per action."""
     last = probabilities.shape[-1] - 1
     below = jnp.cumsum(probabilities[..., :last], axis=-1) <= uniform[..., None]
     return jnp.sum(below, axis=-1, dtype=jnp.int32)

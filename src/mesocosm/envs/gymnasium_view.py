@@ -1,4 +1,4 @@
-"""An environment as a `gymnasium.Env`: one episode at a time, with rendering. Needs gymnasium (the extra `gym`)."""
+"""Adapter to `gymnasium.Env`, one episode at a time, with rendering. Needs gymnasium (the extra `gym`)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from mesocosm.numerics.programs import jit
 class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
     """One environment, stepped from Python.
 
-    `render` shows the episode so far: text for "ansi", a picture for "rgb_array".
+    `render` shows the episode so far: text for "ansi", an image for "rgb_array".
 
     Args:
-        env: what is seen.
-        params: the default ones if None.
+        env: the environment.
+        params: None for the default params.
         render_mode: None, "ansi" or "rgb_array".
 
     Raises:
-        ValueError: another render mode.
+        ValueError: the render mode is unknown.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012  (gymnasium reads the class)
 
     def __init__(self, env: FiniteEnvironment[Any, Any], params: Any = None, render_mode: str | None = None):
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode is None, 'ansi' or 'rgb_array', not {render_mode!r}")
+            raise ValueError(f"render_mode must be None, 'ansi' or 'rgb_array', not {render_mode!r}")
         self.env, self.params, self.render_mode = env, env.default_params if params is None else params, render_mode
         box = env.observation_space(self.params)
         self.action_space = gymnasium.spaces.Discrete(env.num_actions)
@@ -40,13 +40,13 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         self._step = jit(self._step_and_split)
 
     def _step_and_split(self, key: Any, state: Any, action: Any, params: Any) -> tuple[Any, ...]:
-        """The next key comes out of the same program: splitting it from Python would cost more than the step."""
+        """Also returns the next key: splitting it in Python would cost more than the step."""
         key, next_key = jax.random.split(key)
         observation, after, reward, terminated, _ = self.env.step_env(key, state, action, params)
         return next_key, observation, after, reward, terminated, self.env.is_truncated(after, params) & ~terminated
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; a seed starts the random numbers anew."""
+        """Start an episode; a seed resets the random numbers."""
         super().reset(seed=seed)
         first, self._key = jax.random.split(jax.random.key(int(self.np_random.integers(2**31))))
         observation, self._state = self._reset(first, self.params)
@@ -55,7 +55,7 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         return self._seen, {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One action."""
+        """Take one action."""
         before = self._state
         self._key, observation, self._state, reward, terminated, truncated = self._step(self._key, before, jnp.int32(action), self.params)
         self._past.append((before, int(action), float(reward), bool(terminated), bool(truncated)))
@@ -63,13 +63,13 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         return self._seen, float(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
-        """The episode so far."""
+        """Render the episode so far."""
         if self.render_mode == "ansi":
             return self.env.text(self.episode(), self.params)
         return self.env.image(self.episode(), self.params) if self.render_mode == "rgb_array" else None
 
     def episode(self) -> Episode:
-        """The episode so far, padded like every other."""
+        """The episode so far, padded like a whole one."""
         length = self.params.max_steps_in_episode
         missing = length - len(self._past)
         padding = (self._past[-1][0] if self._past else self._state, 0, 0.0, False, False)

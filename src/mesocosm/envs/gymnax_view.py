@@ -1,4 +1,4 @@
-"""An environment as agents written for gymnax before 1.0 know it: `step` returns five values. rejax trains on it unchanged. Needs gymnax."""
+"""Adapter for agents written for gymnax before 1.0, whose `step` returns five values. rejax trains on it unchanged. Needs gymnax."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mesocosm.envs.environment import Environment
 
 @dataclass(frozen=True)
 class GymnaxLegacyView:
-    """The legacy interface of gymnax: observation, state, reward, done and info after a step; `done` joins termination and truncation.
+    """The legacy interface of gymnax: `step` returns observation, state, reward, done and info; `done` combines termination and truncation.
 
     Attributes:
-        env: what is seen.
+        env: the environment.
     """
 
     env: Environment[Any, Any]
 
     @property
     def name(self) -> str:
-        """Of the environment."""
+        """Name of the environment."""
         return self.env.name
 
     @property
@@ -33,7 +33,7 @@ class GymnaxLegacyView:
 
     @property
     def default_params(self) -> Any:
-        """The environment's."""
+        """The environment's default params."""
         return self.env.default_params
 
     def reset(self, key: PRNGKeyArray, params: Any = None) -> tuple[Array, Any]:
@@ -41,7 +41,7 @@ class GymnaxLegacyView:
         return self.env.reset(key, params)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any, params: Any = None) -> tuple[Array, Any, Array, Array, dict[str, Any]]:
-        """One step; an episode that ended is reset at once. `info` keeps what `done` joins."""
+        """Take one step; an episode that ended is reset immediately. `info` keeps termination and truncation apart."""
         observation, state, reward, terminated, truncated, info = self.env.step(key, state, action, params)
         info = {**info, "terminated": terminated, "truncated": truncated, "discount": 1.0 - terminated}
         return observation, state, reward, terminated | truncated, info

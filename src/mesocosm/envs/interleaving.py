@@ -1,4 +1,4 @@
-"""Task interleaving: questions of several contexts are asked now and answered later, so that each reward belongs to one decision long ago.
+"""Task interleaving: questions from several contexts are asked now and answered later, so each reward depends on one decision long ago.
 
 Reference: Meulemans et al. (2023), App. E.3, after Mesnard et al. (2021).
 """
@@ -22,15 +22,15 @@ from mesocosm.envs.tabular import TabularMDP
 
 
 class InterleavingState(NamedTuple):
-    """A room, and what is open.
+    """The current room and the open contexts.
 
     Attributes:
         time: steps so far.
         opened: contexts whose question was asked and not yet answered.
-        keys: contexts whose question was decided rightly.
-        context: of this room.
+        keys: contexts whose question was decided correctly.
+        context: the context of this room.
         answer: whether this is an answer room; then the objects are 0 and `flip` is False.
-        unrewarding, rewarding: which objects of the context's are shown.
+        unrewarding, rewarding: which of the context's objects are shown.
         flip: whether the rewarding object is on the right.
         done: whether the episode has ended.
     """
@@ -50,8 +50,8 @@ class InterleavingParams(eqx.Module):
     """The numbers of the environment.
 
     Attributes:
-        objects: for each context a permutation of the objects; the first half are the rewarding ones.
-        reward: of each context's answer room, if the question was decided rightly.
+        objects: a permutation of the objects per context; the first half are the rewarding ones.
+        reward: the reward in each context's answer room, if the question was decided correctly.
         death: probability that the episode ends after a step.
         max_steps_in_episode: time limit.
     """
@@ -64,16 +64,16 @@ class InterleavingParams(eqx.Module):
 
 @dataclass(frozen=True)
 class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
-    """Rooms that ask (choose left or right) and rooms that answer (the reward, whatever the action, if the context's question was decided rightly).
+    """Question rooms (choose left or right) and answer rooms (any action gives the reward if the context's question was decided correctly).
 
-    With probability (number open) / `most_open` the next room answers one of the open contexts, else it asks one of the others; all draws are uniform.
-    After each step the episode ends with the probability `death`.
+    With probability (number open) / `most_open`, the next room answers one of the open contexts, otherwise it asks one of the others; all draws are uniform.
+    After each step, the episode ends with probability `death`.
 
     Attributes:
         contexts: number of contexts.
         most_open: number of contexts that may be open at once, below `contexts`.
-        kinds: rewarding objects of a context, and as many unrewarding ones.
-        limit: time limit of an episode, which the tabular form does not know.
+        kinds: number of rewarding objects per context, and of unrewarding ones.
+        limit: time limit of an episode, which the tabular form ignores.
     """
 
     contexts: int = 5
@@ -82,7 +82,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
     limit: int = 100
 
     def __post_init__(self) -> None:
-        """There is always a context to ask."""
+        """Check that there is always a context to ask."""
         if not 1 <= self.most_open < self.contexts:
             raise ValueError(f"between 1 and {self.contexts - 1} of {self.contexts} contexts may be open at once, not {self.most_open}")
 
@@ -97,7 +97,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return self.params()
 
     def params(self, seed: int = 0, death: float = 0.05) -> InterleavingParams:
-        """The numbers of one draw of the permutations."""
+        """Draw the permutations and return the params."""
         draw = np.random.default_rng(seed)
         objects = np.stack([draw.permutation(2 * self.kinds) for _ in range(self.contexts)]).astype(np.int32)
         return InterleavingParams(objects, np.linspace(0.2, 1.0, self.contexts), np.array(death), self.limit)
@@ -105,7 +105,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
     # --- rules
 
     def reset_env(self, key: PRNGKeyArray, params: InterleavingParams) -> tuple[Array, InterleavingState]:
-        """A question of any context; nothing is open."""
+        """Start with a question from any context; no context is open."""
         nothing = jnp.zeros(self.contexts, dtype=bool)
         state = self._room(jnp.int32(0), nothing, nothing, jnp.array(False), jax.random.uniform(key, (5,)))
         return self.observe(state, params), state
@@ -113,7 +113,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
     def step_env(
         self, key: PRNGKeyArray, state: InterleavingState, action: Any, params: InterleavingParams
     ) -> tuple[Array, InterleavingState, Array, Array, dict[str, Any]]:
-        """Decide or be rewarded, then another room or the end."""
+        """Decide or receive the reward, then move to another room or end."""
         here = jnp.arange(self.contexts) == state.context
         reward = jnp.where(state.answer & state.keys[state.context], jnp.asarray(params.reward, dtype=float)[state.context], 0.0)
         right = (action == 1) == state.flip
@@ -126,15 +126,15 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return self.observe(after, params), after, reward, dies, {}
 
     def _room(self, time: Array, opened: Array, keys: Array, answer: Array, uniform: Float[Array, "5"]) -> InterleavingState:
-        """A room of a context drawn among the open ones (answer) or the others (question)."""
+        """Draw a room: its context is one of the open ones (answer) or one of the others (question)."""
         among = opened == answer
         context = jnp.sum(jnp.cumsum(among / jnp.sum(among)) <= uniform[0], dtype=jnp.int32)
-        context = jnp.minimum(context, self.contexts - 1 - jnp.argmax(among[::-1]).astype(jnp.int32))  # rounding may leave the last one's share open
+        context = jnp.minimum(context, self.contexts - 1 - jnp.argmax(among[::-1]).astype(jnp.int32))  # rounding may leave the last share open
         objects = jnp.where(answer, 0, (uniform[1:3] * self.kinds).astype(jnp.int32))
         return InterleavingState(time, opened, keys, context, answer, objects[0], objects[1], ~answer & (uniform[3] < 0.5), jnp.array(False))
 
     def observe(self, state: InterleavingState, params: InterleavingParams) -> Float[Array, " features"]:
-        """Context, kind of room, left and right object, what is open, which keys are held; all zero at the end."""
+        """Context, kind of room, left and right object, open contexts, and keys held; all zero at the end."""
         objects = jnp.asarray(params.objects)[state.context]
         pair = jnp.stack([objects[state.rewarding], objects[self.kinds + state.unrewarding]])
         left, right = jnp.where(state.flip, pair[::-1], pair)
@@ -144,10 +144,10 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return jnp.where(state.done, 0.0, jnp.concatenate(parts))
 
     def observation_space(self, params: InterleavingParams) -> Box:
-        """1 + 3 contexts + 4 kinds zeros and ones."""
+        """Binary vectors of length 1 + 3 contexts + 4 kinds."""
         return Box(0.0, 1.0, (1 + 3 * self.contexts + 4 * self.kinds,))
 
-    # --- the same as arrays
+    # --- tabular form
 
     @cached_property
     def _codes(self) -> np.ndarray:
@@ -166,7 +166,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
 
     @cached_property
     def _numbers(self) -> np.ndarray:
-        """From a code to its place in `_codes`; -1 where there is no such state."""
+        """Maps a code to its position in `_codes`; -1 if there is no such state."""
         table = np.full(4**self.contexts * self.contexts * 4 * self.kinds**2, -1, dtype=np.int32)
         table[self._codes] = np.arange(len(self._codes))
         return table
@@ -187,7 +187,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return InterleavingState(jnp.zeros_like(context), *masks, context, answer > 0, unrewarding, rewarding, flip > 0, false)
 
     def tabular(self, params: InterleavingParams | None = None) -> TabularMDP:
-        """1650 states in the paper's sizes."""
+        """The tabular form; 1650 states at the paper's sizes."""
         params = self.default_params if params is None else params
         number, values = len(self._codes), np.unique([0.0, *np.asarray(params.reward)])
         transition, rewards = np.zeros((number, 2, number)), np.zeros((number, 2, len(values)))
@@ -207,7 +207,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return TabularMDP(transition, rewards, values, initial, observations)
 
     def _rooms(self, opened: int, keys: int) -> list[tuple[int, float]]:
-        """The rooms that may come next, and their probabilities."""
+        """The possible next rooms and their probabilities."""
         are_open = [c for c in range(self.contexts) if opened >> c & 1]
         closed = [c for c in range(self.contexts) if not opened >> c & 1]
         answers = len(are_open) / self.most_open
@@ -218,10 +218,10 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
             found += [(_code(self, opened, keys, c, 0, *objects), share) for c in closed for objects in shown]
         return found
 
-    # --- to be looked at
+    # --- display
 
     def text(self, episode: Episode, params: InterleavingParams | None = None) -> str:
-        """A line a room; open contexts in brackets, those decided rightly with a star."""
+        """One line per room; open contexts are in brackets, correctly decided ones have a star."""
         states, lines = jax.tree.map(np.asarray, episode.states), []
         for t in np.flatnonzero(np.asarray(episode.taken)):
             inventory = " ".join(f"{c}{'*' if states.keys[t, c] else ''}" for c in np.flatnonzero(states.opened[t]))
@@ -231,7 +231,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return "\n".join([*lines, f"return {float(np.asarray(episode.rewards).sum()):.2f}"])
 
     def image(self, episode: Episode, params: InterleavingParams | None = None) -> UInt8[np.ndarray, "height width 3"]:
-        """A row a context, a column a step: pale open, dark asked, green answered with reward, red without."""
+        """One row per context and one column per step: pale means open, dark asked, green answered with reward, red without."""
         states, rewards = jax.tree.map(np.asarray, episode.states), np.asarray(episode.rewards)
         colours = np.full((self.contexts, len(rewards), 3), 255, dtype=np.uint8)
         for t in np.flatnonzero(np.asarray(episode.taken)):
@@ -242,13 +242,13 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
 
 
 def _code(env: Interleaving, opened: Any, keys: Any, context: Any, answer: Any, unrewarding: Any, rewarding: Any, flip: Any) -> Any:
-    """A whole number for each state, by mixed radix."""
+    """Encode each state as an integer (mixed radix)."""
     masks = opened * 2**env.contexts + keys
     return ((((masks * env.contexts + context) * 2 + answer) * env.kinds + unrewarding) * env.kinds + rewarding) * 2 + flip
 
 
 def _decode(env: Interleaving, code: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Back again."""
+    """Decode an integer to a state, the inverse of the encoding."""
     parts = []
     for radix in (2, env.kinds, env.kinds, 2, env.contexts, 2**env.contexts, 2**env.contexts):
         parts.append(code % radix)

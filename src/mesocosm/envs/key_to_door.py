@@ -1,4 +1,4 @@
-"""Linear key-to-door: take a key at the first step, pick distracting apples for long, open the door at last, and only then meet the treasure.
+"""Linear key-to-door: take a key at the first step, pick distracting apples for a long time, then open the door and reach the treasure.
 
 Reference: Meulemans et al., "Would I have gotten that reward?" (2023), App. E.1, after Mesnard et al. (2021); the reward scale is that of the authors' code.
 """
@@ -26,12 +26,12 @@ COLOURS = np.array([[235, 235, 235], [200, 60, 60], [230, 130, 60], [120, 85, 60
 
 
 class KeyToDoorState(NamedTuple):
-    """Where the agent is, which is the time, and what it has done.
+    """The agent's position, which equals the time, and what it has done.
 
     Attributes:
         time: position on the track.
         has_key: whether the key was taken at the first step.
-        treasure: whether this is the last position and the treasure lies there.
+        treasure: whether this is the last position and the treasure is there.
     """
 
     time: Int[Array, "*batch"]
@@ -43,9 +43,9 @@ class KeyToDoorParams(eqx.Module):
     """The numbers of the environment.
 
     Attributes:
-        cells: what lies at each position.
+        cells: the content of each position.
         apple: the two rewards of a picked apple, each with probability one half.
-        treasure: reward of the last step if the treasure was reached.
+        treasure: reward of the last step, if the treasure was reached.
         max_steps_in_episode: the length of the track.
     """
 
@@ -56,7 +56,7 @@ class KeyToDoorParams(eqx.Module):
 
 
 class RewardScale(NamedTuple):
-    """Rewards of a track of some length."""
+    """Rewards for a track of a given length."""
 
     apple: tuple[float, float]
     treasure: float
@@ -74,15 +74,15 @@ def paper_scale(length: int) -> RewardScale:
 
 @dataclass(frozen=True)
 class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
-    """A track on which time moves the agent; four actions: take the key, pick to the left, pick to the right, open the door.
+    """A track along which time moves the agent. There are four actions: take the key, pick to the left, pick to the right, open the door.
 
-    The key lies at the first position, the door at the last but one, and at the last one the treasure, if the key was taken and the door opened. Between
-    them lie apples, to the left or to the right of the track; picking on the right side gives a reward at once. Position, cell and key are observed.
+    The key is at the first position, the door at the last but one, and the treasure at the last, if the key was taken and the door opened. Between them
+    are apples, to the left or right of the track; picking on the correct side gives an immediate reward. The agent observes position, cell and key.
 
     Attributes:
-        length: of the track and of every episode; the paper's distance plus 3 (23, 43, 63, 83, 103).
-        door: whether the door must be opened; otherwise the key is enough.
-        switching: whether the treasure's reward may change its sign, so that both are among the possible rewards.
+        length: length of the track and of every episode; the paper's distance plus 3 (23, 43, 63, 83, 103).
+        door: whether the door must be opened; otherwise the key suffices.
+        switching: whether the treasure's reward may change sign, so that both signs are possible rewards.
     """
 
     length: int = 23
@@ -90,13 +90,13 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
     switching: bool = False
 
     def __post_init__(self) -> None:
-        """Key, door and treasure need a place each."""
+        """Check that key, door and treasure fit on the track."""
         if self.length < 3:
             raise ValueError(f"a track needs a length of 3 or more, for key, door and treasure; it is {self.length}")
 
     @property
     def num_actions(self) -> int:
-        """Four."""
+        """Four actions."""
         return 4
 
     @property
@@ -105,12 +105,12 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         return self.params()
 
     def params(self, layout: int = 2022, scale: Callable[[int], RewardScale] = code_scale, aliasing: bool = False) -> KeyToDoorParams:
-        """The numbers of one layout.
+        """The params of one layout.
 
         Args:
             layout: seed of the apples: no apple with probability 0.2, left 0.4, right 0.4.
-            scale: from the length to the rewards, `code_scale` or `paper_scale`.
-            aliasing: the treasure is worth as much as the smaller apple.
+            scale: maps the length to the rewards, `code_scale` or `paper_scale`.
+            aliasing: whether the treasure is worth as much as the smaller apple.
         """
         middle = np.random.default_rng(layout).choice([EMPTY, APPLE_LEFT, APPLE_RIGHT], size=self.length - 3, p=[1 - 0.8, 0.4, 0.4])
         cells = np.array([KEY, *middle, DOOR, EMPTY], dtype=np.int32)
@@ -127,19 +127,19 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
     def step_env(
         self, key: PRNGKeyArray, state: KeyToDoorState, action: Any, params: KeyToDoorParams
     ) -> tuple[Array, KeyToDoorState, Array, Array, dict[str, Any]]:
-        """One position further; terminates after the last."""
+        """Move one position further; terminates after the last."""
         reward = self.reward(state, action, jax.random.bernoulli(key), params)
         after = self.follow(state, action)
         return self.observe(after, params), after, reward, after.time >= self.length, {}
 
     def follow(self, state: KeyToDoorState, action: Any) -> KeyToDoorState:
-        """The next state, which is certain."""
+        """The next state, which is deterministic."""
         has_key = jnp.where(state.time == 0, action == TAKE_KEY, state.has_key)
         opened = (action == OPEN_DOOR) if self.door else jnp.array(True)
         return KeyToDoorState(state.time + 1, has_key, (state.time == self.length - 2) & has_key & opened)
 
     def reward(self, state: KeyToDoorState, action: Any, large: Any, params: KeyToDoorParams) -> Array:
-        """Of one action; `large` says which of the two rewards an apple has."""
+        """The reward of one action; `large` selects between the two rewards of an apple."""
         cell = jnp.asarray(params.cells)[jnp.minimum(state.time, self.length - 1)]
         picked = ((cell == APPLE_LEFT) & (action == PICK_LEFT)) | ((cell == APPLE_RIGHT) & (action == PICK_RIGHT))
         small, big = jnp.asarray(params.apple, dtype=float)
@@ -157,7 +157,7 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         return Box(0.0, 1.0, (9,))
 
     def episode(self, key: PRNGKeyArray, act: Callable[[KeyToDoorState], Float[Array, " actions"]], params: KeyToDoorParams | None = None) -> Episode:
-        """A whole episode at once: time is the position and the key is the only memory, so that two decisions stand apart and all others are independent."""
+        """Run a whole episode, vectorised over time: position equals time and the key is the only memory, so all but two decisions are independent."""
         params = self.default_params if params is None else params
         uniform, coin = jax.random.uniform(key, (2, self.length))
         start = KeyToDoorState(jnp.int32(0), jnp.array(False), jnp.array(False))
@@ -175,10 +175,10 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         seen = self.observe(self.follow(last, actions[-1]), params)
         return Episode(states, observations, actions, rewards, jnp.ones(self.length, dtype=bool), ends, jnp.zeros(self.length, dtype=bool), seen)
 
-    # --- the same as arrays
+    # --- tabular form
 
     def index(self, state: KeyToDoorState, params: KeyToDoorParams | None = None) -> Int[Array, ""]:
-        """Start, then two states a position (without and with the key), then the treasure."""
+        """The start, then two states per position (without and with the key), then the treasure."""
         return jnp.where(state.treasure, 2 * self.length - 1, jnp.maximum(2 * state.time - 1, 0) + state.has_key).astype(jnp.int32)
 
     def every_state(self) -> KeyToDoorState:
@@ -189,7 +189,7 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         return KeyToDoorState(jnp.asarray(time), jnp.asarray(has_key), jnp.arange(len(time)) == len(time) - 1)
 
     def tabular(self, params: KeyToDoorParams | None = None) -> TabularMDP:
-        """2 length states."""
+        """The tabular form, with 2 * length states."""
         params = self.default_params if params is None else params
         states, actions = self.every_state(), jnp.arange(4)
         number = 2 * self.length
@@ -218,10 +218,10 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         probability[-1] = np.arange(len(values)) == np.searchsorted(values, treasure)
         return probability, values
 
-    # --- to be looked at
+    # --- display
 
     def text(self, episode: Episode, params: KeyToDoorParams | None = None) -> str:
-        """Cells, actions and rewards, a column a step."""
+        """Cells, actions and rewards, one column per step."""
         params = self.default_params if params is None else params
         states, actions, rewards, taken = _host(episode)
         cells = np.where(states.treasure, TREASURE, np.asarray(params.cells)[states.time])[taken]
@@ -235,7 +235,7 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         return f"{drawn}\nreturn  {rewards.sum():.3f}, {'treasure' if states.treasure[taken].any() else 'no treasure'}"
 
     def image(self, episode: Episode, params: KeyToDoorParams | None = None) -> UInt8[np.ndarray, "height width 3"]:
-        """Three rows: what lies at each position, whether the key is held, and how large the reward was."""
+        """Three rows: the content of each position, whether the key is held, and the size of the reward."""
         params = self.default_params if params is None else params
         states, _, rewards, taken = _host(episode)
         cells = COLOURS[np.where(states.treasure, TREASURE, np.asarray(params.cells)[states.time])]
@@ -247,5 +247,5 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
 
 
 def _host(episode: Episode) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """The parts that are shown, as NumPy arrays."""
+    """The displayed parts, as NumPy arrays."""
     return jax.tree.map(np.asarray, episode.states), np.asarray(episode.actions), np.asarray(episode.rewards), np.asarray(episode.taken)

@@ -1,4 +1,4 @@
-"""Random finite processes, on which statements about all processes are tried out."""
+"""Random finite processes, for testing statements about all processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mesocosm.envs.tabular import TabularMDP
 
 
 def random_mdp(key: PRNGKeyArray, states: int, actions: int, rewards: int, layers: int = 1) -> TabularMDP:
-    """Probabilities uniform on their simplices, whole-numbered rewards from 0 to `rewards` - 1, an end of each episode.
+    """Draw a process with probabilities uniform on their simplices and integer rewards from 0 to `rewards` - 1, whose episodes end.
 
-    With one layer every state may follow every other, and a step ends the episode with a probability between 0.1 and 0.4 that depends on state and action.
-    With more, the states are divided evenly, an episode starts in the first layer, goes from each to the next and ends after the last, or before.
+    With one layer, every state may follow every other, and a step ends the episode with a probability between 0.1 and 0.4 that depends on state and action.
+    With more layers, the states are divided evenly; an episode starts in the first layer, moves from each layer to the next and ends after the last, or before.
 
     Raises:
-        ValueError: states that cannot be divided into so many layers.
+        ValueError: the states cannot be divided evenly into layers.
     """
     if states % layers:
         raise ValueError(f"{states} states cannot be divided evenly into {layers} layers")
@@ -33,5 +33,5 @@ def random_mdp(key: PRNGKeyArray, states: int, actions: int, rewards: int, layer
 
 
 def random_policy(key: PRNGKeyArray, states: int, actions: int) -> jax.Array:
-    """Logits from a standard normal distribution."""
+    """Draw a policy with standard normal logits."""
     return jax.random.normal(key, (states, actions))

@@ -1,4 +1,4 @@
-"""TabularMDP, a finite environment as arrays; and LayeredMDP, the same where every state belongs to one time step."""
+"""`TabularMDP`, a finite environment as arrays, and `LayeredMDP`, for environments in which every state belongs to one time step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxtyping import Array, Float, Int
 class TabularMDP(eqx.Module):
     r"""A finite Markov decision process, undiscounted and episodic.
 
-    Only states in which the agent acts are counted; what is missing in a row of `transition` is the probability that the episode ends. Given
+    Only states in which the agent acts are counted; a row of `transition` sums to one minus the probability that the episode ends. Given
     state and action, the reward and the next state are independent.
 
     Attributes:
         transition: $P(s' \mid s, a)$.
         reward_probability: $\rho(r \mid s, a)$ over the finite set of rewards.
-        reward_values: that set.
+        reward_values: the set of rewards.
         initial: $P(S_0 = s)$.
-        observations: what the agent sees of each state.
+        observations: the observation of each state.
     """
 
     transition: Float[Array | np.ndarray, "states actions states"]
@@ -50,14 +50,14 @@ class TabularMDP(eqx.Module):
 
 
 class LayeredMDP(eqx.Module):
-    """A `TabularMDP` in which a state tells the time, laid out by time: dynamic programming is one short recursion, fit for a compiled training loop.
+    """A `TabularMDP` whose states determine the time, arranged by time. Dynamic programming is one short recursion, fast enough for a training loop.
 
     Attributes:
-        transition: from the states of one step to those of the next.
-        reward_probability: over the finite set of rewards.
-        reward_values: that set.
-        index: the number of each state in the `TabularMDP`; the number of states where there is none.
-        place: for each state of the `TabularMDP`, step times width plus its place in the step; beyond all for one that is never met.
+        transition: probabilities from the states of one step to those of the next.
+        reward_probability: probabilities over the finite set of rewards.
+        reward_values: the set of rewards.
+        index: the index of each state in the `TabularMDP`; the number of states for empty places.
+        place: for each state of the `TabularMDP`, step times width plus its place within the step; out of range for unreachable states.
     """
 
     transition: Float[Array | np.ndarray, "time width actions width"]
@@ -71,7 +71,7 @@ class LayeredMDP(eqx.Module):
         """Sort the states by time.
 
         Raises:
-            ValueError: a state that can be met at two times. One that is never met gets no place, and zeros.
+            ValueError: a state can be reached at two times. Unreachable states get no place, and zeros.
         """
         time = _times(mdp)
         steps, states = int(time.max()) + 1, np.flatnonzero(time >= 0)
@@ -90,23 +90,23 @@ class LayeredMDP(eqx.Module):
         return cls(transition, rewards, mdp.reward_values, index, place.astype(np.int32))
 
     def by_time(self, table: Float[Array, "states *rest"]) -> Float[Array, "time width *rest"]:
-        """A table of states laid out by time; zero where there is no state."""
+        """Arrange a table over states by time; zero for empty places."""
         return jnp.asarray(table).at[self.index].get(mode="fill", fill_value=0)
 
     def by_state(self, values: Float[Array, "time width *rest"]) -> Float[Array, "states *rest"]:
-        """Back again."""
+        """The inverse of `by_time`."""
         return values.reshape(-1, *values.shape[2:]).at[self.place].get(mode="fill", fill_value=0)
 
 
 def _times(mdp: TabularMDP) -> np.ndarray:
-    """The step at which each state is met; -1 for one that never is."""
+    """The step at which each state is reached; -1 for unreachable states."""
     follows = np.any(np.asarray(mdp.transition) > 0, axis=1)
     time = np.full(mdp.states, -1)
     now, step = np.asarray(mdp.initial) > 0, 0
     while now.any():
         if np.any(time[now] >= 0):
             twice = int(np.nonzero(now & (time >= 0))[0][0])
-            raise ValueError(f"state {twice} is met at steps {time[twice]} and {step}: the environment has no layers")
+            raise ValueError(f"state {twice} is reached at steps {time[twice]} and {step}: the environment has no layers")
         time[now] = step
         now, step = follows[now].any(axis=0), step + 1
     return time

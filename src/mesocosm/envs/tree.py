@@ -1,4 +1,4 @@
-"""A tree of decisions whose branches overlap: many or few action sequences lead to the same state.
+"""A tree of decisions with overlapping branches, so that several action sequences can lead to the same state.
 
 Reference: Meulemans et al. (2023), App. E.2; the children are placed as in the authors' code.
 """
@@ -35,7 +35,7 @@ class TreeParams(eqx.Module):
     """The numbers of the environment.
 
     Attributes:
-        offset: the random number that shifts all rewards; rewards repeat after 5 offsets.
+        offset: a random number that shifts all rewards; rewards repeat after 5 offsets.
         max_steps_in_episode: the depth.
     """
 
@@ -45,16 +45,16 @@ class TreeParams(eqx.Module):
 
 @dataclass(frozen=True)
 class Tree(FiniteEnvironment[TreeState, TreeParams]):
-    r"""`depth` decisions among `branches` actions; neighbours share `overlap` of their children.
+    r"""`depth` decisions among `branches` actions; neighbouring nodes share `overlap` of their children.
 
     With $b = \text{branches} - \text{overlap}$, level $i + 1$ has $n_{i+1} = b\, n_i + \text{overlap}$ nodes ($n_0 = 1$), and action $a$ leads from place $j$
-    to $(j b + a - \lfloor b/2 \rfloor) \bmod n_{i+1}$. With $i_s$ the number of a state, counted level by level, its reward is
+    to $(j b + a - \lfloor b/2 \rfloor) \bmod n_{i+1}$. With $i_s$ the index of a state, counted level by level, its reward is
     $(i_s + 9973\, a + \text{offset}) \bmod 5 - 2$.
 
     Attributes:
         depth: number of decisions.
         branches: number of actions.
-        overlap: 0 (a tree) to `branches` (the place is the last action).
+        overlap: from 0 (a tree) to `branches` (the place equals the last action).
     """
 
     depth: int = 4
@@ -62,15 +62,15 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no tree."""
+        """Reject invalid sizes."""
         if self.depth < 1 or self.branches < 1:
             raise ValueError(f"a tree needs one or more levels and actions; it has {self.depth} and {self.branches}")
         if not 0 <= self.overlap <= self.branches:
-            raise ValueError(f"the overlap lies between 0 and the number of actions, {self.branches}; it is {self.overlap}")
+            raise ValueError(f"the overlap must be between 0 and the number of actions, {self.branches}; it is {self.overlap}")
 
     @property
     def num_actions(self) -> int:
-        """The branches."""
+        """The number of branches."""
         return self.branches
 
     @property
@@ -79,7 +79,7 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         return self.params(0)
 
     def params(self, offset: int | Array | np.ndarray) -> TreeParams:
-        """The numbers of one offset."""
+        """The params of one offset."""
         return TreeParams(jnp.asarray(offset, dtype=jnp.int32), self.depth)
 
     @cached_property
@@ -89,24 +89,24 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
 
     @property
     def firsts(self) -> tuple[int, ...]:
-        """The number of the first node of each level, and at last the number of nodes."""
+        """The index of the first node of each level, followed by the number of nodes."""
         return tuple(accumulate(self.widths, initial=0))
 
     # --- rules
 
     def reset_env(self, key: PRNGKeyArray, params: TreeParams) -> tuple[Array, TreeState]:
-        """The root."""
+        """Start at the root."""
         state = TreeState(jnp.int32(0), jnp.int32(0))
         return self.observe(state, params), state
 
     def step_env(self, key: PRNGKeyArray, state: TreeState, action: Any, params: TreeParams) -> tuple[Array, TreeState, Array, Array, dict[str, Any]]:
-        """One level down; terminates after `depth` decisions."""
+        """Move one level down; terminates after `depth` decisions."""
         reward = self.outcome(self.index(state), action, params) * 1.0
         after = self.follow(state, action)
         return self.observe(after, params), after, reward, after.time >= self.depth, {}
 
     def follow(self, state: TreeState, action: Any) -> TreeState:
-        """The child."""
+        """The child node."""
         step = self.branches - self.overlap
         width = jnp.asarray((*self.widths[1:], 1), dtype=jnp.int32)[jnp.minimum(state.time, self.depth - 1)]
         return TreeState(state.time + 1, (state.place * step + action - step // 2) % width)
@@ -116,17 +116,17 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         return (index + action * PRIME + params.offset) % (REWARDS * groups) - 2
 
     def observe(self, state: TreeState, params: TreeParams) -> Float[Array, " nodes"]:
-        """Which node, one of all; nothing at the end."""
+        """One-hot encoding of the node; zeros at the end."""
         return jnp.where(state.time < self.depth, jax.nn.one_hot(self.index(state), self.firsts[-1]), 0.0)
 
     def observation_space(self, params: TreeParams) -> Box:
-        """As many zeros and ones as there are nodes."""
+        """Binary vectors with one entry per node."""
         return Box(0.0, 1.0, (self.firsts[-1],))
 
-    # --- the same as arrays
+    # --- tabular form
 
     def index(self, state: TreeState, params: TreeParams | None = None) -> Int[Array, ""]:
-        """Level by level."""
+        """The index of a node, counted level by level."""
         return (jnp.asarray(self.firsts[:-1], dtype=jnp.int32)[jnp.minimum(state.time, self.depth - 1)] + state.place).astype(jnp.int32)
 
     def every_state(self) -> TreeState:
@@ -135,12 +135,12 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         return TreeState(jnp.asarray(time, jnp.int32), jnp.asarray(np.concatenate([np.arange(n) for n in self.widths]), jnp.int32))
 
     def outcomes(self, params: TreeParams, groups: int = 1) -> Int[Array, "states actions"]:
-        """The outcome of every state and action, counted from 0: a class of reward and group."""
+        """The outcome of every state and action, counted from 0: a class that combines reward and group."""
         number = jnp.arange(self.firsts[-1])
         return self.outcome(number[:, None], jnp.arange(self.branches), params, groups) + 2
 
     def tabular(self, params: TreeParams | None = None) -> TabularMDP:
-        """A state a node."""
+        """The tabular form, with one state per node."""
         params = self.default_params if params is None else params
         states, number = self.every_state(), self.firsts[-1]
         after = jax.vmap(jax.vmap(self.follow, in_axes=(None, 0)), in_axes=(0, None))(states, jnp.arange(self.branches))
@@ -152,16 +152,16 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         initial[0] = 1.0
         return TabularMDP(transition, rewards, np.arange(REWARDS) - 2.0, initial, np.eye(number))
 
-    # --- to be looked at
+    # --- display
 
     def text(self, episode: Episode, params: TreeParams | None = None) -> str:
-        """A line a level."""
+        """One line per level."""
         rows = zip(*(np.asarray(part) for part in (*episode.states, episode.actions, episode.rewards, episode.taken)), strict=True)
         lines = [f"level {t}  node {j:3d} of {self.widths[t]:3d}  action {a}  reward {r:+.0f}" for t, j, a, r, taken in rows if taken]
         return "\n".join([*lines, f"return {np.asarray(episode.rewards).sum():+.0f}"])
 
     def image(self, episode: Episode, params: TreeParams | None = None) -> UInt8[np.ndarray, "height width 3"]:
-        """A row a level, as wide as its nodes; the path is green where it is rewarded, red where it is punished."""
+        """One row per level, as wide as its number of nodes; the path is green where rewards are positive and red where they are negative."""
         colours = np.full((self.depth, max(self.widths), 3), 255, dtype=np.uint8)
         for level, width in enumerate(self.widths):
             colours[level, :width] = 225

@@ -1,4 +1,4 @@
-"""How networks change: Learner, fit, the random streams that pair the arms of an experiment, decay by name and the monitor of what it does."""
+"""Training: `Learner`, `fit`, the random streams that pair the arms of an experiment, weight decay by name, and a monitor of its effect."""
 
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.learning.fit import Fitted, NonFinite, fit

@@ -1,4 +1,4 @@
-r"""Watch the balance and the rank of products during any training loop: attaches to the parameters, knows nothing of the optimiser.
+r"""Monitors the balance and rank of products in any training loop; it reads the parameters and does not depend on the optimiser.
 
     monitor = BalanceMonitor(lambda params: {"layer0.QK": (params["key"].T, params["query"].T)}, every=100)
     for step in range(steps):
@@ -6,8 +6,8 @@ r"""Watch the balance and the rank of products during any training loop: attache
         monitor(step, params, learning_rate)
     monitor.table()
 
-Between measurements a call compares two integers. A measurement copies the factors to the host and decomposes them there, so that it needs no room in the
-compiled step; inside a compiled scan, scan `every` steps at a time, or hand the factors out by a probe of `fit` and call `record` on what it returns.
+Between measurements, a call compares two integers. A measurement copies the factors to the host and decomposes them there, so it needs no memory in the
+compiled step. With a compiled scan, scan `every` steps at a time, or return the factors from a probe of `fit` and pass them to `record`.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def _transpose(matrix: Any) -> Any:
 
 
 class BalanceMonitor:
-    """Measures named pairs of factors every so many steps.
+    """Measures named pairs of factors at regular steps.
 
     Attributes:
         factors: parameters -> name -> (A, B), shapes (*lead, m, r) and (*lead, n, r); leading axes (seeds, layers, heads) are measured one by one.
-        every: steps between two measurements; the first is at step 0 or at the first multiple that is met.
+        every: steps between two measurements, which happen at multiples of `every`, including step 0.
     """
 
     def __init__(self, factors: Callable[[Any], Mapping[str, Pair]], every: int = 100):
         if every < 1:
-            raise ValueError(f"every is a number of steps, 1 or more, not {every}")
+            raise ValueError(f"every must be a number of steps, 1 or more, not {every}")
         self.factors, self.every = factors, every
         self.clock = 0.0
         self._rows: list[dict[str, Any]] = []
 
     def __call__(self, step: int, params: Any, learning_rate: float = 1.0) -> bool:
-        """Call once a step, after the update; measures where it is due and says whether it did.
+        """Measure if due, and return whether it did. Call this once per step, after the update.
 
-        `learning_rate` is that of this step: the clock of the law is the sum of learning rates.
+        `learning_rate` is that of this step; the clock of the law is the sum of learning rates.
         """
         self.clock += float(learning_rate)
         if step % self.every:
@@ -70,7 +70,7 @@ class BalanceMonitor:
         """Measure these factors.
 
         Raises:
-            ValueError: a factor with an entry that is not finite, or two whose inner dimensions differ.
+            ValueError: an entry is not finite, or the inner dimensions of two factors differ.
         """
         with one_blas_thread():
             for name, (a, b) in pairs.items():
@@ -78,7 +78,7 @@ class BalanceMonitor:
                 self._rows += [{"step": step, "clock": clock, "product": name, **row} for row in rows]
 
     def table(self) -> pl.DataFrame:
-        """A row for each measurement, product and place in the leading axes.
+        """One row per measurement, product and place in the leading axes.
 
         Columns: step, clock, product, place, nuclear, mean_square, gap, bound, imbalance, difference, rank_by_sum, rank_by_energy, stable_rank, effective_rank.
         """
@@ -89,10 +89,10 @@ class BalanceMonitor:
 
         Args:
             since, until: the window of the clock; end it before the noise floor of order $\eta / \lambda$ that minibatches leave.
-            floor: measurements below this part of the first one are left out.
+            floor: measurements below this fraction of the first one are omitted.
 
         Raises:
-            ValueError: fewer than two measurements in the window.
+            ValueError: there are fewer than two measurements in the window.
         """
         rows = []
         for (product, place), group in self.table().partition_by("product", "place", as_dict=True, maintain_order=True).items():
@@ -103,7 +103,7 @@ class BalanceMonitor:
 
 
 def _measures(a: Float64[np.ndarray, "*lead k r"], b: Float64[np.ndarray, "*lead l r"]) -> list[dict[str, Any]]:
-    """A row for each place in the leading axes."""
+    """One row per place in the leading axes."""
     spectrum = core_spectrum(a, b)
     found = core_balance(a, b, spectrum)
     columns = {name: getattr(found, name) for name in ("nuclear", "mean_square", "gap", "bound", "imbalance", "difference")}

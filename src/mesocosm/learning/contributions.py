@@ -1,6 +1,6 @@
 r"""Policy-gradient estimators behind one interface: the contribution $C_t(a)$ of each action at each step of an episode.
 
-Every estimator here is $\hat g = \sum_t \sum_a \nabla \pi(a \mid S_t)\, C_t(a)$, and `contribution_loss` is the loss whose gradient it is. With
+Every estimator has the form $\hat g = \sum_t \sum_a \nabla \pi(a \mid S_t)\, C_t(a)$, which is the gradient of `contribution_loss`. With
 $\iota_t(a) = 1\{a = A_t\} / \pi(A_t \mid S_t)$, $Z_t = \sum_{k \ge 0} R_{t+k}$ and the behaviour policy $\pi$ (exploration included):
 
 | function | $C_t(a)$ |
@@ -20,8 +20,7 @@ $\iota_t(a) = 1\{a = A_t\} / \pi(A_t \mid S_t)$, $Z_t = \sum_{k \ge 0} R_{t+k}$ 
 
 The outcome $U_{t+k}$ is a class: the reward (COCOA-reward), a feature vector (COCOA-feature), the state (HCA+), a group of them, a bin of the reward
 (`learning.outcomes`). Coefficients are arguments, exact (`analysis.tabular.dynamic_programming`) or learned. Functions take one episode; use
-`jax.vmap` for a batch.
-Steps after the end have reward zero and `taken` False.
+`jax.vmap` for a batch. Steps after the end have reward zero and `taken` False.
 
 Reference: Meulemans et al., "Would I have gotten that reward? Long-term credit assignment by counterfactual contribution analysis" (2023); Harutyunyan et al.,
 "Hindsight credit assignment" (2019); Cheng et al., "Trajectory-wise control variates" (2020).
@@ -40,7 +39,7 @@ Contributions = Float[Array, "time actions"]
 
 
 def contribution_loss(policy: Probabilities, contributions: Contributions, taken: Bool[Array, " time"]) -> Float[Array, ""]:
-    r"""$-\frac1T \sum_t \sum_a \pi(a \mid S_t)\, C_t(a)$ over the steps that were taken, the contributions held constant. Its gradient descends."""
+    r"""$-\frac1T \sum_t \sum_a \pi(a \mid S_t)\, C_t(a)$ over the steps taken, with constant contributions; minimise it."""
     return -jnp.mean(jnp.sum(policy * jax.lax.stop_gradient(contributions), axis=-1) * taken)
 
 
@@ -48,17 +47,17 @@ def contribution_loss(policy: Probabilities, contributions: Contributions, taken
 
 
 def reinforce(actions: Actions, rewards: Rewards, policy: Probabilities) -> Contributions:
-    """The whole return for the action that was taken."""
+    """The whole return for the action taken."""
     return inverse_probability(actions, policy) * returns(rewards)[:, None]
 
 
 def discounted_reinforce(actions: Actions, rewards: Rewards, policy: Probabilities, discount: float | Array) -> Contributions:
-    """The discounted return: a heuristic, biased for the undiscounted objective."""
+    """The discounted return, a heuristic that is biased for the undiscounted objective."""
     return inverse_probability(actions, policy) * (rewards + discounted_sum_after(rewards, discount))[:, None]
 
 
 def advantage(actions: Actions, rewards: Rewards, policy: Probabilities, value: Float[Array, " time"]) -> Contributions:
-    """The return less a baseline."""
+    """The return minus a baseline."""
     return inverse_probability(actions, policy) * (returns(rewards) - value)[:, None]
 
 
@@ -68,7 +67,7 @@ def q_critic(action_value: Probabilities) -> Contributions:
 
 
 def trajcv(actions: Actions, rewards: Rewards, policy: Probabilities, action_value: Probabilities, taken: Bool[Array, " time"]) -> Contributions:
-    """The return less what a critic knew of this and of all later actions, plus the critic's value of every action."""
+    """The return minus the critic's values for this and all later actions, plus its value of every action."""
     of_taken = of_actions(action_value, actions)
     surprise = (of_taken - jnp.sum(policy * action_value, axis=-1)) * taken
     left = returns(rewards) - of_taken - sum_after(surprise)
@@ -81,12 +80,12 @@ def trajcv(actions: Actions, rewards: Rewards, policy: Probabilities, action_val
 def cocoa(
     actions: Actions, rewards: Rewards, policy: Probabilities, outcomes: Int[Array, " time"], coefficients: Float[Array, "time actions outcomes"]
 ) -> Contributions:
-    """Each later reward, weighed by how much each action makes its outcome more likely than the policy does.
+    """Each later reward, weighted by how much more likely each action makes its outcome than the policy does.
 
-    Cost O(time x outcomes): the rewards that follow are first summed by outcome. `cocoa_of_pairs` is the same sum pair by pair.
+    The cost is O(time x outcomes), because later rewards are first summed by outcome. `cocoa_of_pairs` computes the same sum pair by pair.
 
     Args:
-        actions, rewards, policy: of one episode.
+        actions, rewards, policy: those of one episode.
         outcomes: $U_t$, classes counted from 0.
         coefficients: $w(S_t, a, u)$.
     """
@@ -95,7 +94,7 @@ def cocoa(
 
 
 def cocoa_of_pairs(actions: Actions, rewards: Rewards, policy: Probabilities, coefficients: Float[Array, "time actions time"]) -> Contributions:
-    """The same for outcomes that are no classes: `coefficients[t, a, k]` is $w(S_t, a, U_k)$, read for k > t only. Cost O(time x time)."""
+    """`cocoa` for outcomes that are not classes: `coefficients[t, a, k]` is $w(S_t, a, U_k)$, used only for k > t. The cost is O(time x time)."""
     later = jnp.triu(jnp.ones((len(rewards), len(rewards)), dtype=bool), k=1)
     weighed = jnp.where(later[:, None], coefficients, 0.0) @ rewards
     return inverse_probability(actions, policy) * rewards[:, None] + weighed
@@ -109,7 +108,7 @@ def discounted_cocoa(
     coefficients: Float[Array, "time actions outcomes"],
     discount: float | Array,
 ) -> Contributions:
-    r"""For the discounted objective; the coefficients are those of discounted counts, $\sum_{k \ge 1} \gamma^k P(U_{t+k} = u \mid \cdot)$."""
+    r"""`cocoa` for the discounted objective, with coefficients of discounted counts, $\sum_{k \ge 1} \gamma^k P(U_{t+k} = u \mid \cdot)$."""
     later = discounted_sum_after(rewards[:, None] * jax.nn.one_hot(outcomes, coefficients.shape[-1], dtype=rewards.dtype), discount)
     return inverse_probability(actions, policy) * rewards[:, None] + jnp.einsum("tau,tu->ta", coefficients, later)
 
@@ -125,13 +124,13 @@ def n_step_cocoa(
     steps: int,
     discount: float | Array = 1.0,
 ) -> Contributions:
-    r"""The first `steps` - 1 rewards by their outcomes, all that follows by a value function and coefficients of the state.
+    r"""`cocoa` for the first `steps` - 1 rewards; a value function and coefficients of the state cover the rest.
 
     Args:
-        actions, rewards, policy, outcomes: of one episode.
-        coefficients: $w_n(S_t, a, u)$ of the counts $\sum_{k=1}^{n-1} \gamma^k P(U_{t+k} = u \mid \cdot)$.
-        bootstrap_coefficients: $P(S_{t+n} \mid S_t, a) / P(S_{t+n} \mid S_t) - 1$ of the state that came n steps later.
-        bootstrap_values: $V(S_{t+n})$, zero where the episode has ended.
+        actions, rewards, policy, outcomes: those of one episode.
+        coefficients: $w_n(S_t, a, u)$ for the counts $\sum_{k=1}^{n-1} \gamma^k P(U_{t+k} = u \mid \cdot)$.
+        bootstrap_coefficients: $P(S_{t+n} \mid S_t, a) / P(S_{t+n} \mid S_t) - 1$ for the state n steps later.
+        bootstrap_values: $V(S_{t+n})$, zero after the end of the episode.
         steps: n, one or more.
         discount: $\gamma$.
     """
@@ -151,9 +150,9 @@ def action_sampled_cocoa(
     coefficients: Float[Array, "time actions outcomes"],
     samples: Int[Array, "time samples"],
 ) -> Contributions:
-    """COCOA at a few sampled actions a step, where there are too many to sum over; `samples` are drawn from the policy apart from the episode's actions.
+    """`cocoa` at a few sampled actions per step, for large action sets; `samples` are drawn from the policy, independently of the episode's actions.
 
-    An action that the policy never takes is never sampled: it gets its immediate term alone, which is zero.
+    An action that the policy never takes is never sampled; it gets only its immediate term, which is zero.
     """
     immediate = inverse_probability(actions, policy) * rewards[:, None]
     share = jnp.mean(jax.nn.one_hot(samples, policy.shape[-1], dtype=policy.dtype), axis=1)
@@ -162,21 +161,21 @@ def action_sampled_cocoa(
 
 
 def hca(rewards: Rewards, states: Int[Array, " time"], coefficients: Float[Array, "time actions states"], mean_reward: Probabilities) -> Contributions:
-    """Hindsight credit assignment in its first form: a model of the immediate reward, and later rewards by the states in which they came."""
+    """The original hindsight credit assignment: a model of the immediate reward, and later rewards by their states."""
     later = sum_after(rewards[:, None] * jax.nn.one_hot(states, coefficients.shape[-1], dtype=rewards.dtype))
     return mean_reward + jnp.einsum("tau,tu->ta", coefficients + 1.0, later)
 
 
 def hca_return(actions: Actions, rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
-    r"""Hindsight credit assignment by the return; biased even with the exact hindsight distribution $p(a \mid S_t, Z_t)$."""
+    r"""Hindsight credit assignment by the return; it is biased even with the exact hindsight distribution $p(a \mid S_t, Z_t)$."""
     factor = 1.0 - of_actions(policy, actions) / of_actions(hindsight, actions)
     return inverse_probability(actions, policy) * (factor * returns(rewards))[:, None]
 
 
 def counterfactual_return(rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
-    """The whole return as the outcome of every action; unbiased, and of high variance.
+    """The whole return as the outcome of every action; unbiased, with high variance.
 
-    Of an action that the policy never takes nothing can be known in hindsight; it gets zero (a softmax has no gradient there).
+    Hindsight says nothing about an action that the policy never takes; it gets zero (a softmax has no gradient there).
     """
     taken = policy > 0
     coefficients = jnp.where(taken, hindsight / jnp.where(taken, policy, 1.0) - 1.0, 0.0)
@@ -192,7 +191,7 @@ def inverse_probability(actions: Actions, policy: Probabilities) -> Contribution
 
 
 def of_actions(table: Probabilities, actions: Actions) -> Float[Array, " time"]:
-    """The entry of the action that was taken."""
+    """The entry of the action taken."""
     return jnp.take_along_axis(table, actions[:, None], axis=1)[:, 0]
 
 
@@ -202,7 +201,7 @@ def returns(rewards: Rewards) -> Rewards:
 
 
 def sum_after(values: Float[Array, "time *rest"]) -> Float[Array, "time *rest"]:
-    r"""$\sum_{k \ge 1} x_{t+k}$: without the present."""
+    r"""$\sum_{k \ge 1} x_{t+k}$, which excludes the present."""
     return jnp.cumsum(values[::-1], axis=0)[::-1] - values
 
 

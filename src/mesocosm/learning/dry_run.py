@@ -1,6 +1,6 @@
-"""A fit that is not run: its program is traced and lowered, and its outcome has the right shapes and made-up numbers.
+"""Dry run of a fit: its program is traced and lowered, and its result has the right shapes and placeholder values.
 
-Nothing large is allocated: a placeholder is one number that is repeated without a copy. So a study at its published size is checked on a laptop.
+Nothing large is allocated, because a placeholder is one number repeated without a copy. You can check a study at its published size on a laptop.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def dry_run_fit(
     over_seeds: Literal["vmap", "map"] = "vmap",
     **options: Unpack[FitOptions],
 ) -> tuple[Fitted, Any]:
-    """What `fit` would return, filled with placeholders, and its lowered program (`jax.stages.Lowered`) for one device.
+    """Return the result of `fit`, filled with placeholders, and its lowered program (`jax.stages.Lowered`) for one device.
 
-    Arguments and refusals are those of `fit`; every seed runs all its steps, meets `until` and does not diverge.
+    Arguments and errors are those of `fit`; every seed runs all steps, meets `until` and does not diverge.
     """
     loop = Loop(learner, steps, tuple(seeds), name, over_seeds, **options)
     loop.learner_arrays = [_shape(leaf) for leaf in loop.learner_arrays]
@@ -61,9 +61,9 @@ def dry_run_fit(
 
 
 def placeholder(leaf: Any) -> Any:
-    """An array of this shape and dtype: ones (of which a logarithm can be taken) or, for integers and bools, zeros (which index anything).
+    """An array of this shape and dtype: ones (whose logarithm exists) or, for integers and bools, zeros (which are valid indices).
 
-    A read-only NumPy view of a single number, whatever its size; typed keys, which NumPy cannot hold, are JAX arrays.
+    It is a read-only NumPy view of a single number; typed keys, which NumPy cannot hold, are JAX arrays.
     """
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jax.random.key(0, impl=leaf.dtype._impl.name), leaf.shape)
@@ -72,7 +72,7 @@ def placeholder(leaf: Any) -> Any:
 
 
 def placeholders(tree: Any) -> Any:
-    """The tree with a placeholder for every `jax.ShapeDtypeStruct`."""
+    """Replace every `jax.ShapeDtypeStruct` in the tree by a placeholder."""
     return jax.tree.map(lambda leaf: placeholder(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, tree)
 
 

@@ -1,8 +1,7 @@
-r"""Deep ensembles from which a source of noise can be taken away, trained as one Learner over members.
+r"""Deep ensembles with removable sources of noise, trained as one Learner over members.
 
-A member predicts $F_m(x) = f(x, \theta) + g_m(x)$ with a frozen offset $g_m$. Where its parameters start and what is added decide which noise the ensemble
-keeps; in the
-linear regime a trained member is the kernel model beside it ($Q_m = \Theta_m(x, X)\Theta_m(X, X)^{-1}$, r the reference parameters that all share):
+A member predicts $F_m(x) = f(x, \theta) + g_m(x)$ with a frozen offset $g_m$. Its initial parameters and its offset determine which noise the ensemble keeps.
+In the linear regime, a trained member equals the kernel model in the table, with $Q_m = \Theta_m(x, X)\Theta_m(X, X)^{-1}$ and shared reference parameters r:
 
 | variant | start | offset | ends as | noise kept |
 |---|---|---|---|---|
@@ -11,7 +10,7 @@ linear regime a trained member is the kernel model beside it ($Q_m = \Theta_m(x,
 | gd-a | $\theta_r$ | $f(x, \theta_m) - f(x, \theta_r)$ | $f_m + Q_r(Y - f_m(X))$ | initial function |
 | gd-i | two centred trainings on $-f_m(X)$, from $\theta_m$ and $\theta_r$ | | $-(Q_m - Q_r) f_m(X)$ | interaction |
 
-All members see the same batches, or the noise of the batches would be a fourth source.
+All members see the same batches; otherwise batch noise would be a fourth source.
 
 Reference: Kobayashi, Vilimelis Aceituno and von Oswald (2022); gd-i is ours.
 """
@@ -37,14 +36,14 @@ VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
 
 
 class EnsembleArm(NamedTuple):
-    """One training of every member, in numbers, so that arms share a program.
+    """One training of every member, described by numbers, so that arms share a program.
 
     Attributes:
         shared_start: 1 to start at the reference parameters, 0 at the member's own.
         drawn: weight of $f(x, \\theta_m)$ in the offset.
         reference: weight of $f(x, \\theta_r)$ in the offset.
-        labels: weight of the labels in what is learned.
-        drawn_targets: weight of $f(X, \\theta_m)$ in what is learned.
+        labels: weight of the labels in the targets.
+        drawn_targets: weight of $f(X, \\theta_m)$ in the targets.
     """
 
     shared_start: float
@@ -60,31 +59,31 @@ VARIANTS: dict[VariantName, tuple[EnsembleArm, ...]] = {
     "gd-a": (EnsembleArm(1.0, 1.0, -1.0),),
     "gd-i": (EnsembleArm(0.0, -1.0, 0.0, 0.0, -1.0), EnsembleArm(1.0, 0.0, -1.0, 0.0, -1.0)),
 }
-"""The arms of each variant; of two, the second is subtracted from the first."""
+"""The arms of each variant; if there are two, the second is subtracted from the first."""
 
 
 def call(network: Any, x: Any) -> Array:
-    """A network that is called."""
+    """Call the network."""
     return network(x)
 
 
 def squared_error(outputs: Float[Array, "*outputs"], target: Float[Array, "*outputs"]) -> Float[Array, ""]:
-    """Of one example, mean over outputs."""
+    """The squared error of one example, averaged over outputs."""
     return jnp.mean((outputs - target) ** 2)
 
 
 class EnsembleState(NamedTuple):
-    """State of `EnsembleLearner`. Leading axes: arms, members, where not said otherwise.
+    """State of `EnsembleLearner`. Leading axes are (arms, members) unless noted.
 
     Attributes:
-        networks: the arrays that are trained.
-        drawn: every member's own first arrays; leading axis members.
-        reference: the parameters that all share.
+        networks: the trained arrays.
+        drawn: the initial arrays of every member; leading axis members.
+        reference: the shared parameters.
         optimizer: the optax states.
         offsets: g_m(X), on the training set.
-        targets: what is learned, on the training set.
-        active: whether a member still learns.
-        step: number of updates so far, without axes.
+        targets: the targets on the training set.
+        active: whether a member is still learning.
+        step: number of updates so far, a scalar.
     """
 
     networks: PyTree
@@ -98,24 +97,24 @@ class EnsembleState(NamedTuple):
 
 
 class EnsembleLearner(Learner):
-    """Every member of every arm, on the same batches; a member stops learning where its loss on the whole training set has reached the goal.
+    """Trains every member of every arm on the same batches; a member stops once its loss on the whole training set has reached the goal.
 
-    Arms share the draws: member m starts from the same parameters, or subtracts the same function, in all of them.
+    Arms share the draws: in all arms, member m starts from the same parameters or subtracts the same function.
 
     Attributes:
         init_network: key -> network, any PyTree.
         apply: (network, x) -> outputs for one example, a module-level function.
         inputs: the training inputs.
         targets: the training targets.
-        arms: what is trained.
+        arms: the trainings of each member.
         loss: (outputs, target) -> scalar for one example.
         optimizer: hyperparameters -> optax transformation.
         hyperparameters: by name; traced.
         goal: the training loss at which a member stops; 0 for never.
-        members: number of members an arm.
-        batch_size: examples a step, drawn with replacement; 0 for the whole set.
-        check_every: steps between two looks at the loss on the whole set.
-        over_members: members side by side by `vmap`, or one after another by `lax.map`.
+        members: number of members per arm.
+        batch_size: examples per step, drawn with replacement; 0 for the whole set.
+        check_every: steps between two evaluations of the loss on the whole set.
+        over_members: run members in parallel (`vmap`) or one after another (`lax.map`).
     """
 
     init_network: Callable[[Any], Any]
@@ -154,7 +153,7 @@ class EnsembleLearner(Learner):
         )
 
     def update(self, state: EnsembleState, key: Key[Array, ""]) -> tuple[EnsembleState, dict[str, Float[Array, ""]]]:
-        """One batch for all, one optimiser step for each member that still learns."""
+        """Draw one batch for all members, and take one optimiser step for each member that is still learning."""
         examples = self.inputs.shape[0]
         rows = jax.random.randint(key, (self.batch_size,), 0, examples) if self.batch_size else jnp.arange(examples)
         inputs = self.inputs[rows]
@@ -183,11 +182,11 @@ class EnsembleLearner(Learner):
         return TrainedEnsemble(state.networks, state.drawn, state.reference, self._static(), self.apply, self.arms)
 
     def _draw(self, key: Key[Array, ""]) -> PyTree:
-        """The arrays of a new network; what else it holds stands in `_static`."""
+        """The arrays of a new network; `_static` has its other fields."""
         return eqx.filter(self.init_network(key), eqx.is_array)
 
     def _static(self) -> PyTree:
-        """What all networks share: everything but arrays. Nothing is computed."""
+        """The static fields that all networks share, from an abstract evaluation."""
         shapes = eqx.filter_eval_shape(self.init_network, jax.random.key(0))
         return eqx.filter(shapes, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
 
@@ -202,14 +201,14 @@ class EnsembleLearner(Learner):
         return jnp.mean(jax.vmap(self.loss)(self._outputs(arrays, inputs) + offsets, targets))
 
     def _over(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function of a member for all members of all arms."""
+        """Apply the function of one member to all members of all arms."""
         if self.over_members == "vmap":
             return jax.vmap(jax.vmap(function))
         return lambda *parts: jax.lax.map(lambda arm: jax.lax.map(lambda member: function(*member), arm), parts)
 
 
 def _mix(shared: Array, reference: Array, drawn: Array) -> Array:
-    """The reference where an arm shares its start, else the member's own."""
+    """The reference parameters if an arm shares its start, else the member's own."""
     return jnp.where(shared.reshape(len(shared), *[1] * drawn.ndim) > 0.5, reference, drawn)
 
 
@@ -218,21 +217,21 @@ def _trained(network: Any) -> Any:
 
 
 def all_reached(learner: EnsembleLearner, state: EnsembleState, key: Any) -> Bool[Array, ""]:
-    """A criterion for `fit(until=...)`: no member learns any more."""
+    """A criterion for `fit(until=...)`: no member is still learning."""
     return ~jnp.any(state.active)
 
 
-# --- what has been learned --------------------------------------------------------------------------------------------
+# --- trained ensembles -----------------------------------------------------------------------------------------------
 
 
 class TrainedEnsemble(eqx.Module):
-    """Members with their offsets.
+    """Trained members with their offsets.
 
     Attributes:
-        networks: trained arrays, leading axes arms, members.
-        drawn: first arrays, leading axis members.
-        reference: the arrays that all share.
-        static: what a network holds beside arrays.
+        networks: trained arrays, leading axes (arms, members).
+        drawn: initial arrays, leading axis members.
+        reference: the shared arrays.
+        static: the static fields of a network.
         apply: (network, x) -> outputs.
         arms: as trained.
     """
@@ -260,20 +259,20 @@ class TrainedEnsemble(eqx.Module):
 
 
 class Prediction(NamedTuple):
-    """Mean and variance over members (members in the denominator), for each input and output."""
+    """Mean and variance over members (members in the denominator) for each input and output."""
 
     mean: Array
     variance: Array
 
 
 class FittedEnsemble(NamedTuple):
-    """What `Ensemble.fit` returns.
+    """The result of `Ensemble.fit`.
 
     Attributes:
         ensemble: the trained members.
-        losses: every member's loss on the training set, mean over the variant's trainings.
-        steps: updates that were made.
-        reached: whether every member reached the goal; False where there was none.
+        losses: every member's loss on the training set, averaged over the variant's trainings.
+        steps: number of updates.
+        reached: whether every member reached the goal; False without a goal.
     """
 
     ensemble: TrainedEnsemble
@@ -291,13 +290,13 @@ class FittedEnsemble(NamedTuple):
         return Prediction(jnp.mean(outputs, axis=0), jnp.var(outputs, axis=0))
 
     def score(self, x: Float[Array, "n ..."], score: Callable[[Array], Array]) -> Float[Array, " n"]:
-        """How far out each input is, larger is further: a score of `analysis.detection`."""
+        """An out-of-distribution score of each input, from `analysis.detection`; larger means further outside."""
         outputs = self.outputs(x)
         return score(outputs.reshape(*outputs.shape[:2], -1))
 
 
 def combined(outputs: Float[Array, "arms members n ..."]) -> Float[Array, "members n ..."]:
-    """One training as it is; of two the difference."""
+    """The outputs of a single training, or the difference of two."""
     return outputs[0] if outputs.shape[0] == 1 else outputs[0] - outputs[1]
 
 
@@ -307,7 +306,7 @@ def _outputs(ensemble: TrainedEnsemble, x: Array) -> Array:
 
 
 class Ensemble(eqx.Module):
-    """An ensemble round a model of your own.
+    """An ensemble of your own model.
 
     ```python
     ensemble = Ensemble(build_mlp, members=10, variant="gd-c")
@@ -317,9 +316,9 @@ class Ensemble(eqx.Module):
 
     Attributes:
         init_network: key -> network: an Equinox module, or parameters of any kind.
-        apply: (network, x) -> outputs for one example; by default the network is called.
-        members: how many.
-        variant: which noise is kept; see the module.
+        apply: (network, x) -> outputs for one example; by default, calls the network.
+        members: number of members.
+        variant: selects the noise that is kept; see the module docstring.
         loss: (outputs, target) -> scalar for one example.
     """
 
@@ -330,13 +329,13 @@ class Ensemble(eqx.Module):
     loss: Callable[[Array, Array], Array] = squared_error
 
     def __check_init__(self) -> None:
-        """Refuse an unknown variant and an ensemble of one.
+        """Reject an unknown variant and an ensemble of one.
 
         Raises:
-            ValueError: with what would be right.
+            ValueError: the variant is unknown, or there are fewer than two members.
         """
         if self.variant not in VARIANTS:
-            raise ValueError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
+            raise ValueError(f"there is no variant {self.variant!r}; choose one of {', '.join(VARIANTS)}")
         if self.members < 2:
             raise ValueError(f"a variance over members needs two or more, not {self.members}")
 
@@ -358,14 +357,14 @@ class Ensemble(eqx.Module):
 
         Args:
             x, y: training inputs and targets.
-            steps: updates, at most.
-            learning_rate: handed to `optimizer`.
-            batch_size: examples a step; 0 for all.
+            steps: maximum number of updates.
+            learning_rate: passed to `optimizer`.
+            batch_size: examples per step; 0 for all.
             goal: training loss at which a member stops, so that variants can be compared at equal loss.
-            check_every: steps between two looks at it.
-            seed: of parameters and batches.
+            check_every: steps between two evaluations of that loss.
+            seed: seed of parameters and batches.
             optimizer: learning_rate -> optax transformation, a module-level function.
-            watcher: told of the progress (`learning.fit`).
+            watcher: receives progress (`learning.fit`).
         """
         learner = EnsembleLearner(
             self.init_network,
@@ -387,5 +386,5 @@ class Ensemble(eqx.Module):
 
 
 def arms_of(variants: Sequence[VariantName]) -> tuple[EnsembleArm, ...]:
-    """The arms of several variants, to be trained in one program."""
+    """The arms of several variants, for training in one program."""
     return tuple(arm for variant in variants for arm in VARIANTS[variant])

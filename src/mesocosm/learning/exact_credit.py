@@ -1,5 +1,5 @@
-"""Credit from exact models: each estimator of `learning.contributions` with the values, coefficients or hindsight distributions that dynamic programming gives
-for the present policy. The learned half puts networks in their place, behind the same two functions.
+"""Credit from exact models: the estimators of `learning.contributions` with values, coefficients or hindsight distributions that dynamic programming computes
+for the current policy. Learned models can replace them behind the same two methods.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Table = Float[Array, "states actions"]
 
 
 class Steps(NamedTuple):
-    """One episode as credit is assigned in it.
+    """One episode, as needed for credit assignment.
 
     Attributes:
-        states: numbers of the states in the environment's tabular form.
-        actions: taken.
-        rewards: obtained.
-        policy: probabilities of all actions, exploration included.
+        states: indices of the states in the environment's tabular form.
+        actions: the actions taken.
+        rewards: the rewards obtained.
+        policy: probabilities of all actions, including exploration.
         taken: False after the end.
     """
 
@@ -39,10 +39,10 @@ class Steps(NamedTuple):
 
 
 class Credit(eqx.Module):
-    """How contributions come about: models of the present policy, then $C_t(a)$ of each episode."""
+    """Computes models of the current policy, then $C_t(a)$ for each episode."""
 
     def models(self, policy: Table) -> Any:
-        """What is known under this policy; nothing by default."""
+        """Models of this policy; None by default."""
         return None
 
     def contributions(self, models: Any, steps: Steps) -> Float[Array, "time actions"]:
@@ -64,11 +64,11 @@ class ExactAdvantage(Credit):
     mdp: LayeredMDP
 
     def models(self, policy: Table) -> Float[Array, " states"]:
-        """V."""
+        """The state values V."""
         return jnp.sum(policy * layered_action_values(self.mdp, policy), axis=1)
 
     def contributions(self, models: Float[Array, " states"], steps: Steps) -> Float[Array, "time actions"]:
-        """The return less the value."""
+        """The return minus the value."""
         return advantage(steps.actions, steps.rewards, steps.policy, models[steps.states])
 
 
@@ -78,7 +78,7 @@ class ExactQCritic(Credit):
     mdp: LayeredMDP
 
     def models(self, policy: Table) -> Table:
-        """Q."""
+        """The action values Q."""
         return layered_action_values(self.mdp, policy)
 
     def contributions(self, models: Table, steps: Steps) -> Float[Array, "time actions"]:
@@ -92,11 +92,11 @@ class ExactTrajCV(Credit):
     mdp: LayeredMDP
 
     def models(self, policy: Table) -> Table:
-        """Q."""
+        """The action values Q."""
         return layered_action_values(self.mdp, policy)
 
     def contributions(self, models: Table, steps: Steps) -> Float[Array, "time actions"]:
-        """The return less what the critic knew."""
+        """The return with the critic as a control variate."""
         return trajcv(steps.actions, steps.rewards, steps.policy, models[steps.states], steps.taken)
 
 
@@ -106,7 +106,7 @@ class ExactCocoa(Credit):
     Attributes:
         mdp: the environment.
         classes: the encoding's class of each (state, action, reward).
-        number: of classes.
+        number: the number of classes.
     """
 
     mdp: LayeredMDP
@@ -115,11 +115,11 @@ class ExactCocoa(Credit):
 
     @classmethod
     def of(cls, mdp: LayeredMDP, encoding: Encoding) -> ExactCocoa:
-        """For an encoding."""
+        """Create it for an outcome encoding."""
         return cls(mdp, encoding.classes, encoding.number)
 
     def models(self, policy: Table) -> Float[Array, "states actions outcomes"]:
-        """w."""
+        """The coefficients w."""
         rewards = self.mdp.by_state(jnp.asarray(self.mdp.reward_probability, policy.dtype))
         weights = policy[..., None] * rewards
         events = jnp.arange(len(policy))[:, None, None], jnp.asarray(self.classes)
@@ -133,11 +133,11 @@ class ExactCocoa(Credit):
 
 
 class _ReturnCredit(Credit):
-    """Credit by the return: needs rewards that are whole multiples of a unit.
+    """Credit by the return, for rewards that are whole multiples of a unit.
 
     Attributes:
         mdp: the environment.
-        unit: of reward.
+        unit: the unit of reward.
         units: each reward in units.
         most: a bound on the return in units, the same for all layouts of an environment.
     """
@@ -149,7 +149,7 @@ class _ReturnCredit(Credit):
 
     @classmethod
     def of(cls, mdp: TabularMDP, unit: float) -> Any:
-        """For an environment whose rewards are whole multiples of a unit."""
+        """Create it for an environment whose rewards are whole multiples of a unit."""
         layered, units = LayeredMDP.of(mdp), reward_units(np.asarray(mdp.reward_values), unit)
         return cls(layered, unit, units, max(units) * len(layered.index))
 
@@ -167,7 +167,7 @@ class ExactHCAReturn(_ReturnCredit):
     """`hca_return` with the exact hindsight distribution."""
 
     def contributions(self, models: Float[Array, "states actions returns"], steps: Steps) -> Float[Array, "time actions"]:
-        """Biased."""
+        """Contributions by the return, which are biased."""
         return hca_return(steps.actions, steps.rewards, steps.policy, self.hindsight_of(models, steps))
 
 
@@ -175,5 +175,5 @@ class ExactCounterfactualReturn(_ReturnCredit):
     """`counterfactual_return` with the exact hindsight distribution."""
 
     def contributions(self, models: Float[Array, "states actions returns"], steps: Steps) -> Float[Array, "time actions"]:
-        """Unbiased."""
+        """Contributions by the return, which are unbiased."""
         return counterfactual_return(steps.rewards, steps.policy, self.hindsight_of(models, steps))

@@ -1,7 +1,7 @@
-"""fit, the one training loop: all seeds in one compiled program, chunk by chunk, resumable at any chunk with the same bits.
+"""`fit`, the one training loop: all seeds in one compiled program, chunk by chunk, bitwise resumable at any chunk.
 
-The program runs `length` steps from step `start`, both traced, so that chunks of any length share one compilation; the key of step t is
-`fold_in(key, t)`, so that where the chunks are cut changes nothing. The host looks in between chunks: progress, checkpoints, probes, interrupts.
+The program runs `length` steps from step `start`, both traced, so that chunks of any length share one compilation. The key of step t is
+`fold_in(key, t)`, so the boundaries of chunks have no effect. Between chunks, the host handles progress, checkpoints, probes and interrupts.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mesocosm.learning.program import CHUNK_CAPACITY, Carry, Evaluation, initial
 from mesocosm.learning.static_tree import StaticTree, split
 from mesocosm.learning.streams import stream_keys
 
-CHUNK_SECONDS = 0.5  # the host looks about twice a second,
-LOOK_SHARE = 0.05  # or more seldom where looking costs more than this share (each call moves the whole state),
-LONGEST_CHUNK_SECONDS = 5.0  # but Ctrl-C need not wait longer than this
-HISTORY_WINDOWS = 500  # a history has at most this many rows a seed
+CHUNK_SECONDS = 0.5  # the host takes over about twice a second,
+LOOK_SHARE = 0.05  # or less often if this costs more than this share of the time (each call moves the whole state),
+LONGEST_CHUNK_SECONDS = 5.0  # but Ctrl-C waits at most this long
+HISTORY_WINDOWS = 500  # a history has at most this many rows per seed
 HISTORY_AXES = ("fit", "seed", "step")
 
 
@@ -36,20 +36,20 @@ class NonFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """The end of a fit. Leading axis of every array in `state` and `model`: seeds.
+    """The result of a fit. The leading axis of every array in `state` and `model` is seeds.
 
     Attributes:
         state: the learner's final state.
         model: `learner.model(state)`.
         seeds: the replicates.
-        steps: steps each seed ran (fewer than asked where `until` or a divergence stopped it), shape (seeds,).
+        steps: number of steps of each seed (fewer than requested if `until` or a divergence stopped it), shape (seeds,).
         reached: whether each seed met `until`, shape (seeds,).
-        diverged: whether each seed met a value that is not finite (only under `nonfinite="freeze"`), shape (seeds,).
+        diverged: whether each seed produced a non-finite value (only with `nonfinite="freeze"`), shape (seeds,).
         history_steps: last step of each history window, shape (windows,).
         history: metric -> mean over the window, NaN after a seed has stopped, shape (seeds, windows).
         probe_steps: steps at which the probe ran, shape (times,).
         probes: name -> measured values, shape (seeds, times, ...).
-        compile_seconds: time to compile this fit's program; about zero where an earlier fit had compiled it.
+        compile_seconds: time to compile this fit's program; about zero if an earlier fit had compiled it.
     """
 
     state: Any
@@ -79,26 +79,26 @@ def fit(
     """Run `steps` updates of `learner` for every seed.
 
     Args:
-        learner: what learns; with the option `per_seed` its traced leaves carry a leading seed axis.
+        learner: the learner; with the option `per_seed`, its traced leaves have a leading seed axis.
         steps: number of updates.
         seeds: the replicates; seed s starts from `init(stream_key(s, "init"))` and step t uses `fold_in(stream_key(s, "data"), t)`.
-        name: names the fit in messages.
-        over_seeds: "vmap", or "map" for `lax.map` where that is faster (wide networks on few cores) or must not mix seeds; a seed that has stopped
-            then costs nothing.
-        watcher: told of progress; may ask to stop.
+        name: name of the fit in messages.
+        over_seeds: "vmap", or "map" for `lax.map`, which can be faster (wide networks on few cores) and does not mix seeds; stopped seeds then cost
+            nothing.
+        watcher: receives progress and may request a stop.
         checkpoint: where to resume from and save to.
         options: `FitOptions`.
 
     Raises:
         NonFinite: names the fit, seed, step and metric.
-        KeyboardInterrupt: the watcher asked to stop; the snapshot has been saved.
-        ValueError: a metric that is no scalar, or a warm start without `start`.
+        KeyboardInterrupt: the watcher requested a stop; the snapshot has been saved.
+        ValueError: a metric is not a scalar, or a warm start has no `start`.
     """
     return Loop(learner, steps, tuple(seeds), name, over_seeds, watcher, **options).run(checkpoint)
 
 
 class Loop:
-    """The host's side of `fit`: owns the compiled program's arguments and the metric windows. `learning.dry_run` builds one that never runs."""
+    """The host side of `fit`, which owns the arguments of the compiled program and the metric windows. `learning.dry_run` builds one without running it."""
 
     def __init__(
         self, learner, steps, seeds, name, over_seeds, watcher=None, *, state=None, start=None, probe=None, until=None, nonfinite="stop", per_seed=False
@@ -107,7 +107,7 @@ class Loop:
             raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
         if (state is None) != (start is None):
             raise ValueError(
-                f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would meet the data from the first again"
+                f"{name}: a warm start needs both state and start (the number of the first step); with start=0 it would see the data of the first steps again"
             )
         self.learner, self.steps, self.seeds, self.name, self.watcher = learner, steps, seeds, name, watcher
         self.axis = seed_axis(len(seeds), per_seed, over_seeds)
@@ -128,9 +128,9 @@ class Loop:
             arrays, tree = initial_states(self.learner_tree, self.learner_arrays, init_keys, self.axis)
         else:
             arrays, tree = split(self.state)
-            arrays = [jnp.array(leaf) for leaf in arrays]  # the program donates its carry; the caller keeps theirs
+            arrays = [jnp.array(leaf) for leaf in arrays]  # copies, because the program donates its carry
         self.describe(arrays, tree)
-        flag = partial(jnp.full, (len(self.seeds),))  # one buffer each: the program donates them
+        flag = partial(jnp.full, (len(self.seeds),))  # separate buffers, because the program donates them
         return self._place(Carry(arrays, flag(True), flag(0, dtype=jnp.int32), flag(False), flag(False)))
 
     def describe(self, arrays: list[Any], tree: StaticTree) -> None:
@@ -146,7 +146,7 @@ class Loop:
         self.metric_types = tuple((metric, shape.dtype) for metric, shape in metrics.items())
 
     def _place(self, running: Carry) -> Carry:
-        """Put every device's seeds on it before the first chunk; where the devices do not divide them, the program spreads them itself."""
+        """Move seeds to their devices before the first chunk; if they do not divide evenly, the program distributes them itself."""
         if self.axis.mesh is None:
             return running
         divided = len(self.seeds) % self.axis.mesh.size == 0
@@ -157,7 +157,7 @@ class Loop:
     # --- the loop
 
     def run(self, checkpoint: Checkpoint | None) -> Fitted:
-        """Resume, then alternate chunks and looks."""
+        """Resume, then alternate between chunks and work on the host."""
         running = self.start()
         self.sums = {metric: np.zeros((self.windows, len(self.seeds))) for metric in self.metrics}
         self.counts = np.zeros((self.windows, len(self.seeds)), dtype=np.int64)
@@ -198,7 +198,7 @@ class Loop:
             length = int(np.clip(length * self.chunk_seconds / max(seconds, 1e-6), 1, min(4 * length, CHUNK_CAPACITY)))
 
     def _compile(self, running: Carry) -> float:
-        """A call with length zero compiles and moves nothing; a second one tells what every call costs, however short."""
+        """Compile with a call of length zero, then measure the fixed cost of a call with a second one."""
         began = time.perf_counter()
         if self.watcher is not None:
             self.watcher.compiling()
@@ -218,16 +218,16 @@ class Loop:
         return run_chunk(*arguments, **static)
 
     def chunk_arguments(self, running: Carry, start: int, length: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What `run_chunk` is called with: the traced arguments by position and the static ones by name."""
+        """The arguments of `run_chunk`: traced ones by position, static ones by name."""
         keys, numbers = (self.data_keys, self.eval_keys), (jnp.int32(self.first), jnp.int32(start), jnp.int32(length))
         trees = (self.learner_tree, self.state_tree, self.until_tree)
         options = (self.axis, self.nonfinite, self.metric_types)
         return (running, self.learner_arrays, self.until_arrays, keys, *numbers), {"trees": trees, "options": options}
 
-    # --- what the host keeps
+    # --- metrics
 
     def _log(self, running: Carry, buffers: dict[str, Any], start: int, length: int) -> np.ndarray:
-        """Add a chunk's metrics to their windows; returns which steps of which seeds (steps, seeds) were run."""
+        """Add a chunk's metrics to their windows; return which steps of which seeds were run, shape (steps, seeds)."""
         steps = np.arange(start, start + length)
         live = steps[:, None] < np.asarray(running.steps)[None, :]
         np.add.at(self.counts, steps // self.window, live.astype(np.int64))
@@ -237,7 +237,7 @@ class Loop:
         return live
 
     def _recent(self, buffers: dict[str, Any], live: np.ndarray) -> dict[str, float]:
-        """Means over a chunk; not a number where every seed diverged at once."""
+        """Means over a chunk; NaN if every seed diverged at once."""
         chunk = {metric: np.asarray(buffers[metric]).T[: len(live)][live] for metric in self.metrics}
         return {metric: float(values.mean()) if values.size else float("nan") for metric, values in chunk.items()}
 
@@ -311,7 +311,7 @@ class Loop:
         return measure(*arguments, **static)
 
     def probe_shapes(self, state: list[Any]) -> dict[str, Any]:
-        """Name -> shape (times, seeds, ...) and dtype of what the probe measures; nothing is computed."""
+        """Name -> shape (times, seeds, ...) and dtype of the probe's results, from an abstract evaluation."""
         if not self.probe:
             return {}
         arguments, static = self._measure_arguments(state)
@@ -323,7 +323,7 @@ class Loop:
             self.probes[name][index] = np.asarray(values)
 
     def _fill_probes(self, running: Carry, probed: int) -> int:
-        """All seeds have stopped: later probes would measure the same states."""
+        """Fill in later probes once all seeds have stopped, as they would measure the same states."""
         if probed < len(self.probe_steps):
             for name, values in self._measured(running).items():
                 self.probes[name][probed:] = np.asarray(values)
@@ -331,13 +331,13 @@ class Loop:
 
 
 def _with_seed_axis(learner: Learner, seeds: int) -> Learner:
-    """A Python float is the same for every seed; every array must have an entry for each."""
+    """Repeat Python floats for every seed, and check that every array has one entry per seed."""
 
     def widen(leaf: Any) -> Any:
         if isinstance(leaf, float):
             return jnp.full((seeds,), leaf)
         if isinstance(leaf, jax.Array | np.ndarray) and leaf.shape[:1] != (seeds,):
-            raise ValueError(f"with per_seed every array of the learner has a leading axis of {seeds} seeds; one has shape {leaf.shape}")
+            raise ValueError(f"with per_seed, every array of the learner needs a leading axis of {seeds} seeds; one has shape {leaf.shape}")
         return leaf
 
     return jax.tree.map(widen, learner)
@@ -345,7 +345,7 @@ def _with_seed_axis(learner: Learner, seeds: int) -> Learner:
 
 def _probe_steps(steps: int, every: int) -> np.ndarray:
     if every < 1:
-        raise ValueError(f"a probe runs every 1 or more steps, not {every}")
+        raise ValueError(f"a probe must run every 1 or more steps, not {every}")
     return np.unique(np.append(np.arange(0, steps, every), steps))
 
 

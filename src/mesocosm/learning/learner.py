@@ -1,6 +1,6 @@
-"""Learner, the contract of everything that changes by learning: a pair of pure functions over PyTrees, in the manner of optax.
+"""`Learner`, the interface of a training algorithm: a pair of pure functions over PyTrees, as in optax.
 
-Supervised training, policy gradients, bilevel meta-learning and evolution are all Learners, and `fit` is the one loop that drives them.
+Supervised training, policy gradients, bilevel meta-learning and evolution are all Learners, and `fit` is the one loop that runs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Learner(eqx.Module):
 
     Array and Python-float fields are leaves that `fit` traces: arms that differ only in them (a learning rate, a noise level, a teacher) share one
     compiled program. Ints, bools, strings and functions are static; functions must be module-level (or `jax.tree_util.Partial` of one), because a
-    fresh lambda is a new program.
+    fresh lambda recompiles.
     """
 
     def init(self, key: Key[Array, ""]) -> PyTree:
@@ -25,9 +25,9 @@ class Learner(eqx.Module):
         raise NotImplementedError(f"{type(self).__name__} has no init")
 
     def update(self, state: PyTree, key: Key[Array, ""]) -> tuple[PyTree, Mapping[str, Float[Array, ""]]]:
-        """One step: the next state, and scalar metrics by name."""
+        """Take one step; return the next state and scalar metrics by name."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def model(self, state: PyTree) -> Any:
-        """What has been learned, the part of the state that is evaluated, published and handed to other trials. The state itself by default."""
+        """The learned model, the part of the state that is evaluated, published and passed to other trials. By default, the state itself."""
         return state

@@ -1,13 +1,13 @@
-r"""Decoupled weight decay by the names of parameters: attention at one rate, the rest at others, biases and norms at none.
+r"""Decoupled weight decay by parameter name: for example, one rate for attention, another for MLPs, and none for biases and norms.
 
-An optax transformation that goes behind any preconditioner and before the learning rate:
+Use it as an optax transformation after any preconditioner and before the learning rate:
 
     optax.chain(optax.scale_by_adam(), decay_by_name({"attention": 0.3, "mlp": 0.1}), optax.scale_by_learning_rate(1e-3))
 
-A parameter's name is its path in the PyTree, joined by dots (`layers.0.query`). Names decide what decays, and no numbers of axes, so that the groups stay
-the same where a leading axis of seeds or layers is stacked on every parameter.
+A parameter's name is its path in the PyTree, joined by dots (`layers.0.query`). Groups depend on names, not on numbers of axes, so they stay the same if
+every parameter gets a leading axis of seeds or layers.
 
-Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819), who decay self-attention and MLP apart.
+Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819), who decay self-attention and MLP separately.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import jax
 import optax
 
 ATTENTION = r"(^|\.)(query|key|value|output|[qkvo]_proj|out_proj|qkv|c_attn)(\.(weight|kernel|w))?$"
-"""Names of the four matrices of attention layers, in ours and in the usual libraries; fits no bias."""
+"""Matches the names of the four matrices of attention layers, here and in common libraries; matches no bias."""
 
 
 def parameter_name(path: tuple[Any, ...]) -> str:
-    """A leaf's path in dots: `layers.0.query`."""
+    """A leaf's path, joined by dots: `layers.0.query`."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
@@ -35,19 +35,19 @@ def parameter_names(params: Any) -> list[str]:
 
 
 def named(pattern: str, params: Any) -> Any:
-    """A mask: True where the name of a leaf matches the regular expression anywhere."""
+    """A mask: True if the regular expression matches anywhere in the name of a leaf."""
     expression = re.compile(pattern)
     return jax.tree_util.tree_map_with_path(lambda path, _: expression.search(parameter_name(path)) is not None, params)
 
 
 def decay_by_name(rates: Mapping[str, Any]) -> optax.GradientTransformation:
-    r"""Add $\lambda_g \theta$ to the update of every parameter of group $g$; the learning rate behind it multiplies both, as in AdamW.
+    r"""Add $\lambda_g \theta$ to the update of every parameter in group $g$; the learning rate that follows multiplies both, as in AdamW.
 
     Args:
-        rates: regular expression for names -> decay rate, a number or a traced scalar. A parameter that no expression fits does not decay.
+        rates: regular expression for names -> decay rate, a number or a traced scalar. Parameters that no expression matches do not decay.
 
     Raises:
-        ValueError: at `init`, an expression that fits no parameter (a decay that silently does nothing), or a parameter that two of them fit.
+        ValueError: at `init`, if an expression matches no parameter (such a decay would silently do nothing), or two match the same parameter.
     """
     decays = optax.chain(*(optax.masked(optax.add_decayed_weights(rate), partial(named, pattern)) for pattern, rate in rates.items()))
 
@@ -59,10 +59,10 @@ def decay_by_name(rates: Mapping[str, Any]) -> optax.GradientTransformation:
 
 
 def check_groups(patterns: list[str], params: Any) -> None:
-    """Refuse groups that are empty or overlap.
+    """Reject groups that are empty or overlap.
 
     Raises:
-        ValueError: names what fits nothing, or the parameter that two patterns fit.
+        ValueError: names the pattern without a match, or the parameter with two.
     """
     names = parameter_names(params)
     fits = {pattern: {name for name in names if re.search(pattern, name)} for pattern in patterns}

@@ -1,7 +1,7 @@
 """Outcome encodings: which later events count as the same outcome, as classes counted from 0.
 
-A table over (state, action, reward class) says the class of every event; `outcome_of` reads it along an episode. Unbiased contributions need an encoding
-from which the reward can be predicted whatever else is known ("fully predictive"): the reward, the state and action, or anything between.
+A table over (state, action, reward class) gives the class of every event; `outcome_of` reads it along an episode. Unbiased contributions need an encoding
+that fully predicts the reward ("fully predictive"): the reward itself, the state and action, or anything in between.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         classes: the class of each (state, action, reward), counted from 0.
-        number: of classes.
+        number: the number of classes.
     """
 
     classes: Int[Array | np.ndarray, "states actions rewards"]
@@ -28,12 +28,12 @@ class Encoding(NamedTuple):
 
 
 def reward_outcomes(mdp: TabularMDP) -> Encoding:
-    """U = R, COCOA-reward."""
+    """U = R, as in COCOA-reward."""
     return Encoding(np.broadcast_to(np.arange(len(mdp.reward_values)), mdp.reward_probability.shape), len(mdp.reward_values))
 
 
 def state_outcomes(mdp: TabularMDP) -> Encoding:
-    """U = S', the later state without its action, HCA+."""
+    """U = S', the later state without its action, as in HCA+."""
     return Encoding(np.broadcast_to(np.arange(mdp.states)[:, None, None], mdp.reward_probability.shape), mdp.states)
 
 
@@ -43,10 +43,10 @@ def grouped_outcomes(mdp: TabularMDP, groups: Int[Array | np.ndarray, "states ac
 
 
 def binned_outcomes(mdp: TabularMDP, edges: Float[np.ndarray, " edges"]) -> Encoding:
-    """U = bin of R between sorted edges: less variance, and bias where a bin holds rewards that differ.
+    """U = bin of R between sorted edges, which reduces variance but adds bias if a bin contains different rewards.
 
     Raises:
-        ValueError: edges that are not sorted.
+        ValueError: the edges are not sorted.
     """
     if np.any(np.diff(edges) <= 0):
         raise ValueError(f"bins need sorted edges, not {np.asarray(edges).tolist()}")
@@ -55,7 +55,7 @@ def binned_outcomes(mdp: TabularMDP, edges: Float[np.ndarray, " edges"]) -> Enco
 
 
 def reward_class(rewards: Float[Array, " time"], values: Float[Array | np.ndarray, " rewards"]) -> Int[Array, " time"]:
-    """The nearest of the finite set of rewards, one-hot encodings' class: rounding does not matter."""
+    """The class of the nearest reward in the finite set, which is robust to rounding."""
     return jnp.argmin(jnp.abs(rewards[:, None] - jnp.asarray(values, dtype=rewards.dtype)), axis=1).astype(jnp.int32)
 
 

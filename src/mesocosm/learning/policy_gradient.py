@@ -1,4 +1,4 @@
-"""Policy gradients in a finite environment: episodes, credit, one optimiser step, as a Learner."""
+"""Policy gradients in a finite environment, as a Learner whose update samples episodes, assigns credit and takes one optimiser step."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class PolicyGradientState(NamedTuple):
 class PolicyGradient(Learner):
     r"""Ascend $\frac1T \sum_t \sum_a \pi(a \mid S_t)\, C_t(a) + \beta\, \frac1T \sum_t H(\pi(\cdot \mid S_t))$, averaged over a fresh batch of episodes.
 
-    The policy is evaluated once on all states of the environment; episodes, exact models and gradients read that table.
+    The policy is evaluated once on all states of the environment; episodes, exact models and gradients use that table.
 
     Attributes:
         build: key -> policy, a module from observations (states, ...) to logits (states, actions).
         env: the environment.
-        params: its numbers.
-        observations: of all its states (`tabular().observations`).
-        credit: where contributions come from.
+        params: the environment's params.
+        observations: observations of all its states (`tabular().observations`).
+        credit: computes the contributions.
         optimizer: hyperparameters -> optax transformation, a module-level function.
         hyperparameters: passed to `optimizer` by name.
         entropy: $\beta$.
         exploration: $\epsilon$, the share of uniformly random actions.
-        batch_size: episodes an update.
+        batch_size: episodes per update.
     """
 
     build: Callable[[Any], Any]
@@ -61,7 +61,7 @@ class PolicyGradient(Learner):
     batch_size: int = eqx.field(static=True)
 
     def init(self, key: Key[Array, ""]) -> PolicyGradientState:
-        """The first policy and the optimiser's state."""
+        """The initial policy and optimiser state."""
         policy = self.build(key)
         return PolicyGradientState(policy, self.optimizer(**self.hyperparameters).init(eqx.filter(policy, eqx.is_inexact_array)))
 
@@ -70,7 +70,7 @@ class PolicyGradient(Learner):
         return explore(policy(jnp.asarray(self.observations, dtype=float)), self.exploration)
 
     def batch(self, table: Float[Array, "states actions"], key: Key[Array, ""]) -> Steps:
-        """A batch of episodes under this policy."""
+        """Sample a batch of episodes under this policy."""
 
         def one(key: Key[Array, ""]) -> Steps:
             episode = self.env.episode(key, lambda state: table[self.env.index(state, self.params)], self.params)
@@ -80,14 +80,14 @@ class PolicyGradient(Learner):
         return jax.vmap(one)(jax.random.split(key, self.batch_size))
 
     def update(self, state: PolicyGradientState, key: Key[Array, ""]) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
-        """One batch, one optimiser step."""
+        """Sample one batch and take one optimiser step."""
         table = self.probabilities(state.policy)
         return self.improve(state, table, self.batch(table, key))
 
     def improve(
         self, state: PolicyGradientState, table: Float[Array, "states actions"], steps: Steps
     ) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
-        """One optimiser step on a batch of episodes, wherever they come from; `table` is the behaviour policy."""
+        """Take one optimiser step on a given batch of episodes; `table` is the behaviour policy."""
         models = self.credit.models(table)
         contributions = jax.vmap(self.credit.contributions, in_axes=(None, 0))(models, steps)
         trained, fixed = eqx.partition(state.policy, eqx.is_inexact_array)

@@ -1,4 +1,4 @@
-"""The compiled programs behind `fit`: many steps of every seed, the first states, and a probe of every seed."""
+"""The compiled programs of `fit`: many steps, the initial states, and a probe, each for all seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mesocosm.numerics.programs import jit
 
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
 
-# LLVM's higher levels cost several times the compile time, most of it on random number generation, and on CPU make these programs no faster.
+# LLVM's higher levels take several times as long to compile, mostly for random number generation, and do not make these programs faster on a CPU.
 FAST_TO_COMPILE = {"xla_backend_optimization_level": 1}
 
 
@@ -24,9 +24,9 @@ class SeedAxis(NamedTuple):
     """How a program runs over seeds.
 
     Attributes:
-        per_seed: whether the learner's arrays have an entry for each seed.
+        per_seed: whether the learner's arrays have one entry per seed.
         over_seeds: "vmap" or "map", on every device.
-        mesh: the devices that share the seeds, along an axis "seed"; None for one.
+        mesh: the devices that share the seeds, along an axis "seed"; None for one device.
     """
 
     per_seed: bool
@@ -35,21 +35,21 @@ class SeedAxis(NamedTuple):
 
 
 def seed_axis(seeds: int, per_seed: bool, over_seeds: str) -> SeedAxis:
-    """Spread the seeds over no more devices than it takes for the smallest largest share."""
+    """Spread the seeds over the fewest devices that minimise the largest share."""
     devices = jax.devices()
     used = math.ceil(seeds / math.ceil(seeds / len(devices)))
     return SeedAxis(per_seed, over_seeds, None if used == 1 else jax.sharding.Mesh(np.array(devices[:used]), ("seed",)))
 
 
 class Carry(NamedTuple):
-    """What one seed carries from step to step.
+    """The carry of one seed between steps.
 
     Attributes:
         state: the traced leaves of the learner's state.
         active: False once the seed has stopped.
         steps: steps run so far.
         reached: whether `until` was met.
-        diverged: whether a value was not finite, under "freeze".
+        diverged: whether a value was not finite, with "freeze".
     """
 
     state: list[Any]
@@ -129,7 +129,7 @@ def _over_seeds(function, axis, state, learner_arrays, keys):
 
 
 def _stop(before: Carry, after: Carry, measured: Mapping[str, Any], met: Any, nonfinite: str) -> Carry:
-    """A stopped seed keeps its state; one that diverges keeps the state before; one that meets its criterion keeps the state after."""
+    """A stopped seed keeps its state; a diverging seed keeps the state before the step; a seed that meets its criterion keeps the state after it."""
     advance, diverged, reached = before.active, before.diverged, before.reached
     if nonfinite == "freeze":
         finite = _all_finite(after.state) & jnp.all(jnp.stack([jnp.isfinite(value) for value in measured.values()]))
@@ -146,7 +146,7 @@ def _all_finite(arrays: list[Any]) -> Any:
 
 
 def state_shapes(tree: StaticTree, arrays: list[Any], keys: Any, per_seed: bool) -> tuple[list[Any], StaticTree]:
-    """Shapes of every seed's first state, with the seed axis, and the state's static half; nothing is computed."""
+    """Shapes of the initial states of all seeds, and the state's static half, from an abstract evaluation."""
     found: list[StaticTree] = []
 
     def one(learner_arrays, key):
@@ -159,13 +159,13 @@ def state_shapes(tree: StaticTree, arrays: list[Any], keys: Any, per_seed: bool)
 
 
 def initial_states(tree: StaticTree, arrays: list[Any], keys: Any, axis: SeedAxis) -> tuple[list[Any], StaticTree]:
-    """Every seed's first state. The static half comes from an abstract trace."""
+    """The initial states of all seeds. The static half comes from an abstract trace."""
     _, state_tree = state_shapes(tree, arrays, keys, axis.per_seed)
     return _initial_states(arrays, keys, tree=tree, axis=axis), state_tree
 
 
 def metric_shapes(learner_tree: StaticTree, learner_arrays: list[Any], state_tree: StaticTree, state: list[Any], key: Any, per_seed: bool) -> dict[str, Any]:
-    """Name -> shape and dtype of the metrics of one update of one seed; nothing is computed."""
+    """Name -> shape and dtype of the metrics of one update of one seed, from an abstract evaluation."""
 
     def one(learner_arrays, state, key):
         return dict(learner_tree.join(learner_arrays).update(state_tree.join(state), key)[1])
@@ -201,25 +201,25 @@ def measure(probe_arrays, learner_arrays, state, keys, *, trees, axis):
 
 
 def _strong(leaf: Any) -> Any:
-    """Without JAX's weak type, which would change after the first update."""
+    """Remove JAX's weak types, which would change after the first update."""
     leaf = jnp.asarray(leaf)
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 def _same_type(leaf: Any, old: Any) -> Any:
     if leaf.dtype != old.dtype or leaf.shape != old.shape:
-        raise ValueError(f"update turned a leaf of the state from {old.dtype}{list(old.shape)} into {leaf.dtype}{list(leaf.shape)}")
+        raise ValueError(f"update changed a leaf of the state from {old.dtype}{list(old.shape)} to {leaf.dtype}{list(leaf.shape)}")
     return _strong(leaf)
 
 
 class Evaluation:
-    """`function(*one seed's part of per_seed, *shared)` by one program, called once a seed; arrays of the result get a leading seed axis.
+    """`function(*one seed's part of per_seed, *shared)`, as one program that is called once per seed; arrays of the result get a leading seed axis.
 
-    All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions):
-    they are the same for all seeds.
+    All arguments are PyTrees; their arrays are arguments of the program, never constants in it. A result may have static leaves (a module's functions),
+    which are the same for all seeds.
 
     Raises:
-        ValueError: nothing in `per_seed` has an array.
+        ValueError: `per_seed` contains no array.
     """
 
     def __init__(self, function: Any, per_seed: tuple[Any, ...], shared: tuple[Any, ...]):
@@ -227,7 +227,7 @@ class Evaluation:
         self.seed_arrays, seed_tree = split(per_seed)
         self.shared_arrays, shared_tree = split(shared, floats=True)
         if not self.seed_arrays:
-            raise ValueError("nothing to evaluate seed by seed: the arguments hold no array")
+            raise ValueError("nothing to evaluate seed by seed: the arguments contain no array")
         self.trees = (function_tree, seed_tree, shared_tree)
         found: list[StaticTree] = []
 
@@ -242,7 +242,7 @@ class Evaluation:
         self._tree = found[0]
 
     def shapes(self) -> Any:
-        """The result with a `jax.ShapeDtypeStruct` for each array; nothing is computed."""
+        """The result of an abstract evaluation, with a `jax.ShapeDtypeStruct` for each array."""
         seeds = self.seed_arrays[0].shape[0]
         return self._tree.join([_with_seeds(shape, seeds) for shape in self._shapes])
 

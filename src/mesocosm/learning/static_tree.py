@@ -1,7 +1,6 @@
-"""PyTrees as arguments of compiled programs: what is traced, and what is part of the program's identity.
+"""Splits PyTrees into traced leaves and a static half that is part of a program's identity.
 
-`eqx.filter_jit` draws the same line at every call; here it is drawn once, and Python floats fall on the traced side, so that arms that differ in a
-number share a program.
+`eqx.filter_jit` does the same at every call; here it is done once, and Python floats are traced, so that arms that differ only in a number share a program.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ class StaticTree(NamedTuple):
 
     Attributes:
         structure: the tree's structure with static fields.
-        leaves: the static leaves; None where a traced leaf stands.
+        leaves: the static leaves, with None in place of traced leaves.
         traced: which leaves are traced.
     """
 
@@ -26,7 +25,7 @@ class StaticTree(NamedTuple):
     traced: tuple[bool, ...]
 
     def join(self, arrays: list[Any]) -> Any:
-        """The whole PyTree again."""
+        """Recombine with arrays into the whole PyTree."""
         traced = iter(arrays)
         leaves = [next(traced) if is_traced else leaf for leaf, is_traced in zip(self.leaves, self.traced, strict=True)]
         return jax.tree.unflatten(self.structure, leaves)
@@ -36,7 +35,7 @@ def split(tree: Any, *, floats: bool = False) -> tuple[list[Any], StaticTree]:
     """Traced leaves and the rest. With `floats`, Python floats become arrays of the current default precision.
 
     Raises:
-        TypeError: a static leaf that cannot be hashed.
+        TypeError: a static leaf cannot be hashed.
     """
     leaves, structure = jax.tree.flatten(tree)
     kinds = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *((float,) if floats else ()))

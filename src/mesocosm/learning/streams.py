@@ -1,4 +1,4 @@
-"""The random streams of a replicate. They depend on the seed and on what the numbers are for, never on a trial's name, so that arms are paired."""
+"""The random streams of a replicate. They depend on the seed and the purpose, never on a trial's name, so that arms are paired."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 EVALUATION_SEED = 2**31 - 1
-"""Where evaluation data come from: one seed for all, far from any training seed."""
+"""The seed of all evaluation data, far from any training seed."""
 Stream = Literal["init", "data", "env", "eval"]
 _STREAMS: dict[Stream, int] = {"init": 0, "data": 1, "env": 2, "eval": 3}
 

@@ -1,4 +1,4 @@
-"""Supervised training on freshly drawn examples, and the two optimisers the studies share."""
+"""Supervised training on freshly drawn examples, and the optimisers that studies share."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Supervised(Learner):
     r"""Minimise $\mathbb{E}_{e \sim \text{task}}[\text{loss}(\text{model}, e)]$ by a first-order optimiser on fresh batches.
 
     Attributes:
-        build: key -> module (`jax.tree_util.Partial(build, config)` for one with a config).
-        task: where examples come from.
+        build: key -> module (use `jax.tree_util.Partial(build, config)` to pass a config).
+        task: draws the examples.
         loss: (module, example, key) -> scalar, for one example.
         optimizer: hyperparameters -> optax transformation, a module-level function.
         hyperparameters: passed to `optimizer` by name; traced, so a sweep over them compiles once.
-        batch_size: examples a step.
+        batch_size: examples per step.
     """
 
     build: Callable[[Any], Any]
@@ -54,7 +54,7 @@ class Supervised(Learner):
         return SupervisedState(model, self.optimizer(**self.hyperparameters).init(eqx.filter(model, eqx.is_inexact_array)))
 
     def update(self, state: SupervisedState, key: Key[Array, ""]) -> tuple[SupervisedState, dict[str, Float[Array, ""]]]:
-        """One batch, one optimiser step."""
+        """Draw one batch and take one optimiser step."""
         data_key, loss_key = jax.random.split(key)
         examples = jax.vmap(self.task.sample)(jax.random.split(data_key, self.batch_size))
         trained, fixed = eqx.partition(state.model, eqx.is_inexact_array)
@@ -84,8 +84,8 @@ def clipped_adamw(learning_rate: Any, weight_decay: Any, clip: Any) -> optax.Gra
 
 
 def cosine_adamw(learning_rate: Any, steps: Any, weight_decay: Any, clip: Any, clip_norm: Any) -> optax.GradientTransformation:
-    """`clipped_adamw` after scaling the gradient down to norm `clip_norm`; its learning rate falls from `learning_rate` to zero along half a cosine over
-    `steps`, and the decay falls with it."""
+    """`clipped_adamw` after clipping the norm of the gradient to `clip_norm`; the learning rate, and with it the decay, falls from `learning_rate` to zero
+    along half a cosine over `steps`."""
 
     def schedule(count: Any) -> Any:
         return learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / steps, 1.0)))

@@ -1,1 +1,1 @@
-"""How the library's programs are compiled, and linear algebra that cannot deadlock them. The lowest floor: everything may use it."""
+"""Compile options of the library's programs, and linear algebra that cannot deadlock them. This is the lowest floor; everything may use it."""

@@ -1,8 +1,8 @@
-r"""Factorisations and solves of real matrices, LAPACK called for one matrix at a time.
+r"""Factorisations and solves of real matrices, which call LAPACK for one matrix at a time.
 
-The functions take leading batch axes and can be vmapped and differentiated like their namesakes in `jnp.linalg`. A batch becomes a loop in the compiled
-program. jaxlib before 0.11.2 instead hands batches to XLA's thread pool and waits for it from a thread of the same pool, which deadlocks where two such
-calls of one program run at the same time. For the sizes of this library (matrices up to about 1000, batches of small ones up to 50,000) the loop takes
+The functions take leading batch axes and support vmap and differentiation, like their namesakes in `jnp.linalg`. A batch becomes a loop in the compiled
+program. jaxlib before 0.11.2 instead hands batches to XLA's thread pool and waits for them on a thread of the same pool, which can deadlock if two such
+calls of one program run at the same time. For the sizes in this library (matrices up to about 1000, batches of small ones up to 50,000), the loop takes
 0.9 to 1.6 times as long; `benchmarks/linear_algebra.py` has the record.
 """
 
@@ -36,14 +36,14 @@ class Singular(NamedTuple):
 
 
 class Orthogonal(NamedTuple):
-    """$A = Q R$, reduced."""
+    """The reduced decomposition $A = Q R$."""
 
     q: Float[Array, "... m k"]
     r: Float[Array, "... k n"]
 
 
 def solve(a: Matrix, b: Columns) -> Columns:
-    r"""$A^{-1} B$ by LU decomposition with partial pivoting; NaN or infinite where $A$ is singular.
+    r"""$A^{-1} B$ by LU decomposition with partial pivoting; NaN or infinite if $A$ is singular.
 
     Args:
         a: $A$.
@@ -58,7 +58,7 @@ def solve(a: Matrix, b: Columns) -> Columns:
 
 
 def solve_positive(a: Matrix, b: Columns) -> Columns:
-    r"""$A^{-1} B$ for symmetric positive definite $A$, by Cholesky decomposition of its lower triangle; NaN where it is not definite.
+    r"""$A^{-1} B$ for symmetric positive definite $A$, by Cholesky decomposition of its lower triangle; NaN if $A$ is not positive definite.
 
     Args:
         a: $A$.
@@ -73,9 +73,9 @@ def solve_positive(a: Matrix, b: Columns) -> Columns:
 
 @jax.custom_jvp
 def eigh(a: Matrix) -> Eigen:
-    r"""Eigenvalues and eigenvectors of symmetric $A$, of which $(A + A^\top) / 2$ is used.
+    r"""Eigenvalues and eigenvectors of symmetric $A$; uses $(A + A^\top) / 2$.
 
-    The derivative, $\dot w = \mathrm{diag}(V^\top \dot A V)$ and $\dot V = V (F \circ V^\top \dot A V)$ with $F_{ij} = 1 / (w_j - w_i)$, exists where all
+    The derivative, $\dot w = \mathrm{diag}(V^\top \dot A V)$ and $\dot V = V (F \circ V^\top \dot A V)$ with $F_{ij} = 1 / (w_j - w_i)$, exists if all
     eigenvalues differ.
     """
     return Eigen(*_eigh(a))
@@ -91,7 +91,7 @@ def _eigh_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Eigen, E
 
 @jax.custom_jvp
 def svd(a: Float[Array, "... m n"]) -> Singular:
-    r"""The reduced singular value decomposition. Its derivative exists where all singular values differ and none is zero."""
+    r"""The reduced singular value decomposition. Its derivative exists if all singular values differ and none is zero."""
     return Singular(*_svd(a))
 
 
@@ -114,7 +114,7 @@ def _svd_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Singular,
 
 
 def singular_values(a: Float[Array, "... m n"]) -> Float[Array, "... k"]:
-    """In descending order."""
+    """Singular values in descending order."""
     return svd(a).values
 
 
@@ -128,7 +128,7 @@ def qr(a: Float[Array, "... m n"]) -> Orthogonal:
 def _qr_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Orthogonal, Orthogonal]:
     q, r = found = qr(given[0])
     if r.shape[-2] != r.shape[-1]:
-        raise ValueError(f"the QR decomposition of a wide matrix, {given[0].shape[-2]} x {given[0].shape[-1]}, has no derivative here")
+        raise ValueError(f"the QR decomposition of a wide matrix, {given[0].shape[-2]} x {given[0].shape[-1]}, has no derivative rule")
     moved_basis = _transpose(solve(_transpose(r), _transpose(moved[0])))  # dA R^-1
     inner = _product(_transpose(q), moved_basis)
     below = jnp.tril(inner, -1)
@@ -136,17 +136,25 @@ def _qr_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Orthogonal
     return found, Orthogonal(_product(q, turn - inner) + moved_basis, _product(inner - turn, r))
 
 
-def least_squares(a: Float[Array, "... m n"], b: Float[Array, "... m k"]) -> Float[Array, "... n k"]:
-    r"""The smallest $X$ among those that minimise $\|A X - B\|_F$, as `numpy.linalg.lstsq`: singular values below $\epsilon \max(m, n)$ of the largest
-    count as zero."""
+def least_squares(a: Float[Array, "... m n"], b: Columns) -> Float[Array, "... n k"] | Float[Array, " n"]:
+    r"""The minimiser $X$ of $\|A X - B\|_F$ with the smallest norm, as in `numpy.linalg.lstsq`.
+
+    Singular values below $\epsilon \max(m, n)$ of the largest count as zero.
+
+    Args:
+        a: $A$.
+        b: $B$, shape (..., m, k), or one vector (m,) for all matrices.
+    """
+    if b.ndim == 1:
+        return least_squares(a, b[:, None])[..., 0]
     a, b = _same_type(a, b)
     left, values, right = svd(a)
-    kept = values >= jnp.finfo(a.dtype).eps * max(a.shape[-2:]) * values[..., :1]
+    kept = (values > 0) & (values >= jnp.finfo(a.dtype).eps * max(a.shape[-2:]) * values[..., :1])
     inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
     return _product(_transpose(right), inverse[..., None] * _product(_transpose(left), b))
 
 
-# --- one matrix at a time: vectorize makes a vmap of each leading axis, and sequential_vmap makes a loop of each vmap -----------
+# --- one matrix at a time: vectorize turns each leading axis into a vmap, and sequential_vmap turns each vmap into a loop ------
 
 
 def _one_at_a_time(signature: str):
@@ -211,7 +219,7 @@ def _qr(a: Array) -> tuple[Array, Array]:
 def _same_type(a: Array, b: Array) -> tuple[Array, Array]:
     if a.shape[-2] != b.shape[-2]:
         raise ValueError(f"the matrix has {a.shape[-2]} rows and the right-hand side {b.shape[-2]}")
-    dtype = jnp.result_type(a, b)
+    dtype = jnp.result_type(a, b, float)  # whole numbers become floats
     batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     return jnp.broadcast_to(a, batch + a.shape[-2:]).astype(dtype), jnp.broadcast_to(b, batch + b.shape[-2:]).astype(dtype)
 

@@ -1,9 +1,9 @@
-"""`jit` and `filter_jit` with the compiler options that every program of the library is compiled with.
+"""`jit` and `filter_jit` with the compiler options of the library.
 
-XLA on CPU runs independent operations of one program at the same time, on a pool with one thread a core. An operation that occupies a thread of this
-pool while it waits for helpers from the same pool (jaxlib's batched LAPACK calls before 0.11.2, FFTs) can deadlock it: with as many such operations as
-threads, nobody is left to help. XLA's memory-optimised schedule lets operations share buffers and thereby puts them in a row, so that this does not
-happen by chance; `mesocosm.numerics.linear_algebra` makes no such call at all. Both hold inside anyone's process, whatever its `XLA_FLAGS`.
+On a CPU, XLA runs independent operations of one program at the same time, on a pool with one thread per core. An operation that occupies a thread of this
+pool while it waits for helpers from the same pool (jaxlib's batched LAPACK calls before 0.11.2, FFTs) can deadlock the pool: with as many such operations as
+threads, no thread is left to help. XLA's memory-optimised schedule lets operations share buffers and therefore runs them one after the other, so that this
+does not happen by chance; `mesocosm.numerics.linear_algebra` makes no such call at all. Both work in any process, independent of `XLA_FLAGS`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,35 @@ SCHEDULE = memory_optimised()
 
 
 class Program:
-    """A function that is compiled with the library's compiler options when it is called, and traced like any other inside another program.
+    """A function that is compiled with the library's compiler options when called, and traced as usual inside another program.
 
-    JAX accepts compiler options only for the outermost program; inside one, its options hold.
+    JAX accepts compiler options only for the outermost program, whose options also apply to the functions inside it. Under an eager gradient or vmap, no
+    program is the outermost one, and the function is compiled with JAX's own options.
+
+    Attributes:
+        options: the compiler options.
     """
 
     def __init__(self, function: Callable[..., Any], make: Callable[..., Any], options: Mapping[str, Any]) -> None:
         self._outermost = make(function, compiler_options=dict(options))
         self._inside = make(function)
+        self.options = dict(options)
         update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return (self._outermost if _outermost() else self._inside)(*args, **kwargs)
 
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method, where a class has a program among its functions."""
+        return self if instance is None else partial(self, instance)
+
     def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """The program for these arguments, not yet compiled."""
+        """Lower the program for these arguments, without compiling it."""
         return self._outermost.lower(*args, **kwargs)
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """Shapes and dtypes of the result; nothing is computed."""
+        """Shapes and dtypes of the result, without computing it."""
         return self._inside.eval_shape(*args, **kwargs)
 
 
@@ -54,9 +63,9 @@ def jit(function: Callable[..., Any] | None = None, *, compiler_options: Mapping
     """`jax.jit` with the library's compiler options.
 
     Args:
-        function: what to compile; without it, a decorator.
-        compiler_options: further ones.
-        kwargs: as for `jax.jit`.
+        function: the function to compile; without it, `jit` returns a decorator.
+        compiler_options: further options.
+        kwargs: passed to `jax.jit`.
     """
     if function is None:
         return partial(jit, compiler_options=compiler_options, **kwargs)

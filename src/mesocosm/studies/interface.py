@@ -5,14 +5,16 @@ Nothing here imports JAX, so that listing studies and judging tables stays insta
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, runtime_checkable
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Kind, Mean, Measurement, PresetName, Rate, Reference
+from mesocosm.claims.measures import rows_read
 from mesocosm.claims.region import Region, above, below, between
 from mesocosm.claims.view import View
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import altair as alt
     import polars as pl
 
+    from mesocosm.claims.tables import Table
     from mesocosm.learning.fit import Fitted
     from mesocosm.learning.fit_options import FitOptions
     from mesocosm.learning.learner import Learner
@@ -195,12 +198,19 @@ class Study:
         paper: authors, title, year, identifier.
         slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
             `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit.
+        page: where its claims are discussed; rows that do not hold refer to it. Ours have `docs/studies/NAME.md`.
     """
 
     package: str
     title: str
     paper: str
     slots: tuple[str, ...] = ()
+    page: str | None = None
+
+    def __post_init__(self) -> None:
+        """Our own studies have a page in the documentation."""
+        if self.page is None and self.package.startswith("mesocosm.studies."):
+            object.__setattr__(self, "page", f"docs/studies/{self.name}.md")
 
     @property
     def name(self) -> str:
@@ -225,6 +235,26 @@ class Study:
     def trials(self, config: Any) -> list[Trial]:
         """The trials of a config, in any order."""
         return self._module("trials").trials(config)
+
+    @property
+    def tables(self) -> dict[str, type[Table]]:
+        """Name -> declaration of the tables that claims read as objects; trials must write them so."""
+        return {rows.table.name: rows.table for claim in self.claims for check in claim.checks for rows in rows_read(check)}
+
+    def check_claims(self, preset: str, trials: Collection[str]) -> None:
+        """Hold what is judged at a preset to the trials that there are.
+
+        Raises:
+            ValueError: a check reads a trial that does not exist.
+        """
+        config = self.presets[preset].config
+        for claim in self.claims:
+            for check in claim.checks:
+                named = {name for rows in rows_read(check) if rows.trial for name in rows.trial.names(config)}
+                if preset in check.judged_at and (missing := sorted(named - set(trials))):
+                    near = difflib.get_close_matches(missing[0], trials, n=1)
+                    meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(trials)}"
+                    raise ValueError(f"check {claim.id}.{check.name} reads trial {missing[0]!r}, which preset {preset} has not; {meant}")
 
     def user_parts(self, config: Any) -> dict[str, str]:
         """Slot -> the part in it, for the slots that are filled."""

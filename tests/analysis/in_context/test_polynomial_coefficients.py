@@ -110,7 +110,7 @@ def test_what_has_no_closed_form_is_refused():
     closed_form = jax.jit(gated_coefficients, static_argnums=1)
     with pytest.raises(TypeError, match="use `derivative_coefficients`"):
         closed_form(random_rnn(output_gate=GatedLinearUnit), 1)
-    with pytest.raises(ValueError, match="lag is 1 or more"):
+    with pytest.raises(ValueError, match="lag must be 1 or more"):
         closed_form(random_rnn(), 0)
     with pytest.raises(ValueError, match="from 1 to 3"):
         derivative_coefficients(random_rnn(), 3, time=4, source=4)

@@ -108,11 +108,11 @@ def test_the_centred_cosine_forgets_what_every_wide_gaussian_factor_shares():
 
 def test_what_is_no_pair_of_factors_is_refused():
     a, b = factors(5, 4, 4, 2)
-    with pytest.raises(ValueError, match="share their inner dimension; these have 2 and 4"):
+    with pytest.raises(ValueError, match="must have the same inner dimension; these have 2 and 4"):
         product_spectrum(a, b.T)
     with pytest.raises(ValueError, match="1 entries of a factor are not finite"):
         product_spectrum(np.where(a == a[0, 0], np.nan, a), b)
     with pytest.raises(ValueError, match=r"\(\.\.\., outer, inner\)"):
         product_spectrum(a[0], b)
-    with pytest.raises(ValueError, match="a share lies between 0 and 1"):
+    with pytest.raises(ValueError, match="the share must be between 0 and 1"):
         rank_by_sum(np.ones(3), 95.0)

@@ -210,7 +210,7 @@ def test_a_block_keeps_to_its_budget_as_the_compiler_counts_it(wide):
 
 def test_a_budget_that_is_too_small_says_what_is_needed(wide):
     function, params, x, _ = wide
-    with pytest.raises(ValueError, match=r"block of 1 by 1 examples needs .* MiB by contraction, and the budget is 0\.001 MiB"):
+    with pytest.raises(ValueError, match=r"block of 1 by 1 examples needs .* MiB with contraction, but the budget is 0\.001 MiB"):
         tangent_kernel(function, params, x, method="contraction", memory=0.001)
 
 
@@ -238,7 +238,7 @@ def test_a_second_call_traces_nothing():
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; there are 23 and 0")]
+    ("asked", "told"), [({"method": "magic"}, "there is no method 'magic'"), ({"x2": np.zeros((0, 6))}, "a kernel needs examples; the sets have 23 and 0")]
 )
 def test_what_cannot_be_computed_is_said(wide, asked, told):
     function, params, x, _ = wide

@@ -45,7 +45,7 @@ def hostile_run(tmp_path):
     heights = pl.DataFrame(columns)
     figures = [replace(figure, name="figure", title=HOSTILE, caption=HOSTILE) for figure in STUDY.figures]
     study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures, claims=[])
-    words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "verdict", "origin", "kind"), HOSTILE)
+    words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "note", "page", "verdict", "origin", "kind"), HOSTILE)
     control = {**ROW["control"], "name": HOSTILE}
     parts = {
         "path": tmp_path,

@@ -5,18 +5,19 @@ import json
 import math
 import re
 import shutil
-from functools import partial
+from pathlib import Path
 
 import altair as alt
 import polars as pl
 import pytest
-from hostile import hostile_run
+from hostile import ROW, hostile_run
 from jinja2 import UndefinedError
 from seen import Page
 
+import toy_study
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.evidence import line_of
+from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import RenderedFigure, draw
 from mesocosm.lab.report.page import embed_json, embed_script, environment, finite
 from mesocosm.lab.report.page import render as filled
@@ -179,19 +180,25 @@ def test_a_page_reads_each_file_once(run, monkeypatch):
     assert len({name for name in read if "/" in name}) == len([name for name in read if "/" in name])
 
 
+def test_a_note_stands_with_its_page_below_the_check():
+    row = {**ROW, "verdict": "fails", "note": "Nobody <rolls>.", "page": "docs/studies/toy.md#c2"}
+    found = {"groups": {"C1": [row]}, "checks_by_verdict": {"fails": 1}, "judged": 1, "measured_at": {}}
+    assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in filled("claims.html", **found)
+    assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})
+
+
 # --- what stands behind a check -------------------------------------------------------------------------------------
 
 
-def some_measure(view: View) -> None: ...
-
-
-def test_a_measure_is_found_in_the_code():
-    def inner(view: View) -> None: ...
-
-    assert line_of(some_measure).endswith(f"test_report.py:{some_measure.__code__.co_firstlineno}")
-    assert line_of(partial(partial(inner))) == line_of(inner)
-    assert line_of(STUDY.claims[1].checks[0].measure).startswith("toy_study/claims.py:")
-    assert line_of(max) is None
+def test_a_check_is_found_in_the_code():
+    """Not its measurement, which other checks share."""
+    places = measured_at("toy-study", STUDY.claims)
+    source = (Path(toy_study.__file__).parent / "claims.py").read_text().splitlines()
+    for id in ("toy-study/C1.identity", "toy-study/C2.drop", "toy-study/C2.rate"):
+        file, _, line = places[id].partition(":")
+        assert file == "toy_study/claims.py"
+        assert "Check(" in source[int(line) - 1]
+    assert len(set(places.values())) == len(places)
 
 
 def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):

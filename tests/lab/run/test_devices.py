@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import mesocosm
 from mesocosm.lab.store.run_directory import Run
 
 SCRIPT = """
@@ -37,7 +38,7 @@ print(spread)
 def run(study: str, out: Path, devices: int, seeds: int) -> str:
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join([str(Path(mesocosm.__file__).parents[1]), str(Path(__file__).parents[2])]),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
     }

@@ -1,5 +1,6 @@
 """A run whose main thread is inside a compiled program, waiting for ever or computing for long, can be stopped, stops by itself, and resumes."""
 
+import bdb
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import mesocosm
 from mesocosm.lab.run import interrupt
 from mesocosm.lab.run.interrupt import Interrupt
-from mesocosm.lab.store.run_directory import Run
+from mesocosm.lab.run.runner import _keep_reason
+from mesocosm.lab.store.run_directory import Run, TrialStore
 
 # The last trial's program never ends: it waits in a callback without using the processor, or it multiplies.
 STUCK = """
@@ -36,7 +39,8 @@ probe.__module__, toy_study.trials.probe = "toy_study.trials", probe
 interrupt.GRACE_SECONDS = 2.0
 sys.exit(main(sys.argv[2:]))
 """
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "JAX_PLATFORMS": "cpu"}
+PATHS = [Path(mesocosm.__file__).parents[1], Path(__file__).parents[2]]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS)), "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_a_request_ends_the_process_within_seconds_and_the_run_resumes(tmp_path,
 def test_a_run_that_computes_or_was_asleep_is_not_stalled(monkeypatch):
     pulse, now, used = interrupt._Pulse(), [0.0], [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "process_time", lambda: used[0])
+    monkeypatch.setattr(interrupt, "used_seconds", lambda: used[0])
     pulse.beat("trial a")
 
     def pass_seconds(seconds: int, share: float) -> float:
@@ -120,6 +124,58 @@ def test_a_run_that_computes_or_was_asleep_is_not_stalled(monkeypatch):
     pulse.beat()
     assert pulse.idle() == 0
     assert pulse.where == "trial a"
+
+
+def test_a_child_that_computes_is_work():
+    before = interrupt.used_seconds()
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        began = time.monotonic()
+        while interrupt.used_seconds() < before + 0.3 and time.monotonic() < began + 60:
+            time.sleep(0.05)
+        assert interrupt.used_seconds() >= before + 0.3
+        assert time.process_time() < before + 60
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_prompt_of_the_debugger_is_no_stall():
+    found = []
+
+    class Asking(bdb.Bdb):
+        def user_line(self, frame):
+            found.append(interrupt.in_a_debugger())
+
+    Asking().run("x = 1")
+    assert found == [True] * len(found) != []
+    assert not interrupt.in_a_debugger()
+
+
+def test_an_ignored_signal_stays_ignored_and_a_broken_terminal_stops_nothing():
+    """In a process of its own: telling fails, so does keeping the reason, and the process is ended all the same."""
+    script = """
+import signal, sys, threading, os
+from mesocosm.lab.run import interrupt
+interrupt.GRACE_SECONDS = 0.5
+def fails(*_): raise BrokenPipeError
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with interrupt.Interrupt(fails, lambda why: os._exit(7)) as stop:
+    stop.keeping(fails)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert not threading.Event().wait(1.5) and not stop.asked()
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(60)
+"""
+    assert subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, timeout=60, check=False).returncode == 7
+
+
+def test_a_finished_trial_is_not_marked_by_a_later_stall(tmp_path):
+    store = TrialStore(tmp_path, "a")
+    for state, error in (("running", "stalled"), ("failed", None)):
+        store.write_status(state=state, identity={})
+        _keep_reason(store, {}, "stalled")
+        assert (store.status["state"], store.status.get("error")) == (state, error)
 
 
 def test_where_the_process_is_not_ours_to_end_the_reason_is_told(monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+import mesocosm
 from mesocosm.lab.store.run_directory import TrialStore
 from watching import results
 
@@ -34,7 +35,11 @@ except KeyboardInterrupt:
 
 def start(out: Path, steps: int) -> subprocess.Popen:
     """A fresh interpreter that runs the toy study and saves after every chunk; returns once everything is imported."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "JAX_PLATFORMS": "cpu"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(mesocosm.__file__).parents[1]), str(Path(__file__).parents[2])]),
+        "JAX_PLATFORMS": "cpu",
+    }
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(steps)], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

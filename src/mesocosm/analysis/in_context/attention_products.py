@@ -1,11 +1,11 @@
-r"""What a layer of linear attention computes, read from the products of its weights rather than from the weights, whose scale and basis are free.
+r"""The function of a linear attention layer, in terms of the products of its weights; the weights themselves have a free scale and basis.
 
-A causal layer without softmax depends on its four matrices a head only through $Q_h = W_{h,q}^\top W_{h,k}$ (row: channel of the query's token, column: channel
-of the key's token) and $V_h = W_{h,v}^\top W_{h,o}^\top$ (row: channel read, column: channel written):
+A causal layer without softmax depends on its four matrices per head only through $Q_h = W_{h,q}^\top W_{h,k}$ (row: channel of the query's token, column:
+channel of the key's token) and $V_h = W_{h,v}^\top W_{h,o}^\top$ (row: channel read, column: channel written):
 
 $$y_t = \sum_h \sum_{t' \le t} (e_t^\top Q_h\, e_{t'})\, V_h^\top e_{t'}.$$
 
-If tokens are made of blocks of $n$ channels, each a vector of its own, an algorithm such as gradient descent has blocks that are multiples of the identity.
+If tokens consist of blocks of $n$ channels, each a separate vector, an algorithm such as gradient descent has blocks that are multiples of the identity.
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (arXiv 2309.05858), Sec. 4.2 and Fig. 4 ("CompressedAlg").
 """
@@ -23,7 +23,7 @@ Scalar = float | Float[Array, ""]
 class ProductAttention(Mixer):
     r"""Causal linear attention with the products as parameters, $y_t = \sum_h \sum_{t' \le t} (e_t^\top Q_h\, e_{t'})\, V_h^\top e_{t'}$.
 
-    A sequence mixer, without the residual connection: it stands wherever the layer stood from which the products were taken.
+    A sequence mixer without the residual connection; it can replace the layer from which the products were taken.
 
     Attributes:
         query_key: $Q_h$, row = query channel, column = key channel.
@@ -51,7 +51,7 @@ class ProductAttention(Mixer):
 
 
 class BlockScalars(NamedTuple):
-    """One number for each block of the products: the whole of an algorithm in $2 (D/n)^2$ numbers a head.
+    """One number per block of the products, which describes an algorithm in $2 (D/n)^2$ numbers per head.
 
     Attributes:
         query_key: row = block of the query's token, column = block of the key's token.
@@ -63,11 +63,11 @@ class BlockScalars(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """The blocks, counted from 0, through which gradient descent would run.
+    """The blocks, counted from 0, that gradient descent uses.
 
     Attributes:
-        query: the block of the query's token that asks, $s_t$.
-        key: the block of the key's token that answers, $s_{t'-1}$.
+        query: the block of the query's token used as the query, $s_t$.
+        key: the block of the key's token used as the key, $s_{t'-1}$.
         value: the block that is read, $s_{t'}$.
         output: the block that is written, the prediction.
     """
@@ -79,11 +79,11 @@ class Pattern(NamedTuple):
 
 
 CONSTRUCTED_TOKENS = Pattern(query=2, key=3, value=2, output=0)
-"""The pattern for tokens $[0; s_t; s_t; s_{t-1}]$ whose first two blocks are zeroed before the layer, so that $s_t$ stands in one place only."""
+"""The pattern for tokens $[0; s_t; s_t; s_{t-1}]$ whose first two blocks are zeroed before the layer, so that $s_t$ appears only once."""
 
 
 def compress(products: ProductAttention, block_size: int) -> BlockScalars:
-    r"""Replace each block of the products by the mean of its diagonal, $\mathrm{tr}(B) / n$: the multiple of the identity nearest to it."""
+    r"""Replace each block of the products by the mean of its diagonal, $\mathrm{tr}(B) / n$, the nearest multiple of the identity."""
     diagonal = jnp.eye(block_size) / block_size
 
     def traces(matrices: Float[Array, "heads dim dim"]) -> Float[Array, "heads blocks blocks"]:
@@ -101,7 +101,7 @@ def expand(scalars: BlockScalars, block_size: int) -> ProductAttention:
 def interpolate(first: ProductAttention, second: ProductAttention, weight: Scalar = 0.5) -> ProductAttention:
     r"""Average two layers head by head, $(1 - w)\, \text{first} + w\, \text{second}$.
 
-    In their products: the factors are not unique, so an average of factors means nothing.
+    This averages the products; the factors are not unique, so their average would be meaningless.
     """
     if first.query_key.shape != second.query_key.shape:
         raise ValueError(f"cannot interpolate between products of shape {first.query_key.shape} and {second.query_key.shape}")
@@ -123,7 +123,7 @@ def effective_step_size(scalars: BlockScalars, pattern: Pattern = CONSTRUCTED_TO
 
 
 class PatternStrength(NamedTuple):
-    """How far a layer is from the one pattern.
+    """How close a layer is to the pattern of gradient descent.
 
     Attributes:
         off_pattern: norm of the largest other block, as a fraction of that of the pattern's block; 0 for gradient descent.
@@ -142,7 +142,7 @@ def pattern_strength(products: ProductAttention, block_size: int, pattern: Patte
     (query, key, value, output), equal to $\eta\, I \otimes I$. Norms are Frobenius norms, so that blocks of zero trace count as well.
     """
     query_key, value_output = _blocks(products.query_key, block_size), _blocks(products.value_output, block_size)
-    # |sum_h Q_h (x) V_h|^2 = sum_hg <Q_h, Q_g> <V_h, V_g>: only Gram matrices over heads are needed.
+    # |sum_h Q_h (x) V_h|^2 = sum_hg <Q_h, Q_g> <V_h, V_g>, so Gram matrices over heads are enough.
     gram_query_key = jnp.einsum("hirjs,girjs->ijhg", query_key, query_key)
     gram_value_output = jnp.einsum("hkrls,gkrls->klhg", value_output, value_output)
     squares = jnp.einsum("ijhg,klhg->ijkl", gram_query_key, gram_value_output)

@@ -1,5 +1,5 @@
-r"""Which neurons of a trained gated linear RNN matter, and whether they stand in the blocks of attention: neurons that keep everything, neurons that keep
-nothing, and an output gate that multiplies the one kind with the other.
+r"""Tools to find which neurons of a trained gated linear RNN matter, and whether they have the block structure of attention: neurons that keep everything,
+neurons that keep nothing, and an output gate that multiplies the two kinds.
 
 Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 4.1 and Fig. 2.
 """
@@ -20,19 +20,19 @@ Loss = Callable[[GatedLinearRNN], Float[Array, ""]]
 
 
 def silence(rnn: GatedLinearRNN, keep: Bool[Array, " n"] | Float[Array, " n"]) -> GatedLinearRNN:
-    """The RNN with neurons that nothing reads: those where `keep` is 0."""
+    """The RNN without any output from the neurons for which `keep` is 0."""
     return eqx.tree_at(lambda layer: layer.output, rnn, rnn.output.scaled(keep.astype(rnn.readout.dtype)))
 
 
 def neuron_influence(loss: Loss, rnn: GatedLinearRNN) -> Float[Array, " n"]:
-    r"""$L(\text{without neuron } r) - L$ for every r; below zero where a neuron does harm."""
+    r"""$L(\text{without neuron } r) - L$ for every r; negative for harmful neurons."""
     neurons = rnn.decay().shape[0]
     without = jax.lax.map(lambda keep: loss(silence(rnn, keep)), 1.0 - jnp.eye(neurons))
     return without - loss(rnn)
 
 
 def prune(rnn: GatedLinearRNN, influence: Float[Array, " n"], threshold: Any) -> tuple[GatedLinearRNN, Bool[Array, " n"]]:
-    """The RNN without the neurons whose influence is below the threshold, and which are kept."""
+    """Remove the neurons whose influence is below the threshold; also returns the mask of kept neurons."""
     keep = influence >= threshold
     return silence(rnn, keep), keep
 
@@ -43,10 +43,10 @@ def snap(rnn: GatedLinearRNN) -> GatedLinearRNN:
 
 
 class Blocks(NamedTuple):
-    r"""How the output's energy $\sum_c \sum_{ab} M_{c,ab}^2 \sigma_a^2 \sigma_b^2$ divides over pairs of neurons, $\sigma$ being the size of a neuron's state.
+    r"""Fractions of the output's energy $\sum_c \sum_{ab} M_{c,ab}^2 \sigma_a^2 \sigma_b^2$ by pairs of neurons; $\sigma$ is the size of a neuron's state.
 
     Attributes:
-        memory_memory, memory_query, query_query: fractions; they add up to one. Attention has the second alone.
+        memory_memory, memory_query, query_query: fractions that add up to one. In attention, only the second is non-zero.
     """
 
     memory_memory: Float[Array, ""]
@@ -58,8 +58,8 @@ def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
     r"""Fractions of the energy by kind of neuron, memory for $\lambda > \tfrac12$ and query below.
 
     Args:
-        rnn: with bilinear gates.
-        sizes: root mean square of each neuron's state; with them a neuron's scale, which weights may move about, does not matter.
+        rnn: an RNN with bilinear gates.
+        sizes: root mean square of each neuron's state; they make the result independent of a neuron's arbitrary scale.
     """
     energy = jnp.sum(weighted_forms(rnn, sizes) ** 2, axis=0)
     memory = (jnp.abs(rnn.decay()) > 0.5).astype(energy.dtype)
@@ -68,7 +68,7 @@ def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
 
 
 def weighted_forms(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Float[Array, "out n n"]:
-    r"""$M_{c,ab} \sigma_a \sigma_b$, which no rescaling of neurons changes."""
+    r"""$M_{c,ab} \sigma_a \sigma_b$, which is invariant under rescaling of neurons."""
     return bilinear_forms(rnn) * sizes[:, None] * sizes
 
 

@@ -1,11 +1,11 @@
-r"""Polynomial coefficients of a sequence model's output in its inputs: what layers of different architecture have in common when they compute the same.
+r"""Polynomial coefficients of a sequence model's output in its inputs. They are equal for models with different architectures that compute the same function.
 
 Linear attention is a polynomial of degree three,
 
 $$y_c(t) = \sum_{s \le t} \sum_{ijk} C_{cijk}\, x_{s,i}\, x_{s,j}\, x_{t,k}, \qquad C_{cijk} = C_{cjik},$$
 
-and the tensor C determines it, whatever the weights. It comes in closed form from linear attention and from bilinear gated RNNs, by automatic differentiation
-at the zero sequence from any smooth model, and by least squares on samples from any model at all.
+determined by the tensor C. C has a closed form for linear attention and bilinear gated RNNs. For any smooth model, automatic differentiation at the zero
+sequence gives it, and for any model at all, least squares on samples.
 
 Reference: Zucchet et al., "Gated recurrent neural networks discover attention" (arXiv 2309.01775), Sec. 5 and Table 2, for the comparison of terms.
 """
@@ -39,13 +39,13 @@ def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
 
     $$C_c = \sum_{ab} 2 M_{c,ab}\, \lambda_a^{lag}\, Q_a \otimes l_b, \qquad M_c = \sum_p D_{cp}\, \mathrm{sym}(W^{out}_{m,p} W_{x,p}^{out\top}),$$
 
-    where neuron a adds $x^\top Q_a x + l_a \cdot x + \mathrm{const}$ at each token. Only this pairing has a square of the past and one factor of now.
+    where neuron a adds $x^\top Q_a x + l_a \cdot x + \mathrm{const}$ at each token. Only this pairing is quadratic in the past and linear in the present.
 
     Raises:
-        TypeError: other gates.
+        TypeError: the gates are not bilinear.
     """
     if lag < 1:
-        raise ValueError(f"the lag is 1 or more, not {lag}: at lag 0 past and present are one token")
+        raise ValueError(f"the lag must be 1 or more, not {lag}: at lag 0, past and present are the same token")
     left, right = _bilinear(rnn.input)
     squares = _symmetric_pair(left[:, :-1], right[:, :-1])
     linear = left[:, :-1] * right[:, -1:] + right[:, :-1] * left[:, -1:]
@@ -56,10 +56,10 @@ def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
 def bilinear_forms(rnn: GatedLinearRNN) -> Float[Array, "out n n"]:
     r"""$M_c = \sum_p D_{cp}\, \mathrm{sym}(W^{out}_{m,p} W_{x,p}^{out\top})$: output c is $h^\top M_c h$.
 
-    Swaps and scales of factors and products do not change it.
+    It is invariant under swaps and rescalings of factors and products.
 
     Raises:
-        TypeError: another gate at the output.
+        TypeError: the output gate is not bilinear.
     """
     left, right = _bilinear(rnn.output)
     return jnp.einsum("cp,pab->cab", rnn.readout, _symmetric_pair(left, right))
@@ -68,10 +68,10 @@ def bilinear_forms(rnn: GatedLinearRNN) -> Float[Array, "out n n"]:
 def derivative_coefficients(model: Model, dim: int, *, time: int, source: int) -> Coefficients:
     r"""$\tfrac12\, \partial^3 y_c(T) / \partial x_{s,i} \partial x_{s,j} \partial x_{T,k}$ at the zero sequence, s = `source` < T = `time`, counted from 1.
 
-    The half is for all i, j: of $C_{ij} x_i x_j + C_{ji} x_j x_i$ with $i \ne j$ the derivative is $2 C_{ij}$ too.
+    The factor one half holds for all i, j: the derivative of $C_{ij} x_i x_j + C_{ji} x_j x_i$ with $i \ne j$ is also $2 C_{ij}$.
     """
     if not 1 <= source < time:
-        raise ValueError(f"the source is a position from 1 to {time - 1}, not {source}")
+        raise ValueError(f"the source must be a position from 1 to {time - 1}, not {source}")
 
     def output(past: Float[Array, " dim"], now: Float[Array, " dim"]) -> Float[Array, " out"]:
         return model(jnp.zeros((time, dim), now.dtype).at[source - 1].set(past).at[-1].set(now))[-1]
@@ -104,14 +104,14 @@ def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array,
 
 
 class Agreement(NamedTuple):
-    """Of two tensors: relative error (Frobenius, over the second's norm) and cosine."""
+    """Relative error (Frobenius, divided by the second tensor's norm) and cosine of two tensors."""
 
     relative_error: Float[Array, ""]
     cosine: Float[Array, ""]
 
 
 def compare(found: Coefficients, wanted: Coefficients) -> Agreement:
-    """How near two tensors of coefficients are."""
+    """Compare two tensors of coefficients."""
     norm = jnp.sqrt(jnp.sum(wanted**2))
     cosine = jnp.sum(found * wanted) / jnp.maximum(norm * jnp.sqrt(jnp.sum(found**2)), jnp.finfo(wanted.dtype).tiny)
     return Agreement(jnp.sqrt(jnp.sum((found - wanted) ** 2)) / norm, cosine)
@@ -128,5 +128,5 @@ def _symmetric_pair(left: Float[Array, "m n"], right: Float[Array, "m n"]) -> Fl
 
 def _bilinear(gate: object) -> tuple[Array, Array]:
     if not isinstance(gate, BilinearGate):
-        raise TypeError(f"a closed form needs bilinear gates, not {type(gate).__name__}; use `derivative_coefficients`")
+        raise TypeError(f"the closed form needs bilinear gates, not {type(gate).__name__}; use `derivative_coefficients`")
     return gate.left, gate.right

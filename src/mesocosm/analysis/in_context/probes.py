@@ -2,8 +2,8 @@ r"""Linear probes in closed form: how much of a quantity a linear map can read f
 
 $$\min_{W, b} \frac{1}{2B} \sum_b \|y_b - W^\top a_b - b\|^2$$
 
-There is one probe for each site (a layer, a position, a seed). Leading axes `*sites` broadcast between activations, targets and weights as in
-NumPy, so that all sites are solved together: activations of shape (layers, time, batch, dim) go with targets of shape (time, batch, outputs).
+There is one probe per site (a layer, a position, a seed). Leading axes `*sites` broadcast between activations, targets and weights as in
+NumPy, so all sites are solved together: activations may have shape (layers, time, batch, dim) and targets (time, batch, outputs).
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (arXiv 2309.05858), Fig. 4E, 4F and 6.
 """
@@ -49,9 +49,9 @@ class ProbeData(NamedTuple):
 
 
 class ProbeLosses(NamedTuple):
-    """Loss on the examples the probe was fitted on, and on others.
+    """Loss on the examples used to fit the probe, and on others.
 
-    In the sample, $B$ examples and $D$ regressors shrink the loss of a target that is pure noise by the factor $1 - D/B$ in expectation.
+    For a target of pure noise, fitting $D$ regressors to $B$ examples reduces the loss on these examples by the factor $1 - D/B$ in expectation.
     """
 
     in_sample: Float[Array, "*sites"]
@@ -59,11 +59,11 @@ class ProbeLosses(NamedTuple):
 
 
 class PreconditioningTarget(NamedTuple):
-    r"""The preconditioned inputs of a batch and the examples of it that count.
+    r"""The preconditioned inputs of a batch, and a mask of typical examples.
 
     Attributes:
         targets: $x_t = X(A_t)\, s_t$.
-        typical: False where $\|x_t\|$ exceeds the batch's mean at that position by more than two standard deviations.
+        typical: False if $\|x_t\|$ exceeds the batch's mean at that position by more than two standard deviations.
     """
 
     targets: Float[Array, "time batch dim"]
@@ -78,13 +78,13 @@ def fit_probe(
     *,
     offset: bool = True,
 ) -> Probe:
-    """Fit one probe at every site by least squares, of least norm where activations are linearly dependent.
+    """Fit one probe at every site by least squares, with minimum norm if activations are linearly dependent.
 
     Args:
-        activations: what is read.
-        targets: what should be found there.
-        weights: how much each example counts, at least 0; a mask drops examples without a change of shape.
-        offset: whether the probe has an offset $b$; without, $b = 0$.
+        activations: the probe's inputs.
+        targets: the quantity to decode.
+        weights: non-negative weight of each example; a mask drops examples without changing shapes.
+        offset: whether the probe has an offset $b$; otherwise $b = 0$.
     """
     activations, targets, weights = _sites(activations, targets, weights)
     solve = _fit_affine if offset else _fit_linear
@@ -109,7 +109,7 @@ def probe_losses(
     *,
     offset: bool = True,
 ) -> ProbeLosses:
-    """Fit a probe at every site on one batch and evaluate it there, as the paper does, and on another batch."""
+    """Fit a probe at every site on one batch, and evaluate it on the same batch (as in the paper) and on another."""
     probe = fit_probe(*fitted_on, offset=offset)
     return ProbeLosses(probe_loss(probe, *fitted_on), probe_loss(probe, *held_out))
 
@@ -117,10 +117,10 @@ def probe_losses(
 def preconditioning_target(
     inputs: Float[Array, "batch time dim"], inverse: Inverse, *, ridge: Scalar = 1e-3, include_last_pair: bool = False
 ) -> PreconditioningTarget:
-    r"""Compute what the layers before the last should hold if they invert the Gram matrix of the inputs, $x_t = X(A_t)\, s_t$, for probes at every position.
+    r"""Compute the probe targets $x_t = X(A_t)\, s_t$ at every position: the last layer's input if earlier layers invert the Gram matrix of the inputs.
 
-    $x_t$ has heavy tails while fewer than `dim` pairs are known: examples beyond mean + 2 standard deviations of $\|x_t\|$ are marked, and one should look at
-    later positions only. As in the authors' code the newest pair does not count unless `include_last_pair`.
+    $x_t$ has heavy tails while fewer than `dim` pairs are known: examples beyond mean + 2 standard deviations of $\|x_t\|$ are marked, and only later positions
+    are meaningful. As in the authors' code, the newest pair does not count unless `include_last_pair`.
     """
     targets = jax.vmap(lambda sequence: precondition(sequence, inverse, ridge=ridge, include_last_pair=include_last_pair))(inputs)
     targets = jnp.moveaxis(targets, 0, 1)
@@ -129,10 +129,10 @@ def preconditioning_target(
 
 
 def _sites(activations: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array]:
-    """Check the number of examples, and turn the absence of weights and masks into numbers."""
+    """Check the number of examples, and fill in missing weights and masks."""
     weights = jnp.ones(activations.shape[-2:-1], activations.dtype) if weights is None else weights.astype(activations.dtype)
     if not activations.shape[-2] == targets.shape[-2] == weights.shape[-1]:
-        raise ValueError(f"{activations.shape[-2]} examples of activations, {targets.shape[-2]} of targets and {weights.shape[-1]} weights")
+        raise ValueError(f"{activations.shape[-2]} examples of activations, {targets.shape[-2]} of targets and {weights.shape[-1]} weights differ in number")
     return activations, targets, weights
 
 
@@ -142,7 +142,7 @@ def _fit_linear(activations: Array, targets: Array, weights: Array) -> tuple[Arr
 
 
 def _fit_affine(activations: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
-    # Least squares with an offset is least squares without one after both sides are centred.
+    # Least squares with an offset equals least squares without one after centring both sides.
     share = weights / weights.sum()
     activation_mean, target_mean = share @ activations, share @ targets
     weight, _ = _fit_linear(activations - activation_mean, targets - target_mean, weights)

@@ -1,7 +1,7 @@
-r"""What a sequence model could know by regression in context: gradient descent, ridge regression and polynomials in between, at every position at once.
+r"""Reference predictors for in-context regression: gradient descent, ridge regression and polynomials in between, at all positions at once.
 
-A predictor maps the inputs $s_1, \dots, s_T$ of one sequence to predictions $f_1, \dots, f_T$, where $f_t$ depends on $s_1, \dots, s_t$ alone and is compared
-with $s_{t+1}$ (`mesocosm.tasks.linear_systems.per_position_loss`). Batches by `jax.vmap`. All but gradient descent and the softmax kernel have the form
+A predictor maps the inputs $s_1, \dots, s_T$ of one sequence to predictions $f_1, \dots, f_T$, where $f_t$ depends only on $s_1, \dots, s_t$ and is compared
+with $s_{t+1}$ (`mesocosm.tasks.linear_systems.per_position_loss`). Use `jax.vmap` for batches. All but gradient descent and the softmax kernel have the form
 
 $$f_t = C_t\, X(A_t)\, s_t, \quad C_t = \sum_{t' \le t} s_{t'} s_{t'-1}^\top, \quad A_t = \sum_{t' \le t} s_{t'-1} s_{t'-1}^\top + \rho I, \quad s_0 := 0,$$
 
@@ -36,7 +36,7 @@ class Inverse(eqx.Module):
 
 
 class ExactInverse(Inverse):
-    r"""$X(A)\, b = A^{-1} b$, by a Cholesky decomposition."""
+    r"""$X(A)\, b = A^{-1} b$, by Cholesky decomposition."""
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Solve $A x = b$."""
@@ -48,7 +48,7 @@ class ChebyshevInverse(Inverse):
 
     $$p_j = (I - \alpha_j \bar A)\, p_{j-1}, \quad x_j = x_{j-1} + p_j + \beta_j (x_{j-1} - x_{j-2}), \quad X(A)\, b = x_k / \|A\|_F,$$
 
-    with $\bar A = A / \|A\|_F$ and $p_0 = x_0 = x_{-1} = b$. A polynomial of degree $k$ in $A$: it is applied to $b$ by matrix-vector products alone.
+    with $\bar A = A / \|A\|_F$ and $p_0 = x_0 = x_{-1} = b$. This is a polynomial of degree $k$ in $A$, applied to $b$ by matrix-vector products alone.
     $\alpha = 1, \beta = 0$ is the Neumann series; $\beta_1$ has no effect. `fit_inverse` learns $\alpha$ and $\beta$.
     """
 
@@ -57,7 +57,7 @@ class ChebyshevInverse(Inverse):
 
     @classmethod
     def neumann(cls, steps: int) -> "ChebyshevInverse":
-        r"""Start where learning starts: $\alpha = 1$, $\beta = 0$."""
+        r"""The starting point of learning: $\alpha = 1$, $\beta = 0$."""
         return cls(jnp.ones(steps), jnp.zeros(steps))
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
@@ -78,7 +78,7 @@ class ChebyshevInverse(Inverse):
 class NeumannInverse(Inverse):
     r"""The truncated Neumann series with one norm for all matrices, $X(A) = \frac{1}{c} \sum_{j=0}^{k} (I - A/c)^j$.
 
-    Converges iff all eigenvalues of $A$ lie in $(0, 2c)$. The authors' code takes $c = 70$.
+    It converges iff all eigenvalues of $A$ lie in $(0, 2c)$. The authors' code uses $c = 70$.
     """
 
     norm: Scalar = 70.0
@@ -90,9 +90,9 @@ class NeumannInverse(Inverse):
 
 
 class RichardsonInverse(Inverse):
-    r"""Richardson's iteration with a step size for every step, $x_j = x_{j-1} + \omega_j (b - \bar A x_{j-1})$, $X(A)\, b = x_k / \|A\|_F$.
+    r"""Richardson's iteration with one step size per step, $x_j = x_{j-1} + \omega_j (b - \bar A x_{j-1})$, $X(A)\, b = x_k / \|A\|_F$.
 
-    With $\bar A = A / \|A\|_F$, from $x_0 = b$. $\omega = 1$ is the Neumann series again.
+    Here $\bar A = A / \|A\|_F$ and $x_0 = b$. $\omega = 1$ gives the Neumann series.
     """
 
     step_sizes: Float[Array, " steps"]
@@ -117,7 +117,7 @@ class NewtonSchulzInverse(Inverse):
 
 
 class Moments(NamedTuple):
-    r"""Sums over the pairs $(s_{t'-1}, s_{t'})$ that are known at each position.
+    r"""Sums over the pairs $(s_{t'-1}, s_{t'})$ known at each position.
 
     Attributes:
         cross: $C_t = \sum_{t'} s_{t'} s_{t'-1}^\top$.
@@ -133,8 +133,8 @@ def prefix_moments(inputs: Float[Array, "time dim"], *, include_last_pair: bool 
 
     Args:
         inputs: $s_1, \dots, s_T$.
-        include_last_pair: whether the newest pair $(s_{t-1}, s_t)$ counts at position $t$. True is the theory, and what attention can see; False is what
-            the authors' code computes for its least-squares and Prop.-2 curves. It decides whether ridge regression has loss 0.186 or 0.211 in the main task.
+        include_last_pair: whether the newest pair $(s_{t-1}, s_t)$ counts at position $t$. True matches the theory and what attention can see; False matches
+            the authors' code for its least-squares and Prop.-2 curves. In the main task, ridge regression has loss 0.186 with it and 0.211 without.
     """
     previous = jnp.concatenate([jnp.zeros_like(inputs[:1]), inputs[:-1]])
     known = jnp.tri(len(inputs), k=0 if include_last_pair else -1, dtype=inputs.dtype)
@@ -151,11 +151,11 @@ def precondition(inputs: Float[Array, "time dim"], inverse: Inverse, *, ridge: S
 def least_squares(
     inputs: Float[Array, "time dim"], inverse: Inverse | None = None, *, ridge: Scalar = 1e-3, include_last_pair: bool = True
 ) -> Float[Array, "time dim"]:
-    r"""Predict $f_t = C_t X(A_t) s_t$; with the exact inverse, the default, ridge regression in context:
+    r"""Predict $f_t = C_t X(A_t) s_t$; with the default exact inverse, this is ridge regression in context:
 
     $$f_t = \hat\Phi_t s_t, \quad \hat\Phi_t = \arg\min_\Phi \tfrac12 \sum_{t' \le t} \|s_{t'} - \Phi s_{t'-1}\|^2 + \tfrac{\rho}{2} \|\Phi\|_F^2.$$
 
-    The ridge must be positive where fewer than `dim` pairs are known.
+    The ridge must be positive while fewer than `dim` pairs are known.
     """
     moments = prefix_moments(inputs, include_last_pair=include_last_pair)
     preconditioned = _precondition(inputs, moments.gram, ExactInverse() if inverse is None else inverse, ridge)
@@ -191,7 +191,7 @@ def softmax_regression(inputs: Float[Array, "time dim"], inverse_temperature: Sc
 
     $$f_t = \sum_{t'<t} \mathrm{softmax}_{t'}(\beta \langle s_{t'}, s_t \rangle)\, s_{t'+1}.$$
 
-    The algorithm of a softmax induction head, which suffers from the curse of dimensionality where least squares does not.
+    This is the algorithm of a softmax induction head. Unlike least squares, it suffers from the curse of dimensionality.
     """
     earlier = jnp.tri(len(inputs), k=-1, dtype=bool)
     logits = jnp.where(earlier, inverse_temperature * (inputs @ inputs.T), -jnp.inf).at[0].set(0.0)  # position 1 has no pair: any finite row
@@ -204,7 +204,7 @@ def grid_search(
     values: Float[Array, " values"],
     sequences: Float[Array, "batch time_plus_1 dim"],
 ) -> Float[Array, " values"]:
-    """Compute the next-token loss of `predictor(inputs, value)` for each value of its one number (a step size, a ridge, a temperature), one value at a time."""
+    """Compute the next-token loss of `predictor(inputs, value)` for each value of its parameter (a step size, ridge or temperature), one at a time."""
 
     def loss(value: Float[Array, ""]) -> Float[Array, ""]:
         return next_token_loss(jax.vmap(predictor, in_axes=(0, None))(sequences[:, :-1], value), sequences[:, 1:])
@@ -229,7 +229,7 @@ def fit_inverse(
 ) -> tuple[Fitted, Float[Array, " steps"]]:
     """Learn the numbers of an approximate inverse, such as `ChebyshevInverse.neumann(6)`, by Adam on the next-token loss of `least_squares`.
 
-    The network that is to be explained has no part in it. Every step draws `batch_size` of the sequences, with replacement.
+    This does not use the network that is to be explained. Every step draws `batch_size` sequences with replacement.
 
     Returns:
         the fitted inverse, and the loss of each step on its own minibatch before the step.

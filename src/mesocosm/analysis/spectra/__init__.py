@@ -1,1 +1,1 @@
-"""Spectra of products of weights, and what weight decay does to them."""
+"""Spectra of products of weights, and the effect of weight decay on them."""

@@ -1,7 +1,7 @@
-r"""The spectrum of a product $W = A B^\top$ from its factors, how many of its values count, and how far the factors are from balance.
+r"""The spectrum of a product $W = A B^\top$ from its factors, measures of its rank, and the imbalance of the factors.
 
-The query-key product of an attention head and its value-output product are such products: $A$ and $B$ have as many columns as the head has dimensions, far
-fewer than the model's width, so that $W$ itself is never formed. NumPy alone, in float64: an audit of a checkpoint needs neither JAX nor a compiler.
+The query-key and value-output products of an attention head have this form. $A$ and $B$ have as many columns as the head has dimensions, far fewer than the
+model's width, so $W$ itself is never formed. This module uses only NumPy in float64, so that a checkpoint audit needs no JAX.
 
 Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819).
 """
@@ -17,20 +17,20 @@ Spectrum = Float64[np.ndarray, "*batch values"]
 
 
 def triangular_factor(factor: Any) -> Float64[np.ndarray, "*batch k inner"]:
-    r"""$R$ of $A = Q R$: all that spectra, Gram matrices and norms need of a factor, since $Q$ has orthonormal columns.
+    r"""$R$ of $A = Q R$, which suffices for spectra, Gram matrices and norms, because $Q$ has orthonormal columns.
 
     Args:
-        factor: $A$, shape (*batch, outer, inner), anything that NumPy can read.
+        factor: $A$, shape (*batch, outer, inner), any array-like.
 
     Returns:
         Shape (*batch, min(outer, inner), inner).
 
     Raises:
-        ValueError: fewer than two axes, or an entry that is not finite.
+        ValueError: there are fewer than two axes, or an entry is not finite.
     """
     factor = np.asarray(factor, dtype=np.float64)
     if factor.ndim < 2:
-        raise ValueError(f"a factor has the shape (..., outer, inner), not {factor.shape}")
+        raise ValueError(f"a factor must have the shape (..., outer, inner), not {factor.shape}")
     if not np.all(np.isfinite(factor)):
         raise ValueError(f"{int(np.sum(~np.isfinite(factor)))} entries of a factor are not finite")
     return np.asarray(np.linalg.qr(factor, mode="r"))
@@ -57,14 +57,14 @@ def core_spectrum(a: Float64[np.ndarray, "*batch k inner"], b: Float64[np.ndarra
 
 
 def triangular_pair(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The triangular factors of both.
+    """The triangular factors of $A$ and $B$.
 
     Raises:
         ValueError: inner dimensions that differ, or entries that are not finite.
     """
     a, b = triangular_factor(a), triangular_factor(b)
     if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"the factors of a product share their inner dimension; these have {a.shape[-1]} and {b.shape[-1]}")
+        raise ValueError(f"the factors of a product must have the same inner dimension; these have {a.shape[-1]} and {b.shape[-1]}")
     return a, b
 
 
@@ -104,13 +104,13 @@ def numerical_rank(spectrum: Spectrum, tolerance: float = 1e-3) -> Int64[np.ndar
 
 def _smallest_part(parts: Spectrum, share: float) -> Int64[np.ndarray, "*batch"]:
     if not 0 < share <= 1:
-        raise ValueError(f"a share lies between 0 and 1, not at {share}")
+        raise ValueError(f"the share must be between 0 and 1, not {share}")
     sums = np.cumsum(parts, axis=-1)
     return np.where(sums[..., -1] > 0, 1 + np.sum(sums < share * sums[..., -1:], axis=-1), 0)
 
 
 def _over(numerator: Any, denominator: Any) -> np.ndarray:
-    """A quotient that is 0 where both are."""
+    """A quotient, with 0 / 0 = 0."""
     denominator = np.asarray(denominator)
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
 
@@ -119,7 +119,7 @@ def _over(numerator: Any, denominator: Any) -> np.ndarray:
 
 
 class Balance(NamedTuple):
-    r"""How near two factors are to the balance at which their L2 penalty is the nuclear norm of their product. $P = A^\top A$, $Q = B^\top B$.
+    r"""How close two factors are to balance, where their L2 penalty equals the nuclear norm of their product. $P = A^\top A$, $Q = B^\top B$.
 
     Attributes:
         nuclear: $\|A B^\top\|_*$.
@@ -129,7 +129,7 @@ class Balance(NamedTuple):
         imbalance: $\|P - Q\|_F / (\|P\|_F + \|Q\|_F)$, 0 at balance, at most 1.
         difference: $\|P - Q\|_F$.
         cosine: $\langle P, Q \rangle / (\|P\|_F \|Q\|_F)$.
-        cosine_centered: the same after the multiple of the identity is taken from each; 0 where nothing is left.
+        cosine_centered: the same after subtracting the multiple of the identity from each; 0 if nothing is left.
         norms_squared: $\|A\|_F^2$ and $\|B\|_F^2$, last axis.
     """
 

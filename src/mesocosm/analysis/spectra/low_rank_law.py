@@ -1,13 +1,13 @@
-r"""Why weight decay on two factors lowers the rank of their product: the law as functions that JAX can compile and differentiate.
+r"""The law by which weight decay on two factors lowers the rank of their product, as functions that JAX can compile and differentiate.
 
-Conventions, once: $W = A B^\top$ with $A$ (m, r) and $B$ (n, r), $G = \partial L / \partial W$, and
+Conventions: $W = A B^\top$ with $A$ (m, r) and $B$ (n, r), $G = \partial L / \partial W$, and
 
 $$F(A, B) = L(A B^\top) + \tfrac{\lambda}{2} (\|A\|_F^2 + \|B\|_F^2), \qquad N(W) = L(W) + \lambda \|W\|_*.$$
 
-With the half in $F$ the same $\lambda$ stands in $N$. The imbalance is $D = A^\top A - B^\top B$, an (r, r) matrix of the inner space.
+The factor one half in $F$ makes $\lambda$ the same in $F$ and $N$. The imbalance is $D = A^\top A - B^\top B$, an (r, r) matrix of the inner space.
 
-Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819); the derivations T1 to T9 are ours, since the
-paper's text was not at hand.
+Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819); the derivations T1 to T9 are ours, because the
+paper's text was not available.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
 
 
 def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
-    r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples: the factors at which the penalty equals the nuclear norm (T1)."""
+    r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples; for these factors, the penalty equals the nuclear norm (T1)."""
     left, values, right = svd(product)
     root = jnp.sqrt(values[:rank])
     return Factors(left[:, :rank] * root, right[:rank].T * root)
@@ -53,14 +53,14 @@ def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
 
 
 def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar) -> Float[Array, "r r"]:
-    r"""$D(t) = e^{-2 \lambda t} D(0)$ under gradient flow on $F$, whatever the differentiable $L$ (T3)."""
+    r"""$D(t) = e^{-2 \lambda t} D(0)$ under gradient flow on $F$, for any differentiable $L$ (T3)."""
     return jnp.exp(-2 * decay * time) * imbalance
 
 
 def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D + \eta^2 (B^\top G^\top G B - A^\top G G^\top A)$ after one step of gradient descent on $F$ (T5).
 
-    Exact for any $G$, that of a minibatch too: the cross terms cancel. Decay inside the gradient (L2) and beside it (SGDW) are the same step.
+    This is exact for any $G$, including that of a minibatch, because the cross terms cancel. L2 in the gradient and decoupled decay (SGDW) give the same step.
     """
     left, right = gradient @ factors.b, gradient.T @ factors.a
     return (1 - learning_rate * decay) ** 2 * imbalance(factors) + learning_rate**2 * (left.T @ left - right.T @ right)
@@ -70,7 +70,7 @@ def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_r
     r"""$D_+ = (1 - \eta\lambda)^2 D - \eta (1 - \eta\lambda) S + \eta^2 (U^\top U - V^\top V)$ after a step along preconditioned directions $U$, $V$ with
     decoupled decay, where $S = A^\top U + U^\top A - B^\top V - V^\top B$.
 
-    $S$ is zero where one scalar preconditions both factors and not where each entry has its own, as in Adam: the exact law is lost.
+    $S$ is zero if one scalar preconditions both factors, but not if each entry has its own, as in Adam; then the exact law no longer holds.
     """
     (a, b), (u, v) = factors, directions
     cross = a.T @ u + u.T @ a - b.T @ v - v.T @ b
@@ -87,7 +87,7 @@ def decay_rate(learning_rate: Scalar, decay: Scalar) -> Float[Array, ""]:
 def soft_threshold(values: Float[Array, "..."], decay: Scalar) -> Float[Array, "..."]:
     r"""$\max(s_i - \lambda, 0)$: the singular values at the minimum for $L = \frac12 \|W - M\|_F^2$ (T6), and the scalar case $w = u v$ (T9).
 
-    Without the half in $L$ the threshold is $\lambda / 2$.
+    Without the factor one half in $L$, the threshold is $\lambda / 2$.
     """
     return jnp.maximum(values - decay, 0.0)
 
@@ -96,19 +96,19 @@ def mode_strength(time: Float[Array, "..."], start: Scalar, target: Scalar, deca
     r"""The strength $s(t)$ of an aligned, balanced mode under gradient flow for $L = \frac12 \|W - M\|_F^2$ (T7).
 
     With $\dot s = 2 s (m - \lambda - s)$ and $a = m - \lambda$: $s(t) = a s_0 e^{2at} / (a + s_0 (e^{2at} - 1))$, and $s_0 / (1 + 2 s_0 t)$ for $a = 0$: a
-    critical mode dies like $1 / 2t$ only.
+    critical mode decays only like $1 / 2t$.
     """
     excess = jnp.asarray(target - decay)
     critical = excess == 0
     safe = jnp.where(critical, 1.0, excess)
-    # Written with expm1(-2at)/a, which has no difference of large numbers and the right limit 2t.
+    # Written with expm1(-2at)/a, which avoids differences of large numbers and has the right limit 2t.
     shrink = jnp.where(critical, 2 * time, -jnp.expm1(-2 * safe * time) / safe)
     return start / (jnp.exp(-2 * excess * time) + start * shrink)
 
 
 def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
-    r"""$\sqrt{\lambda_A \lambda_B}$: unequal decays weigh the nuclear norm like this; at their minimum $\lambda_A A^\top A = \lambda_B B^\top B$ (T8).
+    r"""$\sqrt{\lambda_A \lambda_B}$, the weight of the nuclear norm under unequal decays; at the minimum, $\lambda_A A^\top A = \lambda_B B^\top B$ (T8).
 
-    If one of them is zero there is no pressure on the rank at all.
+    If one of them is zero, there is no pressure on the rank.
     """
     return jnp.sqrt(jnp.asarray(decay_a) * decay_b)

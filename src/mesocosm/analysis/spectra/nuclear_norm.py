@@ -1,9 +1,7 @@
-r"""The nuclear norm itself, as a penalty on the factors of a product: the oracle that weight decay on both factors amounts to.
+r"""The nuclear norm as a penalty on the factors of a product, to which weight decay on both factors amounts.
 
 Its derivative is the polar factor of the product: with $A B^\top = U S V^\top$,
-$\partial \|A B^\top\|_* / \partial A = U V^\top B$ and $\partial \|A B^\top\|_* / \partial B = V U^\top A$ (one subgradient where a singular value is zero).
-
-LAPACK does the decompositions. On CPU, XLA has been seen to deadlock on large batches of them inside a compiled loop: map over seeds with `lax.map` there.
+$\partial \|A B^\top\|_* / \partial A = U V^\top B$ and $\partial \|A B^\top\|_* / \partial B = V U^\top A$ (one subgradient if a singular value is zero).
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from jaxtyping import Array, Float
 
 from mesocosm.numerics.linear_algebra import qr, singular_values, svd
 
-_SMALLEST = 1e-12  # relative: below it a singular value counts as zero and its direction has the subgradient 0
+_SMALLEST = 1e-12  # relative: smaller singular values count as zero, and their directions have the subgradient 0
 
 
 @jax.custom_vjp
@@ -49,10 +47,10 @@ def threshold_singular_values(matrix: Float[Array, "m n"], threshold: float | Fl
 
 
 def subgradient_error(gradient: Float[Array, "m n"], product: Float[Array, "m n"], decay: float | Float[Array, ""]) -> Float[Array, ""]:
-    r"""How far $W$ is from a minimum of $L + \lambda \|\cdot\|_*$, from $G = \nabla L(W)$ alone; 0 exactly at a stationary point, a minimum for convex $L$.
+    r"""Distance of $W$ from stationarity of $L + \lambda \|\cdot\|_*$, given $G = \nabla L(W)$; 0 exactly at a stationary point, a minimum for convex $L$.
 
     $-G / \lambda$ is a subgradient iff its spectral norm is at most 1 and $\langle -G, W \rangle = \lambda \|W\|_*$. The error is the larger of
-    $\max(\|G\|_2 / \lambda - 1, 0)$ and $1 + \langle G, W \rangle / (\lambda \|W\|_*)$; where $W$ is zero, the first alone.
+    $\max(\|G\|_2 / \lambda - 1, 0)$ and $1 + \langle G, W \rangle / (\lambda \|W\|_*)$; if $W$ is zero, only the first counts.
     """
     nuclear = jnp.sum(singular_values(product))
     excess = singular_values(gradient)[0] / decay - 1

@@ -1,10 +1,10 @@
-r"""What spectra and nuclear norms random factors have: the two nulls beside which a trained product is read.
+r"""Spectra and nuclear norms of random factors: the two nulls with which a trained product is compared.
 
-Factors far wider than the model's head are almost balanced by chance: for Gaussian ones of aspect ratio $c = r / d$ the nuclear norm is $1 - c/4$ of the mean
-squared norm, 0.992 at the shapes of a model of 7 billion parameters. A closeness of the two therefore says nothing before it is compared.
+Factors far wider than the model's head are almost balanced by chance: for Gaussian factors of aspect ratio $c = r / d$, the nuclear norm is $1 - c/4$ of the
+mean squared norm, 0.992 at the shapes of a 7-billion-parameter model. Closeness of the two is therefore meaningless without a comparison.
 
-- **Gaussian**: independent entries, of the factors' shapes and Frobenius norms. What a product looks like at initialisation.
-- **Rotated**: $B \to B O$ with a random rotation $O$ of the inner space. Keeps the spectrum of each factor and destroys how the two are aligned.
+- **Gaussian**: independent entries, with the factors' shapes and Frobenius norms, as at initialisation.
+- **Rotated**: $B \to B O$ with a random rotation $O$ of the inner space. Keeps the spectrum of each factor and destroys their alignment.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DRAWS = 32
 
 
 def gaussian_spectra(m: int, n: int, r: int, *, draws: int = DRAWS, seed: int = 0) -> Float64[np.ndarray, "draws values"]:
-    r"""Singular values of $A B^\top$ with Gaussian $A$ (m, r) and $B$ (n, r), each scaled to Frobenius norm 1; times $\|A\| \|B\|$ they are those of any norm.
+    r"""Singular values of $A B^\top$ with Gaussian $A$ (m, r) and $B$ (n, r), each scaled to Frobenius norm 1; multiply by $\|A\| \|B\|$ for other norms.
 
-    Only triangular factors are drawn (Bartlett): the diagonal holds $\chi_{m-i}$, above it stand normal numbers.
+    Only triangular factors are drawn (Bartlett): $\chi_{m-i}$ on the diagonal, normal numbers above it.
     """
     random = np.random.default_rng([seed, m, n, r])
     a, b = (_triangular_gaussian(random, rows, r, draws) for rows in (m, n))

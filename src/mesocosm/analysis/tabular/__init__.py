@@ -1,1 +1,1 @@
-"""Exact answers for finite environments: dynamic programming, enumeration, expected estimators."""
+"""Exact computations for finite environments: dynamic programming, enumeration, expected estimators."""

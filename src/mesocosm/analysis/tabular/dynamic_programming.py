@@ -1,7 +1,7 @@
-r"""What is exactly true of a finite Markov decision process under a policy, by one linear solve: occupancy, successors, values, contribution coefficients.
+r"""Exact quantities of a finite Markov decision process under a policy, by one linear solve: occupancy, successors, values, contribution coefficients.
 
-All sums over the future start one step ahead: $k = 0$ is never part of a contribution. With a discount $\gamma$ they weigh step $k$ by $\gamma^k$, which
-is the process that survives each step with probability $\gamma$.
+All sums over the future start one step ahead: $k = 0$ is never part of a contribution. With a discount $\gamma$, step $k$ has weight $\gamma^k$, as in a
+process that survives each step with probability $\gamma$.
 
 Reference: Meulemans et al., "Would I have gotten that reward?" (2023), Sec. 3 and App. E.3.
 """
@@ -29,7 +29,7 @@ def state_transition(mdp: TabularMDP, policy: Policy) -> Float[Array, "states st
 
 
 def occupancy(mdp: TabularMDP, policy: Policy) -> Float[Array, " states"]:
-    r"""Expected number of visits, $d = d_0 (I - P_\pi)^{-1}$, time 0 included."""
+    r"""Expected number of visits, $d = d_0 (I - P_\pi)^{-1}$, including time 0."""
     system = jnp.eye(mdp.states) - state_transition(mdp, policy)
     return solve(system.T, jnp.asarray(mdp.initial, dtype=system.dtype))
 
@@ -42,7 +42,7 @@ def successor(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) ->
 
 
 def successor_by_recursion(mdp: TabularMDP, policy: Policy, steps: int, discount: float | Array = 1.0) -> Successor:
-    r"""The first `steps` terms of the same sum, $\sum_{k=1}^{n} \gamma^k P P_\pi^{k-1}$, one step after the other."""
+    r"""The first `steps` terms of the sum in `successor`, $\sum_{k=1}^{n} \gamma^k P P_\pi^{k-1}$, by recursion."""
     transition = discount * jnp.asarray(mdp.transition, dtype=float)
     forward = discount * state_transition(mdp, policy)
 
@@ -71,7 +71,7 @@ def state_values(policy: Policy, action_values: Float[Array, "states actions"]) 
 
 
 def return_distribution(mdp: TabularMDP, policy: Policy, units: tuple[int, ...], most: int, steps: int) -> Float[Array, "states actions returns"]:
-    r"""$p(Z_t = z \mid s, a)$ for z = 0 .. `most`, where the rewards are the whole numbers `units` and no episode is longer than `steps`."""
+    r"""$p(Z_t = z \mid s, a)$ for z = 0 .. `most`, for rewards given as whole numbers `units` and episodes of at most `steps` steps."""
     transition, rewards = jnp.asarray(mdp.transition, dtype=float), jnp.asarray(mdp.reward_probability, dtype=float)
     at_the_end = jnp.zeros(most + 1).at[0].set(1.0)
 
@@ -111,14 +111,14 @@ def hindsight(counts: Float[Array, "states actions outcomes"], policy: Policy) -
 def exact_coefficients(
     mdp: TabularMDP, policy: Policy, outcomes: Outcomes, number: int, discount: float | Array = 1.0
 ) -> Float[Array, "states actions outcomes"]:
-    """The contribution coefficients of any outcome encoding.
+    r"""The contribution coefficients for any outcome encoding.
 
     Args:
         mdp: the process.
         policy: behaviour policy, exploration included.
         outcomes: the class of each (state, action, reward), counted from 0.
-        number: of classes.
-        discount: 1, or the weight of one step.
+        number: the number of classes.
+        discount: $\gamma$, 1 for no discount.
     """
     return coefficients(outcome_counts(successor(mdp, policy, discount), outcome_probability(mdp, policy, outcomes, number)), policy)
 
@@ -134,12 +134,12 @@ def outcome_rewards(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, number:
 
 
 def policy_gradient(policy: Any, parameters: Any, contributions: Float[Array, "states actions"]) -> Any:
-    r"""$\sum_s \sum_a \nabla_\theta \pi_\theta(a \mid s)\, C(s, a)$, the contributions held constant.
+    r"""$\sum_s \sum_a \nabla_\theta \pi_\theta(a \mid s)\, C(s, a)$, with constant contributions.
 
     Args:
-        policy: from parameters to the probabilities of all states.
-        parameters: where the gradient is taken.
-        contributions: to each action, summed over visits; for an expected gradient weighted by `occupancy`.
+        policy: maps parameters to the probabilities in all states.
+        parameters: the point at which to take the gradient.
+        contributions: of each action, summed over visits; for an expected gradient, weighted by `occupancy`.
     """
     table, pull = jax.vjp(policy, parameters)
     return pull(jnp.asarray(contributions, dtype=table.dtype))[0]

@@ -1,4 +1,4 @@
-"""All episodes of a small process, each with its probability: expectation and variance of anything by a weighted sum, without sampling."""
+"""All episodes of a small process with their probabilities, for expectations and variances without sampling."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mesocosm.envs.tabular import TabularMDP
 
 
 class EveryEpisode(NamedTuple):
-    """All episodes that a process allows, whatever the policy. Padded with zeros after the end.
+    """All episodes that a process allows, independent of the policy, padded with zeros after the end.
 
     Attributes:
-        states: numbers of the states.
-        actions: taken.
+        states: indices of the states.
+        actions: the actions taken.
         rewards: classes of the rewards.
         taken: False after the end.
     """
@@ -31,7 +31,7 @@ def every_episode(mdp: TabularMDP, most: int = 1_000_000) -> EveryEpisode:
     """Follow every branch of positive probability to the episode's end.
 
     Raises:
-        ValueError: more than `most` episodes (endless where a state can be met again).
+        ValueError: there are more than `most` episodes (infinitely many if a state can be revisited).
     """
     end = mdp.states
     onward = np.concatenate([np.asarray(mdp.transition) > 0, np.asarray(mdp.termination)[..., None] > 1e-12], axis=2)
@@ -58,7 +58,7 @@ def every_episode(mdp: TabularMDP, most: int = 1_000_000) -> EveryEpisode:
 
 
 def episode_probability(mdp: TabularMDP, policy: Float[Array, "states actions"], episodes: EveryEpisode) -> Float[Array, " episodes"]:
-    """Of each episode, under a policy; they sum to one."""
+    """The probability of each episode under a policy; they sum to one."""
     states, actions, rewards, taken = (jnp.asarray(part) for part in episodes)
     reward = jnp.asarray(mdp.reward_probability, policy.dtype)[states, actions, rewards]
     goes_on = jnp.concatenate([taken[:, 1:], jnp.zeros_like(taken[:, :1])], axis=1)
@@ -72,5 +72,5 @@ def episode_probability(mdp: TabularMDP, policy: Float[Array, "states actions"],
 def by_state(
     states: Int[Array, " time"], contributions: Float[Array, "time actions"], taken: Bool[Array, " time"], number: int
 ) -> Float[Array, "states actions"]:
-    """Contributions of one episode summed over the visits to each state: what `dynamic_programming.policy_gradient` takes."""
+    """Contributions of one episode summed over the visits to each state, for `dynamic_programming.policy_gradient`."""
     return jnp.zeros((number, contributions.shape[1]), contributions.dtype).at[states].add(contributions * taken[:, None])

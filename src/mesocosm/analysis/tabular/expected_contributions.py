@@ -1,6 +1,6 @@
-r"""What each estimator's contribution $C_t(a)$ is on average, $E[C_t(a) \mid S_t = s]$, given exact or learned models: with `policy_gradient` its exact bias.
+r"""The expected contribution of each estimator, $E[C_t(a) \mid S_t = s]$, given exact or learned models; with `policy_gradient`, this gives its exact bias.
 
-One function for each row of the table in `learning.contributions`; a learned model enters as the table it predicts.
+There is one function per row of the table in `learning.contributions`; a learned model enters as the table it predicts.
 
 Reference: Meulemans et al. (2023), App. E.3.
 """
@@ -17,7 +17,7 @@ Table = Float[Array, "states actions"]
 
 
 def expected_reinforce(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) -> Table:
-    r"""$Q(s, a)$; with a discount, of the discounted return."""
+    r"""$Q(s, a)$; with a discount, that of the discounted return."""
     return action_values(mdp, policy, discount)
 
 
@@ -32,7 +32,7 @@ def expected_q_critic(policy: Policy, action_value: Table) -> Table:
 
 
 def expected_trajcv(mdp: TabularMDP, policy: Policy) -> Table:
-    r"""$Q(s, a)$, whatever the critic: its corrections are martingale differences."""
+    r"""$Q(s, a)$ for any critic, because its corrections are martingale differences."""
     return action_values(mdp, policy)
 
 

@@ -1,7 +1,7 @@
-r"""How good a gradient estimate of one episode is: signal-to-noise ratio, variance and bias, relative to the true gradient $g^*$.
+r"""Quality of a gradient estimate from one episode: signal-to-noise ratio, variance and bias, relative to the true gradient $g^*$.
 
-$\text{SNR} = |g^*|^2 / E|g - g^*|^2$, $\text{variance} = E|g - \bar g|^2 / |g^*|^2$, $\text{bias} = |\bar g - g^*|^2 / |g^*|^2$, with $\bar g = E\,g$; all are
-shown in decibels, ten times their decimal logarithm.
+$\text{SNR} = |g^*|^2 / E|g - g^*|^2$, $\text{variance} = E|g - \bar g|^2 / |g^*|^2$, $\text{bias} = |\bar g - g^*|^2 / |g^*|^2$, with $\bar g = E\,g$. All are
+shown in decibels, ten times the decimal logarithm.
 
 Reference: Meulemans et al. (2023), App. E.3.
 """
@@ -18,12 +18,12 @@ FLOOR_DB = -80.0
 
 
 class GradientStatistics(NamedTuple):
-    """Of one estimator.
+    """Statistics of one estimator.
 
     Attributes:
-        snr: signal over mean squared error; infinite for an estimate without error.
-        variance: over the signal.
-        bias: squared, over the signal.
+        snr: signal divided by mean squared error; infinite for an exact estimate.
+        variance: variance divided by the signal.
+        bias: squared bias divided by the signal.
     """
 
     snr: Float[Array, ""]
@@ -37,13 +37,13 @@ def gradient_statistics(
     expected: Float[Array, " parameters"] | None = None,
     weights: Float[Array, " episodes"] | None = None,
 ) -> GradientStatistics:
-    """Statistics of gradients, one an episode.
+    """Statistics of single-episode gradients.
 
     Args:
-        gradients: flattened, from one episode each.
+        gradients: flattened gradients, one per episode.
         true: the true gradient.
-        expected: the estimator's exact mean, where it is known; else the mean of `gradients`.
-        weights: the episodes' probabilities where they are all there are; else they count alike.
+        expected: the estimator's exact mean, if known; otherwise the mean of `gradients` is used.
+        weights: the episodes' probabilities, if all episodes are enumerated; otherwise all count equally.
     """
     weights = jnp.full(len(gradients), 1.0 / len(gradients), gradients.dtype) if weights is None else weights
     mean = weights @ gradients if expected is None else expected
@@ -54,6 +54,6 @@ def gradient_statistics(
 
 
 def decibels(ratio: Any, floor: float = FLOOR_DB) -> Float[np.ndarray, "..."]:
-    """Ten times the decimal logarithm, at least `floor`: a bias of exactly zero has no logarithm."""
+    """Ten times the decimal logarithm, at least `floor`, because a bias of exactly zero has no logarithm."""
     with np.errstate(divide="ignore"):
         return np.maximum(10.0 * np.log10(np.asarray(ratio, dtype=np.float64)), floor)

@@ -1,6 +1,6 @@
-"""Dynamic programming where a state tells the time: one backward recursion, without a linear solve, for use inside a compiled training loop.
+"""Dynamic programming for environments whose states determine the time: one backward recursion without a linear solve, fast enough for a training loop.
 
-The same quantities as `dynamic_programming`, which they are tested against. Policies and results are tables over the states of the `TabularMDP`.
+The quantities are those of `dynamic_programming`; tests compare the two. Policies and results are tables over the states of the `TabularMDP`.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ def layered_outcome_counts(mdp: LayeredMDP, policy: Policy, probability: Float[A
 
 
 def reward_units(reward_values: Float[np.ndarray, " rewards"], unit: float) -> tuple[int, ...]:
-    """The rewards as whole multiples of a unit.
+    """Convert rewards to whole multiples of a unit.
 
     Raises:
-        ValueError: a reward that is none, or is negative.
+        ValueError: a reward is negative or not a whole multiple.
     """
     multiples = np.asarray(reward_values, dtype=np.float64) / unit
     whole = np.rint(multiples).astype(int)
     if np.any(np.abs(multiples - whole) > 1e-6) or np.any(whole < 0):
-        raise ValueError(f"the rewards {np.asarray(reward_values).tolist()} are not all whole multiples, zero or more, of {unit:g}")
+        raise ValueError(f"the rewards {np.asarray(reward_values).tolist()} are not all non-negative whole multiples of {unit:g}")
     return tuple(whole.tolist())
 
 
 def most_units(mdp: LayeredMDP, units: tuple[int, ...]) -> int:
-    """The largest return, in units, that rewards alone allow: the sum over steps of the largest possible reward."""
+    """An upper bound on the return, in units: the sum over steps of the largest possible reward."""
     possible = np.asarray(mdp.reward_probability) > 0
     return int(np.sum(np.max(possible * np.asarray(units), axis=(1, 2, 3))))
 
@@ -64,11 +64,11 @@ def most_units(mdp: LayeredMDP, units: tuple[int, ...]) -> int:
 def layered_return_distribution(mdp: LayeredMDP, policy: Policy, units: tuple[int, ...], most: int) -> Float[Array, "states actions returns"]:
     r"""$p(Z_t = z \mid s, a)$ for $z$ = 0 .. `most` units of reward, $Z_t = \sum_{k \ge 0} R_{t+k}$.
 
-    The distribution of the next state's return is shifted by each possible reward and mixed with its probability.
+    The recursion shifts the return distribution of the next state by each possible reward and mixes with the rewards' probabilities.
 
     Args:
         mdp: the process.
-        policy: behaviour policy.
+        policy: the behaviour policy.
         units: each reward in units (`reward_units`), fixed at compile time.
         most: the largest return in units (`most_units`).
     """

@@ -1,7 +1,7 @@
-r"""Tangent features, what an example contributes to an empirical tangent kernel $\Theta(x, x') = J(x) J(x')^\top$, $J = \partial f / \partial \theta$.
+r"""Tangent features: the contribution of one example to an empirical tangent kernel $\Theta(x, x') = J(x) J(x')^\top$, $J = \partial f / \partial \theta$.
 
-The kernel is a sum over parameter arrays. An array's part is held either as the Jacobian itself or, for a dense layer, by its two factors, which are
-smaller: the Jacobian of W in $y = W h$ is $\delta \otimes h$, so that the layer contributes $(h \cdot h')\, \delta \delta'^\top$.
+The kernel is a sum over parameter arrays. The contribution of an array is stored either as its Jacobian or, for a dense layer, as two smaller factors:
+the Jacobian of W in $y = W h$ is $\delta \otimes h$, so the layer contributes $(h \cdot h')\, \delta \delta'^\top$.
 
 Reference: Novak, Sohl-Dickstein and Schoenholz, "Fast finite width neural tangent kernel" (2022).
 """
@@ -16,29 +16,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 Function = Callable[[Any, Any], Array]
-"""f(params, x): one example to an array of any shape, whose C entries are the outputs."""
+"""f(params, x) maps one example to an array of any shape, whose C entries are the outputs."""
 
 Outputs = Literal["all", "mean"]
-r"""All pairs of outputs, or the mean over outputs of the kernel's diagonal entries $\frac1C \sum_c \Theta_{cc}$, an approximation (at finite width inner layers
-couple the outputs)."""
+r"""All pairs of outputs, or the mean over outputs of the kernel's diagonal entries $\frac1C \sum_c \Theta_{cc}$; the mean is an approximation, because inner
+layers couple the outputs at finite width."""
 
 
 class Jacobian(NamedTuple):
-    """The part of one parameter array, as it is.
+    """The Jacobian of one parameter array.
 
     Attributes:
-        entries: one row an output.
+        entries: one row per output.
     """
 
     entries: Float[Array, "*n outputs size"]
 
 
 class Outer(NamedTuple):
-    r"""The part of a weight matrix met once, $J_{c,(oi)} = \delta_{co} h_i$.
+    r"""The factored Jacobian of a weight matrix that is used once, $J_{c,(oi)} = \delta_{co} h_i$.
 
     Attributes:
-        inputs: h, what the layer was given.
-        sensitivities: delta, the derivative of each output by the layer's own outputs.
+        inputs: h, the layer's inputs.
+        sensitivities: delta, the derivative of each output with respect to the layer's outputs.
     """
 
     inputs: Float[Array, "*n inputs"]
@@ -49,12 +49,12 @@ Features = Sequence[Jacobian | Outer]
 
 
 def jacobian_features(function: Function, params: PyTree, x: Any) -> list[Jacobian | Outer]:
-    """The features of one example, every parameter array by its Jacobian (reverse mode)."""
+    """The features of one example, with the Jacobian of every parameter array (reverse mode)."""
     return [Jacobian(entries) for entries in jacobians(function, jax.tree.leaves(params), jax.tree.structure(params), x)]
 
 
 def jacobians(function: Function, leaves: Sequence[Array], structure: Any, x: Any) -> list[Float[Array, "outputs size"]]:
-    """Of one example by each of the leaves."""
+    """The Jacobians of one example with respect to each leaf."""
 
     def outputs(leaves: Sequence[Array]) -> Array:
         return jnp.ravel(function(jax.tree.unflatten(structure, leaves), x))
@@ -63,7 +63,7 @@ def jacobians(function: Function, leaves: Sequence[Array], structure: Any, x: An
 
 
 def contract(a: Features, b: Features, outputs: Outputs = "all") -> Float[Array, "n outputs m outputs2"] | Float[Array, "n m"]:
-    """The kernel between two sets of examples from their features, each with a leading axis of examples."""
+    """The kernel between two sets of examples from their features, which have a leading axis of examples."""
     return sum((_contract(one, other, outputs) for one, other in zip(a, b, strict=True)), start=jnp.zeros(()))
 
 

@@ -1,9 +1,9 @@
-r"""Kernels of fully connected networks of infinite width in the tangent parametrisation: of the network at its start (NNGP) and of its training (NTK).
+r"""Kernels of infinitely wide fully connected networks in the tangent parametrisation: of the initial function (NNGP) and of training (NTK).
 
 $$K^1 = \Theta^1 = \frac{x \cdot x'}{d} + s_b^2, \quad K^{l+1} = s^2\, \mathbb{E}[\phi(u)\phi(v)] + s_b^2, \quad
 \Theta^{l+1} = K^{l+1} + s^2\, \mathbb{E}[\phi'(u)\phi'(v)]\, \Theta^l, \qquad (u, v) \sim N(0, K^l).$$
 
-References: Jacot, Gabriel and Hongler (2018); Cho and Saul (2009) for rectifiers; Williams (1997) for the error function; Lee et al. (2019) for both kernels.
+References: Jacot, Gabriel and Hongler (2018); Cho and Saul (2009) for ReLU; Williams (1997) for the error function; Lee et al. (2019) for both kernels.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Nonlinearity = Literal["relu", "erf"]
 
 
 class InfiniteKernels(NamedTuple):
-    """Both kernels of a network of infinite width and one output.
+    """Both kernels of an infinitely wide network with one output.
 
     Attributes:
-        nngp: K, the covariance of the outputs at the start.
-        ntk: Theta, the tangent kernel, which does not change in training.
+        nngp: K, the covariance of the initial outputs.
+        ntk: Theta, the tangent kernel, which does not change during training.
     """
 
     nngp: Float[Array, "n m"]
@@ -63,7 +63,7 @@ def infinite_width_kernels(
     scale: float = sqrt(2),
     bias_scale: float = 0.0,
 ) -> InfiniteKernels:
-    """The kernels between two sets of inputs (flattened) for `depth` hidden layers and an output layer without bias, as `TangentMLP` has them."""
+    """The kernels between two sets of (flattened) inputs for a network like `TangentMLP`: `depth` hidden layers and an output layer without bias."""
     a, b = (x.reshape(x.shape[0], -1) for x in (x1, x2))
     moments = MOMENTS[nonlinearity]
 

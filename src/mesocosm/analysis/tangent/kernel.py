@@ -1,8 +1,8 @@
 r"""The empirical tangent kernel $\Theta(x, x') = J(x) J(x')^\top$, $J = \partial f(x; \theta) / \partial \theta$, of any function or Equinox module.
 
-Three ways to the same numbers: contracting Jacobians, structured derivatives (the smallest form of each layer's Jacobian), and products of the kernel
-with unit vectors. Which is fastest depends on the sizes of parameters, outputs and layers, so by default it is measured. The kernel is computed in blocks
-that fit a memory budget, symmetric blocks once, rows spread over the devices. Inside a compiled program of your own, use `kernel_block`.
+There are three methods: contracting Jacobians, structured derivatives (the smallest form of each layer's Jacobian), and products of the kernel
+with unit vectors. The fastest depends on the sizes of parameters, outputs and layers, and is chosen by timing. The kernel is computed in blocks
+that fit a memory budget, symmetric blocks once, with rows spread over the devices. Inside your own compiled program, use `kernel_block`.
 
 Reference: Novak, Sohl-Dickstein and Schoenholz, "Fast finite width neural tangent kernel" (2022).
 """
@@ -27,7 +27,7 @@ from mesocosm.numerics.programs import jit
 
 Method = Literal["contraction", "structured", "products"]
 FEATURES = {"contraction": jacobian_features, "structured": structured_features}
-TRIAL_BLOCK = 32  # examples a side on which the methods' costs are measured
+TRIAL_BLOCK = 32  # examples per side of the block on which the methods are timed
 MEBIBYTE = 2**20
 
 
@@ -36,10 +36,10 @@ class TangentKernel(NamedTuple):
 
     Attributes:
         kernel: entry (n, c, m, d) is the product of the gradients of output c at example n and of output d at example m; (n, m) for the mean over outputs.
-            Reshaped to (n * c, m * d) it is the matrix that kernel regression solves with.
-        method: which of the three ways.
-        block: examples a side of a block.
-        seconds: measured cost of one pair of examples by method; empty where the method was given.
+            Kernel regression uses it as a matrix, reshaped to (n * c, m * d).
+        method: the method used.
+        block: examples per side of a block.
+        seconds: measured seconds per pair of examples for each method; empty if the method was given.
     """
 
     kernel: Float[np.ndarray, "n outputs m outputs"] | Float[np.ndarray, "n m"]
@@ -49,21 +49,21 @@ class TangentKernel(NamedTuple):
 
 
 class ModuleFunction(NamedTuple):
-    """A module without its trained arrays, as a function of them: `f(params, x)`. Equal for modules of equal structure, so that programs are shared."""
+    """A module as a function `f(params, x)` of its trained arrays. Modules with equal structure compare equal, so that they share programs."""
 
     structure: Any
     static: tuple[Any, ...]
 
     def __call__(self, params: PyTree, x: Any) -> Array:
-        """The module with these arrays at one example."""
+        """Apply the module with these arrays to one example."""
         return eqx.combine(params, jax.tree.unflatten(self.structure, self.static))(x)
 
 
 def of_module(module: Callable[[Any], Array]) -> tuple[ModuleFunction, PyTree]:
-    """An Equinox module as a function and its parameters (its inexact arrays).
+    """Split an Equinox module into a function and its parameters (its inexact arrays).
 
     Raises:
-        TypeError: a field that is neither an array nor hashable.
+        TypeError: a field is neither an array nor hashable.
     """
     params, static = eqx.partition(module, eqx.is_inexact_array)
     leaves, structure = jax.tree.flatten(static, is_leaf=lambda leaf: leaf is None)
@@ -76,14 +76,14 @@ def of_module(module: Callable[[Any], Array]) -> tuple[ModuleFunction, PyTree]:
 def kernel_block(
     function: Function, params: PyTree, x1: Any, x2: Any = None, *, method: Method = "structured", outputs: Outputs = "all"
 ) -> Float[Array, "n outputs m outputs"] | Float[Array, "n m"]:
-    """The kernel in one piece, as plain traceable JAX, for use under `jit`, `vmap` and `lax.map`.
+    """The kernel as one block of traceable JAX code, for use under `jit`, `vmap` and `lax.map`.
 
     Args:
         function: f(params, x) for one example.
         params: any PyTree of real arrays.
-        x1, x2: examples with a leading axis; without x2 the kernel of x1 with itself.
-        method: see the module.
-        outputs: "all" pairs of outputs, or the "mean" of the diagonal ones.
+        x1, x2: examples with a leading axis; without x2, the kernel of x1 with itself.
+        method: see the module docstring.
+        outputs: "all" pairs of outputs, or the "mean" of the diagonal entries.
     """
     if method == "products":
         return kernel_by_products(function, params, x1, x1 if x2 is None else x2, outputs)
@@ -102,22 +102,22 @@ def tangent_kernel(
     """The empirical tangent kernel between two sets of examples, in host memory.
 
     Args:
-        function: f(params, x) for one example, to an array of any shape, whose entries are the outputs. `of_module(module)` gives function and parameters
-            of an Equinox module. Programs are kept per function object: pass the same one again, not a fresh lambda.
+        function: f(params, x) for one example, which returns an array of any shape, whose entries are the outputs. `of_module(module)` gives function and
+            parameters of an Equinox module. Programs are cached per function object, so do not pass a fresh lambda each time.
         params: any PyTree of real arrays.
-        x1, x2: examples, arrays (or PyTrees of arrays) with a leading axis; without x2 the kernel of x1 with itself, of which one triangle is computed.
-        method: see the module; None takes the fastest, as measured on a block of at most 32 examples a side.
-        memory: mebibytes that a block may need on the devices: its features, temporaries and result, as the compiler counts them.
+        x1, x2: examples, arrays (or PyTrees of arrays) with a leading axis; without x2, the kernel of x1 with itself, computed as one triangle.
+        method: see the module docstring; None selects the fastest, measured on a block of at most 32 examples per side.
+        memory: budget in mebibytes for a block on the devices: its features, temporaries and result, as the compiler counts them.
         outputs: all pairs of outputs, or the mean over outputs of the diagonal ones (an approximation of what regression needs: `tangent_features.Outputs`).
 
     Raises:
-        ValueError: sets without examples, an unknown method, or a budget that is too small for a single pair of examples.
+        ValueError: a set is empty, the method is unknown, or the budget is too small for a single pair of examples.
     """
     if method is not None and method not in get_args(Method):
-        raise ValueError(f"there is no method {method!r}; there are {', '.join(get_args(Method))}, or None for the fastest")
+        raise ValueError(f"there is no method {method!r}; choose one of {', '.join(get_args(Method))}, or None for the fastest")
     rows, columns = _length(x1), _length(x1 if x2 is None else x2)
     if not rows or not columns:
-        raise ValueError(f"a kernel needs examples; there are {rows} and {columns}")
+        raise ValueError(f"a kernel needs examples; the sets have {rows} and {columns}")
     key = _Key.of(function, params, jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), x1), outputs)
     seconds: dict[str, float] = {}
     chosen = method
@@ -133,7 +133,7 @@ def tangent_kernel(
 
 
 class _Key(NamedTuple):
-    """What a program depends on, hashable."""
+    """A hashable cache key for a program."""
 
     function: Function
     structure: Any
@@ -157,7 +157,7 @@ class _Key(NamedTuple):
 
 
 class _Program(NamedTuple):
-    """The compiled halves of a block: what is computed once a side, and the product of two sides. `bytes` is what the compiler reserves for both."""
+    """The two compiled parts of a block: the features of a side, and the product of two sides. `bytes` is the memory that the compiler reserves for both."""
 
     side: Any
     pair: Any
@@ -188,19 +188,19 @@ def _program(key: _Key, method: Method, block: int) -> _Program:
 
 
 def _fitting(key: _Key, method: Method, most: int, memory: int | float) -> tuple[int, _Program]:
-    """The largest block, up to the whole and halving from there, whose program keeps to the budget."""
+    """The largest block whose program fits the budget, found by halving from the whole."""
     devices = len(jax.devices())
     block = -(-min(most, _first_guess(key, method, memory)) // devices) * devices
     while (program := _program(key, method, block)).bytes > memory * MEBIBYTE:
         if block <= devices:
-            raise ValueError(f"a block of {block} by {block} examples needs {program.bytes / MEBIBYTE:.3g} MiB by {method}, and the budget is {memory:g} MiB")
+            raise ValueError(f"a block of {block} by {block} examples needs {program.bytes / MEBIBYTE:.3g} MiB with {method}, but the budget is {memory:g} MiB")
         block = -(-(block // 2) // devices) * devices
     return block, program
 
 
 @lru_cache(maxsize=256)
 def _first_guess(key: _Key, method: Method, memory: int | float) -> int:
-    """Examples whose two sides fill the budget, so that not every larger block is compiled in vain."""
+    """The number of examples whose two sides fill the budget, to avoid compiling larger blocks that cannot fit."""
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), key.block(1, None))
     if method == "products":
         bytes_each = sum(leaf.size * leaf.dtype.itemsize for leaf in key.params)
@@ -212,7 +212,7 @@ def _first_guess(key: _Key, method: Method, memory: int | float) -> int:
 
 @lru_cache(maxsize=256)
 def _seconds(key: _Key, method: Method, most: int, memory: int | float) -> float:
-    """Seconds a pair of examples, on made-up numbers; infinite where not one pair fits the budget."""
+    """Seconds per pair of examples, on placeholder data; infinite if not even one pair fits the budget."""
     try:
         block, program = _fitting(key, method, most, memory)
     except ValueError:
@@ -233,7 +233,7 @@ def _seconds(key: _Key, method: Method, most: int, memory: int | float) -> float
 
 
 def _assemble(program: _Program, params: PyTree, x1: Any, x2: Any, block: int) -> np.ndarray:
-    """Every block of the kernel; without x2 those above the diagonal also stand, transposed, below it."""
+    """Compute every block of the kernel; without x2, blocks above the diagonal are also transposed below it."""
     params = jax.device_put(params, program.everywhere)
     symmetric = x2 is None
     x2 = x1 if symmetric else x2
@@ -256,7 +256,7 @@ def _assemble(program: _Program, params: PyTree, x1: Any, x2: Any, block: int) -
 
 
 def _place(kernel: np.ndarray, part: np.ndarray, top: int, start: int) -> None:
-    """Write a block, without the examples that fill the last one."""
+    """Write a block, without the padding of the last one."""
     middle = kernel.ndim // 2
     target = kernel[top : top + part.shape[0]] if middle == 1 else kernel[top : top + part.shape[0], :, start : start + part.shape[2]]
     if middle == 1:
@@ -267,7 +267,7 @@ def _place(kernel: np.ndarray, part: np.ndarray, top: int, start: int) -> None:
 
 
 def _block(x: Any, start: int, block: int, sharding: Any) -> Any:
-    """`block` examples from `start` on; the last one is repeated where there are no more."""
+    """`block` examples starting at `start`; the last example is repeated as padding."""
     index = np.minimum(np.arange(start, start + block), _length(x) - 1)
     return jax.tree.map(lambda leaf: jax.device_put(jnp.asarray(leaf)[index], sharding), x)
 
@@ -275,5 +275,5 @@ def _block(x: Any, start: int, block: int, sharding: Any) -> Any:
 def _length(x: Any) -> int:
     lengths = {leaf.shape[0] for leaf in jax.tree.leaves(x)}
     if len(lengths) != 1:
-        raise ValueError(f"all arrays of a set have one leading axis of examples; here the lengths are {sorted(lengths)}")
+        raise ValueError(f"all arrays of a set must have the same leading axis of examples; the lengths are {sorted(lengths)}")
     return lengths.pop()

@@ -1,4 +1,4 @@
-r"""What gradient descent on a linearised network converges to: the linearised model, and its predictions in closed form.
+r"""The linearised model of a network, and its predictions after gradient descent in closed form.
 
 $f^{lin}(x) = f(x; \theta_0) + J_0(x)(\theta - \theta_0)$ trained by gradient flow on $\frac12 \|f(X) - Y\|^2 + \frac\rho2 \|\theta - \theta_0\|^2$ for a time
 $t$ predicts $f(x;\theta_0) + \Theta(x, X)\,\alpha$ with $\alpha = A^{-1}(I - e^{-t A})(Y - f(X;\theta_0))$ and $A = \Theta(X, X) + \rho I$.
@@ -20,7 +20,7 @@ from mesocosm.numerics.linear_algebra import eigh, solve
 
 
 def linearised(function: Function, params: PyTree) -> Callable[[PyTree, Any], Array]:
-    """The first-order Taylor expansion of f(params, x) in the parameters, around these."""
+    """The first-order Taylor expansion of f(params, x) in the parameters around `params`."""
 
     def linear(moved: PyTree, x: Any) -> Array:
         step = jax.tree.map(jnp.subtract, moved, params)
@@ -31,13 +31,13 @@ def linearised(function: Function, params: PyTree) -> Callable[[PyTree, Any], Ar
 
 
 def as_matrix(kernel: Float[Array, "*batch n outputs m outputs"]) -> Float[Array, "*batch rows columns"]:
-    """A kernel over examples and outputs as the matrix over their pairs."""
+    """Reshape a kernel over examples and outputs to a matrix over their pairs."""
     *batch, n, c, m, d = kernel.shape
     return kernel.reshape(*batch, n * c, m * d)
 
 
 def with_jitter(kernel: Float[Array, "*batch n n"], jitter: float) -> Float[Array, "*batch n n"]:
-    """The kernel plus `jitter` times the mean of its diagonal: enough for nearly parallel inputs, and the same in every model that is compared."""
+    """Add `jitter` times the mean of the kernel's diagonal to the diagonal. This suffices for nearly parallel inputs and treats compared models alike."""
     n = kernel.shape[-1]
     mean = jnp.trace(kernel, axis1=-2, axis2=-1) / n
     return kernel + jitter * mean[..., None, None] * jnp.eye(n, dtype=kernel.dtype)
@@ -49,8 +49,8 @@ def dual_weights(
     r"""$\alpha = A^{-1}(I - e^{-tA})\, r$ with $A = \Theta + \rho I$; without `time`, $A^{-1} r$, the end of training.
 
     Args:
-        train_kernel: Theta(X, X), symmetric; `as_matrix` of one with several outputs.
-        residuals: Y - f(X), a column for each thing to predict.
+        train_kernel: Theta(X, X), symmetric; use `as_matrix` for several outputs.
+        residuals: Y - f(X), one column per quantity to predict.
         ridge: rho.
         time: t, the learning rate times the number of small steps.
     """
@@ -58,20 +58,20 @@ def dual_weights(
     if time is None:
         return solve(system, residuals)
     values, vectors = eigh(system)
-    flat = jnp.abs(time * values) < 1e-12  # the limit where a direction hardly moves
+    flat = jnp.abs(time * values) < 1e-12  # directions that hardly move need the limit
     reached = jnp.where(flat, time, -jnp.expm1(-time * values) / jnp.where(flat, 1.0, values))
     return vectors @ (reached[..., None] * (jnp.swapaxes(vectors, -1, -2) @ residuals))
 
 
 def interpolation_weights(test_kernel: Float[Array, "*batch t n"], train_kernel: Float[Array, "*batch n n"]) -> Float[Array, "*batch t n"]:
-    r"""$Q(x) = \Theta(x, X)\, \Theta(X, X)^{-1}$: how much each training residual counts at x once training has ended."""
+    r"""$Q(x) = \Theta(x, X)\, \Theta(X, X)^{-1}$: the weight of each training residual at x after training."""
     return jnp.swapaxes(solve(train_kernel, jnp.swapaxes(test_kernel, -1, -2)), -1, -2)
 
 
 def gaussian_process(
     test_kernel: Float[Array, "t n"], train_kernel: Float[Array, "n n"], test_variance: Float[Array, " t"], targets: Float[Array, "n columns"]
 ) -> tuple[Float[Array, "t columns"], Float[Array, " t"]]:
-    r"""Posterior mean $k_x K^{-1} Y$ and variance $k_{xx} - k_x K^{-1} k_x^\top$ of a Gaussian process without noise: with the NNGP kernel Bayesian inference
-    of the infinitely wide network, with the NTK the NTK-GP of He et al. (2020)."""
+    r"""Posterior mean $k_x K^{-1} Y$ and variance $k_{xx} - k_x K^{-1} k_x^\top$ of a noise-free Gaussian process: with the NNGP kernel, Bayesian inference for
+    the infinitely wide network; with the NTK, the NTK-GP of He et al. (2020)."""
     weights = interpolation_weights(test_kernel, train_kernel)
     return weights @ targets, test_variance - jnp.sum(weights * test_kernel, axis=-1)

@@ -1,8 +1,8 @@
-r"""Tangent features of any function, layer by layer: for each parameter array the smallest form that its use allows.
+r"""Tangent features of any function, layer by layer: each parameter array gets the smallest form that its use allows.
 
-The function is traced for one example. A parameter array that is met once, by a matrix product, a convolution, an addition or a multiplication, is known by
-what it met (h) and by the derivative of the outputs at the place (delta); one backward pass to all these places gives every delta. An array that is met in
-another way (twice, inside a loop, by an exponential) is differentiated like any other variable. Either way the result is exact.
+The function is traced for one example. If a parameter array is used once, in a matrix product, a convolution, an addition or a multiplication, its Jacobian
+follows from the other operand (h) and the derivative of the outputs at that place (delta); one backward pass to all these places gives every delta. An array
+that is used in another way (twice, inside a loop, in an exponential) is differentiated like any other variable. Either way, the result is exact.
 
 Reference: Novak, Sohl-Dickstein and Schoenholz, "Fast finite width neural tangent kernel" (2022), sec. 3.3.
 """
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function, Jacobian, Outer, jacobians
 
-CALLS = ("jit", "pjit", "closed_call")  # equations that only hold other equations
+CALLS = ("jit", "pjit", "closed_call")  # equations that only contain other equations
 KEEP_ENTRIES = ("transpose", "reshape", "squeeze", "expand_dims", "copy")
 
 
@@ -46,7 +46,7 @@ def structured_features(function: Function, params: PyTree, x: Any) -> list[Jaco
 
 
 def structured_leaves(function: Function, params: PyTree, x: Any) -> list[bool]:
-    """Which parameter arrays (in the order of the PyTree's leaves) have a structure that is used; the others are differentiated directly."""
+    """Which parameter arrays (in the order of the PyTree's leaves) have a structured form; the others are differentiated directly."""
     leaves, structure = jax.tree.flatten(params)
     traced = jax.make_jaxpr(lambda leaves, x: function(jax.tree.unflatten(structure, leaves), x))(leaves, x)
     probes = probed_leaves(traced, [*leaves, *jax.tree.leaves(x)], len(leaves))
@@ -54,7 +54,7 @@ def structured_leaves(function: Function, params: PyTree, x: Any) -> list[bool]:
 
 
 def probed_leaves(traced: Any, arguments: Sequence[Any], leaves: int) -> dict[int, Array]:
-    """A probe of zeros for every leaf with a structure: the shape of what its use gives."""
+    """A probe of zeros for every leaf with a structured form, in the shape of the result of its use."""
 
     def shapes(arguments: Sequence[Any]) -> dict[int, Array]:
         taps = Taps({})
@@ -87,13 +87,13 @@ class Weight(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What stands for a variable.
+    """The value of a traced variable.
 
     Attributes:
         array: its value.
-        weight: the parameter array that it still is, if so.
-        constant: whether neither parameters nor the example enter.
-        scalar: for a constant whose entries are all the same, that number.
+        weight: the parameter array that it equals up to scale and arrangement, if any.
+        constant: whether it is independent of parameters and example.
+        scalar: the common value of a constant whose entries are all equal.
     """
 
     array: Any
@@ -105,35 +105,35 @@ class Value(NamedTuple):
 @jax.tree_util.register_pytree_node_class
 @dataclass
 class Use:
-    """Where a parameter array meets data: how features follow from the sensitivities, with the data that takes."""
+    """The use of a parameter array with data: how features follow from the sensitivities, and the data needed for this."""
 
     data: Any
     scale: Any
     form: Callable[[Any, Array], Jacobian | Outer]
 
     def feature(self, sensitivities: Float[Array, "outputs ..."]) -> Jacobian | Outer:
-        """The array's part, from the derivative of the outputs by what the use gave."""
+        """The array's feature, from the derivative of the outputs with respect to the result of the use."""
         return self.form(self.data, sensitivities * self.scale)
 
     def tree_flatten(self) -> tuple[tuple[Any, Any], Any]:
-        """Data and scale are arrays, the form is a function."""
+        """Data and scale are children; the form, a function, is static."""
         return (self.data, self.scale), self.form
 
     @classmethod
     def tree_unflatten(cls, form: Any, children: tuple[Any, Any]) -> Use:
-        """The inverse."""
+        """The inverse of `tree_flatten`."""
         return cls(*children, form)
 
 
 @dataclass
 class Taps:
-    """Collects the uses of a pass, and adds the probes.
+    """Collects the uses of arrays during a pass, and adds the probes.
 
     Attributes:
-        probes: leaf -> what is added to what its use gives.
+        probes: leaf -> probe that is added to the result of its use.
         uses: leaf -> its use.
-        given: leaf -> what its use gives.
-        unstructured: leaves that are met twice, or in a way that has no rule.
+        given: leaf -> result of its use.
+        unstructured: leaves that are used twice, or in a way that has no rule.
     """
 
     probes: dict[int, Array]
@@ -142,7 +142,7 @@ class Taps:
     unstructured: set[int] = field(default_factory=set)
 
     def meet(self, weight: Weight, use: tuple[Any, Any], given: Array) -> Array:
-        """Note a use; returns what it gives, probed."""
+        """Record a use and return its result plus the probe."""
         if weight.leaf in self.uses:
             self.unstructured.add(weight.leaf)
         data, form = use
@@ -175,13 +175,13 @@ def _run(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value], taps: Taps)
 
 
 def _constant(array: Any, repeated: Any = None) -> Value:
-    """A constant; `repeated` is the number that all its entries are, where that is known."""
+    """A constant; `repeated` is the common value of all its entries, if known."""
     scalar = jnp.reshape(array, ()) if jnp.size(array) == 1 else repeated
     return Value(array, None, True, None if scalar is None else scalar.astype(array.dtype))
 
 
 def _step(jaxpr: Any, equation: Any, given: list[Value], taps: Taps) -> list[Value]:
-    """One equation: plain data, a parameter array rearranged, one that meets data, or one that has no rule."""
+    """Evaluate one equation: on plain data, a rearranged parameter array, a parameter array with data, or without a rule."""
     arrays = _evaluate(jaxpr, equation, [value.array for value in given])
     met = [(place, value.weight) for place, value in enumerate(given) if value.weight is not None]
     if not met:
@@ -201,7 +201,7 @@ def _step(jaxpr: Any, equation: Any, given: list[Value], taps: Taps) -> list[Val
 
 
 def _evaluate(jaxpr: Any, equation: Any, arrays: list[Any]) -> list[Any]:
-    """The equation's values, by JAX's own evaluator on a program of one line: how a primitive is bound is its business."""
+    """Evaluate the equation with JAX's own evaluator on a one-line program, which handles how primitives are bound."""
     inputs: dict[Any, Any] = {variable: array for variable, array in zip(equation.invars, arrays, strict=True) if not isinstance(variable, Literal)}
     line = jaxpr.replace(constvars=[], invars=list(inputs), outvars=list(equation.outvars), eqns=[equation])
     return eval_jaxpr(line, [], *inputs.values())
@@ -211,7 +211,7 @@ def _evaluate(jaxpr: Any, equation: Any, arrays: list[Any]) -> list[Any]:
 
 
 def _factor(equation: Any, given: list[Value], place: int) -> Any:
-    """By what an equation multiplies a parameter array whose entries it only rearranges; None if it does something else."""
+    """The factor by which an equation multiplies a parameter array that it otherwise only rearranges; None for other equations."""
     name = equation.primitive.name
     if name in (*KEEP_ENTRIES, "broadcast_in_dim"):
         return 1.0
@@ -227,7 +227,7 @@ def _factor(equation: Any, given: list[Value], place: int) -> Any:
 
 
 def _use(equation: Any, given: list[Value], place: int) -> tuple[Any, Any] | None:
-    """The data and the form of a use, or None where there is no rule."""
+    """The data and the form of a use, or None if there is no rule."""
     name = equation.primitive.name
     other: Any = given[1 - place].array if len(given) == 2 else None
     if name == "dot_general":
@@ -249,11 +249,11 @@ def _rows(delta: Array) -> Jacobian:
 
 
 class _Summed(NamedTuple):
-    """An array that was added, or multiplied with data: sensitivities times the data, summed over the axes along which the array was repeated.
+    """An array that was added or multiplied with data: sensitivities times the data, summed over the axes along which the array was broadcast.
 
     Attributes:
-        dimensions: the axes of the result that are the array's.
-        shape: of the array.
+        dimensions: the axes of the result that belong to the array.
+        shape: the shape of the array.
     """
 
     dimensions: tuple[int, ...]
@@ -266,7 +266,7 @@ class _Summed(NamedTuple):
 
 
 def _matrix_product(dimensions: Any, other: Array, place: int) -> tuple[Any, Any] | None:
-    """The data as (positions, inputs): positions are the other operand's free axes, which share the weights."""
+    """The data as (positions, inputs), where positions are the other operand's free axes, which share the weights."""
     contracted, batch = dimensions
     if batch[0] or batch[1]:
         return None
@@ -286,14 +286,14 @@ def _dense_weights_last(data: Array, delta: Array) -> Jacobian | Outer:
 
 
 def _dense(data: Float[Array, "positions inputs"], delta: Float[Array, "outputs positions size"]) -> Jacobian | Outer:
-    """One position: the two factors. Several: their sum of products, the Jacobian."""
+    """The two factors for one position; the Jacobian, a sum of products, for several."""
     if data.shape[0] == 1:
         return Outer(data[0], delta[:, 0])
     return _rows(jnp.einsum("cto,ti->coi", delta, data))
 
 
 def _convolution(parameters: Any, image: Array, kernel: Any) -> tuple[Any, Any] | None:
-    """A convolution is a matrix product with patches."""
+    """A convolution, as a matrix product with patches."""
     grouped = parameters["feature_group_count"] > 1 or parameters["batch_group_count"] > 1
     numbers = parameters["dimension_numbers"]
     if grouped or any(step != 1 for step in parameters["lhs_dilation"]) or image.shape[numbers.lhs_spec[0]] != 1 or min(map(min, parameters["padding"])) < 0:
@@ -305,7 +305,7 @@ def _convolution(parameters: Any, image: Array, kernel: Any) -> tuple[Any, Any] 
 
 
 class _Convolved(NamedTuple):
-    """Sensitivities in the convolution's own layout, to (outputs, positions, channels)."""
+    """Converts sensitivities from the convolution's layout to (outputs, positions, channels)."""
 
     layout: tuple[int, ...]
 
@@ -317,7 +317,7 @@ class _Convolved(NamedTuple):
 def patches(
     image: Float[Array, "channels *places"], sizes: Sequence[int], strides: Sequence[int], padding: Sequence[tuple[int, int]], dilation: Sequence[int]
 ) -> Float[Array, "positions inputs"]:
-    """What a convolution's window sees at each of its positions."""
+    """The inputs in a convolution's window at each position."""
     padded = jnp.pad(image, [(0, 0), *padding])
     counts = [(full - dilated * (size - 1) - 1) // stride + 1 for full, size, stride, dilated in zip(padded.shape[1:], sizes, strides, dilation, strict=True)]
     offsets = jnp.meshgrid(*(jnp.arange(size) * dilated for size, dilated in zip(sizes, dilation, strict=True)), indexing="ij")

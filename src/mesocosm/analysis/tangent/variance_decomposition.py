@@ -1,10 +1,10 @@
-r"""Where the variance of a linearly trained ensemble comes from: noise of the initial function, noise of the kernel, and their interaction.
+r"""Decomposition of the variance of a linearly trained ensemble: noise of the initial function, noise of the kernel, and their interaction.
 
 A member that starts as $f_0$ with tangent kernel $\Theta_0$ ends as $f^{lin} = f_0(x) + Q_0(x)(Y - f_0(X))$ with $Q_0 = \Theta_0(x, X)\Theta_0(X, X)^{-1}$.
 Replacing $Q_0$ by a fixed $\bar Q$, or $f_0$ by zero, leaves one source of noise; per member $f^{lin} = f^a + f^c + f^i - 2 \bar Q Y$ for any $\bar Q$.
 
 Reference: Kobayashi, Vilimelis Aceituno and von Oswald, "Disentangling the predictive variance of deep ensembles through the neural tangent kernel" (2022).
-The formulas of the parts and the closed forms were derived anew.
+The formulas of the parts and the closed forms are derived here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mesocosm.numerics.linear_algebra import solve
 
 
 class KernelModels(NamedTuple):
-    """Predictions of an ensemble and of its three parts, one row a member.
+    """Predictions of an ensemble and of its three parts, one row per member.
 
     Attributes:
-        full: f^lin, all noise.
-        function: f^lin-a, the kernel averaged: noise of the initial function alone.
-        kernel: f^lin-c, the initial function subtracted: noise of the kernel alone.
-        interaction: f^lin-i, what needs both.
+        full: f^lin, with all noise.
+        function: f^lin-a, with the averaged kernel: only noise of the initial function.
+        kernel: f^lin-c, with the initial function subtracted: only noise of the kernel.
+        interaction: f^lin-i, the part that needs both.
     """
 
     full: Float[Array, "*batch members t"]
@@ -46,7 +46,7 @@ def kernel_models(
     Args:
         start_test, start_train: the initial function at test and training points.
         weights: Q_0 of each member (`interpolation_weights`).
-        mean_weights: $\bar Q$, of the infinite-width kernel or of a mean over other members; the identity holds for any.
+        mean_weights: $\bar Q$, from the infinite-width kernel or a mean over other members; the identity holds for any $\bar Q$.
         targets: Y.
     """
     mean = mean_weights @ targets
@@ -59,7 +59,7 @@ def kernel_models(
 
 
 class VarianceParts(NamedTuple):
-    """Variances over members, and twice the covariances; the first is the sum of the others, exactly."""
+    """Variances over members, and twice the covariances; the first is exactly the sum of the others."""
 
     full: Float[Array, "*batch t"]
     function: Float[Array, "*batch t"]
@@ -89,13 +89,13 @@ def variance_parts(models: KernelModels) -> VarianceParts:
 def function_noise_limit(
     nngp_test: Float[Array, " t"], nngp_test_train: Float[Array, "t n"], nngp_train: Float[Array, "n n"], mean_weights: Float[Array, "t n"]
 ) -> Float[Array, " t"]:
-    r"""The ensemble's variance at infinite width, all of it function noise: $K(x,x) + \bar Q K(X,X) \bar Q^\top - 2 \bar Q K(X,x)$ (Lee et al., 2019)."""
+    r"""The ensemble's variance at infinite width, which is all function noise: $K(x,x) + \bar Q K(X,X) \bar Q^\top - 2 \bar Q K(X,x)$ (Lee et al., 2019)."""
     spread = jnp.einsum("tn,nm,tm->t", mean_weights, nngp_train, mean_weights)
     return nngp_test + spread - 2 * jnp.sum(mean_weights * nngp_test_train, axis=1)
 
 
 class LinearNetworkVariances(NamedTuple):
-    """Of one hidden layer without nonlinearity, to leading order in 1 / width."""
+    """Variances for one hidden layer without nonlinearity, to leading order in 1 / width."""
 
     function: Float[Array, " t"]
     kernel: Float[Array, " t"]
@@ -117,7 +117,7 @@ def linear_network_variances(test: Float[Array, "t dim"], train: Float[Array, "n
 
 
 class WidthTimesVariance(NamedTuple):
-    """n V^c(x) and n V^i(x) of a network with one hidden layer, as its width n grows."""
+    """The limits of n V^c(x) and n V^i(x) for a network with one hidden layer of width n."""
 
     kernel: Float[Array, " t"]
     interaction: Float[Array, " t"]
@@ -135,16 +135,16 @@ def single_neuron_prediction(
     samples: int = 200_000,
     chunk: int = 10_000,
 ) -> WidthTimesVariance:
-    r"""Kernel noise from one neuron: the kernel of a wide layer is a mean over independent neurons, so that its variance is a neuron's over n.
+    r"""Kernel noise from single neurons: the kernel of a wide layer is a mean over n independent neurons, so its variance is that of one neuron over n.
 
-    A rectifier with input weights w and output weight a gives $\kappa = 2[\phi\phi' + a^2\, 1_{w x > 0} 1_{w x' > 0}\, x \cdot x' / d]$. With
+    A ReLU with input weights w and output weight a gives $\kappa = 2[\phi\phi' + a^2\, 1_{w x > 0} 1_{w x' > 0}\, x \cdot x' / d]$. With
     $B(x) = \kappa(x, X) - \bar Q(x)\kappa(X, X)$, which has mean zero, and $C(x) = \mathbb{E}[B^\top B]$ by Monte Carlo,
     $n V^c \to Y^\top \bar\Theta^{-1} C\, \bar\Theta^{-1} Y$ and $n V^i \to \mathrm{tr}(C\, \bar\Theta^{-1} K \bar\Theta^{-1})$.
 
     Args:
-        key: where the neurons come from.
-        ntk_train, nngp_train, mean_weights: of the infinitely wide network without biases.
-        samples: neurons, in chunks of `chunk`.
+        key: draws the neurons.
+        ntk_train, nngp_train, mean_weights: those of the infinitely wide network without biases.
+        samples: number of neurons, computed in chunks of `chunk`.
     """
     dim = train.shape[1]
     inner_train, inner_test = train @ train.T / dim, test @ train.T / dim

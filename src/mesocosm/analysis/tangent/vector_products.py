@@ -1,6 +1,6 @@
 r"""Products of the empirical tangent kernel with vectors, $\Theta v = J(J^\top v)$, by one reverse and one forward derivative; no Jacobian is stored.
 
-Right for many parameters and few outputs, and for solving $(\Theta + \rho I) a = r$ without forming $\Theta$.
+Use them for many parameters and few outputs, and to solve $(\Theta + \rho I) a = r$ without forming $\Theta$.
 
 Reference: Novak, Sohl-Dickstein and Schoenholz, "Fast finite width neural tangent kernel" (2022), sec. 3.2.
 """
@@ -17,15 +17,15 @@ from mesocosm.analysis.tangent.features import Function, Outputs
 
 
 def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vector: Float[Array, "m ..."]) -> Float[Array, "n ..."]:
-    r"""$\sum_{m} \Theta(x_n, x'_m)\, v_m$, in the time of a few passes over both sets.
+    r"""$\sum_{m} \Theta(x_n, x'_m)\, v_m$, at the cost of a few passes over both sets.
 
     Args:
         function, params: f(params, x) for one example.
         x1, x2: examples, each with a leading axis.
-        vector: one value for each example of x2 and output.
+        vector: one value per example of x2 and output.
 
     Returns:
-        One value for each example of x1 and output.
+        One value per example of x1 and output.
     """
     _, pull = jax.vjp(lambda params: jax.vmap(function, (None, 0))(params, x2), params)
     (direction,) = pull(vector)
@@ -33,7 +33,7 @@ def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vec
 
 
 def kernel_by_products(function: Function, params: PyTree, x1: Any, x2: Any, outputs: Outputs = "all") -> Array:
-    """The whole kernel between two sets, a column for each example of x2 and output."""
+    """The whole kernel between two sets, one column per example of x2 and output."""
 
     def columns(x: Any) -> Array:
         given, pull = jax.vjp(lambda params: jnp.ravel(function(params, x)), params)
@@ -49,11 +49,11 @@ def kernel_by_products(function: Function, params: PyTree, x1: Any, x2: Any, out
 
 
 class Solution(NamedTuple):
-    """Of a linear system by conjugate gradients.
+    """Solution of a linear system by conjugate gradients.
 
     Attributes:
-        coefficients: a, one for each example and output.
-        residual: norm of r - (Theta + rho I) a over the norm of r.
+        coefficients: a, one value per example and output.
+        residual: norm of r - (Theta + rho I) a divided by the norm of r.
     """
 
     coefficients: Float[Array, "n ..."]
@@ -63,14 +63,14 @@ class Solution(NamedTuple):
 def solve_by_products(
     function: Function, params: PyTree, x: Any, right: Float[Array, "n ..."], *, ridge: float = 0.0, tolerance: float = 1e-8, steps: int = 1000
 ) -> Solution:
-    r"""$(\Theta(X, X) + \rho I)\, a = r$ by conjugate gradients on products alone.
+    r"""Solve $(\Theta(X, X) + \rho I)\, a = r$ by conjugate gradients, using only products.
 
     Args:
         function, params, x: as in `ntk_vector_product`.
         right: r.
         ridge: rho.
         tolerance: stop at this relative residual.
-        steps: stop after so many products.
+        steps: maximum number of products.
     """
 
     def product(a: Array) -> Array:

@@ -114,7 +114,7 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
         try:
             with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
                 if problem is None:
-                    checked(trial.run(trial.config, context), trial, context.models)
+                    checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
         except Exception as error:
             if strict:
                 error.add_note(f"raised while trial {trial.name} was run dry")

@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -35,7 +38,7 @@ class Interrupt:
     Args:
         tell: told at once that a request was heard; it may take a while until there is something to save.
         end: ends the process, given the reason in one line; called from another thread while the main thread is stuck. None where the process is not ours
-            to end: then a run that is stuck goes on being stuck.
+            to end: then the reason is told, and only a SIGTERM that would have ended the process without us still ends it.
         stalled_seconds: see `STALLED_SECONDS`; 0 for never.
     """
 
@@ -56,7 +59,8 @@ class Interrupt:
             os.set_blocking(self._write, False)
             self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored, as under nohup, or another language's
+                    self._previous[number] = signal.signal(number, self._handle)
             self._pulse.beat("the start")
             self._thread = threading.Thread(target=self._watch, name="mesocosm-interrupt", daemon=True)
             self._thread.start()
@@ -94,22 +98,25 @@ class Interrupt:
     # --- the other thread
 
     def _watch(self) -> None:
-        deadline, told = float("inf"), False
+        deadline, told, terminated = float("inf"), False, False
         while not self._done.is_set():
             ready, _, _ = select.select([self._read], [], [], LOOK_SECONDS)
             for number in os.read(self._read, 64) if ready else b"":
-                if number not in (signal.SIGINT, signal.SIGTERM):
+                if number not in self._previous:
                     continue
+                terminated |= number == signal.SIGTERM and self._previous[number] == signal.SIG_DFL
                 if not told:
                     told, deadline = True, time.monotonic() + GRACE_SECONDS
-                    self._tell(HEARD)
+                    aside(self._tell, HEARD)
                 else:
                     deadline = min(deadline, time.monotonic() + 1.0)  # unless the main thread raises first
             if time.monotonic() >= deadline:
                 self._finish(f"stopped while {self._pulse.where} did not answer", keep=False)
+                if terminated:
+                    os._exit(128 + signal.SIGTERM)
                 deadline = float("inf")
             elif self._stalled_seconds and (idle := self._pulse.idle()) >= self._stalled_seconds:
-                advice = "a program that deadlocks XLA's thread pool is the usual cause; see docs/when-things-go-wrong.md"
+                advice = 'a program that deadlocks XLA\'s thread pool is the usual cause: set NPROC=8, or see "when things go wrong" in the documentation'
                 self._finish(f"stalled at {self._pulse.where}: no progress and no use of the processor for {idle:.0f} s; {advice}", keep=True)
                 self._stalled_seconds = 0.0
 
@@ -117,14 +124,27 @@ class Interrupt:
         if self._done.is_set():
             return
         if self._end is None:
-            self._tell(why)
+            aside(self._tell, why.replace("stopped while", "asked to stop, but").replace("did not answer", "does not answer"))
             return
         with atomic.undisturbed():  # a save that has begun is completed
             if self._done.is_set():
                 return
             if keep:
-                self._keep(why)
+                with suppress(Exception):  # a full disk must not keep the process alive
+                    self._keep(why)
             self._end(why)
+
+
+def aside(function: Callable[..., object], *given: object, seconds: float = 2.0) -> None:
+    """Call a function that may fail or never return, as printing may, and wait for it no longer than this."""
+
+    def call() -> None:
+        with suppress(Exception):
+            function(*given)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 class _Pulse:
@@ -133,17 +153,42 @@ class _Pulse:
     def __init__(self) -> None:
         self.where = ""
         self._moved = self._looked = time.monotonic()
-        self._used = time.process_time()
+        self._used = used_seconds()
 
     def beat(self, where: str | None = None) -> None:
         """The run moves."""
         self.where = where or self.where
-        self._moved, self._used = time.monotonic(), time.process_time()
+        self._moved, self._used = time.monotonic(), used_seconds()
 
     def idle(self) -> float:
         """Seconds since the run last moved, if it has hardly used the processor since; else 0. Call it every second or so."""
-        now, used = time.monotonic(), time.process_time()
-        if now - self._looked > 20 * LOOK_SECONDS or used - self._used > IDLE_SHARE * max(now - self._moved, 2.0):
+        now, used = time.monotonic(), used_seconds()
+        asleep = now - self._looked > 20 * LOOK_SECONDS
+        if asleep or in_a_debugger() or used - self._used > IDLE_SHARE * max(now - self._moved, 2.0):
             self._moved, self._used = now, used  # it computes, or the whole process was stopped or asleep
         self._looked = now
         return now - self._moved
+
+
+def used_seconds() -> float:
+    """Processor time of this process and its children, living ones where the system tells (Linux)."""
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system + sum(map(_seconds_of_child, Path("/proc").glob("[0-9]*")))
+
+
+def _seconds_of_child(process: Path) -> float:
+    with suppress(OSError, ValueError, IndexError):
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        if int(fields[1]) == os.getpid():
+            return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def in_a_debugger() -> bool:
+    """Whether the main thread waits for somebody at a debugger's prompt."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in ("bdb", "pdb"):
+            return True
+        frame = frame.f_back
+    return False

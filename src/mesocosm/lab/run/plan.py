@@ -35,13 +35,15 @@ class Plan:
         minutes: the preset's budget by trial; empty where config or seeds are not the preset's.
 
     Raises:
-        ValueError: trials that cannot be put in order, or a child with seeds that its parent has not.
+        ValueError: trials that cannot be put in order, a child with seeds that its parent has not, or a claim about a trial that there is not.
     """
 
     def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
         self.study, self.preset, self.config, self.seeds, self.path, self.changes, self.minutes = study, preset, config, seeds, path, changes, minutes
         self.trials = topological(study.trials(config))
         self._check_seeds()
+        if not changes:
+            study.check_claims(preset, [trial.name for trial in self.trials])
         self.identities: dict[str, dict[str, Any]] = {}
         self.codes: dict[str, Mapping[str, str]] = {}
         for trial in self.trials:

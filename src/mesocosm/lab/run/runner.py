@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import polars as pl
 
 from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
+from mesocosm.claims.tables import Table
 from mesocosm.lab.errors import TrialError, error_line
 from mesocosm.lab.events.event import Judged, Note, Observer, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore
 from mesocosm.lab.report.run_page import write_report
@@ -105,6 +107,7 @@ def _judge(run: Run, observer: Observer) -> Run:
         user_parts=[f"{slot} = {part}" for slot, part in filled.items()],
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
+        page=run.study.page,
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     atomic.write_bytes(run.path / "claims.json", to_json(rows).encode())
@@ -175,23 +178,26 @@ class _Running:
         parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
         store.clear()
         store.write_status(state="running", identity=parts)
-        self.interrupt.keeping(lambda why: store.write_status(state="running", identity=parts, error=why))
+        self.interrupt.keeping(partial(_keep_reason, store, parts))
         self.interrupt.at(f"trial {trial.name}")
         context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.interrupt, self.save_seconds)
         began = time.perf_counter()
         try:
             with jax.enable_x64(trial.precision == "float64"):
-                tables = checked(trial.run(trial.config, context), trial, context.models)
+                tables = checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
             if context.histories:
                 tables["history"] = context.history()
             sums = {name: store.write_table(name, table) for name, table in tables.items()}
         except Exception as error:
             if isinstance(error, OSError) and is_run_file_error(plan.path, error):
                 raise
+            if self.interrupt.asked():  # a second request, inside a callback of XLA, is raised as an error of XLA
+                raise KeyboardInterrupt from error
             message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
             store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
             return message
+        self.interrupt.at(f"the end of trial {trial.name}")
         seconds = time.perf_counter() - began
         (store.folder / "error.txt").unlink(missing_ok=True)
         compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
@@ -203,11 +209,18 @@ class _Running:
         return None
 
 
-def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl.DataFrame]:
-    """A trial's tables, if it kept what it declares.
+def _keep_reason(store: TrialStore, identity: Mapping[str, Any], why: str) -> None:
+    """Why a trial was ended in the middle; nothing if it has ended by itself since."""
+    if store.status["state"] == "running":
+        store.write_status(state="running", identity=identity, error=why)
+
+
+def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mapping[str, type[Table]]) -> dict[str, pl.DataFrame]:
+    """A trial's tables, if it kept what it and its study declare.
 
     Raises:
-        TypeError, ValueError: something else than tables, or one called `history`; a declared model that was not published.
+        TypeError, ValueError: something else than tables, one called `history`, or one with other columns than declared; a declared model that was not
+            published.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
@@ -215,6 +228,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str]) -> dict[str, pl
         check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
+        if name in declared and (wrong := declared[name].mismatch(table.columns)):
+            raise ValueError(f"{wrong}: not as the study declares it")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} and has not published it")
     if "history" in tables:

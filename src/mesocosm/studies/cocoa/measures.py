@@ -8,23 +8,19 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.tables import Value
+from mesocosm.studies.cocoa.config import Config
+from mesocosm.studies.cocoa.tables import Ratios, Signal, Solved, Tree, TreeGroups, learner
 from mesocosm.studies.interface import View
 
-
-def theorem(name: str, column: str = "error") -> Callable[[View], Instances]:
-    """Errors of one theorem on random processes."""
-    return lambda view: Instances.of(view.table("theorems", theorem=name), column)
+OfSeeds = Measure[Replicates]
 
 
-def random(table: str, column: str) -> Callable[[View], Instances]:
-    """Random instances."""
-    return lambda view: Instances.of(view.table(table), column)
-
-
-def every(table: str, column: str) -> Callable[[View], Instances]:
+def every(value: Value) -> Measure[Instances]:
     """All of a finite set."""
-    return lambda view: Instances.of(view.table(table), column, exhaustive=True)
+    return instances(value, exhaustive=True)
 
 
 # --- trees: decibels between two estimators' variances, an environment (offset) a replicate ------------------------------
@@ -40,112 +36,114 @@ def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
     return wide.select("offset", "overlap", gap=10 * (pl.col(high) / pl.col(low)).log10())
 
 
-def leads(low: str, high: str, overlap: Callable[[View], int] | None = None) -> Callable[[View], Instances]:
+def leads(low: str, high: str, overlap: Callable[[Config], int] | int | None = None) -> Measure[Instances]:
     """The lead in every environment, at one overlap or at all; five offsets are all reward functions, and groups play no part."""
 
-    def measure(view: View) -> Instances:
-        table = view.table("tree") if overlap is None else view.table("tree", overlap=overlap(view))
+    def measure(table: pl.DataFrame) -> Instances:
         gaps = _gaps(table, low, high)
         return Instances(gaps["gap"].to_numpy(), exhaustive=(gaps["offset"] % 5).n_unique() == 5)
 
-    return measure
+    return derived(measure, Tree.rows() if overlap is None else Tree.rows(overlap=overlap))
 
 
-def mean_lead(low: str, high: str) -> Callable[[View], Replicates]:
+def mean_lead(low: str, high: str) -> OfSeeds:
     """The lead averaged over overlaps above 0, where states differ from histories."""
+    overlap, offset = Tree.overlap, Tree.offset
 
     def mean(rows: pl.DataFrame) -> float:
-        return float(rows.filter(pl.col("overlap") > 0)["gap"].to_numpy().mean())
+        return float(rows.filter(pl.col(overlap) > 0)["gap"].to_numpy().mean())
 
-    return lambda view: Replicates.within(_gaps(view.table("tree"), low, high), mean, by="offset")
+    return derived(lambda table: Replicates.within(_gaps(table, low, high), mean, by=offset), Tree.rows())
 
 
-def _sweep(view: View) -> pl.DataFrame:
+def _sweep(table: pl.DataFrame) -> pl.DataFrame:
     """Decibels of variance by the logarithm of the number of groups."""
-    table = view.table("tree_groups").filter(pl.col("estimator").str.starts_with("groups-"))
+    table = table.filter(pl.col("estimator").str.starts_with("groups-"))
     number = pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64)
     return table.with_columns(groups=number, decibels=10 * pl.col("variance").log10()).sort("offset", "groups")
 
 
-def rank_with_groups(view: View) -> Replicates:
-    """Rank correlation of variance with the number of groups, environment by environment.
-
-    The variances are exact, but k ranks resolve the correlation to 12 / (k (k^2 - 1)) only, what the swap of two neighbours takes away: its error is that of
-    a number rounded to such steps.
-    """
-
+def _rank_with_groups(table: pl.DataFrame) -> Replicates:
     def correlation(rows: pl.DataFrame) -> float:
         return float(rows.select(pl.corr("groups", "decibels", method="spearman")).item())
 
-    sweep = _sweep(view)
+    sweep = _sweep(table)
     found, ranks = Replicates.within(sweep, correlation, by="offset"), sweep["groups"].n_unique()
     return replace(found, errors=np.full(len(found.values), 12 / (ranks * (ranks**2 - 1)) / np.sqrt(12)))
 
 
-def way_to_states(groups: Callable[[View], int]) -> Callable[[View], Replicates]:
+rank_with_groups: OfSeeds = derived(_rank_with_groups, TreeGroups.rows())
+"""Rank correlation of variance with the number of groups, environment by environment.
+
+The variances are exact, but k ranks resolve the correlation to 12 / (k (k^2 - 1)) only, what the swap of two neighbours takes away: its error is that of
+a number rounded to such steps.
+"""
+
+
+def way_to_states(groups: Callable[[Config], int]) -> OfSeeds:
     """How far the variance with so many groups is on the way from COCOA-reward's (0) to HCA+'s (1), in decibels."""
+    rows, offset = TreeGroups.rows(), TreeGroups.offset
 
     def measure(view: View) -> Replicates:
-        table = view.table("tree_groups")
-        near = Replicates.of(_gaps(table, "cocoa-reward", f"groups-{groups(view)}"), "gap", by="offset")
-        return near.over(Replicates.of(_gaps(table, "cocoa-reward", "hca-plus"), "gap", by="offset"))
+        table = rows.read(view)
+        near = Replicates.of(_gaps(table, "cocoa-reward", f"groups-{groups(view.config)}"), "gap", by=offset)
+        return near.over(Replicates.of(_gaps(table, "cocoa-reward", "hca-plus"), "gap", by=offset))
 
-    return measure
+    return Measure((rows,), measure)
 
 
 # --- signal-to-noise ratios ----------------------------------------------------------------------------------------------
 
 
-def _signal(view: View, table: str, estimator: str, length: int) -> Replicates:
-    return Replicates.of(view.table(table, estimator=estimator, length=length), "snr", error="snr_error")
-
-
-def nearest(view: View) -> int:
+def nearest(config: Config) -> int:
     """The shortest track."""
-    return min(view.config.signal.lengths)
+    return min(config.signal.lengths)
 
 
-def furthest(view: View) -> int:
+def furthest(config: Config) -> int:
     """The longest track."""
-    return max(view.config.signal.lengths)
+    return max(config.signal.lengths)
 
 
-def off_the_form(table: str, estimator: str, of: str | None = None) -> Callable[[View], Replicates]:
+def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int]) -> OfSeeds:
+    return replicates(table.snr, error=table.snr_error, estimator=estimator, length=length)
+
+
+def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> OfSeeds:
     """Sampled less closed form, averaged over distances; `of` takes another estimator's formula."""
+    length, snr, error, form = table.length, table.snr, table.snr_error, table.closed_form
 
-    def measure(view: View) -> Replicates:
-        rows = view.table(table, estimator=estimator)
-        forms = view.table(table, estimator=of or estimator).select("seed", "length", "closed_form")
-        rows = rows.drop("closed_form").join(forms, on=["seed", "length"])
-        mean = rows.group_by("seed").agg(difference=(pl.col("snr") - pl.col("closed_form")).mean(), error=(pl.col("snr_error") ** 2).sum().sqrt() / pl.len())
+    def measure(rows: pl.DataFrame, others: pl.DataFrame) -> Replicates:
+        rows = rows.drop(form).join(others.select("seed", length, form), on=["seed", length])
+        mean = rows.group_by("seed").agg(difference=(pl.col(snr) - pl.col(form)).mean(), error=(pl.col(error) ** 2).sum().sqrt() / pl.len())
         return Replicates.of(mean, "difference", error="error")
 
-    return measure
+    return derived(measure, table.rows(estimator=estimator), table.rows(estimator=of or estimator))
 
 
-def fall(estimator: str) -> Callable[[View], Replicates]:
+def fall(estimator: str) -> OfSeeds:
     """Decibels lost from the shortest to the longest track."""
-    return lambda view: _signal(view, "signal", estimator, nearest(view)).minus(_signal(view, "signal", estimator, furthest(view)))
+    return _signal(Signal, estimator, nearest).minus(_signal(Signal, estimator, furthest))
 
 
-def signal_lead(table: str, estimator: str, other: str) -> Callable[[View], Replicates]:
+def signal_lead(table: type[Ratios], estimator: str, other: str) -> OfSeeds:
     """Decibels between two estimators at the shortest track."""
-    return lambda view: _signal(view, table, estimator, nearest(view)).minus(_signal(view, table, other, nearest(view)))
+    return _signal(table, estimator, nearest).minus(_signal(table, other, nearest))
 
 
 # --- learning ------------------------------------------------------------------------------------------------------------
 
 
-def solved(estimator: str) -> Callable[[View], Replicates]:
+def solved(estimator: str) -> OfSeeds:
     """Whether the treasure became probable enough early enough."""
-    return lambda view: Replicates.of(view.table("solved", trial=estimator), "solved")
+    return replicates(Solved.solved, trial=learner(estimator))
 
 
-def treasure_at_last(estimator: str) -> Callable[[View], Replicates]:
+def treasure_at_last(estimator: str) -> OfSeeds:
     """Probability of the treasure over the last tenth of training."""
-    return lambda view: Replicates.of(view.table("solved", trial=estimator), "last")
+    return replicates(Solved.last, trial=learner(estimator))
 
 
-def behind(estimator: str, leader: str = "cocoa-reward") -> Callable[[View], Replicates]:
+def behind(estimator: str, leader: str = "cocoa-reward") -> OfSeeds:
     """By how much an estimator's last probability of the treasure is below the leader's."""
-    return lambda view: treasure_at_last(leader)(view).minus(treasure_at_last(estimator)(view))
+    return treasure_at_last(leader).minus(treasure_at_last(estimator))

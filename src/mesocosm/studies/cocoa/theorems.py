@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -26,17 +25,11 @@ from mesocosm.learning.contributions import cocoa, counterfactual_return, hca_re
 from mesocosm.learning.outcomes import Encoding, grouped_outcomes, reward_outcomes, state_outcomes
 from mesocosm.numerics.linear_algebra import eigh, solve
 from mesocosm.studies.cocoa.config import Theorems
+from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances
 from mesocosm.studies.interface import Context, Tables
 
 LAYERS = 3
 SURVIVAL = 0.8
-
-
-class Errors(NamedTuple):
-    """Largest errors: of the statement, and of its mutant."""
-
-    error: Array
-    mutant: Array
 
 
 Theorem = Callable[[Theorems, EveryEpisode, PRNGKeyArray], Errors]
@@ -46,25 +39,16 @@ def check_theorems(config: Theorems, context: Context) -> Tables:
     """Every theorem on `config.instances` random instances; the covariances of Theorem 3; the bandits of App. L."""
     example = random_mdp(jax.random.key(0), config.states, config.actions, config.rewards, LAYERS)
     episodes = every_episode(example)
-    names, tables = {"instance": range(config.instances)}, []
-    for number, (name, theorem) in enumerate(THEOREMS.items()):
-        keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
-        errors = context.evaluate(Partial(_on_instances, theorem, config), shared=(episodes, keys))
-        tables.append(context.rows(names, theorem=name, error=errors.error, mutant=errors.mutant))
-    keys = jax.random.split(jax.random.fold_in(context.evaluation_key, len(THEOREMS)), config.instances)
     chain = every_episode(chain_mdp(jax.random.key(0), config.actions))
-    order = context.evaluate(Partial(_on_instances, covariance_order, config), shared=(chain, keys))
+    keys = instance_keys(context, len(THEOREMS), config.instances)
+    order = context.evaluate(Partial(on_instances, covariance_order, config), shared=(chain, keys))
     first = np.linspace(0.01, 0.99, 99)
     bandits = context.evaluate(jax.vmap(bandit), shared=(jnp.asarray(first),))
     return {
-        "theorems": pl.concat(tables),
-        "covariances": context.rows(names, smallest_eigenvalue=order.error, mutant=order.mutant),
+        "theorems": check_statements(context, config, THEOREMS, episodes, label="theorem"),
+        "covariances": context.rows({"instance": range(config.instances)}, smallest_eigenvalue=order.error, mutant=order.mutant),
         "bandits": context.rows({"probability": first.tolist()}, hca_return=bandits.error, counterfactual_return=bandits.mutant),
     }
-
-
-def _on_instances(theorem: Theorem, config: Theorems, episodes: EveryEpisode, keys: Array) -> Errors:
-    return jax.lax.map(partial(theorem, config, episodes), keys, batch_size=20)
 
 
 def _world(config: Theorems, key: PRNGKeyArray, layers: int = 1) -> tuple[TabularMDP, Float[Array, "states actions"]]:

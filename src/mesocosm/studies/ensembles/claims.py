@@ -8,6 +8,7 @@ from functools import partial
 from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.tables import Value
 from mesocosm.studies.ensembles.config import HALF
 from mesocosm.studies.ensembles.measures import (
     accuracy_alone,
@@ -20,7 +21,6 @@ from mesocosm.studies.ensembles.measures import (
     distance_slope,
     explained_share,
     gain,
-    identity,
     kernel_fall,
     kernel_gain,
     kernel_share_growth,
@@ -37,6 +37,7 @@ from mesocosm.studies.ensembles.measures import (
     widest_ratio,
     width_slope,
 )
+from mesocosm.studies.ensembles.tables import Correlations, KernelDetection, Limits, Wide, Widths
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, Region, above, below, between
 
 # Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
@@ -53,6 +54,10 @@ SHORT = {MNIST: "mnist", FASHION: "fashion"}
 PARTS = ("full", "function", "kernel", "interaction")
 FEWER = "half of gd's members: fewer, and no noise taken"
 NOTHING = "between two halves of the inside, where there is nothing to detect"
+HURTS = (
+    "Here removing function noise costs a little detection, hardly more than having half the members. Over the parametrisations, shapes, read-out scales and "
+    "rates that were searched no variant gained anything on this data set that both pilot seeds agree on."
+)
 
 
 # What checks of one kind share.
@@ -64,7 +69,7 @@ of_trained = partial(Check, judged_at=CPU, replicate=TRAINING, searched=TRAINED)
 
 def exact(name: str, mutant: str) -> Check:
     """An identity beside its mutant."""
-    return against_mutant(identity, name, mutant, check=name, tolerance=1e-8)
+    return against_mutant(name, mutant, check=name, tolerance=1e-8)
 
 
 def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float = 1.1) -> Check:
@@ -79,14 +84,14 @@ def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float =
     )
 
 
-def slope(part: str, words: str, region: Region, other: str, expected: float) -> Check:
+def slope(part: Value, words: str, region: Region, other: Value, expected: float) -> Check:
     """How a part of the variance goes with width."""
     return over_widths(
         f"slope-{part}",
         Mean(f"slope of log variance on log width, {words}"),
         region,
         width_slope(part),
-        Control({"function": "noise of the initial function", "kernel": "noise of the kernel"}[other], width_slope(other)),
+        Control({Widths.function: "noise of the initial function", Widths.kernel: "noise of the kernel"}[other], width_slope(other)),
         reference=Reference(expected, "derived"),
     )
 
@@ -103,19 +108,18 @@ def kernel_checks(inside: str) -> list[Check]:
             smallest_ratio(mlps, ("function", "kernel"), inside),
             Control(other_half, smallest_ratio(mlps, ("function", "kernel"), inside, control=True)),
         ),
-        on_pictures(
-            f"{name}-auroc",
-            Mean("AUROC, smallest over three networks and all parts"),
-            above(0.6),
-            smallest(mlps, PARTS, "auroc", inside),
-            Control(NOTHING, smallest(mlps, PARTS, "inside_auroc", inside)),
-        ),
-        on_pictures(
-            f"{name}-cnn",
-            Mean("AUROC of a convolutional network, smallest over all parts"),
-            above(0.6),
-            smallest(cnns, PARTS, "auroc", inside),
-            Control(NOTHING, smallest(cnns, PARTS, "inside_auroc", inside)),
+        *(
+            on_pictures(
+                f"{name}-{check}",
+                Mean(measured),
+                above(0.6),
+                smallest(networks, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
+                Control(NOTHING, smallest(networks, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
+            )
+            for check, networks, measured in (
+                ("auroc", mlps, "AUROC, smallest over three networks and all parts"),
+                ("cnn", cnns, "AUROC of a convolutional network, smallest over all parts"),
+            )
         ),
         on_pictures(
             f"{name}-kernel-width",
@@ -154,19 +158,15 @@ def trained_checks(inside: str) -> list[Check]:
             trained_variance("gd-c", "gd", inside),
             Control(f"{FEWER}, over all", trained_variance(HALF, "gd", inside)),
         ),
-        of_trained(
-            f"{name}-kernel",
-            Mean("AUROC of gd-c, which has kernel noise alone, for pictures of the other set"),
-            above(0.6),
-            detection("gd-c", inside, MNIST if inside == FASHION else FASHION),
-            Control(NOTHING, chance("gd-c", inside)),
-        ),
-        of_trained(
-            f"{name}-interaction",
-            Mean("AUROC of gd-i, which has the interaction alone, for pictures of the other set"),
-            above(0.6),
-            detection("gd-i", inside, MNIST if inside == FASHION else FASHION),
-            Control(NOTHING, chance("gd-i", inside)),
+        *(
+            of_trained(
+                f"{name}-{part}",
+                Mean(f"AUROC of {variant}, which has {noise} alone, for pictures of the other set"),
+                above(0.6),
+                detection(variant, inside, MNIST if inside == FASHION else FASHION),
+                Control(NOTHING, chance(variant, inside)),
+            )
+            for part, variant, noise in (("kernel", "gd-c", "kernel noise"), ("interaction", "gd-i", "the interaction"))
         ),
     ]
 
@@ -199,7 +199,7 @@ def sweep_checks() -> list[Check]:
     ]
 
 
-def gain_check(name: str, variant: str, inside: str, outside: str, region: Region) -> Check:
+def gain_check(name: str, variant: str, inside: str, outside: str, region: Region, note: str | None = None) -> Check:
     """A paired difference of AUROC."""
     return of_trained(
         name,
@@ -207,6 +207,7 @@ def gain_check(name: str, variant: str, inside: str, outside: str, region: Regio
         region,
         gain(variant, inside, outside),
         Control(f"{FEWER}, less all", gain(HALF, inside, outside)),
+        note=note,
     )
 
 
@@ -222,8 +223,8 @@ CLAIMS = [
                 "share",
                 Mean("share of the variance that function noise, kernel noise, interaction and their correlation sum to, width 256"),
                 between(0.95, 1.05),
-                explained_share("function", "kernel", "interaction", "function_interaction"),
-                Control("function noise alone, at the smallest width", explained_share("function", narrowest=True)),
+                explained_share(Widths.function, Widths.kernel, Widths.interaction, Widths.function_interaction),
+                Control("function noise alone, at the smallest width", explained_share(Widths.function, narrowest=True)),
                 reference=Reference(1.0, "derived"),
             ),
         ],
@@ -248,29 +249,31 @@ CLAIMS = [
                 "distance",
                 Mean("rank correlation of function noise with the distance to the nearest point, one hidden layer with biases"),
                 above(0.75),
-                correlation(BIASED, "function", "distance"),
-                Control("distance to points that were not trained on", correlation(BIASED, "function", "turned_distance")),
+                correlation(BIASED, "function", Correlations.distance),
+                Control("distance to points that were not trained on", correlation(BIASED, "function", Correlations.turned_distance)),
             ),
             in_the_plane(
                 "distance-contrast",
                 Mean("the same, less that of kernel noise"),
                 above(0.0),
-                contrast(BIASED, "function", "kernel", "distance"),
-                Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", "turned_distance")),
+                contrast(BIASED, "function", "kernel", Correlations.distance),
+                Control("the same for points that were not trained on", contrast(BIASED, "function", "kernel", Correlations.turned_distance)),
+                note="Function noise does follow the distance, but kernel noise follows it a little more closely; over the plane all variances are correlated.",
             ),
             in_the_plane(
                 "angle",
                 Mean("rank correlation of kernel noise over the squared norm with the angle to the nearest point, one hidden layer"),
                 above(0.5),
-                correlation(PLAIN, "kernel", "angle"),
-                Control("angle to points that were not trained on", correlation(PLAIN, "kernel", "turned_angle")),
+                correlation(PLAIN, "kernel", Correlations.angle),
+                Control("angle to points that were not trained on", correlation(PLAIN, "kernel", Correlations.turned_angle)),
             ),
             in_the_plane(
                 "angle-contrast",
                 Mean("the same, less that of function noise"),
                 above(0.0),
-                contrast(PLAIN, "kernel", "function", "angle"),
-                Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", "angle")),
+                contrast(PLAIN, "kernel", "function", Correlations.angle),
+                Control("the interaction in place of kernel noise", contrast(PLAIN, "interaction", "function", Correlations.angle)),
+                note="Kernel noise does follow the angle, but function noise follows it more closely; over the plane distance and angle are correlated.",
             ),
         ],
     ),
@@ -289,15 +292,15 @@ CLAIMS = [
             linear("kernel", "V^c", "function", "the closed form of V^a"),
             linear("interaction", "V^i", "kernel", "the closed form of V^c"),
             linear("function_interaction", "2 Cov(a, i)", "interaction", "the closed form of V^i", 1.25),
-            slope("kernel", "kernel noise", between(-1.15, -0.85), "function", -1.0),
-            slope("interaction", "interaction", between(-1.15, -0.85), "function", -1.0),
-            slope("function", "function noise", between(-0.1, 0.1), "kernel", 0.0),
+            slope(Widths.kernel, "kernel noise", between(-1.15, -0.85), Widths.function, -1.0),
+            slope(Widths.interaction, "interaction", between(-1.15, -0.85), Widths.function, -1.0),
+            slope(Widths.function, "function noise", between(-0.1, 0.1), Widths.kernel, 0.0),
             over_widths(
                 "neuron",
                 Mean("log of n V^c over what one neuron predicts, widths from 128"),
                 between(-log(1.1), log(1.1)),
-                neuron_ratio("kernel", "kernel"),
-                Control("the prediction of the interaction", neuron_ratio("kernel", "interaction")),
+                neuron_ratio(Widths.kernel, Limits.kernel),
+                Control("the prediction of the interaction", neuron_ratio(Widths.kernel, Limits.interaction)),
                 reference=Reference(0.0, "derived"),
             ),
         ],
@@ -318,8 +321,8 @@ CLAIMS = [
                 "wide",
                 Mean("slope of log distance to the kernel model on log width, shallowest of gd, gd-c and gd-a trained by gradient descent"),
                 between(-0.8, -0.2),
-                distance_slope("gd", "gd_c", "gd_a"),
-                Control("gd beside the kernel model of gd-c", distance_slope("mismatched")),
+                distance_slope(Wide.gd, Wide.gd_c, Wide.gd_a),
+                Control("gd beside the kernel model of gd-c", distance_slope(Wide.mismatched)),
                 searched=WIDE,
                 reference=Reference(-0.5, "derived"),
             ),
@@ -358,7 +361,7 @@ CLAIMS = [
                 swept_gain("gd-a", 0),
                 Control("at the largest read-out scale, where function noise is most of the variance", swept_gain("gd-a", -1)),
             ),
-            gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0)),
+            gain_check("fashion-improves", "gd-a", FASHION, MNIST, above(0.0), HURTS),
         ],
     ),
     unjudged(
@@ -376,8 +379,8 @@ CLAIMS = [
                 "wide",
                 Mean("log of the variance at the largest width over that of the infinitely wide ensemble"),
                 between(-log(1.1), log(1.1)),
-                widest_ratio("function"),
-                Control("over the posterior variance of the NTK-GP", widest_ratio("ntk_gp")),
+                widest_ratio(Limits.function),
+                Control("over the posterior variance of the NTK-GP", widest_ratio(Limits.ntk_gp)),
                 reference=Reference(0.0, "derived"),
             ),
             Check(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,14 +19,8 @@ from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
 from mesocosm.studies.ensembles.config import Identities
 from mesocosm.studies.ensembles.kernels import weights_of
+from mesocosm.studies.identity_trials import Errors, at_once, instance_keys, relative_error, statement_rows
 from mesocosm.studies.interface import Context, Tables
-
-
-class Errors(NamedTuple):
-    """Relative errors, largest over entries: of the statement, and of its mutant."""
-
-    error: Array
-    mutant: Array
 
 
 class Draws(NamedTuple):
@@ -69,20 +62,12 @@ def _models(draws: Draws, mean_weights: Array, targets: Array) -> KernelModels:
 
 def check_identities(config: Identities, context: Context) -> Tables:
     """Every identity on `config.instances` random instances. Those that speak of kernel models share their draws, which are what takes time to compile."""
-    keys = [jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances) for number in range(2)]
+    keys = [instance_keys(context, number, config.instances) for number in range(2)]
     instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
     one = jax.tree.map(lambda leaf: leaf[0], instances)
-    tables = []
-    for name, identity in {**OF_MODELS, **OF_NETWORKS}.items():
-        given = one if name in OF_MODELS else keys[1]
-        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(given,))
-        tables.append(context.rows({"instance": range(config.instances)}, identity=name, error=errors.error, mutant=errors.mutant))
+    given = [(name, statement, one) for name, statement in OF_MODELS.items()] + [(name, statement, keys[1]) for name, statement in OF_NETWORKS.items()]
+    tables = [statement_rows(context, config, statement, each, labels={"identity": name}, over=at_once) for name, statement, each in given]
     return {"identities": pl.concat(tables)}
-
-
-def _on_instances(identity: Callable[[Identities, Any], Errors], config: Identities, given: Any) -> Errors:
-    """All at once: solves in a compiled loop can deadlock XLA on CPU."""
-    return jax.vmap(partial(identity, config))(given)
 
 
 def draw_instances(config: Identities, keys: Array) -> Instance:
@@ -108,10 +93,6 @@ def draw_instance(config: Identities, key: PRNGKeyArray) -> Instance:
     return Instance(members, mirrors, weights_of(others.kernel.mean(axis=0)), jax.random.normal(label_key, (config.train,)))
 
 
-def _relative(found: Array, wanted: Array) -> Array:
-    return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
-
-
 def _network(config: Identities, key: PRNGKeyArray, outputs: int = 1) -> TangentMLP:
     return TangentMLP.create(config.dim, outputs, width=config.width, depth=2, bias_scale=0.3, key=key)
 
@@ -126,21 +107,21 @@ def kernel_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     x = jax.random.normal(data_key, (config.train, config.dim))
     wanted = kernel_block(function, params, x, method="contraction")
     uncoupled = jnp.einsum("nm,cd->ncmd", kernel_block(function, params, x, outputs="mean"), jnp.eye(3))
-    return Errors(_relative(kernel_block(function, params, x), wanted), _relative(uncoupled, wanted))
+    return Errors(relative_error(kernel_block(function, params, x), wanted), relative_error(uncoupled, wanted))
 
 
 def models_identity(config: Identities, instance: Instance) -> Errors:
     """Each member's f^lin is a + c + i - 2 Qbar Y. Mutant: without the interaction."""
     full, a, c, i = instance.models()
     mean = instance.mean_weights @ instance.targets
-    return Errors(_relative(a + c + i - 2 * mean, full), _relative(a + c - mean, full))
+    return Errors(relative_error(a + c + i - 2 * mean, full), relative_error(a + c - mean, full))
 
 
 def variances_identity(config: Identities, instance: Instance) -> Errors:
     """V[f^lin] is the sum of three variances and three covariances. Mutant: without the covariances."""
     parts = instance.parts()
     alone = parts.function + parts.kernel + parts.interaction
-    return Errors(_relative(sum(parts[1:], start=jnp.zeros(())), parts.full), _relative(alone, parts.full))
+    return Errors(relative_error(sum(parts[1:], start=jnp.zeros(())), parts.full), relative_error(alone, parts.full))
 
 
 def mirrored_identity(config: Identities, instance: Instance) -> Errors:
@@ -161,14 +142,14 @@ def labels_identity(config: Identities, instance: Instance) -> Errors:
     """Doubled labels leave V^a and V^i as they are and multiply V^c by four. Mutant: V[f^lin] by four."""
     once, twice = instance.parts(), instance.parts(2 * instance.targets)
     pairs = ((twice.function, once.function), (twice.interaction, once.interaction), (twice.kernel, 4 * once.kernel))
-    return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
+    return Errors(jnp.max(jnp.stack([relative_error(*pair) for pair in pairs])), relative_error(twice.full, 4 * once.full))
 
 
 def readout_identity(config: Identities, instance: Instance) -> Errors:
     """A read-out twice as large multiplies V^a and V^i by four and leaves V^c. Mutant: V[f^lin] by four."""
     once, twice = instance.parts(), instance.parts(scale=2.0)
     pairs = ((twice.function, 4 * once.function), (twice.interaction, 4 * once.interaction), (twice.kernel, once.kernel))
-    return Errors(jnp.max(jnp.stack([_relative(*pair) for pair in pairs])), _relative(twice.full, 4 * once.full))
+    return Errors(jnp.max(jnp.stack([relative_error(*pair) for pair in pairs])), relative_error(twice.full, 4 * once.full))
 
 
 def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -191,7 +172,7 @@ def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     gd, centred, shared = learner.model(state).outputs(x)
     bare = learner.model(state._replace(drawn=jax.tree.map(jnp.zeros_like, state.drawn), reference=jax.tree.map(jnp.zeros_like, state.reference))).outputs(x)[2]
     scale = jnp.max(jnp.abs(gd))
-    return Errors(jnp.maximum(jnp.max(jnp.abs(centred)), jnp.max(jnp.abs(shared - gd))) / scale, _relative(bare, gd))
+    return Errors(jnp.maximum(jnp.max(jnp.abs(centred)), jnp.max(jnp.abs(shared - gd))) / scale, relative_error(bare, gd))
 
 
 OF_MODELS = {

@@ -3,303 +3,282 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mesocosm.claims.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.measures import Measure, derived, replicates, within
+from mesocosm.claims.replicates import NotJudged, Replicates
+from mesocosm.claims.tables import Rows, Value
+from mesocosm.studies.ensembles.config import Config
+from mesocosm.studies.ensembles.tables import (
+    AtOneLoss,
+    KernelDetection,
+    Linear,
+    NetworksAlone,
+    Sweep,
+    Trained,
+    TrainedDetection,
+    Wide,
+    Widths,
+)
 from mesocosm.studies.interface import View
 
-Measure = Callable[[View], Replicates]
-
-
-def identity(name: str, column: str = "error") -> Callable[[View], Instances]:
-    """Errors of one identity."""
-    return lambda view: Instances.of(view.table("identities", identity=name), column)
+OfSeeds = Measure[Replicates]
+Names = Callable[[Config], list[str]]
 
 
 # --- widths -----------------------------------------------------------------------------------------------------------
 
 
-def linear_ratio(part: str, against: str | None = None) -> Measure:
+def linear_ratio(part: str, against: str | None = None) -> OfSeeds:
     """Log of found over predicted variance of the linear network (sign taken off), at the width where they differ most; or over another part's prediction."""
+    of, width, value, prediction = Linear.part, Linear.width, Linear.found, Linear.predicted
 
     def worst(rows: pl.DataFrame) -> float:
-        found = rows.filter(pl.col("part") == part).sort("width")["found"].to_numpy()
-        wanted = rows.filter(pl.col("part") == (against or part)).sort("width")["predicted"].to_numpy()
+        found = rows.filter(pl.col(of) == part).sort(width)[value].to_numpy()
+        wanted = rows.filter(pl.col(of) == (against or part)).sort(width)[prediction].to_numpy()
         ratios = np.log(np.abs(found) / np.abs(wanted))
         return float(ratios[np.argmax(np.abs(ratios))])
 
-    return lambda view: Replicates.within(view.table("linear"), worst)
+    return within(Linear.rows(), worst)
 
 
-def width_slope(part: str) -> Measure:
+def width_slope(part: Value) -> OfSeeds:
     """Slope of log variance on log width."""
+    width = Widths.width
 
     def slope(rows: pl.DataFrame) -> float:
-        return float(np.polyfit(np.log(rows["width"].to_numpy()), np.log(rows[part].to_numpy()), 1)[0])
+        return float(np.polyfit(np.log(rows[width].to_numpy()), np.log(rows[part].to_numpy()), 1)[0])
 
-    return lambda view: Replicates.within(view.table("widths"), slope)
+    return within(Widths.rows(), slope)
 
 
-def neuron_ratio(part: str, limit: str) -> Measure:
+def neuron_ratio(part: Value, limit: Value) -> OfSeeds:
     """Log of width times variance over what one neuron predicts, mean over widths from 128 on."""
+    width = Widths.width
 
-    def measure(view: View) -> Replicates:
-        limits = Replicates.of(view.table("limits"), limit)
+    def scaled(rows: pl.DataFrame) -> float:
+        wide = rows.filter(pl.col(width) >= 128)
+        return float(np.exp(np.mean(np.log(wide[width].to_numpy() * wide[part].to_numpy()))))
 
-        def scaled(rows: pl.DataFrame) -> float:
-            wide = rows.filter(pl.col("width") >= 128)
-            return float(np.exp(np.mean(np.log(wide["width"].to_numpy() * wide[part].to_numpy()))))
-
-        return Replicates.within(view.table("widths"), scaled).log_ratio(limits)
-
-    return measure
+    return within(Widths.rows(), scaled).log_ratio(replicates(limit))
 
 
-def widest_ratio(limit: str) -> Measure:
+def widest_ratio(limit: Value) -> OfSeeds:
     """Log of the ensemble's variance at the largest width over a limit."""
-
-    def measure(view: View) -> Replicates:
-        table = view.table("widths")
-        widest = table.filter(pl.col("width") == table["width"].max())
-        return Replicates.of(widest, "full").log_ratio(Replicates.of(view.table("limits"), limit))
-
-    return measure
+    width, full = Widths.width, Widths.full
+    widest = derived(lambda table: Replicates.of(table.filter(pl.col(width) == table[width].max()), full), Widths.rows())
+    return widest.log_ratio(replicates(limit))
 
 
-def explained_share(*parts: str, narrowest: bool = False) -> Measure:
+def explained_share(*parts: Value, narrowest: bool = False) -> OfSeeds:
     """What share of the full variance some parts sum to, at width 256 (at the middle width where there is no 256), or at the narrowest."""
+    by, full = Widths.width, Widths.full
 
-    def measure(view: View) -> Replicates:
-        table = view.table("widths")
-        widths = sorted(table["width"].unique().to_list())
+    def measure(table: pl.DataFrame) -> Replicates:
+        widths = sorted(table[by].unique().to_list())
         width = 256 if 256 in widths else widths[len(widths) // 2]
-        rows = table.filter(pl.col("width") == (widths[0] if narrowest else width))
-        return Replicates.of(rows.with_columns(explained=pl.sum_horizontal(*parts)), "explained").over(Replicates.of(rows, "full"))
+        rows = table.filter(pl.col(by) == (widths[0] if narrowest else width))
+        return Replicates.of(rows.with_columns(explained=pl.sum_horizontal(*parts)), "explained").over(Replicates.of(rows, full))
 
-    return measure
+    return derived(measure, Widths.rows())
 
 
-def distance_slope(*variants: str) -> Measure:
+def distance_slope(*variants: Value) -> OfSeeds:
     """Slope of the log distance between trained and kernel ensembles on log width, the shallowest of these variants."""
+    width = Wide.width
 
     def slope(rows: pl.DataFrame) -> float:
-        widths = np.log(rows["width"].to_numpy())
+        widths = np.log(rows[width].to_numpy())
         return max(float(np.polyfit(widths, np.log(rows[variant].to_numpy()), 1)[0]) for variant in variants)
 
-    return lambda view: Replicates.within(view.table("wide"), slope)
+    return within(Wide.rows(), slope)
 
 
 # --- the plane --------------------------------------------------------------------------------------------------------
 
 
-def correlation(network: str, part: str, column: str) -> Measure:
+def correlation(network: str, part: str, column: Value) -> OfSeeds:
     """Rank correlation over the plane."""
-    return lambda view: Replicates.of(view.table("correlations", network=network, part=part), column)
+    return replicates(column, network=network, part=part)
 
 
-def contrast(network: str, first: str, second: str, column: str) -> Measure:
+def contrast(network: str, first: str, second: str, column: Value) -> OfSeeds:
     """By how much one part's rank correlation exceeds another's."""
-    return lambda view: correlation(network, first, column)(view).minus(correlation(network, second, column)(view))
+    return correlation(network, first, column).minus(correlation(network, second, column))
 
 
 # --- pictures, kernel models ------------------------------------------------------------------------------------------
 
 
-def mlps(view: View) -> list[str]:
-    """The fully connected networks."""
-    return [name for name in view.config.kernels.networks if name.startswith("mlp")]
+def mlps(config: Config) -> list[str]:
+    """The fully connected networks: the narrow shallow one, the wide one, the deep one."""
+    return [name for name in config.kernels.networks if name.startswith("mlp")]
 
 
-def cnns(view: View) -> list[str]:
+def cnns(config: Config) -> list[str]:
     """The convolutional ones."""
-    return [name for name in view.config.kernels.networks if name.startswith("cnn")]
+    return [name for name in config.kernels.networks if name.startswith("cnn")]
 
 
-def smallest(names: Callable[[View], list[str]], parts: tuple[str, ...], column: str, inside: str) -> Measure:
+def smallest(names: Names, parts: tuple[str, ...], column: Value, error: Value, inside: str) -> OfSeeds:
     """The smallest value of a column over networks and parts, with the largest standard error among them."""
 
-    def measure(view: View) -> Replicates:
-        rows = view.table("kernel_detection", inside=inside).filter(pl.col("network").is_in(names(view)) & pl.col("part").is_in(parts))
-        return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(column).min(), pl.col(f"{column}_error").max()), column, error=f"{column}_error")
+    def measure(rows: pl.DataFrame) -> Replicates:
+        return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(column).min(), pl.col(error).max()), column, error=error)
 
-    return measure
+    return derived(measure, KernelDetection.rows(inside=inside, network=names, part=parts))
 
 
-def smallest_ratio(names: Callable[[View], list[str]], parts: tuple[str, ...], inside: str, *, control: bool = False) -> Measure:
+def smallest_ratio(names: Names, parts: tuple[str, ...], inside: str, *, control: bool = False) -> OfSeeds:
     """The smallest log ratio of mean variance outside over inside; as a control, of one half of the inside over the other."""
-    above, below = ("variance_half", "variance_other_half") if control else ("variance_outside", "variance_inside")
+    table = KernelDetection
+    above, below = (table.variance_half, table.variance_other_half) if control else (table.variance_outside, table.variance_inside)
 
-    def measure(view: View) -> Replicates:
-        rows = view.table("kernel_detection", inside=inside).filter(pl.col("network").is_in(names(view)) & pl.col("part").is_in(parts))
+    def measure(rows: pl.DataFrame) -> Replicates:
         ratios = rows.with_columns(ratio=(pl.col(above) / pl.col(below)).log())
         return Replicates.of(ratios.group_by("seed", "digest").agg(pl.col("ratio").min()), "ratio")
 
-    return measure
+    return derived(measure, table.rows(inside=inside, network=names, part=parts))
 
 
-def shape_of(view: View, place: int) -> str:
-    """The network in a place of the list: the narrow shallow one, the wide one, the deep one."""
-    return mlps(view)[place]
+def variance(part: str, place: int, inside: str, value: Value = KernelDetection.variance_inside) -> OfSeeds:
+    """Mean variance inside of one part in the network of a place in the list (`mlps`)."""
+    return replicates(value, inside=inside, part=part, network=lambda config: mlps(config)[place])
 
 
-def variance(part: str, place: int, inside: str) -> Measure:
-    """Mean variance inside of one part in one network."""
-    return lambda view: Replicates.of(view.table("kernel_detection", inside=inside, part=part, network=shape_of(view, place)), "variance_inside")
-
-
-def kernel_fall(part: str, inside: str) -> Measure:
+def kernel_fall(part: str, inside: str) -> OfSeeds:
     """Log ratio of a part's variance in the narrow network to that in the wide one."""
-    return lambda view: variance(part, 0, inside)(view).log_ratio(variance(part, 1, inside)(view))
+    return variance(part, 0, inside).log_ratio(variance(part, 1, inside))
 
 
-def share_growth(place: int, inside: str) -> Measure:
+def share_growth(place: int, inside: str) -> OfSeeds:
     """Log ratio of kernel noise's share of the variance in another network to its share in the narrow shallow one."""
 
-    def share(view: View, where: int) -> Replicates:
-        return variance("kernel", where, inside)(view).over(variance("full", where, inside)(view))
+    def share(where: int) -> OfSeeds:
+        return variance("kernel", where, inside).over(variance("full", where, inside))
 
-    return lambda view: share(view, place).log_ratio(share(view, 0))
+    return share(place).log_ratio(share(0))
 
 
-def limit_ratio(part: str, inside: str) -> Measure:
+def limit_ratio(part: str, inside: str) -> OfSeeds:
     """Log ratio of a part's variance in the wide network to the variance at infinite width."""
-
-    def measure(view: View) -> Replicates:
-        rows = view.table("kernel_detection", inside=inside, part=part, network=shape_of(view, 1))
-        return Replicates.of(rows, "variance_inside").log_ratio(Replicates.of(rows, "limit_inside"))
-
-    return measure
+    return variance(part, 1, inside).log_ratio(variance(part, 1, inside, KernelDetection.limit_inside))
 
 
-def kernel_gain(part: str, inside: str) -> Measure:
+def kernel_gain(part: str, inside: str) -> OfSeeds:
     """AUROC of a part's variance less that of the full variance, mean over networks."""
+    gained, error = KernelDetection.gain, KernelDetection.gain_error
 
-    def measure(view: View) -> Replicates:
-        rows = view.table("kernel_detection", inside=inside, part=part)
-        mean = rows.group_by("seed", "digest").agg(pl.col("gain").mean(), pl.col("gain_error").mean())
-        return Replicates.of(mean, "gain", error="gain_error")
+    def measure(rows: pl.DataFrame) -> Replicates:
+        return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(gained).mean(), pl.col(error).mean()), gained, error=error)
 
-    return measure
+    return derived(measure, KernelDetection.rows(inside=inside, part=part))
 
 
 # --- pictures, trained networks ---------------------------------------------------------------------------------------
 
 
-def trained(view: View, variant: str, inside: str) -> pl.DataFrame:
-    """A variant's rows.
+def at_equal_loss(measure: OfSeeds, *needed: Rows, goal: Callable[[Config], float]) -> OfSeeds:
+    """The measure, refused where a member of what it compares did not reach the common training loss.
 
-    Raises:
-        NotJudged: a member did not reach the common training loss.
+    Args:
+        measure: what is measured.
+        needed: rows of `AtOneLoss`, those of one variant each.
+        goal: the common training loss.
     """
-    return at_equal_loss(view.table("trained", variant=variant, inside=inside), f"a member of {variant}", view.config.trained.goal)
+    loss, variant = AtOneLoss.worst_train_loss, AtOneLoss.variant
+
+    def checked(view: View) -> Replicates:
+        for rows in needed:
+            table, most = rows.read(view), goal(view.config)
+            if (worst := float(table[loss].to_numpy().max())) > most:
+                where = f" in the network {table['network'][0]!r}" if "network" in table.columns else ""
+                raise NotJudged(f"a member of {table[variant][0]}{where} stopped at a training loss of {worst:.3g}, above the common {most:g}")
+        return measure(view)
+
+    return Measure((*measure.reads, *needed), checked)
 
 
-def at_equal_loss(rows: pl.DataFrame, who: str, goal: float) -> pl.DataFrame:
-    """The rows, if every member reached the common training loss.
-
-    Raises:
-        NotJudged: one did not.
-    """
-    if (worst := float(rows["worst_train_loss"].to_numpy().max())) > goal:
-        raise NotJudged(f"{who} stopped at a training loss of {worst:.3g}, above the common {goal:g}")
-    return rows
+def _trained(measure: OfSeeds, inside: str, *variants: str) -> OfSeeds:
+    needed = (Trained.rows(variant=variant, inside=inside) for variant in variants)
+    return at_equal_loss(measure, *needed, goal=lambda config: config.trained.goal)
 
 
-def trained_variance(variant: str, reference: str, inside: str) -> Measure:
+def trained_variance(variant: str, reference: str, inside: str) -> OfSeeds:
     """Log ratio of mean variance inside, of two variants."""
 
-    def of(view: View, name: str) -> Replicates:
-        return Replicates.of(trained(view, name, inside), "variance_inside", error="variance_error")
+    def of(name: str) -> OfSeeds:
+        return _trained(replicates(Trained.variance_inside, error=Trained.variance_error, variant=name, inside=inside), inside, name)
 
-    return lambda view: of(view, variant).log_ratio(of(view, reference))
+    return of(variant).log_ratio(of(reference))
 
 
-def accuracy_gain(variant: str, inside: str) -> Measure:
+def accuracy_gain(variant: str, inside: str) -> OfSeeds:
     """Accuracy less that of gd, paired picture by picture."""
-
-    def measure(view: View) -> Replicates:
-        trained(view, "gd", inside)
-        return Replicates.of(trained(view, variant, inside), "accuracy_gain", error="accuracy_gain_error")
-
-    return measure
+    gained = replicates(Trained.accuracy_gain, error=Trained.accuracy_gain_error, variant=variant, inside=inside)
+    return _trained(gained, inside, "gd", variant)
 
 
-def accuracy_alone(variant: str, inside: str) -> Measure:
+def accuracy_alone(variant: str, inside: str) -> OfSeeds:
     """Accuracy of a variant's networks without their offsets, less that of gd."""
-    return lambda view: Replicates.of(view.table("networks_alone", variant=variant, inside=inside), "accuracy_gain", error="accuracy_gain_error")
+    return replicates(NetworksAlone.accuracy_gain, error=NetworksAlone.accuracy_gain_error, variant=variant, inside=inside)
 
 
-def gain(variant: str, inside: str, outside: str) -> Measure:
+def gain(variant: str, inside: str, outside: str) -> OfSeeds:
     """AUROC less that of gd, at equal training loss, paired picture by picture."""
-
-    def measure(view: View) -> Replicates:
-        for name in ("gd", variant):
-            trained(view, name, inside)
-        return Replicates.of(view.table("trained_detection", variant=variant, inside=inside, outside=outside), "gain", error="gain_error")
-
-    return measure
+    gained = replicates(TrainedDetection.gain, error=TrainedDetection.gain_error, variant=variant, inside=inside, outside=outside)
+    return _trained(gained, inside, "gd", variant)
 
 
-def detection(variant: str, inside: str, outside: str) -> Measure:
+def detection(variant: str, inside: str, outside: str) -> OfSeeds:
     """AUROC of a variant, at the common training loss."""
-
-    def measure(view: View) -> Replicates:
-        trained(view, variant, inside)
-        return Replicates.of(view.table("trained_detection", variant=variant, inside=inside, outside=outside), "auroc", error="auroc_error")
-
-    return measure
+    found = replicates(TrainedDetection.auroc, error=TrainedDetection.auroc_error, variant=variant, inside=inside, outside=outside)
+    return _trained(found, inside, variant)
 
 
-def chance(variant: str, inside: str) -> Measure:
+def chance(variant: str, inside: str) -> OfSeeds:
     """AUROC of a variant between two halves of the inside: nothing to detect."""
-    return lambda view: Replicates.of(trained(view, variant, inside), "inside_auroc", error="inside_auroc_error")
+    return _trained(replicates(Trained.inside_auroc, error=Trained.inside_auroc_error, variant=variant, inside=inside), inside, variant)
 
 
 # --- pictures, trained networks of several shapes -----------------------------------------------------------------------
 
-
-def swept(view: View, variant: str, network: str) -> pl.DataFrame:
-    """A variant's rows of one network of the sweep.
-
-    Raises:
-        NotJudged: a member did not reach the common training loss.
-    """
-    rows = view.table("sweep", variant=variant, network=network)
-    return at_equal_loss(rows, f"a member of {variant} in the network {network!r}", view.config.sweep.trained.goal)
+Network = str | Callable[[Any], str]
 
 
-def readout(view: View, place: int) -> str:
+def readout(place: int) -> Callable[[Config], str]:
     """The network with a scale of the read-out, by its place in the list (from small to large)."""
-    return f"readout-{range(len(view.config.sweep.readouts))[place]}"
+    return lambda config: f"readout-{range(len(config.sweep.readouts))[place]}"
 
 
-def swept_variance(view: View, variant: str, network: str) -> Replicates:
+def _swept(measure: OfSeeds, network: Network, *variants: str) -> OfSeeds:
+    needed = (Sweep.rows(variant=variant, network=network) for variant in variants)
+    return at_equal_loss(measure, *needed, goal=lambda config: config.sweep.trained.goal)
+
+
+def swept_variance(variant: str, network: Network) -> OfSeeds:
     """Mean variance inside."""
-    return Replicates.of(swept(view, variant, network), "variance_inside", error="variance_error")
+    return _swept(replicates(Sweep.variance_inside, error=Sweep.variance_error, variant=variant, network=network), network, variant)
 
 
-def readout_growth(variant: str) -> Measure:
+def readout_growth(variant: str) -> OfSeeds:
     """Log ratio of a variant's variance inside at the largest read-out scale to that at the smallest."""
+    return swept_variance(variant, readout(-1)).log_ratio(swept_variance(variant, readout(0)))
 
-    return lambda view: swept_variance(view, variant, readout(view, -1)).log_ratio(swept_variance(view, variant, readout(view, 0)))
 
-
-def kernel_share_growth(network: str, reference: str) -> Measure:
+def kernel_share_growth(network: str, reference: str) -> OfSeeds:
     """Log ratio of kernel noise's share, gd-c's variance inside over gd's, in one network to that in another."""
 
-    def share(view: View, name: str) -> Replicates:
-        return swept_variance(view, "gd-c", name).over(swept_variance(view, "gd", name))
+    def share(name: str) -> OfSeeds:
+        return swept_variance("gd-c", name).over(swept_variance("gd", name))
 
-    return lambda view: share(view, network).log_ratio(share(view, reference))
+    return share(network).log_ratio(share(reference))
 
 
-def swept_gain(variant: str, place: int) -> Measure:
+def swept_gain(variant: str, place: int) -> OfSeeds:
     """AUROC less that of gd at one scale of the read-out, by its place in the list, at equal training loss, paired picture by picture."""
-
-    def measure(view: View) -> Replicates:
-        swept(view, "gd", readout(view, place))
-        return Replicates.of(swept(view, variant, readout(view, place)), "gain", error="gain_error")
-
-    return measure
+    gained = replicates(Sweep.gain, error=Sweep.gain_error, variant=variant, network=readout(place))
+    return _swept(gained, readout(place), "gd", variant)

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.gated_rnn.measures import judged_student
+from mesocosm.studies.gated_rnn.tables import JUDGED
 from mesocosm.studies.interface import Figure, View
 
 SEED_DOTS = {"size": 30, "opacity": 0.6}
@@ -45,7 +45,7 @@ def loss_by_neurons(view: View) -> alt.TopLevelMixin:
 
 def weights(view: View) -> alt.TopLevelMixin:
     """Forms of the output in the neurons of one student, sorted by decay."""
-    trial = judged_student(view)
+    trial = JUDGED.names(view.config)[0]
     forms = view.table("forms", trial=trial)
     limit = forms.group_by("output").agg(limit=pl.col("value").abs().max())
     cells = forms.join(limit, on="output").with_columns(share=pl.col("value") / pl.col("limit"), panel=pl.format("output {}", pl.col("output") + 1))
@@ -67,7 +67,7 @@ def weights(view: View) -> alt.TopLevelMixin:
 
 def decays(view: View) -> alt.TopLevelMixin:
     """Decay and influence of every neuron, all seeds, for the teacher that keeps and the one that forgets."""
-    trials = [judged_student(view), "student-forgetful"]
+    trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
     return (
@@ -87,7 +87,7 @@ def decays(view: View) -> alt.TopLevelMixin:
 def coefficients(view: View) -> alt.TopLevelMixin:
     """A table of the first output's coefficients: the teacher's, and what least squares finds in each student."""
     table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
-    kept = [judged_student(view), *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
+    kept = [JUDGED.names(view.config)[0], *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
     table = table.filter(pl.col("trial").is_in(kept))
     first, second = (pl.col("pair").str.slice(place, 1).cast(pl.Int64) + 1 for place in (0, 1))
     term = pl.format("{},{} | {}", first, second, pl.col("now") + 1)

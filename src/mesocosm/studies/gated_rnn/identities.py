@@ -35,28 +35,17 @@ from mesocosm.nn import (
 from mesocosm.nn.constructions.attention_as_rnn import independent_forms, thin_heads
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.gated_rnn.config import Identities
+from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
 from mesocosm.studies.interface import Context, Tables
 
 DIMS = (4, 8, 16, 32, 64)
 SCALES = (2e-2, 1e-2)
 
 
-class Errors(NamedTuple):
-    """Relative errors, largest over entries: of the statement, and of its mutant."""
-
-    error: Any
-    mutant: Any
-
-
 def check_identities(config: Identities, context: Context) -> Tables:
     """Every identity on `config.instances` random instances."""
-    instances, tables = {"instance": range(config.instances)}, []
-    for number, (name, identity) in enumerate(IDENTITIES.items()):
-        keys = jax.random.split(jax.random.fold_in(context.evaluation_key, number), config.instances)
-        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
-        tables.append(context.rows(instances, identity=name, error=errors.error, mutant=errors.mutant))
-    keys = jax.random.split(jax.random.fold_in(context.evaluation_key, len(IDENTITIES)), config.instances)
-    limits = context.evaluate(Partial(_on_instances, small_signals, config), shared=(keys,))
+    instances, tables = {"instance": range(config.instances)}, [check_statements(context, config, IDENTITIES)]
+    limits = context.evaluate(Partial(on_instances, small_signals, config), shared=(instance_keys(context, len(IDENTITIES), config.instances),))
     minimal = minimal_identity(config, np.random.default_rng(0))
     counts = count_identity(config, np.random.default_rng(1))
     for name, errors in (("C3 minimal", minimal), ("C3 count", counts)):
@@ -67,14 +56,6 @@ def check_identities(config: Identities, context: Context) -> Tables:
         "cost": construction_cost(context),
         "gates": missing_gates(config, context),
     }
-
-
-def _on_instances(identity: Callable[[Identities, PRNGKeyArray], Any], config: Identities, keys: Array) -> Any:
-    return jax.lax.map(partial(identity, config), keys, batch_size=20)
-
-
-def _relative(found: Array, wanted: Array) -> Array:
-    return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
 
 
 def _draw(config: Identities, key: PRNGKeyArray) -> tuple[LinearAttention, Float[Array, "time dim"]]:
@@ -89,7 +70,7 @@ def construction_identity(construction: Callable[[LinearAttention], GatedLinearR
     attention, tokens = _draw(config, key)
     rnn, wanted = construction(attention), attention(tokens)
     without = silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0))
-    return Errors(_relative(rnn(tokens), wanted), _relative(without(tokens), wanted))
+    return Errors(relative_error(rnn(tokens), wanted), relative_error(without(tokens), wanted))
 
 
 def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -97,14 +78,14 @@ def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     attention, tokens = _draw(config, key)
     rnn, wanted = compact_construction(attention), attention(tokens)
     leaking = eqx.tree_at(lambda layer: layer.decay, rnn, FreeDecay(0.99 * rnn.decay()))
-    return Errors(_relative(rnn(tokens), wanted), _relative(leaking(tokens), wanted))
+    return Errors(relative_error(rnn(tokens), wanted), relative_error(leaking(tokens), wanted))
 
 
 def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C9: coefficients in closed form are those of automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
     rnn = GatedLinearRNN.create(config.dim, neurons=6, key=key)
     wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
-    return Errors(_relative(gated_coefficients(rnn, 2), wanted), _relative(gated_coefficients(rnn, 1), wanted))
+    return Errors(relative_error(gated_coefficients(rnn, 2), wanted), relative_error(gated_coefficients(rnn, 1), wanted))
 
 
 def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -114,7 +95,7 @@ def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     found = [gated_coefficients(make(attention), 3) for make in (full_construction, compact_construction)]
     rnn = compact_construction(attention)
     without = gated_coefficients(silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0)), 3)
-    return Errors(jnp.maximum(*(_relative(part, wanted) for part in found)), _relative(without, wanted))
+    return Errors(jnp.maximum(*(relative_error(part, wanted) for part in found)), relative_error(without, wanted))
 
 
 IDENTITIES = {
@@ -175,7 +156,7 @@ def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
 def _minimal_errors(attention: LinearAttention, rnn: GatedLinearRNN, tokens: Array) -> Errors:
     wanted = attention(tokens)
     without = silence(rnn, jnp.ones(rnn.decay().shape).at[-1].set(0.0))
-    return Errors(_relative(rnn(tokens), wanted), _relative(without(tokens), wanted))
+    return Errors(relative_error(rnn(tokens), wanted), relative_error(without(tokens), wanted))
 
 
 def construction_cost(context: Context) -> pl.DataFrame:
@@ -210,7 +191,7 @@ def small_signals(config: Identities, key: PRNGKeyArray) -> Limits:
     wanted = attention(tokens)
 
     def errors(limit: Callable[[LinearAttention, float], LSTM | GRU], mutate: Callable[[Any], Any] = lambda layer: layer) -> list[Array]:
-        return [_relative(mutate(limit(attention, scale))(tokens), wanted) for scale in SCALES]
+        return [relative_error(mutate(limit(attention, scale))(tokens), wanted) for scale in SCALES]
 
     lstm, held, gru = errors(lstm_limit), errors(lstm_limit, _hold_output_gate), errors(gru_limit)
     return Limits(lstm[1], lstm[0] / lstm[1], held[0] / held[1], gru[1], gru[0] / gru[1])

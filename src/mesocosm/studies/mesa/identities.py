@@ -6,7 +6,6 @@ Each identity is a function from a key to two relative errors: that of the state
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,45 +26,24 @@ from mesocosm.nn import (
 )
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.numerics.programs import jit
+from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Identities
 
 
-class Errors(NamedTuple):
-    """Relative errors, largest over entries: of the statement, and of its mutant."""
-
-    error: Array
-    mutant: Array
-
-
 def check_identities(config: Identities, context: Context) -> Tables:
     """Every identity on `config.instances` random instances; and the cost of a conjugate gradient step."""
-    key = context.evaluation_key
-    instances = {"instance": range(config.instances)}
-    tables = []
-    for number, (name, identity) in enumerate(IDENTITIES.items()):
-        keys = jax.random.split(jax.random.fold_in(key, number), config.instances)
-        errors = context.evaluate(Partial(_on_instances, identity, config), shared=(keys,))
-        tables.append(context.rows(instances, identity=name, error=errors.error, mutant=errors.mutant))
-    keys = jax.random.split(jax.random.fold_in(key, len(IDENTITIES)), config.instances)
-    falls = context.evaluate(Partial(_on_instances, series_falls, config), shared=(keys,))
+    keys = instance_keys(context, len(IDENTITIES), config.instances)
+    falls = context.evaluate(Partial(on_instances, series_falls, config), shared=(keys,))
     return {
-        "identities": pl.concat(tables),
-        "series": context.rows(instances, smallest_fall=falls.error, mutant=falls.mutant),
+        "identities": check_statements(context, config, IDENTITIES),
+        "series": context.rows({"instance": range(config.instances)}, smallest_fall=falls.error, mutant=falls.mutant),
         "solver_cost": solver_cost(context),
     }
 
 
-def _on_instances(identity: Callable[[Identities, PRNGKeyArray], Errors], config: Identities, keys: Array) -> Errors:
-    return jax.lax.map(partial(identity, config), keys, batch_size=20)
-
-
-def _relative(found: Array, wanted: Array) -> Array:
-    return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
-
-
 def _worst(found: tuple[Array, ...], wanted: tuple[Array, ...]) -> Array:
-    return jnp.max(jnp.stack([_relative(a, b) for a, b in zip(found, wanted, strict=True)]))
+    return jnp.max(jnp.stack([relative_error(a, b) for a, b in zip(found, wanted, strict=True)]))
 
 
 # --- Prop. 1 and 2 --------------------------------------------------------------------------------------------------
@@ -92,7 +70,7 @@ def gradient_step_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
         return jax.vmap(at)(jnp.arange(config.length))
 
-    return Errors(_relative(found, explicit(0)), _relative(found, explicit(-1)))
+    return Errors(relative_error(found, explicit(0)), relative_error(found, explicit(-1)))
 
 
 def series_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -101,7 +79,7 @@ def series_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     steps = (1.0, 0.9, 1.1, 1.0)
     series = InverseSeries(config.dim, steps, ridge=0.1, norm=norm)
     found = series.block(ResidualStack(series.layers())(series.tokens(states)), 1)
-    return Errors(_relative(found, _polynomial(states, steps, norm, 0)), _relative(found, _polynomial(states, steps, norm, -1)))
+    return Errors(relative_error(found, _polynomial(states, steps, norm, 0)), relative_error(found, _polynomial(states, steps, norm, -1)))
 
 
 def series_falls(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -193,7 +171,7 @@ def recursion_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C16, forward: recursive least squares equals a dense ridge solution at every t. Mutant: the newest pair is dropped."""
     tokens = _ungated(_tokens(config, key))
     found = recursive_least_squares(tokens.query, tokens.key, tokens.value, tokens.regulariser)
-    return Errors(_relative(found, dense_output(tokens)), _relative(found, dense_output(tokens, newest=-1)))
+    return Errors(relative_error(found, dense_output(tokens)), relative_error(found, dense_output(tokens, newest=-1)))
 
 
 def recursion_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -211,14 +189,14 @@ def recursion_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors
 
     values = tuple(getattr(tokens, part) for part in parts)
     found, wanted = (jax.grad(f, argnums=(0, 1, 2, 3))(*values) for f in (layer, dense))
-    return Errors(_worst(found, wanted), _relative(_key_gradient(tokens, direction, mutant=True), wanted[1]))
+    return Errors(_worst(found, wanted), relative_error(_key_gradient(tokens, direction, mutant=True), wanted[1]))
 
 
 def solver_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """N1: the chunk-parallel conjugate gradient layer equals a dense solve at every t. Mutant: the mask shifted by one token."""
     tokens = _tokens(config, key)
     found = _solver_layer(config, *tokens)
-    return Errors(_relative(found, dense_output(tokens)), _relative(found, dense_output(tokens, newest=-1)))
+    return Errors(relative_error(found, dense_output(tokens)), relative_error(found, dense_output(tokens, newest=-1)))
 
 
 def solver_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -228,7 +206,7 @@ def solver_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     direction = jax.random.normal(loss_key, tokens.value.shape)
     found = jax.grad(lambda t: jnp.sum(direction * _solver_layer(config, *t)))(tokens)
     wanted = jax.grad(lambda t: jnp.sum(direction * dense_output(t)))(tokens)
-    return Errors(_worst(found, wanted), _relative(_key_gradient(tokens, direction, mutant=True), wanted.key))
+    return Errors(_worst(found, wanted), relative_error(_key_gradient(tokens, direction, mutant=True), wanted.key))
 
 
 def _solver_layer(config: Identities, *tokens: Array) -> Array:
@@ -254,7 +232,7 @@ def zero_steps_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     def found(steps: int) -> Array:
         return gated_mesa(*tokens, steps=steps, unroll=True, initial_guess=tokens.query, chunk=7).output
 
-    return Errors(_relative(found(0), wanted), _relative(found(1), wanted))
+    return Errors(relative_error(found(0), wanted), relative_error(found(1), wanted))
 
 
 IDENTITIES = {

@@ -7,126 +7,177 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mesocosm.claims.replicates import Instances, Replicates
+from mesocosm.claims.measures import Measure, derived, replicates, within
+from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.tables import Column, Rows, Trials, Value
 from mesocosm.studies.interface import View
+from mesocosm.studies.mesa.tables import (
+    AGAIN,
+    DEEPEST,
+    STOPPING,
+    Compressed,
+    FixedStepsByQuarter,
+    Interpolation,
+    Loss,
+    Pattern,
+    Polynomial,
+    Probes,
+    Stopping,
+    StoppingByQuarter,
+)
+
+OfSeeds = Measure[Replicates]
 
 
-def identity(name: str, column: str = "error") -> Callable[[View], Instances]:
-    """Relative errors of one identity."""
-    return lambda view: Instances.of(view.table("identities", identity=name), column)
+# --- losses -----------------------------------------------------------------------------------------------------------
 
 
-def column(table: str, trial: str, value: str, error: str | None = None, **where: Any) -> Callable[[View], Replicates]:
-    """One column of one trial, a value a seed."""
-    return lambda view: Replicates.of(view.table(table, trial=trial, **where), value, error=error)
-
-
-def versus(reference: str, trial: str) -> Callable[[View], Replicates]:
-    """Log ratio of a network's loss to a reference predictor's, on the same sequences."""
-    return column("loss", trial, f"versus_{reference}", f"versus_{reference}_error")
-
-
-def ratio(trial: str, other: str) -> Callable[[View], Replicates]:
-    """Log ratio of two networks' losses on the same sequences."""
-    return lambda view: loss(view, trial).log_ratio(loss(view, other))
-
-
-def loss(view: View, trial: str) -> Replicates:
+def loss(trial: Trials) -> OfSeeds:
     """A network's loss."""
-    return Replicates.of(view.table("loss", trial=trial), "loss", error="loss_error")
+    return replicates(Loss.loss, error=Loss.loss_error, trial=trial)
 
 
-def step_size_ratio(trial: str) -> Callable[[View], Replicates]:
-    """Log ratio of the step size in the weights to the searched one; a step size of the wrong sign counts as a thousandth."""
-
-    def measure(view: View) -> Replicates:
-        table = view.table("pattern", trial=trial)
-        return Replicates.of(table.with_columns(ratio=(pl.col("step_size") / pl.col("searched_step_size")).clip(1e-3)), "ratio").map(np.log)
-
-    return measure
+def versus_step(trial: Trials) -> OfSeeds:
+    """Log ratio of a network's loss to that of a gradient step, on the same sequences."""
+    return replicates(Loss.versus_step, error=Loss.versus_step_error, trial=trial)
 
 
-def best_of(trials: Callable[[View], list[str]], trial: str) -> Callable[[View], Replicates]:
+def versus_ridge(trial: Trials) -> OfSeeds:
+    """Log ratio of a network's loss to that of ridge regression, on the same sequences."""
+    return replicates(Loss.versus_ridge, error=Loss.versus_ridge_error, trial=trial)
+
+
+def ratio(trial: Trials, other: Trials) -> OfSeeds:
+    """Log ratio of two networks' losses on the same sequences."""
+    return loss(trial).log_ratio(loss(other))
+
+
+def best_of(others: Trials, trial: Trials) -> OfSeeds:
     """Log ratio of a network's loss to the smallest of several others', seed by seed."""
+    own, rows = loss(trial), Loss.rows(others)
 
     def measure(view: View) -> Replicates:
-        others = [loss(view, other) for other in trials(view)]
-        best = others[0]
-        for other in others[1:]:
-            best = Replicates(np.minimum(best.values, other.values), best.ids, best.digests, np.maximum(best.errors, other.errors))
-        return loss(view, trial).log_ratio(best)
+        arms = rows.read(view).partition_by("trial", maintain_order=True)
+        first, *further = (Replicates.of(arm, Loss.loss, error=Loss.loss_error) for arm in arms)
+        return own(view).log_ratio(first.extreme(*further, by=np.negative))
 
-    return measure
+    return Measure((*own.reads, rows), measure)
 
 
-def deepest(view: View, prefix: str = "linear", depths: tuple[int, ...] | None = None) -> str:
-    """Name of the deepest network."""
-    return f"{prefix}-{max(depths if depths is not None else view.config.depths, default=1)}"
+def learned_polynomial(steps: int) -> OfSeeds:
+    """Loss of a learned polynomial of some number of steps."""
+    return replicates(Polynomial.learned, error=Polynomial.learned_error, steps=steps)
 
 
-def polynomial(view: View, kind: str, steps: int) -> Replicates:
-    """Loss of a polynomial predictor of some number of steps."""
-    return Replicates.of(view.table("polynomial", steps=steps), kind, error=f"{kind}_error")
+def neumann_series(steps: int) -> OfSeeds:
+    """Loss of the series of some number of steps."""
+    return replicates(Polynomial.neumann, error=Polynomial.neumann_error, steps=steps)
 
 
-def second_run(arm: str) -> Callable[[View], Replicates]:
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def off_pattern(trial: Trials) -> OfSeeds:
+    """The largest block that gradient descent has not."""
+    return replicates(Pattern.off_pattern, trial=trial)
+
+
+def step_size_ratio(trial: Trials) -> OfSeeds:
+    """Log ratio of the step size in the weights to the searched one; a step size of the wrong sign counts as a thousandth."""
+    found, searched = pl.col(Pattern.step_size), pl.col(Pattern.searched_step_size)
+
+    def measure(table: pl.DataFrame) -> Replicates:
+        return Replicates.of(table.with_columns(ratio=(found / searched).clip(1e-3)), "ratio").map(np.log)
+
+    return derived(measure, Pattern.rows(trial))
+
+
+def compressed(trial: Trials) -> OfSeeds:
+    """Log ratio of the compressed network's loss to the whole one's."""
+    return replicates(Compressed.versus_network, error=Compressed.versus_network_error, trial=trial)
+
+
+def compressed_mutant(trial: Trials) -> OfSeeds:
+    """The same without the blocks that ask for the previous state."""
+    return replicates(Compressed.mutant, error=Compressed.mutant_error, trial=trial)
+
+
+def second_run(arm: Value) -> OfSeeds:
     """Largest log ratio of an averaged network's loss to the network's own, over the second training after its first sixth."""
+    step, network = Interpolation.step, Interpolation.network
 
     def worst(rows: pl.DataFrame) -> float:
-        late = rows.filter(pl.col("step") >= pl.col("step").max() / 6)
-        return float(np.max(np.log(late[arm].to_numpy() / late["network"].to_numpy())))
+        late = rows.filter(pl.col(step) >= pl.col(step).max() / 6)
+        return float(np.max(np.log(late[arm].to_numpy() / late[network].to_numpy())))
 
-    return lambda view: Replicates.within(view.table("interpolation"), worst)
+    return within(Interpolation.rows(AGAIN), worst)
 
 
-def probe_change(value: str, position: Callable[[View], int], first: int, trial: Callable[[View], str] = deepest) -> Callable[[View], Replicates]:
+# --- probes -----------------------------------------------------------------------------------------------------------
+
+
+def probe_change(value: Value, position: Callable[[Any], int], first: int, trial: Trials = DEEPEST) -> OfSeeds:
     """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input)."""
+    layer = Probes.layer
 
     def change(rows: pl.DataFrame) -> float:
-        by_layer = rows.sort("layer")
-        return log(by_layer[value][-1] / by_layer.filter(pl.col("layer") == first)[value][0])
+        by_layer = rows.sort(layer)
+        return log(by_layer[value][-1] / by_layer.filter(pl.col(layer) == first)[value][0])
 
-    return lambda view: Replicates.within(view.table("probes", trial=trial(view), position=position(view)), change)
+    return within(Probes.rows(trial, position=position), change)
 
 
-def probe_by_context(value: str) -> Callable[[View], Replicates]:
+def probe_by_context(value: Value) -> OfSeeds:
     """Rank correlation of the held-out target probe loss after the last layer with the position."""
+    layer, position = Probes.layer, Probes.position
 
     def correlation(rows: pl.DataFrame) -> float:
-        return float(rows.select(pl.corr("position", value, method="spearman")).item())
+        return float(rows.select(pl.corr(position, value, method="spearman")).item())
 
-    def measure(view: View) -> Replicates:
-        table = view.table("probes", trial=deepest(view))
-        return Replicates.within(table.filter(pl.col("layer") == table["layer"].max()), correlation)
+    def measure(table: pl.DataFrame) -> Replicates:
+        return Replicates.within(table.filter(pl.col(layer) == table[layer].max()), correlation)
 
-    return measure
+    return derived(measure, Probes.rows(DEEPEST))
 
 
-def target_position(view: View) -> int:
+def target_position(config: Any) -> int:
     """Where the paper probes for the next state."""
-    return view.config.probing.target_position
+    return config.probing.target_position
 
 
-def preconditioning_position(view: View) -> int:
+def preconditioning_position(config: Any) -> int:
     """Where the paper probes for the preconditioned input."""
-    return view.config.probing.preconditioning_position
+    return config.probing.preconditioning_position
 
 
-def contracting_deepest(view: View) -> str:
-    """The deepest network on contracting systems."""
-    return deepest(view, "contracting", view.config.contracting_depths)
+# --- stopping ---------------------------------------------------------------------------------------------------------
 
 
-def stopping(tolerance: float, value: str, layer: str = "forgetting") -> Callable[[View], Replicates]:
+def stopping(value: Value, tolerance: float, layer: str = "forgetting") -> OfSeeds:
     """What stopping at a tolerance costs."""
-    return column("stopping", "stopping", value, layer=layer, tolerance=tolerance)
+    return replicates(value, trial=STOPPING, layer=layer, tolerance=tolerance)
 
 
-def late_over_early(table: str, **where: Any) -> Callable[[View], Replicates]:
+def stopping_error(tolerance: float) -> OfSeeds:
+    """log10 of the output error at a tolerance."""
+    return stopping(Stopping.error, tolerance).map(np.log10)
+
+
+def late_over_early_at_tolerance(tolerance: float) -> OfSeeds:
     """Log ratio of the relative output error in the last quarter of the sequence to that in the first."""
+    table = StoppingByQuarter
+    return _late_over_early(table.rows(layer="forgetting", tolerance=tolerance), table.quarter, table.error)
 
+
+def late_over_early_of_steps(steps: int) -> OfSeeds:
+    """The same where every token takes as many steps."""
+    table = FixedStepsByQuarter
+    return _late_over_early(table.rows(layer="forgetting", steps=steps), table.quarter, table.error)
+
+
+def _late_over_early(rows: Rows, quarter: Column, error: Column) -> OfSeeds:
     def change(rows: pl.DataFrame) -> float:
-        by_quarter = rows.sort("quarter")["error"]
+        by_quarter = rows.sort(quarter)[error]
         return log(by_quarter[-1] / by_quarter[0])
 
-    return lambda view: Replicates.within(view.table(table, layer="forgetting", **where), change)
+    return within(rows, change)

@@ -1,22 +1,29 @@
 """The weight-decay study's measurements: from tables to one number a replicate. Claims name them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import log
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from mesocosm.analysis.exponential_rate import exponential_rate
+from mesocosm.claims.measures import Measure, derived, instances, within
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
+from mesocosm.claims.tables import Value
 from mesocosm.studies.interface import View
+from mesocosm.studies.weight_decay.config import Config
+from mesocosm.studies.weight_decay.tables import AdaptiveBalance, Descent, Hidden, Scalars, Spectra, Spectrum, Trajectory
 
-Measurement = Callable[[View], Replicates]
+OfSeeds = Measure[Replicates]
 SMALLEST = 1e-9  # of the first imbalance: below it rounding is measured
 
 
-def instances(table: str, column: str, **where: str) -> Callable[[View], Instances]:
+def absolute(value: Value, **where: Any) -> Measure[Instances]:
     """A column of one row an instance, as absolute values: a difference that is zero is so up to the sign of rounding."""
-    return lambda view: Instances(np.abs(Instances.of(view.table(table, **where), column).values))
+    signed = instances(value, **where)
+    return Measure(signed.reads, lambda view: Instances(np.abs(signed(view).values)))
 
 
 # --- along the way --------------------------------------------------------------------------------------------------
@@ -29,146 +36,141 @@ def fitted_rate(rows: pl.DataFrame) -> float:
     return exponential_rate(kept["time"].to_numpy(), kept["difference"].to_numpy())
 
 
-def descent_rate(arm: str) -> Measurement:
+def descent_rate(arm: str) -> OfSeeds:
     """Fitted rate over that of the law with decay, minus one."""
-    return lambda view: Replicates.within(view.table("descent", arm=arm), lambda rows: fitted_rate(rows) / _law(view) - 1)
+    law = Descent.law
+
+    def measure(rows: pl.DataFrame, decayed: pl.DataFrame) -> Replicates:
+        return Replicates.within(rows, lambda rows: fitted_rate(rows) / decayed[law][0] - 1)
+
+    return derived(measure, Descent.rows(arm=arm), Descent.rows(arm="decayed"))
 
 
-def _law(view: View) -> float:
-    return view.table("descent", arm="decayed")["law"][0]
-
-
-def gap_over_bound(arm: str) -> Measurement:
+def gap_over_bound(arm: str) -> OfSeeds:
     """The largest ratio of the gap to the exponential bound over the training."""
-
-    def largest(rows: pl.DataFrame) -> float:
-        return float((rows["gap"] / rows["bound"]).max())  # type: ignore[arg-type]
-
-    return lambda view: Replicates.within(view.table("descent", arm=arm), largest)
+    gap, bound = Descent.gap, Descent.bound
+    return within(Descent.rows(arm=arm), lambda rows: float((rows[gap] / rows[bound]).max()))  # type: ignore[arg-type]
 
 
 # --- the factorisation ----------------------------------------------------------------------------------------------
 
+trajectory = partial(Trajectory.rows, arm="both")
 
-def positive_decays(view: View) -> list[float]:
+
+def positive_decays(config: Config) -> list[float]:
     """Of the grid."""
-    return [decay for decay in view.config.factorisation.decays if decay > 0]
+    return [decay for decay in config.factorisation.decays if decay > 0]
 
 
-def worst(measures: list[Replicates]) -> Replicates:
-    """The value furthest from zero, replicate by replicate."""
-    values = np.array([measure.values for measure in measures])
-    place = np.abs(values).argmax(axis=0)
-    return Replicates(values[place, np.arange(values.shape[1])], measures[0].ids, measures[0].digests, measures[0].errors)
-
-
-def gap_fall(decays: Callable[[View], list[float]]) -> Measurement:
+def gap_fall(decays: Callable[[Any], Sequence[float]]) -> OfSeeds:
     """log10 of the gap at the end over that at the start, largest over decays."""
+    step, gap = Trajectory.step, Trajectory.gap
 
     def fall(rows: pl.DataFrame) -> float:
-        gaps = rows.sort("step")["gap"]
+        gaps = rows.sort(step)[gap]
         return float(np.log10(max(gaps[-1], 1e-16) / gaps[0]))
 
     def measure(view: View) -> Replicates:
-        falls = [Replicates.within(view.table("trajectory", arm="both", decay=decay), fall) for decay in decays(view)]
-        return Replicates(np.max([each.values for each in falls], axis=0), falls[0].ids, falls[0].digests, falls[0].errors)
+        first, *others = (within(trajectory(decay=decay), fall)(view) for decay in decays(view.config))
+        return first.extreme(*others, by=np.positive)
 
-    return measure
+    return Measure((trajectory(decay=decays),), measure)
 
 
-def rate_deviation(regularised: bool) -> Measurement:
+def rate_deviation(regularised: bool) -> OfSeeds:
     """Fitted rate over the law's, minus one, worst over positive decays; without regularisation the rates of decay 0 against the same laws."""
+    law = Trajectory.law
+
+    def at(view: View, decay: float) -> Replicates:
+        expected = trajectory(decay=decay).read(view)[law][0]
+        return within(trajectory(decay=decay if regularised else 0.0), lambda rows: fitted_rate(rows) / expected - 1)(view)
 
     def measure(view: View) -> Replicates:
-        found = []
-        for decay in positive_decays(view):
-            law = view.table("trajectory", arm="both", decay=decay)["law"][0]
-            rows = view.table("trajectory", arm="both", decay=decay if regularised else 0.0)
-            found.append(Replicates.within(rows, lambda rows, law=law: fitted_rate(rows) / law - 1))
-        return worst(found)
+        first, *others = (at(view, decay) for decay in positive_decays(view.config))
+        return first.extreme(*others, by=np.abs)
 
-    return measure
+    return Measure((trajectory(),), measure)
 
 
-def threshold_error(table: str, *, regularised: bool = True, **where: str) -> Measurement:
+def threshold_error(table: type[Spectra], *, regularised: bool = True, **where: Any) -> OfSeeds:
     """Largest distance of final singular values from the soft threshold, over positive decays and modes that are not critical."""
+    decay, target, value = table.decay, table.target, table.value
 
     def largest(rows: pl.DataFrame) -> float:
-        alive = rows.filter((pl.col("target") - pl.col("wanted_at")).abs() > 1e-6)
-        wanted = (alive["target"] - alive["wanted_at"]).clip(0.0)
-        return float((alive["value"] - wanted).abs().max())  # type: ignore[arg-type]
+        alive = rows.filter((pl.col(target) - pl.col("wanted_at")).abs() > 1e-6)
+        wanted = (alive[target] - alive["wanted_at"]).clip(0.0)
+        return float((alive[value] - wanted).abs().max())  # type: ignore[arg-type]
 
-    def measure(view: View) -> Replicates:
-        rows = view.table(table, **where)
-        decays = [decay for decay in rows["decay"].unique().sort() if decay > 0]
+    def measure(rows: pl.DataFrame) -> Replicates:
+        decays = [trained for trained in rows[decay].unique().sort() if trained > 0]
         if not decays:
             raise NotJudged("no decay above zero was trained")
-        parts = [rows.filter(pl.col("decay") == (decay if regularised else 0.0)).with_columns(wanted_at=pl.lit(decay)) for decay in decays]
+        parts = [rows.filter(pl.col(decay) == (trained if regularised else 0.0)).with_columns(wanted_at=pl.lit(trained)) for trained in decays]
         return Replicates.within(pl.concat(parts), largest)
 
-    return measure
+    return derived(measure, table.rows(**where))
 
 
-def dead_modes(arm: str) -> Measurement:
+def dead_modes(arm: str) -> OfSeeds:
     """Largest final singular value among modes whose target is at most the largest decay."""
+    decay, target, value = Spectrum.decay, Spectrum.target, Spectrum.value
 
-    def measure(view: View) -> Replicates:
-        decay = max(view.config.factorisation.decays)
-        rows = view.table("spectrum", arm=arm, decay=decay).filter(pl.col("target") <= decay + 1e-9)
-        return Replicates.within(rows, lambda rows: float(rows["value"].max()))  # type: ignore[arg-type]
+    def measure(rows: pl.DataFrame) -> Replicates:
+        dead = rows.filter(pl.col(target) <= pl.col(decay) + 1e-9)
+        return Replicates.within(dead, lambda rows: float(rows[value].max()))  # type: ignore[arg-type]
 
-    return measure
+    return derived(measure, Spectrum.rows(arm=arm, decay=lambda config: max(config.factorisation.decays)))
 
 
 # --- adaptive optimisers --------------------------------------------------------------------------------------------
 
 
-def scalar_threshold(form: str) -> Measurement:
+def scalar_threshold(form: str) -> OfSeeds:
     """Largest distance of the two scalars from the soft threshold under Adam with L2, over positive decays."""
+    decay, target, value = Scalars.decay, Scalars.target, Scalars.value
 
     def largest(rows: pl.DataFrame) -> float:
-        return float((rows["value"] - (rows["target"] - rows["decay"]).clip(0.0)).abs().max())  # type: ignore[arg-type]
+        return float((rows[value] - (rows[target] - rows[decay]).clip(0.0)).abs().max())  # type: ignore[arg-type]
 
-    return lambda view: Replicates.within(view.table("scalars", optimizer="adam_l2", form=form).filter(pl.col("decay") > 0), largest)
+    return derived(lambda rows: Replicates.within(rows.filter(pl.col(decay) > 0), largest), Scalars.rows(optimizer="adam_l2", form=form))
 
 
-def scalar_selectivity(form: str) -> Measurement:
+def scalar_selectivity(form: str) -> OfSeeds:
     """Log of the share that the small scalar keeps over the share that the large one keeps, under AdamW at the largest decay."""
+    scalar, target, value = Scalars.scalar, Scalars.target, Scalars.value
 
     def selectivity(rows: pl.DataFrame) -> float:
-        shares = (rows.sort("scalar")["value"] / rows.sort("scalar")["target"]).clip(1e-3).to_list()
+        by_size = rows.sort(scalar)
+        shares = (by_size[value] / by_size[target]).clip(1e-3).to_list()
         return log(shares[1] / shares[0])
 
-    return lambda view: Replicates.within(_largest_decay(view.table("scalars", optimizer="adamw", form=form)), selectivity)
+    return derived(lambda rows: Replicates.within(_largest_decay(rows), selectivity), Scalars.rows(optimizer="adamw", form=form))
 
 
 def _largest_decay(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("decay") == pl.col("decay").max())
 
 
-def adaptive(optimizer: str, column: str, *, arm: str = "both", regularised: bool = True) -> Measurement:
+def adaptive(optimizer: str, value: Value, *, arm: str = "both", regularised: bool = True) -> OfSeeds:
     """A column at the largest decay, or without decay."""
+    decay = AdaptiveBalance.decay
 
-    def measure(view: View) -> Replicates:
-        rows = view.table("adaptive_balance", optimizer=optimizer, arm=arm)
-        return Replicates.of(_largest_decay(rows) if regularised else rows.filter(pl.col("decay") == 0), column)
+    def measure(rows: pl.DataFrame) -> Replicates:
+        return Replicates.of(_largest_decay(rows) if regularised else rows.filter(pl.col(decay) == 0), value)
 
-    return measure
+    return derived(measure, AdaptiveBalance.rows(optimizer=optimizer, arm=arm))
 
 
-def rank_change(arm: str) -> Measurement:
+def rank_change(arm: str) -> OfSeeds:
     """Log of the effective rank under AdamW at the largest decay over that without decay."""
-    return lambda view: adaptive("adamw", "effective_rank", arm=arm)(view).log_ratio(adaptive("adamw", "effective_rank", regularised=False)(view))
+    rank = AdaptiveBalance.effective_rank
+    return adaptive("adamw", rank, arm=arm).log_ratio(adaptive("adamw", rank, regularised=False))
 
 
 # --- two layers -----------------------------------------------------------------------------------------------------
 
 
-def as_many_as_the_teacher(arm: str, what: str) -> Measurement:
+def as_many_as_the_teacher(arm: str, what: Value) -> OfSeeds:
     """1 where as many stay as the teacher has, else 0."""
-
-    def measure(view: View) -> Replicates:
-        rows = view.table("hidden", arm=arm)
-        return Replicates.of(rows.with_columns(met=(pl.col(what) == pl.col("teacher")).cast(pl.Float64)), "met")
-
-    return measure
+    met = (pl.col(what) == pl.col(Hidden.teacher)).cast(pl.Float64)
+    return derived(lambda rows: Replicates.of(rows.with_columns(met=met), "met"), Hidden.rows(arm=arm))

@@ -1,0 +1,87 @@
+"""Measurements that say what they read before there is anything to read, and the operations between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mesocosm.claims.replicates import Instances, Replicates
+from mesocosm.claims.tables import Column, Rows, Trials
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mesocosm.claims.claim import Check
+    from mesocosm.claims.view import View
+
+T = TypeVar("T", Replicates, Instances)
+
+
+@dataclass(frozen=True)
+class Measure(Generic[T]):
+    """From a run's tables to one number a replicate, or an instance.
+
+    Attributes:
+        reads: all the rows that `compute` looks at.
+        compute: the measurement itself.
+    """
+
+    reads: tuple[Rows, ...]
+    compute: Callable[[View], T]
+
+    def __call__(self, view: View) -> T:
+        """Measure."""
+        return self.compute(view)
+
+    def map(self: Measure[Replicates], function: Callable[[Any], Any]) -> Measure[Replicates]:
+        """`Replicates.map`."""
+        return Measure(self.reads, lambda view: self(view).map(function))
+
+    def minus(self: Measure[Replicates], other: Measure[Replicates], *, same_data: bool = True) -> Measure[Replicates]:
+        """`Replicates.minus`."""
+        return Measure(self.reads + other.reads, lambda view: self(view).minus(other(view), same_data=same_data))
+
+    def over(self: Measure[Replicates], other: Measure[Replicates], *, same_data: bool = True) -> Measure[Replicates]:
+        """`Replicates.over`."""
+        return Measure(self.reads + other.reads, lambda view: self(view).over(other(view), same_data=same_data))
+
+    def log_ratio(self: Measure[Replicates], other: Measure[Replicates], *, same_data: bool = True) -> Measure[Replicates]:
+        """`Replicates.log_ratio`."""
+        return Measure(self.reads + other.reads, lambda view: self(view).log_ratio(other(view), same_data=same_data))
+
+
+def rows_read(check: Check) -> tuple[Rows, ...]:
+    """What a check and its control say that they read; nothing for measurements that are plain functions."""
+    measurements = (check.measure, check.control.measure)
+    return tuple(rows for measurement in measurements if isinstance(measurement, Measure) for rows in measurement.reads)
+
+
+def replicates(value: Column, *, error: Column | None = None, by: Column | str = "seed", trial: Trials | None = None, **where: Any) -> Measure[Replicates]:
+    """A column of some rows, one row a replicate (`Replicates.of`); `trial` and `where` as in `Table.rows`."""
+    rows = _rows_of(value, error, by, trial=trial, **where)
+    return Measure((rows,), lambda view: Replicates.of(rows.read(view), value, by=by, error=error))
+
+
+def instances(value: Column, *, exhaustive: bool = False, trial: Trials | None = None, **where: Any) -> Measure[Instances]:
+    """A column of some rows, one row an instance (`Instances.of`); `trial` and `where` as in `Table.rows`."""
+    rows = _rows_of(value, trial=trial, **where)
+    return Measure((rows,), lambda view: Instances.of(rows.read(view), value, exhaustive=exhaustive))
+
+
+def within(rows: Rows, statistic: Callable[[pl.DataFrame], float], *, by: Column | str = "seed", same_data: bool = True) -> Measure[Replicates]:
+    """A statistic inside each replicate's rows (`Replicates.within`)."""
+    return Measure((rows,), lambda view: Replicates.within(rows.read(view), statistic, by=by, same_data=same_data))
+
+
+def derived(function: Callable[..., T], *rows: Rows) -> Measure[T]:
+    """`function` of the tables of some rows, in that order."""
+    return Measure(rows, lambda view: function(*(each.read(view) for each in rows)))
+
+
+def _rows_of(value: Column, *others: Column | str | None, trial: Trials | None, **where: Any) -> Rows:
+    """Rows of the column's table, to which the others must belong too."""
+    for other in others:
+        if isinstance(other, Column) and other.table is not value.table:
+            raise TypeError(f"{value.table.name}.{value} and {other.table.name}.{other} are columns of two tables")
+    return value.table.rows(trial, **where)

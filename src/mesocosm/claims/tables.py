@@ -1,0 +1,127 @@
+"""What is read, as objects: tables with their columns, and trials. A misspelt name is then an error where it is written, not a row that nobody judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_type_hints
+
+import polars as pl
+
+from mesocosm.claims.view import View, matching
+
+ALWAYS = ("trial", "seed")
+"""Columns of every table: the view adds the trial's name, a trial's rows are a seed's. A table of one seed may leave it out."""
+
+
+class Column(str):
+    """The name of a column, which knows its table; to whatever reads a table it is a string."""
+
+    table: type[Table]
+
+    def __new__(cls, name: str, table: type[Table]) -> Column:
+        """A column of this name."""
+        column = super().__new__(cls, name)
+        column.table = table
+        return column
+
+
+class Axis(Column):
+    """A column that says what a row is about; rows are chosen by it."""
+
+
+class Value(Column):
+    """A column that says what was found."""
+
+
+class Table:
+    """A table that trials write. A subclass names its columns, and is named like the table:
+
+        class PositionLoss(Table):
+            position: Axis
+            loss: Value
+
+    is the table `position_loss`, and `PositionLoss.loss` is a column of it. The columns `trial` and `seed` need no mention.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Name the table after the class and make the columns."""
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        for column, kind in get_type_hints(cls).items():
+            if column == "name" and kind not in (Axis, Value):
+                continue
+            if column in _TAKEN or kind not in (Axis, Value):
+                raise TypeError(f"{cls.__name__}.{column} is no column: annotate it as Axis or Value, and call it neither {' nor '.join(sorted(_TAKEN))}")
+            setattr(cls, column, kind(column, cls))
+
+    @classmethod
+    def columns(cls) -> dict[str, Column]:
+        """Name -> column, the declared ones."""
+        return {name: column for name in dir(cls) if isinstance(column := getattr(cls, name), Column)}
+
+    @classmethod
+    def rows(cls, trial: Trials | None = None, **where: Any) -> Rows:
+        """The rows of some trials, or all, in which the axes have these values.
+
+        Args:
+            trial: whose rows.
+            where: axis -> a value, several of them (a tuple or a list), or a function of the config that gives either.
+
+        Raises:
+            TypeError: something that is no axis of this table.
+        """
+        axes = [name for name, column in cls.columns().items() if isinstance(column, Axis)]
+        if odd := [name for name in where if name not in axes]:
+            raise TypeError(f"the table {cls.name!r} has no axis {odd[0]!r}; it has {', '.join(axes) or 'none'}")
+        if not (trial is None or isinstance(trial, Trials)):
+            raise TypeError(f"rows of the table {cls.name!r} are those of Trials(...), not of {trial!r}")
+        return Rows(cls, trial, where)
+
+    @classmethod
+    def mismatch(cls, columns: Sequence[str]) -> str | None:
+        """How the columns of a written table differ from the declared ones; None where they do not."""
+        declared, written = set(cls.columns()), set(columns) - set(ALWAYS)
+        missing, further = sorted(declared - written), sorted(written - declared)
+        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(further)} besides"] * bool(further)
+        return f"the table {cls.name!r} {' and '.join(words)}" if words else None
+
+
+_TAKEN = {name for name in vars(Table) if not name.startswith("_")} | {"name"}
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One trial of a study or several: the names, or how they follow from the config."""
+
+    of: str | Callable[[Any], str | tuple[str, ...]]
+
+    def names(self, config: Any) -> tuple[str, ...]:
+        """Their names at this config."""
+        found = self.of(config) if callable(self.of) else self.of
+        return (found,) if isinstance(found, str) else found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table; made by `Table.rows`."""
+
+    table: type[Table]
+    trial: Trials | None
+    where: Mapping[str, Any]
+
+    def read(self, view: View) -> pl.DataFrame:
+        """The rows themselves.
+
+        Raises:
+            NotJudged: there is no such table, or it has no such rows.
+        """
+        names = () if self.trial is None else self.trial.names(view.config)
+        chosen = {axis: value(view.config) if callable(value) else value for axis, value in self.where.items()}
+        table = view.table(self.table.name)
+        for axis, wanted in {**({"trial": names} if names else {}), **chosen}.items():
+            several = wanted if isinstance(wanted, tuple | list) else (wanted,)
+            table = pl.concat([matching(table, self.table.name, axis, value) for value in several])
+        return table

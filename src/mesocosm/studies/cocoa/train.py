@@ -1,0 +1,75 @@
+"""How the cocoa study trains policies on key-to-door, with exact models of the present policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, PRNGKeyArray
+
+from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor
+from mesocosm.learning.policy_gradient import PolicyGradient, PolicyGradientState
+from mesocosm.learning.supervised import adam
+from mesocosm.nn.policy import NetworkPolicy, TabularPolicy
+from mesocosm.studies.cocoa.config import Estimator, Learning
+from mesocosm.studies.cocoa.signal import exact_credit
+from mesocosm.studies.interface import Context, Tables
+
+
+@dataclass(frozen=True)
+class EstimatorArm:
+    """One estimator that learns."""
+
+    estimator: Estimator
+    learning: Learning
+
+    @property
+    def learning_rate(self) -> float:
+        """Its own, or the common one."""
+        return dict(self.learning.learning_rates).get(self.estimator, self.learning.learning_rate)
+
+
+def build_policy(arm: EstimatorArm, key: PRNGKeyArray) -> TabularPolicy | NetworkPolicy:
+    """Uniform where it is a table; two hidden layers of 64 units (paper) where it is a network."""
+    if arm.learning.policy == "tabular":
+        return TabularPolicy(jnp.zeros((2 * arm.learning.length, 4)))
+    return NetworkPolicy.create(9, 4, key=key)
+
+
+def learn(arm: EstimatorArm, context: Context) -> Tables:
+    """Train all seeds with exact models of the present policy; how probable the treasure is, exactly and without exploration, all along."""
+    sizes, env = arm.learning, KeyToDoor(arm.learning.length)
+    params = env.default_params  # one layout for all seeds, as in the paper
+    learner = PolicyGradient(
+        build=Partial(build_policy, arm),
+        env=env,
+        params=params,
+        observations=env.tabular(params).observations,
+        credit=exact_credit(arm.estimator, env, params),
+        optimizer=adam,
+        hyperparameters={"learning_rate": arm.learning_rate},
+        entropy=sizes.entropy,
+        exploration=sizes.exploration,
+        batch_size=sizes.batch_size,
+    )
+    fitted = context.fit("policy", learner, sizes.steps, probe=(success, sizes.every))
+    context.publish("policy", fitted.model)
+    treasure, at = fitted.probes["treasure"], np.asarray(fitted.probe_steps)
+    early = treasure[:, at <= sizes.solved_by].max(axis=1)
+    last = treasure[:, at > 0.9 * sizes.steps].mean(axis=1)
+    return {
+        "learning": context.rows({"step": at.tolist()}, estimator=arm.estimator, treasure=treasure, key=fitted.probes["key"]),
+        "solved": context.rows(estimator=arm.estimator, solved=(early > sizes.solved_at).astype(int), best_early=early, last=last),
+    }
+
+
+def success(learner: PolicyGradient, state: PolicyGradientState, key: Any) -> dict[str, Array]:
+    """Probabilities of taking the key and of reaching the treasure under the policy without exploration: exact, since only two decisions matter."""
+    policy = jax.nn.softmax(learner.model(state)(jnp.asarray(learner.observations, dtype=float)))
+    length = len(policy) // 2
+    takes, opens = policy[0, TAKE_KEY], policy[2 * (length - 2), OPEN_DOOR]
+    return {"key": takes, "treasure": takes * opens}

@@ -1,0 +1,144 @@
+"""The ensembles study's tables by name, for its claims and measures."""
+
+from mesocosm.claims.tables import Axis, Table, Value
+
+# --- widths -----------------------------------------------------------------------------------------------------------
+
+
+class Linear(Table):
+    """Variances of the linear network, found and predicted."""
+
+    width: Axis
+    part: Axis
+    found: Value
+    predicted: Value
+
+
+class Widths(Table):
+    """Variances by width and part."""
+
+    width: Axis
+    full: Value
+    function: Value
+    kernel: Value
+    interaction: Value
+    function_interaction: Value
+
+
+class Limits(Table):
+    """What theory says of infinite width: by one neuron, and of the infinitely wide ensemble."""
+
+    kernel: Value
+    interaction: Value
+    function: Value
+    nngp: Value
+    ntk_gp: Value
+
+
+class Wide(Table):
+    """Distances of trained ensembles from their kernel models."""
+
+    width: Axis
+    gd: Value
+    gd_c: Value
+    gd_a: Value
+    mismatched: Value
+
+
+# --- the plane --------------------------------------------------------------------------------------------------------
+
+
+class Correlations(Table):
+    """Rank correlations of a part of the variance over the plane."""
+
+    part: Axis
+    network: Axis
+    distance: Value
+    turned_distance: Value
+    angle: Value
+    turned_angle: Value
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+class KernelDetection(Table):
+    """Kernel models on pictures: variances inside and outside, and what they detect."""
+
+    part: Axis
+    network: Axis
+    inside: Axis
+    outside: Axis
+    digest: Value
+    variance_inside: Value
+    variance_half: Value
+    variance_other_half: Value
+    variance_outside: Value
+    limit_inside: Value
+    auroc: Value
+    auroc_error: Value
+    gain: Value
+    gain_error: Value
+    inside_auroc: Value
+    inside_auroc_error: Value
+
+
+class AtOneLoss(Table):
+    """Ensembles trained to a common loss."""
+
+    variant: Axis
+    inside: Axis
+    digest: Value
+    accuracy: Value
+    train_loss: Value
+    worst_train_loss: Value
+    variance_inside: Value
+    variance_error: Value
+
+
+class Trained(AtOneLoss):
+    """A variant on one data set."""
+
+    inside_auroc: Value
+    inside_auroc_error: Value
+    accuracy_gain: Value
+    accuracy_gain_error: Value
+
+
+class TrainedDetection(Table):
+    """What a variant detects."""
+
+    variant: Axis
+    inside: Axis
+    outside: Axis
+    digest: Value
+    variance_outside: Value
+    auroc: Value
+    auroc_error: Value
+    gain: Value
+    gain_error: Value
+
+
+class NetworksAlone(Table):
+    """Accuracy without the offsets."""
+
+    variant: Axis
+    inside: Axis
+    digest: Value
+    accuracy_gain: Value
+    accuracy_gain_error: Value
+
+
+class Sweep(AtOneLoss):
+    """Ensembles of several shapes and read-out scales."""
+
+    network: Axis
+    outside: Axis
+    width: Axis
+    depth: Axis
+    readout: Axis
+    variance_outside: Value
+    auroc: Value
+    auroc_error: Value
+    gain: Value
+    gain_error: Value

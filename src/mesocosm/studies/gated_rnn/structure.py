@@ -1,0 +1,128 @@
+"""What is read from a student: the polynomial that it computes, whatever its architecture, and the structure of a gated RNN's weights."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array
+
+from mesocosm.analysis.in_context.gated_structure import block_energies, neuron_influence, prune, snap, state_sizes, weighted_forms
+from mesocosm.analysis.in_context.polynomial_coefficients import (
+    attention_coefficients,
+    compare,
+    derivative_coefficients,
+    fitted_coefficients,
+    gated_coefficients,
+)
+from mesocosm.analysis.tables import long_table
+from mesocosm.nn import FreeDecay, GatedLinearRNN, Mixer
+from mesocosm.studies.gated_rnn.students import StudentArm, Trained, sequence_losses
+from mesocosm.studies.interface import Context
+from mesocosm.tasks.attention_teacher import Answered, LinearAttentionTeacher
+
+LAGS = (1, 2, 4)
+
+
+class Polynomial(NamedTuple):
+    """A student's coefficients beside its teacher's: by derivatives at zero, and by least squares on data with the fraction that they explain."""
+
+    derivative: Array
+    fitted: Array
+    wanted: Array
+    explained: Array
+
+
+def read_polynomial(student: Mixer, teacher: LinearAttentionTeacher, examples: Answered) -> Polynomial:
+    """What the student computes, whatever its architecture."""
+    _, time, dim = examples.tokens.shape
+    derivative = derivative_coefficients(student, dim, time=time, source=time - 1)
+    fitted = fitted_coefficients(jax.vmap(student)(examples.tokens)[:, -1], examples.tokens)
+    return Polynomial(derivative, fitted.coefficients, attention_coefficients(teacher.attention), fitted.explained)
+
+
+def measure_polynomial(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
+    """How like its teacher's the student's polynomial is, and its coefficients for the first seed."""
+    found = context.evaluate(read_polynomial, trained.students, trained.teachers, trained.held_out)
+    columns = {}
+    for name, coefficients in (("derivative", found.derivative), ("fitted", found.fitted)):
+        agreement = _compare(coefficients, found.wanted)
+        other = _compare(coefficients, np.roll(found.wanted, 1, axis=0))
+        columns |= {f"{name}_cosine": agreement.cosine, f"{name}_error": agreement.relative_error, f"{name}_other_teacher": other.cosine}
+    labels = {"layer": arm.network.layer, "neurons": arm.network.neurons}
+    return {"polynomial": context.rows(**labels, explained=found.explained, **columns), "coefficients": _first_seed(context, found)}
+
+
+def _compare(found: Array, wanted: Array) -> Any:
+    return jax.tree.map(np.asarray, jax.vmap(compare)(jnp.asarray(found), jnp.asarray(wanted)))
+
+
+def _first_seed(context: Context, found: Polynomial) -> Any:
+    dim = found.wanted.shape[-1]
+    i, j = np.triu_indices(dim)
+    axes = {"seed": context.seeds[:1], "output": range(dim), "pair": [f"{a}{b}" for a, b in zip(i, j, strict=True)], "now": range(dim)}
+    return long_table(axes, **{name: getattr(found, name)[:1][:, :, i, j] for name in ("derivative", "fitted", "wanted")})
+
+
+# --- structure ------------------------------------------------------------------------------------------------------
+
+
+class Structure(NamedTuple):
+    """A trained gated RNN, neuron by neuron and as a whole."""
+
+    decay: Array
+    influence: Array
+    size: Array
+    kept: Array
+    loss: Array
+    pruned_loss: Array
+    snapped_loss: Array
+    extreme: Array
+    right_block: Array
+    right_block_shuffled: Array
+    coefficients: Array
+    wanted: Array
+    forms: Array
+    snapped_forms: Array
+
+
+def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAttentionTeacher, test: Answered, held_out: Answered) -> Structure:
+    """Influence on held-out sequences, pruning, snapping of the decays to 0 and 1, and the losses of each on the test sequences."""
+    influence = neuron_influence(lambda rnn: jnp.mean(sequence_losses(rnn, held_out)), student)
+    pruned, kept = prune(student, influence, threshold)
+    snapped, size, decay = snap(pruned), state_sizes(student, held_out.tokens), student.decay()
+    weight = jnp.maximum(influence, 0.0) * kept
+    extreme = jnp.sum(weight * ((decay < 0.05) | (decay > 0.95))) / jnp.maximum(jnp.sum(weight), 1e-30)
+    whole, without, rounded = (jnp.mean(sequence_losses(rnn, test)) for rnn in (student, pruned, snapped))
+    blocks = block_energies(pruned, size).memory_query
+    coefficients = jnp.mean(jnp.stack([gated_coefficients(snapped, lag) for lag in LAGS]), axis=0)
+    forms, snapped_forms = weighted_forms(student, size), weighted_forms(snapped, size)
+    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(jnp.roll(decay, 1)))  # neurons come in random order
+    other_blocks = block_energies(shuffled, size).memory_query
+    wanted = attention_coefficients(teacher.attention)
+    return Structure(decay, influence, size, kept, whole, without, rounded, extreme, blocks, other_blocks, coefficients, wanted, forms, snapped_forms)
+
+
+def measure_structure(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
+    """What pruning and snapping leave, neuron by neuron and as a whole."""
+    read = Partial(read_structure, arm.evaluation.threshold)
+    found = context.evaluate(read, trained.students, trained.teachers, trained.test, trained.held_out)
+    agreement, other = _compare(found.coefficients, found.wanted), _compare(found.coefficients, np.roll(found.wanted, 1, axis=0))
+    scalars = {name: getattr(found, name) for name in ("loss", "pruned_loss", "snapped_loss", "extreme", "right_block", "right_block_shuffled")}
+    labels = {"neurons": arm.network.neurons, "memory": arm.teacher.memory}
+    number = range(arm.network.neurons)
+    each = {name: getattr(found, name) for name in ("decay", "influence", "size", "kept")}
+    order = np.argsort(-found.decay[0])
+    forms = np.stack([found.forms[0], found.snapped_forms[0]])[:, :, order][..., order]
+    axes = {"stage": ["trained", "pruned and snapped"], "output": range(forms.shape[1]), "row": number, "column": number}
+    return {
+        "structure": context.rows(
+            **labels, **scalars, survivors=found.kept.sum(1), cosine=agreement.cosine, coefficient_error=agreement.relative_error, other_teacher=other.cosine
+        ),
+        "neurons": context.rows({"neuron": number}, **labels, **each),
+        "forms": long_table({"seed": context.seeds[:1], **axes}, **labels, value=forms[None]),
+    }

@@ -1,0 +1,124 @@
+"""The gated-rnn study's tables and trials by name, for its claims and measures."""
+
+from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.studies.gated_rnn.config import Config
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+def compact_neurons(config: Config) -> int:
+    """Neurons of the construction that is as small as it can be for every teacher."""
+    from mesocosm.nn import compact_count  # here, so that listing studies imports no JAX
+
+    return compact_count(config.teacher.dim)
+
+
+def student_size(config: Config) -> int:
+    """Neurons of the student that is identified: the one with at least twice the compact count."""
+    enough = [neurons for neurons in config.neurons if neurons >= 2 * compact_neurons(config)]
+    return min(enough, default=max(config.neurons))
+
+
+def student(network: str) -> Trials:
+    """The student of another architecture."""
+    return Trials(f"student-{network}")
+
+
+JUDGED = Trials(lambda config: f"student-{student_size(config)}")
+"""The student with twice the compact count of neurons."""
+WIDEST = Trials(lambda config: f"student-{max(config.neurons)}")
+SMALLEST = Trials(lambda config: f"student-{min(config.neurons)}")
+"""About half the neurons of the smallest construction at full rank."""
+COMPACT = Trials(lambda config: f"student-{compact_neurons(config)}")
+"""As many neurons as the compact construction."""
+FORGETFUL = student("forgetful")
+SIDE = student("side")
+SIDE_UNGATED = student("side-ungated")
+
+WIDEST_REGRESSOR = Trials(lambda config: f"prompts-{max(config.prompt_neurons, default=0)}")
+"""The most neurons, still fewer than the generic compact construction."""
+SMALLEST_REGRESSOR = Trials(lambda config: f"prompts-{min(config.prompt_neurons, default=0)}")
+GRU_REGRESSOR = Trials("prompts-gru")
+ATTENTION_REGRESSOR = Trials("prompts-attention")
+
+
+# --- students ---------------------------------------------------------------------------------------------------------
+
+
+class Loss(Table):
+    """A student's test loss, over the variance of its targets."""
+
+    layer: Axis
+    neurons: Axis
+    digest: Value
+    loss: Value
+    error: Value
+
+
+class Structure(Table):
+    """What pruning and snapping leave of a gated RNN, and where its energy is."""
+
+    neurons: Axis
+    memory: Axis
+    loss: Value
+    pruned_loss: Value
+    snapped_loss: Value
+    extreme: Value
+    right_block: Value
+    right_block_shuffled: Value
+    survivors: Value
+    cosine: Value
+    coefficient_error: Value
+    other_teacher: Value
+
+
+class PromptLoss(Table):
+    """A regressor's loss, that of the best gradient step, and how like gradient descent it answers."""
+
+    layer: Axis
+    neurons: Axis
+    digest: Value
+    loss: Value
+    step_loss: Value
+    optimum: Value
+    step_size: Value
+    versus_step: Value
+    versus_step_error: Value
+    out_of_distribution: Value
+    step_out_of_distribution: Value
+    slope: Value
+    unexplained: Value
+    cosine: Value
+    sensitivity: Value
+
+
+# --- without training -------------------------------------------------------------------------------------------------
+
+
+class Limits(Table):
+    """Errors of LSTM and GRU near linear attention."""
+
+    instance: Axis
+    lstm: Value
+    lstm_ratio: Value
+    lstm_held_ratio: Value
+    gru: Value
+    gru_ratio: Value
+
+
+class Cost(Table):
+    """How numbers of parameters grow with the dimension."""
+
+    dim: Axis
+    parameters: Value
+    attention: Value
+    exponent: Value
+    mutant: Value
+
+
+class Gates(Table):
+    """What the best weights leave where a gate is missing."""
+
+    instance: Axis
+    missing: Axis
+    unexplained: Value

@@ -1,0 +1,61 @@
+"""Linear probes of the mesa study's deep networks: the next state and the preconditioned input, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array
+
+from mesocosm.analysis.in_context.probes import ProbeData, preconditioning_target, probe_losses
+from mesocosm.analysis.in_context.regression import ChebyshevInverse
+from mesocosm.nn import ResidualStack
+from mesocosm.studies.interface import Context
+from mesocosm.studies.mesa.networks import NetworkArm, Trained
+from mesocosm.studies.mesa.references import (
+    Sequences,
+)
+from mesocosm.tasks.linear_systems import constructed_tokens
+
+
+class ProbeCurves(NamedTuple):
+    """Held-out losses of linear probes at every layer (input first) and position, (layers + 1, positions)."""
+
+    target: Array
+    preconditioned: Array
+    shuffled_target: Array
+    shuffled_preconditioned: Array
+
+
+def measure_probes(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
+    """Held-out losses by layer and position."""
+    n, probing = arm.systems.length, arm.probing
+    positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
+    curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), trained.networks, trained.sequences)
+    axes = {"layer": range(arm.network.layers + 1), "position": positions}
+    return {"probes": context.rows(axes, layers=arm.network.layers, **curves._asdict())}
+
+
+def probe_network(positions: tuple[int, ...], size: int, network: ResidualStack, sequences: Sequences) -> ProbeCurves:
+    """Probe the next state and the preconditioned input; the controls probe those of another sequence."""
+    fitted, held_out = (_probe_data(positions, network, observations[:size]) for observations in (sequences.tuning, sequences.test))
+    return ProbeCurves(*(probe_losses(a, b).held_out for a, b in zip(fitted, held_out, strict=True)))
+
+
+def _probe_data(positions: tuple[int, ...], network: ResidualStack, observations: Array) -> list[ProbeData]:
+    at = np.asarray(positions) - 1
+    inputs = observations[:, :-1]
+    activations = jax.lax.map(lambda s: network.activations(constructed_tokens(s))[:, at], inputs, batch_size=128)
+    activations = jnp.moveaxis(activations, 0, 2)
+    targets = jnp.moveaxis(observations[:, at + 1], 0, 1)
+    whitened = preconditioning_target(inputs, ChebyshevInverse.neumann(6))
+    preconditioned, typical = whitened.targets[at], whitened.typical[at]
+    return [
+        ProbeData(activations, targets),
+        ProbeData(activations, preconditioned, typical),
+        ProbeData(activations, jnp.roll(targets, 1, axis=1)),
+        ProbeData(activations, jnp.roll(preconditioned, 1, axis=1), jnp.roll(typical, 1, axis=1)),
+    ]

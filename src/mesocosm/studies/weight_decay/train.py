@@ -1,0 +1,224 @@
+"""How the weight-decay study trains products of two factors under the optimisers of the law's table, each beside what must differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, PRNGKeyArray
+
+from mesocosm.analysis.spectra.factor_spectra import balance, effective_rank, product_spectrum, rank_by_sum
+from mesocosm.analysis.spectra.low_rank_law import Factors, decay_rate, soft_threshold
+from mesocosm.learning.fit import Fitted
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.studies.weight_decay.config import Adaptive, Descent, Factorisation, Minima, ScalarPair, TwoLayers
+from mesocosm.studies.weight_decay.parameterised import (
+    MatrixLearner,
+    Measurements,
+    Target,
+    Teacher,
+    Whole,
+    adam_l2,
+    adamw,
+    approximation_loss,
+    gradient_descent,
+    parameters,
+    product_of,
+    regression_loss,
+    robust_loss,
+)
+
+
+def random_factors(key: PRNGKeyArray, rows: int, columns: int, rank: int, std: float) -> Factors:
+    """Independent normal entries."""
+    drawn = std * jax.random.normal(key, (rows + columns, rank))
+    return Factors(drawn[:rows], drawn[rows:])
+
+
+def train(context: Context, name: str, learner: tuple[Any, ...], hyperparameters: Mapping[str, Any], steps: int, every: int | None = None) -> Fitted:
+    """A fit of (draw, loss, optimizer), with the parameters probed every so many steps."""
+    draw, loss, optimizer = learner
+    return context.fit(name, MatrixLearner(draw, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
+
+
+class Trajectory(NamedTuple):
+    """The factors along a training, with axes of seeds and times."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
+def along(path: Trajectory) -> dict[str, Any]:
+    """The two quantities whose fall is judged."""
+    found = balance(path.a, path.b)
+    return {"gap": found.gap, "difference": found.difference}
+
+
+def measured(factors: Any) -> dict[str, Any]:
+    """What the law is about, of factors with any leading axes."""
+    found = balance(factors.a, factors.b)
+    columns = {name: getattr(found, name) for name in ("nuclear", "mean_square", "gap", "difference", "imbalance")}
+    return columns | {"relative_gap": found.gap / found.mean_square}
+
+
+def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> tuple[Factors, Measurements]:
+    """Random factors, measurement matrices and noisy values."""
+    factors_key, matrices_key, values_key = jax.random.split(key, 3)
+    factors = random_factors(factors_key, config.rows, config.columns, config.columns, config.init_std)
+    matrices = jax.random.normal(matrices_key, (config.measurements, config.rows, config.columns)) / config.measurements**0.5
+    drawn = jax.random.normal(values_key, (config.rows * config.columns + config.measurements,))
+    target = drawn[: config.rows * config.columns].reshape(config.rows, config.columns)
+    noise = drawn[config.rows * config.columns :] / config.measurements**0.5
+    return factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise)
+
+
+# --- along the way --------------------------------------------------------------------------------------------------
+
+
+def descend(config: Descent, context: Context) -> Tables:
+    """Gradient descent on a random loss that is not quadratic, with decay and without."""
+    tables = []
+    for arm, decay in (("decayed", config.decay), ("free", 0.0)):
+        hyperparameters = {"learning_rate": config.learning_rate, "a": decay, "b": decay}
+        fitted = train(context, arm, (Partial(draw_problem, config), robust_loss, gradient_descent), hyperparameters, config.steps, config.every)
+        path = Trajectory(**fitted.probes)
+        start = balance(path.a[:, 0], path.b[:, 0]).bound  # |D(0)| / 2 in the nuclear norm
+        time = config.learning_rate * fitted.probe_steps
+        bound = start[:, None] * np.exp(-2 * config.decay * time)
+        law = float(decay_rate(config.learning_rate, config.decay))
+        tables.append(
+            context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, time=np.broadcast_to(time, bound.shape), bound=bound, law=law, **along(path))
+        )
+    return {"descent": pl.concat(tables)}
+
+
+def factorise(config: Factorisation, context: Context) -> Tables:
+    """Fig. 1: every decay, and one factor alone regularised; trajectories and the singular values at the end."""
+    paths, ends = [], []
+    arms = [("both", decay, decay, decay) for decay in config.decays] + [("one", max(config.decays), max(config.decays), 0.0)]
+    draw = Partial(_draw_diagonal, config)
+    for arm, decay, decay_a, decay_b in arms:
+        hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
+        fitted = train(context, f"{arm}-{decay:g}", (draw, approximation_loss, gradient_descent), hyperparameters, config.steps, config.every)
+        path = Trajectory(**fitted.probes)
+        law = float(decay_rate(config.learning_rate, decay))
+        axes = {"step": fitted.probe_steps.tolist()}
+        time = np.broadcast_to(config.learning_rate * fitted.probe_steps, path.a.shape[:2])
+        paths.append(context.rows(axes, arm=arm, decay=float(decay), time=time, law=law, **along(path)))
+        ends.append(_end(context, config.values, fitted.model, arm=arm, decay=float(decay)))
+    return {"trajectory": pl.concat(paths), "spectrum": pl.concat(ends)}
+
+
+def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> tuple[Factors, Target]:
+    size = len(config.values)
+    return random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0))
+
+
+def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: Any) -> pl.DataFrame:
+    """Final singular values beside the target's and the soft threshold, largest first."""
+    targets = np.sort(np.asarray(values))[::-1]
+    spectrum = product_spectrum(factors.a, factors.b)
+    threshold = np.asarray(soft_threshold(jnp.asarray(targets), columns["decay"]))
+    target, wanted = (np.broadcast_to(row, spectrum.shape) for row in (targets, threshold))
+    return context.rows({"mode": range(1, len(values) + 1)}, **columns, target=target, value=spectrum, threshold=wanted)
+
+
+# --- adaptive optimisers --------------------------------------------------------------------------------------------
+
+
+def train_scalars(config: ScalarPair, context: Context) -> Tables:
+    """Two scalars, as themselves and as products, under Adam with L2 (no noise) and AdamW (noisy targets)."""
+    tables = []
+    for optimizer, decays, noise in ((adam_l2, config.decays, 0.0), (adamw, config.decoupled_decays, config.noise)):
+        for form in ("direct", "factored"):
+            draw = Partial(_draw_scalars, config, form, noise)
+            for decay in decays:
+                rates = {"w": decay} if form == "direct" else {"a": decay, "b": decay}
+                hyperparameters = {"learning_rate": config.learning_rate, "steps": float(config.steps), **rates}
+                name = f"{optimizer.__name__}-{form}-{decay:g}"
+                model = train(context, name, (draw, approximation_loss, optimizer), hyperparameters, config.steps).model
+                values = np.asarray(product_of(model))[..., 0, 0]
+                targets = np.broadcast_to(np.asarray(config.targets), values.shape)
+                axes = {"scalar": range(1, len(config.targets) + 1)}
+                unequal = np.abs(np.abs(model.a) - np.abs(model.b))[..., 0, 0] if isinstance(model, Factors) else np.zeros_like(values)
+                tables.append(context.rows(axes, optimizer=optimizer.__name__, form=form, decay=float(decay), target=targets, value=values, unequal=unequal))
+    return {"scalars": pl.concat(tables)}
+
+
+def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) -> tuple[Factors | Whole, Target]:
+    number = len(config.targets)
+    a, b = config.init_std * jax.random.normal(key, (2, number, 1, 1))
+    target = Target(jnp.asarray(config.targets)[:, None, None], jnp.asarray(noise))
+    return Factors(a, b) if form == "factored" else Whole(a), target
+
+
+def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
+    """A rotated target under Adam with L2 (no noise) and AdamW (noisy targets): balance and rank at the end, over decay."""
+    ends, balances = [], []
+    arms = [(adam_l2, 0.0, "both", decay) for decay in config.decays] + [(adamw, config.noise, "both", decay) for decay in config.decoupled_decays]
+    for optimizer, noise, arm, decay in [*arms, (adamw, config.noise, "one", max(config.decoupled_decays))]:
+        rates = {"learning_rate": config.learning_rate, "steps": float(config.steps), "a": decay, "b": 0.0 if arm == "one" else decay}
+        learner = (Partial(_draw_rotated, config, noise), approximation_loss, optimizer)
+        model = train(context, f"{optimizer.__name__}-{arm}-{decay:g}", learner, rates, config.steps).model
+        columns: dict[str, Any] = {"optimizer": optimizer.__name__, "arm": arm, "decay": float(decay)}
+        spectrum = product_spectrum(model.a, model.b)
+        ranks: dict[str, Any] = {"rank95_sum": rank_by_sum(spectrum), "effective_rank": effective_rank(spectrum)}
+        balances.append(context.rows(**columns, **measured(model), **ranks))
+        ends.append(_end(context, config.values, model, **columns))
+    return {"adaptive_balance": pl.concat(balances), "adaptive_spectrum": pl.concat(ends)}
+
+
+def _draw_rotated(config: Adaptive, noise: Any, key: PRNGKeyArray) -> tuple[Factors, Target]:
+    """A target with fresh singular vectors, so that no coordinate of Adam's is aligned with them; by Gram and Schmidt, since LAPACK stays out of programs."""
+    size = len(config.values)
+    factors_key, vectors_key = jax.random.split(key)
+    left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, size, size)))
+    matrix = (left * jnp.asarray(config.values)) @ right.T
+    return random_factors(factors_key, size, size, size, config.init_std), Target(matrix, jnp.asarray(noise))
+
+
+def _orthonormal(matrix: Array) -> Array:
+    columns: list[Array] = []
+    for place in range(matrix.shape[1]):
+        column = matrix[:, place]
+        for _ in range(2):  # twice is enough
+            for other in columns:
+                column = column - other * (other @ column)
+        columns.append(column / jnp.linalg.norm(column))
+    return jnp.stack(columns, axis=1)
+
+
+# --- two layers -----------------------------------------------------------------------------------------------------
+
+
+def train_two_layers(config: TwoLayers, context: Context) -> Tables:
+    """Both matrices regularised, one, or none: how many hidden directions and hidden neurons stay."""
+    counts, spectra = [], []
+    for arm, decay_a, decay_b in (("both", config.decay, config.decay), ("one", config.decay, 0.0), ("none", 0.0, 0.0)):
+        hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
+        learner = (Partial(_draw_teacher, config), regression_loss, gradient_descent)
+        model = train(context, arm, learner, hyperparameters, config.steps).model
+        spectrum = product_spectrum(model.a, model.b)
+        neurons = np.linalg.norm(model.a, axis=1) * np.linalg.norm(model.b, axis=1)
+        counts.append(
+            context.rows(
+                arm=arm, directions=np.sum(spectrum > config.active, -1), neurons=np.sum(neurons > config.active, -1), teacher=len(config.teacher_values)
+            )
+        )
+        sizes = {"place": range(1, config.width + 1)}
+        spectra.append(context.rows(sizes, arm=arm, value=spectrum, neuron=np.sort(neurons, axis=-1)[:, ::-1].copy()))
+    return {"hidden": pl.concat(counts), "hidden_spectrum": pl.concat(spectra)}
+
+
+def _draw_teacher(config: TwoLayers, key: PRNGKeyArray) -> tuple[Factors, Teacher]:
+    factors_key, vectors_key = jax.random.split(key)
+    rank = len(config.teacher_values)
+    left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, config.width, rank)))
+    matrix = (left * jnp.asarray(config.teacher_values)) @ right.T
+    teacher = Teacher(matrix, jnp.asarray(config.noise), jnp.zeros(config.batch_size))
+    return random_factors(factors_key, config.width, config.width, config.width, config.init_std), teacher

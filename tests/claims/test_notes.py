@@ -1,0 +1,59 @@
+"""A row says why its check does not hold, where that is discussed, and on which line the check is written."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from functools import partial
+
+import numpy as np
+
+from mesocosm.claims.forms import against_mutant
+from mesocosm.claims.judge import CheckRow, Circumstances, fingerprints, from_json, judge
+from mesocosm.claims.replicates import Replicates
+from mesocosm.studies.interface import Check, Claim, Control, Mean, View, above
+
+
+def around(mean: float):
+    """A measurement whose five values have this mean and a standard deviation of 0.1."""
+    values = mean + 0.1 * np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
+    return lambda view: Replicates(values, tuple(range(5)), ("",) * 5, np.zeros(5))
+
+
+def nothing(view: View) -> None: ...
+
+
+def rolls(mean: float, note: str | None = "Nobody rolls.") -> Check:
+    return Check("roll", Mean("height"), above(0.5), around(mean), Control("no hill", around(-1.0)), judged_at={"quick"}, note=note)
+
+
+def judged(mean: float, preset: str = "quick", page: str | None = None) -> CheckRow:
+    claims = [Claim("C1", "Balls roll.", source="", checks=[rolls(mean)])]
+    return judge("toy", claims, View(None, preset, {}), Circumstances("", fingerprints=fingerprints(claims), page=page), strict=True)[0]
+
+
+def test_a_check_knows_the_line_on_which_it_is_written():
+    """Through partial functions, `dataclasses.replace` and the forms of `mesocosm.claims`; below its own folder where it is not part of a package."""
+    frame = sys._getframe()
+    made = partial(Check, "loss", Mean("loss"), above(0.5), nothing, judged_at={"quick"})(control=Control("none", nothing))
+    assert made.line == f"test_notes.py:{frame.f_lineno - 1}"
+    assert replace(made, name="other").line == f"test_notes.py:{frame.f_lineno}"
+    assert against_mutant("C1", "a sign flipped").line == f"test_notes.py:{frame.f_lineno}"
+    assert made == replace(made)
+
+
+def test_a_row_says_why_it_does_not_hold_and_where_that_is_discussed():
+    """A check that holds needs no note, one that is not judged has its reason; and a note may be written after the record."""
+    for mean, found, note in ((1.0, "holds", None), (0.0, "fails", "Nobody rolls."), (0.5, "inconclusive", "Nobody rolls.")):
+        row = judged(mean, page="docs/studies/toy.md")
+        assert (row.verdict, row.note, row.page) == (found, note, None if found == "holds" else "docs/studies/toy.md#c1")
+    small = judged(0.0, preset="smoke")
+    assert (small.note, small.page) == (None, None)
+    assert small.reason
+    before, after = (fingerprints([Claim("C1", "", "", [rolls(0.0, note)])]) for note in (None, "Written later."))
+    assert before == after
+
+
+def test_rows_of_older_records_have_no_note():
+    row = judged(0.0)
+    older = [{key: value for key, value in asdict(row).items() if key not in ("note", "page", "line")}]
+    assert from_json(json.dumps(older)) == [replace(row, note=None, page=None, line=None)]
