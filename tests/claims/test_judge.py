@@ -8,59 +8,18 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import check, instances, noisy, rate, sample, verdict
 from scipy import stats
 
 from mesocosm.claims.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.summary import claim_verdict, group_by_claim
-from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
+from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
     *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
 ]
-
-
-def sample(values, errors=0.0, ids=None) -> Replicates:
-    values = np.asarray(values, dtype=np.float64)
-    return Replicates(values, tuple(ids or range(len(values))), ("",) * len(values), np.full(len(values), errors))
-
-
-def noisy(mean, n=5, spread=0.1) -> Replicates:
-    """Values with exactly this mean and standard deviation."""
-    z = np.random.default_rng(0).normal(size=n)
-    return sample(mean + spread * (z - z.mean()) / z.std(ddof=1))
-
-
-def rate(successes, n) -> Replicates:
-    return sample(np.arange(n) < successes)
-
-
-def instances(largest, n=100, exhaustive=False) -> Instances:
-    return Instances(np.linspace(0, largest, n), exhaustive)
-
-
-def give(value):
-    """A measurement that gives this, or raises it."""
-
-    def measure(view):
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-    return measure
-
-
-def check(value, control, inside, kind=None, name="loss", **options) -> Check:
-    options = {"judged_at": {"quick", "cpu"}} | options
-    return Check(name, kind or Mean("loss"), inside, give(value), Control("without the mechanism", give(control)), **options)
-
-
-def verdict(*checks: Check, preset="quick", tables=None, strict=True, **circumstances) -> CheckRow:
-    """The first row of a study of one claim."""
-    claims = [Claim("C1", "It emerges.", source="Fig. 1", checks=checks)]
-    run = Circumstances("mesocosm run toy", **{"fingerprints": fingerprints(claims)} | circumstances)
-    return judge("toy", claims, View(None, preset, tables or {}), run, strict=strict)[0]
 
 
 # --- verdicts ---
@@ -270,40 +229,6 @@ def test_a_bug_in_a_measurement_loses_one_row_and_no_test():
     for kind, value in ((Exact("error"), noisy(1.0)), (Mean("loss"), instances(0.0)), (Rate("solved"), noisy(1.0))):
         with pytest.raises((TypeError, ValueError), match=r"not Replicates|not Instances|0 or 1"):
             verdict(check(value, value, below(1e-6), kind))
-
-
-# --- fingerprints ---
-
-
-def test_a_region_moved_after_the_start_is_visible_and_leaves_the_verdict():
-    before, after = (check(noisy(1.0), noisy(0.0), above(low)) for low in (0.5, 0.6))
-    stored = fingerprints([Claim("C1", "It emerges.", source="Fig. 1", checks=[before])])
-    row = verdict(after, fingerprints=stored)
-    assert (row.verdict, row.reason) == ("holds", "the check was changed after the run started")
-    assert verdict(after, fingerprints={}).reason == "the check was declared after the run started"
-
-
-def test_fingerprints_see_what_must_be_fixed_beforehand():
-    original = check(noisy(1.0), noisy(0.0), above(0.5))
-    claim = Claim("C1", "It emerges.", source="Fig. 1", checks=[original])
-    changes = [
-        replace(claim, statement="It vanishes."),
-        *(
-            replace(claim, checks=[replace(original, **change)])
-            for change in (
-                {"inside": below(0.5)},
-                {"inside": between(0.5, 1.0)},
-                {"kind": Mean("log loss")},
-                {"kind": Rate("loss")},
-                {"judged_at": {"cpu"}},
-                {"control": Control("untrained", original.control.measure)},
-                {"replicate": "initialisation"},
-            )
-        ),
-    ]
-    seen = [fingerprints([each])["C1.loss"] for each in [claim, *changes]]
-    assert len(set(seen)) == len(seen)
-    assert fingerprints([replace(claim, checks=[replace(original, measure=give(1), judged_at=frozenset({"cpu", "quick"}))])])["C1.loss"] == seen[0]
 
 
 # --- the study's table ---

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesocosm.claims.judge import CheckRow
 from mesocosm.lab.events.event import Event, Judged, Note, Observer, Progress, RunStarted, TrialFailed, TrialFinished, TrialStarted, tee
 from mesocosm.lab.events.sinks import Curves, Sink, load
-from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.configuration import plain
 from mesocosm.lab.store.identity import digest
 from mesocosm.lab.store.run_directory import TrialStore
+
+if TYPE_CHECKING:
+    from mesocosm.lab.run.plan import Plan
 
 
 @contextmanager
