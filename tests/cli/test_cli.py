@@ -122,7 +122,7 @@ def test_every_field_of_the_config_is_a_typed_option():
             "1000",
             "--fresh",
         ]
-    )
+    ).command
     assert command.config == Config(bowl=type(Config().bowl)(dim=7), steps=200, learning_rate=0.5, label="x")
     assert (command.seeds, command.first_seed, command.fresh, command.fail_fast, command.preset) == (3, 1000, True, False, "cpu")
 
@@ -131,7 +131,7 @@ def test_every_field_of_the_config_is_a_typed_option():
     "words", ["toy-study --preset smoke", "--preset smoke toy-study", "--preset=smoke toy-study", "--fresh --preset smoke toy-study --dry-run"]
 )
 def test_study_and_preset_are_found_in_any_order(words):
-    command = parse_run(words.split())
+    command = parse_run(words.split()).command
     assert (command.study, command.preset, command.config.steps, command.seeds) == ("toy-study", "smoke", 5, 2)
 
 

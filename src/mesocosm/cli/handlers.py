@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -26,11 +26,15 @@ from mesocosm.cli.commands import (
     ReportCommand,
     StatusCommand,
 )
+from mesocosm.cli.parse import StudyRun
 from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, studies_table, study_page, trials_table
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
 from mesocosm.studies.interface import Study
+
+if TYPE_CHECKING:
+    from mesocosm.lab.store.run_directory import Run
 
 MOST_SEEDS = 100_000
 """An upper limit, so that a typo does not fill the memory."""
@@ -41,7 +45,7 @@ def handle(command: Any, line: str) -> int:
     match command:
         case ListCommand():
             return list_studies(command.study)
-        case ConfiguredRun():
+        case StudyRun():
             return run(command, line)
         case JudgeCommand():
             return judge(command.run)
@@ -77,16 +81,15 @@ def list_studies(name: str) -> int:
     return 0
 
 
-def run(command: ConfiguredRun[Any], line: str) -> int:
+def run(asked: StudyRun, line: str) -> int:
     """Run a study and print its claims table."""
-    study = find(command.study)
+    study, command, earlier = asked
     if not 1 <= command.seeds <= MOST_SEEDS or command.first_seed < 0:
         raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}) and --first-seed 0 or more; they are {command.seeds} and {command.first_seed}")
     seeds = tuple(range(command.first_seed, command.first_seed + command.seeds))
     out = console()
-    earlier = None
-    if command.like is not None:
-        earlier, seeds, command = like_earlier(study, command, seeds, out)
+    if earlier is not None:
+        seeds, command = like_earlier(earlier, command, seeds, out)
     if command.dry_run:
         return dry_run(study, command, seeds)
 
@@ -120,26 +123,25 @@ def end_process(line: str, watching: Any, why: str) -> None:
         os._exit(130)
 
 
-def like_earlier(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[Any, tuple[int, ...], ConfiguredRun[Any]]:
-    """Return the run of `--like`, the seeds (its own by default) and the command with a new folder; print the differences.
+def like_earlier(earlier: Run, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[tuple[int, ...], ConfiguredRun[Any]]:
+    """Return the seeds (those of the run of `--like` by default) and the command with a new folder; print the differences.
 
     Raises:
-        UserError: the run cannot be repeated or would be overwritten.
+        UserError: the run would be overwritten.
     """
     from mesocosm.lab.run.plan import Plan
-    from mesocosm.lab.run.replication import earlier_run, folder_beside, setup_changes
+    from mesocosm.lab.run.replication import folder_beside, setup_changes
 
-    earlier = earlier_run(Path(command.like or ""))
     if (command.seeds, command.first_seed) == (len(earlier.seeds), earlier.seeds[0]):
         seeds = earlier.seeds  # not necessarily consecutive
-    folder = command.out or folder_beside(earlier, Plan.of(study, command.preset, command.config, seeds).path)
+    folder = command.out or folder_beside(earlier, Plan.of(earlier.study, command.preset, command.config, seeds).path)
     if folder.resolve() == earlier.path.resolve():
         raise UserError(f"--out {folder} is the run to compare with; choose another directory")
     changes = setup_changes(earlier, command.config, seeds)
     out.print(f"like {earlier.path}: {'except for' if changes else 'the same config and seeds'}", markup=False)
     for change in changes:
         out.print(f"  {change}", markup=False)
-    return earlier, seeds, replace(command, out=folder)
+    return seeds, replace(command, out=folder)
 
 
 def compare(earlier: Any, done: Any, out: Console) -> None:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
@@ -18,6 +18,9 @@ from mesocosm.cli.commands import EXAMPLES, RUN_EXAMPLES, Command, ConfiguredRun
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import UserError
 from mesocosm.studies.interface import Preset, Study
+
+if TYPE_CHECKING:
+    from mesocosm.lab.store.run_directory import Run
 
 FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for option in fields(RunCommand) if option.default is False)}
 """The options of `run` that take no value."""
@@ -35,7 +38,21 @@ def parse_command(words: Sequence[str]) -> Any:
     return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
 
 
-def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
+class StudyRun(NamedTuple):
+    """A parsed `run`, with what was looked up on the way.
+
+    Attributes:
+        study: the study to run.
+        command: the options.
+        earlier: the run to repeat (`--like`).
+    """
+
+    study: Study
+    command: ConfiguredRun[Any]
+    earlier: Run | None = None
+
+
+def parse_run(words: Sequence[str]) -> StudyRun:
     """Parse the arguments of `run`: first the study and preset, which determine the config, then all options with that config type.
 
     Raises:
@@ -51,10 +68,10 @@ def parse_run(words: Sequence[str]) -> ConfiguredRun[Any]:
         return parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
     study = find(name)
     chosen = chosen_preset(study, preset)
-    return parse_configured(words, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config))
+    return StudyRun(study, parse_configured(words, study, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)))
 
 
-def parse_like(words: Sequence[str], name: str | None, path: Path) -> ConfiguredRun[Any]:
+def parse_like(words: Sequence[str], name: str | None, path: Path) -> StudyRun:
     """Parse the arguments of `run --like`, with the study, preset, config and seeds of an earlier run.
 
     Raises:
@@ -68,10 +85,11 @@ def parse_like(words: Sequence[str], name: str | None, path: Path) -> Configured
     if value_of("--preset", words) not in (None, earlier.preset):
         raise UserError(f"--like uses the preset {earlier.preset} of {path}; omit --preset")
     given = {"seeds": len(earlier.seeds), "first_seed": earlier.seeds[0], "like": path, "config": earlier.config}
-    return parse_configured(words, ConfiguredRun(earlier.study.name, earlier.preset, **given))
+    default = ConfiguredRun(earlier.study.name, earlier.preset, **given)
+    return StudyRun(earlier.study, parse_configured(words, earlier.study, default), earlier)
 
 
-def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
+def parse_configured(words: Sequence[str], study: Study, default: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
     """Parse all options with the config type of `default`.
 
     Raises:
@@ -79,7 +97,7 @@ def parse_configured(words: Sequence[str], default: ConfiguredRun[Any]) -> Confi
         SystemExit: after printing help.
     """
     command = parse(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
-    command = with_part(find(default.study), command)
+    command = with_part(study, command)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command

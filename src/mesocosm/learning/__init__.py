@@ -1,7 +1,8 @@
 """Training: `Learner`, `fit`, the random streams that pair the arms of an experiment, weight decay by name, and a monitor of its effect."""
 
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
-from mesocosm.learning.fit import Checkpoint, Criterion, Fitted, NonFinite, Probe, Watcher, fit
+from mesocosm.learning.fit import Fitted, NonFinite, fit
+from mesocosm.learning.fit_options import Checkpoint, Criterion, FitOptions, Probe, Watcher
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.named_decay import ATTENTION, adamw_by_name, decay_by_name
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
@@ -12,6 +13,7 @@ __all__ = [
     "BalanceMonitor",
     "Checkpoint",
     "Criterion",
+    "FitOptions",
     "Fitted",
     "Learner",
     "NonFinite",

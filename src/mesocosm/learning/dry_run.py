@@ -6,13 +6,14 @@ Nothing large is allocated, because a placeholder is one number repeated without
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.learning.fit import Criterion, Fitted, Loop, Probe
+from mesocosm.learning.fit import Fitted, Loop
+from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Carry, run_chunk, state_shapes
 from mesocosm.learning.static_tree import split
@@ -25,24 +26,19 @@ def dry_run_fit(
     seeds: Sequence[int],
     *,
     name: str = "fit",
-    state: Any = None,
-    start: int | None = None,
-    probe: Probe | None = None,
-    until: Criterion | None = None,
-    nonfinite: Literal["stop", "freeze"] = "stop",
-    per_seed: bool = False,
     over_seeds: Literal["vmap", "map"] = "vmap",
+    **options: Unpack[FitOptions],
 ) -> tuple[Fitted, Any]:
     """Return the result of `fit`, filled with placeholders, and its lowered program (`jax.stages.Lowered`) for one device.
 
     Arguments and errors are those of `fit`; every seed runs all steps, meets `until` and does not diverge.
     """
-    loop = Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, None, state, start)
+    loop = Loop(learner, steps, tuple(seeds), name, over_seeds, **options)
     loop.learner_arrays = [_shape(leaf) for leaf in loop.learner_arrays]
-    if state is None:
-        arrays, tree = state_shapes(loop.learner_tree, loop.learner_arrays, stream_keys(loop.seeds, "init"), per_seed)
+    if loop.state is None:
+        arrays, tree = state_shapes(loop.learner_tree, loop.learner_arrays, stream_keys(loop.seeds, "init"), loop.per_seed)
     else:
-        arrays, tree = split(state)
+        arrays, tree = split(loop.state)
         arrays = [_shape(leaf) for leaf in arrays]
     loop.describe(arrays, tree)
     flag, count = (jax.ShapeDtypeStruct((len(loop.seeds),), dtype) for dtype in (jnp.bool, jnp.int32))
@@ -54,7 +50,7 @@ def dry_run_fit(
         model=placeholders(loop.models(arrays).shapes()),
         seeds=loop.seeds,
         steps=np.full(len(loop.seeds), steps, np.int32),
-        reached=np.full(len(loop.seeds), until is not None),
+        reached=np.full(len(loop.seeds), options.get("until") is not None),
         diverged=np.zeros(len(loop.seeds), bool),
         history_steps=loop.history_steps,
         history={metric: np.ones((len(loop.seeds), loop.windows)) for metric in loop.metrics},

@@ -26,7 +26,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from mesocosm.learning.fit import Watcher, fit
+from mesocosm.learning.fit import fit
+from mesocosm.learning.fit_options import Watcher
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.supervised import adam
 from mesocosm.numerics.programs import filter_jit

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mesocosm.learning.fit_options import Checkpoint, FitOptions, Watcher
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import CHUNK_CAPACITY, Carry, Evaluation, initial_states, measure, metric_shapes, models_of, run_chunk, seed_axis
 from mesocosm.learning.static_tree import StaticTree, split
@@ -28,50 +29,9 @@ LONGEST_CHUNK_SECONDS = 5.0  # but Ctrl-C waits at most this long
 HISTORY_WINDOWS = 500  # a history has at most this many rows per seed
 HISTORY_AXES = ("fit", "seed", "step")
 
-Probe = tuple[Callable[[Any, Any, Any], Mapping[str, Any]], int]
-Criterion = tuple[Callable[[Any, Any, Any], Any], int]
-
 
 class NonFinite(ArithmeticError):
     """Training produced a value that is not finite."""
-
-
-@runtime_checkable
-class Watcher(Protocol):
-    """Callbacks of `fit` on the host, between chunks."""
-
-    def compiling(self) -> None:
-        """The program is about to be compiled, or loaded from a cache."""
-        ...
-
-    def compiled(self, seconds: float) -> None:
-        """The program is ready."""
-        ...
-
-    def progress(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
-        """`step` of `steps` is done; metrics are means over the running seeds and the chunk."""
-        ...
-
-    def stopping(self) -> bool:
-        """Whether to save and stop now, with a KeyboardInterrupt."""
-        ...
-
-
-@runtime_checkable
-class Checkpoint(Protocol):
-    """Storage for the state of `fit`. A snapshot is a flat mapping of arrays whose names, shapes and dtypes are known in advance."""
-
-    def load(self, like: Mapping[str, np.ndarray | jax.ShapeDtypeStruct]) -> Mapping[str, np.ndarray] | None:
-        """The newest complete snapshot, or None. Raises if its names, shapes or dtypes differ from those of `like`."""
-        ...
-
-    def due(self) -> bool:
-        """Whether enough time has passed for another save."""
-        ...
-
-    def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        """Save this snapshot atomically."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,49 +71,38 @@ def fit(
     seeds: Sequence[int],
     *,
     name: str = "fit",
-    state: Any = None,
-    start: int | None = None,
-    probe: Probe | None = None,
-    until: Criterion | None = None,
-    nonfinite: Literal["stop", "freeze"] = "stop",
-    per_seed: bool = False,
     over_seeds: Literal["vmap", "map"] = "vmap",
     watcher: Watcher | None = None,
     checkpoint: Checkpoint | None = None,
+    **options: Unpack[FitOptions],
 ) -> Fitted:
     """Run `steps` updates of `learner` for every seed.
 
     Args:
-        learner: the learner; with `per_seed`, its traced leaves have a leading seed axis.
+        learner: the learner; with the option `per_seed`, its traced leaves have a leading seed axis.
         steps: number of updates.
         seeds: the replicates; seed s starts from `init(stream_key(s, "init"))` and step t uses `fold_in(stream_key(s, "data"), t)`.
         name: name of the fit in messages.
-        state: warm start instead of `init`, with a leading seed axis; needs `start`.
-        start: number of the first step, which determines its key. With 0, the fit sees the same data as any other fit of these seeds from 0; pass the number
-            of steps of an earlier phase to continue with new data.
-        probe: (function, every): evaluates `function(learner, state, key) -> mapping of arrays` at step 0, every `every` steps and at the end. The key is
-            always the same, so that curves are paired.
-        until: (criterion, every): evaluates `criterion(learner, state, key) -> bool` every `every` steps; a seed that meets it keeps that state.
-        nonfinite: "stop" raises at the first non-finite value; "freeze" keeps the seed's last finite state and marks it.
-        per_seed: see `learner`.
         over_seeds: "vmap", or "map" for `lax.map`, which can be faster (wide networks on few cores) and does not mix seeds; stopped seeds then cost
             nothing.
         watcher: receives progress and may request a stop.
         checkpoint: where to resume from and save to.
+        options: `FitOptions`.
 
     Raises:
         NonFinite: names the fit, seed, step and metric.
         KeyboardInterrupt: the watcher requested a stop; the snapshot has been saved.
         ValueError: a metric is not a scalar, or a warm start has no `start`.
     """
-    loop = Loop(learner, steps, tuple(seeds), name, probe, until, nonfinite, per_seed, over_seeds, watcher, state, start)
-    return loop.run(checkpoint)
+    return Loop(learner, steps, tuple(seeds), name, over_seeds, watcher, **options).run(checkpoint)
 
 
 class Loop:
     """The host side of `fit`, which owns the arguments of the compiled program and the metric windows. `learning.dry_run` builds one without running it."""
 
-    def __init__(self, learner, steps, seeds, name, probe, until, nonfinite, per_seed, over_seeds, watcher, state, start):
+    def __init__(
+        self, learner, steps, seeds, name, over_seeds, watcher=None, *, state=None, start=None, probe=None, until=None, nonfinite="stop", per_seed=False
+    ):
         if steps < 1:
             raise ValueError(f"{name}: a fit needs at least one step, not {steps}")
         if (state is None) != (start is None):

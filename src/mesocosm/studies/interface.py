@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, runtime_checkable
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Kind, Mean, Measurement, PresetName, Rate, Reference
 from mesocosm.claims.measures import rows_read
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mesocosm.claims.tables import Table
-    from mesocosm.learning.fit import Criterion, Fitted, Probe
+    from mesocosm.learning.fit import Fitted
+    from mesocosm.learning.fit_options import FitOptions
     from mesocosm.learning.learner import Learner
 
 __all__ = [
@@ -82,20 +83,8 @@ class Context(Protocol):
         """One key for each seed, from a stream that does not depend on the trial: arms are paired. Shape (seeds,)."""
         ...
 
-    def fit(
-        self,
-        name: str,
-        learner: Learner,
-        steps: int,
-        *,
-        state: Any = None,
-        start: int | None = None,
-        probe: Probe | None = None,
-        until: Criterion | None = None,
-        nonfinite: Literal["stop", "freeze"] = "stop",
-        per_seed: bool = False,
-    ) -> Fitted:
-        """Train every seed (`learning.fit`). Resumable; `per_seed` says that the learner's array leaves carry a leading seed axis."""
+    def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
+        """Train every seed (`learning.fit`). Resumable."""
         ...
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import altair as alt
@@ -13,65 +12,23 @@ import polars as pl
 import pytest
 from hostile import ROW, hostile_run
 from jinja2 import UndefinedError
+from seen import Page
 
 import toy_study
-from mesocosm.claims.agreement import differences
-from mesocosm.claims.summary import claim_verdict
 from mesocosm.lab.errors import UserError
-from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import RenderedFigure, draw
-from mesocosm.lab.report.interval_plot import Axis, Plot, interval_plot, replicate_plot
 from mesocosm.lab.report.page import embed_json, embed_script, environment, finite
 from mesocosm.lab.report.page import render as filled
 from mesocosm.lab.report.run_page import render, write_report
-from mesocosm.lab.report.site import write_site
 from mesocosm.lab.report.tables_section import tables_read
 from mesocosm.lab.report.vega import vega_lite_version, write_pictures
 from mesocosm.lab.run.runner import execute
-from mesocosm.lab.store.run_directory import Run
+from mesocosm.lab.store import atomic
+from mesocosm.lab.store.run_directory import Run, TrialStore
 from mesocosm.studies.interface import Figure, View
 from toy_study import STUDY
-
-
-class Page(HTMLParser):
-    """What a browser would see of a page."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append((dict(attrs), ""))
-        if tag not in {"meta", "br", "img", "input"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            attributes, text = self.scripts[-1]
-            self.scripts[-1] = (attributes, text + data)
-        elif not self.open or self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    @property
-    def data(self):
-        return next(json.loads(text, parse_constant=pytest.fail) for attributes, text in self.scripts if attributes.get("type") == "application/json")
 
 
 @pytest.fixture(scope="module")
@@ -213,24 +170,14 @@ def test_altair_and_vl_convert_speak_the_same_version():
     assert vega_lite_version() in vl_convert.get_vegalite_versions()
 
 
-# --- claims ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("checks", "verdict"),
-    [
-        (["holds", "holds"], "holds"),
-        (["holds", "fails", "inconclusive"], "fails"),
-        (["holds", "inconclusive", "not judged"], "inconclusive"),
-        (["holds", "not judged"], "not judged"),
-    ],
-)
-def test_a_claim_is_as_its_checks(checks, verdict):
-    assert claim_verdict([{**ROW, "verdict": check} for check in checks]) == verdict
-
-
-def drawn(plot: Plot | None) -> Page:
-    return Page(environment().get_template("interval_plot.html").module.draw(plot))
+def test_a_page_reads_each_file_once(run, monkeypatch):
+    read, json_of, table_of = [], atomic.read_json, TrialStore._table
+    monkeypatch.setattr(atomic, "read_json", lambda path: read.append(path.name) or json_of(path))
+    monkeypatch.setattr(TrialStore, "_table", lambda store, name: read.append(f"{store.name}/{name}") or table_of(store, name))
+    fresh = Run(run.path)
+    render(fresh, draw(fresh))
+    assert read.count("claims.json") == read.count("run.json") == read.count("rolling/heights") == 1
+    assert len({name for name in read if "/" in name}) == len([name for name in read if "/" in name])
 
 
 def test_a_note_stands_with_its_page_below_the_check():
@@ -238,50 +185,6 @@ def test_a_note_stands_with_its_page_below_the_check():
     found = {"groups": {"C1": [row]}, "checks_by_verdict": {"fails": 1}, "judged": 1, "measured_at": {}}
     assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in filled("claims.html", **found)
     assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})
-
-
-def test_a_plot_says_what_it_shows():
-    (svg, attributes), *marks = drawn(interval_plot(ROW)).elements
-    assert svg == "svg"
-    assert attributes["aria-label"] == "−2 [−2.5, −1.5], region < −1, control 0 [−0.1, 0.1]"
-    centres = {attributes["class"]: float(attributes["cx"]) for tag, attributes in marks if tag == "circle"}
-    edge = next(float(attributes["x1"]) for tag, attributes in marks if tag == "line")
-    assert centres["measured"] < edge < centres["control"]
-
-
-def test_replicates_are_all_drawn():
-    dots = [attributes for tag, attributes in drawn(replicate_plot(ROW)).elements if tag == "circle" and "dot" in attributes["class"]]
-    assert len(dots) == 3
-    assert [float(dot["cx"]) for dot in dots] == sorted(float(dot["cx"]) for dot in dots)
-
-
-def test_nothing_measured_draws_nothing():
-    assert interval_plot({**ROW, "estimate": None}) is None
-    assert replicate_plot({**ROW, "replicates": None}) is None
-
-
-def test_identity_is_drawn_by_decades_with_zero_at_the_edge():
-    axis = Axis.around([0.0, 1e-12, 10.0], decades=True)
-    assert axis.at(0.0) < axis.at(1e-12) < axis.at(1e-5) < axis.at(10.0)
-    assert axis.at(1e-5) - axis.at(1e-6) == pytest.approx(axis.at(1e-1) - axis.at(1e-2))
-    row = {**ROW, "kind": "exact", "estimate": 0.0, "low": None, "high": None, "threshold": 1e-12, "control": {"name": "m", "estimate": 9.0}, "reference": None}
-    assert interval_plot(row) is not None
-
-
-def test_one_value_alone_still_has_an_axis():
-    assert interval_plot({**ROW, "estimate": 1.0, "low": 1.0, "high": 1.0, "threshold": 1.0, "control": None, "reference": None}) is not None
-
-
-@pytest.mark.parametrize(
-    ("threshold", "direction", "text"), [(-1.0, "<", "< −1"), (0.5, ">", "> 0.5"), ([0.9, 1.1], "in", "0.9 to 1.1"), (None, None, "–"), (0.0, ">", "> 0")]
-)
-def test_regions_in_words(threshold, direction, text):
-    assert region_text({"threshold": threshold, "direction": direction}) == text
-
-
-def test_intervals_in_words():
-    assert interval_text({"estimate": 1.0, "low": None, "high": None}) == "1"
-    assert interval_text({"estimate": None}) == "–"
 
 
 # --- what stands behind a check -------------------------------------------------------------------------------------
@@ -310,60 +213,7 @@ def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):
     assert "unread" not in page.text
 
 
-# --- several runs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "kinds"),
-    [
-        (["holds", "holds"], []),
-        (["holds", "fails"], ["judged differently"]),
-        (["holds", "inconclusive", None], ["judged differently"]),
-        (["holds", "not judged"], ["judged in some runs only"]),
-        (["holds", None], ["judged in some runs only"]),
-        ([None, "not judged"], []),
-    ],
-)
-def test_runs_differ_where_their_verdicts_do(verdicts, kinds):
-    assert differences([verdict and {**ROW, "verdict": verdict} for verdict in verdicts]) == kinds
-
-
-def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
-    columns = [Column(run, "a.html"), Column(run, "b.html")]
-    columns[1].claims = [{**ROW, "verdict": "fails", "estimate": 0.125, "low": 0.0, "high": 0.25}, *(row for row in run.claims if row["id"] != ROW["id"])]
-    columns[0].claims = [{**ROW, "verdict": "holds"}, *(row for row in run.claims if row["id"] != ROW["id"])]
-    page = Page(comparison(columns, "index.html"))
-    assert page.open == []
-    assert "4 checks: 1 judged differently; 0 judged in some runs only; 0 held to other regions; 1 with intervals apart" in page.text
-    assert "holds −2 [−2.5, −1.5] ✕ fails 0.125 [0, 0.25]" in page.text
-    assert [attributes["href"] for _, attributes in page.elements if "href" in attributes][:5] == [
-        "index.html",
-        "a.html",
-        "b.html",
-        "a.html#claim-C2",
-        "b.html#claim-C2",
-    ]
-
-
-def test_a_site_leaves_its_runs_alone(run, tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    home = write_site([run, run], tmp_path / "site")
-    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
-    assert sorted(path.name for path in home.parent.iterdir()) == ["compare.html", "index.html", "toy-study-smoke.2.html", "toy-study-smoke.html"]
-    page = Page(home.read_text())
-    assert page.text.count("Balls roll downhill") == 2
-    assert page.text.count("not judged 3") == 2
-
-
-def test_a_site_does_not_overwrite_a_run(run):
-    with pytest.raises(UserError, match="is a run directory; choose another folder with --out"):
-        write_site([run, run], run.path)
-
-
-def test_a_site_where_nothing_can_be_written(run, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*site"):
-        write_site([run], tmp_path / "file" / "site")
+# --- Vega -----------------------------------------------------------------------------------------------------------
 
 
 def test_vega_is_bundled_once_and_kept(tmp_path, monkeypatch):
@@ -387,29 +237,6 @@ def test_vega_is_bundled_where_nothing_can_be_kept(tmp_path, monkeypatch):
 
 
 # --- small things ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (-2.1749, "−2.17"),
-        (1e-12, "10⁻¹²"),
-        (4.44e-16, "4.44·10⁻¹⁶"),
-        (123456, "123,456"),
-        (None, "–"),
-        (math.inf, "not finite"),
-        (8, "8"),
-        (999.6, "1,000"),
-    ],
-)
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.04, "40 ms"), (3.2, "3.2 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3599.9, "1 h"), (7800, "2 h 10 min")])
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("name", environment().list_templates())

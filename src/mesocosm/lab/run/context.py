@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
@@ -22,7 +22,8 @@ from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES, FileCheckpoint
 from mesocosm.lab.store.configuration import plain
 from mesocosm.lab.store.parameters import abstract_model, check_model, save_model
 from mesocosm.lab.store.run_directory import TrialStore, published_model
-from mesocosm.learning.fit import Criterion, Fitted, NonFinite, Probe, fit
+from mesocosm.learning.fit import Fitted, NonFinite, fit
+from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import for_each_seed
 from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
@@ -64,19 +65,7 @@ class TrialContext:
         """One key for each seed."""
         return stream_keys(self.seeds, stream)
 
-    def fit(
-        self,
-        name: str,
-        learner: Learner,
-        steps: int,
-        *,
-        state: Any = None,
-        start: int | None = None,
-        probe: Probe | None = None,
-        until: Criterion | None = None,
-        nonfinite: Any = "stop",
-        per_seed: bool = False,
-    ) -> Fitted:
+    def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
         """Train every seed, resuming where an earlier run of this very trial stopped."""
         check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
@@ -88,15 +77,10 @@ class TrialContext:
                 steps,
                 self.seeds,
                 name=name,
-                state=state,
-                start=start,
-                probe=probe,
-                until=until,
-                nonfinite=nonfinite,
-                per_seed=per_seed,
                 over_seeds=self.trial.over_seeds,
                 watcher=_FitWatcher(self.observer, self.trial.name, name, self.interrupt),
                 checkpoint=checkpoint,
+                **options,
             )
         except NonFinite as error:
             raise NonFinite(f"trial {self.trial.name}, {error}") from None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -22,7 +22,8 @@ from mesocosm.lab.run.runner import checked
 from mesocosm.lab.store.parameters import check_model
 from mesocosm.lab.store.run_directory import model_name
 from mesocosm.learning.dry_run import dry_run_fit, placeholders
-from mesocosm.learning.fit import Criterion, Fitted, Probe
+from mesocosm.learning.fit import Fitted
+from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
 from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
@@ -157,23 +158,10 @@ class DryRunContext:
         """The real ones."""
         return stream_keys(self.seeds, stream)
 
-    def fit(
-        self,
-        name: str,
-        learner: Learner,
-        steps: int,
-        *,
-        state: Any = None,
-        start: int | None = None,
-        probe: Probe | None = None,
-        until: Criterion | None = None,
-        nonfinite: Any = "stop",
-        per_seed: bool = False,
-    ) -> Fitted:
+    def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
         """Lower the program, and compile it to learn its memory."""
         check_fit(self.trial, name, self.fits)
-        options: dict[str, Any] = {"state": state, "start": start, "probe": probe, "until": until, "nonfinite": nonfinite, "per_seed": per_seed}
-        fitted, lowered = dry_run_fit(learner, steps, self.seeds, name=name, **options, over_seeds=self.trial.over_seeds)
+        fitted, lowered = dry_run_fit(learner, steps, self.seeds, name=name, over_seeds=self.trial.over_seeds, **options)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
         self.fits[name] = FitDryRun(name, steps, size, None if self.programs is None else _memory(lowered, self.programs))
         return fitted

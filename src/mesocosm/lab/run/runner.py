@@ -82,14 +82,14 @@ def execute(
             record = read_record(plan.path)
             atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
         interrupt.at("the verdicts and the report")
-        return _judge(plan.path, observer)
+        return _judge(Run(plan.path, study), observer)
 
 
 def judge_run(path: Path, observer: Observer = ignore) -> Run:
     """Judge again from the tables, without training; rewrites the claims, the figures and the report."""
     read_record(path)
     with locked(path):
-        return _judge(path, observer)
+        return _judge(Run(path), observer)
 
 
 def report_run(path: Path) -> Path:
@@ -99,8 +99,7 @@ def report_run(path: Path) -> Path:
         return write_report(Run(path))
 
 
-def _judge(path: Path, observer: Observer) -> Run:
-    run = Run(path)
+def _judge(run: Run, observer: Observer) -> Run:
     filled = run.study.user_parts(run.config)
     circumstances = Circumstances(
         command=run.record["command"],
@@ -111,7 +110,7 @@ def _judge(path: Path, observer: Observer) -> Run:
         page=run.study.page,
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
-    atomic.write_bytes(path / "claims.json", to_json(rows).encode())
+    atomic.write_bytes(run.path / "claims.json", to_json(rows).encode())
     write_report(run)
     observer(Judged(rows))
     return run

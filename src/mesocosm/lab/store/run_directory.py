@@ -18,6 +18,8 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from mesocosm.lab.store.configuration import from_plain
 from mesocosm.lab.store.formats import FORMAT, Finished, Record, Status, defect
 from mesocosm.studies.interface import Study, Trial, View
 
+OPTIONAL = {field.name: field.default for field in fields(CheckRow) if field.default is not MISSING}
+"""What stands in a row of `claims.json` that an earlier version wrote without it."""
 SECONDS_FOR_A_LOOK = 0.2  # somebody who only looks whether a run is being written holds its lock for an instant
 REMEDIES = {
     errno.ENOSPC: "make room on its disk",
@@ -233,7 +237,7 @@ def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
 
 
 class Run:
-    """A run directory, read.
+    """A run directory, read. Tables and claims are read once, when they are first asked for; a new `Run` reads them again.
 
     Attributes:
         path: the directory.
@@ -244,15 +248,15 @@ class Run:
         seeds: the replicates.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, study: Study | None = None):
         self.path = Path(path)
         self.record = read_record(self.path)
-        self.study = find(self.record["study"])
+        self.study = study or find(self.record["study"])
         self.preset: str = self.record["preset"]
         self.config = config_from_record(self.study, self.record)
         self.seeds = tuple(self.record["seeds"])
 
-    @property
+    @cached_property
     def claims(self) -> list[dict[str, Any]]:
         """The judged checks, rows of claims.json.
 
@@ -267,7 +271,7 @@ class Run:
             raise self._damaged_claims(error) from None
         if (wrong := defect(rows, list[CheckRow])) is not None:
             raise self._damaged_claims(wrong)
-        return rows
+        return [OPTIONAL | row for row in rows]
 
     def _damaged_claims(self, why: object) -> UserError:
         return UserError(f"{self.path / 'claims.json'} is damaged ({why}); `mesocosm judge {self.path}` writes it again")
@@ -302,7 +306,7 @@ class Run:
         except NotJudged as error:
             raise KeyError(str(error)) from None
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, pl.DataFrame]:
         """Every table by name, over all finished trials."""
         parts: dict[str, list[pl.DataFrame]] = {}

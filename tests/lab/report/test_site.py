@@ -1,0 +1,54 @@
+"""Several runs as one site: their pages, the first page and the comparison of their verdicts; the runs themselves are only read."""
+
+import pytest
+from hostile import ROW
+from seen import Page
+
+from mesocosm.lab.errors import UserError
+from mesocosm.lab.report.comparison import Column, comparison
+from mesocosm.lab.report.site import write_site
+from mesocosm.lab.run.runner import execute
+from toy_study import STUDY
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return execute(STUDY, "smoke", out=tmp_path_factory.mktemp("toy") / "run")
+
+
+def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
+    columns = [Column(run, "a.html"), Column(run, "b.html")]
+    columns[1].claims = [{**ROW, "verdict": "fails", "estimate": 0.125, "low": 0.0, "high": 0.25}, *(row for row in run.claims if row["id"] != ROW["id"])]
+    columns[0].claims = [{**ROW, "verdict": "holds"}, *(row for row in run.claims if row["id"] != ROW["id"])]
+    page = Page(comparison(columns, "index.html"))
+    assert page.open == []
+    assert "4 checks: 1 judged differently; 0 judged in some runs only; 0 held to other regions; 1 with intervals apart" in page.text
+    assert "holds −2 [−2.5, −1.5] ✕ fails 0.125 [0, 0.25]" in page.text
+    assert [attributes["href"] for _, attributes in page.elements if "href" in attributes][:5] == [
+        "index.html",
+        "a.html",
+        "b.html",
+        "a.html#claim-C2",
+        "b.html#claim-C2",
+    ]
+
+
+def test_a_site_leaves_its_runs_alone(run, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    home = write_site([run, run], tmp_path / "site")
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert sorted(path.name for path in home.parent.iterdir()) == ["compare.html", "index.html", "toy-study-smoke.2.html", "toy-study-smoke.html"]
+    page = Page(home.read_text())
+    assert page.text.count("Balls roll downhill") == 2
+    assert page.text.count("not judged 3") == 2
+
+
+def test_a_site_does_not_overwrite_a_run(run):
+    with pytest.raises(UserError, match="is a run directory; choose another folder with --out"):
+        write_site([run, run], run.path)
+
+
+def test_a_site_where_nothing_can_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*site"):
+        write_site([run], tmp_path / "file" / "site")
