@@ -43,21 +43,14 @@ def instance_keys(context: Context, number: int, instances: int) -> Array:
 
 
 def on_instances(statement: Callable[..., Any], config: Any, *given: Any) -> Any:
-    """`statement(config, *fixed, key)` for each key, twenty at a time; the keys are the last of what is given."""
-    *fixed, keys = given
-    return jax.lax.map(partial(statement, config, *fixed), keys, batch_size=20)
+    """`statement(config, *fixed, one)` for each key or other instance, twenty at a time; the instances are the last of what is given."""
+    *fixed, instances = given
+    return jax.lax.map(partial(statement, config, *fixed), instances, batch_size=20)
 
 
-def at_once(statement: Callable[..., Any], config: Any, given: Any) -> Any:
-    """`statement(config, one)` for all instances in one batch: for statements that solve, since solves in a compiled loop can deadlock XLA on CPU."""
-    return jax.vmap(partial(statement, config))(given)
-
-
-def statement_rows(
-    context: Context, config: Sized, statement: Callable[..., Errors], *given: Any, labels: Mapping[str, str], over: Callable[..., Any] = on_instances
-) -> pl.DataFrame:
+def statement_rows(context: Context, config: Sized, statement: Callable[..., Errors], *given: Any, labels: Mapping[str, str]) -> pl.DataFrame:
     """A row for each instance of one statement, with its two errors."""
-    errors = context.evaluate(Partial(over, statement, config), shared=given)
+    errors = context.evaluate(Partial(on_instances, statement, config), shared=given)
     return context.rows({"instance": range(config.instances)}, **labels, error=errors.error, mutant=errors.mutant)
 
 

@@ -19,7 +19,7 @@ from mesocosm.learning.supervised import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
 from mesocosm.studies.ensembles.config import Identities
 from mesocosm.studies.ensembles.kernels import weights_of
-from mesocosm.studies.identity_trials import Errors, at_once, instance_keys, relative_error, statement_rows
+from mesocosm.studies.identity_trials import Errors, instance_keys, relative_error, statement_rows
 from mesocosm.studies.interface import Context, Tables
 
 
@@ -66,7 +66,7 @@ def check_identities(config: Identities, context: Context) -> Tables:
     instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
     one = jax.tree.map(lambda leaf: leaf[0], instances)
     given = [(name, statement, one) for name, statement in OF_MODELS.items()] + [(name, statement, keys[1]) for name, statement in OF_NETWORKS.items()]
-    tables = [statement_rows(context, config, statement, each, labels={"identity": name}, over=at_once) for name, statement, each in given]
+    tables = [statement_rows(context, config, statement, each, labels={"identity": name}) for name, statement, each in given]
     return {"identities": pl.concat(tables)}
 
 
