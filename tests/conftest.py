@@ -1,6 +1,7 @@
 """The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
 
 import os
+import signal
 import shutil
 import sys
 from importlib.metadata import version
@@ -13,6 +14,9 @@ from packaging.version import Version
 
 from mesocosm.numerics.schedule import memory_optimised
 
+# A shell starts what runs in the background with Ctrl-C ignored, and an ignored signal stays ignored, in programs that tests start, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and run little: optimised code would cost ten times the compilation. A jaxlib of later years may not know these flags, and stops at one.
 FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
