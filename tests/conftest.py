@@ -1,8 +1,8 @@
 """The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
 
 import os
-import signal
 import shutil
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
