@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mesocosm.lab.events.event import Compiled, Compiling, Judged, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore, tee
-from mesocosm.lab.events.progress import Fitting, LiveScreen, PlainScreen, describe, screen
+from mesocosm.lab.events.progress import FitProgress, LiveScreen, PlainScreen, describe, screen
 
 
 class Clock:
@@ -71,9 +71,9 @@ def test_plain_progress_comes_every_few_seconds_with_the_time_left():
 
 
 def test_pace_of_a_resumed_fit_is_that_of_this_process():
-    fitting = Fitting.of(Progress("trial", "descent", 9_000, 10_000, {}), Fitting("descent", since=0.0), 50.0)
+    fitting = FitProgress.of(Progress("trial", "descent", 9_000, 10_000, {}), FitProgress("descent", since=0.0), 50.0)
     assert fitting.remaining(50.0) is None
-    fitting = Fitting.of(Progress("trial", "descent", 9_100, 10_000, {}), fitting, 60.0)
+    fitting = FitProgress.of(Progress("trial", "descent", 9_100, 10_000, {}), fitting, 60.0)
     assert fitting.remaining(60.0) == pytest.approx(90.0)
 
 

@@ -31,7 +31,7 @@ def screen(console: Console) -> PlainScreen | LiveScreen:
 
 
 @dataclass
-class Fitting:
+class FitProgress:
     """How far a fit is.
 
     Attributes:
@@ -53,7 +53,7 @@ class Fitting:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, event: Progress, earlier: Fitting | None, now: float) -> Fitting:
+    def of(cls, event: Progress, earlier: FitProgress | None, now: float) -> FitProgress:
         """The trial's fit after an event; `earlier` is what was known of the trial's last fit."""
         fitting = earlier if earlier is not None and earlier.name == event.fit else cls(event.fit, now)
         fitting.compiling, fitting.step, fitting.steps, fitting.metrics = False, event.step, event.steps, event.metrics
@@ -83,7 +83,7 @@ class PlainScreen:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console, self._clock = console, clock
         self._place = ""
-        self._fits: dict[str, Fitting] = {}
+        self._fits: dict[str, FitProgress] = {}
         self._last = clock()
 
     def __enter__(self) -> PlainScreen:
@@ -101,7 +101,7 @@ class PlainScreen:
                 self._place = f"[{index}/{total}] "
                 self._line(f"{self._place}{trial} started")
             case Compiling(trial, fit):
-                self._fits[trial] = Fitting(fit, self._clock())
+                self._fits[trial] = FitProgress(fit, self._clock())
                 self._line(f"{self._place}{trial}: compiling {fit}")
             case Compiled(trial, fit, seconds):
                 if seconds >= 1:
@@ -118,7 +118,7 @@ class PlainScreen:
     def _progress(self, event: Progress) -> None:
         """One line, if the last one is some seconds old."""
         now = self._clock()
-        fitting = self._fits[event.trial] = Fitting.of(event, self._fits.get(event.trial), now)
+        fitting = self._fits[event.trial] = FitProgress.of(event, self._fits.get(event.trial), now)
         if now - self._last >= PLAIN_SECONDS:
             left = fitting.remaining(now)
             done = f"{event.fit} {event.step}/{event.steps} ({100 * event.step / max(event.steps, 1):.0f} %)"
@@ -143,7 +143,7 @@ class LiveScreen:
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console, self._clock = console, clock
-        self._running: dict[str, Fitting | None] = {}
+        self._running: dict[str, FitProgress | None] = {}
         self._started: dict[str, float] = {}
         self._place, self._total = 0, 0
         self._spinner = Spinner("dots", style="cyan")
@@ -165,7 +165,7 @@ class LiveScreen:
             table.add_row(self._spinner, Text(printable(trial), style="bold"), *self._state(trial, fitting))
         return Group(table, Text(f"  trial {self._place} of {self._total}", style="dim"))
 
-    def _state(self, trial: str, fitting: Fitting | None) -> tuple[RenderableType, RenderableType, RenderableType]:
+    def _state(self, trial: str, fitting: FitProgress | None) -> tuple[RenderableType, RenderableType, RenderableType]:
         now = self._clock()
         if fitting is None:
             return Text(duration(now - self._started[trial]), style="dim"), Text(), Text()
@@ -188,12 +188,12 @@ class LiveScreen:
                 self._started[trial] = self._clock()  # first: the screen is drawn by another thread
                 self._running[trial] = None
             case Compiling(trial, fit):
-                self._running[trial] = Fitting(fit, self._clock())
+                self._running[trial] = FitProgress(fit, self._clock())
             case Compiled(trial):
                 if (fitting := self._running.get(trial)) is not None:
                     fitting.compiling = False
             case Progress(trial):
-                self._running[trial] = Fitting.of(event, self._running.get(trial), self._clock())
+                self._running[trial] = FitProgress.of(event, self._running.get(trial), self._clock())
             case TrialFinished(trial, seconds, cached):
                 fitting = self._running.pop(trial, None)
                 told = f"{duration(seconds):>10}  {describe(fitting.metrics) if fitting else ''}"

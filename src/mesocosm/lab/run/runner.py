@@ -77,7 +77,7 @@ def execute(
             plan.forget_verdicts()
         observer(RunStarted(plan))
         try:
-            _Running(plan, states, observer, interrupt, fail_fast, save_seconds).run()
+            _TrialRunner(plan, states, observer, interrupt, fail_fast, save_seconds).run()
         finally:
             record = read_record(plan.path)
             atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
@@ -131,7 +131,7 @@ def unfinished(run: Run) -> list[Unfinished]:
     return found
 
 
-class _Running:
+class _TrialRunner:
     """The trials of a plan, one after another."""
 
     def __init__(self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, interrupt: Interrupt, fail_fast: bool, save_seconds: float):
