@@ -2,8 +2,8 @@ r"""Factorisations and solves of real matrices, which call LAPACK for one matrix
 
 The functions take leading batch axes and support vmap and differentiation, like their namesakes in `jnp.linalg`. A batch becomes a loop in the compiled
 program. jaxlib before 0.11.2 instead hands batches to XLA's thread pool and waits for them on a thread of the same pool, which can deadlock if two such
-calls of one program run at the same time. On two cores the loop takes 1 to 2.1 times as long as the batch, for batches of up to 50,000 small matrices and single
-ones of size 1000; `mesocosm bench linear_algebra` measures it.
+calls of one program run at the same time. On two cores the loop takes 1 to 2.1 times as long as the batch, for batches of up to 50,000 small matrices and
+single ones of size 1000; `mesocosm bench linear_algebra` measures it.
 """
 
 from __future__ import annotations
