@@ -85,6 +85,7 @@ def test_a_program_that_deadlocks_is_noticed_and_the_run_resumes(tmp_path, stuck
     assert "stalled" not in mesocosm("status", str(out)).stdout
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("kind", ["waiting", "computing"])
 def test_a_request_ends_the_process_within_seconds_and_the_run_resumes(tmp_path, stuck, kind, number):

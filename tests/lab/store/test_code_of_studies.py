@@ -105,6 +105,7 @@ def mutated(statement, draw):
     return False
 
 
+@pytest.mark.whole
 @EVERY
 def test_every_mutant_of_something_reached_is_noticed_and_no_other(monkeypatch, study):
     draw, read, made, begin = random.Random(study), sources._read, 0, starts(study)
@@ -194,6 +195,7 @@ def moved(tmp_path, monkeypatch):
     monkeypatch.setattr(code, "BENCH", tuple(pattern.sub(lambda match: MOVES[match[0]], root) for root in code.BENCH))
 
 
+@pytest.mark.whole
 @EVERY
 def test_moving_modules_changes_no_trials_code(study, request):
     before = {name: code.code_hashes(*where) for name, where in starts(study).items()}
