@@ -75,8 +75,13 @@ def contender(name: str, function: Callable[..., Any], arguments: tuple[Any, ...
     return Contender(name, lambda: jax.block_until_ready(program(*arguments)), lambda found: [np.asarray(found)], note=NOTE if name == PEER else "")
 
 
+def deep(key: Any) -> ResidualStack:
+    """Eight layers of softmax attention."""
+    return ResidualStack(tuple(SoftmaxAttention.create(64, heads=4, key_dim=16, key=k) for k in jax.random.split(key, 8)))
+
+
 LAYERS: dict[str, Callable[[Any], Any]] = {
-    "softmax attention, eight layers": lambda key: ResidualStack([SoftmaxAttention.create(64, heads=4, key_dim=16, key=k) for k in jax.random.split(key, 8)]),
+    "softmax attention, eight layers": deep,
     "mesa layer": lambda key: MesaAttention.create(64, heads=4, key_dim=16, key=key),
     "Hawk": lambda key: HawkBlock.create(64, key=key),
 }

@@ -75,7 +75,10 @@ def test_a_layer_of_ones_own_stands_beside_ours(installed):
         loss, position = (pl.read_parquet(installed / "mixer" / "trials" / trial / "tables" / f"{table}.parquet") for table in ("loss", "position_loss"))
         assert loss["layers"].unique().to_list() == [1 if trial == "mesa-1" else int(trial[-1])]
         assert position["position"].max() == 12
-    assert json.loads((installed / "mixer" / "trials" / "user-1" / "status.json").read_text())["identity"]["code"]["decaying_average.layer"]
+    codes = json.loads((installed / "mixer" / "code.json").read_text())
+    names = {trial: json.loads((installed / "mixer" / "trials" / trial / "status.json").read_text())["identity"]["code"] for trial in ("user-1", "linear-1")}
+    assert "DecayingAverage" in codes[names["user-1"]]
+    assert "DecayingAverage" not in codes[names["linear-1"]]
 
 
 @pytest.mark.parametrize(
