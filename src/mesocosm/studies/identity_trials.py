@@ -1,4 +1,4 @@
-"""Statements that hold exactly, on random instances: each beside a named mutant of it, whose error must be large. What such trials of all studies share."""
+"""Shared by the identity trials of all studies: exact statements, tested on random instances beside a named mutant whose error must be large."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mesocosm.studies.interface import Context
 
 
 class Errors(NamedTuple):
-    """Errors, largest over entries: of the statement, and of its mutant."""
+    """The largest entrywise error of a statement and of its mutant."""
 
     error: Any
     mutant: Any
@@ -24,26 +24,26 @@ class Errors(NamedTuple):
 
 @runtime_checkable
 class Sized(Protocol):
-    """A config that says how many random instances there are."""
+    """A config with a number of random instances."""
 
     @property
     def instances(self) -> int:
-        """Their number."""
+        """The number of random instances."""
         ...
 
 
 def relative_error(found: Array, wanted: Array) -> Float[Array, ""]:
-    """The largest difference over the largest entry."""
+    """The largest absolute difference divided by the largest absolute entry."""
     return jnp.max(jnp.abs(found - wanted)) / jnp.max(jnp.abs(wanted))
 
 
 def instance_keys(context: Context, number: int, instances: int) -> Array:
-    """A key for each instance of the statement of this number."""
+    """One key per instance, for the statement with this number."""
     return jax.random.split(jax.random.fold_in(context.evaluation_key, number), instances)
 
 
 def on_instances(statement: Callable[..., Any], config: Any, *given: Any) -> Any:
-    """`statement(config, *fixed, key)` for each key, twenty at a time; the keys are the last of what is given."""
+    """`statement(config, *fixed, key)` for each key, twenty at a time; the keys are the last argument."""
     *fixed, keys = given
     return jax.lax.map(partial(statement, config, *fixed), keys, batch_size=20)
 
@@ -56,19 +56,19 @@ def at_once(statement: Callable[..., Any], config: Any, given: Any) -> Any:
 def statement_rows(
     context: Context, config: Sized, statement: Callable[..., Errors], *given: Any, labels: Mapping[str, str], over: Callable[..., Any] = on_instances
 ) -> pl.DataFrame:
-    """A row for each instance of one statement, with its two errors."""
+    """One row per instance of a statement, with its two errors."""
     errors = context.evaluate(Partial(over, statement, config), shared=given)
     return context.rows({"instance": range(config.instances)}, **labels, error=errors.error, mutant=errors.mutant)
 
 
 def check_statements(context: Context, config: Sized, statements: Mapping[str, Callable[..., Errors]], *fixed: Any, label: str = "identity") -> pl.DataFrame:
-    """Every statement on random instances of its own.
+    """Test every statement on its own random instances.
 
     Args:
         context: the trial's.
         config: the first argument of every statement.
         statements: name -> function `(config, *fixed, key) -> Errors`.
-        fixed: arrays that all of them are given.
+        fixed: arrays passed to every statement.
         label: the column that holds the names.
     """
     return pl.concat(
