@@ -1,6 +1,6 @@
-"""The interface of a study: Trial and Context (what is trained), Figure (what is seen), Preset and Study; Claim and Check (what must hold) from `claims`.
+"""The interface of a study: Trial, Context, Figure, Preset and Study; Claim and Check come from `claims`.
 
-Nothing here imports JAX, so that listing studies and judging tables stays instant. `lab` runs what is declared here; a study only declares.
+A study only declares; `lab` runs it. Nothing here imports JAX, so that listing studies and judging tables stays instant.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Tables = Mapping[str, "pl.DataFrame"]
 
 @runtime_checkable
 class Context(Protocol):
-    """What a trial may ask of the bench. Everything heavy goes through it, so that the bench can time, resume, dry-run and pair it."""
+    """The services that a trial's function can use. All heavy work goes through it, so that `lab` can time, resume, dry-run and pair it."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -71,12 +71,12 @@ class Context(Protocol):
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """Names of the trials this one comes after."""
+        """Names of the trials that this one depends on."""
         ...
 
     @property
     def evaluation_key(self) -> Any:
-        """One key, the same for all seeds, trials and runs: where evaluation data come from."""
+        """The key for evaluation data, the same for all seeds, trials and runs."""
         ...
 
     def keys(self, stream: Literal["init", "data", "env", "eval"]) -> Any:
@@ -90,12 +90,12 @@ class Context(Protocol):
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """`function(*one seed's part of per_seed, *shared)` for each seed, jitted; NumPy arrays with a leading seed axis.
 
-        Without `per_seed` it is evaluated once and stands for every seed. Results may be modules; they hold no typed keys.
+        Without `per_seed` the function is evaluated once and the result is used for every seed. Results may be modules, but cannot contain typed keys.
         """
         ...
 
     def publish(self, name: str, model: Any) -> None:
-        """Keep final parameters of every seed under a name declared in `Trial.models`."""
+        """Save the final parameters of every seed under a name declared in `Trial.models`."""
         ...
 
     def model(self, trial: str, name: str) -> Any:
@@ -112,17 +112,17 @@ class Trial:
     """The unit of scheduling.
 
     Attributes:
-        name: unique in its study; part of no random stream.
+        name: unique in its study; does not affect any random stream.
         run: a module-level function `(config, context) -> tables`.
-        config: frozen dataclass, the only thing that `run` reads.
-        precision: opened round the whole trial.
+        config: frozen dataclass, the only input of `run` besides the context.
+        precision: the floating-point precision of the whole trial.
         after: names of trials whose models or tables this one needs.
         models: name -> module-level function `(config, key) -> eqx.Module` that builds a published model, for its structure and shapes.
-        seeds: number of replicates; None for the run's. 1 for identities and enumeration. A child has at most its parents' number and gets the first ones.
+        seeds: number of replicates; None for the run's; 1 for identities and enumeration. A child has at most as many as its parents and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
-        user_parts: modules of others' parts that the config names; their code counts like ours.
-        data: names of the data sets (`tasks.data_sets`) that it reads. Where one is not installed the trial and its children are skipped, with the line that
-            installs it, and the rows that need them are not judged; the files' checksums are part of the trial's identity.
+        user_parts: modules of the user's parts that the config names; their code counts towards the trial's identity like ours.
+        data: names of the data sets (`tasks.data_sets`) that it reads. If one is not installed, the trial and its children are skipped, the install command
+            is printed, and checks that need them are not judged. The files' checksums are part of the trial's identity.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Trial:
     data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse names that make no file's name, and no replicates."""
+        """Reject names that are not valid file names, and zero replicates."""
         for name in (self.name, *self.models):
             check_name("trial or model", name)
         if self.seeds is not None and self.seeds < 1:
@@ -145,10 +145,10 @@ class Trial:
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuse a name that is part of a file's name and may not be.
+    """Reject a name that cannot be part of a file name.
 
     Raises:
-        ValueError: anything but letters, digits and . _ - + = , or a first character that is neither letter nor digit.
+        ValueError: the name has characters other than letters, digits and . _ - + = , or does not start with a letter or digit.
     """
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*", name) is None:
         raise ValueError(f"{name!r} cannot name a {what}: it becomes part of a file's name, so letters, digits and . _ - + = , only")
@@ -159,7 +159,7 @@ def check_name(what: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class Figure:
-    """A function from tables to an Altair chart; the same spec gives the interactive page and the picture."""
+    """A function from tables to an Altair chart; the same spec produces the interactive page and the picture."""
 
     name: str
     title: str
@@ -177,7 +177,7 @@ class Preset:
     Attributes:
         config: the study's frozen dataclass.
         seeds: number of replicates.
-        minutes: measured minutes by trial on two cores, the budget table; empty where it was never run.
+        minutes: the budget table: measured minutes per trial on two cores; empty if the preset has never been run.
     """
 
     config: Any
@@ -187,7 +187,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Study:
-    """A paper on the bench: a package with the modules `config`, `trials`, `claims` and `figures`, each imported when first needed.
+    """A study of a paper: a package with the modules `config`, `trials`, `claims` and `figures`, each imported when first needed.
 
     The package's `__init__` holds `STUDY = Study(__name__, title=..., paper=...)`. `config` has `PRESETS`, `trials` has `trials(config)`, `claims` has
     `CLAIMS`, `figures` has `FIGURES`.
@@ -196,9 +196,9 @@ class Study:
         package: the package's name.
         title: of the paper.
         paper: authors, title, year, identifier.
-        slots: fields of the config that take somebody else's part, as `package.module:Class` ("": none); then nothing is said of the paper's claims.
-            `trials` of a study with slots has also `check(config)`, which raises ValueError where such a part does not fit.
-        page: where its claims are discussed; rows that do not hold refer to it. Ours have `docs/studies/NAME.md`.
+        slots: fields of the config that accept a user's part, as `package.module:Class` ("": none); with a user's part the paper's claims are not judged.
+            In a study with slots, `trials` also has `check(config)`, which raises ValueError if such a part does not fit.
+        page: the page that discusses its claims, cited by rows that do not hold. Our studies have `docs/studies/NAME.md`.
     """
 
     package: str
@@ -208,13 +208,13 @@ class Study:
     page: str | None = None
 
     def __post_init__(self) -> None:
-        """Our own studies have a page in the documentation."""
+        """Set the documentation page of our own studies."""
         if self.page is None and self.package.startswith("mesocosm.studies."):
             object.__setattr__(self, "page", f"docs/studies/{self.name}.md")
 
     @property
     def name(self) -> str:
-        """The name at the command line: the package's last part with dashes."""
+        """The name on the command line: the package's last part with dashes."""
         return self.package.rpartition(".")[2].replace("_", "-")
 
     @property
@@ -238,11 +238,11 @@ class Study:
 
     @property
     def tables(self) -> dict[str, type[Table]]:
-        """Name -> declaration of the tables that claims read as objects; trials must write them so."""
+        """Name -> declaration of the tables that claims read as objects; trials must write tables that match."""
         return {rows.table.name: rows.table for claim in self.claims for check in claim.checks for rows in rows_read(check)}
 
     def check_claims(self, preset: str, trials: Collection[str]) -> None:
-        """Hold what is judged at a preset to the trials that there are.
+        """Check that every check judged at a preset reads existing trials.
 
         Raises:
             ValueError: a check reads a trial that does not exist.
@@ -257,14 +257,14 @@ class Study:
                     raise ValueError(f"check {claim.id}.{check.name} reads trial {missing[0]!r}, which preset {preset} has not; {meant}")
 
     def user_parts(self, config: Any) -> dict[str, str]:
-        """Slot -> the part in it, for the slots that are filled."""
+        """Slot -> the user's part, for the filled slots."""
         return {slot: getattr(config, slot) for slot in self.slots if getattr(config, slot)}
 
     def check(self, config: Any) -> None:
-        """Try the parts in the config's slots, before a run; reading a run that was made with them imports none of them.
+        """Test the parts in the config's slots before a run; reading a finished run does not import them.
 
         Raises:
-            ValueError: one does not fit.
+            ValueError: a part does not fit.
         """
         if self.user_parts(config):
             self._module("trials").check(config)

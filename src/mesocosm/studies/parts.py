@@ -1,4 +1,4 @@
-"""Somebody else's part in a study's slot, named at the command line as `package.module:Class`."""
+"""Loads and tests a user's part for a study's slot, named on the command line as `package.module:Class`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIXER = "a mixer is an equinox module, built as Class(dim, key=key), that maps t
 
 
 def part(path: str) -> Any:
-    """What `package.module:Name` names.
+    """Import the object at `package.module:Name`.
 
     Raises:
         ValueError: it cannot be imported.
@@ -34,17 +34,17 @@ def part(path: str) -> Any:
 
 
 class UserMixer(Mixer):
-    """A user's layer under our interface; only the call is asked of it."""
+    """Wraps a user's layer in our interface; the layer only needs `__call__`."""
 
     layer: Any
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """The layer's own output."""
+        """Return the layer's output."""
         return self.layer(x)
 
 
 def user_mixer(path: str, dim: int, key: PRNGKeyArray) -> UserMixer:
-    """A new layer of the class at `path`, for tokens of width `dim`."""
+    """Build a layer of the class at `path`, for tokens of width `dim`."""
     return UserMixer(part(path)(dim, key=key))
 
 
@@ -52,7 +52,7 @@ def check_mixer(path: str, dim: int, length: int) -> None:
     """Build the layer and call it once.
 
     Raises:
-        ValueError: it cannot be built or called, it changes shape or dtype, its output is not finite, or it sees the future; says which.
+        ValueError: it cannot be built or called, it changes shape or dtype, its output is not finite, or it is not causal; the message says which.
     """
     key, later = jax.random.split(jax.random.key(0))
     kind = part(path)

@@ -1,1 +1,1 @@
-"""How a study is run: the plan, the trials one after another, the dry run, another's run made again."""
+"""Runs a study: plans it, executes its trials in order, does dry runs, and replicates earlier runs."""

@@ -1,4 +1,4 @@
-"""The bench's side of a running trial: the Context that `studies.interface` promises, over one trial's store."""
+"""Implements `studies.interface.Context` for a running trial, on top of that trial's store."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from mesocosm.studies.interface import Trial, check_name
 
 
 class TrialContext:
-    """What a trial's function is given when it is really run.
+    """The context passed to a trial's function in a real run.
 
     Attributes:
         seeds: the replicates.
-        parents: the trials this one comes after.
-        fits: name -> steps, seconds and, where there are any, the seeds that diverged, for the status file.
-        models: name -> checksum of what was published.
-        histories: training metrics, a table a fit.
+        parents: the trials that this one depends on.
+        fits: name -> steps, seconds and any seeds that diverged, for the status file.
+        models: name -> checksum of the published model.
+        histories: training metrics, one table per fit.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TrialContext:
         return stream_keys(self.seeds, stream)
 
     def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
-        """Train every seed, resuming where an earlier run of this very trial stopped."""
+        """Train every seed; resumes where an earlier run of the same trial stopped."""
         check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
         checkpoint = FileCheckpoint(file, self.identity, self._note, self.save_seconds)
@@ -93,7 +93,7 @@ class TrialContext:
         self.observer(Note(message))
 
     def _report_diverged(self, name: str, fitted: Fitted) -> None:
-        """Seeds that `nonfinite="freeze"` stopped are no failure, and are marked: in the status file, and for whoever watches."""
+        """Record seeds that `nonfinite="freeze"` stopped in the status file and report them to the observer; they are not failures."""
         stopped = {seed: int(steps) for seed, steps, diverged in zip(self.seeds, fitted.steps, fitted.diverged, strict=True) if diverged}
         if stopped:
             self.fits[name]["diverged"] = list(stopped)
@@ -101,7 +101,7 @@ class TrialContext:
             self._note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
-        """Evaluate each seed's part in turn inside one program; with none, once, and the result stands for every seed."""
+        """Evaluate the seeds one after another inside one program; without per-seed arguments, evaluate once and use the result for every seed."""
         if self.interrupt.asked():
             raise KeyboardInterrupt
         self.interrupt.at(f"trial {self.trial.name}, an evaluation")
@@ -114,7 +114,7 @@ class TrialContext:
         """Write the parameters of every seed, and the config that rebuilds the module.
 
         Raises:
-            ValueError: a name that the trial does not declare, or another module than the one declared under it.
+            ValueError: the trial does not declare this name, or declares a different module under it.
         """
         abstract = declared_model(self.trial, name)
         check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, abstract, len(self.seeds))
@@ -127,7 +127,7 @@ class TrialContext:
         """A parent's published model of this trial's seeds.
 
         Raises:
-            ValueError: no parent, or a float64 one of a float32 trial, which could only meet truncated numbers.
+            ValueError: the trial is not a parent, or it is a float64 parent of a float32 trial, whose numbers would be truncated.
         """
         return published_model(self.run, parent_of(self.trial, self._parents, trial), name, seed=list(self.seeds))
 
@@ -141,10 +141,10 @@ class TrialContext:
 
 
 def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
-    """Refuse a name that cannot say where the fit's state is kept.
+    """Reject a fit name that cannot name its checkpoint.
 
     Raises:
-        ValueError: it is no file's name, or that of an earlier fit.
+        ValueError: the name is not a valid file name, or an earlier fit has it.
     """
     check_name("fit", name)
     if name in earlier:
@@ -152,7 +152,7 @@ def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
 
 
 def declared_model(trial: Trial, name: str) -> Any:
-    """One seed's module without numbers, as the trial declares it.
+    """The abstract module of one seed (shapes and dtypes only), as the trial declares it.
 
     Raises:
         ValueError: the trial declares no such model.
@@ -166,7 +166,7 @@ def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
     """The parent whose model a trial may read.
 
     Raises:
-        ValueError: no parent, or a float64 one of a float32 trial.
+        ValueError: the trial is not a parent, or it is a float64 parent of a float32 trial.
     """
     if name not in parents:
         raise ValueError(f"trial {trial.name} reads trial {name!r} and must name it in `after`")
@@ -176,7 +176,7 @@ def parent_of(trial: Trial, parents: Mapping[str, Trial], name: str) -> Trial:
 
 
 def _history(name: str, fitted: Fitted, precision: str) -> pl.DataFrame:
-    """NaN marks steps after a seed's end; those rows are left out. Means are kept in the trial's precision, which halves most run directories."""
+    """Drops the rows after a seed has stopped (NaN). Stores means in the trial's precision, which halves most run directories."""
     axes = {"fit": [name], "seed": fitted.seeds, "step": fitted.history_steps.tolist()}
     ran = np.isfinite(next(iter(fitted.history.values()))) if fitted.history else np.ones((len(fitted.seeds), len(fitted.history_steps)), bool)
     columns = {metric: np.where(np.isfinite(values), values, 0.0).astype(precision)[None] for metric, values in fitted.history.items()}
@@ -184,7 +184,7 @@ def _history(name: str, fitted: Fitted, precision: str) -> pl.DataFrame:
 
 
 def without_seeds(function: Callable[..., Any], _: Any, *shared: Any) -> Any:
-    """`function` of what is shared alone, for an evaluation that has nothing per seed."""
+    """Call `function` on the shared arguments only, for an evaluation without per-seed arguments."""
     return function(*shared)
 
 
@@ -193,7 +193,7 @@ def _to_numpy(tree: Any) -> Any:
 
 
 class _FitWatcher:
-    """Tells the observer which trial and fit is meant."""
+    """Adds the trial's and fit's name to each event."""
 
     def __init__(self, observer: Observer, trial: str, fit_name: str, interrupt: Interrupt):
         self.observer, self.trial, self.fit_name, self.interrupt = observer, trial, fit_name, interrupt

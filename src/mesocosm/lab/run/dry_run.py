@@ -1,5 +1,5 @@
-"""A run that does not happen: every trial's function is called with a context that trains nothing, so that wrong shapes, names and types show, the programs
-are lowered as they would be, and their memory is known, at any size and on any machine.
+"""The dry run: calls every trial's function with a context that trains nothing. It finds wrong shapes, names and types, lowers the real programs and
+measures their memory, at any size and on any machine.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from mesocosm.tasks import data_sets
 
 @dataclass(frozen=True)
 class FitDryRun:
-    """A fit that was not run.
+    """The dry run of a fit.
 
     Attributes:
         name: its name in the trial.
         steps: number of updates.
         state_bytes: the learner's state, all seeds.
-        memory_bytes: arguments, temporaries and results of the compiled program, all seeds on one device; None where it was not compiled.
+        memory_bytes: arguments, temporaries and results of the compiled program, all seeds on one device; None if it was not compiled.
     """
 
     name: str
@@ -50,16 +50,16 @@ class FitDryRun:
 
 @dataclass(frozen=True)
 class TrialDryRun:
-    """A trial that was not run.
+    """The dry run of a trial.
 
     Attributes:
         trial: its name.
-        state: what an earlier run has left of it, as in `Plan.states`: "cached", "stale", "resumable", "failed", "skipped" or "new".
+        state: its state after earlier runs, as in `Plan.states`: "cached", "stale", "resumable", "failed", "skipped" or "new".
         why: why it is stale or failed.
-        minutes: from the preset's budget; None where config or seeds are not the preset's, or nobody measured.
-        fits: what it would train.
-        problem: the data set that it lacks, or the error that it ended with, in one line. A function that computes further with what it
-            measured may stumble over the made-up numbers.
+        minutes: from the preset's budget; None if config or seeds differ from the preset's, or if no time was measured.
+        fits: the fits that it would train.
+        problem: the missing data set, or the error that ended it, in one line. A function that computes further with its measurements
+            may fail on the placeholder numbers.
     """
 
     trial: str
@@ -71,12 +71,12 @@ class TrialDryRun:
 
     @property
     def state_bytes(self) -> int:
-        """The largest state among the fits, which follow one another."""
+        """The largest state among the fits, which run one after another."""
         return max((fit.state_bytes for fit in self.fits), default=0)
 
     @property
     def memory_bytes(self) -> int | None:
-        """The largest memory among the fits; None where none was compiled."""
+        """The largest memory among the fits; None if none was compiled."""
         return max((fit.memory_bytes for fit in self.fits if fit.memory_bytes is not None), default=None)
 
 
@@ -94,17 +94,17 @@ def dry_run(
 
     Args:
         study, preset, config, seeds, out: as in `lab.run.runner.execute`.
-        compile: also compile each distinct program, which its memory is read from (seconds to minutes each); lowering alone is quick.
-        strict: raise a trial's error, for tests.
+        compile: also compile each distinct program to measure its memory (seconds to minutes each); lowering alone is quick.
+        strict: raise a trial's error instead of recording it, for tests.
 
     Raises:
-        UserError: as `lab.run.runner.execute` for what is asked.
+        UserError: as in `lab.run.runner.execute`.
     """
     return dry_run_plan(Plan.of(study, preset, config, seeds, out), compile=compile, strict=strict)
 
 
 def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> list[TrialDryRun]:
-    """`dry_run` for a plan at hand."""
+    """`dry_run` for an existing plan."""
     programs: dict[str, int] = {}  # text of a lowered program -> bytes: arms of equal shape are compiled once
     by_name = {trial.name: trial for trial in plan.trials}
     states, done = plan.states(), []
@@ -126,15 +126,15 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
 
 @dataclass
 class DryRunContext:
-    """The Context of a trial that is not run. What it hands out has the right structure, shapes and dtypes; the numbers are made up.
+    """The Context of a dry run. Its results have the right structure, shapes and dtypes; the numbers are placeholders.
 
     Attributes:
-        trial: whose function is called.
+        trial: the trial whose function is called.
         seeds: its replicates.
-        parents_by_name: the trials it comes after.
+        parents_by_name: the trials that it depends on.
         programs: bytes of the programs compiled so far, by their text; None to compile nothing.
-        fits: what was asked to be trained.
-        models: what was published, with no checksum.
+        fits: the requested fits.
+        models: the published models, without checksums.
     """
 
     trial: Trial
@@ -146,20 +146,20 @@ class DryRunContext:
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """Names of the trials this one comes after."""
+        """Names of the trials that this one depends on."""
         return tuple(self.parents_by_name)
 
     @property
     def evaluation_key(self) -> Any:
-        """The real one."""
+        """The same key as in a real run."""
         return jax.random.key(EVALUATION_SEED)
 
     def keys(self, stream: Stream) -> Any:
-        """The real ones."""
+        """The same keys as in a real run."""
         return stream_keys(self.seeds, stream)
 
     def fit(self, name: str, learner: Learner, steps: int, **options: Unpack[FitOptions]) -> Fitted:
-        """Lower the program, and compile it to learn its memory."""
+        """Lower the program, and compile it to measure its memory."""
         check_fit(self.trial, name, self.fits)
         fitted, lowered = dry_run_fit(learner, steps, self.seeds, name=name, over_seeds=self.trial.over_seeds, **options)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
@@ -167,26 +167,26 @@ class DryRunContext:
         return fitted
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
-        """Trace the function; the result is made up."""
+        """Trace the function; returns placeholder numbers."""
         if per_seed:
             return placeholders(Evaluation(function, per_seed, shared).shapes())
         seeds = np.zeros(len(self.seeds), np.float32)
         return placeholders(Evaluation(Partial(without_seeds, function), (seeds,), shared).shapes())
 
     def publish(self, name: str, model: Any) -> None:
-        """Check that the trial declares it like this."""
+        """Check the model against the trial's declaration."""
         check_model(f"{name!r}, which trial {self.trial.name} publishes,", model, declared_model(self.trial, name), len(self.seeds))
         self.models[name] = ""
 
     def model(self, trial: str, name: str | None = None) -> Any:
-        """The parent's declared module with made-up parameters for each of this trial's seeds."""
+        """The parent's declared module with placeholder parameters for each of this trial's seeds."""
         parent = parent_of(self.trial, self.parents_by_name, trial)
         one = declared_model(parent, model_name(parent, name))
         stacked = (len(self.seeds),)
         return placeholders(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(stacked + leaf.shape, leaf.dtype) if _is_shape(leaf) else leaf, one))
 
     def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
-        """The table with its shapes and names checked; numbers that made-up ones turned into NaN are let pass."""
+        """Check the table's shapes and names; accepts NaN, which placeholder numbers can cause."""
         finite = {name: np.nan_to_num(column) if np.asarray(column).dtype.kind == "f" else column for name, column in columns.items()}
         return long_table({"seed": self.seeds, **axes}, **finite)
 

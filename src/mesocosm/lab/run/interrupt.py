@@ -1,8 +1,8 @@
-"""Stopping a run: on request (Ctrl-C, SIGTERM), and when nothing moves any more.
+"""Stops a run on request (Ctrl-C, SIGTERM) or when it stalls.
 
-A request is heard at once and met between two chunks of a fit, whose state is saved first. Python meets signals in its main thread alone, which may be
-inside a compiled program for long, or for ever where a program deadlocks. A second thread therefore hears them too and, after `GRACE_SECONDS`, ends the
-process: what was finished is in the run directory, a running fit is in its last checkpoint, and every file is either whole or not there.
+A request takes effect between two chunks of a fit, after the fit's state is saved. Python handles signals only in its main thread, which a compiled program
+can block for long, or for ever if it deadlocks. A second thread therefore watches for them too and ends the process after `GRACE_SECONDS`. Finished trials
+are then in the run directory, a running fit is in its last checkpoint, and every file is either complete or absent.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from typing import Any
 from mesocosm.lab.store import atomic
 
 GRACE_SECONDS = 10.0
-"""From a request to the end of the process, where the main thread does not answer; a chunk takes at most five seconds."""
+"""Time from a request to the end of the process if the main thread does not respond; a chunk takes at most five seconds."""
 STALLED_SECONDS = 120.0
-"""After this long without progress and without use of the processor a run counts as stalled."""
+"""A run counts as stalled after this long without progress and without processor use."""
 IDLE_SHARE = 0.05
-"""A process that uses less of one core than this computes nothing; drawing the live table takes up to 0.02."""
+"""A process that uses a smaller share of one core counts as idle; drawing the live table takes up to 0.02."""
 LOOK_SECONDS = 0.5
 
 HEARD = "stopping when the state is saved (again to stop at once)"
 
 
 class Interrupt:
-    """Context manager round a run; `asked()` says whether it is to stop.
+    """Context manager around a run; `asked()` returns whether the run should stop.
 
     Args:
-        tell: told at once that a request was heard; it may take a while until there is something to save.
-        end: ends the process, given the reason in one line; called from another thread while the main thread is stuck. None where the process is not ours
-            to end: then the reason is told, and only a SIGTERM that would have ended the process without us still ends it.
+        tell: called at once when a request arrives; saving may take a while longer.
+        end: ends the process, given the reason in one line; called from another thread while the main thread is stuck. None if we must not end the
+            process: then `tell` gets the reason, and only a SIGTERM that would have ended the process without us still ends it.
         stalled_seconds: see `STALLED_SECONDS`; 0 for never.
     """
 
@@ -53,13 +53,13 @@ class Interrupt:
         self._pulse = _Pulse()
 
     def __enter__(self) -> Interrupt:
-        """Take over both signals, where Python allows it (the main thread)."""
+        """Install handlers for both signals where Python allows it (in the main thread)."""
         if threading.current_thread() is threading.main_thread():
             self._read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored, as under nohup, or another language's
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored, as under nohup, or not set from Python
                     self._previous[number] = signal.signal(number, self._handle)
             self._pulse.beat("the start")
             self._thread = threading.Thread(target=self._watch, name="mesocosm-interrupt", daemon=True)
@@ -67,7 +67,7 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._thread is not None:
@@ -78,16 +78,16 @@ class Interrupt:
             os.close(self._write)
 
     def asked(self) -> bool:
-        """Whether to stop. That somebody looks is itself a sign of life."""
+        """Whether to stop. Each call also counts as progress."""
         self._pulse.beat()
         return self._asked
 
     def at(self, where: str) -> None:
-        """Say where the run stands, for the line that is printed where it stalls."""
+        """Set the run's current position, for the message printed if it stalls."""
         self._pulse.beat(where)
 
     def keeping(self, keep: Callable[[str], None]) -> None:
-        """Say how the reason of a sudden end is kept with the trial that runs now."""
+        """Set the function that records, with the current trial, why the process ended."""
         self._keep = keep
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -126,7 +126,7 @@ class Interrupt:
         if self._end is None:
             aside(self._tell, why.replace("stopped while", "asked to stop, but").replace("did not answer", "does not answer"))
             return
-        with atomic.undisturbed():  # a save that has begun is completed
+        with atomic.undisturbed():  # lets a save in progress finish
             if self._done.is_set():
                 return
             if keep:
@@ -136,7 +136,7 @@ class Interrupt:
 
 
 def aside(function: Callable[..., object], *given: object, seconds: float = 2.0) -> None:
-    """Call a function that may fail or never return, as printing may, and wait for it no longer than this."""
+    """Call a function that may fail or never return (such as printing), and wait at most `seconds` for it."""
 
     def call() -> None:
         with suppress(Exception):
@@ -148,7 +148,7 @@ def aside(function: Callable[..., object], *given: object, seconds: float = 2.0)
 
 
 class _Pulse:
-    """When the run last moved, and how much of the processor the process used since."""
+    """Tracks when the run last made progress and how much processor time it has used since."""
 
     def __init__(self) -> None:
         self.where = ""
@@ -156,7 +156,7 @@ class _Pulse:
         self._used = used_seconds()
 
     def beat(self, where: str | None = None) -> None:
-        """The run moves."""
+        """Record progress."""
         self.where = where or self.where
         self._moved, self._used = time.monotonic(), used_seconds()
 

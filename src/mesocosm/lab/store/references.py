@@ -1,7 +1,7 @@
-"""What a piece of source refers to: its syntax tree written down as text, in which each name that is not local is a `Reference`.
+"""Finds what source code refers to: serialises its syntax tree as text, in which each name that is not local is a `Reference`.
 
-Docstrings, comments, layout and import statements leave no trace in the text: what an import binds is resolved where it is used. Where it cannot be known
-whether a name is local, it is taken to be the module's, so that too much is reached and never too little.
+The text omits docstrings, comments, layout and import statements; imported names are resolved where they are used. A name that may or may not be local
+counts as the module's, so that the result can include too much but never too little.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ Bound = dict[str, list["Import"] | None]
 
 
 class Import(NamedTuple):
-    """What an import asks for: a module, or one name of it."""
+    """The target of an import: a module, or one name in it."""
 
     module: str
     name: str | None = None
 
 
 class Reference(NamedTuple):
-    """A name that is not local, with the attributes read off it: `jax` with `tree` and `map`.
+    """A name that is not local, with the attributes accessed on it: `jax` with `tree` and `map`.
 
     Attributes:
-        name: as it is written.
+        name: as written.
         attributes: in order.
-        imports: what the name stands for, where the function itself imports it; else it is the module's.
-        quoted: whether it stands in a quoted annotation, where it may be no name at all but the shape of an array.
+        imports: what the name stands for if the function itself imports it; otherwise the name is the module's.
+        quoted: whether it is in a quoted annotation, where it may be an array's shape instead of a name.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Reference(NamedTuple):
 
 
 def bound_names(statements: Iterable[ast.AST], package: str) -> Bound:
-    """Names that statements bind in their own scope, each with the imports that bind it; None where the scope says `global`."""
+    """Names that statements bind in their own scope, each with the imports that bind it; None if the scope declares them `global`."""
     names: Bound = {}
     elsewhere: list[str] = []
     waiting = list(statements)[::-1]
@@ -74,7 +74,7 @@ def bound_names(statements: Iterable[ast.AST], package: str) -> Bound:
 
 
 def imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Import]]:
-    """The names that an import statement binds and what they stand for; an empty name for what is only loaded."""
+    """The names that an import statement binds and their targets; the name is empty for a module that is only loaded."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             root = alias.name.partition(".")[0]
@@ -88,11 +88,11 @@ def imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[
 
 
 class Reader:
-    """Writes syntax trees down, keeping track of which names are local.
+    """Serialises syntax trees and tracks which names are local.
 
     Attributes:
-        imports_now: what is imported when the module is.
-        imports_later: what is imported when a function runs.
+        imports_now: imports that run when the module is imported.
+        imports_later: imports that run when a function is called.
     """
 
     def __init__(self, package: str):
@@ -105,12 +105,12 @@ class Reader:
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """What was referred to, in order."""
+        """The references found, in order."""
         return tuple(part for part in self._parts if isinstance(part, Reference))
 
     @property
     def text(self) -> tuple[str | Reference, ...]:
-        """What was read, neighbouring strings joined."""
+        """The serialised text, with neighbouring strings joined."""
         found: list[str | Reference] = []
         strings: list[str] = []
         for part in self._parts:
@@ -122,7 +122,7 @@ class Reader:
         return (*found, "".join(strings))
 
     def read(self, value: Any) -> None:
-        """A node, a list of nodes, or what else stands in a node's field."""
+        """Read a node, a list of nodes, or another field value."""
         match value:
             case list():
                 self._parts.append("[")
@@ -149,7 +149,7 @@ class Reader:
                 self._parts.append(f"{value!r} ")
 
     def _fields(self, node: ast.AST, leave_out: tuple[str, ...] = ()) -> None:
-        """Fields that are empty are left out, so that a version of Python with more of them reads the same."""
+        """Skips empty fields, so that Python versions with additional fields give the same text."""
         self._parts.append(f"{type(node).__name__}(")
         for name, value in ast.iter_fields(node):
             empty = value == [] or (value is None and not isinstance(node, ast.Constant))
@@ -162,7 +162,7 @@ class Reader:
         self._parts.append(")")
 
     def _quoted(self, annotation: ast.expr) -> None:
-        """Annotations in quotes refer too."""
+        """Reads references in quoted annotations."""
         for part in ast.walk(annotation):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
                 try:
@@ -196,7 +196,7 @@ class Reader:
             self._parts.append(f".{'.'.join(attributes)} ")
 
     def _function(self, node: Function) -> None:
-        """Decorators, defaults and annotations belong to the scope around, the body to one of its own."""
+        """Decorators, defaults and annotations belong to the enclosing scope; the body has its own scope."""
         with self._type_parameters(node):
             self._fields(node, leave_out=("body",))
             body = node.body if isinstance(node.body, list) else [node.body]
@@ -207,7 +207,7 @@ class Reader:
             self._scopes.pop()
 
     def _class(self, node: ast.ClassDef) -> None:
-        """Its own names are seen by its statements and not by its methods: taken for the module's. What its body imports counts, used or not."""
+        """A class's statements see its names and its methods do not, so they count as the module's. Imports in its body count even if unused."""
         for statement in node.body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self._parts += [Reference(alias, (), (wanted,)) for alias, wanted in imported(statement, self._package)]
@@ -224,7 +224,7 @@ class Reader:
             self._scopes.pop()
 
     def _comprehension(self, node: Comprehension) -> None:
-        """The first iterable belongs to the scope around."""
+        """The first iterable belongs to the enclosing scope."""
         self._parts.append("(")
         self.read(node.generators[0].iter)
         targets = [part for generator in node.generators for part in ast.walk(generator.target)]

@@ -1,4 +1,4 @@
-"""The run directory: what is written while a study runs, and `Run`, what is read from it afterwards.
+"""The run directory: writes a run's files while a study runs; `Run` reads them afterwards.
 
 run.json                     config, versions, device, command, claims' fingerprints
 code.json                    the definitions behind each trial's identity, with their hashes
@@ -7,7 +7,7 @@ trials/NAME/tables/*.parquet tables, among them `history`: training metrics by s
 trials/NAME/checkpoints/     states of fits, while the trial runs
 models/NAME/*.safetensors    final parameters of every seed
 claims.json figures/ index.html
-track/NAME/                  what `--track NAME` wrote; nothing here reads it
+track/NAME/                  files written by `--track NAME`; never read here
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from mesocosm.lab.store.formats import FORMAT, Finished, Record, Status, defect
 from mesocosm.studies.interface import Study, Trial, View
 
 OPTIONAL = {field.name: field.default for field in fields(CheckRow) if field.default is not MISSING}
-"""What stands in a row of `claims.json` that an earlier version wrote without it."""
-SECONDS_FOR_A_LOOK = 0.2  # somebody who only looks whether a run is being written holds its lock for an instant
+"""Default values of fields that earlier versions did not write to `claims.json`."""
+SECONDS_FOR_A_LOOK = 0.2  # a process that only checks whether the run is in use holds its lock for an instant
 REMEDIES = {
     errno.ENOSPC: "make room on its disk",
     errno.EDQUOT: "make room within your quota",
@@ -57,7 +57,7 @@ class TrialStore:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status file; {"state": "waiting"} where there is none or it is damaged."""
+        """The status file; {"state": "waiting"} if it is missing or damaged."""
         try:
             status = atomic.read_json(self.folder / "status.json")
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -76,7 +76,7 @@ class TrialStore:
         return atomic.checksum(path)
 
     def damage(self, *, models: bool = True) -> str | None:
-        """Why a finished trial's files cannot be used, or None. A committed record may be without its large models; its tables are judged all the same."""
+        """Why a finished trial's files cannot be used, or None. A committed record may lack its large models; its tables are still judged."""
         status = self.status
         sums = {self.folder / "tables" / f"{name}.parquet": checksum for name, checksum in status.get("tables", {}).items()}
         if models:
@@ -104,26 +104,26 @@ class TrialStore:
     def _table(self, name: str) -> pl.DataFrame:
         try:
             return pl.read_parquet(self.folder / "tables" / f"{name}.parquet")
-        except pl.exceptions.PolarsError:  # its checksum is right: somebody has put it there
+        except pl.exceptions.PolarsError:  # its checksum is right, so it was put there on purpose
             raise UserError(f"trial {self.name}: {name}.parquet is no Parquet table; run the study with --fresh to make it again") from None
 
     def clear(self) -> None:
-        """Forget everything but checkpoints, which know whose they are."""
+        """Remove everything except checkpoints, which record their trial's identity."""
         for folder in (self.folder / "tables", self.models):
             shutil.rmtree(folder, ignore_errors=True)
         (self.folder / "status.json").unlink(missing_ok=True)
 
     def clear_checkpoints(self) -> None:
-        """The trial is finished: its fits' states are no longer needed."""
+        """Remove the checkpoints of a finished trial."""
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the run directory against a second writer.
+    """Lock the run directory against a second writer.
 
     Raises:
-        UserError: somebody else holds it, or the directory cannot be written.
+        UserError: another process holds the lock, or the directory is not writable.
     """
     lock = filelock.FileLock(path / ".lock")
     try:
@@ -142,7 +142,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def in_use(path: Path) -> bool:
-    """Whether another process writes to the run directory; yes where the lock may not be tried."""
+    """Whether another process is writing to the run directory; True if the lock cannot be tested."""
     if not (path / ".lock").exists():
         return False
     lock = filelock.FileLock(path / ".lock")
@@ -158,7 +158,7 @@ def in_use(path: Path) -> bool:
 
 @contextmanager
 def run_file_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says of a run's files into a line for the user.
+    """Converts OSErrors on run files into user errors.
 
     Raises:
         UserError: a file could not be read or written.
@@ -175,17 +175,17 @@ def run_file_errors(path: Path) -> Iterator[None]:
 
 
 def is_run_file_error(path: Path, error: OSError) -> bool:
-    """Whether a run cannot be kept, in contrast to a file that a study cannot read."""
+    """Whether the error concerns the run's own files, not a file that a study reads."""
     inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(path)
     return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """run.json.
+    """Read run.json.
 
     Raises:
-        UserError: no run is there, or it cannot be read.
-        UnknownFormat: it was written in a format of another version.
+        UserError: the path is not a run directory, or run.json cannot be read.
+        UnknownFormat: another version wrote it in a different format.
     """
     try:
         record = atomic.read_json(path / "run.json")
@@ -205,7 +205,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_code(path: Path) -> dict[str, Mapping[str, str]]:
-    """code.json: name of a trial's code -> definition -> hash; empty where it is missing or damaged, since it only says what has changed."""
+    """Read code.json: name of a trial's code -> definition -> hash. Empty if missing or damaged, since it only explains what has changed."""
     try:
         known = atomic.read_json(path / "code.json")
     except (OSError, ValueError):
@@ -214,16 +214,16 @@ def read_code(path: Path) -> dict[str, Mapping[str, str]]:
 
 
 def write_code(path: Path, codes: Mapping[str, Mapping[str, str]]) -> None:
-    """Replace code.json; keeps what the trials cite that an earlier run has left."""
+    """Replace code.json; keeps earlier entries that trials still cite."""
     cited = [TrialStore(path, file.parent.name).status.get("identity", {}).get("code") for file in path.glob("trials/*/status.json")]
     atomic.write_json(path / "code.json", {name: known for name, known in read_code(path).items() if name in cited} | dict(codes))
 
 
 def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
-    """The config that a run was made with.
+    """The config of a recorded run.
 
     Raises:
-        UserError: the study's config has changed its fields since.
+        UserError: the fields of the study's config have changed since.
     """
     preset = study.presets.get(record["preset"])
     if preset is None:
@@ -237,12 +237,12 @@ def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
 
 
 class Run:
-    """A run directory, read. Tables and claims are read once, when they are first asked for; a new `Run` reads them again.
+    """Reads a run directory. Tables and claims are read once, on first use; create a new `Run` to read them again.
 
     Attributes:
         path: the directory.
         record: run.json.
-        study: the study on the bench of this version.
+        study: the study in this version.
         preset: name of the preset it started from.
         config: the config it was made with.
         seeds: the replicates.
@@ -283,7 +283,7 @@ class Run:
 
     @property
     def outdated(self) -> dict[str, list[str]]:
-        """Finished trial -> definitions that have changed since; empty for a record made with this very code."""
+        """Finished trial -> definitions that have changed since; empty for a record made with the current code."""
         from mesocosm.lab.store.code import changed_code, trial_code
 
         found, known = {}, read_code(self.path)
@@ -294,7 +294,7 @@ class Run:
         return found
 
     def table(self, name: str, trial: str | None = None) -> pl.DataFrame:
-        """One trial's table, or all trials' tables of this name under each other with the column `trial`.
+        """One trial's table, or all trials' tables of this name concatenated, with the column `trial`.
 
         Raises:
             KeyError: there is no such table.
@@ -316,12 +316,12 @@ class Run:
         return {name: pl.concat(tables, how="diagonal_relaxed") for name, tables in parts.items()}
 
     def view(self) -> View:
-        """What measurements and figures see."""
+        """The view that measurements and figures read."""
         return View(self.config, self.preset, self.tables)
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Name -> Altair chart, for every figure whose tables are there."""
+        """Name -> Altair chart, for every figure whose tables exist."""
         charts, view = {}, self.view()
         for figure in self.study.figures:
             try:
@@ -346,7 +346,7 @@ class Run:
 
 
 def model_name(trial: Trial, name: str | None) -> str:
-    """The name of a model that the trial publishes; it may be left out where there is one.
+    """The name of a published model; it can be omitted if the trial publishes only one.
 
     Raises:
         KeyError: there is no such model, or there are several.

@@ -1,7 +1,7 @@
-"""Source files looked up by module name, and what a name in one of them comes to: a definition, a whole module, or something of another package.
+"""Looks up source files by module name and resolves names in them to a definition, a whole module, or a name of another package.
 
-Names are followed through imports of every kind, through packages that hand names on, and through `from module import *`. What cannot be seen (an attribute
-that nothing binds, `globals()`) comes to the whole module.
+Resolution follows all kinds of imports, re-exports by packages, and `from module import *`. What cannot be resolved (an attribute that nothing binds,
+`globals()`) resolves to the whole module.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mesocosm.lab.store.definitions import Definition, Module, binary_module, re
 from mesocosm.lab.store.references import Import, Reference
 
 EXCLUDED = ("mesocosm.lab", "mesocosm.cli", "mesocosm.studies.interface")
-"""The seam between studies and bench, and what is behind it: it changes no table."""
+"""Excluded from a trial's code: the interface of studies and the code behind it, which do not change any table."""
 
 DYNAMIC = {"__import__", "eval", "exec", "globals"}
-"""Whoever uses one of these may use any name of the module."""
+"""Code that uses one of these may use any name of the module."""
 
 
 class Target(NamedTuple):
-    """What a reference comes to: a definition and attributes read off it, a whole module, or a name of another package."""
+    """The target of a reference: a definition with accessed attributes, a whole module, or a name of another package."""
 
     name: str
     attributes: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Sources:
         self._resolved: dict[tuple[str, Reference], tuple[Target, ...]] = {}
 
     def read(self, name: str) -> Module | None:
-        """A module of these packages; None for those that do not count, have no file, or are not there."""
+        """Read a module of these packages; None if it does not count, has no file, or does not exist."""
         if name not in self._read:
             file = self._file(name) if self.counts(name) else None
             self._read[name] = None if file is None else _read(name, file, file.stat().st_mtime_ns, file.stat().st_size)
@@ -54,11 +54,11 @@ class Sources:
         return name.partition(".")[0] in self._packages and not any(name == excluded or name.startswith(f"{excluded}.") for excluded in EXCLUDED)
 
     def module(self, name: str) -> Target:
-        """A module as a value."""
+        """The target of a reference to a module itself."""
         return Target(name.rpartition(".")[2] if name.partition(".")[0] in self._packages else name, module=name if self.read(name) else None)
 
     def targets(self, module: str, reference: Reference) -> tuple[Target, ...]:
-        """What a reference that stands in a module comes to; several where a name is bound several times."""
+        """The targets of a reference in a module; several if its name is bound several times."""
         if (module, reference) not in self._resolved:
             self._resolved[module, reference] = tuple(self._targets(module, reference))
         return self._resolved[module, reference]
@@ -84,11 +84,11 @@ class Sources:
         return self.attribute(target.module, attribute) if target.module is not None else [Target(f"{target.name}.{attribute}")]
 
     def wanted(self, wanted: Import) -> Sequence[Target]:
-        """What an import asks for."""
+        """The targets of an import."""
         return [self.module(wanted.module)] if wanted.name is None else self.attribute(wanted.module, wanted.name)
 
     def attribute(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Sequence[Target]:
-        """What a module's attribute is; the whole module where that cannot be seen."""
+        """The targets of a module's attribute; the whole module if it cannot be resolved."""
         if not self.counts(module):
             return [Target(name if module.partition(".")[0] in self._packages else f"{module}.{name}")]
         known = self._known(module, name, seen)
@@ -99,7 +99,7 @@ class Sources:
         return [Target(name)] if name.startswith("__") or self.read(module) is None else [self.module(module)]
 
     def _known(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Target] | None:
-        """What a module's name is bound to, through imports and re-exports; None where nothing binds it."""
+        """The targets that a module's name is bound to, through imports and re-exports; None if nothing binds it."""
         read = self.read(module)
         if read is None or (module, name) in seen:
             return None
@@ -119,12 +119,12 @@ class Sources:
         return outside if outside and not hasattr(builtins, name) else None
 
     def _file(self, name: str) -> Path | None:
-        """The file of a module; None where there is none."""
+        """The file of a module; None if it has none."""
         spec = self._spec(name)
         return Path(spec.origin) if spec is not None and spec.origin is not None and Path(spec.origin).is_file() else None
 
     def _spec(self, name: str) -> importlib.machinery.ModuleSpec | None:
-        """Where a module lies, found without importing its packages."""
+        """The spec of a module, found without importing its packages."""
         if name not in self._specs:
             package, _, part = name.rpartition(".")
             if package:
