@@ -1,4 +1,4 @@
-"""What must hold: claims and their checks, one number a replicate, intervals, the verdict. No JAX; usable without the rest of mesocosm."""
+"""Claims and their checks: one number per replicate, intervals, verdicts. Does not import JAX; usable without the rest of mesocosm."""
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, Reference
 from mesocosm.claims.region import Region, above, below, between

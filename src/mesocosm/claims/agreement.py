@@ -1,4 +1,4 @@
-"""Whether several runs agree on a check: in its verdict, in the region that it was held to, and in intervals that meet."""
+"""Compares a check across runs: its verdict, its region, and whether the intervals overlap."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DIFFERENCES = (*OTHER_VERDICTS, "held to other regions", "with intervals apart")
 
 
 def differences(found: Sequence[Row | None]) -> list[str]:
-    """In what runs disagree on a check, some of `DIFFERENCES`; none where they agree.
+    """The aspects in which runs disagree on a check, a subset of `DIFFERENCES`; empty if they agree.
 
-    A run without the check (None) counts as one that did not judge it. Regions and intervals are compared where the check was judged: a preset that is too
-    small for it measures something else.
+    A run without the check (None) counts as one that did not judge it. Regions and intervals are compared only where the check was judged: a preset that
+    is too small for it measures something else.
     """
     judged = [row for row in found if row is not None and row["verdict"] != "not judged"]
     several_verdicts = len({row["verdict"] for row in judged}) > 1
@@ -25,6 +25,6 @@ def differences(found: Sequence[Row | None]) -> list[str]:
 
 
 def _apart(rows: Sequence[Row]) -> bool:
-    """Whether two of the intervals do not meet: then the largest low end lies above the smallest high end."""
+    """Whether two of the intervals are disjoint: the largest low end is then above the smallest high end."""
     ends = [(row["low"], row["high"]) for row in rows if row["low"] is not None and row["high"] is not None]
     return bool(ends) and max(low for low, _ in ends) > min(high for _, high in ends)

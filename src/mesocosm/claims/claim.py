@@ -79,13 +79,13 @@ class Control:
 
 @dataclass(frozen=True)
 class Reference:
-    """A number to compare with, in the check's own metric and unit, and where it comes from."""
+    """A number to compare with, in the check's metric and unit, and its source."""
 
     value: float
     origin: Literal["paper", "authors' code", "derived", "ours"]
 
     def __post_init__(self) -> None:
-        """Refuse what no table can hold."""
+        """Reject values that a table cannot hold."""
         if not math.isfinite(self.value):
             raise ValueError(f"a reference is a finite number, not {self.value}")
 
@@ -100,11 +100,11 @@ class Check:
         inside: the region, fixed before the record is run.
         measure: reads tables through a View.
         control: the measurement that must lie outside the region.
-        judged_at: presets at which this can honestly be judged.
-        replicate: what is drawn anew for each value.
+        judged_at: presets that are large enough to judge this.
+        replicate: what is redrawn for each value.
         reference: the paper's number, if it gave one.
         searched: how many configurations were tried on pilot seeds before the region was set.
-        note: where it does not hold, what was found and what was tried, in a sentence or two. Written after a record; no part of the fingerprint.
+        note: if it does not hold, what was found and tried, in one or two sentences. Written after a record; not part of the fingerprint.
         line: where the check is written, `package/module.py:line`.
     """
 
@@ -121,7 +121,7 @@ class Check:
     line: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Note where this is written; refuse a preset that no study has, and an identity without a tolerance."""
+        """Record the source line; reject an unknown preset, and an identity without a tolerance."""
         object.__setattr__(self, "line", _line_outside("mesocosm.claims", "dataclasses", "jaxtyping", "beartype"))
         unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
         if unknown or not self.judged_at:
@@ -142,9 +142,9 @@ def _line_outside(*modules: str) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper and where it stands there. It holds iff all its checks hold and fails iff any fails.
+    """A sentence of the paper and its place there. It holds iff all its checks hold and fails iff any fails.
 
-    `unjudged` gives the reason where this bench cannot judge the claim at all; such a claim has no checks.
+    `unjudged` gives the reason if mesocosm cannot judge the claim; such a claim has no checks.
     """
 
     id: str
@@ -154,7 +154,7 @@ class Claim:
     unjudged: str | None = None
 
     def __post_init__(self) -> None:
-        """A claim is either checked or says why not; its checks have names of their own."""
+        """Require either checks or a reason for having none, and unique check names."""
         if bool(self.checks) == bool(self.unjudged):
             raise ValueError(f"claim {self.id} needs either checks or the reason why it is not judged")
         names = [check.name for check in self.checks]

@@ -1,4 +1,4 @@
-"""Measurements that say what they read before there is anything to read, and the operations between them."""
+"""Measurements that declare the rows they read before a run exists, and operations on them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T", Replicates, Instances)
 
 @dataclass(frozen=True)
 class Measure(Generic[T]):
-    """From a run's tables to one number a replicate, or an instance.
+    """Maps a run's tables to one number per replicate or instance.
 
     Attributes:
-        reads: all the rows that `compute` looks at.
+        reads: all rows that `compute` reads.
         compute: the measurement itself.
     """
 
@@ -52,19 +52,19 @@ class Measure(Generic[T]):
 
 
 def rows_read(check: Check) -> tuple[Rows, ...]:
-    """What a check and its control say that they read; nothing for measurements that are plain functions."""
+    """The rows that a check and its control declare; empty for measurements that are plain functions."""
     measurements = (check.measure, check.control.measure)
     return tuple(rows for measurement in measurements if isinstance(measurement, Measure) for rows in measurement.reads)
 
 
 def replicates(value: Column, *, error: Column | None = None, by: Column | str = "seed", trial: Trials | None = None, **where: Any) -> Measure[Replicates]:
-    """A column of some rows, one row a replicate (`Replicates.of`); `trial` and `where` as in `Table.rows`."""
+    """A column of some rows, one row per replicate (`Replicates.of`); `trial` and `where` as in `Table.rows`."""
     rows = _rows_of(value, error, by, trial=trial, **where)
     return Measure((rows,), lambda view: Replicates.of(rows.read(view), value, by=by, error=error))
 
 
 def instances(value: Column, *, exhaustive: bool = False, trial: Trials | None = None, **where: Any) -> Measure[Instances]:
-    """A column of some rows, one row an instance (`Instances.of`); `trial` and `where` as in `Table.rows`."""
+    """A column of some rows, one row per instance (`Instances.of`); `trial` and `where` as in `Table.rows`."""
     rows = _rows_of(value, trial=trial, **where)
     return Measure((rows,), lambda view: Instances.of(rows.read(view), value, exhaustive=exhaustive))
 
@@ -80,7 +80,7 @@ def derived(function: Callable[..., T], *rows: Rows) -> Measure[T]:
 
 
 def _rows_of(value: Column, *others: Column | str | None, trial: Trials | None, **where: Any) -> Rows:
-    """Rows of the column's table, to which the others must belong too."""
+    """Rows of the column's table; the other columns must belong to the same table."""
     for other in others:
         if isinstance(other, Column) and other.table is not value.table:
             raise TypeError(f"{value.table.name}.{value} and {other.table.name}.{other} are columns of two tables")

@@ -1,6 +1,6 @@
-"""One number a replicate, and the few operations between them that keep pairing honest.
+"""One number per replicate, and operations that preserve the pairing of replicates.
 
-A replicate re-draws everything its statement generalises over; whatever lies inside it (episodes, batches, positions) is averaged before it arrives here.
+A replicate redraws everything that its statement generalises over; quantities inside it (episodes, batches, positions) are averaged beforehand.
 Two arms are compared replicate by replicate, and only when they were measured on the same evaluation data.
 """
 
@@ -21,11 +21,11 @@ class NotJudged(Exception):
 
 @dataclass(frozen=True)
 class Replicates:
-    """One value a replicate.
+    """One value per replicate.
 
     Attributes:
         values: one for each replicate.
-        ids: what tells the replicates apart, one for each value: seeds, environment offsets, graph layouts.
+        ids: identifies each value's replicate: seeds, environment offsets, graph layouts.
         digests: the evaluation data behind each value (`tasks.digest`); empty strings where the value is exact.
         errors: standard error of each value from the finite evaluation set or its resolution, whichever is larger, same unit as the value; zero where it
             is exact. (Twenty rounded tenths that agree are known to 0.03 at best, however many examples were averaged.)
@@ -37,7 +37,7 @@ class Replicates:
     errors: Float64[np.ndarray, " n"]
 
     def __post_init__(self) -> None:
-        """Refuse repeated replicates, values that are not finite and columns of unequal length."""
+        """Reject repeated replicates, values that are not finite and columns of unequal length."""
         lengths = (len(self.values), len(self.ids), len(self.digests), len(self.errors))
         if len(set(lengths)) > 1:
             raise ValueError(f"values, ids, digests and errors have lengths {lengths}")
@@ -56,7 +56,7 @@ class Replicates:
         `error` names the column with each value's standard error; a column `digest`, if there is one, is read as the evaluation data's digest.
 
         Raises:
-            NotJudged: more than one row a replicate, no row at all, or a value that is not finite.
+            NotJudged: a replicate has several rows, there are no rows, or a value is not finite.
         """
         _require(table, value, by, *([error] if error else []))
         table = table.sort(by)
@@ -72,10 +72,10 @@ class Replicates:
         """Compute `statistic` (a slope, a rank correlation, a smallest successive drop) inside each replicate's rows.
 
         Args:
-            table: several rows a replicate.
+            table: several rows per replicate.
             statistic: a replicate's rows -> one number.
             by: the column that names the replicate.
-            same_data: refuse rows of one replicate that were evaluated on different data; False where they differ on purpose.
+            same_data: reject rows of one replicate that were evaluated on different data; False if they differ on purpose.
 
         Raises:
             NotJudged: no rows, a number that is not finite, or unequal digests within a replicate.
@@ -164,7 +164,7 @@ class Instances:
     """One number for each instance of a statement: errors of an identity, or signed values of an inequality that must hold for all.
 
     Attributes:
-        values: one an instance (already the worst over its entries); NaN where the computation broke down.
+        values: one per instance (already the worst over its entries); NaN where the computation broke down.
         exhaustive: whether the instances are all of a finite set; otherwise at least 100 random ones are needed.
     """
 
@@ -173,7 +173,7 @@ class Instances:
 
     @classmethod
     def of(cls, table: pl.DataFrame, value: str, *, exhaustive: bool = False) -> Instances:
-        """Read column `value`, one row an instance."""
+        """Read column `value`, one row per instance."""
         _require(table, value)
         return cls(_floats(table[value]), exhaustive)
 

@@ -1,4 +1,4 @@
-"""From the rows of `claims.json` to the verdicts of whole claims, and how many came out how."""
+"""Aggregates rows of `claims.json` into verdicts of whole claims, and counts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 def group_by_claim(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows under their claim, both in the order in which they came."""
+    """Group rows by claim, preserving order."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(str(row["claim"]), []).append(row)
@@ -20,7 +20,7 @@ def group_by_claim(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def claim_verdict(rows: Sequence[Row]) -> str:
-    """A claim holds iff all its checks hold and fails iff any fails; otherwise what keeps it open, `inconclusive` before `not judged`."""
+    """A claim holds iff all its checks hold and fails iff any fails; otherwise it is `inconclusive` if any check is, else `not judged`."""
     verdicts = {row["verdict"] for row in rows}
     if verdicts == {"holds"}:
         return "holds"
@@ -28,18 +28,18 @@ def claim_verdict(rows: Sequence[Row]) -> str:
 
 
 def judged_share(rows: Sequence[Row]) -> str | None:
-    """How many of a claim's checks were judged, where it was some and not all."""
+    """How many of a claim's checks were judged; None unless it is some but not all."""
     judged = sum(row["verdict"] != "not judged" for row in rows)
     return f"{judged} of {len(rows)} checks judged" if 0 < judged < len(rows) else None
 
 
 def tally(rows: Sequence[Row]) -> dict[str, int]:
-    """Verdict -> number of claims that came out so, best first; without verdicts that no claim has."""
+    """Verdict -> number of claims with it, best first; omits verdicts that no claim has."""
     return _counted([claim_verdict(group) for group in group_by_claim(rows).values()])
 
 
 def checks_by_verdict(rows: Sequence[Row]) -> dict[str, int]:
-    """The same, of the checks."""
+    """Verdict -> number of checks with it, best first."""
     return _counted([row["verdict"] for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""What is read, as objects: tables with their columns, and trials. A misspelt name is then an error where it is written, not a row that nobody judged."""
+"""Declares tables, columns and trials as objects, so that a misspelt name is an error in the source, not a check that is silently not judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALWAYS = ("trial", "seed")
 
 
 class Column(str):
-    """The name of a column, which knows its table; to whatever reads a table it is a string."""
+    """The name of a column: a string that also knows its table."""
 
     table: type[Table]
 
@@ -28,11 +28,11 @@ class Column(str):
 
 
 class Axis(Column):
-    """A column that says what a row is about; rows are chosen by it."""
+    """A column that identifies rows; rows are selected by it."""
 
 
 class Value(Column):
-    """A column that says what was found."""
+    """A column that holds a measured value."""
 
 
 class Table:
@@ -71,7 +71,7 @@ class Table:
             where: axis -> a value, several of them (a tuple or a list), or a function of the config that gives either.
 
         Raises:
-            TypeError: something that is no axis of this table.
+            TypeError: a name in `where` is not an axis of this table.
         """
         axes = [name for name, column in cls.columns().items() if isinstance(column, Axis)]
         if odd := [name for name in where if name not in axes]:
@@ -82,7 +82,7 @@ class Table:
 
     @classmethod
     def mismatch(cls, columns: Sequence[str]) -> str | None:
-        """How the columns of a written table differ from the declared ones; None where they do not."""
+        """How the columns of a written table differ from the declared ones; None if they match."""
         declared, written = set(cls.columns()), set(columns) - set(ALWAYS)
         missing, further = sorted(declared - written), sorted(written - declared)
         words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(further)} besides"] * bool(further)
@@ -94,7 +94,7 @@ _TAKEN = {name for name in vars(Table) if not name.startswith("_")} | {"name"}
 
 @dataclass(frozen=True)
 class Trials:
-    """One trial of a study or several: the names, or how they follow from the config."""
+    """One or several trials of a study: their names, or a function from the config to the names."""
 
     of: str | Callable[[Any], str | tuple[str, ...]]
 

@@ -1,4 +1,4 @@
-"""What a measurement reads."""
+"""The view of a run that measurements read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """What a measurement and a figure may read: the config, the preset and the tables of a run; it remembers which tables were read."""
+    """Gives measurements and figures the config, preset and tables of a run; records which tables were read."""
 
     def __init__(self, config: Any, preset: str, tables: Mapping[str, pl.DataFrame]):
         self.config = config
@@ -25,11 +25,10 @@ class View:
         return name in self._tables
 
     def table(self, name: str, **where: Any) -> pl.DataFrame:
-        """All trials' tables of this name under each other, with the trial's name in the column `trial`; only rows in which the columns `where` have
-        these values.
+        """All trials' tables of this name concatenated, with the trial's name in the column `trial`; only rows whose columns `where` have these values.
 
         Raises:
-            NotJudged: no finished trial wrote such a table, or none has such rows.
+            NotJudged: no finished trial wrote this table, or no row matches.
         """
         if name not in self._tables:
             raise NotJudged(f"no finished trial wrote the table {name!r}")
@@ -44,7 +43,7 @@ def matching(table: pl.DataFrame, name: str, column: str, value: Any) -> pl.Data
     """The rows of the table of this name in which a column has this value.
 
     Raises:
-        NotJudged: there is no such column, or no such row.
+        NotJudged: the column does not exist, or no row matches.
     """
     if column not in table.columns:
         raise NotJudged(f"the table {name!r} has no column {column!r} (it has {', '.join(table.columns)})")

@@ -1,4 +1,4 @@
-"""What a run consists of, before any of it runs: trials in order, who each is, what an earlier run has left, and the directory."""
+"""The plan of a run: its trials in order, their identities, their states after earlier runs, and the run directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mesocosm.tasks import data_sets
 
 
 class Plan:
-    """What a run consists of: the trials in an order that respects `after`, their identities, and the directory.
+    """The trials in an order that respects `after`, their identities, and the run directory.
 
     Attributes:
         study, preset, config, seeds, path: as given or by default.
@@ -32,10 +32,10 @@ class Plan:
         identities: trial -> identity parts.
         codes: name of a trial's code in its identity -> definition -> hash.
         changes: fields in which the config differs from the preset's, one text each.
-        minutes: the preset's budget by trial; empty where config or seeds are not the preset's.
+        minutes: the preset's budget per trial; empty if config or seeds differ from the preset's.
 
     Raises:
-        ValueError: trials that cannot be put in order, a child with seeds that its parent has not, or a claim about a trial that there is not.
+        ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, or a claim reads a trial that does not exist.
     """
 
     def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
@@ -81,13 +81,13 @@ class Plan:
             raise UserError(f"study {study.name} cannot be run like this: {why}") from error
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:
-        """The run's seeds; where the trial wants another number, the first ones, or those and the numbers that follow the largest."""
+        """The trial's seeds: the run's, cut to the first ones or continued after the largest if the trial has its own number of replicates."""
         wanted = len(self.seeds) if trial.seeds is None else trial.seeds
         following = range(max(self.seeds) + 1, max(self.seeds) + 1 + wanted - len(self.seeds))
         return (*self.seeds, *following)[:wanted]
 
     def _identity(self, trial: Trial) -> dict[str, Any]:
-        """Who the trial is, now; where its data have gone, what was measured with them stays valid, and so do the trials that build on it."""
+        """The trial's current identity. If its data are no longer installed, earlier results stay valid, and so do the trials that depend on it."""
         code = trial_code(trial)
         self.codes[code.name] = code.definitions
         found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after}, code)
@@ -105,7 +105,7 @@ class Plan:
                     raise ValueError(f"trial {trial.name!r} has {len(mine)} seeds and comes after {parent!r}, which has only {len(theirs)}")
 
     def check_directory(self) -> None:
-        """Refuse a directory that holds another study's run, or something else; a missing one, or one in which a run was killed at birth, is welcome."""
+        """Reject a directory with another study's run or other files; accepts a missing one, or one whose run was killed at its start."""
         with run_file_errors(self.path):
             self._check_directory()
 
@@ -120,7 +120,7 @@ class Plan:
             raise UserError(f"{self.path} is not empty and holds no run; choose another directory with --out")
 
     def forget(self) -> None:
-        """Remove an earlier run's files, and nothing that is not a run's. run.json goes last: it says what the rest is."""
+        """Remove an earlier run's files and nothing else. run.json goes last because it identifies the directory as a run."""
         for name in ("trials", "models", "track"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.forget_verdicts()
@@ -128,7 +128,7 @@ class Plan:
             (self.path / name).unlink(missing_ok=True)
 
     def forget_verdicts(self) -> None:
-        """Remove what an earlier run concluded, which the tables to come may contradict."""
+        """Remove an earlier run's verdicts, which the new tables may contradict."""
         shutil.rmtree(self.path / "figures", ignore_errors=True)
         for name in ("claims.json", "index.html"):
             (self.path / name).unlink(missing_ok=True)
@@ -151,7 +151,7 @@ class Plan:
         return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
-        """run.json and code.json at the start. The claims' fingerprints stay those under which the first still valid trial was run."""
+        """Write run.json and code.json at the start. The claims' fingerprints stay those of the run that produced the first trial that is still valid."""
         earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
         kept = keep_fingerprints and "claims" in earlier
         record = {
@@ -174,7 +174,7 @@ def topological(trials: list[Trial]) -> list[Trial]:
     """The trials, parents first, otherwise in the given order.
 
     Raises:
-        ValueError: two trials of one name, an unknown parent, or a circle.
+        ValueError: two trials share a name, a parent is unknown, or the dependencies form a cycle.
     """
     by_name = {trial.name: trial for trial in trials}
     if len(by_name) != len(trials):

@@ -1,4 +1,4 @@
-"""A run made like an earlier one: what differs in what it was made with, and which verdicts differ."""
+"""Repeats an earlier run (`--like`) and lists the differences in setup and verdicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def earlier_run(path: Path) -> Run:
     """The run to compare with.
 
     Raises:
-        UserError: no run is there, it was not judged, or its config has fields that the study no longer has.
+        UserError: the path is not a run directory, the run was not judged, or its config has fields that the study no longer has.
     """
     run = Run(path)
     if lost := lost_fields(run.record["config"], plain(run.config)):
@@ -28,7 +28,7 @@ def earlier_run(path: Path) -> Run:
 
 
 def lost_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the fields that only the old config has."""
+    """Dotted names of fields that only the old config has."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return []
     gone = [f"{prefix}{name}" for name in old if name not in new]
@@ -36,7 +36,7 @@ def lost_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
 
 
 def setup_changes(earlier: Run, config: Any, seeds: Sequence[int]) -> list[str]:
-    """Config fields and seeds that are not the earlier run's, one text each."""
+    """Config fields and seeds that differ from the earlier run's, one text each."""
     return changed_fields({"config": earlier.record["config"], "seeds": list(earlier.seeds)}, {"config": plain(config), "seeds": list(seeds)})
 
 
@@ -47,7 +47,7 @@ def environment_changes(earlier: Row, now: Row) -> list[str]:
 
 
 def folder_beside(earlier: Run, usual: Path) -> Path:
-    """Where the new run goes: the usual folder's name with `-again`, so that the same command takes it up again; never the earlier run's."""
+    """The new run's folder: the usual name with `-again`, so that the same command resumes it; never the earlier run's folder."""
     path = usual.with_name(f"{usual.name}-again")
     return folder_beside(earlier, path) if path == earlier.path.resolve() else path
 
@@ -58,8 +58,8 @@ class Pair:
 
     Attributes:
         id: of the check.
-        before, now: its rows; None where a run has no such check.
-        differs: in what the runs disagree, as `agreement.differences` says it.
+        before, now: its rows; None if a run does not have the check.
+        differs: what the runs disagree on, as returned by `agreement.differences`.
     """
 
     id: str
@@ -69,6 +69,6 @@ class Pair:
 
 
 def pairs(before: Sequence[Row], now: Sequence[Row]) -> list[Pair]:
-    """The checks of both runs side by side, in the order of the new one; those that are gone come last."""
+    """The checks of both runs side by side, in the new run's order; removed checks come last."""
     old, new = {row["id"]: row for row in before}, {row["id"]: row for row in now}
     return [Pair(name, old.get(name), new.get(name), differences([old.get(name), new.get(name)])) for name in {**new, **old}]

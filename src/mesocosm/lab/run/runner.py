@@ -1,4 +1,4 @@
-"""Running a study: trials in topological order, each at most once, then the verdicts, the figures and the report."""
+"""Runs a study: trials in topological order, each at most once, then verdicts, figures and the report."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ def execute(
     end: Callable[[str], None] | None = None,
     stalled_seconds: float = STALLED_SECONDS,
 ) -> Run:
-    """Run what is not finished yet, judge, draw and report.
+    """Run unfinished trials, judge the claims, draw the figures and write the report.
 
     Args:
-        study: what to run.
+        study: the study to run.
         preset: a name in `study.presets`.
         config: instead of the preset's; must be of the same type.
         seeds: instead of 0 .. n-1 of the preset.
         out: the run directory; by default under `runs/`.
-        fresh: forget an earlier run in this directory.
+        fresh: first delete an earlier run in this directory.
         fail_fast: stop at the first failed trial.
         observer: called with every event (`lab.events.event`).
         command: the command line, for the record.
         save_seconds: the shortest time between two saves of a running fit.
-        end: ends the process, given the reason, when the main thread no longer answers; None in a process that is not ours to end.
-        stalled_seconds: without progress and use of the processor for this long, the run is ended; 0 for never. Not where an accelerator computes.
+        end: ends the process, given the reason, when the main thread no longer responds; None if we must not end the process.
+        stalled_seconds: end the run after this long without progress and processor use; 0 for never. Not used on accelerators.
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
         TrialError: a trial failed, with `fail_fast`.
-        KeyboardInterrupt: asked to stop; the same call resumes.
+        KeyboardInterrupt: the run was asked to stop; the same call resumes it.
     """
     plan = Plan.of(study, preset, config, seeds, out)
     plan.check_directory()
@@ -140,7 +140,7 @@ class _TrialRunner:
         self.broken: dict[str, str] = {}
 
     def run(self) -> None:
-        """Each trial that is not finished, unless one that it needs has failed or its data are not installed."""
+        """Run each unfinished trial, unless one of its parents failed or its data are not installed."""
         for index, trial in enumerate(self.plan.trials, start=1):
             store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
             if state == "cached":
@@ -210,13 +210,13 @@ class _TrialRunner:
 
 
 def _keep_reason(store: TrialStore, identity: Mapping[str, Any], why: str) -> None:
-    """Why a trial was ended in the middle; nothing if it has ended by itself since."""
+    """Record why a trial was interrupted, unless it has ended by itself since."""
     if store.status["state"] == "running":
         store.write_status(state="running", identity=identity, error=why)
 
 
 def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mapping[str, type[Table]]) -> dict[str, pl.DataFrame]:
-    """A trial's tables, if it kept what it and its study declare.
+    """Check a trial's tables and published models against its declarations, and return the tables.
 
     Raises:
         TypeError, ValueError: something else than tables, one called `history`, or one with other columns than declared; a declared model that was not

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, flushed, then moved into it."""
+"""Atomic file writes: a temporary file is written beside the target, flushed, then renamed, so that files are complete or absent."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _writing = threading.RLock()
 
 @contextmanager
 def undisturbed(seconds: float = 60.0) -> Iterator[None]:
-    """Wait until no file is being written, for a while, and let no other thread begin to."""
+    """Wait up to `seconds` until no file is being written, and block new writes by other threads."""
     free = _writing.acquire(timeout=seconds)
     try:
         yield
@@ -34,7 +34,7 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Let `fill` write a temporary file, then move it to `path` in one step; on failure nothing is left behind.
 
     Raises:
-        OSError: the system refused, whatever exception `fill`'s library made of it; names `path`, or the folder above it that cannot be made.
+        OSError: the write failed, whichever exception `fill`'s library raised; names `path`, or the parent folder that cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -49,12 +49,12 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        with suppress(OSError):  # what cannot be removed now, `sweep` removes
+        with suppress(OSError):  # `sweep` removes what cannot be removed now
             temporary.unlink(missing_ok=True)
 
 
 def _system_error(error: Exception) -> int | None:
-    """The number of the system's error behind an exception; safetensors and Polars have types of their own and leave it in the text."""
+    """The errno behind an exception; safetensors and Polars raise their own types and put it in the message."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     told = re.search(r"\(os error (\d+)\)", str(error))
@@ -82,7 +82,7 @@ def read_metadata(file: Any) -> dict[str, Any]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left half-written below a folder that nobody writes to now."""
+    """Remove partial files that a killed writer left below a folder; nobody may be writing to it."""
     for pattern in (".*.part", ".tmp*"):  # ours, and those of safetensors
         for left in folder.rglob(pattern):
             if left.is_file():
@@ -98,7 +98,7 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the file is not JSON.
     """
     try:
         return json.loads(path.read_bytes())

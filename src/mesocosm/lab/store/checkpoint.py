@@ -1,4 +1,4 @@
-"""Where a fit keeps its state: one safetensors file a fit, replaced atomically, saved by wall time."""
+"""Checkpoints of fits: one safetensors file per fit, replaced atomically at wall-clock intervals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FileCheckpoint:
     Args:
         path: the file.
         identity: the trial's identity; a file with another one is not loaded.
-        note: told in one line when a file was damaged or foreign and the fit starts over.
-        seconds: the shortest time between two saves that nobody asked for.
+        note: called with one line when a file is damaged or belongs to another trial and the fit starts over.
+        seconds: the shortest time between two automatic saves.
     """
 
     def __init__(self, path: Path, identity: str, note: Callable[[str], None], seconds: float = SECONDS_BETWEEN_SAVES):
@@ -31,7 +31,7 @@ class FileCheckpoint:
         self.saved = time.monotonic()
 
     def load(self, like: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
-        """The snapshot, if there is a whole one of this trial with exactly these names, shapes and dtypes."""
+        """Load the snapshot; None unless it is complete, of this trial, and has exactly these names, shapes and dtypes."""
         if not self.path.exists():
             return None
         try:
@@ -65,7 +65,7 @@ class FileCheckpoint:
 
 
 def checksum(snapshot: Mapping[str, np.ndarray]) -> str:
-    """Of the names and the bytes of the arrays."""
+    """A checksum of the arrays' names and bytes."""
     seen = hashlib.blake2b(digest_size=8)
     for name in sorted(snapshot):
         seen.update(name.encode())

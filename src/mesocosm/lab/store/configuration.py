@@ -1,4 +1,4 @@
-"""A study's config as plain data: what `run.json` and an identity hold, how it is read back, and what changed between two."""
+"""Converts a study's config to and from plain data (as in `run.json` and identities), and lists changes between two configs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 def plain(config: Any) -> Any:
-    """A config as strict JSON has it: lists, objects with text keys, and "nan", "inf" and "-inf" as text, so that it equals what is read back."""
+    """Convert a config to strict JSON: lists, objects with text keys, and "nan", "inf" and "-inf" as text, so that it round-trips."""
     return _strict(msgspec.to_builtins(config, str_keys=True))
 
 

@@ -1,4 +1,4 @@
-"""What the JSON files of a run directory must hold. A file that is not like this is damaged, or another program's; whoever reads on may rely on the rest."""
+"""Schemas of the JSON files in a run directory. A file that does not match is damaged or from another program; later code relies on the schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Fingerprints(TypedDict):
 
 
 class Device(TypedDict, total=False):
-    """The machine; what else stands here is only shown."""
+    """The machine; other fields are only displayed."""
 
     processor: Required[str]
 
@@ -41,7 +41,7 @@ class Record(TypedDict, total=False):
 
 
 class Identity(TypedDict, total=False):
-    """The parts of an identity that are looked into; the others are only compared."""
+    """The parts of an identity that code reads; other parts are only compared."""
 
     config: Any
     parents: dict[str, str]
@@ -80,7 +80,7 @@ class Finished(TypedDict):
 
 
 def defect(value: Any, kind: Any) -> str | None:
-    """Where plain data is not of a kind, in one line; None where it is."""
+    """Where plain data does not match a schema, in one line; None if it matches."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

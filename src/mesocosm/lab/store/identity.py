@@ -1,4 +1,4 @@
-"""Who a finished trial is. If any of this changes, its tables are another trial's, and it is run again with one line that says why."""
+"""The identity of a finished trial. If any part of it changes, the trial is run again and one line gives the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mesocosm.tasks import data_sets
 
 
 def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str], code: Code) -> dict[str, Any]:
-    """The identity's parts, JSON-ready. Of the code it holds the name alone; the hash of each definition is kept once a run, in code.json."""
+    """The identity's parts, ready for JSON. They hold only the code's name; code.json keeps the hash of each definition once per run."""
     data = {"data": {name: data_sets.find(name).checksum for name in trial.data}} if trial.data else {}
     return data | {
         "study": study.name,
@@ -36,7 +36,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
 
 
 def machine() -> dict[str, Any]:
-    """What the same code computes other bits with: devices, threads, compiler settings and versions."""
+    """The settings that can change the bits of a result: devices, threads, compiler settings and versions."""
     return {
         "threads": thread_count(),
         "compiler": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())) + f"; {schedule()}",
@@ -51,7 +51,7 @@ def digest(parts: Mapping[str, Any]) -> str:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], known: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> str:
-    """What changed, in one line. `known`: the definitions behind the name of a trial's code."""
+    """The changes, in one line. `known`: name of a trial's code -> its definitions."""
     changed = []
     for part in new:
         if old.get(part) == new[part]:

@@ -1,4 +1,4 @@
-"""Published parameters: a model of every seed as one safetensors file, by name, with the config that rebuilds the module."""
+"""Published parameters: one safetensors file per model with all seeds, and the config that rebuilds the module."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def abstract_model(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
-    """One seed's module without numbers, every array a `jax.ShapeDtypeStruct`; nothing is initialised."""
+    """One seed's module with every array a `jax.ShapeDtypeStruct`; nothing is initialised."""
     with jax.enable_x64(precision == "float64"):
         return eqx.filter_eval_shape(build, config, jax.random.key(0))
 
 
 def check_model(what: str, model: Any, abstract: Any, seeds: int) -> None:
-    """Refuse a model of some seeds that is not the abstract model with a leading seed axis.
+    """Reject a model that differs from the abstract model with a leading seed axis.
 
     Raises:
         ValueError: the first name, shape or dtype that differs.
@@ -52,7 +52,7 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
         precision: the trial's.
 
     Raises:
-        ValueError: another kind of file; names, shapes or dtypes that are not the module's, or a seed that was not trained.
+        ValueError: the file is of another kind, its names, shapes or dtypes differ from the module's, or the seed was not trained.
     """
     try:
         with safe_open(path, framework="numpy") as file:

@@ -1,4 +1,4 @@
-"""Where a run was made: versions, device, revision. The same facts for `run.json` and for whoever reports a problem."""
+"""Provenance of a run: versions, device and revision, for `run.json` and for problem reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("mesocosm", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "
 
 
 def provenance() -> dict[str, Any]:
-    """The part of `run.json` that tells of the machine and its software."""
+    """The part of `run.json` that describes the machine and its software."""
     import jax
 
     return {
@@ -35,7 +35,7 @@ def provenance() -> dict[str, Any]:
 
 
 def installed_version(package: str) -> str | None:
-    """None where it is not installed."""
+    """The installed version; None if the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -43,19 +43,19 @@ def installed_version(package: str) -> str | None:
 
 
 def thread_count() -> int:
-    """Threads of XLA's pool on this machine: NPROC where it is set, else the cores that the process may use."""
+    """Threads of XLA's pool on this machine: NPROC if set, otherwise the cores that the process may use."""
     if (asked := os.environ.get("NPROC", "")).isdecimal() and int(asked) > 0:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def schedule() -> str:
-    """How the library's programs are scheduled on a CPU: compiler options of their own, which no XLA_FLAGS override."""
+    """How the library's programs are scheduled on a CPU: set by per-program compiler options, which XLA_FLAGS do not override."""
     return ", ".join(f"{name}={value}" for name, value in memory_optimised().items())
 
 
 def processor() -> str:
-    """The CPU's model name where the system tells."""
+    """The CPU's model name, if the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
