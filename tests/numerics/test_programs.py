@@ -55,6 +55,7 @@ def test_solves_do_not_deadlock_in_a_program_of_a_users_own(function, tmp_path):
     run(str(script), seconds=120)
 
 
+@pytest.mark.whole
 def test_the_schedule_is_an_option_of_the_compilation():
     """XLA's text of the scheduled program differs from that of its own choice, and is the one that the flag in the environment would give."""
     script = """
