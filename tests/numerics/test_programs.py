@@ -1,4 +1,4 @@
-"""Programs of the library cannot deadlock XLA's pool of threads: not by chance, since they are scheduled in a row, and not at all, since no LAPACK call
+"""Programs of the library cannot deadlock XLA's pool of threads: hardly, since they are scheduled in a row, and not at all, since no LAPACK call
 gets a batch."""
 
 import json

@@ -2,8 +2,8 @@
 
 On a CPU, XLA runs independent operations of one program at the same time, on a pool with one thread per core. An operation that occupies a thread of this
 pool while it waits for helpers from the same pool (jaxlib's batched LAPACK calls before 0.11.2, FFTs) can deadlock the pool: with as many such operations as
-threads, no thread is left to help. XLA's memory-optimised schedule lets operations share buffers and therefore runs them one after the other, so that this
-does not happen by chance; `mesocosm.numerics.linear_algebra` makes no such call at all. Both work in any process, independent of `XLA_FLAGS`.
+threads, no thread is left to help. XLA's memory-optimised schedule lets operations share buffers, which puts most of them in a row and makes this unlikely;
+`mesocosm.numerics.linear_algebra` makes no such call, which rules it out. Both work in any process, independent of `XLA_FLAGS`.
 """
 
 from __future__ import annotations

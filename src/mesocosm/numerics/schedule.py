@@ -6,7 +6,7 @@ from packaging.version import Version
 
 
 def memory_optimised() -> dict[str, str | bool]:
-    """The schedule in which operations share buffers and so run one after the other.
+    """The schedule in which operations share buffers, which puts most of them in a row.
 
     Newer versions of jaxlib accept the older option name for a compilation but ignore it.
     """

@@ -111,7 +111,8 @@ class Interrupt:
                 else:
                     deadline = min(deadline, time.monotonic() + 1.0)  # unless the main thread raises first
             if time.monotonic() >= deadline:
-                self._finish(f"stopped while {self._pulse.where} did not answer", keep=False)
+                where = self._pulse.where
+                self._finish(f"stopped while {where} did not answer" if self._end else f"asked to stop, but {where} does not answer", keep=False)
                 if terminated:
                     os._exit(128 + signal.SIGTERM)
                 deadline = float("inf")
@@ -124,7 +125,7 @@ class Interrupt:
         if self._done.is_set():
             return
         if self._end is None:
-            aside(self._tell, why.replace("stopped while", "asked to stop, but").replace("did not answer", "does not answer"))
+            aside(self._tell, why)
             return
         with atomic.undisturbed():  # lets a save in progress finish
             if self._done.is_set():
@@ -153,20 +154,21 @@ class _Pulse:
     def __init__(self) -> None:
         self.where = ""
         self._moved = self._looked = time.monotonic()
-        self._used = used_seconds()
+        self._used: float | None = None  # when somebody first looked after the last progress
 
     def beat(self, where: str | None = None) -> None:
         """Record progress."""
         self.where = where or self.where
-        self._moved, self._used = time.monotonic(), used_seconds()
+        self._moved, self._used = time.monotonic(), None
 
     def idle(self) -> float:
         """Seconds since the run last moved, if it has hardly used the processor since; else 0. Call it every second or so."""
         now, used = time.monotonic(), used_seconds()
         asleep = now - self._looked > 20 * LOOK_SECONDS
-        if asleep or in_a_debugger() or used - self._used > IDLE_SHARE * max(now - self._moved, 2.0):
-            self._moved, self._used = now, used  # it computes, or the whole process was stopped or asleep
-        self._looked = now
+        before = used if self._used is None else self._used
+        if asleep or in_a_debugger() or used - before > IDLE_SHARE * max(now - self._moved, 2.0):
+            self._moved, before = now, used  # it computes, or the whole process was stopped or asleep
+        self._looked, self._used = now, before
         return now - self._moved
 
 
