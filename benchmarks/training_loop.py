@@ -15,8 +15,9 @@ import numpy as np
 import optax
 
 from mesocosm.learning.fit import fit
+from mesocosm.learning.optimizers import adam
 from mesocosm.learning.streams import stream_key
-from mesocosm.learning.supervised import Supervised, adam
+from mesocosm.learning.supervised import Supervised
 from mesocosm.nn.mixers.attention import LinearAttention
 from mesocosm.tasks.linear_systems import LinearSystems
 from stopwatch.driver import Case, main

@@ -12,8 +12,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor
-from mesocosm.learning.policy_gradient import PolicyGradient, PolicyGradientState
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.gradient_learner import GradientState
+from mesocosm.learning.optimizers import adam
+from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy
 from mesocosm.studies.cocoa.config import Estimator, Learning
 from mesocosm.studies.cocoa.signal import exact_credit
@@ -67,7 +68,7 @@ def learn(arm: EstimatorArm, context: Context) -> Tables:
     }
 
 
-def success(learner: PolicyGradient, state: PolicyGradientState, key: Any) -> dict[str, Array]:
+def success(learner: PolicyGradient, state: GradientState, key: Any) -> dict[str, Array]:
     """Probabilities of taking the key and of reaching the treasure under the policy without exploration: exact, since only two decisions matter."""
     policy = jax.nn.softmax(learner.model(state)(jnp.asarray(learner.observations, dtype=float)))
     length = len(policy) // 2

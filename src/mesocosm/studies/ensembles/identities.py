@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 from mesocosm.analysis.tangent.kernel import kernel_block, of_module
 from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
 from mesocosm.studies.ensembles.config import Identities
 from mesocosm.studies.ensembles.kernels import weights_of

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
 from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.studies.ensembles.config import HALF, TrainedImages
 from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.learning.supervised import Supervised, cosine_adamw
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import Mixer
 from mesocosm.studies.gated_rnn.config import Evaluation, Network, Teacher, Training
 from mesocosm.studies.gated_rnn.networks import LAYERS, user_layer
@@ -40,14 +41,8 @@ def student_loss(student: Mixer, example: Answered, key: PRNGKeyArray) -> Float[
 
 def learner(training: Training, build: Any, task: Any, loss: Any) -> Supervised:
     """Adam on fresh examples."""
-    hyperparameters = {
-        "learning_rate": training.learning_rate,
-        "steps": float(training.steps),
-        "weight_decay": 0.0,
-        "clip": 1e6,
-        "clip_norm": training.clip_norm,
-    }
-    return Supervised(build, task, loss, cosine_adamw, hyperparameters, training.batch_size)
+    hyperparameters = {"learning_rate": training.learning_rate, "steps": float(training.steps), "clip_norm": training.clip_norm}
+    return Supervised(build, task, loss, adamw, hyperparameters, training.batch_size)
 
 
 class Trained(NamedTuple):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.learning.supervised import Supervised, cosine_adamw
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
 from mesocosm.studies.mesa.config import Evaluation, Network, Probing, Systems, Training
 from mesocosm.studies.mesa.references import (
@@ -75,7 +76,7 @@ def learner(arm: NetworkArm, build: Any, task: LinearSystems) -> Supervised:
         build=Partial(build, arm),
         task=task,
         loss=prediction_loss,
-        optimizer=cosine_adamw,
+        optimizer=adamw,
         hyperparameters={
             "learning_rate": training.learning_rate,
             "steps": float(training.steps),

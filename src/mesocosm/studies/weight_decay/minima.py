@@ -52,7 +52,7 @@ def find_minima(config: Minima, context: Context) -> Tables:
     for arm, decay_b, steps in (("both", config.decay, config.steps), ("one", 0.0, config.one_steps)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": config.decay, "b": decay_b, "momentum": config.momentum}
         fitted = train(context, arm, (Partial(draw_problem, config), measurement_loss, accelerated_descent), hyperparameters, steps)
-        found = context.evaluate(Partial(_optimality, config.decay), fitted.model, fitted.state.problem)
+        found = context.evaluate(Partial(_optimality, config.decay), fitted.model, fitted.state.model.problem)
         tables.append(context.rows(arm=arm, **found._asdict(), rank=numerical_rank(product_spectrum(fitted.model.a, fitted.model.b))))
     return {"minima": pl.concat(tables)}
 

@@ -19,6 +19,7 @@ from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.weight_decay.config import Adaptive, Descent, Factorisation, Minima, ScalarPair, TwoLayers
 from mesocosm.studies.weight_decay.parameterised import (
     MatrixLearner,
+    MatrixProblem,
     Measurements,
     Target,
     Teacher,
@@ -41,9 +42,9 @@ def random_factors(key: PRNGKeyArray, rows: int, columns: int, rank: int, std: f
 
 
 def train(context: Context, name: str, learner: tuple[Any, ...], hyperparameters: Mapping[str, Any], steps: int, every: int | None = None) -> Fitted:
-    """A fit of (draw, loss, optimizer), with the parameters probed every so many steps."""
-    draw, loss, optimizer = learner
-    return context.fit(name, MatrixLearner(draw, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
+    """A fit of (build, loss, optimizer), with the parameters probed every so many steps."""
+    build, loss, optimizer = learner
+    return context.fit(name, MatrixLearner(build, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
 
 
 class Trajectory(NamedTuple):
@@ -66,7 +67,7 @@ def measured(factors: Any) -> dict[str, Any]:
     return columns | {"relative_gap": found.gap / found.mean_square}
 
 
-def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> tuple[Factors, Measurements]:
+def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> MatrixProblem:
     """Random factors, measurement matrices and noisy values."""
     factors_key, matrices_key, values_key = jax.random.split(key, 3)
     factors = random_factors(factors_key, config.rows, config.columns, config.columns, config.init_std)
@@ -74,7 +75,7 @@ def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> tuple[Factors, 
     drawn = jax.random.normal(values_key, (config.rows * config.columns + config.measurements,))
     target = drawn[: config.rows * config.columns].reshape(config.rows, config.columns)
     noise = drawn[config.rows * config.columns :] / config.measurements**0.5
-    return factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise)
+    return MatrixProblem(factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise))
 
 
 # --- along the way --------------------------------------------------------------------------------------------------
@@ -114,9 +115,9 @@ def factorise(config: Factorisation, context: Context) -> Tables:
     return {"trajectory": pl.concat(paths), "spectrum": pl.concat(ends)}
 
 
-def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> tuple[Factors, Target]:
+def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> MatrixProblem:
     size = len(config.values)
-    return random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0))
+    return MatrixProblem(random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0)))
 
 
 def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: Any) -> pl.DataFrame:
@@ -150,11 +151,11 @@ def train_scalars(config: ScalarPair, context: Context) -> Tables:
     return {"scalars": pl.concat(tables)}
 
 
-def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) -> tuple[Factors | Whole, Target]:
+def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) -> MatrixProblem:
     number = len(config.targets)
     a, b = config.init_std * jax.random.normal(key, (2, number, 1, 1))
     target = Target(jnp.asarray(config.targets)[:, None, None], jnp.asarray(noise))
-    return Factors(a, b) if form == "factored" else Whole(a), target
+    return MatrixProblem(Factors(a, b) if form == "factored" else Whole(a), target)
 
 
 def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
@@ -173,13 +174,13 @@ def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
     return {"adaptive_balance": pl.concat(balances), "adaptive_spectrum": pl.concat(ends)}
 
 
-def _draw_rotated(config: Adaptive, noise: Any, key: PRNGKeyArray) -> tuple[Factors, Target]:
+def _draw_rotated(config: Adaptive, noise: Any, key: PRNGKeyArray) -> MatrixProblem:
     """A target with fresh singular vectors, so that no coordinate of Adam's is aligned with them; by Gram and Schmidt, since LAPACK stays out of programs."""
     size = len(config.values)
     factors_key, vectors_key = jax.random.split(key)
     left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, size, size)))
     matrix = (left * jnp.asarray(config.values)) @ right.T
-    return random_factors(factors_key, size, size, size, config.init_std), Target(matrix, jnp.asarray(noise))
+    return MatrixProblem(random_factors(factors_key, size, size, size, config.init_std), Target(matrix, jnp.asarray(noise)))
 
 
 def _orthonormal(matrix: Array) -> Array:
@@ -215,10 +216,10 @@ def train_two_layers(config: TwoLayers, context: Context) -> Tables:
     return {"hidden": pl.concat(counts), "hidden_spectrum": pl.concat(spectra)}
 
 
-def _draw_teacher(config: TwoLayers, key: PRNGKeyArray) -> tuple[Factors, Teacher]:
+def _draw_teacher(config: TwoLayers, key: PRNGKeyArray) -> MatrixProblem:
     factors_key, vectors_key = jax.random.split(key)
     rank = len(config.teacher_values)
     left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, config.width, rank)))
     matrix = (left * jnp.asarray(config.teacher_values)) @ right.T
     teacher = Teacher(matrix, jnp.asarray(config.noise), jnp.zeros(config.batch_size))
-    return random_factors(factors_key, config.width, config.width, config.width, config.init_std), teacher
+    return MatrixProblem(random_factors(factors_key, config.width, config.width, config.width, config.init_std), teacher)
