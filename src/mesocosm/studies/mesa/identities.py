@@ -214,7 +214,7 @@ def _solver_layer(config: Identities, *tokens: Array) -> Array:
 
 
 def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
-    """dL/dk_s = beta_s sum_t zeta_ts [(c_ts - b_ts) q*_t - a_ts e*_t], densely; the mutant takes c_ts = e*_t . v_s, a possible reading of the printed formula."""
+    """dL/dk_s = beta_s sum_t zeta_ts [(c_ts - b_ts) q*_t - a_ts e*_t], densely; the mutant takes c_ts = e*_t . v_s, a possible reading of the print."""
     weights = _pair_weights(tokens)
     gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.diag(tokens.regulariser)
     pulled = jnp.einsum("ts,sv,sk,tv->tk", weights, tokens.value, tokens.key, error)
