@@ -216,7 +216,7 @@ FIGURES = [
     Figure(
         "trained-sweep",
         "Trained ensembles by read-out scale, width and depth",
-        "Rows give hidden layers and their width; each network differs from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean.",
+        "Rows give hidden layers and width; networks differ from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean.",
         sweep,
     ),
     Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
