@@ -1,4 +1,4 @@
-"""A matrix that learns, as itself or as a product of two factors, under any optimiser: the one Learner of this study."""
+"""The study's only Learner: it learns a matrix, directly or as a product of two factors, with any optimiser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Whole(NamedTuple):
 
 
 def product_of(model: Factors | Whole) -> Float[Array, "*batch m n"]:
-    """The matrix that the model stands for."""
+    """The matrix that the model represents."""
     return model.w if isinstance(model, Whole) else model.a @ jnp.swapaxes(model.b, -1, -2)
 
 
@@ -30,8 +30,8 @@ class MatrixState(NamedTuple):
     """State of `MatrixLearner`.
 
     Attributes:
-        model: factors, or the matrix.
-        problem: what the replicate drew to learn.
+        model: the factors, or the matrix.
+        problem: the replicate's problem.
         optimizer: the optax state.
     """
 
@@ -46,8 +46,8 @@ class MatrixLearner(Learner):
     Attributes:
         draw: key -> (model, problem).
         loss: (product, problem, key) -> scalar.
-        optimizer: hyperparameters -> optax transformation; decay is its business.
-        hyperparameters: passed to it by name; traced.
+        optimizer: hyperparameters -> optax transformation, including the decay.
+        hyperparameters: passed to `optimizer` by name; traced.
     """
 
     draw: Callable[[Any], tuple[Any, Any]]
@@ -56,12 +56,12 @@ class MatrixLearner(Learner):
     hyperparameters: Mapping[str, Any]
 
     def init(self, key: Key[Array, ""]) -> MatrixState:
-        """Draw problem and parameters."""
+        """Draw the problem and the parameters."""
         model, problem = self.draw(key)
         return MatrixState(model, problem, self.optimizer(**self.hyperparameters).init(model))
 
     def update(self, state: MatrixState, key: Key[Array, ""]) -> tuple[MatrixState, dict[str, Float[Array, ""]]]:
-        """One optimiser step."""
+        """Take one optimiser step."""
         loss, gradient = jax.value_and_grad(lambda model: self.loss(product_of(model), state.problem, key))(state.model)
         updates, optimizer = self.optimizer(**self.hyperparameters).update(gradient, state.optimizer, state.model)
         return MatrixState(optax.apply_updates(state.model, updates), state.problem, optimizer), {"loss": loss}
@@ -72,20 +72,20 @@ class MatrixLearner(Learner):
 
 
 def parameters(learner: Any, state: MatrixState, key: Any) -> dict[str, Array]:
-    """A probe: the parameters as they are."""
+    """A probe that records the parameters."""
     return state.model._asdict()
 
 
-# --- optimisers, with a decay for each parameter by its name: `a` and `b`, or `w` -----------------------------------
+# --- optimisers, with a decay for each parameter by name: `a` and `b`, or `w` ---------------------------------------
 
 
 def gradient_descent(learning_rate: Any, **decays: Any) -> optax.GradientTransformation:
-    """Gradient descent; decay inside the gradient or beside it is one and the same."""
+    """Gradient descent, for which L2 and decoupled decay are the same."""
     return optax.chain(_decay(decays), optax.scale_by_learning_rate(learning_rate))
 
 
 def accelerated_descent(learning_rate: Any, momentum: Any, **decays: Any) -> optax.GradientTransformation:
-    """The same with Nesterov's momentum, to reach a minimum and not to follow the law."""
+    """The same with Nesterov momentum, to reach a minimum rather than follow the law."""
     return optax.chain(_decay(decays), optax.trace(momentum, nesterov=True), optax.scale_by_learning_rate(learning_rate))
 
 
@@ -95,7 +95,7 @@ def adam_l2(learning_rate: Any, steps: Any, **decays: Any) -> optax.GradientTran
 
 
 def adamw(learning_rate: Any, steps: Any, **decays: Any) -> optax.GradientTransformation:
-    """Adam with decoupled decay; both fall with the learning rate."""
+    """Adam with decoupled decay; the decay falls with the learning rate."""
     return optax.chain(optax.scale_by_adam(), _decay(decays), optax.scale_by_learning_rate(falling(learning_rate, steps)))
 
 
@@ -115,8 +115,8 @@ class Target(NamedTuple):
     """A matrix to approximate.
 
     Attributes:
-        matrix: of it.
-        noise: standard deviation of what is added to it anew at every step; the gradient's noise.
+        matrix: the target itself.
+        noise: standard deviation of fresh noise added to it at every step, which is the gradient's noise.
     """
 
     matrix: Float[Array, "*batch m n"]
@@ -124,7 +124,7 @@ class Target(NamedTuple):
 
 
 def approximation_loss(product: Array, target: Target, key: Any) -> Float[Array, ""]:
-    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$: with the half, so that the threshold is $\lambda$ itself."""
+    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$; the half makes the threshold $\lambda$ itself."""
     noise = target.noise * jax.random.normal(key, product.shape, product.dtype)
     return jnp.sum((product - target.matrix - noise) ** 2) / 2
 
@@ -142,13 +142,13 @@ def measurement_loss(product: Array, problem: Measurements, key: Any = None) -> 
 
 
 def robust_loss(product: Array, problem: Measurements, key: Any = None) -> Float[Array, ""]:
-    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic: the law asks nothing of the loss."""
+    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic, since the law holds for any loss."""
     error = jnp.einsum("nij,ij->n", problem.matrices, product) - problem.values
     return jnp.sum(jnp.logaddexp(error, -error) - jnp.log(2.0))
 
 
 class Teacher(NamedTuple):
-    """A linear map to imitate, and the noise of its outputs."""
+    """A linear map to imitate, the noise of its outputs, and an array of the batch's length."""
 
     matrix: Float[Array, "outputs inputs"]
     noise: Float[Array, ""]
@@ -156,7 +156,7 @@ class Teacher(NamedTuple):
 
 
 def regression_loss(product: Array, teacher: Teacher, key: Any) -> Float[Array, ""]:
-    r"""$\frac12$ the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy answers."""
+    r"""Half the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy targets."""
     batch, (outputs, inputs) = teacher.batch.shape[0], teacher.matrix.shape
     drawn = jax.random.normal(key, (batch, inputs + outputs), product.dtype)
     x, noise = drawn[:, :inputs], teacher.noise * drawn[:, inputs:]
