@@ -117,7 +117,6 @@ def _along(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Along
 
 
 def _mean_gradient(along: Along, contributions: Array) -> Array:
-    """Mean gradient over all episodes."""
     number = along.mdp.states
     tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(jnp.asarray(along.episodes.states), contributions, jnp.asarray(along.episodes.taken), number)
     return dp.policy_gradient(jax.nn.softmax, along.logits, jnp.einsum("e,esa->sa", along.weight, tables))

@@ -286,7 +286,7 @@ CLAIMS = [
     Claim(
         "C5",
         "Kernel noise is of order 1/n in the width n, function noise of order 1.",
-        source="from memory; derived anew",
+        source="from memory; derived by us",
         checks=[
             linear("function", "V^a", "kernel", "the closed form of V^c"),
             linear("kernel", "V^c", "function", "the closed form of V^a"),
