@@ -1,4 +1,4 @@
-"""What the cocoa study shows: variance on the tree, signal by distance, and learning with exact models."""
+"""Figures of the cocoa study: variance on the tree, signal by distance, and learning with exact models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ORDER = ["cocoa-reward", "q-critic", "trajcv", "advantage", "hca-plus", "hca-ret
 
 
 def _colour(names: list[str]) -> alt.Color:
-    """One colour an estimator, in the order of the paper's argument."""
+    """One colour per estimator, in the order of the paper's argument."""
     return alt.Color("estimator:N", sort=names, title="estimator", legend=alt.Legend(symbolOpacity=1))
 
 
 def variance_by_overlap(view: View) -> alt.TopLevelMixin:
-    """A dot an environment, a line through the means."""
+    """One dot per environment, lines through the means."""
     table = view.table("tree").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "overlap", "estimator", "decibels")
     names = ["cocoa-reward", *(f"groups-{n}" for n in view.config.trees.groups), "hca-plus", "reinforce"]
     x, y = alt.X("overlap:Q", title="children shared by neighbours", axis=alt.Axis(tickMinStep=1)), "variance over squared gradient, dB"
@@ -29,7 +29,7 @@ def variance_by_overlap(view: View) -> alt.TopLevelMixin:
 
 
 def variance_by_groups(view: View) -> alt.TopLevelMixin:
-    """Mean and every environment; rules at the two ends."""
+    """One dot per environment, a line through the means, dashed rules for the ungrouped estimators."""
     table = view.table("tree_groups").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "estimator", "decibels")
     grouped = table.filter(pl.col("estimator").str.starts_with("groups-"))
     grouped = grouped.with_columns(groups=pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64))
@@ -43,7 +43,7 @@ def variance_by_groups(view: View) -> alt.TopLevelMixin:
 
 
 def signal_by_distance(view: View) -> alt.TopLevelMixin:
-    """A dot a replicate from samples, a line through the closed forms' means."""
+    """One dot per replicate, lines through the means of the closed forms."""
     table = view.table("signal").with_columns(distance=pl.col("length") - 3).select("seed", "distance", "estimator", "snr", "closed_form")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("distance:Q", title="distance", scale=alt.Scale(zero=False, padding=12))
@@ -54,7 +54,7 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
 
 
 def learning(view: View) -> alt.TopLevelMixin:
-    """Mean and range over seeds."""
+    """Probability of the treasure during training, mean and range over seeds."""
     table = view.table("learning")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
@@ -67,7 +67,7 @@ def learning(view: View) -> alt.TopLevelMixin:
 
 
 def learned(view: View) -> alt.TopLevelMixin:
-    """A dot a seed."""
+    """Probability of the treasure at the end of training, one dot per seed."""
     table: Any = view.table("solved").select("seed", "estimator", "last")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))
@@ -80,29 +80,29 @@ FIGURES = [
     Figure(
         "variance-by-overlap",
         "Variance on the tree, by overlap",
-        "Exact variance of one episode's gradient, by enumeration of all action sequences, exact coefficients, uniform policy. A dot is one environment, "
-        "a line goes through the means. Without overlap HCA+ is REINFORCE.",
+        "Exact variance of one episode's gradient under the uniform policy, with exact coefficients, by enumeration of all action sequences. "
+        "One dot per environment; lines go through the means. Without overlap, HCA+ equals REINFORCE.",
         variance_by_overlap,
     ),
     Figure(
         "variance-by-groups",
         "From rewards to states",
-        "Exact variance when each reward is split into groups, at the overlap of the paper's figure. A dot is one environment; dashed lines are means of "
+        "Exact variance when each reward is split into groups, at the overlap of the paper's figure. One dot per environment; dashed lines are means of "
         "COCOA-reward, HCA+ and REINFORCE.",
         variance_by_groups,
     ),
     Figure(
         "signal-by-distance",
         "Signal-to-noise ratio by distance",
-        "Gradient of the first step of key-to-door under the uniform policy, exact models. Dots: sampled, "
+        "Gradient of the first step of key-to-door under the uniform policy, with exact models. Dots: sampled, "
         "one layout each. Lines: closed forms, averaged over layouts.",
         signal_by_distance,
     ),
     Figure(
         "learning",
         "Learning key-to-door with exact models",
-        "Exact probability of reaching the treasure without exploration; line: mean, band: range over seeds.",
+        "Exact probability of reaching the treasure without exploration. Lines: mean; bands: range over seeds.",
         learning,
     ),
-    Figure("learned", "The end of training", "Each dot is one seed, each tick the mean.", learned),
+    Figure("learned", "The end of training", "One dot per seed, ticks at the mean.", learned),
 ]

@@ -1,11 +1,11 @@
-"""The cocoa study's tables and trials by name, for its claims and measures."""
+"""Tables and trials of the cocoa study, for its claims and measures."""
 
 from mesocosm.claims.forms import Errors
 from mesocosm.claims.tables import Axis, Table, Trials, Value
 
 
 def learner(estimator: str) -> Trials:
-    """The policies that learn by an estimator."""
+    """The trial that trains with an estimator."""
     return Trials(estimator)
 
 
@@ -19,7 +19,7 @@ class Theorems(Errors):
 
 
 class Covariances(Table):
-    """The order of Theorem 3."""
+    """Smallest eigenvalues of successive differences of covariances (Theorem 3)."""
 
     instance: Axis
     smallest_eigenvalue: Value
@@ -27,7 +27,7 @@ class Covariances(Table):
 
 
 class Bandits(Table):
-    """Squared bias over squared gradient of two ways to credit by the return."""
+    """Squared bias over squared gradient of two estimators that credit by the return."""
 
     probability: Axis
     hca_return: Value
@@ -54,7 +54,7 @@ class TreeGroups(Table):
 
 
 class TreeIdentities(Table):
-    """What must be equal, in every environment that there is."""
+    """Errors of the tree's identities, for every reward function."""
 
     offset: Axis
     episodes_without_overlap: Value
@@ -78,21 +78,21 @@ class Ratios(Table):
 
 
 class SignalByReturn(Ratios):
-    """Of estimators that credit by the return."""
+    """Signal-to-noise ratios of estimators that credit by the return."""
 
 
 class Signal(Ratios):
-    """Beside their closed forms."""
+    """Signal-to-noise ratios and their closed forms."""
 
     closed_form: Value
 
 
 class SignalPartlyTrained(Signal):
-    """The same for a policy that has learned something."""
+    """The same for a partly trained policy."""
 
 
 class Solved(Table):
-    """Whether the task was solved early, and how well at last."""
+    """Whether the task was solved early, and the probability of the treasure at the end."""
 
     estimator: Axis
     solved: Value

@@ -1,4 +1,4 @@
-"""The ensembles study's figures: tables to Altair charts."""
+"""Figures of the ensembles study: tables to Altair charts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SEED_DOTS: dict[str, Any] = {"size": 25, "opacity": 0.45}
 
 
 def named(table: pl.DataFrame) -> pl.DataFrame:
-    """The parts in words."""
+    """Add the name of each part of the variance as the column `noise`."""
     return table.filter(pl.col("part").is_in(list(NOISES))).with_columns(noise=pl.col("part").replace_strict(NOISES))
 
 
 def noise_colour() -> alt.Color:
-    """One colour a part in every figure."""
+    """The colour of each part, the same in every figure."""
     return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
 
 
 def maps(view: View) -> alt.TopLevelMixin:
-    """The first seed's variances over the plane, each over its largest value."""
+    """The first seed's variances over the plane, each divided by its largest value."""
     table = view.table("maps").unpivot(on=list(NOISES), index=["network", "x", "y"], variable_name="part", value_name="variance")
     table = named(table).with_columns(share=pl.col("variance") / pl.col("variance").max().over("network", "part"))
     step = sorted(table["x"].unique().to_list())
@@ -59,7 +59,7 @@ def maps(view: View) -> alt.TopLevelMixin:
 
 
 def widths(view: View) -> alt.TopLevelMixin:
-    """Variance by width with what theory predicts."""
+    """Variance by width, with the theory's predictions."""
     table = view.table("widths").unpivot(on=list(NOISES), index=["seed", "width"], variable_name="part", value_name="variance")
     table = named(table)
     limits = view.table("limits").join(table.select("width").unique(), how="cross")
@@ -83,7 +83,7 @@ def widths(view: View) -> alt.TopLevelMixin:
 
 
 def distances(view: View) -> alt.TopLevelMixin:
-    """How far trained members end from their kernel models."""
+    """Distances of trained members from their kernel models."""
     names = {"gd": "gd and f^lin", "gd_c": "gd-c and f^lin-c", "gd_a": "gd-a and f_m + Q_ref(...)", "mismatched": "gd and f^lin-c (control)"}
     table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
     table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
@@ -96,7 +96,7 @@ def distances(view: View) -> alt.TopLevelMixin:
 
 
 def kernel_detection(view: View) -> alt.TopLevelMixin:
-    """AUROC of each part of the variance in kernel models; a dot a seed, a tick at the mean."""
+    """AUROC of each part of the variance in kernel models; one dot per seed, ticks at the mean."""
     table = named(view.table("kernel_detection")).with_columns(data=pl.format("{} to {}", "inside", "outside"))
     return _forest(table.select("seed", "network", "noise", "data", "auroc"), "network", "noise", list(NOISES.values()))
 
@@ -109,7 +109,7 @@ def trained_detection(view: View) -> alt.TopLevelMixin:
 
 
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
-    """Rows of dots with their mean, a panel for each setting."""
+    """Rows of dots with their mean and interval, one panel per setting."""
     keys = ["data", panel, group]
     groups = table.partition_by(keys, as_dict=True, maintain_order=True)
     intervals = {key: t_interval(rows["auroc"].to_numpy(), np.zeros(len(rows))) for key, rows in groups.items()}
@@ -127,7 +127,7 @@ def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> al
 
 
 def readouts(view: View) -> alt.TopLevelMixin:
-    """AUROC of the full variance against the scale of the read-out: from kernel noise alone (0) towards function noise alone."""
+    """AUROC of the full variance by read-out scale, from kernel noise alone (0) towards function noise alone."""
     table = view.table("kernel_readout").with_columns(data=pl.format("{} to {}", "inside", "outside"))
     mean = table.group_by("data", "network", "readout").agg(pl.col("auroc").mean()).sort("data", "network", "readout")
     return (
@@ -145,7 +145,7 @@ def readouts(view: View) -> alt.TopLevelMixin:
 
 
 def sweep(view: View) -> alt.TopLevelMixin:
-    """Variance inside and AUROC of trained ensembles: by the scale of the read-out, and in the wide and the deep network."""
+    """Variance inside and AUROC of trained ensembles by read-out scale, and for the wide and the deep network."""
     scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
     table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
     table = table.select("seed", "setting", "variant", "variance_inside", "auroc")
@@ -164,7 +164,7 @@ def sweep(view: View) -> alt.TopLevelMixin:
 
 
 def histograms(view: View) -> alt.TopLevelMixin:
-    """How the scores of trained ensembles are spread, inside and outside."""
+    """Histograms of the scores of trained ensembles, inside and outside."""
     table = view.table("scores").sort("inside", "variant", "set", "bin")
     return (
         alt.Chart(table)
@@ -184,39 +184,39 @@ def histograms(view: View) -> alt.TopLevelMixin:
 FIGURES = [
     Figure(
         "maps",
-        "Where each part of the variance is",
-        "Kernel models of width 256 in the plane, first seed, on a square-root scale of colour. Circles and squares are the training points.",
+        "Each part of the variance in the plane",
+        "Kernel models of width 256, first seed, on a square-root colour scale. Circles and squares are the training points.",
         maps,
     ),
     Figure(
         "widths",
         "Variance by width",
-        "One hidden layer of rectifiers, a dot a seed. Dashed: from one neuron (kernel noise, interaction) and infinite width (function noise).",
+        "One hidden ReLU layer, one dot per seed. Dashed: predictions from one neuron (kernel noise, interaction) and infinite width (function noise).",
         widths,
     ),
     Figure(
         "distances",
         "Trained ensembles and their kernel models",
-        "Full-batch gradient descent to the end; a line a seed. The control compares gd with the model of gd-c.",
+        "After full-batch gradient descent; one line per seed. The control compares gd with the model of gd-c.",
         distances,
     ),
     Figure(
         "kernel-detection",
         "Detection by kernel models",
-        "AUROC of the variance for pictures of the other set: a dot a seed, the mean and its 95 % interval.",
+        "AUROC of the variance for pictures of the other set: one dot per seed, the mean and its 95 % interval.",
         kernel_detection,
     ),
-    Figure("readouts", "The scale of the read-out", "It multiplies function noise and leaves kernel noise; mean over seeds.", readouts),
+    Figure("readouts", "The scale of the read-out", "The scale multiplies function noise and leaves kernel noise unchanged; mean over seeds.", readouts),
     Figure(
         "trained-detection",
         "Detection by trained ensembles",
-        "Ten members, all variants at the same training loss; a dot a seed, the mean and its 95 % interval.",
+        "Ten members, all variants at the same training loss: one dot per seed, the mean and its 95 % interval.",
         trained_detection,
     ),
     Figure(
         "trained-sweep",
         "Trained ensembles by read-out scale, width and depth",
-        "Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean.",
+        "Rows give hidden layers and width; networks differ from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean.",
         sweep,
     ),
     Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),

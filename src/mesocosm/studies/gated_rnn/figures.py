@@ -1,4 +1,4 @@
-"""What the gated-rnn study shows: loss against neurons with the predicted counts, weights before and after pruning, coefficients, architectures."""
+"""Figures of the gated-rnn study: loss by number of neurons, weights before and after pruning, coefficients, architectures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -
 
 
 def loss_by_neurons(view: View) -> alt.TopLevelMixin:
-    """Both tasks, a dot a seed, the median as a line, and the counts of the constructions."""
+    """Loss on both tasks: one dot per seed, a line through the medians, and rules at the constructions' counts."""
     dim = view.config.teacher.dim
     students = view.table("loss", layer="gated").filter(pl.col("trial") != "student-forgetful")
     compact = dim * (dim + 3) // 2
@@ -44,7 +44,7 @@ def loss_by_neurons(view: View) -> alt.TopLevelMixin:
 
 
 def weights(view: View) -> alt.TopLevelMixin:
-    """Forms of the output in the neurons of one student, sorted by decay."""
+    """Quadratic forms of one student's outputs in its neurons, sorted by decay."""
     trial = JUDGED.names(view.config)[0]
     forms = view.table("forms", trial=trial)
     limit = forms.group_by("output").agg(limit=pl.col("value").abs().max())
@@ -66,7 +66,7 @@ def weights(view: View) -> alt.TopLevelMixin:
 
 
 def decays(view: View) -> alt.TopLevelMixin:
-    """Decay and influence of every neuron, all seeds, for the teacher that keeps and the one that forgets."""
+    """Decay and influence of every neuron of all seeds, for the teacher that keeps everything and the one that forgets."""
     trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
@@ -85,7 +85,7 @@ def decays(view: View) -> alt.TopLevelMixin:
 
 
 def coefficients(view: View) -> alt.TopLevelMixin:
-    """A table of the first output's coefficients: the teacher's, and what least squares finds in each student."""
+    """A table of the first output's coefficients: the teacher's, and least-squares estimates for each student."""
     table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
     kept = [JUDGED.names(view.config)[0], *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
     table = table.filter(pl.col("trial").is_in(kept))
@@ -108,7 +108,7 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 
 
 def architectures(view: View) -> alt.TopLevelMixin:
-    """Losses on the teacher and on prompts by architecture."""
+    """Losses on the teacher and on prompts, by architecture."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
     panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
     if view.has("prompt_loss"):
@@ -152,35 +152,35 @@ FIGURES = [
     Figure(
         "loss-by-neurons",
         "Loss by number of neurons",
-        "A dot a seed, each with its own teacher; the line is the median. Grey: numbers of neurons at which an exact solution is known. "
-        "On prompts the optimal attention is sparse, and the minimal construction is smaller than the generic ones.",
+        "One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. "
+        "On prompts, the optimal attention is sparse, and the minimal construction is smaller than the generic ones.",
         loss_by_neurons,
     ),
     Figure(
         "weights",
         "Weights before and after pruning",
-        "The quadratic form of each output in the neurons' states, first seed, neurons sorted by decay and scaled by the size of their state, over its largest "
-        "entry. Attention multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom) and no others.",
+        "The quadratic form of each output in the neurons' states, first seed, divided by its largest entry; neurons are sorted by decay and scaled by the "
+        "size of their state. Attention only multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom).",
         weights,
     ),
     Figure(
         "decays",
         "Decay and influence of neurons",
-        "Every neuron of all seeds. Left, students of linear attention; right, of a teacher that forgets.",
+        "Every neuron of all seeds. Left: students of linear attention; right: students of a teacher that forgets.",
         decays,
     ),
     Figure(
         "coefficients",
         "Coefficients of the polynomial",
-        "First output, first seed. A row i,j | k is the product of channels i and j of one past token with channel k of the newest; its coefficient by least "
-        "squares on each network's outputs, beside the teacher's. The same teacher for all.",
+        "First output, first seed, the same teacher for all. Row i,j | k: the product of channels i and j of one past token with channel k of the newest. Its "
+        "coefficient in the teacher, and fitted to each network's outputs by least squares.",
         coefficients,
     ),
     Figure(
         "architectures",
         "Architectures",
-        "A dot a seed, ticks at the median. The number behind a name is that of its recurrent neurons. Dashed: one gradient step at its best step size.",
+        "One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size.",
         architectures,
     ),
-    Figure("training", "Training", "Loss on the training batches, mean over seeds, a panel for each network.", training),
+    Figure("training", "Training", "Loss on the training batches, mean over seeds; one panel per network.", training),
 ]

@@ -1,4 +1,4 @@
-"""The networks of the study, by name: gated linear RNNs with and without their gates, and other recurrent architectures."""
+"""Networks of the gated-rnn study by name: gated linear RNNs, linear attention and other recurrent architectures."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def projected(block: Callable[[int, PRNGKeyArray], Mixer]) -> Builder:
 
 
 def lru(**parts: Any) -> Builder:
-    """The LRU's block, phases small, as suits a memory."""
+    """The LRU's block, with small initial phases, which suit a memory."""
     return projected(lambda width, key: LRUBlock.create(width, hidden=width, max_phase=0.3, key=key, **parts))
 
 
 def attention(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> LinearAttention:
-    """One head of linear attention; it has no neurons."""
+    """One head of linear attention; it has no recurrent neurons."""
     return LinearAttention.create(dim, heads=1, key_dim=dim, std=gain / dim**0.5, key=key)
 
 
@@ -80,5 +80,5 @@ LAYERS: dict[str, Builder] = {
 
 
 def user_layer(path: str) -> Builder:
-    """Somebody else's mixer."""
+    """The user's mixer, between two linear maps."""
     return projected(lambda width, key: user_mixer(path, width, key))

@@ -1,4 +1,4 @@
-"""A student of the gated-rnn study: its arm, how it is built and trained, and its loss on sequences."""
+"""Students of the gated-rnn study: arm, builder, learner, and losses on sequences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mesocosm.tasks.attention_teacher import Answered
 
 @dataclass(frozen=True)
 class StudentArm:
-    """One network that learns from teachers."""
+    """One network trained on teachers."""
 
     teacher: Teacher
     network: Network
@@ -29,7 +29,7 @@ class StudentArm:
 
 
 def build_student(arm: StudentArm, key: PRNGKeyArray) -> Mixer:
-    """The network of an arm."""
+    """Build the network of an arm."""
     build = user_layer(arm.mixer) if arm.mixer else LAYERS[arm.network.layer]
     return build(arm.teacher.dim, arm.network, arm.training.gain, key)
 
@@ -46,7 +46,7 @@ def learner(training: Training, build: Any, task: Any, loss: Any) -> Supervised:
 
 
 class Trained(NamedTuple):
-    """Students of all seeds, their teachers, and sequences of each: `test` to judge on, `held_out` to look inside with."""
+    """Students of all seeds, their teachers, and sequences from each: `test` for losses, `held_out` for measurements inside the student."""
 
     students: Any
     teachers: Any
@@ -55,5 +55,5 @@ class Trained(NamedTuple):
 
 
 def sequence_losses(student: Mixer, examples: Answered) -> Float[Array, " batch"]:
-    """One number a sequence."""
+    """The loss of each sequence."""
     return jax.vmap(lambda example: student_loss(student, example, jax.random.key(0)))(examples)

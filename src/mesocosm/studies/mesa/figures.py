@@ -1,4 +1,4 @@
-"""What the mesa study shows: loss by depth and position, the weights before and after compression, probes, and where solvers stop."""
+"""Figures of the mesa study: losses, weights before and after compression, probes, and solver steps."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_CELLS = 4800  # Altair draws up to 5000 rows
 
 
 def log_loss(field: str, title: str) -> alt.Y:
-    """A loss on a logarithmic axis that ends where the data do, with a line a decade and a few labels between."""
+    """A logarithmic loss axis that ends where the data do."""
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=6))
 
 
 def loss_by_network(view: View) -> alt.TopLevelMixin:
-    """A dot a seed, a bar at the mean; rules for what regression in context can know."""
+    """One dot per seed, ticks at the mean, dashed rules for the reference predictors."""
     losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting")).select("trial", "seed", "loss")
     order = losses.group_by("trial").agg(pl.col("loss").mean()).sort("loss", descending=True)["trial"].to_list()
     references = view.table("reference_position_loss").select(
@@ -33,12 +33,12 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
     y = alt.Y("trial:N", title=None, sort=order)
     dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["trial", "seed", alt.Tooltip("loss", format=".4f")])
     means = alt.Chart(losses).mark_tick(thickness=3).encode(x=alt.X("mean(loss):Q"), y=y)
-    lines = alt.Chart(rules).mark_rule(strokeDash=[4, 3]).encode(x="loss:Q", color=alt.Color("reference:N", title="in context"), tooltip=["reference", "loss"])
+    lines = alt.Chart(rules).mark_rule(strokeDash=[4, 3]).encode(x="loss:Q", color=alt.Color("reference:N", title="reference"), tooltip=["reference", "loss"])
     return alt.layer(lines, means, dots).properties(width=520, height=alt.Step(34))
 
 
 def loss_by_position(view: View) -> alt.TopLevelMixin:
-    """Mean over seeds at each position, with the references."""
+    """Mean loss over seeds at each position, with the reference predictors."""
     losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
@@ -47,13 +47,13 @@ def loss_by_position(view: View) -> alt.TopLevelMixin:
     colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
     curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=colour)
     bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    dashes = alt.StrokeDash("reference:N", title="in context", scale=alt.Scale(range=[[2, 3], [7, 3]]))
+    dashes = alt.StrokeDash("reference:N", title="reference", scale=alt.Scale(range=[[2, 3], [7, 3]]))
     dashed = alt.Chart(lines.sort("reference", "position")).mark_line(color="gray").encode(x=x, y=y, strokeDash=dashes)
     return alt.layer(bands, curves, dashed).properties(width=520, height=320)
 
 
 def weights(view: View) -> alt.TopLevelMixin:
-    """The products of the first seed's one-layer network, whole and by one number a block."""
+    """Weight products of the first seed's one-layer network, trained and compressed to one number per block."""
     whole = view.table("products", trial="linear-1").select("product", "head", "row", "column", "value", form=pl.lit("trained"))
     seed = view.table("products", trial="linear-1")["seed"][0]
     blocks = view.table("block_scalars", trial="linear-1", seed=seed)
@@ -84,7 +84,7 @@ def weights(view: View) -> alt.TopLevelMixin:
 
 
 def second_training(view: View) -> alt.TopLevelMixin:
-    """Losses along the second training, a line a seed."""
+    """Losses during the second training, one line per seed."""
     table = view.table("interpolation").select("seed", "step", "network", "interpolated", "compressed")
     long = table.unpivot(index=["seed", "step"], variable_name="predictor", value_name="loss").sort("predictor", "seed", "step")
     return (
@@ -126,13 +126,13 @@ def probes(view: View) -> alt.TopLevelMixin:
 
 
 def stopping(view: View) -> alt.TopLevelMixin:
-    """Relative output error against solver steps: by tolerance (mean steps) and by a fixed number for all."""
-    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("each token to its tolerance"))
-    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("the same for all tokens"))
+    """Relative output error against solver steps: stopped at a tolerance (mean steps), or after a fixed number."""
+    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("at a tolerance, per token"))
+    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("after a fixed number"))
     both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
     mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
     encoding: dict[str, Any] = {
-        "x": alt.X("steps:Q", title="solver steps a token, mean"),
+        "x": alt.X("steps:Q", title="mean solver steps per token"),
         "y": log_loss("error", "relative output error"),
         "color": alt.Color("rule:N", title="stopping"),
     }
@@ -142,7 +142,7 @@ def stopping(view: View) -> alt.TopLevelMixin:
 
 
 def training(view: View) -> alt.TopLevelMixin:
-    """Training loss of every fit, mean over seeds, thinned to 100 points; a panel a fit."""
+    """Training loss of every fit, mean over seeds, thinned to 100 points; one panel per fit."""
     history = view.table("history").select("trial", "fit", "seed", "step", "loss")
     bins = history.with_columns(bin=(100 * pl.col("step") / pl.col("step").max()).floor().over("trial", "fit"))
     mean = bins.group_by("trial", "fit", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "fit", "step")
@@ -164,40 +164,40 @@ FIGURES = [
     Figure(
         "loss-by-network",
         "Loss by network",
-        "Test loss on fresh systems, one dot a seed, ticks at the mean. Dashed: what regression in context reaches without training.",
+        "Test loss on fresh systems; one dot per seed, ticks at the mean. Dashed: in-context regression without a network.",
         loss_by_network,
     ),
     Figure(
         "loss-by-position",
         "Loss by position",
-        "Mean over seeds; bands span the seeds. After n = 10 pairs ridge regression knows the system; one gradient step never does.",
+        "Mean over seeds; bands span the seeds. After n = 10 pairs, ridge regression has identified the system; one gradient step never does.",
         loss_by_position,
     ),
     Figure(
         "weights",
         "Weights before and after compression",
-        "Products of one trained layer, first seed: query-key (row: channel of the asking token, column: of the answering) and value-output "
-        "(row: channel read, column: written), each over its largest weight. Below, one number for each block of 10 x 10. "
-        "Gradient descent stands in one block of each.",
+        "Weight products of one trained layer, first seed: query-key (row: query channel, column: key channel) and value-output "
+        "(row: channel read, column: channel written), each divided by its largest weight. Below: one number per 10 x 10 block. "
+        "Gradient descent uses one block of each.",
         weights,
     ),
     Figure(
         "second-training",
-        "A second training beside the compression of the first",
-        "The network, the average of its weight products with the compression found by the first training, and that compression alone.",
+        "A second training and the compression of the first",
+        "Losses of the network, of the average of its weight products with the first training's compression, and of that compression alone.",
         second_training,
     ),
     Figure(
         "probes",
-        "What can be read from each layer",
-        "Linear probes of the deepest network, fitted on some sequences and judged on others, mean over seeds; layer 0 is the input.",
+        "Linear probes of each layer",
+        "Held-out losses in the deepest network, mean over seeds; layer 0 is the input.",
         probes,
     ),
     Figure(
         "stopping",
         "Solver steps against error",
-        "A gated mesa layer on random tokens: conjugate gradients stopped token by token at tolerances 0.1 to 1e-5, or after the same number of steps for all.",
+        "A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps.",
         stopping,
     ),
-    Figure("training", "Training", "Loss on the training batches, mean over seeds, a panel for each fit.", training),
+    Figure("training", "Training", "Loss on the training batches, mean over seeds; one panel per fit.", training),
 ]

@@ -1,4 +1,4 @@
-"""What the weight-decay study shows: the paper's Fig. 1 panel by panel, the adaptive optimisers, and the two-layer network."""
+"""Figures of the weight-decay study: the panels of the paper's Fig. 1, the adaptive optimisers, and the two-layer network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _log(field: str, title: str) -> alt.Y:
 
 
 def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
-    """One quantity over time for each decay, mean over seeds of its logarithm, with the law's slope dashed."""
+    """One quantity over time for each decay: geometric mean and range over seeds."""
     table = view.table("trajectory", arm="both").filter((pl.col(column) > FLOOR) & (pl.col("step") % THIN == 0))
     mean = table.group_by("decay", "time", maintain_order=True).agg(pl.col(column).log().mean().exp(), pl.col("law").first()).sort("decay", "time")
     ends = table.group_by("decay", "time", maintain_order=True).agg(low=pl.col(column).min(), high=pl.col(column).max())
@@ -28,17 +28,17 @@ def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
 
 
 def gap(view: View) -> alt.TopLevelMixin:
-    """Fig. 1a."""
+    """Fig. 1a: the gap."""
     return _path(view, "gap", "(‖A‖² + ‖B‖²)/2 − ‖AB⊤‖*")
 
 
 def imbalance(view: View) -> alt.TopLevelMixin:
-    """Fig. 1b."""
+    """Fig. 1b: the imbalance."""
     return _path(view, "difference", "‖A⊤A − B⊤B‖")
 
 
 def shrinkage(view: View) -> alt.TopLevelMixin:
-    """Fig. 1c: final singular values over decay; lines are the soft threshold."""
+    """Fig. 1c: final singular values by decay; lines are the soft threshold."""
     table = view.table("spectrum", arm="both")
     modes = table.group_by("decay", "target", maintain_order=True).agg(pl.col("value").mean(), pl.col("threshold").first()).sort("target", "decay")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -50,7 +50,7 @@ def shrinkage(view: View) -> alt.TopLevelMixin:
 
 
 def adaptive(view: View) -> alt.TopLevelMixin:
-    """Final singular values under Adam with L2 and AdamW; dashed, the soft threshold at the same number."""
+    """Final singular values under Adam with L2 and AdamW; dashed: the soft threshold at the same decay."""
     table = view.table("adaptive_spectrum", arm="both").with_columns(panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}))
     table = table.select("seed", "panel", "decay", "target", "value", "threshold")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -61,7 +61,7 @@ def adaptive(view: View) -> alt.TopLevelMixin:
 
 
 def scalars(view: View) -> alt.TopLevelMixin:
-    """The two scalars, direct and factored."""
+    """Final values of the two scalars, direct and factored."""
     table = view.table("scalars").with_columns(
         panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}), scalar=pl.format("target {}", "target")
     )
@@ -81,7 +81,7 @@ def scalars(view: View) -> alt.TopLevelMixin:
 
 
 def hidden(view: View) -> alt.TopLevelMixin:
-    """Singular values of the two-layer network and its neurons, largest first."""
+    """Singular values and neurons of the two-layer network, largest first."""
     table = view.table("hidden_spectrum").unpivot(index=["seed", "arm", "place"], on=["value", "neuron"], variable_name="what", value_name="size")
     names = {"value": "singular values of the product", "neuron": "neurons, ‖a_j‖ ‖b_j‖"}
     table = table.with_columns(pl.col("what").replace(names), pl.col("size").clip(1e-12))
@@ -106,30 +106,30 @@ FIGURES = [
         "Fig. 1a of the paper: mean squared norm of the factors minus nuclear norm of the product, geometric mean over seeds; bands span the seeds.",
         gap,
     ),
-    Figure("imbalance", "The imbalance falls exponentially", "Fig. 1b: its rate is 2λ, whatever the loss; without decay it stays.", imbalance),
+    Figure("imbalance", "The imbalance falls exponentially", "Fig. 1b: its rate is 2λ for any loss; without decay, it stays.", imbalance),
     Figure(
         "shrinkage",
         "Singular values fall linearly and vanish",
-        "Fig. 1c: dots are seeds, dashes the soft threshold. Modes with s = λ are critical and die like 1/2t.",
+        "Fig. 1c: one dot per seed; dashed: the soft threshold. Modes with s = λ are critical and die like 1/2t.",
         shrinkage,
     ),
     Figure(
         "scalars",
         "Two scalars, direct and factored",
-        "Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ a factored scalar "
+        "Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ, a factored scalar "
         "settles where m − w = σ λ √w (our derivation): small ones lose a larger share.",
         scalars,
     ),
     Figure(
         "adaptive",
         "The factorisation under adaptive optimisers",
-        "Dots are seeds, dashes the soft threshold at the same λ. Under AdamW the strength of the decay depends on the gradient's noise (here σ = 1).",
+        "One dot per seed; dashed: the soft threshold at the same λ. Under AdamW, the strength of the decay depends on the gradient's noise (here σ = 1).",
         adaptive,
     ),
     Figure(
         "hidden",
         "A two-layer network",
-        "With decay on both matrices as many directions stay as the teacher has; each of them is spread over all neurons, since the loss does not see "
+        "With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under "
         "rotations of the hidden space.",
         hidden,
     ),

@@ -1,4 +1,4 @@
-"""A matrix that learns, as itself or as a product of two factors, under any optimiser: the one Learner of this study."""
+"""The study's only Learner: it learns a matrix, directly or as a product of two factors, with any optimiser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Whole(NamedTuple):
 
 
 def product_of(model: Factors | Whole) -> Float[Array, "*batch m n"]:
-    """The matrix that the model stands for."""
+    """The matrix that the model represents."""
     return model.w if isinstance(model, Whole) else model.a @ jnp.swapaxes(model.b, -1, -2)
 
 
@@ -43,8 +43,8 @@ class MatrixLearner(GradientLearner):
     Attributes:
         build: key -> `MatrixProblem`.
         loss: (product, problem, key) -> scalar.
-        optimizer: hyperparameters -> optax transformation; decay is its business.
-        hyperparameters: passed to it by name; traced.
+        optimizer: hyperparameters -> optax transformation, including the decay.
+        hyperparameters: passed to `optimizer` by name; traced.
     """
 
     build: Callable[[Any], MatrixProblem]
@@ -69,11 +69,11 @@ class MatrixLearner(GradientLearner):
 
 
 def parameters(learner: MatrixLearner, state: GradientState, key: Any) -> dict[str, Array]:
-    """A probe: the parameters as they are."""
+    """A probe that records the parameters."""
     return learner.model(state)._asdict()
 
 
-# --- optimisers, with a decay for each parameter by its name: `a` and `b`, or `w` -----------------------------------
+# --- optimisers, with a decay for each parameter by name: `a` and `b`, or `w` ---------------------------------------
 
 
 def gradient_descent(learning_rate: Any, **decays: Any) -> Transform:
@@ -82,7 +82,7 @@ def gradient_descent(learning_rate: Any, **decays: Any) -> Transform:
 
 
 def accelerated_descent(learning_rate: Any, momentum: Any, **decays: Any) -> Transform:
-    """The same with Nesterov's momentum, to reach a minimum and not to follow the law."""
+    """The same with Nesterov momentum, to reach a minimum rather than follow the law."""
     return optimizers.sgd(learning_rate, momentum=momentum, nesterov=True, l2=_by_name(decays))
 
 
@@ -107,8 +107,8 @@ class Target(NamedTuple):
     """A matrix to approximate.
 
     Attributes:
-        matrix: of it.
-        noise: standard deviation of what is added to it anew at every step; the gradient's noise.
+        matrix: the target itself.
+        noise: standard deviation of fresh noise added to it at every step, which is the gradient's noise.
     """
 
     matrix: Float[Array, "*batch m n"]
@@ -116,7 +116,7 @@ class Target(NamedTuple):
 
 
 def approximation_loss(product: Array, target: Target, key: Any) -> Float[Array, ""]:
-    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$: with the half, so that the threshold is $\lambda$ itself."""
+    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$; the half makes the threshold $\lambda$ itself."""
     noise = target.noise * jax.random.normal(key, product.shape, product.dtype)
     return jnp.sum((product - target.matrix - noise) ** 2) / 2
 
@@ -134,13 +134,13 @@ def measurement_loss(product: Array, problem: Measurements, key: Any = None) -> 
 
 
 def robust_loss(product: Array, problem: Measurements, key: Any = None) -> Float[Array, ""]:
-    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic: the law asks nothing of the loss."""
+    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic, since the law holds for any loss."""
     error = jnp.einsum("nij,ij->n", problem.matrices, product) - problem.values
     return jnp.sum(jnp.logaddexp(error, -error) - jnp.log(2.0))
 
 
 class Teacher(NamedTuple):
-    """A linear map to imitate, and the noise of its outputs."""
+    """A linear map to imitate, the noise of its outputs, and an array of the batch's length."""
 
     matrix: Float[Array, "outputs inputs"]
     noise: Float[Array, ""]
@@ -148,7 +148,7 @@ class Teacher(NamedTuple):
 
 
 def regression_loss(product: Array, teacher: Teacher, key: Any) -> Float[Array, ""]:
-    r"""$\frac12$ the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy answers."""
+    r"""Half the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy targets."""
     batch, (outputs, inputs) = teacher.batch.shape[0], teacher.matrix.shape
     drawn = jax.random.normal(key, (batch, inputs + outputs), product.dtype)
     x, noise = drawn[:, :inputs], teacher.noise * drawn[:, inputs:]

@@ -1,4 +1,4 @@
-"""How the weight-decay study trains products of two factors under the optimisers of the law's table, each beside what must differ."""
+"""Trains products of two factors with several optimisers, along with controls that must differ."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from mesocosm.studies.weight_decay.parameterised import (
 
 
 def random_factors(key: PRNGKeyArray, rows: int, columns: int, rank: int, std: float) -> Factors:
-    """Independent normal entries."""
+    """Draw factors with independent normal entries."""
     drawn = std * jax.random.normal(key, (rows + columns, rank))
     return Factors(drawn[:rows], drawn[rows:])
 
@@ -48,20 +48,20 @@ def train(context: Context, name: str, learner: tuple[Any, ...], hyperparameters
 
 
 class Trajectory(NamedTuple):
-    """The factors along a training, with axes of seeds and times."""
+    """The factors during training, with leading axes (seeds, times)."""
 
     a: np.ndarray
     b: np.ndarray
 
 
 def along(path: Trajectory) -> dict[str, Any]:
-    """The two quantities whose fall is judged."""
+    """The gap and the norm of the imbalance along a trajectory."""
     found = balance(path.a, path.b)
     return {"gap": found.gap, "difference": found.difference}
 
 
 def measured(factors: Any) -> dict[str, Any]:
-    """What the law is about, of factors with any leading axes."""
+    """The quantities in the law, for factors with any leading axes."""
     found = balance(factors.a, factors.b)
     columns = {name: getattr(found, name) for name in ("nuclear", "mean_square", "gap", "difference", "imbalance")}
     return columns | {"relative_gap": found.gap / found.mean_square}
@@ -82,7 +82,7 @@ def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> MatrixProblem:
 
 
 def descend(config: Descent, context: Context) -> Tables:
-    """Gradient descent on a random loss that is not quadratic, with decay and without."""
+    """Gradient descent on a random loss that is not quadratic, with and without decay."""
     tables = []
     for arm, decay in (("decayed", config.decay), ("free", 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay, "b": decay}
@@ -99,7 +99,7 @@ def descend(config: Descent, context: Context) -> Tables:
 
 
 def factorise(config: Factorisation, context: Context) -> Tables:
-    """Fig. 1: every decay, and one factor alone regularised; trajectories and the singular values at the end."""
+    """Fig. 1: trajectories and final singular values for every decay, and with only one factor regularised."""
     paths, ends = [], []
     arms = [("both", decay, decay, decay) for decay in config.decays] + [("one", max(config.decays), max(config.decays), 0.0)]
     draw = Partial(_draw_diagonal, config)
@@ -121,7 +121,7 @@ def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> MatrixProblem:
 
 
 def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: Any) -> pl.DataFrame:
-    """Final singular values beside the target's and the soft threshold, largest first."""
+    """Final singular values, the target's, and the soft threshold, largest first."""
     targets = np.sort(np.asarray(values))[::-1]
     spectrum = product_spectrum(factors.a, factors.b)
     threshold = np.asarray(soft_threshold(jnp.asarray(targets), columns["decay"]))
@@ -133,7 +133,7 @@ def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: A
 
 
 def train_scalars(config: ScalarPair, context: Context) -> Tables:
-    """Two scalars, as themselves and as products, under Adam with L2 (no noise) and AdamW (noisy targets)."""
+    """Two scalars, direct and factored, under Adam with L2 (no noise) and AdamW (noisy targets)."""
     tables = []
     for optimizer, decays, noise in ((adam_l2, config.decays, 0.0), (adamw, config.decoupled_decays, config.noise)):
         for form in ("direct", "factored"):
@@ -159,7 +159,7 @@ def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) 
 
 
 def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
-    """A rotated target under Adam with L2 (no noise) and AdamW (noisy targets): balance and rank at the end, over decay."""
+    """A rotated target under Adam with L2 (no noise) and AdamW (noisy targets): final balance and rank by decay."""
     ends, balances = [], []
     arms = [(adam_l2, 0.0, "both", decay) for decay in config.decays] + [(adamw, config.noise, "both", decay) for decay in config.decoupled_decays]
     for optimizer, noise, arm, decay in [*arms, (adamw, config.noise, "one", max(config.decoupled_decays))]:
@@ -198,7 +198,7 @@ def _orthonormal(matrix: Array) -> Array:
 
 
 def train_two_layers(config: TwoLayers, context: Context) -> Tables:
-    """Both matrices regularised, one, or none: how many hidden directions and hidden neurons stay."""
+    """Count the hidden directions and neurons that stay with both matrices regularised, one, or none."""
     counts, spectra = [], []
     for arm, decay_a, decay_b in (("both", config.decay, config.decay), ("one", config.decay, 0.0), ("none", 0.0, 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
