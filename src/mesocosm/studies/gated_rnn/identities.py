@@ -83,7 +83,7 @@ def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C9: closed-form coefficients equal those from automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
-    rnn = GatedLinearRNN.create(config.dim, neurons=6, key=key)
+    rnn = GatedLinearRNN.create(config.dim, state_dim=6, key=key)
     wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
     return Errors(relative_error(gated_coefficients(rnn, 2), wanted), relative_error(gated_coefficients(rnn, 1), wanted))
 

@@ -34,14 +34,14 @@ def gated(input_gate: Any, output_gate: Any) -> Builder:
 
     def build(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> GatedLinearRNN:
         neurons, products = network.neurons, network.products_per_neuron * network.neurons
-        return GatedLinearRNN.create(dim, neurons=neurons, products=products, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
+        return GatedLinearRNN.create(dim, state_dim=neurons, products=products, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
 
     return build
 
 
 def cells(kind: Any, **more: Any) -> Builder:
     """LSTM or GRU."""
-    return lambda dim, network, gain, key: kind.create(dim, hidden=network.neurons, gain=gain, key=key, **more)
+    return lambda dim, network, gain, key: kind.create(dim, state_dim=network.neurons, gain=gain, key=key, **more)
 
 
 def projected(block: Callable[[int, PRNGKeyArray], Mixer]) -> Builder:
@@ -56,7 +56,7 @@ def projected(block: Callable[[int, PRNGKeyArray], Mixer]) -> Builder:
 
 def lru(**parts: Any) -> Builder:
     """The LRU's block, with small initial phases, which suit a memory."""
-    return projected(lambda width, key: LRUBlock.create(width, hidden=width, max_phase=0.3, key=key, **parts))
+    return projected(lambda width, key: LRUBlock.create(width, state_dim=width, max_phase=0.3, key=key, **parts))
 
 
 def attention(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> LinearAttention:
