@@ -201,7 +201,7 @@ def test_a_log_that_knows_only_ascii_is_no_failure():
 def test_run_ends_with_claims_and_report(run, capsys):
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run)]) == 0
     text = capsys.readouterr().out
-    assert "rolling was finished before" in text
+    assert "rolling finished earlier" in text
     assert "preset smoke is too small" in " ".join(text.split())
     assert text.rstrip().endswith(f"Report: {run / 'index.html'}")
     assert "\x1b" not in text
