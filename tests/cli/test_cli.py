@@ -162,10 +162,10 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study again", "again"),
         ("run toy-study --track paper", "Expected one of ('tensorboard', 'wandb', 'mlflow')"),
         ("judge", "RUN"),
-        ("judge nowhere", "nowhere is no run directory"),
-        ("status nowhere", "nowhere is no run directory"),
+        ("judge nowhere", "nowhere is not a run directory"),
+        ("status nowhere", "nowhere is not a run directory"),
         ("report", "name a run:"),
-        ("report nowhere", "nowhere is no run directory"),
+        ("report nowhere", "nowhere is not a run directory"),
         ("report here there", "2 runs make a site: name its folder with --out DIR"),
     ],
 )

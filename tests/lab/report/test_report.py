@@ -94,7 +94,7 @@ def test_a_run_that_cannot_be_written_gets_one_line(run, tmp_path):
     shutil.copytree(run.path, copy)
     shutil.rmtree(copy / "figures")
     (copy / "figures").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot read or write .*figures: File exists; something else is in its place"):
+    with pytest.raises(UserError, match=r"cannot read or write .*figures: File exists; another file is in its place"):
         write_report(Run(copy))
 
 

@@ -114,7 +114,7 @@ def test_dry_run_shows_the_difference_and_trains_nothing(record, capsys):
 @pytest.mark.parametrize(
     ("words", "change", "told"),
     [
-        ("--like nowhere", None, "nowhere is no run directory"),
+        ("--like nowhere", None, "nowhere is not a run directory"),
         ("toy-study --like", None, "--like"),
         ("one-head --like record", None, "there is no study 'one-head'"),
         ("mesa --like record", None, "record is a run of study toy-study, not of mesa"),
