@@ -155,7 +155,7 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --seeds -- -1", "see mesocosm run --help"),
         ("run toy-study --preset", "--preset"),
         ("run toy-study --seeds 9999999999", "at most 100000"),
-        ("run toy-study --first-seed 9999999999", "a seed lies between 0 and 2147483646, and 9999999999 does not"),
+        ("run toy-study --first-seed 9999999999", "seeds must be between 0 and 2147483646, not 9999999999"),
         ("run toy-study --config.label \udcff", "'\\udcff' is not valid UTF-8"),
         ("run toy-study --out /dev/null", "/dev/null is a file, not a directory"),
         ("run toy-study --dry-run --out /dev/null", "/dev/null is a file, not a directory"),

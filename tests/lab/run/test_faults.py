@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_costs_time_and_no_result(tmp_path, expected, harm)
     checkpoint.write_bytes({"truncated": content[: len(content) * 2 // 3], "empty": b"", "of zeros": bytes(len(content))}[harm])
     watching = Remembering()
     run(out=out, observer=watching)
-    assert watching.of("note")[0] == "trial rolling goes on where it was interrupted"
+    assert watching.of("note")[0] == "trial rolling resumes where it was interrupted"
     assert re.fullmatch(r"checkpoint descent\.safetensors is damaged \(.*\); the fit starts over", watching.of("note")[1])
     assert results(out) == expected
 
@@ -280,7 +280,7 @@ def test_killed_between_writing_and_moving_a_checkpoint(child, expected):
     assert {file.suffix for file in out.rglob("checkpoints/*")} == {".safetensors", ".part"}  # a whole one, and one that was on its way
     watching = Remembering()
     run(out=out, observer=watching)
-    assert watching.of("note") == ["trial rolling goes on where it was interrupted"]
+    assert watching.of("note") == ["trial rolling resumes where it was interrupted"]
     assert not list(out.rglob("*.part"))
     assert results(out) == expected
 
@@ -333,7 +333,7 @@ def test_a_frozen_seed_is_marked_and_takes_nobody_along(tmp_path, monkeypatch, c
     assert steps[0] == 5
     assert 0 < steps[1] < 5
     assert np.isfinite(ends["end"].to_numpy()).all()
-    assert watching.of("note") == [f"trial uneven, descent: no longer finite, kept at its last finite state: seed 1 after {steps[1]} steps"]
+    assert watching.of("note") == [f"trial uneven, descent: no longer finite, frozen at its last finite state: seed 1 after {steps[1]} steps"]
     assert done.trials["uneven"]["fits"]["descent"]["diverged"] == [1]
     history = done.table("history", "uneven")
     assert [history.filter(history["seed"] == seed).height for seed in (0, 1)] == steps

@@ -125,7 +125,7 @@ def test_dry_run_shows_the_difference_and_trains_nothing(record, capsys):
         ("--like record", ("run.json", lambda content: content["config"].update(steps="many")), "does not fit the study toy-study"),
         ("--like record", ("run.json", lambda content: content.update(preset="huge")), "huge"),
         ("--like record", ("run.json", lambda content: content.update(study="gone")), "there is no study 'gone'"),
-        ("--like record", ("claims.json", lambda rows: rows.clear()), "holds no verdicts"),
+        ("--like record", ("claims.json", lambda rows: rows.clear()), "has no verdicts"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(words, change, told, record, capsys):
