@@ -150,8 +150,8 @@ def row(name: str, verdict: str = "holds", low: float | None = 0.0, high: float 
     [
         (row("a"), row("a", low=0.9, high=1.9), []),
         (row("a"), row("a", "inconclusive"), ["judged differently"]),
-        (row("a"), row("a", low=1.1, high=1.9), ["with intervals apart"]),
-        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), ["held to other regions", "with intervals apart"]),
+        (row("a"), row("a", low=1.1, high=1.9), ["with disjoint intervals"]),
+        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), ["judged against different regions", "with disjoint intervals"]),
         (row("a", low=None, high=None), row("a", "fails", low=None, high=None), ["judged differently"]),
         (row("a", "not judged"), row("a", "not judged", low=1.1, high=1.9, threshold=3.0), []),
         (None, row("a"), ["judged in some runs only"]),

@@ -229,7 +229,7 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
         if name in declared and (wrong := declared[name].mismatch(table.columns)):
-            raise ValueError(f"{wrong}, unlike its declaration in the study")
+            raise ValueError(f"{wrong}; see its declaration in the study")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} but did not publish it")
     if "history" in tables:
