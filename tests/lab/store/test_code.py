@@ -342,7 +342,7 @@ def test_a_trial_reaches_what_it_uses_of_its_module():
 
 def test_a_function_that_holds_values_is_refused_and_one_inside_another_counts_with_its_module():
     factor = 3
-    with pytest.raises(ValueError, match="put what it is called with into the config"):
+    with pytest.raises(ValueError, match="put its arguments into the config"):
         trial_code(Trial("a", functools.partial(toy.roll, None), Config()))
     with pytest.raises(ValueError, match="closes over values"):
         trial_code(Trial("a", lambda config, context: factor, Config()))
