@@ -1,7 +1,7 @@
 """Stops a run on request (Ctrl-C, SIGTERM) or when it stalls.
 
 A request takes effect between two chunks of a fit, after the fit's state is saved. Python handles signals only in its main thread, which a compiled program
-can block for long, or for ever if it deadlocks. A second thread therefore watches for them too and ends the process after `GRACE_SECONDS`. Finished trials
+can block for long, or forever if it deadlocks. A second thread therefore watches for them too and ends the process after `GRACE_SECONDS`. Finished trials
 are then in the run directory, a running fit is in its last checkpoint, and every file is either complete or absent.
 """
 

@@ -21,7 +21,7 @@ class FileCheckpoint:
 
     Args:
         path: the file.
-        identity: the trial's identity; a file with another one is not loaded.
+        identity: the trial's identity; a file with another identity is not loaded.
         note: called with one line when a file is damaged or belongs to another trial and the fit starts over.
         seconds: the shortest time between two automatic saves.
     """

@@ -270,7 +270,7 @@ class _Meant(NamedTuple):
 
 
 def _hashes(found: Reached) -> dict[str, str]:
-    """Definition -> hash of its text, in which a reference is the name of its target, a key of this mapping. If two definitions share a name, references to
+    """Definition -> hash of its text, in which a reference is the name of its target. If two definitions share a name, references to
     them also carry a label, so that they stay distinct."""
     count = Counter(name for definition in found.definitions for name in definition.names)
     texts = {definition: _text(found.sources, definition) for definition in found.definitions}
