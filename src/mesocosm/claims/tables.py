@@ -12,7 +12,7 @@ import polars as pl
 from mesocosm.claims.view import View, matching
 
 ALWAYS = ("trial", "seed")
-"""Columns of every table: the view adds the trial's name, a trial's rows are a seed's. A table of one seed may leave it out."""
+"""Columns of every table: the view adds the trial's name; `seed` names the replicate, and a table of one seed may omit it."""
 
 
 class Column(str):
@@ -36,13 +36,13 @@ class Value(Column):
 
 
 class Table:
-    """A table that trials write. A subclass names its columns, and is named like the table:
+    """A table that trials write. A subclass declares the columns, and its name gives the table's name:
 
         class PositionLoss(Table):
             position: Axis
             loss: Value
 
-    is the table `position_loss`, and `PositionLoss.loss` is a column of it. The columns `trial` and `seed` need no mention.
+    is the table `position_loss`, and `PositionLoss.loss` is a column of it. The columns `trial` and `seed` are implicit.
     """
 
     name: ClassVar[str]
@@ -54,7 +54,7 @@ class Table:
             if column == "name" and kind not in (Axis, Value):
                 continue
             if column in _TAKEN or kind not in (Axis, Value):
-                raise TypeError(f"{cls.__name__}.{column} is no column: annotate it as Axis or Value, and call it neither {' nor '.join(sorted(_TAKEN))}")
+                raise TypeError(f"{cls.__name__}.{column} is not a column: annotate it as Axis or Value, and do not call it {' or '.join(sorted(_TAKEN))}")
             setattr(cls, column, kind(column, cls))
 
     @classmethod
@@ -77,7 +77,7 @@ class Table:
         if odd := [name for name in where if name not in axes]:
             raise TypeError(f"the table {cls.name!r} has no axis {odd[0]!r}; it has {', '.join(axes) or 'none'}")
         if not (trial is None or isinstance(trial, Trials)):
-            raise TypeError(f"rows of the table {cls.name!r} are those of Trials(...), not of {trial!r}")
+            raise TypeError(f"rows of the table {cls.name!r} belong to Trials(...), not to {trial!r}")
         return Rows(cls, trial, where)
 
     @classmethod
@@ -85,7 +85,7 @@ class Table:
         """How the columns of a written table differ from the declared ones; None if they match."""
         declared, written = set(cls.columns()), set(columns) - set(ALWAYS)
         missing, further = sorted(declared - written), sorted(written - declared)
-        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(further)} besides"] * bool(further)
+        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has undeclared {', '.join(further)}"] * bool(further)
         return f"the table {cls.name!r} {' and '.join(words)}" if words else None
 
 
@@ -99,7 +99,7 @@ class Trials:
     of: str | Callable[[Any], str | tuple[str, ...]]
 
     def names(self, config: Any) -> tuple[str, ...]:
-        """Their names at this config."""
+        """The names for this config."""
         found = self.of(config) if callable(self.of) else self.of
         return (found,) if isinstance(found, str) else found
 
@@ -113,10 +113,10 @@ class Rows:
     where: Mapping[str, Any]
 
     def read(self, view: View) -> pl.DataFrame:
-        """The rows themselves.
+        """Read the rows.
 
         Raises:
-            NotJudged: there is no such table, or it has no such rows.
+            NotJudged: no finished trial wrote the table, or no row matches.
         """
         names = () if self.trial is None else self.trial.names(view.config)
         chosen = {axis: value(view.config) if callable(value) else value for axis, value in self.where.items()}

@@ -1,4 +1,4 @@
-"""Where in the code a check is measured."""
+"""Finds the code of checks."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from mesocosm.claims.claim import Claim
 
 
 def measured_at(study: str, claims: Sequence[Claim]) -> dict[str, str]:
-    """Id of a check of the study of this name -> file and line where it is written, in the code as it is now."""
+    """Check id -> file and line of the check in the current code."""
     return {f"{study}/{claim.id}.{check.name}": check.line for claim in claims for check in claim.checks}
