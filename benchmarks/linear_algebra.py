@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.nn import HawkBlock, MesaAttention, ResidualStack, Attention
+from mesocosm.nn import Attention, HawkBlock, MesaAttention, ResidualStack
 from mesocosm.numerics import linear_algebra
 from mesocosm.numerics.programs import SCHEDULE
 from stopwatch.driver import Case, main

@@ -99,7 +99,7 @@ def test_streaming_is_the_parallel_form(positions, feed_forward):
     else:
         options = {"positions": SinusoidalPositions.create} if positions == "sinusoidal" else {}
     found = model(layers=2, feed_forward=feed_forward, norm=RMSNorm.create, tied=False, **options)
-    streamed = jax.lax.scan(found.step, found.init_state(), TOKENS)[1]
+    streamed = found.stream(found.init_state(), TOKENS)[1]
     np.testing.assert_allclose(streamed, found(TOKENS), rtol=1e-4, atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_a_sequence_longer_than_its_positions_is_refused():
     found = language_model(VOCABULARY, DIM, max_length=4, key=jax.random.key(0))
     with pytest.raises(ValueError, match="9 positions, the table of positions has 4"):
         found(TOKENS)
-    streamed = jax.lax.scan(found.step, found.init_state(), TOKENS)[1]
+    streamed = found.stream(found.init_state(), TOKENS)[1]
     assert np.isfinite(streamed[:4]).all() and np.isnan(streamed[4:]).all()
 
 

@@ -165,6 +165,10 @@ class SequenceModel(eqx.Module):
             after.append(new)
         return (position + 1, tuple(after)), self._read(x)
 
+    def stream(self, state: Any, inputs: Array) -> tuple[Any, Float[Array, "time out"]]:
+        """Process a segment one input at a time from a given state; pass the returned state to the next segment."""
+        return jax.lax.scan(lambda state, token: self.step(state, token), state, inputs)
+
     def _embedded(self, inputs: Array) -> Float[Array, "time dim"]:
         x = self.embed(inputs)
         return x if self.positions is None else x + self.positions(jnp.arange(x.shape[0])).astype(x.dtype)
@@ -243,7 +247,7 @@ def generate(
         steps: number of tokens to sample.
         temperature: logits are divided by it; 0 takes the most probable token.
     """
-    state, logits = jax.lax.scan(model.step, model.init_state(), prompt)
+    state, logits = model.stream(model.init_state(), prompt)
 
     def sample(carry: tuple[Any, Array], key: PRNGKeyArray) -> tuple[tuple[Any, Array], Array]:
         state, logits = carry

@@ -112,7 +112,8 @@ def test_the_hawk_block_is_its_parts():
         gelu = jax.jit(jax.nn.gelu)
         u = x + (gelu(n @ np.asarray(mixing.gate).T) * np.asarray(eqx.filter_jit(mixing.recurrence)(convolved))) @ np.asarray(mixing.output).T
         v = norm(u)
-        wanted = u + (gelu(v @ np.asarray(block.gate).T) * (v @ np.asarray(block.value).T)) @ np.asarray(block.output).T
+        feed = block.feed
+        wanted = u + (gelu(v @ np.asarray(feed.gate).T) * (v @ np.asarray(feed.value).T)) @ np.asarray(feed.outward).T
         np.testing.assert_allclose(eqx.filter_jit(block)(x), wanted, rtol=1e-10, atol=1e-12)
 
 
