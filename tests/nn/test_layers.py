@@ -1,4 +1,4 @@
-"""What every layer of the registry keeps to: the constructor's words, its documentation, shapes, causality, streaming, and hyperparameters that are not trained."""
+"""What every layer of the registry keeps to: its constructor, shapes, causality, streaming, and hyperparameters that are not trained."""
 
 import inspect
 import re

@@ -108,7 +108,8 @@ def test_a_sequence_longer_than_its_positions_is_refused():
     with pytest.raises(ValueError, match="9 positions, the table of positions has 4"):
         found(TOKENS)
     streamed = found.stream(found.init_state(), TOKENS)[1]
-    assert np.isfinite(streamed[:4]).all() and np.isnan(streamed[4:]).all()
+    assert np.isfinite(streamed[:4]).all()
+    assert np.isnan(streamed[4:]).all()
 
 
 def test_padding_changes_nothing():
