@@ -52,6 +52,7 @@ __all__ = [
     "below",
     "between",
     "check_name",
+    "figure",
 ]
 
 Tables = Mapping[str, "pl.DataFrame"]
@@ -165,6 +166,11 @@ class Figure:
     title: str
     caption: str
     draw: Callable[[View], alt.TopLevelMixin]
+
+
+def figure(title: str) -> Callable[[Callable[[View], alt.TopLevelMixin]], Figure]:
+    """Decorator that makes a function a `Figure`: its name is the function's with dashes, its caption the function's docstring."""
+    return lambda draw: Figure(draw.__name__.replace("_", "-"), title, " ".join((draw.__doc__ or "").split()), draw)
 
 
 # --- the study ------------------------------------------------------------------------------------------------------
