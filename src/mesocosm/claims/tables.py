@@ -11,9 +11,6 @@ import polars as pl
 
 from mesocosm.claims.view import View, matching
 
-ALWAYS = ("trial", "seed")
-"""Columns of every table: the view adds the trial's name, a trial's rows are a seed's. A table of one seed may leave it out."""
-
 
 class Column(str):
     """The name of a column: a string that also knows its table."""
@@ -81,12 +78,9 @@ class Table:
         return Rows(cls, trial, where)
 
     @classmethod
-    def mismatch(cls, columns: Sequence[str]) -> str | None:
-        """How the columns of a written table differ from the declared ones; None if they match."""
-        declared, written = set(cls.columns()), set(columns) - set(ALWAYS)
-        missing, further = sorted(declared - written), sorted(written - declared)
-        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(further)} besides"] * bool(further)
-        return f"the table {cls.name!r} {' and '.join(words)}" if words else None
+    def lacking(cls, columns: Sequence[str]) -> list[str]:
+        """The declared columns that a written table lacks; it may have further ones, which claims do not read."""
+        return sorted(set(cls.columns()) - set(columns))
 
 
 _TAKEN = {name for name in vars(Table) if not name.startswith("_")} | {"name"}

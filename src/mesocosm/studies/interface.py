@@ -244,7 +244,7 @@ class Study:
 
     @property
     def tables(self) -> dict[str, type[Table]]:
-        """Name -> declaration of the tables that claims read as objects; trials must write tables that match."""
+        """Name -> declaration of the tables that claims read as objects; trials must write tables with these columns."""
         return {rows.table.name: rows.table for claim in self.claims for check in claim.checks for rows in rows_read(check)}
 
     def check_claims(self, preset: str, trials: Collection[str]) -> None:

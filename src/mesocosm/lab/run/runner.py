@@ -219,7 +219,7 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
     """Check a trial's tables and published models against its declarations, and return the tables.
 
     Raises:
-        TypeError, ValueError: something else than tables, one called `history`, or one with other columns than declared; a declared model that was not
+        TypeError, ValueError: something else than tables, one called `history`, or one without a declared column; a declared model that was not
             published.
     """
     if not isinstance(tables, Mapping):
@@ -228,8 +228,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
         check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
-        if name in declared and (wrong := declared[name].mismatch(table.columns)):
-            raise ValueError(f"{wrong}: not as the study declares it")
+        if name in declared and (lacking := declared[name].lacking(table.columns)):
+            raise ValueError(f"the table {name!r} lacks {', '.join(lacking)}, which the study declares")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} and has not published it")
     if "history" in tables:

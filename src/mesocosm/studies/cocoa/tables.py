@@ -21,7 +21,6 @@ class Theorems(Errors):
 class Covariances(Table):
     """The order of Theorem 3."""
 
-    instance: Axis
     smallest_eigenvalue: Value
     mutant: Value
 
@@ -29,7 +28,6 @@ class Covariances(Table):
 class Bandits(Table):
     """Squared bias over squared gradient of two ways to credit by the return."""
 
-    probability: Axis
     hca_return: Value
     counterfactual_return: Value
 
@@ -41,7 +39,6 @@ class Tree(Table):
     overlap: Axis
     estimator: Axis
     variance: Value
-    bias: Value
 
 
 class TreeGroups(Table):
@@ -50,13 +47,11 @@ class TreeGroups(Table):
     offset: Axis
     estimator: Axis
     variance: Value
-    bias: Value
 
 
 class TreeIdentities(Table):
     """What must be equal, in every environment that there is."""
 
-    offset: Axis
     episodes_without_overlap: Value
     episodes_with_overlap: Value
     variance_without_overlap: Value
@@ -94,7 +89,5 @@ class SignalPartlyTrained(Signal):
 class Solved(Table):
     """Whether the task was solved early, and how well at last."""
 
-    estimator: Axis
     solved: Value
-    best_early: Value
     last: Value

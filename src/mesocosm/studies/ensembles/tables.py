@@ -31,7 +31,6 @@ class Limits(Table):
     kernel: Value
     interaction: Value
     function: Value
-    nngp: Value
     ntk_gp: Value
 
 
@@ -89,8 +88,6 @@ class AtOneLoss(Table):
     variant: Axis
     inside: Axis
     digest: Value
-    accuracy: Value
-    train_loss: Value
     worst_train_loss: Value
     variance_inside: Value
     variance_error: Value
@@ -135,8 +132,6 @@ class Sweep(AtOneLoss):
     network: Axis
     outside: Axis
     width: Axis
-    depth: Axis
-    readout: Axis
     variance_outside: Value
     auroc: Value
     auroc_error: Value

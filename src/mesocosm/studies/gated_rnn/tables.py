@@ -48,8 +48,6 @@ ATTENTION_REGRESSOR = Trials("prompts-attention")
 class Loss(Table):
     """A student's test loss, over the variance of its targets."""
 
-    layer: Axis
-    neurons: Axis
     digest: Value
     loss: Value
     error: Value
@@ -58,38 +56,24 @@ class Loss(Table):
 class Structure(Table):
     """What pruning and snapping leave of a gated RNN, and where its energy is."""
 
-    neurons: Axis
-    memory: Axis
     loss: Value
-    pruned_loss: Value
     snapped_loss: Value
     extreme: Value
     right_block: Value
     right_block_shuffled: Value
-    survivors: Value
     cosine: Value
-    coefficient_error: Value
     other_teacher: Value
 
 
 class PromptLoss(Table):
     """A regressor's loss, that of the best gradient step, and how like gradient descent it answers."""
 
-    layer: Axis
-    neurons: Axis
     digest: Value
-    loss: Value
-    step_loss: Value
-    optimum: Value
     step_size: Value
     versus_step: Value
     versus_step_error: Value
-    out_of_distribution: Value
-    step_out_of_distribution: Value
     slope: Value
     unexplained: Value
-    cosine: Value
-    sensitivity: Value
 
 
 # --- without training -------------------------------------------------------------------------------------------------
@@ -98,20 +82,15 @@ class PromptLoss(Table):
 class Limits(Table):
     """Errors of LSTM and GRU near linear attention."""
 
-    instance: Axis
     lstm: Value
     lstm_ratio: Value
     lstm_held_ratio: Value
     gru: Value
-    gru_ratio: Value
 
 
 class Cost(Table):
     """How numbers of parameters grow with the dimension."""
 
-    dim: Axis
-    parameters: Value
-    attention: Value
     exponent: Value
     mutant: Value
 
@@ -119,6 +98,5 @@ class Cost(Table):
 class Gates(Table):
     """What the best weights leave where a gate is missing."""
 
-    instance: Axis
     missing: Axis
     unexplained: Value

@@ -32,17 +32,13 @@ STOPPING = Trials("stopping")
 class Loss(Table):
     """Test losses of a network and of its references on the same sequences, with log ratios of the network's to theirs."""
 
-    layers: Axis
     digest: Value
     loss: Value
     loss_error: Value
-    gradient_step_loss: Value
-    ridge_loss: Value
     versus_step: Value
     versus_step_error: Value
     versus_ridge: Value
     versus_ridge_error: Value
-    step_size: Value
 
 
 class Polynomial(Table):
@@ -59,7 +55,6 @@ class Pattern(Table):
     """What the weights of one layer say."""
 
     off_pattern: Value
-    identity: Value
     step_size: Value
     searched_step_size: Value
 
@@ -67,7 +62,6 @@ class Pattern(Table):
 class Compressed(Table):
     """Log ratios of losses, compressed network over whole."""
 
-    layers: Axis
     versus_network: Value
     versus_network_error: Value
     mutant: Value
@@ -80,7 +74,6 @@ class Interpolation(Table):
     step: Axis
     network: Value
     interpolated: Value
-    compressed: Value
     shuffled: Value
 
 
@@ -89,7 +82,6 @@ class Probes(Table):
 
     layer: Axis
     position: Axis
-    layers: Axis
     target: Value
     preconditioned: Value
     shuffled_target: Value
@@ -102,7 +94,6 @@ class Probes(Table):
 class Series(Table):
     """How much each step of the series helps."""
 
-    instance: Axis
     smallest_fall: Value
     mutant: Value
 
@@ -110,8 +101,6 @@ class Series(Table):
 class SolverCost(Table):
     """Operations of a solver step, and how they grow with the key size."""
 
-    key_dim: Axis
-    operations: Value
     exponent: Value
     mutant: Value
 
