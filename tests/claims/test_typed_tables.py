@@ -9,7 +9,7 @@ import pytest
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates, within
 from mesocosm.claims.replicates import NotJudged, Replicates
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.claims.view import View
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.plan import Plan
@@ -40,6 +40,16 @@ def test_a_table_is_named_like_its_class_and_its_columns_are_strings_that_know_i
     assert TestLoss.columns() == {"position": "position", "loss": "loss", "error": "error"}
     assert (TestLoss.loss.table, TestLoss.position.table) == (TestLoss, TestLoss)
     np.testing.assert_array_equal(FRAME.sort(TestLoss.loss).select(pl.col(TestLoss.loss) * 2)[TestLoss.loss], np.arange(2.0, 18.0, 2.0))
+
+
+def test_an_estimate_brings_its_standard_errors():
+    class Estimated(Table):
+        loss: Estimate
+
+    assert (Estimated.loss.error, Estimated.loss.error.table) == ("loss_error", Estimated)
+    assert Estimated.lacking(["loss"]) == ["loss_error"]
+    frame = pl.DataFrame({"seed": [0, 1], "loss": [1.0, 2.0], "loss_error": [0.1, 0.2]})
+    np.testing.assert_array_equal(replicates(Estimated.loss)(View(8, "quick", {"estimated": frame})).errors, [0.1, 0.2])
 
 
 def test_a_table_that_extends_another_has_columns_of_its_own():
@@ -138,7 +148,7 @@ check = Check("end", Mean("height"), above(0.0), height, Control("no step", repl
 CLAIMS = [Claim("C1", "Balls roll.", source="", checks=[check])]
 """
 TABLES = """
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 ROLLING, FROZEN = Trials("rolling"), Trials("frozen")
 

@@ -32,6 +32,15 @@ class Value(Column):
     """A column that holds a measured value."""
 
 
+class Estimate(Value):
+    """A measured value whose standard error is the column of the same name with `_error` behind it, which needs no mention."""
+
+    @property
+    def error(self) -> Column:
+        """The column of its standard errors."""
+        return Value(f"{self}_error", self.table)
+
+
 class Table:
     """A table that trials write. A subclass names its columns, and is named like the table:
 
@@ -48,10 +57,11 @@ class Table:
         """Name the table after the class and make the columns."""
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         for column, kind in get_type_hints(cls).items():
-            if column == "name" and kind not in (Axis, Value):
+            if column == "name" and kind not in _KINDS:
                 continue
-            if column in _TAKEN or kind not in (Axis, Value):
-                raise TypeError(f"{cls.__name__}.{column} is no column: annotate it as Axis or Value, and call it neither {' nor '.join(sorted(_TAKEN))}")
+            if column in _TAKEN or kind not in _KINDS:
+                words = f"annotate it as Axis, Value or Estimate, and call it neither {' nor '.join(sorted(_TAKEN))}"
+                raise TypeError(f"{cls.__name__}.{column} is no column: {words}")
             setattr(cls, column, kind(column, cls))
 
     @classmethod
@@ -80,9 +90,11 @@ class Table:
     @classmethod
     def lacking(cls, columns: Sequence[str]) -> list[str]:
         """The declared columns that a written table lacks; it may have further ones, which claims do not read."""
-        return sorted(set(cls.columns()) - set(columns))
+        errors = {column.error for column in cls.columns().values() if isinstance(column, Estimate)}
+        return sorted((cls.columns().keys() | errors) - set(columns))
 
 
+_KINDS = (Axis, Value, Estimate)
 _TAKEN = {name for name in vars(Table) if not name.startswith("_")} | {"name"}
 
 

@@ -1,7 +1,7 @@
 """The cocoa study's tables and trials by name, for its claims and measures."""
 
 from mesocosm.claims.forms import Errors
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 
 def learner(estimator: str) -> Trials:
@@ -68,8 +68,7 @@ class Ratios(Table):
 
     estimator: Axis
     length: Axis
-    snr: Value
-    snr_error: Value
+    snr: Estimate
 
 
 class SignalByReturn(Ratios):

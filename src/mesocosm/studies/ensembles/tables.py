@@ -1,6 +1,6 @@
 """The ensembles study's tables by name, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Value
 
 # --- widths -----------------------------------------------------------------------------------------------------------
 
@@ -74,12 +74,9 @@ class KernelDetection(Table):
     variance_other_half: Value
     variance_outside: Value
     limit_inside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
-    inside_auroc: Value
-    inside_auroc_error: Value
+    auroc: Estimate
+    gain: Estimate
+    inside_auroc: Estimate
 
 
 class AtOneLoss(Table):
@@ -96,10 +93,8 @@ class AtOneLoss(Table):
 class Trained(AtOneLoss):
     """A variant on one data set."""
 
-    inside_auroc: Value
-    inside_auroc_error: Value
-    accuracy_gain: Value
-    accuracy_gain_error: Value
+    inside_auroc: Estimate
+    accuracy_gain: Estimate
 
 
 class TrainedDetection(Table):
@@ -110,10 +105,8 @@ class TrainedDetection(Table):
     outside: Axis
     digest: Value
     variance_outside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
+    auroc: Estimate
+    gain: Estimate
 
 
 class NetworksAlone(Table):
@@ -122,8 +115,7 @@ class NetworksAlone(Table):
     variant: Axis
     inside: Axis
     digest: Value
-    accuracy_gain: Value
-    accuracy_gain_error: Value
+    accuracy_gain: Estimate
 
 
 class Sweep(AtOneLoss):
@@ -133,7 +125,5 @@ class Sweep(AtOneLoss):
     outside: Axis
     width: Axis
     variance_outside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
+    auroc: Estimate
+    gain: Estimate

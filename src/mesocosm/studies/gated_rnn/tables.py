@@ -1,6 +1,6 @@
 """The gated-rnn study's tables and trials by name, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.gated_rnn.config import Config
 
 # --- trials -----------------------------------------------------------------------------------------------------------
@@ -70,8 +70,7 @@ class PromptLoss(Table):
 
     digest: Value
     step_size: Value
-    versus_step: Value
-    versus_step_error: Value
+    versus_step: Estimate
     slope: Value
     unexplained: Value
 

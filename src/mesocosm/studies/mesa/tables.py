@@ -1,6 +1,6 @@
 """The mesa study's tables and trials by name, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 # --- trials -----------------------------------------------------------------------------------------------------------
 
@@ -33,22 +33,17 @@ class Loss(Table):
     """Test losses of a network and of its references on the same sequences, with log ratios of the network's to theirs."""
 
     digest: Value
-    loss: Value
-    loss_error: Value
-    versus_step: Value
-    versus_step_error: Value
-    versus_ridge: Value
-    versus_ridge_error: Value
+    loss: Estimate
+    versus_step: Estimate
+    versus_ridge: Estimate
 
 
 class Polynomial(Table):
     """Losses of polynomials in place of the inverse."""
 
     steps: Axis
-    learned: Value
-    neumann: Value
-    learned_error: Value
-    neumann_error: Value
+    learned: Estimate
+    neumann: Estimate
 
 
 class Pattern(Table):
@@ -62,10 +57,8 @@ class Pattern(Table):
 class Compressed(Table):
     """Log ratios of losses, compressed network over whole."""
 
-    versus_network: Value
-    versus_network_error: Value
-    mutant: Value
-    mutant_error: Value
+    versus_network: Estimate
+    mutant: Estimate
 
 
 class Interpolation(Table):
