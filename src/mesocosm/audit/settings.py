@@ -15,69 +15,16 @@ WIDTH = ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "embed_dim", "num
 HEAD_DIM = ("head_dim", "d_kv")
 FRACTION = ("partial_rotary_factor", "rotary_pct")
 
-ADDITIVE = frozenset(
-    [
-        "albert",
-        "bart",
-        "beit",
-        "bert",
-        "bloom",
-        "camembert",
-        "clip",
-        "clip_text_model",
-        "clip_vision_model",
-        "deit",
-        "dinov2",
-        "distilbert",
-        "electra",
-        "gpt2",
-        "mbart",
-        "mt5",
-        "opt",
-        "roberta",
-        "siglip_vision_model",
-        "t5",
-        "umt5",
-        "vit",
-        "vit_mae",
-        "whisper",
-        "xlm-roberta",
-    ]
+ADDITIVE = (
+    "albert|bart|beit|bert|bloom|camembert|clip|clip_text_model|clip_vision_model|deit|dinov2|distilbert|electra|gpt2|mbart|mt5|opt|roberta|"
+    "siglip_vision_model|t5|umt5|vit|vit_mae|whisper|xlm-roberta"
 )
 """Model types whose positions are added to tokens or scores (learned, sinusoidal, relative, ALiBi): the query-key product is one matrix."""
-ROTARY = frozenset(
-    [
-        "codegen",
-        "cohere",
-        "cohere2",
-        "falcon",
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "gemma3_text",
-        "glm",
-        "glm4",
-        "gpt_neox",
-        "gptj",
-        "granite",
-        "llama",
-        "mistral",
-        "mixtral",
-        "olmo",
-        "olmo2",
-        "persimmon",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen2_moe",
-        "qwen3",
-        "qwen3_moe",
-        "qwen3_next",
-        "stablelm",
-        "starcoder2",
-    ]
+ROTARY = (
+    "codegen|cohere|cohere2|falcon|gemma|gemma2|gemma3|gemma3_text|glm|glm4|gpt_neox|gptj|granite|llama|mistral|mixtral|olmo|olmo2|persimmon|phi|phi3|"
+    "qwen2|qwen2_moe|qwen3|qwen3_moe|qwen3_next|stablelm|starcoder2"
 )
-INTERLEAVED = frozenset({"codegen", "cohere", "cohere2", "glm", "glm4", "gptj"})
+INTERLEAVED = "codegen|cohere|cohere2|glm|glm4|gptj"
 """Model types whose rotary pairs are neighbours (2i, 2i + 1); elsewhere they are (i, i + half)."""
 VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Numbers of heads of timm's plain vision transformers by width; their config.json does not give them."""
@@ -123,7 +70,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         head_dim=_number(part, HEAD_DIM),
         positions=_positions(part, model_type),
         rotated=float(_first({**(part.get("rope_parameters") or {}), **part}, FRACTION) or 1.0),
-        interleaved=model_type in INTERLEAVED,
+        interleaved=_is(model_type, INTERLEAVED),
         gain_offset=1.0 if str(model_type).startswith("gemma") else 0.0,
         gated=bool(part.get("attn_output_gate")) or str(model_type).startswith(("qwen3_next", "qwen3_5")),
     )
@@ -132,6 +79,10 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
     if heads and not key_heads and not _number(part, HEADS):
         found = replace(found, key_heads=None)
     return replace(found, key_heads=key_heads) if key_heads else found
+
+
+def _is(model_type: Any, names: str) -> bool:
+    return model_type in names.split("|")
 
 
 def _part(config: Mapping[str, Any], block: str) -> Mapping[str, Any]:
@@ -162,8 +113,8 @@ def _heads(part: Mapping[str, Any], block: str) -> int | None:
 
 
 def _positions(part: Mapping[str, Any], model_type: str | None) -> Positions:
-    if part.get("alibi") is True or model_type in ADDITIVE or re.match(r"(vit|deit)3?_\w+_patch", str(part.get("architecture"))):
+    if part.get("alibi") is True or _is(model_type, ADDITIVE) or re.match(r"(vit|deit)3?_\w+_patch", str(part.get("architecture"))):
         return "additive"
-    if model_type in ROTARY or any(re.match("rope_|rotary_", key) and value is not None for key, value in part.items()):
+    if _is(model_type, ROTARY) or any(re.match("rope_|rotary_", key) and value is not None for key, value in part.items()):
         return "rotary"
     return "unknown"

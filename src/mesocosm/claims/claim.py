@@ -17,18 +17,21 @@ PresetName = Literal["smoke", "quick", "cpu", "paper"]
 
 
 @dataclass(frozen=True)
-class Exact:
-    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval.
-
-    Errors are absolute values; the control, a named mutant, must reach 100 tolerances.
-    """
+class _Kind:
+    """What the value of a check is, and its unit."""
 
     of: str
     unit: str | None = None
 
 
-@dataclass(frozen=True)
-class Every:
+class Exact(_Kind):
+    """An identity: the largest error over at least 100 random instances or over all of a finite set. No interval.
+
+    Errors are absolute values; the control, a named mutant, must reach 100 tolerances.
+    """
+
+
+class Every(_Kind):
     """An inequality that must hold for all of a finite set, or for at least 100 random instances. No interval.
 
     Values are signed; the estimate is the one nearest to the region's edge, or furthest outside. Holds iff all lie inside the region, else fails. The
@@ -36,32 +39,19 @@ class Every:
     inequality false but need not reverse it everywhere.)
     """
 
-    of: str
-    unit: str | None = None
 
-
-@dataclass(frozen=True)
-class Mean:
+class Mean(_Kind):
     """The mean of one number per replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
 
-    of: str
-    unit: str | None = None
 
-
-@dataclass(frozen=True)
-class Rate:
+class Rate(_Kind):
     """The fraction of replicates that meet a success criterion (values 0 or 1), with the Clopper-Pearson interval."""
 
-    of: str
-    unit: str | None = None
-
 
 @dataclass(frozen=True)
-class Bootstrap:
+class Bootstrap(_Kind):
     """A statistic over 20 or more replicates with a BCa bootstrap interval."""
 
-    of: str
-    unit: str | None = None
     statistic: Literal["median", "interquartile mean"] = "median"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mesocosm.claims.replicates import Instances, Replicates
-from mesocosm.claims.tables import Column, Rows, Trials
+from mesocosm.claims.tables import Column, Estimate, Rows, Trials
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +58,8 @@ def rows_read(check: Check) -> tuple[Rows, ...]:
 
 
 def replicates(value: Column, *, error: Column | None = None, by: Column | str = "seed", trial: Trials | None = None, **where: Any) -> Measure[Replicates]:
-    """A column of some rows, one row per replicate (`Replicates.of`); `trial` and `where` as in `Table.rows`."""
+    """A column of some rows, one row per replicate (`Replicates.of`); an `Estimate` brings its error. `trial` and `where` as in `Table.rows`."""
+    error = value.error if error is None and isinstance(value, Estimate) else error
     rows = _rows_of(value, error, by, trial=trial, **where)
     return Measure((rows,), lambda view: Replicates.of(rows.read(view), value, by=by, error=error))
 

@@ -11,9 +11,6 @@ import polars as pl
 
 from mesocosm.claims.view import View, matching
 
-ALWAYS = ("trial", "seed")
-"""Columns of every table: the view adds the trial's name; `seed` names the replicate, and a table of one seed may omit it."""
-
 
 class Column(str):
     """The name of a column: a string that also knows its table."""
@@ -35,6 +32,15 @@ class Value(Column):
     """A column that holds a measured value."""
 
 
+class Estimate(Value):
+    """A measured value whose standard error is the column NAME_error, which is implicit."""
+
+    @property
+    def error(self) -> Column:
+        """The column of its standard errors."""
+        return Value(f"{self}_error", self.table)
+
+
 class Table:
     """A table that trials write. A subclass declares the columns, and its name gives the table's name:
 
@@ -51,10 +57,11 @@ class Table:
         """Name the table after the class and make the columns."""
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         for column, kind in get_type_hints(cls).items():
-            if column == "name" and kind not in (Axis, Value):
+            if column == "name" and kind not in _KINDS:
                 continue
-            if column in _TAKEN or kind not in (Axis, Value):
-                raise TypeError(f"{cls.__name__}.{column} is not a column: annotate it as Axis or Value, and do not call it {' or '.join(sorted(_TAKEN))}")
+            if column in _TAKEN or kind not in _KINDS:
+                words = f"annotate it as Axis, Value or Estimate, and do not call it {' or '.join(sorted(_TAKEN))}"
+                raise TypeError(f"{cls.__name__}.{column} is not a column: {words}")
             setattr(cls, column, kind(column, cls))
 
     @classmethod
@@ -81,14 +88,13 @@ class Table:
         return Rows(cls, trial, where)
 
     @classmethod
-    def mismatch(cls, columns: Sequence[str]) -> str | None:
-        """How the columns of a written table differ from the declared ones; None if they match."""
-        declared, written = set(cls.columns()), set(columns) - set(ALWAYS)
-        missing, further = sorted(declared - written), sorted(written - declared)
-        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has undeclared {', '.join(further)}"] * bool(further)
-        return f"the table {cls.name!r} {' and '.join(words)}" if words else None
+    def lacking(cls, columns: Sequence[str]) -> list[str]:
+        """The declared columns that a written table lacks; it may have further ones, which claims do not read."""
+        errors = {column.error for column in cls.columns().values() if isinstance(column, Estimate)}
+        return sorted((cls.columns().keys() | errors) - set(columns))
 
 
+_KINDS = (Axis, Value, Estimate)
 _TAKEN = {name for name in vars(Table) if not name.startswith("_")} | {"name"}
 
 

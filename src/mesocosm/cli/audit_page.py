@@ -166,7 +166,7 @@ def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
         )
     )
     facets = chart.properties(width=alt.Step(16), height=alt.Step(16)).facet(alt.Facet("panel:N", title=None), columns=2).resolve_scale(x="independent")
-    return _drawable(facets)
+    return facets.to_dict()
 
 
 def spectra_chart(audit: Audit) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def spectra_chart(audit: Audit) -> dict[str, Any]:
         )
         lines = alt.Chart(by_layer.filter(panel=panel)).mark_line(strokeWidth=1.5).encode(x=x, y="values:Q", color=colour, tooltip=["layer", "index", "values"])
         panels.append(alt.layer(band, lines).resolve_scale(color="independent").properties(width=270, height=200, title=panel))
-    return _drawable(alt.concat(*panels, columns=2))
+    return alt.concat(*panels, columns=2).to_dict()
 
 
 def _spread(values: Sequence[int], most: int) -> list[int]:
@@ -210,8 +210,3 @@ def _spread(values: Sequence[int], most: int) -> list[int]:
     if len(values) <= most:
         return list(values)
     return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]
-
-
-def _drawable(chart: Any) -> dict[str, Any]:
-    spec: Mapping[str, Any] = chart.to_dict()
-    return dict(spec)

@@ -52,6 +52,7 @@ __all__ = [
     "below",
     "between",
     "check_name",
+    "figure",
 ]
 
 Tables = Mapping[str, "pl.DataFrame"]
@@ -167,6 +168,11 @@ class Figure:
     draw: Callable[[View], alt.TopLevelMixin]
 
 
+def figure(title: str) -> Callable[[Callable[[View], alt.TopLevelMixin]], Figure]:
+    """Decorator that makes a function a `Figure`: its name is the function's with dashes, its caption the function's docstring."""
+    return lambda draw: Figure(draw.__name__.replace("_", "-"), title, " ".join((draw.__doc__ or "").split()), draw)
+
+
 # --- the study ------------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +244,7 @@ class Study:
 
     @property
     def tables(self) -> dict[str, type[Table]]:
-        """Name -> declaration of the tables that claims read as objects; trials must write tables that match."""
+        """Name -> declaration of the tables that claims read as objects; trials must write tables with these columns."""
         return {rows.table.name: rows.table for claim in self.claims for check in claim.checks for rows in rows_read(check)}
 
     def check_claims(self, preset: str, trials: Collection[str]) -> None:

@@ -17,11 +17,10 @@ from seen import Page
 import toy_study
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import RenderedFigure, draw
 from mesocosm.lab.report.page import embed_json, embed_script, environment, finite
 from mesocosm.lab.report.page import render as filled
-from mesocosm.lab.report.run_page import render, write_report
+from mesocosm.lab.report.run_page import measured_at, render, write_report
 from mesocosm.lab.report.tables_section import tables_read
 from mesocosm.lab.report.vega import vega_lite_version, write_pictures
 from mesocosm.lab.run.runner import execute

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mesocosm.claims.claim import Claim
 from mesocosm.claims.summary import checks_by_verdict, group_by_claim, tally
 from mesocosm.lab.formatting import duration, when
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.evidence import measured_at
 from mesocosm.lab.report.figures import RenderedFigure, draw, theme
 from mesocosm.lab.report.page import asset_script, page
 from mesocosm.lab.report.provenance_section import provenance_section
@@ -62,6 +62,11 @@ def render(run: Run, drawn: Sequence[RenderedFigure], *, home: str | None = None
         tables=tables_read(rows, run.view()),
         provenance=provenance_section(run.record),
     )
+
+
+def measured_at(study: str, claims: Sequence[Claim]) -> dict[str, str]:
+    """Id of a check of the study of this name -> file and line where it is written, in the code as it is now."""
+    return {f"{study}/{claim.id}.{check.name}": check.line for claim in claims for check in claim.checks}
 
 
 def _facts(run: Run) -> list[str]:

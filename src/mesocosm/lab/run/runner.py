@@ -219,8 +219,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
     """Check a trial's tables and published models against its declarations, and return the tables.
 
     Raises:
-        TypeError, ValueError: the function returned no tables, a table named `history` or one whose columns differ from the declared ones, or it did
-            not publish a declared model.
+        TypeError, ValueError: the function returned no tables, a table named `history` or one without a declared column, or it did not publish a
+            declared model.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
@@ -228,8 +228,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
         check_name("table", name)
         if not isinstance(table, pl.DataFrame):
             raise TypeError(f"the table {name!r} is a {type(table).__name__}; make it with context.rows")
-        if name in declared and (wrong := declared[name].mismatch(table.columns)):
-            raise ValueError(f"{wrong}; see its declaration in the study")
+        if name in declared and (lacking := declared[name].lacking(table.columns)):
+            raise ValueError(f"the table {name!r} lacks {', '.join(lacking)}, which the study declares")
     if missing := sorted(set(trial.models) - set(published)):
         raise ValueError(f"declares the model {missing[0]!r} but did not publish it")
     if "history" in tables:

@@ -31,7 +31,9 @@ EPISODES = "sampled episodes"
 
 # Arguments shared by similar checks.
 exact = partial(against_mutant, by=Theorems.theorem, of="largest error, float64", tolerance=1e-9, replicate=INSTANCE)
+computed = partial(Check, judged_at=ALL)
 on_the_tree = partial(Check, judged_at=ALL, replicate=OFFSET)
+learned = partial(Check, replicate=EPISODES, searched=SEARCHED)
 in_the_room = partial(Check, judged_at=ALL, replicate=LAYOUT)
 
 
@@ -47,29 +49,25 @@ def most_groups(config: Config) -> int:
 
 def solves(estimator: str) -> Check:
     """The estimator solves the task almost at once in more than half of all trainings."""
-    return Check(
+    return learned(
         estimator,
         Rate("trainings in which the treasure reaches probability 0.9 within 500 iterations"),
         above(0.5),
         solved(estimator),
         Control("REINFORCE", solved("reinforce")),
         judged_at=ALL,
-        replicate=EPISODES,
-        searched=SEARCHED,
     )
 
 
 def never_learns(estimator: str, high: float, note: str | None = None) -> Check:
     """The treasure stays improbable."""
-    return Check(
+    return learned(
         estimator,
         Mean("probability of the treasure, last tenth of training"),
         below(high),
         treasure_at_last(estimator),
         Control("COCOA-reward", treasure_at_last("cocoa-reward")),
         judged_at=CPU,
-        replicate=EPISODES,
-        searched=SEARCHED,
         note=note,
     )
 
@@ -104,13 +102,12 @@ CLAIMS = [
         "Where every action sequence leads to a state of its own, HCA+ is REINFORCE, episode by episode.",
         source="Prop. 2",
         checks=[
-            Check(
+            computed(
                 "episodes",
                 Exact("largest difference of gradients of one episode, relative, all episodes of all reward functions"),
                 below(1e-10),
                 every(TreeIdentities.episodes_without_overlap),
                 Control("one child shared by neighbours", every(TreeIdentities.episodes_with_overlap)),
-                judged_at=ALL,
                 replicate="a reward function, all 1296 episodes",
             )
         ],
@@ -121,13 +118,12 @@ CLAIMS = [
         "REINFORCE's is the largest.",
         source="Theorem 3",
         checks=[
-            Check(
+            computed(
                 "order",
                 Every("smallest eigenvalue of successive differences of covariances"),
                 above(-1e-10),
                 instances(Covariances.smallest_eigenvalue),
                 Control("the order reversed", instances(Covariances.mutant)),
-                judged_at=ALL,
                 replicate="a random process with one decision",
             )
         ],
@@ -161,13 +157,12 @@ CLAIMS = [
         "HCA-return is biased even with the exact hindsight distribution; the Counterfactual Return is unbiased.",
         source="App. L, F.3",
         checks=[
-            Check(
+            computed(
                 "bandit",
                 Every("squared bias over squared gradient of HCA-return, two arms with rewards 1 and -2"),
                 above(0.1),
                 every(Bandits.hca_return),
                 Control("Counterfactual Return", every(Bandits.counterfactual_return)),
-                judged_at=ALL,
                 replicate="a probability of the first arm, 0.01 to 0.99",
             ),
             exact("C8 counterfactual return", "HCA-return", check="unbiased"),
@@ -188,22 +183,20 @@ CLAIMS = [
         "On the tree HCA+ has REINFORCE's variance without overlap and less with it; COCOA-reward has the least; groups lie between, more groups higher.",
         source="Fig. 2B",
         checks=[
-            Check(
+            computed(
                 "no-overlap",
                 Exact("|variance of HCA+ over that of REINFORCE - 1|"),
                 below(1e-8),
                 every(TreeIdentities.variance_without_overlap),
                 Control("overlap 1", every(TreeIdentities.variance_with_overlap)),
-                judged_at=ALL,
                 replicate="a reward function",
             ),
-            Check(
+            computed(
                 "lowest",
                 Every("lead of COCOA-reward's variance over REINFORCE's, all overlaps and reward functions", "dB"),
                 above(3.0),
                 leads("cocoa-reward", "reinforce"),
                 Control("HCA+", leads("hca-plus", "reinforce")),
-                judged_at=ALL,
                 replicate="environment offset and overlap",
             ),
             on_the_tree(
@@ -241,13 +234,12 @@ CLAIMS = [
                 rank_with_groups,
                 Control("variances in reversed order", rank_with_groups.map(lambda x: -x)),
             ),
-            Check(
+            computed(
                 "from-rewards",
                 Exact("|variance with one group over that of COCOA-reward - 1|"),
                 below(1e-9),
                 every(TreeIdentities.variance_with_one_group),
                 Control("two groups", every(TreeIdentities.variance_with_two_groups)),
-                judged_at=ALL,
                 replicate="a reward function",
             ),
             on_the_tree(
@@ -323,15 +315,13 @@ CLAIMS = [
         source="Fig. 11",
         checks=[
             *(
-                Check(
+                learned(
                     estimator,
                     Mean(f"probability of the treasure, last tenth of training, COCOA-reward less {estimator}"),
                     above(0.5),
                     behind(estimator),
                     Control("Q-critic", behind("q-critic")),
                     judged_at=CPU,
-                    replicate=EPISODES,
-                    searched=SEARCHED,
                 )
                 for estimator in ("hca-return", "counterfactual-return")
             ),

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.interface import Figure, View
+from mesocosm.studies.interface import View, figure
 
 DOTS = {"size": 24, "opacity": 0.45}
 ORDER = ["cocoa-reward", "q-critic", "trajcv", "advantage", "hca-plus", "hca-return", "counterfactual-return", "reinforce"]
@@ -18,8 +18,11 @@ def _colour(names: list[str]) -> alt.Color:
     return alt.Color("estimator:N", sort=names, title="estimator", legend=alt.Legend(symbolOpacity=1))
 
 
+@figure("Variance on the tree, by overlap")
 def variance_by_overlap(view: View) -> alt.TopLevelMixin:
-    """One dot per environment, lines through the means."""
+    """Exact variance of one episode's gradient under the uniform policy, with exact coefficients, by enumeration of all action sequences. One dot per
+    environment; lines go through the means. Without overlap, HCA+ equals REINFORCE.
+    """
     table = view.table("tree").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "overlap", "estimator", "decibels")
     names = ["cocoa-reward", *(f"groups-{n}" for n in view.config.trees.groups), "hca-plus", "reinforce"]
     x, y = alt.X("overlap:Q", title="children shared by neighbours", axis=alt.Axis(tickMinStep=1)), "variance over squared gradient, dB"
@@ -28,8 +31,11 @@ def variance_by_overlap(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=480, height=320)
 
 
+@figure("From rewards to states")
 def variance_by_groups(view: View) -> alt.TopLevelMixin:
-    """One dot per environment, a line through the means, dashed rules for the ungrouped estimators."""
+    """Exact variance when each reward is split into groups, at the overlap of the paper's figure. One dot per environment; dashed lines are means of COCOA-
+    reward, HCA+ and REINFORCE.
+    """
     table = view.table("tree_groups").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "estimator", "decibels")
     grouped = table.filter(pl.col("estimator").str.starts_with("groups-"))
     grouped = grouped.with_columns(groups=pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64))
@@ -42,8 +48,11 @@ def variance_by_groups(view: View) -> alt.TopLevelMixin:
     return alt.layer(rules, line, dots).properties(width=480, height=320)
 
 
+@figure("Signal-to-noise ratio by distance")
 def signal_by_distance(view: View) -> alt.TopLevelMixin:
-    """One dot per replicate, lines through the means of the closed forms."""
+    """Gradient of the first step of key-to-door under the uniform policy, with exact models. Dots: sampled, one layout each. Lines: closed forms, averaged
+    over layouts.
+    """
     table = view.table("signal").with_columns(distance=pl.col("length") - 3).select("seed", "distance", "estimator", "snr", "closed_form")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("distance:Q", title="distance", scale=alt.Scale(zero=False, padding=12))
@@ -53,8 +62,9 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=480, height=320)
 
 
+@figure("Learning key-to-door with exact models")
 def learning(view: View) -> alt.TopLevelMixin:
-    """Probability of the treasure during training, mean and range over seeds."""
+    """Exact probability of reaching the treasure without exploration. Lines: mean; bands: range over seeds."""
     table = view.table("learning")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
@@ -66,8 +76,9 @@ def learning(view: View) -> alt.TopLevelMixin:
     return alt.layer(bands, lines).properties(width=560, height=320)
 
 
+@figure("The end of training")
 def learned(view: View) -> alt.TopLevelMixin:
-    """Probability of the treasure at the end of training, one dot per seed."""
+    """One dot per seed, ticks at the mean."""
     table: Any = view.table("solved").select("seed", "estimator", "last")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))
@@ -76,33 +87,4 @@ def learned(view: View) -> alt.TopLevelMixin:
     return alt.layer(means, dots).properties(width=480, height=alt.Step(28))
 
 
-FIGURES = [
-    Figure(
-        "variance-by-overlap",
-        "Variance on the tree, by overlap",
-        "Exact variance of one episode's gradient under the uniform policy, with exact coefficients, by enumeration of all action sequences. "
-        "One dot per environment; lines go through the means. Without overlap, HCA+ equals REINFORCE.",
-        variance_by_overlap,
-    ),
-    Figure(
-        "variance-by-groups",
-        "From rewards to states",
-        "Exact variance when each reward is split into groups, at the overlap of the paper's figure. One dot per environment; dashed lines are means of "
-        "COCOA-reward, HCA+ and REINFORCE.",
-        variance_by_groups,
-    ),
-    Figure(
-        "signal-by-distance",
-        "Signal-to-noise ratio by distance",
-        "Gradient of the first step of key-to-door under the uniform policy, with exact models. Dots: sampled, "
-        "one layout each. Lines: closed forms, averaged over layouts.",
-        signal_by_distance,
-    ),
-    Figure(
-        "learning",
-        "Learning key-to-door with exact models",
-        "Exact probability of reaching the treasure without exploration. Lines: mean; bands: range over seeds.",
-        learning,
-    ),
-    Figure("learned", "The end of training", "One dot per seed, ticks at the mean.", learned),
-]
+FIGURES = [variance_by_overlap, variance_by_groups, signal_by_distance, learning, learned]

@@ -106,12 +106,12 @@ def furthest(config: Config) -> int:
 
 
 def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int]) -> OfSeeds:
-    return replicates(table.snr, error=table.snr_error, estimator=estimator, length=length)
+    return replicates(table.snr, estimator=estimator, length=length)
 
 
 def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> OfSeeds:
     """Sampled minus closed form, averaged over distances; `of` selects another estimator's formula."""
-    length, snr, error, form = table.length, table.snr, table.snr_error, table.closed_form
+    length, snr, error, form = table.length, table.snr, table.snr.error, table.closed_form
 
     def measure(rows: pl.DataFrame, others: pl.DataFrame) -> Replicates:
         rows = rows.drop(form).join(others.select("seed", length, form), on=["seed", length])

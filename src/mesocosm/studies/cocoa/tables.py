@@ -1,7 +1,7 @@
 """Tables and trials of the cocoa study, for its claims and measures."""
 
 from mesocosm.claims.forms import Errors
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 
 def learner(estimator: str) -> Trials:
@@ -21,7 +21,6 @@ class Theorems(Errors):
 class Covariances(Table):
     """Smallest eigenvalues of successive differences of covariances (Theorem 3)."""
 
-    instance: Axis
     smallest_eigenvalue: Value
     mutant: Value
 
@@ -29,7 +28,6 @@ class Covariances(Table):
 class Bandits(Table):
     """Squared bias over squared gradient of two estimators that credit by the return."""
 
-    probability: Axis
     hca_return: Value
     counterfactual_return: Value
 
@@ -41,7 +39,6 @@ class Tree(Table):
     overlap: Axis
     estimator: Axis
     variance: Value
-    bias: Value
 
 
 class TreeGroups(Table):
@@ -50,13 +47,11 @@ class TreeGroups(Table):
     offset: Axis
     estimator: Axis
     variance: Value
-    bias: Value
 
 
 class TreeIdentities(Table):
     """Errors of the tree's identities, for every reward function."""
 
-    offset: Axis
     episodes_without_overlap: Value
     episodes_with_overlap: Value
     variance_without_overlap: Value
@@ -73,8 +68,7 @@ class Ratios(Table):
 
     estimator: Axis
     length: Axis
-    snr: Value
-    snr_error: Value
+    snr: Estimate
 
 
 class SignalByReturn(Ratios):
@@ -94,7 +88,5 @@ class SignalPartlyTrained(Signal):
 class Solved(Table):
     """Whether the task was solved early, and the probability of the treasure at the end."""
 
-    estimator: Axis
     solved: Value
-    best_early: Value
     last: Value

@@ -113,8 +113,8 @@ def kernel_checks(inside: str) -> list[Check]:
                 f"{name}-{check}",
                 Mean(measured),
                 above(0.6),
-                smallest(networks, PARTS, KernelDetection.auroc, KernelDetection.auroc_error, inside),
-                Control(NOTHING, smallest(networks, PARTS, KernelDetection.inside_auroc, KernelDetection.inside_auroc_error, inside)),
+                smallest(networks, PARTS, KernelDetection.auroc, inside),
+                Control(NOTHING, smallest(networks, PARTS, KernelDetection.inside_auroc, inside)),
             )
             for check, networks, measured in (
                 ("auroc", mlps, "AUROC, smallest over three networks and all parts"),

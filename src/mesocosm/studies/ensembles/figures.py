@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from mesocosm.claims.intervals import t_interval
-from mesocosm.studies.interface import Figure, View
+from mesocosm.studies.interface import View, figure
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
 VARIANTS = ["gd", "gd-c", "gd-a", "gd-i"]
@@ -26,8 +26,9 @@ def noise_colour() -> alt.Color:
     return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
 
 
+@figure("Where each part of the variance is")
 def maps(view: View) -> alt.TopLevelMixin:
-    """The first seed's variances over the plane, each divided by its largest value."""
+    """Kernel models of width 256, first seed, on a square-root colour scale. Circles and squares are the training points."""
     table = view.table("maps").unpivot(on=list(NOISES), index=["network", "x", "y"], variable_name="part", value_name="variance")
     table = named(table).with_columns(share=pl.col("variance") / pl.col("variance").max().over("network", "part"))
     step = sorted(table["x"].unique().to_list())
@@ -58,8 +59,9 @@ def maps(view: View) -> alt.TopLevelMixin:
     )
 
 
+@figure("Variance by width")
 def widths(view: View) -> alt.TopLevelMixin:
-    """Variance by width, with the theory's predictions."""
+    """One hidden ReLU layer, one dot per seed. Dashed: predictions from one neuron (kernel noise, interaction) and infinite width (function noise)."""
     table = view.table("widths").unpivot(on=list(NOISES), index=["seed", "width"], variable_name="part", value_name="variance")
     table = named(table)
     limits = view.table("limits").join(table.select("width").unique(), how="cross")
@@ -82,8 +84,9 @@ def widths(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=520, height=320)
 
 
+@figure("Trained ensembles and their kernel models")
 def distances(view: View) -> alt.TopLevelMixin:
-    """Distances of trained members from their kernel models."""
+    """After full-batch gradient descent; one line per seed. The control compares gd with the model of gd-c."""
     names = {"gd": "gd and f^lin", "gd_c": "gd-c and f^lin-c", "gd_a": "gd-a and f_m + Q_ref(...)", "mismatched": "gd and f^lin-c (control)"}
     table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
     table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
@@ -95,14 +98,16 @@ def distances(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, dots).properties(width=520, height=260)
 
 
+@figure("Detection by kernel models")
 def kernel_detection(view: View) -> alt.TopLevelMixin:
-    """AUROC of each part of the variance in kernel models; one dot per seed, ticks at the mean."""
+    """AUROC of the variance for pictures of the other set: one dot per seed, the mean and its 95 % interval."""
     table = named(view.table("kernel_detection")).with_columns(data=pl.format("{} to {}", "inside", "outside"))
     return _forest(table.select("seed", "network", "noise", "data", "auroc"), "network", "noise", list(NOISES.values()))
 
 
+@figure("Detection by trained ensembles")
 def trained_detection(view: View) -> alt.TopLevelMixin:
-    """AUROC of each variant of trained ensembles by outside set."""
+    """Ten members, all variants at the same training loss: one dot per seed, the mean and its 95 % interval."""
     table = view.table("trained_detection").filter(pl.col("variant").is_in(VARIANTS))
     other = pl.when(pl.col("outside").is_in(table["inside"].unique().to_list())).then(pl.lit("the other set")).otherwise("outside")
     return _forest(table.select("seed", "variant", "auroc", outside=other, data=pl.format("trained on {}", "inside")), "outside", "variant", VARIANTS)
@@ -126,8 +131,9 @@ def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> al
     return chart.facet(column=alt.Column("data:N", title=None), row=alt.Row(f"{panel}:N", title=None)).resolve_scale(x="shared")
 
 
+@figure("The scale of the read-out")
 def readouts(view: View) -> alt.TopLevelMixin:
-    """AUROC of the full variance by read-out scale, from kernel noise alone (0) towards function noise alone."""
+    """The scale multiplies function noise and leaves kernel noise unchanged; mean over seeds."""
     table = view.table("kernel_readout").with_columns(data=pl.format("{} to {}", "inside", "outside"))
     mean = table.group_by("data", "network", "readout").agg(pl.col("auroc").mean()).sort("data", "network", "readout")
     return (
@@ -144,8 +150,9 @@ def readouts(view: View) -> alt.TopLevelMixin:
     )
 
 
-def sweep(view: View) -> alt.TopLevelMixin:
-    """Variance inside and AUROC of trained ensembles by read-out scale, and for the wide and the deep network."""
+@figure("Trained ensembles by read-out scale, width and depth")
+def trained_sweep(view: View) -> alt.TopLevelMixin:
+    """Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean."""
     scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
     table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
     table = table.select("seed", "setting", "variant", "variance_inside", "auroc")
@@ -163,8 +170,9 @@ def sweep(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(*panels)
 
 
+@figure("Scores inside and outside")
 def histograms(view: View) -> alt.TopLevelMixin:
-    """Histograms of the scores of trained ensembles, inside and outside."""
+    """Predictive variance of trained ensembles, all seeds together."""
     table = view.table("scores").sort("inside", "variant", "set", "bin")
     return (
         alt.Chart(table)
@@ -181,43 +189,4 @@ def histograms(view: View) -> alt.TopLevelMixin:
     )
 
 
-FIGURES = [
-    Figure(
-        "maps",
-        "Each part of the variance in the plane",
-        "Kernel models of width 256, first seed, on a square-root colour scale. Circles and squares are the training points.",
-        maps,
-    ),
-    Figure(
-        "widths",
-        "Variance by width",
-        "One hidden ReLU layer, one dot per seed. Dashed: predictions from one neuron (kernel noise, interaction) and infinite width (function noise).",
-        widths,
-    ),
-    Figure(
-        "distances",
-        "Trained ensembles and their kernel models",
-        "After full-batch gradient descent; one line per seed. The control compares gd with the model of gd-c.",
-        distances,
-    ),
-    Figure(
-        "kernel-detection",
-        "Detection by kernel models",
-        "AUROC of the variance for pictures of the other set: one dot per seed, the mean and its 95 % interval.",
-        kernel_detection,
-    ),
-    Figure("readouts", "The scale of the read-out", "The scale multiplies function noise and leaves kernel noise unchanged; mean over seeds.", readouts),
-    Figure(
-        "trained-detection",
-        "Detection by trained ensembles",
-        "Ten members, all variants at the same training loss: one dot per seed, the mean and its 95 % interval.",
-        trained_detection,
-    ),
-    Figure(
-        "trained-sweep",
-        "Trained ensembles by read-out scale, width and depth",
-        "Rows give hidden layers and width; networks differ from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean.",
-        sweep,
-    ),
-    Figure("histograms", "Scores inside and outside", "Predictive variance of trained ensembles, all seeds together.", histograms),
-]
+FIGURES = [maps, widths, distances, kernel_detection, readouts, trained_detection, trained_sweep, histograms]

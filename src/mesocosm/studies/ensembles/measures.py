@@ -10,7 +10,7 @@ import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import NotJudged, Replicates
-from mesocosm.claims.tables import Rows, Value
+from mesocosm.claims.tables import Estimate, Rows, Value
 from mesocosm.studies.ensembles.config import Config
 from mesocosm.studies.ensembles.tables import (
     AtOneLoss,
@@ -123,11 +123,11 @@ def cnns(config: Config) -> list[str]:
     return [name for name in config.kernels.networks if name.startswith("cnn")]
 
 
-def smallest(names: Names, parts: tuple[str, ...], column: Value, error: Value, inside: str) -> OfSeeds:
+def smallest(names: Names, parts: tuple[str, ...], column: Estimate, inside: str) -> OfSeeds:
     """The smallest value of a column over networks and parts, with their largest standard error."""
 
     def measure(rows: pl.DataFrame) -> Replicates:
-        return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(column).min(), pl.col(error).max()), column, error=error)
+        return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(column).min(), pl.col(column.error).max()), column, error=column.error)
 
     return derived(measure, KernelDetection.rows(inside=inside, network=names, part=parts))
 
@@ -170,7 +170,7 @@ def limit_ratio(part: str, inside: str) -> OfSeeds:
 
 def kernel_gain(part: str, inside: str) -> OfSeeds:
     """AUROC of a part's variance minus that of the full variance, mean over networks."""
-    gained, error = KernelDetection.gain, KernelDetection.gain_error
+    gained, error = KernelDetection.gain, KernelDetection.gain.error
 
     def measure(rows: pl.DataFrame) -> Replicates:
         return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(gained).mean(), pl.col(error).mean()), gained, error=error)
@@ -218,30 +218,30 @@ def trained_variance(variant: str, reference: str, inside: str) -> OfSeeds:
 
 def accuracy_gain(variant: str, inside: str) -> OfSeeds:
     """Accuracy minus that of gd, paired by picture."""
-    gained = replicates(Trained.accuracy_gain, error=Trained.accuracy_gain_error, variant=variant, inside=inside)
+    gained = replicates(Trained.accuracy_gain, variant=variant, inside=inside)
     return _trained(gained, inside, "gd", variant)
 
 
 def accuracy_alone(variant: str, inside: str) -> OfSeeds:
     """Accuracy of a variant's networks without their offsets, minus that of gd."""
-    return replicates(NetworksAlone.accuracy_gain, error=NetworksAlone.accuracy_gain_error, variant=variant, inside=inside)
+    return replicates(NetworksAlone.accuracy_gain, variant=variant, inside=inside)
 
 
 def gain(variant: str, inside: str, outside: str) -> OfSeeds:
     """AUROC minus that of gd at equal training loss, paired by picture."""
-    gained = replicates(TrainedDetection.gain, error=TrainedDetection.gain_error, variant=variant, inside=inside, outside=outside)
+    gained = replicates(TrainedDetection.gain, variant=variant, inside=inside, outside=outside)
     return _trained(gained, inside, "gd", variant)
 
 
 def detection(variant: str, inside: str, outside: str) -> OfSeeds:
     """AUROC of a variant at the common training loss."""
-    found = replicates(TrainedDetection.auroc, error=TrainedDetection.auroc_error, variant=variant, inside=inside, outside=outside)
+    found = replicates(TrainedDetection.auroc, variant=variant, inside=inside, outside=outside)
     return _trained(found, inside, variant)
 
 
 def chance(variant: str, inside: str) -> OfSeeds:
     """AUROC of a variant between two halves of the inside, where there is nothing to detect."""
-    return _trained(replicates(Trained.inside_auroc, error=Trained.inside_auroc_error, variant=variant, inside=inside), inside, variant)
+    return _trained(replicates(Trained.inside_auroc, variant=variant, inside=inside), inside, variant)
 
 
 # --- pictures, trained networks of several shapes -----------------------------------------------------------------------
@@ -280,5 +280,5 @@ def kernel_share_growth(network: str, reference: str) -> OfSeeds:
 
 def swept_gain(variant: str, place: int) -> OfSeeds:
     """AUROC minus that of gd at one read-out scale and equal training loss, paired by picture."""
-    gained = replicates(Sweep.gain, error=Sweep.gain_error, variant=variant, network=readout(place))
+    gained = replicates(Sweep.gain, variant=variant, network=readout(place))
     return _swept(gained, readout(place), "gd", variant)

@@ -1,6 +1,6 @@
 """Tables of the ensembles study, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Value
 
 # --- widths -----------------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,6 @@ class Limits(Table):
     kernel: Value
     interaction: Value
     function: Value
-    nngp: Value
     ntk_gp: Value
 
 
@@ -75,12 +74,9 @@ class KernelDetection(Table):
     variance_other_half: Value
     variance_outside: Value
     limit_inside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
-    inside_auroc: Value
-    inside_auroc_error: Value
+    auroc: Estimate
+    gain: Estimate
+    inside_auroc: Estimate
 
 
 class AtOneLoss(Table):
@@ -89,8 +85,6 @@ class AtOneLoss(Table):
     variant: Axis
     inside: Axis
     digest: Value
-    accuracy: Value
-    train_loss: Value
     worst_train_loss: Value
     variance_inside: Value
     variance_error: Value
@@ -99,10 +93,8 @@ class AtOneLoss(Table):
 class Trained(AtOneLoss):
     """A variant on one data set."""
 
-    inside_auroc: Value
-    inside_auroc_error: Value
-    accuracy_gain: Value
-    accuracy_gain_error: Value
+    inside_auroc: Estimate
+    accuracy_gain: Estimate
 
 
 class TrainedDetection(Table):
@@ -113,10 +105,8 @@ class TrainedDetection(Table):
     outside: Axis
     digest: Value
     variance_outside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
+    auroc: Estimate
+    gain: Estimate
 
 
 class NetworksAlone(Table):
@@ -125,8 +115,7 @@ class NetworksAlone(Table):
     variant: Axis
     inside: Axis
     digest: Value
-    accuracy_gain: Value
-    accuracy_gain_error: Value
+    accuracy_gain: Estimate
 
 
 class Sweep(AtOneLoss):
@@ -135,10 +124,6 @@ class Sweep(AtOneLoss):
     network: Axis
     outside: Axis
     width: Axis
-    depth: Axis
-    readout: Axis
     variance_outside: Value
-    auroc: Value
-    auroc_error: Value
-    gain: Value
-    gain_error: Value
+    auroc: Estimate
+    gain: Estimate

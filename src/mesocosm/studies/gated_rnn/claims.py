@@ -45,27 +45,25 @@ of_instances = partial(Check, judged_at=ALL, replicate=INSTANCE)
 
 def without_gate(check: str, missing: str) -> Check:
     """The best weights without a gate leave some of the teacher's power unexplained."""
-    return Check(
+    return of_instances(
         check,
         Every(f"fraction of the teacher's power left by the best weights, {missing} missing"),
         above(0.1),
         instances(Gates.unexplained, missing=missing),
         Control("with both gates", instances(Gates.unexplained, missing="none")),
-        judged_at=ALL,
         replicate="a random teacher",
     )
 
 
 def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU, note: str | None = None) -> Check:
     """Another architecture does worse on the same teachers."""
-    return Check(
+    return of_students(
         check,
         Mean(f"log10 ratio of losses, {layer} over the gated linear RNN"),
         above(1.0),
         log_ratio(student(check), JUDGED),
         Control(OTHER_GATE, log_ratio(SIDE, JUDGED)),
         judged_at=judged_at,
-        replicate=TEACHER,
         searched=ARCHITECTURES,
         note=note,
     )
@@ -114,15 +112,13 @@ CLAIMS = [
         "A gated linear RNN trained on a linear-attention teacher reaches vanishing loss.",
         source="Sec. 4.1",
         checks=[
-            Check(
+            of_students(
                 "loss",
                 Mean("log10 of the loss over the targets' variance, twice the compact count of neurons"),
                 below(-3.0),
                 log_loss(JUDGED),
                 Control("about half the neurons of the smallest construction at full rank", log_loss(SMALLEST)),
                 judged_at=ALL,
-                replicate=TEACHER,
-                searched=STUDENTS,
             )
         ],
     ),

@@ -7,15 +7,11 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from mesocosm.studies.charts import log_axis, training
 from mesocosm.studies.gated_rnn.tables import JUDGED
-from mesocosm.studies.interface import Figure, View
+from mesocosm.studies.interface import View, figure
 
 SEED_DOTS = {"size": 30, "opacity": 0.6}
-
-
-def log_axis(field: str, title: str) -> alt.Y:
-    """A logarithmic axis that ends where the data do."""
-    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=8), axis=alt.Axis(tickCount=6, format="~g"))
 
 
 def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -> Any:
@@ -28,8 +24,11 @@ def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -
     return alt.layer(lines, medians, dots).properties(width=300, height=280, title=title)
 
 
+@figure("Loss by number of neurons")
 def loss_by_neurons(view: View) -> alt.TopLevelMixin:
-    """Loss on both tasks: one dot per seed, a line through the medians, and rules at the constructions' counts."""
+    """One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. On prompts, the optimal
+    attention is sparse, and the minimal construction is smaller than the generic ones.
+    """
     dim = view.config.teacher.dim
     students = view.table("loss", layer="gated").filter(pl.col("trial") != "student-forgetful")
     compact = dim * (dim + 3) // 2
@@ -43,8 +42,11 @@ def loss_by_neurons(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(left, _by_size(prompts, counts, "prompts: loss over that of the best gradient step", "loss over optimum"))
 
 
+@figure("Weights before and after pruning")
 def weights(view: View) -> alt.TopLevelMixin:
-    """Quadratic forms of one student's outputs in its neurons, sorted by decay."""
+    """The quadratic form of each output in the neurons' states, first seed, divided by its largest entry; neurons are sorted by decay and scaled by the size
+    of their state. Attention only multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom).
+    """
     trial = JUDGED.names(view.config)[0]
     forms = view.table("forms", trial=trial)
     limit = forms.group_by("output").agg(limit=pl.col("value").abs().max())
@@ -65,8 +67,9 @@ def weights(view: View) -> alt.TopLevelMixin:
     )
 
 
+@figure("Decay and influence of neurons")
 def decays(view: View) -> alt.TopLevelMixin:
-    """Decay and influence of every neuron of all seeds, for the teacher that keeps everything and the one that forgets."""
+    """Every neuron of all seeds. Left: students of linear attention; right: students of a teacher that forgets."""
     trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
@@ -84,8 +87,11 @@ def decays(view: View) -> alt.TopLevelMixin:
     )
 
 
+@figure("Coefficients of the polynomial")
 def coefficients(view: View) -> alt.TopLevelMixin:
-    """A table of the first output's coefficients: the teacher's, and least-squares estimates for each student."""
+    """First output, first seed, the same teacher for all. Row i,j | k: the product of channels i and j of one past token with channel k of the newest. Its
+    coefficient in the teacher, and fitted to each network's outputs by least squares.
+    """
     table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
     kept = [JUDGED.names(view.config)[0], *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
     table = table.filter(pl.col("trial").is_in(kept))
@@ -107,8 +113,9 @@ def coefficients(view: View) -> alt.TopLevelMixin:
     return alt.layer(base.mark_rect(opacity=0.6).encode(color=colour), text).properties(width=alt.Step(62), height=alt.Step(18))
 
 
+@figure("Architectures")
 def architectures(view: View) -> alt.TopLevelMixin:
-    """Losses on the teacher and on prompts, by architecture."""
+    """One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
     panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
     if view.has("prompt_loss"):
@@ -135,52 +142,4 @@ def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -
     return alt.layer(*layers).properties(width=300, height=alt.Step(24))
 
 
-def training(view: View) -> alt.TopLevelMixin:
-    """Training loss of every fit, mean over seeds, thinned to 100 points."""
-    history = view.table("history").select("trial", "seed", "step", "loss")
-    bins = history.with_columns(bin=(100 * pl.col("step") / pl.col("step").max()).floor().over("trial"))
-    mean = bins.group_by("trial", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "step")
-    line = (
-        alt.Chart()
-        .mark_line()
-        .encode(x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=3)), y=log_axis("loss", "training loss"), tooltip=["step", "loss"])
-    )
-    return alt.layer(line, data=mean).properties(width=150, height=90).facet(alt.Facet("trial:N", title=None), columns=4).resolve_scale(x="independent")
-
-
-FIGURES = [
-    Figure(
-        "loss-by-neurons",
-        "Loss by number of neurons",
-        "One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. "
-        "On prompts, the optimal attention is sparse, and the minimal construction is smaller than the generic ones.",
-        loss_by_neurons,
-    ),
-    Figure(
-        "weights",
-        "Weights before and after pruning",
-        "The quadratic form of each output in the neurons' states, first seed, divided by its largest entry; neurons are sorted by decay and scaled by the "
-        "size of their state. Attention only multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom).",
-        weights,
-    ),
-    Figure(
-        "decays",
-        "Decay and influence of neurons",
-        "Every neuron of all seeds. Left: students of linear attention; right: students of a teacher that forgets.",
-        decays,
-    ),
-    Figure(
-        "coefficients",
-        "Coefficients of the polynomial",
-        "First output, first seed, the same teacher for all. Row i,j | k: the product of channels i and j of one past token with channel k of the newest. Its "
-        "coefficient in the teacher, and fitted to each network's outputs by least squares.",
-        coefficients,
-    ),
-    Figure(
-        "architectures",
-        "Architectures",
-        "One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size.",
-        architectures,
-    ),
-    Figure("training", "Training", "Loss on the training batches, mean over seeds; one panel per network.", training),
-]
+FIGURES = [loss_by_neurons, weights, decays, coefficients, architectures, training]

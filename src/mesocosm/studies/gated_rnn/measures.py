@@ -51,7 +51,7 @@ def pruning_cost(trial: Trials) -> OfSeeds:
 
 def versus_step(trial: Trials) -> OfSeeds:
     """Log ratio of a regressor's loss to the best gradient step's."""
-    return replicates(PromptLoss.versus_step, error=PromptLoss.versus_step_error, trial=trial)
+    return replicates(PromptLoss.versus_step, trial=trial)
 
 
 def unexplained(trial: Trials) -> OfSeeds:

@@ -1,6 +1,6 @@
 """Tables and trials of the gated-rnn study, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.gated_rnn.config import Config
 
 # --- trials -----------------------------------------------------------------------------------------------------------
@@ -48,8 +48,6 @@ ATTENTION_REGRESSOR = Trials("prompts-attention")
 class Loss(Table):
     """A student's test loss, over the variance of its targets."""
 
-    layer: Axis
-    neurons: Axis
     digest: Value
     loss: Value
     error: Value
@@ -58,38 +56,23 @@ class Loss(Table):
 class Structure(Table):
     """Losses of a gated RNN after pruning and snapping, and the structure of its weights."""
 
-    neurons: Axis
-    memory: Axis
     loss: Value
-    pruned_loss: Value
     snapped_loss: Value
     extreme: Value
     right_block: Value
     right_block_shuffled: Value
-    survivors: Value
     cosine: Value
-    coefficient_error: Value
     other_teacher: Value
 
 
 class PromptLoss(Table):
     """A regressor's loss, that of the best gradient step, and its similarity to gradient descent."""
 
-    layer: Axis
-    neurons: Axis
     digest: Value
-    loss: Value
-    step_loss: Value
-    optimum: Value
     step_size: Value
-    versus_step: Value
-    versus_step_error: Value
-    out_of_distribution: Value
-    step_out_of_distribution: Value
+    versus_step: Estimate
     slope: Value
     unexplained: Value
-    cosine: Value
-    sensitivity: Value
 
 
 # --- without training -------------------------------------------------------------------------------------------------
@@ -98,20 +81,15 @@ class PromptLoss(Table):
 class Limits(Table):
     """Errors of LSTM and GRU near linear attention."""
 
-    instance: Axis
     lstm: Value
     lstm_ratio: Value
     lstm_held_ratio: Value
     gru: Value
-    gru_ratio: Value
 
 
 class Cost(Table):
     """Growth of the number of parameters with the dimension."""
 
-    dim: Axis
-    parameters: Value
-    attention: Value
     exponent: Value
     mutant: Value
 
@@ -119,6 +97,5 @@ class Cost(Table):
 class Gates(Table):
     """The fraction of power that the best weights without a gate leave unexplained."""
 
-    instance: Axis
     missing: Axis
     unexplained: Value

@@ -203,18 +203,13 @@ CLAIMS = [
                 Control("without the solve: linear attention with 4 heads", versus_ridge(WIDE)),
                 reference=Reference(log(0.190 / 0.186), "derived"),
             ),
-            Check(
+            mesa(
                 "mesa-all",
                 Mean("log ratio of test losses, one mesa layer over the best network of linear attention"),
                 below(0.0),
                 best_of(EVERY_DEPTH, MESA),
-                Control(
-                    "without the solve: linear attention with 4 heads",
-                    best_of(EVERY_DEPTH, WIDE),
-                ),
+                Control("without the solve: linear attention with 4 heads", best_of(EVERY_DEPTH, WIDE)),
                 judged_at=CPU,
-                replicate=NET,
-                searched=SEARCHED["mesa"],
                 reference=Reference(log(0.190 / 0.216), "paper"),
             ),
         ],

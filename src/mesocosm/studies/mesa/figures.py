@@ -7,19 +7,16 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.interface import Figure, View
+from mesocosm.studies.charts import log_axis, training
+from mesocosm.studies.interface import View, figure
 
 SEED_DOTS = {"size": 28, "opacity": 0.6}
 MOST_CELLS = 4800  # Altair draws up to 5000 rows
 
 
-def log_loss(field: str, title: str) -> alt.Y:
-    """A logarithmic loss axis that ends where the data do."""
-    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=6))
-
-
+@figure("Loss by network")
 def loss_by_network(view: View) -> alt.TopLevelMixin:
-    """One dot per seed, ticks at the mean, dashed rules for the reference predictors."""
+    """Test loss on fresh systems; one dot per seed, ticks at the mean. Dashed: in-context regression without a network."""
     losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting")).select("trial", "seed", "loss")
     order = losses.group_by("trial").agg(pl.col("loss").mean()).sort("loss", descending=True)["trial"].to_list()
     references = view.table("reference_position_loss").select(
@@ -37,13 +34,14 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, means, dots).properties(width=520, height=alt.Step(34))
 
 
+@figure("Loss by position")
 def loss_by_position(view: View) -> alt.TopLevelMixin:
-    """Mean loss over seeds at each position, with the reference predictors."""
+    """Mean over seeds; bands span the seeds. After n = 10 pairs, ridge regression has identified the system; one gradient step never does."""
     losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
     lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))
-    x, y = alt.X("position:Q", title="position in the sequence"), log_loss("loss", "test loss")
+    x, y = alt.X("position:Q", title="position in the sequence"), log_axis("loss", "test loss")
     colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
     curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=colour)
     bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
@@ -52,8 +50,11 @@ def loss_by_position(view: View) -> alt.TopLevelMixin:
     return alt.layer(bands, curves, dashed).properties(width=520, height=320)
 
 
+@figure("Weights before and after compression")
 def weights(view: View) -> alt.TopLevelMixin:
-    """Weight products of the first seed's one-layer network, trained and compressed to one number per block."""
+    """Weight products of one trained layer, first seed: query-key (row: query channel, column: key channel) and value-output (row: channel read, column:
+    channel written), each divided by its largest weight. Below: one number per 10 x 10 block. Gradient descent uses one block of each.
+    """
     whole = view.table("products", trial="linear-1").select("product", "head", "row", "column", "value", form=pl.lit("trained"))
     seed = view.table("products", trial="linear-1")["seed"][0]
     blocks = view.table("block_scalars", trial="linear-1", seed=seed)
@@ -83,8 +84,9 @@ def weights(view: View) -> alt.TopLevelMixin:
     )
 
 
+@figure("A second training beside the compression of the first")
 def second_training(view: View) -> alt.TopLevelMixin:
-    """Losses during the second training, one line per seed."""
+    """Losses of the network, of the average of its weight products with the first training's compression, and of that compression alone."""
     table = view.table("interpolation").select("seed", "step", "network", "interpolated", "compressed")
     long = table.unpivot(index=["seed", "step"], variable_name="predictor", value_name="loss").sort("predictor", "seed", "step")
     return (
@@ -92,7 +94,7 @@ def second_training(view: View) -> alt.TopLevelMixin:
         .mark_line(opacity=0.7)
         .encode(
             x=alt.X("step:Q", title="step of the second training"),
-            y=log_loss("loss", "test loss"),
+            y=log_axis("loss", "test loss"),
             color=alt.Color("predictor:N", title=None),
             detail="seed:N",
             tooltip=["predictor", "seed", "step", "loss"],
@@ -101,8 +103,9 @@ def second_training(view: View) -> alt.TopLevelMixin:
     )
 
 
+@figure("What can be read from each layer")
 def probes(view: View) -> alt.TopLevelMixin:
-    """Held-out probe losses by layer and position in the deepest network on orthogonal systems."""
+    """Held-out losses in the deepest network, mean over seeds; layer 0 is the input."""
     table = view.table("probes").filter(~pl.col("trial").str.contains("contracting"))
     table = table.filter(pl.col("layers") == pl.col("layers").max())
     long = (
@@ -116,7 +119,7 @@ def probes(view: View) -> alt.TopLevelMixin:
         .mark_line(point=True)
         .encode(
             x=alt.X("layer:O", title="after layer"),
-            y=log_loss("loss", "held-out probe loss"),
+            y=log_axis("loss", "held-out probe loss"),
             color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
             detail="position:N",
             tooltip=["probe", "layer", "position", "loss"],
@@ -125,15 +128,16 @@ def probes(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
 
+@figure("Solver steps against error")
 def stopping(view: View) -> alt.TopLevelMixin:
-    """Relative output error against solver steps: stopped at a tolerance (mean steps), or after a fixed number."""
-    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("at a tolerance, per token"))
-    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("after a fixed number"))
+    """A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps."""
+    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("each token to its tolerance"))
+    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("the same for all tokens"))
     both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
     mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
     encoding: dict[str, Any] = {
-        "x": alt.X("steps:Q", title="mean solver steps per token"),
-        "y": log_loss("error", "relative output error"),
+        "x": alt.X("steps:Q", title="solver steps a token, mean"),
+        "y": log_axis("error", "relative output error"),
         "color": alt.Color("rule:N", title="stopping"),
     }
     lines = alt.Chart(mean.sort("rule", "steps")).mark_line().encode(**encoding)
@@ -141,63 +145,4 @@ def stopping(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=520, height=260)
 
 
-def training(view: View) -> alt.TopLevelMixin:
-    """Training loss of every fit, mean over seeds, thinned to 100 points; one panel per fit."""
-    history = view.table("history").select("trial", "fit", "seed", "step", "loss")
-    bins = history.with_columns(bin=(100 * pl.col("step") / pl.col("step").max()).floor().over("trial", "fit"))
-    mean = bins.group_by("trial", "fit", "bin").agg(pl.col("step").max(), pl.col("loss").mean()).sort("trial", "fit", "step")
-    panel = pl.when(pl.col("fit") == "network").then("trial").otherwise(pl.format("{}, {}", "trial", "fit"))
-    line = (
-        alt.Chart()
-        .mark_line()
-        .encode(x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=3)), y=log_loss("loss", "training loss"), tooltip=["step", "loss"])
-    )
-    return (
-        alt.layer(line, data=mean.with_columns(panel=panel))
-        .properties(width=150, height=90)
-        .facet(alt.Facet("panel:N", title=None), columns=4)
-        .resolve_scale(x="independent")
-    )
-
-
-FIGURES = [
-    Figure(
-        "loss-by-network",
-        "Loss by network",
-        "Test loss on fresh systems; one dot per seed, ticks at the mean. Dashed: in-context regression without a network.",
-        loss_by_network,
-    ),
-    Figure(
-        "loss-by-position",
-        "Loss by position",
-        "Mean over seeds; bands span the seeds. After n = 10 pairs, ridge regression has identified the system; one gradient step never does.",
-        loss_by_position,
-    ),
-    Figure(
-        "weights",
-        "Weights before and after compression",
-        "Weight products of one trained layer, first seed: query-key (row: query channel, column: key channel) and value-output "
-        "(row: channel read, column: channel written), each divided by its largest weight. Below: one number per 10 x 10 block. "
-        "Gradient descent uses one block of each.",
-        weights,
-    ),
-    Figure(
-        "second-training",
-        "A second training and the compression of the first",
-        "Losses of the network, of the average of its weight products with the first training's compression, and of that compression alone.",
-        second_training,
-    ),
-    Figure(
-        "probes",
-        "Linear probes of each layer",
-        "Held-out losses in the deepest network, mean over seeds; layer 0 is the input.",
-        probes,
-    ),
-    Figure(
-        "stopping",
-        "Solver steps against error",
-        "A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps.",
-        stopping,
-    ),
-    Figure("training", "Training", "Loss on the training batches, mean over seeds; one panel per fit.", training),
-]
+FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, stopping, training]

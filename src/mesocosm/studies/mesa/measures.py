@@ -34,17 +34,17 @@ OfSeeds = Measure[Replicates]
 
 def loss(trial: Trials) -> OfSeeds:
     """Test loss of a network."""
-    return replicates(Loss.loss, error=Loss.loss_error, trial=trial)
+    return replicates(Loss.loss, trial=trial)
 
 
 def versus_step(trial: Trials) -> OfSeeds:
     """Log ratio of a network's loss to that of a gradient step, on the same sequences."""
-    return replicates(Loss.versus_step, error=Loss.versus_step_error, trial=trial)
+    return replicates(Loss.versus_step, trial=trial)
 
 
 def versus_ridge(trial: Trials) -> OfSeeds:
     """Log ratio of a network's loss to that of ridge regression, on the same sequences."""
-    return replicates(Loss.versus_ridge, error=Loss.versus_ridge_error, trial=trial)
+    return replicates(Loss.versus_ridge, trial=trial)
 
 
 def ratio(trial: Trials, other: Trials) -> OfSeeds:
@@ -58,7 +58,7 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
 
     def measure(view: View) -> Replicates:
         arms = rows.read(view).partition_by("trial", maintain_order=True)
-        first, *further = (Replicates.of(arm, Loss.loss, error=Loss.loss_error) for arm in arms)
+        first, *further = (Replicates.of(arm, Loss.loss, error=Loss.loss.error) for arm in arms)
         return own(view).log_ratio(first.extreme(*further, by=np.negative))
 
     return Measure((*own.reads, rows), measure)
@@ -66,12 +66,12 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
 
 def learned_polynomial(steps: int) -> OfSeeds:
     """Test loss of the learned polynomial with this many steps."""
-    return replicates(Polynomial.learned, error=Polynomial.learned_error, steps=steps)
+    return replicates(Polynomial.learned, steps=steps)
 
 
 def neumann_series(steps: int) -> OfSeeds:
     """Test loss of the Neumann series with this many steps."""
-    return replicates(Polynomial.neumann, error=Polynomial.neumann_error, steps=steps)
+    return replicates(Polynomial.neumann, steps=steps)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -94,12 +94,12 @@ def step_size_ratio(trial: Trials) -> OfSeeds:
 
 def compressed(trial: Trials) -> OfSeeds:
     """Log ratio of the compressed network's loss to the whole network's."""
-    return replicates(Compressed.versus_network, error=Compressed.versus_network_error, trial=trial)
+    return replicates(Compressed.versus_network, trial=trial)
 
 
 def compressed_mutant(trial: Trials) -> OfSeeds:
     """The same without the blocks whose keys contain the previous state."""
-    return replicates(Compressed.mutant, error=Compressed.mutant_error, trial=trial)
+    return replicates(Compressed.mutant, trial=trial)
 
 
 def second_run(arm: Value) -> OfSeeds:

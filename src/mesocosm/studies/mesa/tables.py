@@ -1,6 +1,6 @@
 """Tables and trials of the mesa study, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 # --- trials -----------------------------------------------------------------------------------------------------------
 
@@ -32,34 +32,24 @@ STOPPING = Trials("stopping")
 class Loss(Table):
     """Test losses of a network and its references on the same sequences, and log ratios of the network's to theirs."""
 
-    layers: Axis
     digest: Value
-    loss: Value
-    loss_error: Value
-    gradient_step_loss: Value
-    ridge_loss: Value
-    versus_step: Value
-    versus_step_error: Value
-    versus_ridge: Value
-    versus_ridge_error: Value
-    step_size: Value
+    loss: Estimate
+    versus_step: Estimate
+    versus_ridge: Estimate
 
 
 class Polynomial(Table):
     """Losses of polynomials in place of the inverse."""
 
     steps: Axis
-    learned: Value
-    neumann: Value
-    learned_error: Value
-    neumann_error: Value
+    learned: Estimate
+    neumann: Estimate
 
 
 class Pattern(Table):
     """Weight pattern and step sizes of one layer."""
 
     off_pattern: Value
-    identity: Value
     step_size: Value
     searched_step_size: Value
 
@@ -67,11 +57,8 @@ class Pattern(Table):
 class Compressed(Table):
     """Log ratios of losses, compressed network over whole."""
 
-    layers: Axis
-    versus_network: Value
-    versus_network_error: Value
-    mutant: Value
-    mutant_error: Value
+    versus_network: Estimate
+    mutant: Estimate
 
 
 class Interpolation(Table):
@@ -80,7 +67,6 @@ class Interpolation(Table):
     step: Axis
     network: Value
     interpolated: Value
-    compressed: Value
     shuffled: Value
 
 
@@ -89,7 +75,6 @@ class Probes(Table):
 
     layer: Axis
     position: Axis
-    layers: Axis
     target: Value
     preconditioned: Value
     shuffled_target: Value
@@ -102,7 +87,6 @@ class Probes(Table):
 class Series(Table):
     """The smallest drop in log10 error between steps of the series."""
 
-    instance: Axis
     smallest_fall: Value
     mutant: Value
 
@@ -110,8 +94,6 @@ class Series(Table):
 class SolverCost(Table):
     """Operations of a solver step, and their growth with the key size."""
 
-    key_dim: Axis
-    operations: Value
     exponent: Value
     mutant: Value
 

@@ -38,6 +38,8 @@ SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adapti
 minimised = partial(Check, judged_at=ALL, searched=SEARCHED["minima"], replicate="a random convex problem and its initialisation")
 descended = partial(Check, judged_at=ALL, searched=SEARCHED["descent"], replicate=DRAWN)
 factorised = partial(Check, judged_at=ALL, searched=SEARCHED["factorisation"], replicate=INITIAL)
+scalars = partial(Check, searched=SEARCHED["scalars"])
+rotated = partial(Check, searched=SEARCHED["adaptive"])
 two_layers = partial(Check, judged_at=CPU, searched=SEARCHED["two-layers"], replicate="teacher, initialisation and data stream")
 
 LATER = "the transformer studies are not implemented yet"
@@ -153,65 +155,59 @@ CLAIMS = [
         "The same is found with decoupled decay, for which the theory does not hold exactly.",
         source="abstract [S], appendix figure [S2]",
         checks=[
-            Check(
+            scalars(
                 "scalars-l2",
                 Mean("largest distance of two factored scalars from max(m - lambda, 0), Adam with L2"),
                 below(0.01),
                 scalar_threshold("factored"),
                 Control("the scalars themselves, not factored", scalar_threshold("direct")),
                 judged_at=ALL,
-                searched=SEARCHED["scalars"],
                 replicate=INITIAL,
             ),
-            Check(
+            scalars(
                 "scalars-adamw",
                 Mean("log of the share that the small scalar keeps over the large one's, factored, AdamW with noisy gradients"),
                 below(log(0.8)),
                 scalar_selectivity("factored"),
                 Control("the scalars themselves, not factored", scalar_selectivity("direct")),
                 judged_at=CPU,
-                searched=SEARCHED["scalars"],
                 replicate="initialisation and gradient noise",
                 reference=Reference(log((0.0774 / 0.3) / 0.4584), "derived"),
             ),
-            Check(
+            rotated(
                 "balance-l2",
                 Mean("relative imbalance of the factors at the largest lambda, Adam with L2"),
                 below(0.01),
                 adaptive("adam_l2", AdaptiveBalance.imbalance),
                 Control(FREE, adaptive("adam_l2", AdaptiveBalance.imbalance, regularised=False)),
                 judged_at=ALL,
-                searched=SEARCHED["adaptive"],
                 replicate="target's singular vectors and initialisation",
             ),
-            Check(
+            rotated(
                 "linear-l2",
                 Mean("largest distance of final singular values from max(s_i - lambda, 0), Adam with L2"),
                 below(0.01),
                 threshold_error(AdaptiveSpectrum, optimizer="adam_l2"),
                 Control("no decay, against the same values", threshold_error(AdaptiveSpectrum, regularised=False, optimizer="adam_l2")),
                 judged_at=ALL,
-                searched=SEARCHED["adaptive"],
                 replicate="target's singular vectors and initialisation",
             ),
-            Check(
+            rotated(
                 "gap-adamw",
                 Mean("gap over mean squared norm at the largest lambda, AdamW with noisy gradients"),
                 below(0.001),
                 adaptive("adamw", AdaptiveBalance.relative_gap),
                 Control(FREE, adaptive("adamw", AdaptiveBalance.relative_gap, regularised=False)),
                 judged_at=CPU,
-                searched=SEARCHED["adaptive"],
                 replicate="target, initialisation and gradient noise",
             ),
-            Check(
+            rotated(
                 "rank-adamw",
                 Mean("log of the effective rank at the largest lambda over that without decay, AdamW with noisy gradients"),
                 below(log(0.8)),
                 rank_change("both"),
                 Control(ONE, rank_change("one")),
                 judged_at=ALL,
-                searched=SEARCHED["adaptive"],
                 replicate="target, initialisation and gradient noise",
             ),
         ],

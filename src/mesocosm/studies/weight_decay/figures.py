@@ -5,15 +5,12 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.interface import Figure, View
+from mesocosm.studies.charts import log_axis
+from mesocosm.studies.interface import View, figure
 
 DECAYS = alt.Color("decay:O", title="λ", scale=alt.Scale(scheme="viridis"))
 FLOOR = 1e-16
 THIN = 40  # steps between the points that are drawn
-
-
-def _log(field: str, title: str) -> alt.Y:
-    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=6, format="~e"))
 
 
 def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
@@ -22,23 +19,26 @@ def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
     mean = table.group_by("decay", "time", maintain_order=True).agg(pl.col(column).log().mean().exp(), pl.col("law").first()).sort("decay", "time")
     ends = table.group_by("decay", "time", maintain_order=True).agg(low=pl.col(column).min(), high=pl.col(column).max())
     x = alt.X("time:Q", title="time, learning rate × step")
-    lines = alt.Chart(mean).mark_line().encode(x=x, y=_log(column, title), color=DECAYS, tooltip=["decay", "time", column])
+    lines = alt.Chart(mean).mark_line().encode(x=x, y=log_axis(column, title, "~e"), color=DECAYS, tooltip=["decay", "time", column])
     bands = alt.Chart(ends).mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=DECAYS)
     return alt.layer(bands, lines).properties(width=520, height=280)
 
 
+@figure("The gap closes")
 def gap(view: View) -> alt.TopLevelMixin:
-    """Fig. 1a: the gap."""
+    """Fig. 1a of the paper: mean squared norm of the factors minus nuclear norm of the product, geometric mean over seeds; bands span the seeds."""
     return _path(view, "gap", "(‖A‖² + ‖B‖²)/2 − ‖AB⊤‖*")
 
 
+@figure("The imbalance falls exponentially")
 def imbalance(view: View) -> alt.TopLevelMixin:
-    """Fig. 1b: the imbalance."""
+    """Fig. 1b: its rate is 2λ for any loss; without decay, it stays."""
     return _path(view, "difference", "‖A⊤A − B⊤B‖")
 
 
+@figure("Singular values fall linearly and vanish")
 def shrinkage(view: View) -> alt.TopLevelMixin:
-    """Fig. 1c: final singular values by decay; lines are the soft threshold."""
+    """Fig. 1c: one dot per seed; dashed: the soft threshold. Modes with s = λ are critical and die like 1/2t."""
     table = view.table("spectrum", arm="both")
     modes = table.group_by("decay", "target", maintain_order=True).agg(pl.col("value").mean(), pl.col("threshold").first()).sort("target", "decay")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -49,8 +49,9 @@ def shrinkage(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=520, height=280)
 
 
+@figure("The factorisation under adaptive optimisers")
 def adaptive(view: View) -> alt.TopLevelMixin:
-    """Final singular values under Adam with L2 and AdamW; dashed: the soft threshold at the same decay."""
+    """One dot per seed; dashed: the soft threshold at the same λ. Under AdamW, the strength of the decay depends on the gradient's noise (here σ = 1)."""
     table = view.table("adaptive_spectrum", arm="both").with_columns(panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}))
     table = table.select("seed", "panel", "decay", "target", "value", "threshold")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -60,8 +61,11 @@ def adaptive(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots, data=table).properties(width=250, height=240).facet(column=alt.Column("panel:N", title=None)).resolve_scale(x="independent")
 
 
+@figure("Two scalars, direct and factored")
 def scalars(view: View) -> alt.TopLevelMixin:
-    """Final values of the two scalars, direct and factored."""
+    """Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ, a factored scalar settles
+    where m − w = σ λ √w (our derivation): small ones lose a larger share.
+    """
     table = view.table("scalars").with_columns(
         panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}), scalar=pl.format("target {}", "target")
     )
@@ -80,8 +84,11 @@ def scalars(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=220).facet(column=alt.Column("panel:N", title=None)).resolve_scale(x="independent")
 
 
+@figure("A two-layer network")
 def hidden(view: View) -> alt.TopLevelMixin:
-    """Singular values and neurons of the two-layer network, largest first."""
+    """With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under rotations of
+    the hidden space.
+    """
     table = view.table("hidden_spectrum").unpivot(index=["seed", "arm", "place"], on=["value", "neuron"], variable_name="what", value_name="size")
     names = {"value": "singular values of the product", "neuron": "neurons, ‖a_j‖ ‖b_j‖"}
     table = table.with_columns(pl.col("what").replace(names), pl.col("size").clip(1e-12))
@@ -91,7 +98,7 @@ def hidden(view: View) -> alt.TopLevelMixin:
         .mark_line(point=True)
         .encode(
             x=alt.X("place:Q", title="place, largest first"),
-            y=_log("size", "size, geometric mean over seeds"),
+            y=log_axis("size", "size, geometric mean over seeds", "~e"),
             color=alt.Color("arm:N", title="regularised"),
             tooltip=["what", "arm", "place", "size"],
         )
@@ -99,38 +106,4 @@ def hidden(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("what:N", title=None))
 
 
-FIGURES = [
-    Figure(
-        "gap",
-        "The gap closes",
-        "Fig. 1a of the paper: mean squared norm of the factors minus nuclear norm of the product, geometric mean over seeds; bands span the seeds.",
-        gap,
-    ),
-    Figure("imbalance", "The imbalance falls exponentially", "Fig. 1b: its rate is 2λ for any loss; without decay, it stays.", imbalance),
-    Figure(
-        "shrinkage",
-        "Singular values fall linearly and vanish",
-        "Fig. 1c: one dot per seed; dashed: the soft threshold. Modes with s = λ are critical and die like 1/2t.",
-        shrinkage,
-    ),
-    Figure(
-        "scalars",
-        "Two scalars, direct and factored",
-        "Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ, a factored scalar "
-        "settles where m − w = σ λ √w (our derivation): small ones lose a larger share.",
-        scalars,
-    ),
-    Figure(
-        "adaptive",
-        "The factorisation under adaptive optimisers",
-        "One dot per seed; dashed: the soft threshold at the same λ. Under AdamW, the strength of the decay depends on the gradient's noise (here σ = 1).",
-        adaptive,
-    ),
-    Figure(
-        "hidden",
-        "A two-layer network",
-        "With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under "
-        "rotations of the hidden space.",
-        hidden,
-    ),
-]
+FIGURES = [gap, imbalance, shrinkage, scalars, adaptive, hidden]

@@ -16,8 +16,6 @@ class Minima(Table):
     arm: Axis
     subgradient: Value
     difference: Value
-    gradient: Value
-    rank: Value
 
 
 class Descent(Table):
@@ -47,12 +45,10 @@ class Trajectory(Table):
 class Spectra(Table):
     """Final singular values, the target's, and the soft threshold."""
 
-    mode: Axis
     arm: Axis
     decay: Axis
     target: Value
     value: Value
-    threshold: Value
 
 
 class Spectrum(Spectra):
@@ -71,13 +67,10 @@ class AdaptiveBalance(Table):
     optimizer: Axis
     arm: Axis
     decay: Axis
-    nuclear: Value
-    mean_square: Value
     gap: Value
     difference: Value
     imbalance: Value
     relative_gap: Value
-    rank95_sum: Value
     effective_rank: Value
 
 
@@ -90,7 +83,6 @@ class Scalars(Table):
     scalar: Axis
     target: Value
     value: Value
-    unequal: Value
 
 
 class Hidden(Table):
