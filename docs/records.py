@@ -18,7 +18,7 @@ from typing import Any
 
 import mesocosm.studies
 from mesocosm.claims.judge import CheckRow, from_json
-from mesocosm.claims.summary import claim_verdict, group_by_claim
+from mesocosm.claims.summary import claim_verdict, group_by_claim, tally_text
 from mesocosm.lab.store.run_directory import Run
 
 ROOT = Path(__file__).parents[1]
@@ -67,19 +67,12 @@ def status(results: Path, study: str) -> str:
     if not (results / study / "claims.json").exists():
         return "on the bench, no record yet"
     rows, record = read(results, study)
-    return f"judged at `{record['preset']}`: {tally(rows)} ([record](results/{study}))"
+    return f"judged at `{record['preset']}`: {tally_text([asdict(row) for row in rows])} ([record](results/{study}))"
 
 
 def claim_verdicts(rows: Sequence[CheckRow]) -> dict[str, str]:
     """Claim -> verdict."""
     return {claim: claim_verdict(group) for claim, group in group_by_claim([asdict(row) for row in rows]).items()}
-
-
-def tally(rows: Sequence[CheckRow]) -> str:
-    """How many claims have which verdict."""
-    number = Counter(claim_verdicts(rows).values())
-    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "inconclusive": ("inconclusive",) * 2, "not judged": ("not judged",) * 2}
-    return ", ".join(f"{number[verdict]} {many if number[verdict] > 1 else one}" for verdict, (one, many) in words.items() if number[verdict])
 
 
 def with_status(readme: str, results: Path) -> str:

@@ -18,7 +18,7 @@ from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, 
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
+    *("reference", "origin", "searched", "evidence", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
 ]
 
 
@@ -324,6 +324,7 @@ def test_json_has_the_documented_keys_and_comes_back_the_same():
         "reference": 2.0,
         "origin": "paper",
         "searched": 3,
+        "evidence": "finding",
         "tables": [],
         "line": checks[0].line,
         "command": "mesocosm run toy --seeds 5",

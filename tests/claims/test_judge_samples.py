@@ -5,14 +5,14 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from judged import check, noisy, rate, sample, verdict
 
-from claims.judged import check, noisy, rate, sample, verdict
 from mesocosm.claims.clusters import normal_quantile, within_share
 from mesocosm.claims.judge import FEWEST_INSTANCES
 from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.studies.interface import Every, Mean, Rate, above, below
 
-BAD = noisy(0.0, n=10)
+BAD = noisy(-1.0, n=10)
 
 
 def with_digests(values, errors, digests):
@@ -65,6 +65,12 @@ def test_learned_or_not_is_a_rate_and_no_mean():
     assert verdict(check(rate(9, 10), rate(0, 10), above(0.5), kind=Rate("learned"))).verdict == "holds"
 
 
+def test_two_places_far_inside_the_region_are_judged():
+    values = np.array([0.04, 0.041, 0.03, 0.0301, 0.0302])
+    assert verdict(check(sample(values), noisy(9.0), below(0.22))).verdict == "holds"
+    assert verdict(check(sample(values), noisy(9.0), below(0.05))).verdict == "not judged"
+
+
 def test_values_that_may_lie_at_two_places_are_judged_with_a_warning():
     ordered = np.sort(np.random.default_rng(0).normal(size=10))
     for gap in np.linspace(0, 6, 200):
@@ -72,9 +78,10 @@ def test_values_that_may_lie_at_two_places_are_judged_with_a_warning():
         share = within_share(values)
         if normal_quantile(10, 0.001) < share < normal_quantile(10, 0.01):
             break
-    row = verdict(check(sample(values), noisy(-99.0), above(-50.0)))
+    row = verdict(check(sample(values), noisy(-99.0), above(-4.0)))
     assert row.verdict == "holds"
     assert "may lie at two places" in row.reason
+    assert verdict(check(sample(values), noisy(-99.0), above(-50.0))).reason is None
 
 
 def test_normal_values_are_rarely_taken_for_two_clusters():
@@ -106,3 +113,11 @@ def test_one_pair_of_equal_values_is_a_coincidence():
 
 def test_a_mean_of_few_distinct_values_is_still_below():
     assert verdict(check(noisy(0.0, n=10), noisy(9.0, n=10), below(1.0), kind=Mean("loss"))).verdict == "holds"
+
+
+def test_a_measurement_may_say_that_each_replicate_has_its_own_data():
+    table = pl.DataFrame({"seed": [0, 1, 2], "x": [1.0, 2, 3], "x_error": [0.1] * 3})
+    assert Replicates.of(table, "x", error="x_error").shared
+    own = Replicates.of(table, "x", error="x_error", own_data=True)
+    assert not own.shared
+    assert not own.minus(own).shared

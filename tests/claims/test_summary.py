@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesocosm.claims.summary import checks_by_verdict, claim_verdict, judged_share, tally
+from mesocosm.claims.summary import checks_by_verdict, claim_evidence, claim_verdict, judged_share, tally, tally_by_evidence, tally_text
 
 ROW = {"claim": "C1", "verdict": "holds"}
 
@@ -30,3 +30,25 @@ def test_a_share_is_told_where_some_checks_were_judged_and_not_all():
     judged, unjudged = ROW, {**ROW, "verdict": "not judged"}
     assert judged_share([judged, unjudged]) == "1 of 2 checks judged"
     assert judged_share([judged]) is judged_share([unjudged]) is None
+
+
+def row(claim, verdict, kind="mean", evidence=None):
+    return {"claim": claim, "verdict": verdict, "kind": kind, **({"evidence": evidence} if evidence else {})}
+
+
+def test_kinds_of_evidence_are_counted_apart():
+    """A claim with a finding is counted among the findings, whatever else supports it."""
+    rows = [
+        row("C1", "holds", "exact"),
+        row("C2", "holds", "exact"),
+        row("C2", "fails"),
+        row("C3", "holds", evidence="finding"),
+        row("C4", "holds", "exact", "implementation"),
+        row("C4", "holds", "every"),
+        row("C5", "not judged"),
+        row("C6", "not judged", None),
+        row("C7", "holds"),
+    ]
+    assert tally_by_evidence(rows) == {"finding": {"holds": 2, "fails": 1, "not judged": 1}, "implementation": {"holds": 1}, "identity": {"holds": 1}}
+    assert tally_text(rows) == "findings: 2 hold, 1 fails; implementation: 1 holds; identities: 1 holds; 2 not judged"
+    assert claim_evidence([row("C6", "not judged", None)]) is None

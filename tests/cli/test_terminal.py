@@ -40,7 +40,7 @@ def test_a_study_without_a_page_and_a_row_of_an_older_record_are_shown_too():
 
 
 def test_what_holds_or_is_not_judged_has_no_such_line():
-    assert "finding" not in shown()
+    assert "finding of this run" not in shown()
     text = shown(verdict="not judged", reason="needs a cluster")
     assert "not judged, needs a cluster: C2.drop" in text
-    assert "finding" not in text
+    assert "finding of this run" not in text

@@ -14,6 +14,9 @@ from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.claims.view import View
 
 PresetName = Literal["smoke", "quick", "cpu", "paper"]
+Evidence = Literal["finding", "identity", "implementation"]
+"""A finding could have come out otherwise on other seeds. An identity is true by mathematics and checked in numbers, or computed exactly. An implementation
+check compares our code with an independent form."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Check:
         replicate: what is redrawn for each value.
         reference: the paper's number, if it gave one.
         searched: how many configurations were tried on pilot seeds before the region was set.
+        evidence: what kind of evidence its verdict is; by default, `Exact` and `Every` are identities and the others findings.
         note: if it does not hold, what was found and tried, in one or two sentences. Written after a record; not part of the fingerprint.
         line: where the check is written, `package/module.py:line`.
     """
@@ -108,11 +112,14 @@ class Check:
     reference: Reference | None = None
     searched: int = 0
     note: str | None = None
+    evidence: Evidence = None  # type: ignore[assignment]
     line: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Record the source line; reject an unknown preset, and an identity without a tolerance."""
         object.__setattr__(self, "line", _line_outside("mesocosm.claims", "dataclasses", "jaxtyping", "beartype"))
+        if self.evidence is None:
+            object.__setattr__(self, "evidence", "identity" if isinstance(self.kind, Exact | Every) else "finding")
         unknown = sorted(set(self.judged_at) - set(get_args(PresetName)))
         if unknown or not self.judged_at:
             raise ValueError(f"check {self.name} is judged at {', '.join(unknown) or 'no preset'}; the presets are {', '.join(get_args(PresetName))}")

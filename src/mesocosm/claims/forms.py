@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mesocosm.claims.claim import Check, Claim, Control, Exact
+from mesocosm.claims.claim import Check, Claim, Control, Evidence, Exact
 from mesocosm.claims.measures import instances
 from mesocosm.claims.region import below
 from mesocosm.claims.tables import Axis, Table, Value
@@ -36,6 +36,7 @@ def against_mutant(
     of: str = "largest relative error, float64",
     tolerance: float = 1e-10,
     replicate: str = "a random instance",
+    evidence: Evidence = "identity",
 ) -> Check:
     """A check of an identity, with a mutant that has one wrong term as its control.
 
@@ -47,12 +48,13 @@ def against_mutant(
         of: what is measured.
         tolerance: the largest error that rounding explains.
         replicate: what is redrawn for each error.
+        evidence: "implementation" if our code is compared with an independent form.
     """
     if not issubclass(by.table, Errors):
         raise TypeError(f"the table {by.table.name!r} is not a subclass of Errors")
     where: Any = {by: name}
     error, wrong = (instances(column, **where) for column in (by.table.error, by.table.mutant))
-    return Check(check, Exact(of), below(tolerance), error, Control(mutant, wrong), judged_at=ALL, replicate=replicate)
+    return Check(check, Exact(of), below(tolerance), error, Control(mutant, wrong), judged_at=ALL, replicate=replicate, evidence=evidence)
 
 
 def unjudged(id: str, statement: str, source: str, reason: str) -> Claim:

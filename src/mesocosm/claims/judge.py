@@ -116,6 +116,7 @@ class CheckRow:
         direction: "<", ">" or "in".
         reference: a number to compare with, in the same metric and unit, with its `origin`.
         searched: configurations tried on pilot seeds before the region was set.
+        evidence: "finding", "identity" or "implementation".
         tables: names of the tables that were read.
         line: where the check is written, `package/module.py:line`.
         reason: why it is not judged, and whether the check changed after the run started.
@@ -143,6 +144,7 @@ class CheckRow:
     reference: float | None = None
     origin: str | None = None
     searched: int | None = None
+    evidence: str | None = None
     tables: list[str] = field(default_factory=list)
     line: str | None = None
     command: str
@@ -252,6 +254,7 @@ def _row(
         reference=float(check.reference.value) if check.reference else None,
         origin=check.reference.origin if check.reference else None,
         searched=check.searched,
+        evidence=check.evidence,
         tables=tables,
         line=check.line,
         command=run.command,
@@ -313,7 +316,7 @@ def _no_sample(check: Check, measured: _Measured) -> list[str]:
     counts = np.unique(values, return_counts=True)[1]
     if len(counts) > 1 and counts.min() > 1:
         return [f"each of the {len(counts)} different values occurs at least twice: replicates that are equal by construction are no sample; judge every case"]
-    if isinstance(check.kind, Mean) and _piled_up(values, CERTAINLY_TWO_PLACES):
+    if isinstance(check.kind, Mean) and _piled_up(values, CERTAINLY_TWO_PLACES) and not _far_inside(values, check.inside):
         return [f"the {measured.n} values lie at two places, where a t interval is not valid: judge a rate"]
     return []
 
@@ -322,9 +325,15 @@ def _doubts(check: Check, measured: _Measured) -> list[str]:
     """What a reader should know of values that are judged all the same."""
     if isinstance(check.kind, Mean) and measured.replicates and measured.low != measured.high:
         values = _values(measured)
-        if not _piled_up(values, CERTAINLY_TWO_PLACES) and _piled_up(values, PERHAPS_TWO_PLACES):
+        if _piled_up(values, PERHAPS_TWO_PLACES) and not _no_sample(check, measured) and not _far_inside(values, check.inside):
             return ["the values may lie at two places, where a t interval covers too rarely"]
     return []
+
+
+def _far_inside(values: Float64[np.ndarray, " n"], region: Region) -> bool:
+    """Whether no value comes closer to the region's edge than the range of the values, so that its verdict does not hang on how they are spread."""
+    low, high = float(values.min()), float(values.max())
+    return region.contains(low - (high - low), high + (high - low))
 
 
 def _values(measured: _Measured) -> Float64[np.ndarray, " n"]:

@@ -57,11 +57,13 @@ def rows_read(check: Check) -> tuple[Rows, ...]:
     return tuple(rows for measurement in measurements if isinstance(measurement, Measure) for rows in measurement.reads)
 
 
-def replicates(value: Column, *, error: Column | None = None, by: Column | str = "seed", trial: Trials | None = None, **where: Any) -> Measure[Replicates]:
+def replicates(
+    value: Column, *, error: Column | None = None, by: Column | str = "seed", own_data: bool = False, trial: Trials | None = None, **where: Any
+) -> Measure[Replicates]:
     """A column of some rows, one row per replicate (`Replicates.of`); an `Estimate` brings its error. `trial` and `where` as in `Table.rows`."""
     error = value.error if error is None and isinstance(value, Estimate) else error
     rows = _rows_of(value, error, by, trial=trial, **where)
-    return Measure((rows,), lambda view: Replicates.of(rows.read(view), value, by=by, error=error))
+    return Measure((rows,), lambda view: Replicates.of(rows.read(view), value, by=by, error=error, own_data=own_data))
 
 
 def instances(value: Column, *, exhaustive: bool = False, trial: Trials | None = None, **where: Any) -> Measure[Instances]:

@@ -51,10 +51,17 @@ class Replicates:
             raise NotJudged(f"{int(np.sum(~((self.errors >= 0) & np.isfinite(self.errors))))} of {len(self.errors)} standard errors are negative or not finite")
 
     @classmethod
-    def of(cls, table: pl.DataFrame, value: str, *, by: str = "seed", error: str | None = None) -> Replicates:
+    def of(cls, table: pl.DataFrame, value: str, *, by: str = "seed", error: str | None = None, own_data: bool = False) -> Replicates:
         """Read column `value` of `table`, one row for each distinct `by`.
 
-        `error` names the column with each value's standard error; a column `digest`, if there is one, is read as the evaluation data's digest.
+        A column `digest`, if there is one, is read as the evaluation data's digest.
+
+        Args:
+            table: the rows.
+            value: the column of values.
+            by: the column that names the replicate.
+            error: the column of the values' standard errors.
+            own_data: whether each replicate drew evaluation data of its own (from its own key, say) in a table without digests.
 
         Raises:
             NotJudged: a replicate has several rows, there are no rows, or a value is not finite.
@@ -64,7 +71,7 @@ class Replicates:
         return cls(
             values=_floats(table[value]),
             ids=tuple(table[by].to_list()),
-            digests=tuple(table["digest"].fill_null("").to_list()) if "digest" in table.columns else ("",) * len(table),
+            digests=_digests(table, by, own_data),
             errors=_floats(table[error]) if error else np.zeros(len(table)),
         )
 
@@ -208,6 +215,13 @@ def _propagated(rows: pl.DataFrame, statistic: Callable[[pl.DataFrame], float], 
             ends = (statistic(rows.with_columns(pl.Series(column, values + sign * step))) for sign in (1, -1))
             squares += ((next(ends) - next(ends)) / 2) ** 2
     return math.sqrt(squares)
+
+
+def _digests(table: pl.DataFrame, by: str, own_data: bool) -> tuple[str, ...]:
+    """What identifies each row's evaluation data; the replicate itself if its data are its own."""
+    if own_data:
+        return tuple(f"{by} {replicate}" for replicate in table[by].to_list())
+    return tuple(table["digest"].fill_null("").to_list()) if "digest" in table.columns else ("",) * len(table)
 
 
 def _require(table: pl.DataFrame, *columns: str) -> None:

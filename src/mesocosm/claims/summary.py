@@ -8,6 +8,9 @@ from typing import Any
 VERDICTS = ("holds", "fails", "inconclusive", "not judged")
 MARKS = {"holds": "✓", "fails": "✕", "inconclusive": "≈", "not judged": "–"}
 
+EVIDENCE = ("finding", "implementation", "identity")
+PLURAL = {"finding": "findings", "implementation": "implementation", "identity": "identities"}
+
 Row = Mapping[str, Any]
 
 
@@ -31,6 +34,44 @@ def judged_share(rows: Sequence[Row]) -> str | None:
     """How many of a claim's checks were judged; None unless it is some but not all."""
     judged = sum(row["verdict"] != "not judged" for row in rows)
     return f"{judged} of {len(rows)} checks judged" if 0 < judged < len(rows) else None
+
+
+def claim_evidence(rows: Sequence[Row]) -> str | None:
+    """The strongest kind of evidence among a claim's checks: a finding, an implementation check or an identity; None without checks.
+
+    A claim about trained networks has findings among its checks, so it is counted among the findings and holds only by them.
+    """
+    kinds = {row_evidence(row) for row in rows}
+    return next((kind for kind in EVIDENCE if kind in kinds), None)
+
+
+def row_evidence(row: Row) -> str | None:
+    """The kind of evidence of a check; None for a claim without checks. Rows of earlier versions do not store it."""
+    if row.get("kind") is None:
+        return None
+    return row.get("evidence") or ("identity" if row["kind"] in ("exact", "every") else "finding")
+
+
+def tally_by_evidence(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """Kind of evidence -> verdict -> number of claims, findings first; claims without checks are left out."""
+    groups = group_by_claim(rows).values()
+    found = {kind: _counted([claim_verdict(group) for group in groups if claim_evidence(group) == kind]) for kind in EVIDENCE}
+    return {kind: verdicts for kind, verdicts in found.items() if verdicts}
+
+
+def tally_text(rows: Sequence[Row]) -> str:
+    """The counts as one line, for example "findings: 5 hold, 1 fails; identities: 3 hold; 4 not judged"."""
+    parts = []
+    for kind, verdicts in tally_by_evidence(rows).items():
+        judged = {verdict: number for verdict, number in verdicts.items() if verdict != "not judged"}
+        if judged:
+            parts.append(f"{PLURAL[kind]}: {', '.join(f'{number} {_verb(verdict, number)}' for verdict, number in judged.items())}")
+    unjudged = tally(rows).get("not judged", 0)
+    return "; ".join(parts + [f"{unjudged} not judged"] * bool(unjudged))
+
+
+def _verb(verdict: str, number: int) -> str:
+    return {"holds": "hold", "fails": "fail"}.get(verdict, verdict) if number > 1 else verdict
 
 
 def tally(rows: Sequence[Row]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.claims.agreement import OTHER_VERDICTS
-from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share
+from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, row_evidence, tally_text
 from mesocosm.lab.events.progress import printable
 from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.studies.interface import Preset, Study
@@ -72,7 +72,7 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         for row in judged:
             table.add_row(*_check(row))
         table.add_section()
-    return Group(table, *_notes(rows), *_reasons(rows))
+    return Group(table, *_notes(rows), *_reasons(rows), Text(tally_text(rows), style="bold"))
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
@@ -101,7 +101,9 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 def _check(row: Mapping[str, Any]) -> list[RenderableType]:
     control = row.get("control") or {}
-    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f" {printable(str(row.get('metric') or ''))}", "dim"))
+    evidence = row_evidence(row)
+    kind = "" if evidence == "finding" else f" ({evidence})"
+    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f" {printable(str(row.get('metric') or ''))}{kind}", "dim"))
     contrast = Text.assemble(interval_text(control), (f" {printable(str(control.get('name', '')))}", "dim"))
     unit = f" {row['unit']}" if row.get("unit") else ""
     return [name, _verdict(row["verdict"]), Text(interval_text(row) + unit), Text(region_text(row)), contrast, Text(number(row.get("n")))]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mesocosm.claims.claim import Claim
-from mesocosm.claims.summary import checks_by_verdict, group_by_claim, tally
+from mesocosm.claims.summary import PLURAL, checks_by_verdict, claim_evidence, group_by_claim, tally_by_evidence
 from mesocosm.lab.formatting import duration, when
 from mesocosm.lab.report import vega
 from mesocosm.lab.report.figures import RenderedFigure, draw, theme
@@ -53,7 +53,9 @@ def render(run: Run, drawn: Sequence[RenderedFigure], *, home: str | None = None
         facts=_facts(run),
         age=_age(run),
         groups=group_by_claim(rows),
-        tally=tally(rows),
+        tally_by_evidence=tally_by_evidence(rows),
+        plural=PLURAL,
+        without_checks=sum(claim_evidence(group) is None for group in group_by_claim(rows).values()),
         checks_by_verdict=checks_by_verdict(rows),
         judged=sum(row["verdict"] != "not judged" for row in rows),
         measured_at=measured_at(run.study.name, run.study.claims),

@@ -82,6 +82,7 @@ def agrees(estimator: str, *, table: type[Signal] = Signal, check: str | None = 
         Control(f"the closed form of {other}", off_the_form(Signal, estimator, of=other)),
         judged_at=ALL,
         replicate=LAYOUT,
+        evidence="implementation",
     )
 
 
@@ -132,7 +133,7 @@ CLAIMS = [
         "C4",
         "The gradient of the number of future encounters of an outcome is a sum over visited states of coefficients times later encounters.",
         source="Theorem 4",
-        checks=[exact("C4", "visits without the start", check="gradient", of="largest error against autodiff, relative, float64")],
+        checks=[exact("C4", "visits without the start", check="gradient", of="largest error against autodiff, relative, float64", evidence="implementation")],
     ),
     Claim(
         "C5",

@@ -106,7 +106,7 @@ def furthest(config: Config) -> int:
 
 
 def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int]) -> OfSeeds:
-    return replicates(table.snr, estimator=estimator, length=length)
+    return replicates(table.snr, estimator=estimator, length=length, own_data=True)  # each layout has episodes of its own
 
 
 def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> OfSeeds:
@@ -116,7 +116,7 @@ def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> 
     def measure(rows: pl.DataFrame, others: pl.DataFrame) -> Replicates:
         rows = rows.drop(form).join(others.select("seed", length, form), on=["seed", length])
         mean = rows.group_by("seed").agg(difference=(pl.col(snr) - pl.col(form)).mean(), error=(pl.col(error) ** 2).sum().sqrt() / pl.len())
-        return Replicates.of(mean, "difference", error="error")
+        return Replicates.of(mean, "difference", error="error", own_data=True)
 
     return derived(measure, table.rows(estimator=estimator), table.rows(estimator=of or estimator))
 

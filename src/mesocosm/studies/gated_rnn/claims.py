@@ -127,8 +127,8 @@ CLAIMS = [
         "In the trained student only neurons with perfect memory or none influence the output, and after pruning its weights have the construction's blocks.",
         source="Fig. 2",
         checks=[
-            against_mutant("C5 memory", "memory of 0.99", check="perfect"),
-            against_mutant("C5 coefficients", "the first memory neuron is not read", check="coefficients-identity"),
+            against_mutant("C5 memory", "memory of 0.99", check="perfect", evidence="implementation"),
+            against_mutant("C5 coefficients", "the first memory neuron is not read", check="coefficients-identity", evidence="implementation"),
             of_students(
                 "decays",
                 Mean("influence of neurons with decay below 0.05 or above 0.95, as a fraction of all survivors'"),
@@ -224,7 +224,7 @@ CLAIMS = [
         "In in-context linear regression trained gated RNNs take one gradient step, as linear attention does; coefficients of polynomial terms show it.",
         source="Table 2",
         checks=[
-            against_mutant("C9 coefficients", "coefficients at another lag", check="extractor"),
+            against_mutant("C9 coefficients", "coefficients at another lag", check="extractor", evidence="implementation"),
             of_regressors(
                 "step",
                 Mean("fraction of the predictions' power that the terms y_i (x_i . x_q) leave unexplained"),

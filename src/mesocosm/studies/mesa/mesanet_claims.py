@@ -39,6 +39,7 @@ JUDGED = [
                 Control("a step of Newton and Schulz for each token", instances(SolverCost.mutant, exhaustive=True)),
                 judged_at=ALL,
                 replicate="a doubling of the key size",
+                evidence="implementation",
             ),
         ],
     ),
