@@ -13,9 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mesocosm.learning.supervised import Supervised, cosine_adamw
 from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
 from mesocosm.studies.mesa.config import Evaluation, Network, Probing, Systems, Training
-from mesocosm.studies.mesa.references import (
-    Sequences,
-)
+from mesocosm.studies.mesa.references import Sequences
 from mesocosm.studies.parts import user_mixer
 from mesocosm.tasks.linear_systems import LinearSystems, Trajectory, constructed_tokens
 
