@@ -20,7 +20,7 @@ from mesocosm.analysis.spectra.blas_threads import one_blas_thread
 from mesocosm.analysis.spectra.factor_spectra import product_spectrum
 from mesocosm.audit.measure import Pair, measure
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
-from mesocosm.nn import SoftmaxAttention
+from mesocosm.nn import Attention
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
 from stopwatch.timing import Contender, largest_error
@@ -175,7 +175,7 @@ def monitor(loop: Loop) -> BalanceMonitor:
 def training(loop: Loop) -> tuple[Callable[..., Any], Any]:
     """One compiled AdamW step on random sequences, and where it starts."""
     keys = jax.random.split(jax.random.key(0), loop.layers + 3)
-    layers = [SoftmaxAttention.create(loop.width, heads=loop.heads, key_dim=loop.width // loop.heads, key=key) for key in keys[3:]]
+    layers = [Attention.create(loop.width, heads=loop.heads, key_dim=loop.width // loop.heads, key=key) for key in keys[3:]]
     hidden = jax.random.normal(keys[0], (loop.layers, loop.width, 4 * loop.width)) / loop.width**0.5
     params = {"layers": layers, "up": hidden, "down": jnp.swapaxes(hidden, 1, 2) / 4}
     optimizer = optax.adamw(1e-3)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.nn import HawkBlock, MesaAttention, ResidualStack, SoftmaxAttention
+from mesocosm.nn import Attention, HawkBlock, MesaAttention, ResidualStack
 from mesocosm.numerics import linear_algebra
 from mesocosm.numerics.programs import SCHEDULE
 from stopwatch.driver import Case, main
@@ -77,7 +77,7 @@ def contender(name: str, function: Callable[..., Any], arguments: tuple[Any, ...
 
 def deep(key: Any) -> ResidualStack:
     """Eight layers of softmax attention."""
-    return ResidualStack(tuple(SoftmaxAttention.create(64, heads=4, key_dim=16, key=k) for k in jax.random.split(key, 8)))
+    return ResidualStack(tuple(Attention.create(64, heads=4, key_dim=16, key=k) for k in jax.random.split(key, 8)))
 
 
 LAYERS: dict[str, Callable[[Any], Any]] = {

@@ -20,9 +20,9 @@ from mesocosm.envs import Interleaving, KeyToDoor, LayeredMDP
 from mesocosm.learning.contributions import cocoa, cocoa_of_pairs
 from mesocosm.learning.exact_credit import Credit, ExactAdvantage, ExactCocoa, Reinforce
 from mesocosm.learning.fit import fit
+from mesocosm.learning.optimizers import adam
 from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.learning.policy_gradient import PolicyGradient
-from mesocosm.learning.supervised import adam
 from mesocosm.nn.policy import TabularPolicy
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
@@ -162,19 +162,19 @@ def iterations(size: Size, name: str) -> list[Row]:
 
 def loop_by_hand(learner: PolicyGradient, view: Any) -> Callable[[], Any]:
     """Two iterations: episodes step by step, then one compiled update."""
-    improve, probabilities = eqx.filter_jit(learner.improve), eqx.filter_jit(learner.probabilities)
-    steps_type = type(jax.eval_shape(lambda: learner.batch(jnp.full((2 * view.env.length, 4), 0.25), jax.random.key(0))))
+    credited, step, probabilities = (eqx.filter_jit(part) for part in (learner.credited, learner.step, learner.probabilities))
+    steps_type = type(jax.eval_shape(lambda: learner.episodes(jnp.full((2 * view.env.length, 4), 0.25), jax.random.key(0))))
     draw = np.random.default_rng(0)
 
     def run() -> Any:
         state = learner.init(jax.random.key(0))
         for _ in range(2):
-            table = probabilities(state.policy)
+            table = probabilities(state.model)
             policy = np.asarray(table, dtype=np.float64)
             policy /= policy.sum(axis=1, keepdims=True)
             states, actions, rewards = (np.array(part) for part in zip(*(by_hand(view, policy, draw) for _ in range(learner.batch_size)), strict=True))
             steps = steps_type(states.astype(np.int32), actions.astype(np.int32), jnp.asarray(rewards, jnp.float32), table[states], np.ones(states.shape, bool))
-            state, _ = improve(state, table, steps)
+            state, _ = step(state, credited(table, steps), jax.random.key(0))
         return jax.block_until_ready(state)
 
     run()

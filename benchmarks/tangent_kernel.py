@@ -17,7 +17,7 @@ from mesocosm.analysis.tangent import kernel as ours
 from mesocosm.analysis.tangent.kernel import MEBIBYTE, TRIAL_BLOCK, of_module, tangent_kernel
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
 from mesocosm.learning.fit import fit
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentCNN, TangentMLP
 from peers.neural_tangents import Limits, NeuralTangents
 from peers.problem import Unavailable

@@ -15,9 +15,10 @@ import numpy as np
 import optax
 
 from mesocosm.learning.fit import fit
+from mesocosm.learning.optimizers import adam
 from mesocosm.learning.streams import stream_key
-from mesocosm.learning.supervised import Supervised, adam
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.learning.supervised import Supervised
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.tasks.linear_systems import LinearSystems
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
@@ -53,7 +54,7 @@ def cases(sizes: str) -> Sequence[Case]:
 
 def build(size: Size, key: Any) -> LinearAttention:
     """One layer of linear attention."""
-    return LinearAttention.create(size.dim, heads=size.heads, key_dim=size.dim, key=key)
+    return LinearAttention.create(size.dim, heads=size.heads, key_dim=size.dim, std=0.05, key=key)
 
 
 def loss(model: LinearAttention, example: Any, key: Any) -> Any:

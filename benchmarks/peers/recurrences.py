@@ -90,7 +90,7 @@ def _loop(decay: np.ndarray, inputs: np.ndarray, cotangent: np.ndarray, gradient
 @cache
 def _layer(name: str, channels: int) -> Any:
     """As many cells as channels, and no readout: the states are the output."""
-    return CELLS[name].create(channels, hidden=channels, key=jax.random.key(0))
+    return CELLS[name].create(channels, state_dim=channels, key=jax.random.key(0))
 
 
 def _weights(layer: Any) -> dict[str, np.ndarray]:
@@ -134,7 +134,7 @@ def _wide_cells(problem: Sequences, gradient: bool, name: str) -> list[np.ndarra
 def gated(problem: Sequences, gradient: bool) -> Contender:
     """As many neurons, and products at the output, as channels."""
     channels = problem.inputs.shape[2]
-    layer = GatedLinearRNN.create(channels, neurons=channels, gain=0.5, key=jax.random.key(0))
+    layer = GatedLinearRNN.create(channels, state_dim=channels, gain=0.5, key=jax.random.key(0))
     return _compiled("mesocosm", lambda rnn, inputs: jax.vmap(rnn)(inputs), problem, gradient, (layer, problem.inputs), lambda _: ())
 
 

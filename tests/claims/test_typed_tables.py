@@ -64,7 +64,7 @@ def test_a_table_that_extends_another_has_columns_of_its_own():
 
 @pytest.mark.parametrize(("column", "kind"), [("rows", Axis), ("name", Value), ("columns", Value), ("loss", float)])
 def test_what_is_no_column_is_refused(column, kind):
-    with pytest.raises(TypeError, match=f"Wrong.{column} is no column"):
+    with pytest.raises(TypeError, match=f"Wrong.{column} is not a column"):
         type("Wrong", (Table,), {"__annotations__": {column: kind}})
 
 
@@ -132,7 +132,7 @@ def test_columns_of_two_tables_are_no_measure():
     class Elsewhere(Table):
         error: Value
 
-    with pytest.raises(TypeError, match=r"test_loss\.loss and elsewhere\.error are columns of two tables"):
+    with pytest.raises(TypeError, match=r"test_loss\.loss and elsewhere\.error belong to different tables"):
         replicates(TestLoss.loss, error=Elsewhere.error)
 
 

@@ -155,17 +155,17 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --seeds -- -1", "see mesocosm run --help"),
         ("run toy-study --preset", "--preset"),
         ("run toy-study --seeds 9999999999", "at most 100000"),
-        ("run toy-study --first-seed 9999999999", "a seed lies between 0 and 2147483646, and 9999999999 does not"),
+        ("run toy-study --first-seed 9999999999", "seeds must be between 0 and 2147483646, not 9999999999"),
         ("run toy-study --config.label \udcff", "'\\udcff' is not valid UTF-8"),
         ("run toy-study --out /dev/null", "/dev/null is a file, not a directory"),
         ("run toy-study --dry-run --out /dev/null", "/dev/null is a file, not a directory"),
         ("run toy-study again", "again"),
         ("run toy-study --track paper", "Expected one of ('tensorboard', 'wandb', 'mlflow')"),
         ("judge", "RUN"),
-        ("judge nowhere", "nowhere is no run directory"),
-        ("status nowhere", "nowhere is no run directory"),
+        ("judge nowhere", "nowhere is not a run directory"),
+        ("status nowhere", "nowhere is not a run directory"),
         ("report", "name a run:"),
-        ("report nowhere", "nowhere is no run directory"),
+        ("report nowhere", "nowhere is not a run directory"),
         ("report here there", "2 runs make a site: name its folder with --out DIR"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_log_that_knows_only_ascii_is_no_failure():
 def test_run_ends_with_claims_and_report(run, capsys):
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run)]) == 0
     text = capsys.readouterr().out
-    assert "rolling was finished before" in text
+    assert "rolling finished earlier" in text
     assert "preset smoke is too small" in " ".join(text.split())
     assert text.rstrip().endswith(f"Report: {run / 'index.html'}")
     assert "\x1b" not in text

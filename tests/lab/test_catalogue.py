@@ -47,12 +47,12 @@ def test_study_that_raises_when_it_is_imported_is_the_users_to_mend(tmp_path, mo
 
 def test_package_without_study_is_the_users_to_mend(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "broken_study_b", "")
-    with pytest.raises(UserError, match="holds no STUDY"):
+    with pytest.raises(UserError, match="does not define STUDY"):
         find("broken-study-b")
 
 
 def test_suggestions():
     assert suggestion("smok", ["smoke", "quick"]) == "; did you mean 'smoke'? (smoke, quick)"
-    assert suggestion("zzz", ["smoke", "quick"]) == "; known are smoke, quick"
+    assert suggestion("zzz", ["smoke", "quick"]) == "; available: smoke, quick"
     assert suggestion("zzz", []) == ""
     assert suggestion("zzz", [str(number) for number in range(99)]) == ""

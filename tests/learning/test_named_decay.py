@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from mesocosm.learning.named_decay import ATTENTION, adamw_by_name, decay_by_name, named, parameter_names
+from mesocosm.learning.named_decay import ATTENTION, decay_by_name, named, parameter_names
+from mesocosm.learning.optimizers import adamw
 from mesocosm.nn import LinearAttention, ResidualStack
 
 RATES = {ATTENTION: 0.5, r"^mlp\.weight$": 0.1}
@@ -64,7 +65,7 @@ def test_a_stacked_seed_axis_changes_no_group():
 def test_with_one_rate_for_all_it_is_optax_adamw():
     params = {"attention": {"q_proj": jnp.arange(6.0).reshape(2, 3)}, "mlp": jnp.ones(4)}
     gradient = jax.tree.map(lambda x: jnp.cos(x), params)
-    ours, theirs = adamw_by_name(1e-2, {r"attention|mlp": 0.3}), optax.adamw(1e-2, weight_decay=0.3)
+    ours, theirs = adamw(1e-2, weight_decay={r"attention|mlp": 0.3}), optax.adamw(1e-2, weight_decay=0.3)
     states = ours.init(params), theirs.init(params)
     mine, other = params, params
     for _ in range(3):

@@ -12,9 +12,9 @@ from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.envs import KeyToDoor, LayeredMDP
 from mesocosm.learning import exact_credit as credit
 from mesocosm.learning.fit import fit
+from mesocosm.learning.optimizers import adam
 from mesocosm.learning.outcomes import reward_outcomes, state_outcomes
 from mesocosm.learning.policy_gradient import PolicyGradient
-from mesocosm.learning.supervised import adam
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy, explore
 
 ENV = KeyToDoor(6)
@@ -65,8 +65,8 @@ def gradients(name, build=build, batches=48):
     one = learner(name, build, 64, 1.0)
     one = PolicyGradient(one.build, ENV, PARAMS, one.observations, one.credit, plain, {"learning_rate": 1.0}, 0.0, 0.05, 64)
     state = one.init(jax.random.key(3))
-    step = jax.jit(lambda key: flat(one.update(state, key)[0].policy))
-    before = flat(state.policy)
+    step = jax.jit(lambda key: flat(one.update(state, key)[0].model))
+    before = flat(state.model)
     return one, state, np.stack([step(key) - before for key in jax.random.split(jax.random.key(0), batches)])
 
 
@@ -79,19 +79,19 @@ def test_the_mean_step_is_the_true_gradient(name):
     def policy(logits):
         return explore(logits, 0.05)
 
-    table = policy(state.policy.logits)
-    true = dp.policy_gradient(policy, state.policy.logits, dp.occupancy(mdp, table)[:, None] * dp.action_values(mdp, table)).reshape(-1) / ENV.length
+    table = policy(state.model.logits)
+    true = dp.policy_gradient(policy, state.model.logits, dp.occupancy(mdp, table)[:, None] * dp.action_values(mdp, table)).reshape(-1) / ENV.length
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found)) + 1e-6
     z = (found.mean(axis=0) - true) / error
     assert np.abs(true).max() > 0.003
     assert (np.abs(z).max() < 4.5) == (name != "hca-return"), np.abs(z).max()
-    assert one.model(state) is state.policy
+    assert one.model(state) is state.model
 
 
 def test_a_network_policy_learns_through_the_same_table():
     """Its gradient is that of the table, pulled back."""
     _, state, found = gradients("q-critic", network, batches=24)
-    trained, fixed = eqx.partition(state.policy, eqx.is_inexact_array)
+    trained, fixed = eqx.partition(state.model, eqx.is_inexact_array)
     mdp, (vector, unravel) = ENV.tabular(PARAMS), jax.flatten_util.ravel_pytree(trained)
 
     def policy(vector):
@@ -114,7 +114,7 @@ def test_cocoa_learns_what_reinforce_does_not():
 
 
 def key_probability(learner, state, key):
-    return {"key": learner.probabilities(state.policy)[0, 0]}
+    return {"key": learner.probabilities(state.model)[0, 0]}
 
 
 def test_entropy_pulls_towards_the_uniform_policy():

@@ -8,7 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 OTHER_VERDICTS = ("judged differently", "judged in some runs only")
-DIFFERENCES = (*OTHER_VERDICTS, "held to other regions", "with intervals apart")
+DIFFERENCES = (*OTHER_VERDICTS, "judged against different regions", "with disjoint intervals")
 
 
 def differences(found: Sequence[Row | None]) -> list[str]:

@@ -35,13 +35,13 @@ class Every(_Kind):
     """An inequality that must hold for all of a finite set, or for at least 100 random instances. No interval.
 
     Values are signed; the estimate is the one nearest to the region's edge, or furthest outside. Holds iff all lie inside the region, else fails. The
-    control must break the statement in the same sense: its estimate, the worst of its instances, lies outside. (Removing the mechanism need not turn the
-    inequality round everywhere, only make it false.)
+    control must break the statement in the same sense: its estimate, the worst of its instances, lies outside. (Removing the mechanism must make the
+    inequality false but need not reverse it everywhere.)
     """
 
 
 class Mean(_Kind):
-    """The mean of one number a replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
+    """The mean of one number per replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
 
 
 class Rate(_Kind):
@@ -77,7 +77,7 @@ class Reference:
     def __post_init__(self) -> None:
         """Reject values that a table cannot hold."""
         if not math.isfinite(self.value):
-            raise ValueError(f"a reference is a finite number, not {self.value}")
+            raise ValueError(f"a reference must be a finite number, not {self.value}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Forms that claims of several studies share: from which preset on a check is judged, an identity beside its mutant, and a claim that nobody judges."""
+"""Shared forms of claims: the presets at which a check is judged, identities with mutants, and unjudged claims."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from mesocosm.claims.region import below
 from mesocosm.claims.tables import Axis, Table, Value
 
 ALL = frozenset({"quick", "cpu", "paper"})
-"""The quick preset is large enough already."""
+"""For checks that the quick preset can judge."""
 CPU = frozenset({"cpu", "paper"})
-"""What needs the size of the record."""
+"""For checks that need the size of the record."""
 
 
 class Errors(Table):
-    """A table of statements on random instances: the error of each, and that of the same with one term made wrong."""
+    """Errors of an identity on random instances, and of a mutant with one wrong term."""
 
     instance: Axis
     error: Value
@@ -22,7 +22,7 @@ class Errors(Table):
 
 
 class Identities(Errors):
-    """Such a table, by the name of the identity."""
+    """Errors of several identities, by name."""
 
     identity: Axis
 
@@ -37,24 +37,24 @@ def against_mutant(
     tolerance: float = 1e-10,
     replicate: str = "a random instance",
 ) -> Check:
-    """An identity beside the same with one term made wrong.
+    """A check of an identity, with a mutant that has one wrong term as its control.
 
     Args:
-        name: of the identity in the table.
-        mutant: what is made wrong.
-        by: the axis of names, in the table where the errors stand.
+        name: the identity's name in the table.
+        mutant: what is wrong in the mutant.
+        by: the axis of names in the table of errors.
         check: the check's name.
-        of: what an error is.
-        tolerance: the largest error that is rounding.
-        replicate: what is drawn anew for each error.
+        of: what is measured.
+        tolerance: the largest error that rounding explains.
+        replicate: what is redrawn for each error.
     """
     if not issubclass(by.table, Errors):
-        raise TypeError(f"the table {by.table.name!r} does not hold errors beside those of a mutant")
+        raise TypeError(f"the table {by.table.name!r} is not a subclass of Errors")
     where: Any = {by: name}
     error, wrong = (instances(column, **where) for column in (by.table.error, by.table.mutant))
     return Check(check, Exact(of), below(tolerance), error, Control(mutant, wrong), judged_at=ALL, replicate=replicate)
 
 
 def unjudged(id: str, statement: str, source: str, reason: str) -> Claim:
-    """A claim of the paper that this bench does not judge, and why."""
+    """A claim that mesocosm does not judge, with the reason."""
     return Claim(id, statement, source, unjudged=reason)

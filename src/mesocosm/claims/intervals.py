@@ -1,7 +1,7 @@
 """Intervals over replicates, and the p-values that agree with them.
 
-Three procedures, each honest at the sample sizes where it is allowed: Student's t for means, Clopper and Pearson's for rates, Efron's BCa bootstrap for
-20 replicates or more. (A percentile bootstrap over 3 or 5 replicates covers 67 or 85 %, not 95 %.) SciPy is imported when first needed: listing stays instant.
+Three procedures, each used only at sample sizes where its coverage is right: Student's t for means, Clopper-Pearson for rates, Efron's BCa bootstrap for 20
+replicates or more. (A percentile bootstrap over 3 or 5 replicates covers 67 or 85 %, not 95 %.) SciPy is imported on first use, so that listing stays fast.
 """
 
 import math
@@ -33,7 +33,7 @@ def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"], alp
     r"""Student's interval of a mean, $\bar x \pm t_{1-\alpha/2,\,n-1}\, \max(s, e)/\sqrt n$.
 
     $s$ is the standard deviation of the values (n - 1 in the denominator) and $e$ the root mean square of the `errors`, the standard errors with which
-    each value was evaluated: replicates cannot be known to agree better than they were measured, so a saturated metric has no zero width.
+    each value was evaluated: replicates cannot be known to agree better than they were measured, so a saturated metric does not get zero width.
 
     Raises:
         NotJudged: fewer than two values.
@@ -96,7 +96,7 @@ def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = me
 
     The ends are the quantiles $\Phi\big(z_0 + \frac{z_0 + z_{\alpha/2}}{1 - a (z_0 + z_{\alpha/2})}\big)$, and the same with $z_{1-\alpha/2}$, of the
     statistic over resamples drawn with a fixed seed; the bias $z_0$ comes from the resamples, the acceleration $a$ from the jackknife. Below
-    $\alpha = 2/(B+1)$ the $B$ resamples say nothing about the tails and the interval is the whole line. Evaluation errors have no part in it.
+    $\alpha = 2/(B+1)$ the $B$ resamples say nothing about the tails and the interval is the whole line. Evaluation errors are not used.
 
     Args:
         values: at least 20, not all equal.
@@ -149,8 +149,8 @@ def bca_bootstrap(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] =
 def p_value(family: Family, inside: Callable[[float, float], bool], smallest: float = 1e-12) -> float:
     r"""The smallest $\alpha$ at which the interval still lies inside a region: $p < 0.05$ iff the 95 % interval lies inside.
 
-    For a region with one end this is twice the one-sided p-value, $\min(1, 2 p_1)$, of the hypothesis that the truth lies beyond that end; for one with two
-    ends twice the larger of the two. Found by bisection on $\log\alpha$, so that it agrees with every interval by construction.
+    For a region with one end this is twice the one-sided p-value, $\min(1, 2 p_1)$, of the hypothesis that the truth lies beyond that end; for a region with
+    two ends, twice the larger of the two. Found by bisection on $\log\alpha$, so that it agrees with every interval by construction.
 
     Args:
         family: the interval as a function of alpha.

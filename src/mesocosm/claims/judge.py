@@ -1,7 +1,7 @@
-"""From claims and tables to verdicts: the rows of `claims.json`.
+"""Computes verdicts from claims and tables: the rows of `claims.json`.
 
 A check `holds` if its interval lies inside the region that was fixed beforehand, `fails` if it lies outside, and is `inconclusive` otherwise. It is
-`not judged` where no verdict would be honest; the reason then stands beside whatever could be computed. Nothing here trains or knows a particular study.
+`not judged` if no verdict is justified; the row then gives the reason and whatever could be computed. This module does not depend on any particular study.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from mesocosm.claims.view import View
 Verdict = Literal["holds", "fails", "inconclusive", "not judged"]
 
 FEWEST_INSTANCES = 100
-"""Random instances below which neither an identity nor an inequality for all is judged."""
+"""The fewest random instances on which an identity or an inequality for all is judged."""
 MUTANT_FACTOR = 100.0
-"""How many tolerances a mutant's error must reach."""
+"""A mutant's error must reach this many tolerances."""
 STATISTICS = {"median": median, "interquartile mean": interquartile_mean}
 
 
-# --- what the judge is told -----------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Unfinished:
 
     Attributes:
         trial: its name.
-        reason: why, as the status says it: "failed: ...", "skipped: ...", "not run".
-        tables: names of the tables it would have written, as far as finished trials that run the same function tell.
+        reason: why, as in its status: "failed: ...", "skipped: ...", "not run".
+        tables: names of the tables that it would have written, inferred from finished trials of the same function.
     """
 
     trial: str
@@ -48,12 +48,12 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the judge must know of a run besides its tables.
+    """What the judge needs to know about a run besides its tables.
 
     Attributes:
         command: the command line that made the run.
         changed: fields in which its config differs from the preset's, one text each ("task.dim = 8 (10 in the preset)").
-        user_parts: slots filled with a part that is not ours, one text each ("mixer = mypackage.layers:MyMixer").
+        user_parts: slots filled with a user's part, one text each ("mixer = mypackage.layers:MyMixer").
         unfinished: trials that failed, were skipped or did not run.
         fingerprints: `fingerprints(claims)` as stored when the run started.
         page: where the study's claims are discussed.
@@ -77,7 +77,7 @@ def _fingerprint(claim: Claim, check: Check) -> str:
     return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
 
 
-# --- what the judge says --------------------------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ControlRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRow:
-    """One line of the claims table and one entry of `claims.json`; None where a kind has no such thing.
+    """One line of the claims table and one entry of `claims.json`; None where not applicable.
 
     Attributes:
         id: "study/claim.check"; "study/claim" for a claim that has no checks.
@@ -115,7 +115,7 @@ class CheckRow:
         tables: names of the tables that were read.
         line: where the check is written, `package/module.py:line`.
         reason: why it is not judged, and whether the check changed after the run started.
-        note: where it fails or is inconclusive, what was found and what was tried.
+        note: if it fails or is inconclusive, what was found and tried.
         page: where a claim that does not hold is discussed.
         holm: whether a check that has a p-value survives Holm's correction within the study.
         checks: number of checks judged in the study.
@@ -171,13 +171,13 @@ def from_json(text: str) -> list[CheckRow]:
 def judge(study: str, claims: Sequence[Claim], view: View, run: Circumstances, *, strict: bool = False) -> list[CheckRow]:
     """Judge every check of every claim, in order.
 
-    A measurement that raises anything but NotJudged is a bug. Its row says so and the rest of the table is still judged; `strict`, for tests, lets it through.
+    A measurement that raises anything but NotJudged is a bug. Its row says so, and the other checks are still judged; `strict`, for tests, raises it.
 
     Args:
         study: the study's name.
         claims: its claims.
         view: config, preset and tables of the run.
-        run: what else is known of the run.
+        run: further facts about the run.
         strict: raise a measurement's own exceptions.
     """
     judged = [_judge_check(study, claim, check, view, run, strict) if check else (_unjudged(study, claim, run), None) for claim, check in _pairs(claims)]
@@ -196,7 +196,7 @@ def _pairs(claims: Sequence[Claim]) -> list[tuple[Claim, Check | None]]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A measurement's outcome; ends and p are None over instances, the estimate too where the worst is not finite, everything where it was refused."""
+    """A measurement's outcome. Over instances, ends and p are None, and so is the estimate if the worst is not finite; all are None if it was not judged."""
 
     estimate: float | None = None
     low: float | None = None
@@ -208,7 +208,7 @@ class _Measured:
 
 
 def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circumstances, strict: bool) -> tuple[CheckRow, float | None]:
-    """The row of a check, without what needs the other checks, and its p-value."""
+    """A check's row, without the fields that depend on other checks, and its p-value."""
     view.read.clear()
     name = f"{claim.id}.{check.name}"
     measured, obstacle = _attempt(name, check, check.measure, view, FEWEST_INSTANCES, strict)
@@ -228,7 +228,6 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
 def _row(
     study: str, claim: Claim, check: Check, measured: _Measured, control: _Measured, tables: list[str], run: Circumstances, verdict: Verdict, reason: str | None
 ) -> CheckRow:
-    """What was found, beside what the check says of itself."""
     return CheckRow(
         id=f"{study}/{claim.id}.{check.name}",
         claim=claim.id,
@@ -259,7 +258,7 @@ def _row(
 
 
 def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
-    """The row of a claim that this bench cannot judge."""
+    """The row of a claim that mesocosm cannot judge."""
     return CheckRow(
         id=f"{study}/{claim.id}",
         claim=claim.id,
@@ -273,12 +272,12 @@ def _unjudged(study: str, claim: Claim, run: Circumstances) -> CheckRow:
 
 
 def _discussed(claim: Claim, run: Circumstances, verdict: Verdict) -> str | None:
-    """The claim's place on the study's page, where there is something to explain."""
+    """The claim's anchor on the study's page, unless it holds."""
     return f"{run.page}#{claim.id.lower()}" if run.page and verdict != "holds" else None
 
 
 def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]:
-    """Why no verdict would be honest whatever the measurement gives."""
+    """Reasons against a verdict that do not depend on the measurement."""
     reasons = []
     if run.user_parts:
         reasons.append(f"user part: {', '.join(run.user_parts)}")
@@ -290,7 +289,7 @@ def _standing_reasons(check: Check, view: View, run: Circumstances) -> list[str]
 
 
 def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | None, control_obstacle: str | None) -> list[str]:
-    """What kept the check or its control from being measured, or measured on all trials."""
+    """Why the check or its control was not measured, or not on all trials."""
     if obstacle or control_obstacle:
         reasons = [obstacle] if obstacle else []
         reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
@@ -300,10 +299,10 @@ def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | Non
 
 
 def _no_width(check: Check, measured: _Measured) -> list[str]:
-    """A t interval between equal values says nothing of the next one."""
+    """A t interval of equal values says nothing about the next value."""
     if not isinstance(check.kind, Mean) or measured.low is None or measured.low != measured.high:
         return []
-    return [f"all {measured.n} values are equal and without evaluation error, so that the interval has no width: give the error, or judge a rate"]
+    return [f"all {measured.n} values are equal and without evaluation error, so the interval has no width: give the error, or judge a rate"]
 
 
 def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: int, strict: bool) -> tuple[_Measured, str | None]:
@@ -338,7 +337,7 @@ def _worst(kind: Exact | Every, sample: Any, region: Region, fewest: int) -> _Me
 
 
 def _estimate(kind: Mean | Rate | Bootstrap, sample: Any, region: Region) -> _Measured:
-    """The 95 % interval of the kind, against the region."""
+    """The 95 % interval, compared with the region."""
     if not isinstance(sample, Replicates):
         raise TypeError(f"a {type(kind).__name__.lower()} check measures Replicates, not {type(sample).__name__}")
     family = _family(kind, sample)
@@ -361,7 +360,7 @@ def _family(kind: Mean | Rate | Bootstrap, sample: Replicates) -> Family:
 
 
 def _plain(name: Any) -> str | int | float:
-    """A replicate's id as JSON can hold it."""
+    """A replicate's id as a JSON value."""
     name = name.item() if isinstance(name, np.generic) else name
     return name if isinstance(name, str | int) or (isinstance(name, float) and np.isfinite(name)) else str(name)
 

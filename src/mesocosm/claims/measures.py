@@ -31,7 +31,7 @@ class Measure(Generic[T]):
     compute: Callable[[View], T]
 
     def __call__(self, view: View) -> T:
-        """Measure."""
+        """Compute the measurement."""
         return self.compute(view)
 
     def map(self: Measure[Replicates], function: Callable[[Any], Any]) -> Measure[Replicates]:
@@ -76,7 +76,7 @@ def within(rows: Rows, statistic: Callable[[pl.DataFrame], float], *, by: Column
 
 
 def derived(function: Callable[..., T], *rows: Rows) -> Measure[T]:
-    """`function` of the tables of some rows, in that order."""
+    """Apply `function` to the tables of these rows, in order."""
     return Measure(rows, lambda view: function(*(each.read(view) for each in rows)))
 
 
@@ -84,5 +84,5 @@ def _rows_of(value: Column, *others: Column | str | None, trial: Trials | None, 
     """Rows of the column's table; the other columns must belong to the same table."""
     for other in others:
         if isinstance(other, Column) and other.table is not value.table:
-            raise TypeError(f"{value.table.name}.{value} and {other.table.name}.{other} are columns of two tables")
+            raise TypeError(f"{value.table.name}.{value} and {other.table.name}.{other} belong to different tables")
     return value.table.rows(trial, **where)

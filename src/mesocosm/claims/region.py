@@ -15,18 +15,18 @@ class Region:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty region and ends that are no numbers."""
+        """Reject an empty region and ends that are not finite."""
         if self.low is None and self.high is None:
             raise ValueError("a region needs at least one end")
         for end in (self.low, self.high):
             if end is not None and not math.isfinite(end):
-                raise ValueError(f"a region's end is a finite number, not {end}; leave out the open end")
+                raise ValueError(f"a region's end must be a finite number, not {end}; leave out the open end")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"the region's low end {self.low:g} is not below its high end {self.high:g}")
 
     @property
     def direction(self) -> Literal["<", ">", "in"]:
-        """How the region reads in a table."""
+        """The region's symbol in a table."""
         if self.low is None:
             return "<"
         return ">" if self.high is None else "in"

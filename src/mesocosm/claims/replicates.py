@@ -104,7 +104,7 @@ class Replicates:
         return Replicates(values, self.ids, self.digests, errors)
 
     def minus(self, other: Replicates, *, same_data: bool = True) -> Replicates:
-        r"""Paired difference, $x - y$ with $e = \sqrt{e_x^2 + e_y^2}$: too large, never too small, where both arms share their evaluation data.
+        r"""Paired difference, $x - y$ with $e = \sqrt{e_x^2 + e_y^2}$: never too small, and too large if both arms share their evaluation data.
 
         With `same_data=False` the pairs are taken by replicate although the two were evaluated on different data on purpose (one model, two splits).
 
@@ -134,7 +134,7 @@ class Replicates:
         return self.over(other, same_data=same_data).map(np.log)
 
     def extreme(self, *others: Replicates, by: Callable[[Any], Any], same_data: bool = True) -> Replicates:
-        """Replicate by replicate the arm's value for which `by` is largest (`np.negative`: the smallest value, `np.abs`: the one furthest from zero).
+        """For each replicate, the arm's value with the largest `by` (`np.negative`: the smallest value, `np.abs`: the one furthest from zero).
 
         The error is the largest among the arms', since the choice depends on all of them; `same_data` as in `minus`.
 
@@ -164,7 +164,7 @@ class Instances:
     """One number for each instance of a statement: errors of an identity, or signed values of an inequality that must hold for all.
 
     Attributes:
-        values: one per instance (already the worst over its entries); NaN where the computation broke down.
+        values: one per instance (already the worst over its entries); NaN if the computation failed.
         exhaustive: whether the instances are all of a finite set; otherwise at least 100 random ones are needed.
     """
 

@@ -42,13 +42,13 @@ class Estimate(Value):
 
 
 class Table:
-    """A table that trials write. A subclass names its columns, and is named like the table:
+    """A table that trials write. A subclass declares the columns, and its name gives the table's name:
 
         class PositionLoss(Table):
             position: Axis
             loss: Value
 
-    is the table `position_loss`, and `PositionLoss.loss` is a column of it. The columns `trial` and `seed` need no mention.
+    is the table `position_loss`, and `PositionLoss.loss` is a column of it. The columns `trial` and `seed` are implicit.
     """
 
     name: ClassVar[str]
@@ -60,8 +60,8 @@ class Table:
             if column == "name" and kind not in _KINDS:
                 continue
             if column in _TAKEN or kind not in _KINDS:
-                words = f"annotate it as Axis, Value or Estimate, and call it neither {' nor '.join(sorted(_TAKEN))}"
-                raise TypeError(f"{cls.__name__}.{column} is no column: {words}")
+                words = f"annotate it as Axis, Value or Estimate, and do not call it {' or '.join(sorted(_TAKEN))}"
+                raise TypeError(f"{cls.__name__}.{column} is not a column: {words}")
             setattr(cls, column, kind(column, cls))
 
     @classmethod
@@ -84,7 +84,7 @@ class Table:
         if odd := [name for name in where if name not in axes]:
             raise TypeError(f"the table {cls.name!r} has no axis {odd[0]!r}; it has {', '.join(axes) or 'none'}")
         if not (trial is None or isinstance(trial, Trials)):
-            raise TypeError(f"rows of the table {cls.name!r} are those of Trials(...), not of {trial!r}")
+            raise TypeError(f"rows of the table {cls.name!r} belong to Trials(...), not to {trial!r}")
         return Rows(cls, trial, where)
 
     @classmethod
@@ -105,7 +105,7 @@ class Trials:
     of: str | Callable[[Any], str | tuple[str, ...]]
 
     def names(self, config: Any) -> tuple[str, ...]:
-        """Their names at this config."""
+        """The names for this config."""
         found = self.of(config) if callable(self.of) else self.of
         return (found,) if isinstance(found, str) else found
 
@@ -119,10 +119,10 @@ class Rows:
     where: Mapping[str, Any]
 
     def read(self, view: View) -> pl.DataFrame:
-        """The rows themselves.
+        """Read the rows.
 
         Raises:
-            NotJudged: there is no such table, or it has no such rows.
+            NotJudged: no finished trial wrote the table, or no row matches.
         """
         names = () if self.trial is None else self.trial.names(view.config)
         chosen = {axis: value(view.config) if callable(value) else value for axis, value in self.where.items()}

@@ -21,7 +21,7 @@ class View:
         self.read: set[str] = set()
 
     def has(self, name: str) -> bool:
-        """Whether a finished trial wrote such a table."""
+        """Whether a finished trial wrote this table."""
         return name in self._tables
 
     def table(self, name: str, **where: Any) -> pl.DataFrame:

@@ -1,1 +1,1 @@
-"""How a study is run: run store, resume, judging, report. Knows the interface and no particular study."""
+"""Runs studies: run store, resuming, judging, reports. Depends on the interface of studies, not on any particular study."""

@@ -1,6 +1,6 @@
-"""Which studies there are: ours by walking `mesocosm/studies`, other packages' by the entry point group `mesocosm.studies`.
+"""Finds studies: those in `mesocosm/studies`, and those of other packages through the entry point group `mesocosm.studies`.
 
-Finding a study imports its package's `__init__` alone, which holds `STUDY`; nothing here imports JAX.
+Finding a study imports only its package's `__init__`, which defines `STUDY`. This module does not import JAX.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GROUP = "mesocosm.studies"
 
 
 def packages() -> dict[str, str]:
-    """Study name -> package, ours first, each part by name; nothing is imported. An entry point cannot take the name of one of ours."""
+    """Study name -> package, ours first, then by name. Imports no study. Our studies take precedence over entry points of the same name."""
     folder = mesocosm.studies
     ours = {module.name.replace("_", "-"): f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__) if module.ispkg}
     theirs = {point.value.rpartition(".")[2].replace("_", "-"): point.value for point in metadata.entry_points(group=GROUP)}
@@ -30,7 +30,7 @@ def find(name: str) -> Study:
     """The study of this name; underscores may stand for dashes.
 
     Raises:
-        UserError: there is no such study, or its package cannot be imported or holds no `STUDY`.
+        UserError: there is no such study, or its package cannot be imported or does not define `STUDY`.
     """
     known = packages()
     package = known.get(name.replace("_", "-"))
@@ -41,13 +41,13 @@ def find(name: str) -> Study:
     except Exception as error:
         raise UserError(f"study {name!r} cannot be imported from {package}: {error_line(error)}") from error
     if not isinstance(study, Study):
-        raise UserError(f"study {name!r}: the package {package} holds no STUDY")
+        raise UserError(f"study {name!r}: the package {package} does not define STUDY")
     return study
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to put behind `there is no ...`: the nearest known word, and all of them where they are few."""
+    """Continues "there is no ..." with the nearest known word, and with all known words if they are few."""
     words = list(known)
     near = difflib.get_close_matches(word, words, n=1)
     listed = f" ({', '.join(words)})" if 0 < len(words) <= 12 else ""
-    return f"; did you mean {near[0]!r}?{listed}" if near else f"; known are {', '.join(words)}" if listed else ""
+    return f"; did you mean {near[0]!r}?{listed}" if near else f"; available: {', '.join(words)}" if listed else ""

@@ -1,4 +1,4 @@
-"""Numbers, times, regions and intervals as a reader wants them, on a terminal and on a page alike."""
+"""Formats numbers, times, regions and intervals for terminals and pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def number(value: float | int | None, digits: int = 3) -> str:
-    """A number as a reader wants it: a few significant digits, a real minus sign, powers of ten only where they help."""
+    """Format a number with a few significant digits, a real minus sign, and a power of ten if it is very small or large."""
     if value is None:
         return "–"
     if not math.isfinite(value):
@@ -29,7 +29,7 @@ def number(value: float | int | None, digits: int = 3) -> str:
 
 
 def duration(seconds: float | int) -> str:
-    """A time as a reader wants it: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    """Format a duration: 40 ms, 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 0.1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
@@ -44,23 +44,23 @@ def duration(seconds: float | int) -> str:
 
 
 def seconds_text(value: float | int | None) -> str:
-    """A time, or a dash where it is not known."""
+    """A duration, or a dash if unknown."""
     return "–" if value is None else duration(value)
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
-    """Seeds as a range where they are one."""
+    """Seeds, as a range if consecutive."""
     unbroken = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]} to {seeds[-1]}" if unbroken else ", ".join(map(str, seeds))
 
 
 def when(started: Any) -> str | None:
-    """A time stamp without fractions and zone."""
+    """A time stamp without fractions of a second and time zone."""
     return str(started).replace("T", " ").partition(".")[0].partition("+")[0] if started else None
 
 
 def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int | None]:
-    """The low and the high end of a check's region, None where it is open."""
+    """The low and the high end of a check's region; None where it is open."""
     threshold = row.get("threshold")
     if threshold is None:
         return None, None
@@ -70,7 +70,7 @@ def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int
 
 
 def region_text(row: Mapping[str, Any]) -> str:
-    """The region in words of a table: `< −1`, `> 0.5`, `0.9 to 1.1`."""
+    """The region as text: `< −1`, `> 0.5`, `0.9 to 1.1`."""
     low, high = region_ends(row)
     if low is not None and high is not None:
         return f"{number(low)} to {number(high)}"
@@ -78,12 +78,12 @@ def region_text(row: Mapping[str, Any]) -> str:
 
 
 def interval_ends(part: Mapping[str, Any]) -> str | None:
-    """`[low, high]`, None where there is no interval."""
+    """`[low, high]`; None without an interval."""
     return None if part.get("low") is None or part.get("high") is None else f"[{number(part['low'])}, {number(part['high'])}]"
 
 
 def interval_text(part: Mapping[str, Any]) -> str:
-    """`estimate [low, high]`, the interval only where there is one."""
+    """`estimate [low, high]`; only the estimate if there is no interval."""
     if part.get("estimate") is None:
         return "–"
     return " ".join(filter(None, (number(part["estimate"]), interval_ends(part))))

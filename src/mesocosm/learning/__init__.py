@@ -3,10 +3,12 @@
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.learning.fit import Fitted, NonFinite, fit
 from mesocosm.learning.fit_options import Checkpoint, Criterion, FitOptions, Probe, Watcher
+from mesocosm.learning.gradient_learner import GradientLearner, GradientState, gradient_step
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.named_decay import ATTENTION, adamw_by_name, decay_by_name
+from mesocosm.learning.named_decay import ATTENTION, decay_by_name
+from mesocosm.learning.optimizers import adam, adamw, compose, sgd, warmup_cosine
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
-from mesocosm.learning.supervised import Supervised, SupervisedState, adam, clipped_adamw, cosine_adamw
+from mesocosm.learning.supervised import Supervised
 
 __all__ = [
     "ATTENTION",
@@ -15,20 +17,23 @@ __all__ = [
     "Criterion",
     "FitOptions",
     "Fitted",
+    "GradientLearner",
+    "GradientState",
     "Learner",
     "NonFinite",
     "Probe",
     "Stream",
     "Supervised",
-    "SupervisedState",
     "Watcher",
     "adam",
-    "adamw_by_name",
+    "adamw",
     "attention_pairs",
-    "clipped_adamw",
-    "cosine_adamw",
+    "compose",
     "decay_by_name",
     "fit",
+    "gradient_step",
+    "sgd",
     "stream_key",
     "stream_keys",
+    "warmup_cosine",
 ]

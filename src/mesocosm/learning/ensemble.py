@@ -23,13 +23,13 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from mesocosm.learning.fit import fit
 from mesocosm.learning.fit_options import Watcher
+from mesocosm.learning.gradient_learner import GradientState, Transform, gradient_step, start
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.numerics.programs import filter_jit
 
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
@@ -123,7 +123,7 @@ class EnsembleLearner(Learner):
     targets: Array
     arms: tuple[EnsembleArm, ...]
     loss: Callable[[Array, Array], Array]
-    optimizer: Callable[..., optax.GradientTransformation]
+    optimizer: Callable[..., Transform]
     hyperparameters: Mapping[str, Any]
     goal: float = 0.0
     members: int = eqx.field(static=True, default=10)
@@ -137,15 +137,15 @@ class EnsembleLearner(Learner):
         reference = self._draw(reference_key)
         drawn = jax.vmap(self._draw)(jax.random.split(member_key, self.members))
         shared, own, common, labels, taught = (jnp.stack([jnp.asarray(number) for number in numbers]) for numbers in zip(*self.arms, strict=True))
-        start = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
+        first = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
         f_drawn = jax.vmap(self._outputs, (0, None))(drawn, self.inputs)  # members, n, outputs
         f_reference = self._outputs(reference, self.inputs)
         own, common, labels, taught = (weight.reshape(-1, *[1] * f_drawn.ndim) for weight in (own, common, labels, taught))
         return EnsembleState(
-            networks=start,
+            networks=first,
             drawn=drawn,
             reference=reference,
-            optimizer=jax.vmap(jax.vmap(lambda network: self._transform().init(_trained(network))))(start),
+            optimizer=jax.vmap(jax.vmap(lambda network: start(network, self._transform()).optimizer))(first),
             offsets=own * f_drawn + common * f_reference,
             targets=labels * self.targets + taught * f_drawn,
             active=jnp.ones((len(self.arms), self.members), bool),
@@ -159,13 +159,10 @@ class EnsembleLearner(Learner):
         inputs = self.inputs[rows]
 
         def member(arrays: Any, optimizer: Any, offsets: Array, targets: Array, active: Array) -> tuple[Any, Any, Array]:
-            trained, fixed = eqx.partition(arrays, eqx.is_inexact_array)
-            loss, gradient = jax.value_and_grad(lambda trained: self._loss(eqx.combine(trained, fixed), inputs, offsets[rows], targets[rows]))(trained)
-            updates, new = self._transform().update(gradient, optimizer, trained)
-            moved, new = (
-                jax.tree.map(lambda a, b: jnp.where(active, a, b), *pair) for pair in ((optax.apply_updates(trained, updates), trained), (new, optimizer))
-            )
-            return eqx.combine(moved, fixed), new, loss
+            before = GradientState(arrays, optimizer)
+            step = gradient_step(lambda arrays: (self._loss(arrays, inputs, offsets[rows], targets[rows]), {}), before, self._transform())
+            after = jax.tree.map(lambda new, old: jnp.where(active, new, old), step.state, before)
+            return after.model, after.optimizer, step.metrics["loss"]
 
         networks, optimizer, losses = self._over(member)(state.networks, state.optimizer, state.offsets, state.targets, state.active)
         step, active = state.step + 1, state.active
@@ -190,7 +187,7 @@ class EnsembleLearner(Learner):
         shapes = eqx.filter_eval_shape(self.init_network, jax.random.key(0))
         return eqx.filter(shapes, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
 
-    def _transform(self) -> optax.GradientTransformation:
+    def _transform(self) -> Transform:
         return self.optimizer(**self.hyperparameters)
 
     def _outputs(self, arrays: PyTree, inputs: Array) -> Array:
@@ -210,10 +207,6 @@ class EnsembleLearner(Learner):
 def _mix(shared: Array, reference: Array, drawn: Array) -> Array:
     """The reference parameters if an arm shares its start, else the member's own."""
     return jnp.where(shared.reshape(len(shared), *[1] * drawn.ndim) > 0.5, reference, drawn)
-
-
-def _trained(network: Any) -> Any:
-    return eqx.filter(network, eqx.is_inexact_array)
 
 
 def all_reached(learner: EnsembleLearner, state: EnsembleState, key: Any) -> Bool[Array, ""]:
@@ -350,7 +343,7 @@ class Ensemble(eqx.Module):
         goal: float = 0.0,
         check_every: int = 50,
         seed: int = 0,
-        optimizer: Callable[..., optax.GradientTransformation] = adam,
+        optimizer: Callable[..., Transform] = adam,
         watcher: Watcher | None = None,
     ) -> FittedEnsemble:
         """Train all members in one program.

@@ -72,8 +72,3 @@ def check_groups(patterns: list[str], params: Any) -> None:
     for name in names:
         if len(twice := [pattern for pattern in patterns if name in fits[pattern]]) > 1:
             raise ValueError(f"the parameter {name} is matched by {' and by '.join(map(repr, twice))}: its decay would add up")
-
-
-def adamw_by_name(learning_rate: Any, rates: Mapping[str, Any], *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
-    """AdamW whose decay depends on the parameter's name; `learning_rate` is a number or a schedule."""
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay_by_name(rates), optax.scale_by_learning_rate(learning_rate))

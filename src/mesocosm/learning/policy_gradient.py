@@ -1,4 +1,4 @@
-"""Policy gradients in a finite environment, as a Learner whose update samples episodes, assigns credit and takes one optimiser step."""
+"""Policy gradients in a finite environment: a Learner whose update samples episodes, assigns credit and takes one optimiser step."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 from mesocosm.envs.environment import FiniteEnvironment
 from mesocosm.learning.contributions import contribution_loss
 from mesocosm.learning.exact_credit import Credit, Steps
-from mesocosm.learning.learner import Learner
+from mesocosm.learning.gradient_learner import GradientLearner, Metrics, Transform
 from mesocosm.nn.policy import explore
 
 
-class PolicyGradientState(NamedTuple):
-    """State of `PolicyGradient`.
+class CreditedSteps(NamedTuple):
+    """A batch of episodes with their credit.
 
     Attributes:
-        policy: the module being trained.
-        optimizer: the optax state over its inexact arrays.
+        steps: states, actions and rewards of every step.
+        contributions: the contribution of each action at every step.
     """
 
-    policy: Any
-    optimizer: PyTree
+    steps: Steps
+    contributions: Float[Array, "batch time actions"]
 
 
-class PolicyGradient(Learner):
+class PolicyGradient(GradientLearner):
     r"""Ascend $\frac1T \sum_t \sum_a \pi(a \mid S_t)\, C_t(a) + \beta\, \frac1T \sum_t H(\pi(\cdot \mid S_t))$, averaged over a fresh batch of episodes.
 
     The policy is evaluated once on all states of the environment; episodes, exact models and gradients use that table.
@@ -54,23 +53,18 @@ class PolicyGradient(Learner):
     params: Any
     observations: Float[Array | np.ndarray, "states *shape"]
     credit: Credit
-    optimizer: Callable[..., optax.GradientTransformation]
+    optimizer: Callable[..., Transform]
     hyperparameters: Mapping[str, Any]
     entropy: Any
     exploration: Any
     batch_size: int = eqx.field(static=True)
 
-    def init(self, key: Key[Array, ""]) -> PolicyGradientState:
-        """The initial policy and optimiser state."""
-        policy = self.build(key)
-        return PolicyGradientState(policy, self.optimizer(**self.hyperparameters).init(eqx.filter(policy, eqx.is_inexact_array)))
-
     def probabilities(self, policy: Any) -> Float[Array, "states actions"]:
         """The behaviour policy in all states."""
         return explore(policy(jnp.asarray(self.observations, dtype=float)), self.exploration)
 
-    def batch(self, table: Float[Array, "states actions"], key: Key[Array, ""]) -> Steps:
-        """Sample a batch of episodes under this policy."""
+    def episodes(self, table: Float[Array, "states actions"], key: Key[Array, ""]) -> Steps:
+        """Sample episodes under this behaviour policy."""
 
         def one(key: Key[Array, ""]) -> Steps:
             episode = self.env.episode(key, lambda state: table[self.env.index(state, self.params)], self.params)
@@ -79,30 +73,20 @@ class PolicyGradient(Learner):
 
         return jax.vmap(one)(jax.random.split(key, self.batch_size))
 
-    def update(self, state: PolicyGradientState, key: Key[Array, ""]) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
-        """Sample one batch and take one optimiser step."""
-        table = self.probabilities(state.policy)
-        return self.improve(state, table, self.batch(table, key))
-
-    def improve(
-        self, state: PolicyGradientState, table: Float[Array, "states actions"], steps: Steps
-    ) -> tuple[PolicyGradientState, dict[str, Float[Array, ""]]]:
-        """Take one optimiser step on a given batch of episodes; `table` is the behaviour policy."""
+    def credited(self, table: Float[Array, "states actions"], steps: Steps) -> CreditedSteps:
+        """Assign credit to the actions of given episodes; `table` is the behaviour policy."""
         models = self.credit.models(table)
-        contributions = jax.vmap(self.credit.contributions, in_axes=(None, 0))(models, steps)
-        trained, fixed = eqx.partition(state.policy, eqx.is_inexact_array)
+        return CreditedSteps(steps, jax.vmap(self.credit.contributions, in_axes=(None, 0))(models, steps))
 
-        def loss(trained: PyTree) -> Float[Array, ""]:
-            policy = self.probabilities(eqx.combine(trained, fixed))[steps.states]
-            entropy = -jnp.mean(jnp.sum(policy * jnp.log(policy), axis=-1) * steps.taken)
-            return jnp.mean(jax.vmap(contribution_loss)(policy, contributions, steps.taken)) - self.entropy * entropy
+    def batch(self, model: Any, key: Key[Array, ""]) -> CreditedSteps:
+        """Sample episodes under the present policy and assign credit."""
+        table = self.probabilities(model)
+        return self.credited(table, self.episodes(table, key))
 
-        gradient = jax.grad(loss)(trained)
-        updates, optimizer = self.optimizer(**self.hyperparameters).update(gradient, state.optimizer, trained)
-        policy = eqx.combine(optax.apply_updates(trained, updates), fixed)
-        metrics = {"return": jnp.mean(jnp.sum(steps.rewards, axis=-1)), "gradient_norm": optax.tree.norm(gradient)}
-        return PolicyGradientState(policy, optimizer), metrics
-
-    def model(self, state: PolicyGradientState) -> Any:
-        """The policy."""
-        return state.policy
+    def objective(self, model: Any, batch: CreditedSteps, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
+        """The negative of the formula above, and the batch's mean return."""
+        steps, contributions = batch
+        policy = self.probabilities(model)[steps.states]
+        entropy = -jnp.mean(jnp.sum(policy * jnp.log(policy), axis=-1) * steps.taken)
+        loss = jnp.mean(jax.vmap(contribution_loss)(policy, contributions, steps.taken)) - self.entropy * entropy
+        return loss, {"return": jnp.mean(jnp.sum(steps.rewards, axis=-1))}

@@ -1,7 +1,12 @@
 """Layers: sequence mixers, recurrences and blocks. This package does not depend on training or on the papers' claims."""
 
+from mesocosm.nn.blocks.feed_forward import FeedForward, GatedFeedForward
+from mesocosm.nn.blocks.linear import Linear
+from mesocosm.nn.blocks.norms import LayerNorm, RMSNorm
+from mesocosm.nn.blocks.positions import Position, RelativeBias, Rotary, SinusoidalChannels, sinusoidal_positions
 from mesocosm.nn.blocks.projected import Projected
 from mesocosm.nn.blocks.residual import ResidualStack
+from mesocosm.nn.blocks.transformer import TransformerBlock
 from mesocosm.nn.constructions.attention_as_rnn import (
     as_gated_rnn,
     compact_construction,
@@ -20,14 +25,17 @@ from mesocosm.nn.constructions.gradient_descent import (
     series_weights,
 )
 from mesocosm.nn.constructions.small_signal_limits import gru_limit, lstm_limit
+from mesocosm.nn.layers import LAYERS, Layer
 from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
-from mesocosm.nn.mixers.attention import KeyValueCache, LinearAttention, SoftmaxAttention, sinusoidal_positions
+from mesocosm.nn.mixers.attention import Attention, Biases, KeyValueCache
 from mesocosm.nn.mixers.conjugate_gradient import Solution, conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention, GatedMixer, GatedProjections, HeadTokens
 from mesocosm.nn.mixers.gated_sums import RegressionSums
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.mixers.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
+from mesocosm.nn.mixers.scores import rms_over_heads, softmax, unnormalised
 from mesocosm.nn.recurrences.decays import Decay, FreeDecay, PolarDecay, SigmoidDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate, Gate, GatedLinearUnit, SideGate, Ungated
@@ -35,18 +43,34 @@ from mesocosm.nn.recurrences.hawk import RGLRU, HawkBlock, RecurrentBlock
 from mesocosm.nn.recurrences.linear_recurrence import associative_recurrence, linear_recurrence, sequential_recurrence
 from mesocosm.nn.recurrences.lru import LRU, LRUBlock, Perceptron
 from mesocosm.nn.recurrences.lstm_gru import GRU, LSTM
+from mesocosm.nn.sequence_model import (
+    LearnedPositions,
+    PatchEmbedding,
+    SequenceModel,
+    SinusoidalPositions,
+    TiedReadout,
+    TokenEmbedding,
+    generate,
+    language_model,
+    vision_transformer,
+)
 
 __all__ = [
     "GRU",
+    "LAYERS",
     "LRU",
     "LSTM",
     "RGLRU",
+    "Attention",
+    "Biases",
     "BilinearGate",
     "Decay",
     "DeltaNet",
     "Diagnostics",
+    "FeedForward",
     "FreeDecay",
     "Gate",
+    "GatedFeedForward",
     "GatedLinearAttention",
     "GatedLinearRNN",
     "GatedLinearUnit",
@@ -59,21 +83,35 @@ __all__ = [
     "InverseSeries",
     "KeyValueCache",
     "LRUBlock",
+    "Layer",
+    "LayerNorm",
+    "LearnedPositions",
     "LeastSquaresState",
+    "Linear",
     "LinearAttention",
     "MesaAttention",
     "Mixer",
+    "PatchEmbedding",
     "Perceptron",
     "PolarDecay",
+    "Position",
     "Projected",
+    "RMSNorm",
     "RecurrentBlock",
     "RegressionSums",
+    "RelativeBias",
     "ResidualStack",
+    "Rotary",
+    "SequenceModel",
     "SideGate",
     "SigmoidDecay",
-    "SoftmaxAttention",
+    "SinusoidalChannels",
+    "SinusoidalPositions",
     "Solution",
     "StreamingMixer",
+    "TiedReadout",
+    "TokenEmbedding",
+    "TransformerBlock",
     "Ungated",
     "as_gated_rnn",
     "associative_recurrence",
@@ -86,10 +124,12 @@ __all__ = [
     "full_count",
     "gated_linear_attention",
     "gated_mesa",
+    "generate",
     "gradient_descent_attention",
     "gradient_descent_tokens",
     "gru_limit",
     "initial_least_squares",
+    "language_model",
     "least_squares_step",
     "linear_recurrence",
     "lstm_limit",
@@ -97,8 +137,12 @@ __all__ = [
     "minimal_count",
     "previous_observations",
     "recursive_least_squares",
+    "rms_over_heads",
     "sequential_recurrence",
     "series_weights",
     "side_gated_construction",
     "sinusoidal_positions",
+    "softmax",
+    "unnormalised",
+    "vision_transformer",
 ]

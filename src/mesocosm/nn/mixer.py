@@ -32,6 +32,10 @@ class Mixer(eqx.Module):
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Apply the layer; deterministic layers ignore `key`."""
 
+    def at(self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, key: PRNGKeyArray | None = None) -> Float[Array, "n out"]:
+        """The outputs at some positions. Layers that can compute these alone override this."""
+        return self(x, key=key)[positions]
+
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time out"], Diagnostics]:
         """Return the output and the layer's diagnostics."""
         return self(x), Diagnostics()

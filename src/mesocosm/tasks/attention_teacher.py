@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.tasks.task import Split, Task
 
 Scalar = float | Float[Array, ""]

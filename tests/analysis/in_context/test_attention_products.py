@@ -16,7 +16,7 @@ from mesocosm.analysis.in_context.attention_products import (
     pattern_strength,
 )
 from mesocosm.analysis.in_context.regression import gradient_step
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.tasks.linear_systems import constructed_tokens
 
 

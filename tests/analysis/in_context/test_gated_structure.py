@@ -51,7 +51,7 @@ energies = jax.jit(lambda rnn, tokens: block_energies(rnn, state_sizes(rnn, toke
 
 @cache
 def random_rnn():
-    return jax.jit(lambda key: GatedLinearRNN.create(3, neurons=8, key=key))(jax.random.key(3))
+    return jax.jit(lambda key: GatedLinearRNN.create(3, state_dim=8, key=key))(jax.random.key(3))
 
 
 def test_the_idle_neurons_and_no_others_are_pruned():

@@ -31,7 +31,7 @@ def attention(dim=3, heads=1):
 
 @eqx.filter_jit
 def random_rnn(**more):
-    return GatedLinearRNN.create(3, out_dim=2, neurons=6, products=5, key=jax.random.key(1), **more)
+    return GatedLinearRNN.create(3, out_dim=2, state_dim=6, products=5, key=jax.random.key(1), **more)
 
 
 by_hand = jax.jit(attention_coefficients)
@@ -89,7 +89,7 @@ def test_of_a_black_box():
 
     @jax.jit
     def agreements(layer, key):
-        limit, untrained = lstm_limit(layer, 1e-2), LSTM.create(2, hidden=6, key=key)
+        limit, untrained = lstm_limit(layer, 1e-2), LSTM.create(2, state_dim=6, key=key)
         return [compare(derivative_coefficients(model, 2, time=4, source=2), attention_coefficients(layer)) for model in (limit, untrained)]
 
     near, untrained = agreements(attention(2), jax.random.key(5))

@@ -58,7 +58,7 @@ def test_a_tee_tells_all_in_order():
 def test_plain_lines_tell_every_event_without_control_characters():
     lines, text = plain()
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
-    for words in ("before was finished before", "config.steps changed", "compiling descent", "compiled descent in 12 s", "finished in 1 min 52 s"):
+    for words in ("before finished earlier", "config.steps changed", "compiling descent", "compiled descent in 12 s", "finished in 1 min 52 s"):
         assert any(words in line for line in lines), words
     assert any("second FAILED: the loss became NaN" in line for line in lines)
     assert any("third skipped: needs second" in line for line in lines)
@@ -117,5 +117,5 @@ def test_live_lines_that_stay():
     with observer:
         play(observer, clock)
         assert not shown(observer).strip()
-    for words in ("finished before", "config.steps changed", "1 min 52 s", "the loss became NaN", "skipped: needs second"):
+    for words in ("finished earlier", "config.steps changed", "1 min 52 s", "the loss became NaN", "skipped: needs second"):
         assert words in text.getvalue()

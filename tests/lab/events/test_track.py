@@ -271,7 +271,7 @@ def test_trials_finished_before_are_written_once(run, tmp_path):
 
 # --- nothing but an onlooker ----------------------------------------------------------------------------------------
 
-LEFT_OUT = "--track {} failed and is left out from here on; the training goes on (OSError: no space left on device)"
+LEFT_OUT = "--track {} failed and is turned off; training continues (OSError: no space left on device)"
 
 
 def test_a_sink_that_fails_is_told_once_and_changes_no_bit(tmp_path, monkeypatch, run):

@@ -22,7 +22,7 @@ def test_a_site_compares_a_row_a_check_and_a_column_a_run(run):
     columns[0].claims = [{**ROW, "verdict": "holds"}, *(row for row in run.claims if row["id"] != ROW["id"])]
     page = Page(comparison(columns, "index.html"))
     assert page.open == []
-    assert "4 checks: 1 judged differently; 0 judged in some runs only; 0 held to other regions; 1 with intervals apart" in page.text
+    assert "4 checks: 1 judged differently; 0 judged in some runs only; 0 judged against different regions; 1 with disjoint intervals" in page.text
     assert "holds −2 [−2.5, −1.5] ✕ fails 0.125 [0, 0.25]" in page.text
     assert [attributes["href"] for _, attributes in page.elements if "href" in attributes][:5] == [
         "index.html",

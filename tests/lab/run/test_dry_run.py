@@ -93,7 +93,7 @@ def test_what_would_fail_is_found_and_the_others_are_still_run_dry(monkeypatch):
     assert done[1].problem is None
     with pytest.raises(ValueError, match="is not the module") as raised:
         dry_run(STUDY, "smoke", compile=False, strict=True)
-    assert raised.value.__notes__ == ["raised while trial rolling was run dry"]
+    assert raised.value.__notes__ == ["raised in the dry run of trial rolling"]
 
 
 def context(**options) -> DryRunContext:

@@ -78,7 +78,7 @@ def test_a_full_disk_loses_nothing(small_disk, expected):
         with pytest.raises(UserError) as refused:
             run(out=out)
         assert re.fullmatch(
-            rf"cannot write {out}/.*: No space left on device; make room on its disk; nothing finished is lost, the same command resumes", one_line(refused)
+            rf"cannot write {out}/.*: No space left on device; free some disk space; finished trials are kept, the same command resumes", one_line(refused)
         )
         assert before <= finished(out)
         before = finished(out)
@@ -98,7 +98,7 @@ def test_a_disk_that_became_read_only(small_disk, expected, capsys):
     for words in (["run", "toy-study", "--preset", "smoke", "--out", str(out)], ["judge", str(out)], ["report", str(out)]):
         assert main(words) == 2
         told = capsys.readouterr().err
-        assert told == f"mesocosm: cannot write to {out}: Read-only file system; use a directory that you may write (run: --out)\n"
+        assert told == f"mesocosm: cannot write to {out}: Read-only file system; use a writable directory (run: --out)\n"
     assert main(["status", str(out)]) == 0
     assert results(out) == expected
     remount("rw")
@@ -118,7 +118,7 @@ def file_size(limit: int):
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path, expected):
     out, reached = tmp_path / "run", []
     for limit in (100, 1_000, 1_900, 100_000):
-        with file_size(limit), pytest.raises(UserError, match=rf"cannot write {out}/.*: File too large; raise the limit .*the same command resumes"):
+        with file_size(limit), pytest.raises(UserError, match=rf"cannot write {out}/.*: File too large; raise the file size limit .*the same command resumes"):
             run(out=out)
         reached.append(len(finished(out)))
     assert reached[0] == 0
@@ -145,11 +145,11 @@ def test_a_directory_of_somebody_else(tmp_path):
     plan = Plan.of(STUDY, "smoke", out=tmp_path / "run")
     tmp_path.chmod(0o000)
     try:
-        with ordinary_user(), pytest.raises(UserError, match=r"cannot read or write .*: Permission denied; use a directory that you may write"):
+        with ordinary_user(), pytest.raises(UserError, match=r"cannot read or write .*: Permission denied; use a writable directory"):
             plan.check_directory()
         with (
             ordinary_user(),
-            pytest.raises(UserError, match=r"cannot write to .*run: Permission denied; use a directory that you may write"),
+            pytest.raises(UserError, match=r"cannot write to .*run: Permission denied; use a writable directory"),
             locked(plan.path),
         ):
             raise AssertionError("it is not locked")
@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_costs_time_and_no_result(tmp_path, expected, harm)
     checkpoint.write_bytes({"truncated": content[: len(content) * 2 // 3], "empty": b"", "of zeros": bytes(len(content))}[harm])
     watching = Remembering()
     run(out=out, observer=watching)
-    assert watching.of("note")[0] == "trial rolling goes on where it was interrupted"
+    assert watching.of("note")[0] == "trial rolling resumes where it was interrupted"
     assert re.fullmatch(r"checkpoint descent\.safetensors is damaged \(.*\); the fit starts over", watching.of("note")[1])
     assert results(out) == expected
 
@@ -280,7 +280,7 @@ def test_killed_between_writing_and_moving_a_checkpoint(child, expected):
     assert {file.suffix for file in out.rglob("checkpoints/*")} == {".safetensors", ".part"}  # a whole one, and one that was on its way
     watching = Remembering()
     run(out=out, observer=watching)
-    assert watching.of("note") == ["trial rolling goes on where it was interrupted"]
+    assert watching.of("note") == ["trial rolling resumes where it was interrupted"]
     assert not list(out.rglob("*.part"))
     assert results(out) == expected
 
@@ -333,7 +333,7 @@ def test_a_frozen_seed_is_marked_and_takes_nobody_along(tmp_path, monkeypatch, c
     assert steps[0] == 5
     assert 0 < steps[1] < 5
     assert np.isfinite(ends["end"].to_numpy()).all()
-    assert watching.of("note") == [f"trial uneven, descent: no longer finite, kept at its last finite state: seed 1 after {steps[1]} steps"]
+    assert watching.of("note") == [f"trial uneven, descent: no longer finite, frozen at its last finite state: seed 1 after {steps[1]} steps"]
     assert done.trials["uneven"]["fits"]["descent"]["diverged"] == [1]
     history = done.table("history", "uneven")
     assert [history.filter(history["seed"] == seed).height for seed in (0, 1)] == steps

@@ -76,7 +76,7 @@ def test_a_program_that_deadlocks_is_noticed_and_the_run_resumes(tmp_path, stuck
     _, told = process.communicate(timeout=120)
     line = told.strip().splitlines()[-1]
     assert process.returncode == 130
-    assert "stalled at trial probe, an evaluation: no progress and no use of the processor for 3 s" in line
+    assert "stalled at trial probe, an evaluation: no progress and no processor use for 3 s" in line
     assert f"To resume: mesocosm run toy-study --preset smoke --out {out}" in line
     shown = mesocosm("status", str(out)).stdout
     assert "interrupted" in shown
@@ -100,7 +100,7 @@ def test_a_request_ends_the_process_within_seconds_and_the_run_resumes(tmp_path,
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - began < 20  # two seconds of grace, on a busy machine
     assert process.returncode == 130
-    assert "stopped while trial probe, an evaluation did not answer" in told
+    assert "stopped while trial probe, an evaluation did not respond" in told
     assert "To resume: mesocosm run" in told
     resumes(out)
 

@@ -114,7 +114,7 @@ def test_dry_run_shows_the_difference_and_trains_nothing(record, capsys):
 @pytest.mark.parametrize(
     ("words", "change", "told"),
     [
-        ("--like nowhere", None, "nowhere is no run directory"),
+        ("--like nowhere", None, "nowhere is not a run directory"),
         ("toy-study --like", None, "--like"),
         ("one-head --like record", None, "there is no study 'one-head'"),
         ("mesa --like record", None, "record is a run of study toy-study, not of mesa"),
@@ -125,7 +125,7 @@ def test_dry_run_shows_the_difference_and_trains_nothing(record, capsys):
         ("--like record", ("run.json", lambda content: content["config"].update(steps="many")), "does not fit the study toy-study"),
         ("--like record", ("run.json", lambda content: content.update(preset="huge")), "huge"),
         ("--like record", ("run.json", lambda content: content.update(study="gone")), "there is no study 'gone'"),
-        ("--like record", ("claims.json", lambda rows: rows.clear()), "holds no verdicts"),
+        ("--like record", ("claims.json", lambda rows: rows.clear()), "has no verdicts"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(words, change, told, record, capsys):
@@ -150,8 +150,8 @@ def row(name: str, verdict: str = "holds", low: float | None = 0.0, high: float 
     [
         (row("a"), row("a", low=0.9, high=1.9), []),
         (row("a"), row("a", "inconclusive"), ["judged differently"]),
-        (row("a"), row("a", low=1.1, high=1.9), ["with intervals apart"]),
-        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), ["held to other regions", "with intervals apart"]),
+        (row("a"), row("a", low=1.1, high=1.9), ["with disjoint intervals"]),
+        (row("a", low=1.1, high=1.9), row("a", threshold=3.0), ["judged against different regions", "with disjoint intervals"]),
         (row("a", low=None, high=None), row("a", "fails", low=None, high=None), ["judged differently"]),
         (row("a", "not judged"), row("a", "not judged", low=1.1, high=1.9, threshold=3.0), []),
         (None, row("a"), ["judged in some runs only"]),

@@ -237,7 +237,7 @@ def test_fail_fast_stops_at_the_first(tmp_path):
         (lambda config, context: None, "TypeError: the trial's function returned a NoneType"),
         (lambda config, context: {"heights": [1]}, "TypeError: the table 'heights' is a list"),
         (lambda config, context: {"history": toy.roll(config, context)["heights"]}, "cannot be called 'history'"),
-        (lambda config, context: {}, "declares the model 'ball' and has not published it"),
+        (lambda config, context: {}, "declares the model 'ball' but did not publish it"),
         (lambda config, context: {"../escape": toy.roll(config, context)["heights"]}, "'../escape' cannot name a table"),
         (lambda config, context: context.publish("marble", None), "declares models ['ball'], not 'marble'"),
         (lambda config, context: context.publish("ball", toy.Ball(jnp.zeros((2, 3)))), "position is float32[2, 3] and should be float32[2, 4]"),
@@ -297,7 +297,7 @@ def test_another_studys_directory_is_refused_even_by_fresh(tmp_path, toy_copy):
 
 def test_a_directory_of_something_else_is_refused_untouched(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(UserError, match="is not empty and holds no run"):
+    with pytest.raises(UserError, match="is not empty and is not a run directory"):
         run(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UserError, match="cannot write to"):
@@ -358,7 +358,7 @@ def test_a_child_with_more_seeds_than_its_parent_is_refused(tmp_path, only):
     [
         ((arm("a"), arm("a")), "two trials are called 'a'"),
         ((arm("a", after=("b",)),), "'a' comes after 'b', which does not exist"),
-        ((arm("a", after=("b",)), arm("b", after=("a",))), "wait for each other: a -> b -> a"),
+        ((arm("a", after=("b",)), arm("b", after=("a",))), "depend on each other: a -> b -> a"),
     ],
 )
 def test_trials_that_cannot_be_ordered_are_refused(tmp_path, only, trials, told):
@@ -379,7 +379,7 @@ def test_wrong_requests_are_refused_in_the_users_words(tmp_path):
         ({"config": Bowl()}, "configured by Config, not by Bowl"),
         ({"seeds": ()}, "distinct seeds"),
         ({"seeds": (1, 1)}, "distinct seeds"),
-        ({"seeds": (0, -1)}, "a seed lies between 0 and 2147483646, and -1 does not"),
+        ({"seeds": (0, -1)}, "seeds must be between 0 and 2147483646, not -1"),
     ]:
         with pytest.raises(UserError, match=told):
             run(tmp_path / "run", **options)

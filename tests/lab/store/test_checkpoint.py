@@ -55,7 +55,7 @@ def test_a_damaged_file_is_said_and_not_loaded(checkpoint, notes, harm):
 @pytest.mark.parametrize("change", [{"x": np.zeros(2)}, {"x": np.float32(1)}, {"more": np.zeros(1)}])
 def test_another_shape_dtype_or_name_is_said_and_not_loaded(checkpoint, notes, change):
     assert checkpoint.load(SNAPSHOT | change) is None
-    assert notes == [f"checkpoint fit.safetensors does not fit ({next(iter(change))}); the fit starts over"]
+    assert notes == [f"checkpoint fit.safetensors does not match the fit ({next(iter(change))}), which starts over"]
 
 
 def test_saves_are_due_by_wall_time(tmp_path, notes, monkeypatch):

@@ -342,9 +342,9 @@ def test_a_trial_reaches_what_it_uses_of_its_module():
 
 def test_a_function_that_holds_values_is_refused_and_one_inside_another_counts_with_its_module():
     factor = 3
-    with pytest.raises(ValueError, match="put what it is called with into the config"):
+    with pytest.raises(ValueError, match="put its arguments into the config"):
         trial_code(Trial("a", functools.partial(toy.roll, None), Config()))
-    with pytest.raises(ValueError, match="keeps values of the function around it"):
+    with pytest.raises(ValueError, match="closes over values"):
         trial_code(Trial("a", lambda config, context: factor, Config()))
     assert {"FILES", "Inner"} <= trial_code(Trial("a", lambda config, context: None, Config())).definitions.keys()
 
@@ -353,8 +353,8 @@ def test_what_differs_is_named_in_a_short_line():
     known = {"roll 1": {"Ball": "1", "height": "2"}, "roll 2": {"Ball": "1", "height": "3", "State": "4"}, "slide 2": {"Ball": "1", "height": "2"}}
     assert changed_code("roll 1", Code("roll 1", known["roll 1"]), known) == []
     assert changed_code("roll 1", Code("roll 2", known["roll 2"]), known) == ["State", "height"]
-    assert changed_code("roll 1", Code("slide 2", known["slide 2"]), known) == ["the trial: roll was its function"]
-    assert changed_code("roll 0", Code("roll 1", known["roll 1"]), known) == ["something (what it was is not recorded)"]
-    assert changed_code({"mesocosm.nn.mixers.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == ["everything (it was identified by whole modules)"]
+    assert changed_code("roll 1", Code("slide 2", known["slide 2"]), known) == ["the trial's function (was roll)"]
+    assert changed_code("roll 0", Code("roll 1", known["roll 1"]), known) == ["unknown definitions (not recorded)"]
+    assert changed_code({"mesocosm.nn.mixers.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == ["everything (the record lists whole modules)"]
     assert listed(list("abc")) == "a, b, c"
     assert listed([*map(str, range(20))]) == "0, 1, 2, 3, 4, 5, 6, 7 and 12 more"

@@ -66,7 +66,7 @@ def test_changed_definitions_are_named():
     other = Code("roll 0", {**code.definitions, "height": "0", "Ball": "0"})
     new = of() | {"code": other.name}
     assert difference(of(), new, {code.name: code.definitions, other.name: other.definitions}) == "code of Ball, height"
-    assert difference(of(), new, {other.name: other.definitions}) == "code of something (what it was is not recorded)"
+    assert difference(of(), new, {other.name: other.definitions}) == "code of unknown definitions (not recorded)"
 
 
 def test_an_identity_comes_back_from_a_file_the_same():

@@ -88,11 +88,11 @@ def test_a_pickle_in_place_of_a_table_or_of_parameters_is_refused(tmp_path, bomb
     execute(STUDY, "smoke", out=out)
     before = results(out)
     forge(out, out / "models" / "rolling" / "ball.safetensors", content)
-    with pytest.raises(ValueError, match=r"ball\.safetensors is no safetensors file"):
+    with pytest.raises(ValueError, match=r"ball\.safetensors is not a safetensors file"):
         Run(out).model("rolling")
     forge(out, out / "trials" / "rolling" / "tables" / "heights.parquet", content)
     for attempt in (lambda: judge_run(out), lambda: Run(out).table("heights"), lambda: execute(STUDY, "smoke", out=out)):
-        with pytest.raises(UserError, match=r"trial rolling: heights\.parquet is no Parquet table; run the study with --fresh"):
+        with pytest.raises(UserError, match=r"trial rolling: heights\.parquet is not a Parquet file; run the study with --fresh"):
             attempt()
     for name in ("run.json", "claims.json"):
         kept = (out / name).read_bytes()

@@ -67,7 +67,7 @@ def test_a_damaged_status_is_a_trial_that_has_not_run(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "error", "told"),
     [
-        (None, UserError, "is no run directory"),
+        (None, UserError, "is not a run directory"),
         ("{", UserError, "cannot be read"),
         ("[" * 100_000, UserError, "cannot be read: it is nested too deeply"),
         ("[]", UnknownFormat, "was not written by mesocosm"),
@@ -95,13 +95,13 @@ def test_a_run_without_verdicts_says_how_to_get_them(run, tmp_path):
 def test_damaged_verdicts_are_said_so(run, tmp_path, content):
     (tmp_path / "run.json").write_text((run.path / "run.json").read_text())
     (tmp_path / "claims.json").write_text(content)
-    with pytest.raises(UserError, match=r"claims\.json is damaged \(.*\); `mesocosm judge .*` writes it again"):
+    with pytest.raises(UserError, match=r"claims\.json is damaged \(.*\); `mesocosm judge .*` rewrites it"):
         _ = Run(tmp_path).claims
 
 
 def test_a_preset_that_the_study_has_lost_is_said_so(run, tmp_path):
     (tmp_path / "run.json").write_text((run.path / "run.json").read_text().replace('"smoke"', '"smock"'))
-    with pytest.raises(UserError, match="this run's preset 'smock' is none of the study toy-study, which has smoke, quick, cpu"):
+    with pytest.raises(UserError, match="study toy-study no longer has this run's preset 'smock'; it has smoke, quick, cpu"):
         Run(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_a_record_that_was_identified_by_whole_modules_is_old(run, tmp_path):
         file.write_text(json.dumps(status))
     (tmp_path / "old" / "code.json").unlink()
     old = Run(tmp_path / "old")
-    why = "everything (it was identified by whole modules)"
+    why = "everything (the record lists whole modules)"
     assert old.outdated == {trial: [why] for trial in run.trials}
     assert "4 trials made with older code" in render(old, [])
     states = Plan.of(run.study, "smoke", seeds=run.seeds, out=tmp_path / "old").states()

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -5,7 +8,16 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from mesocosm.nn import LinearAttention, SoftmaxAttention, sinusoidal_positions
+from mesocosm.nn import (
+    Attention,
+    LinearAttention,
+    RelativeBias,
+    Rotary,
+    SinusoidalChannels,
+    rms_over_heads,
+    sinusoidal_positions,
+    unnormalised,
+)
 from nn.dense_reference import relative_error
 
 TIME, DIM = 23, 12
@@ -20,12 +32,19 @@ def _layers():
     key = jax.random.key(0)
     return [
         LinearAttention.create(DIM, heads=3, key_dim=5, value_dim=4, std=0.3, key=key),
-        SoftmaxAttention.create(DIM, heads=3, key_dim=5, value_dim=4, std=0.3, max_length=TIME, key=key),
-        SoftmaxAttention.create(DIM, heads=3, key_dim=5, std=0.3, position_dim=6, unit_keys=True, max_length=TIME + 4, key=key),
+        Attention.create(DIM, heads=3, key_dim=5, value_dim=4, std=0.3, max_length=TIME, key=key),
+        Attention.create(DIM, heads=3, key_dim=5, std=0.3, position=partial(SinusoidalChannels.create, dim=6), unit_keys=True, max_length=TIME + 4, key=key),
+        _biased(Attention.create(DIM, heads=3, key_dim=6, std=0.3, bias=True, position=Rotary.create, normalisation=rms_over_heads, key=key)),
+        Attention.create(DIM, position=partial(RelativeBias.create, buckets=8, max_distance=16), normalisation=unnormalised, key=key),
     ]
 
 
+def _biased(layer):
+    return eqx.tree_at(lambda m: m.biases, layer, jax.tree.map(lambda b: b + jnp.linspace(-1, 1, b.size).reshape(b.shape), layer.biases))
+
+
 LAYERS = _layers()
+every_layer = pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-channels", "rms-rotary", "unnormalised-relative"])
 
 
 @eqx.filter_jit
@@ -56,13 +75,13 @@ def test_softmax_attention_is_its_formula():
     np.testing.assert_allclose(eqx.filter_jit(layer)(_tokens()), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
+@every_layer
 def test_stepping_is_the_parallel_form(layer):
     x = _tokens()
     assert relative_error(_stream(layer, x), eqx.filter_jit(layer)(x)) < 1e-5
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
+@every_layer
 def test_the_future_does_not_reach_the_past(layer):
     x = _tokens()
     run = eqx.filter_jit(layer)
@@ -77,7 +96,7 @@ def test_long_sequences_in_chunks_equal_the_dense_map():
 
 
 def test_attention_maps_are_the_weights_of_the_values():
-    linear, softmax, _ = LAYERS
+    linear, softmax = LAYERS[:2]
     x = _tokens()
     attention, of_linear = (eqx.filter_jit(layer.explain)(x)[1].attention for layer in (softmax, linear))
     np.testing.assert_allclose(np.sum(attention, axis=-1), 1, rtol=1e-5)
@@ -93,8 +112,74 @@ def test_only_queries_and_keys_see_positions():
     np.testing.assert_allclose(y, np.broadcast_to(y[0], y.shape), rtol=1e-4, atol=1e-6)
 
 
+def dense(layer, x, valid=None):
+    """The layer's formula in float64, pair by pair."""
+    x, time, heads = np.asarray(x, np.float64), len(x), layer.query.shape[0]
+    biases = [np.asarray(b, np.float64) for b in layer.biases] if layer.biases else [np.zeros((heads, 1))] * 3 + [0.0]
+    q, k, v = (np.einsum("td,hnd->htn", x, np.asarray(w, np.float64)) + b[:, None] for w, b in zip((layer.query, layer.key, layer.value), biases, strict=False))
+    if isinstance(layer.position, Rotary):
+        half = q.shape[-1] // 2
+        turn = np.exp(1j * np.arange(time)[:, None] * 10000.0 ** (-np.arange(half) / half))
+        q, k = (np.concatenate([z.real, z.imag], -1) for z in ((a[..., :half] + 1j * a[..., half:]) * turn for a in (q, k)))
+    scores = np.einsum("hqn,hkn->hqk", q, k) / np.sqrt(q.shape[-1])
+    if isinstance(layer.position, RelativeBias):
+        scores += np.asarray(layer.position.bias(jnp.arange(time), jnp.arange(time)), np.float64)
+    seen = np.tril(np.ones((time, time), bool)) if layer.causal else np.ones((time, time), bool)
+    seen = seen & (True if valid is None else np.asarray(valid)[None])
+    if layer.normalisation is unnormalised:
+        weights = scores * seen
+    elif layer.normalisation is rms_over_heads:
+        weights = scores * seen
+        weights /= np.sqrt(np.mean(weights**2, axis=0) + 1e-6)
+    else:
+        weights = np.exp(scores) * seen
+        weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("hqk,hkv,hdv->qd", weights, v, np.asarray(layer.output, np.float64)) + biases[3]
+
+
+@pytest.mark.parametrize("layer", [LAYERS[1], *LAYERS[3:]], ids=["softmax", "rms-rotary", "unnormalised-relative"])
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "everywhere"])
+def test_masks_normalisations_and_positions_are_their_formulas(layer, causal):
+    layer, x = replace(layer, causal=causal), jnp.asarray(_tokens())
+    valid = jnp.arange(TIME) % 5 != 2
+    np.testing.assert_allclose(layer(x), dense(layer, x), rtol=1e-3, atol=2e-4)
+    found = layer(x, valid=valid)
+    np.testing.assert_allclose(found, dense(layer, x, valid), rtol=1e-3, atol=2e-4)
+    changed = layer(jnp.where(valid[:, None], x, 7.0), valid=valid)
+    assert jnp.array_equal(changed[valid], found[valid])  # padding is not looked at
+
+
+@every_layer
+def test_some_positions_alone_equal_those_of_the_whole(layer):
+    x, chosen = jnp.asarray(_tokens()), jnp.array([TIME - 1, 3, 4])
+    np.testing.assert_allclose(layer.at(x, chosen), layer(x)[chosen], rtol=1e-5, atol=1e-5)
+
+
+def test_weights_over_heads_have_the_length_of_their_number():
+    attention = LAYERS[3].explain(jnp.asarray(_tokens()))[1].attention
+    lower = np.tril_indices(TIME)
+    np.testing.assert_allclose(np.sum(np.asarray(attention) ** 2, axis=0)[lower], 3, rtol=1e-3)
+    assert np.all(np.asarray(attention)[:, 0, 1:] == 0)
+
+
+def test_masked_pairs_give_finite_gradients():
+    for layer in LAYERS:
+        gradient = eqx.filter_grad(lambda layer: jnp.sum(layer(jnp.zeros((4, DIM))) ** 2))(layer)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_layers_that_see_the_future_do_not_stream():
+    with pytest.raises(ValueError, match="causal=True"):
+        replace(LAYERS[1], causal=False).init_state()
+
+
+def test_heads_that_do_not_divide_the_width_are_named():
+    with pytest.raises(ValueError, match="10 channels cannot be split into 4 heads"):
+        Attention.create(10, key=jax.random.key(0))
+
+
 def test_a_full_cache_says_so():
-    layer = eqx.filter_jit(SoftmaxAttention.create)(DIM, heads=1, key_dim=4, max_length=3, key=jax.random.key(0))
+    layer = eqx.filter_jit(Attention.create)(DIM, heads=1, key_dim=4, max_length=3, key=jax.random.key(0))
     y = np.asarray(_stream(layer, _tokens(time=4)))
     assert np.isfinite(y[:3]).all()
     assert np.isnan(y[3]).all()
@@ -110,10 +195,10 @@ def test_shapes_that_disagree_are_named(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-positions"])
+@every_layer
 def test_bfloat16_over_many_tokens_is_finite(layer):
     narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16), layer)
-    x = _tokens(time=1024 if isinstance(layer, SoftmaxAttention) else 4096).astype(jnp.bfloat16)
+    x = _tokens(time=1024 if isinstance(layer, Attention) else 4096).astype(jnp.bfloat16)
     y = jax.jit(lambda m, x: m(x))(narrow, x)
     assert y.dtype == jnp.bfloat16
     y = np.asarray(y, np.float32)

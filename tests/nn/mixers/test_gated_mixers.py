@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -69,7 +71,7 @@ def test_the_front_end_is_its_formula():
     forgets = normal @ np.asarray(front.forget_gate).T + np.asarray(front.forget_bias)
     np.testing.assert_allclose(np.exp(tokens.log_forget), 1 / (1 + np.exp(-forgets)), atol=1e-6)
     np.testing.assert_allclose(tokens.input_gate, 1 / (1 + np.exp(-(normal @ np.asarray(front.input_gate).T))), atol=1e-6)
-    capped = eqx.tree_at(lambda f: f.write_forgets, front, 0.0025)
+    capped = replace(front, write_forgets=0.0025)
     capped = eqx.filter_jit(capped)(_tokens())
     np.testing.assert_allclose(np.asarray(capped.log_forget) - np.asarray(tokens.log_forget), np.log(1 - 0.0025 * np.square(tokens.input_gate)), atol=1e-6)
 

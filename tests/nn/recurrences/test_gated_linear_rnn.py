@@ -12,7 +12,7 @@ GATES = [Ungated, BilinearGate, GatedLinearUnit, SideGate]
 
 
 def layer(input_gate=BilinearGate, output_gate=BilinearGate):
-    sizes = {"out_dim": 2, "neurons": 5, "products": 4}
+    sizes = {"out_dim": 2, "state_dim": 5, "products": 4}
     return with_random_weights(lambda key: GatedLinearRNN.create(3, **sizes, input_gate=input_gate, output_gate=output_gate, key=key))
 
 

@@ -33,7 +33,7 @@ def sigmoid(z):
 
 def test_the_lru_is_its_equations():
     with jax.enable_x64(True):
-        layer, x = drawn(LRU.create, 3, hidden=4), tokens(9, 3)
+        layer, x = drawn(LRU.create, 3, state_dim=4), tokens(9, 3)
         decay = np.exp(-np.exp(np.asarray(layer.decay.log_rate)) + 1j * np.exp(np.asarray(layer.decay.log_phase)))
         b, c = (w[0] + 1j * w[1] for w in map(np.asarray, (layer.input_weight, layer.output_weight)))
         h, wanted = np.zeros(4, complex), []
@@ -46,7 +46,7 @@ def test_the_lru_is_its_equations():
 
 
 def test_states_of_a_new_lru_are_as_large_as_its_inputs():
-    layer = drawn(LRU.create, 16, hidden=64, largest=0.99)
+    layer = drawn(LRU.create, 16, state_dim=64, largest=0.99)
     state = jax.jit(lambda layer, x: layer.stream(layer.init_state(), x)[0])(layer, tokens(500, 16))
     assert 0.5 < np.sqrt(np.mean(np.abs(state) ** 2)) < 2.0
 
@@ -78,11 +78,11 @@ def run_in_every_way(layer, x, cut, changed):
 
 BLOCKS = {
     "rg-lru": lambda key: RGLRU.create(4, heads=2, key=key),
-    "recurrent": lambda key: RecurrentBlock.create(4, width=6, heads=3, key=key),
-    "hawk": lambda key: HawkBlock.create(4, width=6, key=key),
-    "lru-glu": lambda key: LRUBlock.create(4, hidden=6, output_gate=GatedLinearUnit, key=key),
-    "lru-mlp": lambda key: LRUBlock.create(4, hidden=6, output_gate=Perceptron, key=key),
-    "lru-gated": lambda key: LRUBlock.create(4, hidden=6, input_gate=BilinearGate, output_gate=BilinearGate, normalised=False, key=key),
+    "recurrent": lambda key: RecurrentBlock.create(4, state_dim=6, heads=3, key=key),
+    "hawk": lambda key: HawkBlock.create(4, state_dim=6, key=key),
+    "lru-glu": lambda key: LRUBlock.create(4, state_dim=6, output_gate=GatedLinearUnit, key=key),
+    "lru-mlp": lambda key: LRUBlock.create(4, state_dim=6, output_gate=Perceptron, key=key),
+    "lru-gated": lambda key: LRUBlock.create(4, state_dim=6, input_gate=BilinearGate, output_gate=BilinearGate, normalised=False, key=key),
     "projected": lambda key: Projected.around(HawkBlock.create(6, key=key), dim=4, width=6, out_dim=3, key=key),
 }
 
@@ -112,7 +112,8 @@ def test_the_hawk_block_is_its_parts():
         gelu = jax.jit(jax.nn.gelu)
         u = x + (gelu(n @ np.asarray(mixing.gate).T) * np.asarray(eqx.filter_jit(mixing.recurrence)(convolved))) @ np.asarray(mixing.output).T
         v = norm(u)
-        wanted = u + (gelu(v @ np.asarray(block.gate).T) * (v @ np.asarray(block.value).T)) @ np.asarray(block.output).T
+        feed = block.feed
+        wanted = u + (gelu(v @ np.asarray(feed.gate).T) * (v @ np.asarray(feed.value).T)) @ np.asarray(feed.outward).T
         np.testing.assert_allclose(eqx.filter_jit(block)(x), wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -155,7 +156,7 @@ def test_channels_that_cannot_be_cut_into_heads_are_refused():
 
 def test_the_lru_block_is_the_published_one():
     """x + GLU(gelu(LRU(norm(x)))), with the biases of the gated linear unit as a last column."""
-    block, x = drawn(LRUBlock.create, 3, hidden=4, output_gate=GatedLinearUnit), tokens(6, 3).astype(np.float32)
+    block, x = drawn(LRUBlock.create, 3, state_dim=4, output_gate=GatedLinearUnit), tokens(6, 3).astype(np.float32)
     normal = x / np.sqrt(np.mean(x**2, -1, keepdims=True) + 1e-6)
     mixed = np.asarray(jax.jit(lambda lru, x: jax.nn.gelu(lru(x)))(block.lru, normal))
     value, gate = (mixed @ w[:, :3].T + w[:, 3] for w in map(np.asarray, (block.output.value, block.output.gate)))

@@ -41,7 +41,7 @@ CASES = [(LSTM, lstm_by_hand), (GRU, gru_by_hand)]
 @pytest.mark.parametrize(("kind", "by_hand"), CASES)
 def test_the_layer_is_its_equations_and_streams(kind, by_hand):
     with jax.enable_x64(True):
-        layer, x = with_random_weights(lambda key: kind.create(3, out_dim=2, hidden=5, key=key)), np.random.default_rng(2).standard_normal((11, 3))
+        layer, x = with_random_weights(lambda key: kind.create(3, out_dim=2, state_dim=5, key=key)), np.random.default_rng(2).standard_normal((11, 3))
         wanted = by_hand(layer, x)
         states, outputs, streamed = jax.jit(lambda layer, x: (layer.states(x), layer(x), layer.stream(layer.init_state(), x)[1]))(layer, x)
         np.testing.assert_allclose(states, wanted, rtol=1e-11, atol=1e-13)
@@ -52,7 +52,7 @@ def test_the_layer_is_its_equations_and_streams(kind, by_hand):
 def test_the_forget_bias_keeps_the_cell():
     @jax.jit
     def after_a_step(key):
-        kept = LSTM.create(2, hidden=3, forget_bias=30.0, key=key)
+        kept = LSTM.create(2, state_dim=3, forget_bias=30.0, key=key)
         return kept.step(kept.init_state()._replace(cell=jnp.ones(3)), jnp.zeros(2))[0]
 
     after = after_a_step(jax.random.key(0))
@@ -62,7 +62,7 @@ def test_the_forget_bias_keeps_the_cell():
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_pytorch_computes_the_same_from_the_same_weights(kind):
     torch = pytest.importorskip("torch", reason="torch is not installed: make peers")
-    layer, x = with_random_weights(lambda key: kind.create(4, hidden=6, key=key)), np.random.default_rng(2).standard_normal((3, 30, 4), np.float32)
+    layer, x = with_random_weights(lambda key: kind.create(4, state_dim=6, key=key)), np.random.default_rng(2).standard_normal((3, 30, 4), np.float32)
     theirs = getattr(torch.nn, kind.__name__)(4, 6, batch_first=True)
     zeros = np.zeros_like(layer.bias)
     back = np.concatenate([zeros[:12], np.asarray(layer.recurrent_bias)]) if kind is GRU else zeros

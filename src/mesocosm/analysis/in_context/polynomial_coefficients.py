@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
 from mesocosm.numerics.linear_algebra import least_squares

@@ -1,1 +1,1 @@
-"""What happens in a run, and who is told: the terminal and the trackers."""
+"""The events of a run and their observers: terminal output and metric trackers."""

@@ -1,4 +1,4 @@
-"""The events of a run. An observer is any function of one event; it is called by the host between compiled chunks, never from inside a program."""
+"""The events of a run. An observer is any function of one event; the host calls it between compiled chunks, never inside a program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Note:
-    """One line worth reading: why a trial is run again, where a run resumes."""
+    """A line for the user, such as why a trial is run again or where a run resumes."""
 
     message: str
 
@@ -72,7 +72,7 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class TrialFailed:
-    """The trial raised an exception; the other trials go on."""
+    """The trial raised an exception; the other trials continue."""
 
     trial: str
     message: str
@@ -80,7 +80,7 @@ class TrialFailed:
 
 @dataclass(frozen=True)
 class TrialSkipped:
-    """The trial was not run: one that it needs failed, or its data are not installed."""
+    """The trial was not run: a trial that it needs failed, or its data are not installed."""
 
     trial: str
     reason: str
@@ -98,11 +98,11 @@ Observer = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The observer that does nothing."""
+    """Do nothing."""
 
 
 def tee(*observers: Observer) -> Observer:
-    """One observer that passes each event to all of these, in order."""
+    """An observer that passes each event to all `observers`, in order."""
 
     def tell(event: Event) -> None:
         for observer in observers:

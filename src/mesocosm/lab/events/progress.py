@@ -1,6 +1,6 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines in a log. Both are observers.
+"""Observers that display a running study: a live table on a terminal, plain lines in a log.
 
-Failures and notes are printed when they happen and stay.
+Failures and notes are printed at once and stay on the screen.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ PLAIN_SECONDS = 5.0
 
 
 def screen(console: Console) -> PlainScreen | LiveScreen:
-    """The live table on a terminal, plain lines elsewhere; a context that gives the terminal back at its end."""
+    """A live table on a terminal, plain lines elsewhere; a context manager that restores the terminal."""
     return LiveScreen(console) if console.is_terminal and not console.is_dumb_terminal else PlainScreen(console)
 
 
 @dataclass
 class FitProgress:
-    """How far a fit is.
+    """The progress of a fit.
 
     Attributes:
         name: the fit's name in its trial.
-        since: when it began to compile.
-        compiling: whether it still does.
-        first: time and step of the first progress seen, from which the pace is taken: a resumed fit does not begin at zero, and compiling is no pace.
+        since: when compilation began.
+        compiling: whether it is still compiling.
+        first: time and step of the first progress event, where the pace estimate starts: a resumed fit does not start at zero, and compilation does not count.
         step: steps done.
-        steps: steps in all.
-        metrics: the last means.
+        steps: total steps.
+        metrics: the latest means.
     """
 
     name: str
@@ -54,7 +54,7 @@ class FitProgress:
 
     @classmethod
     def of(cls, event: Progress, earlier: FitProgress | None, now: float) -> FitProgress:
-        """The trial's fit after an event; `earlier` is what was known of the trial's last fit."""
+        """The trial's fit after an event; `earlier` is the trial's previous state, if any."""
         fitting = earlier if earlier is not None and earlier.name == event.fit else cls(event.fit, now)
         fitting.compiling, fitting.step, fitting.steps, fitting.metrics = False, event.step, event.steps, event.metrics
         if fitting.first is None:
@@ -62,14 +62,14 @@ class FitProgress:
         return fitting
 
     def remaining(self, now: float) -> float | None:
-        """Seconds left at the pace so far; None before there is one."""
+        """Seconds left at the pace so far; None if it is not yet known."""
         if self.first is None or self.step <= self.first[1]:
             return None
         return (now - self.first[0]) / (self.step - self.first[1]) * (self.steps - self.step)
 
 
 def describe(metrics: Mapping[str, Any], most: int = 2) -> str:
-    """The loss first, then the others as far as there is room."""
+    """The loss, then other metrics; `most` in all."""
     names = sorted(metrics, key=lambda name: (name != "loss", "loss" not in name))[:most]
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
@@ -78,7 +78,7 @@ def describe(metrics: Mapping[str, Any], most: int = 2) -> str:
 
 
 class PlainScreen:
-    """One line an event, without control characters; progress at most every few seconds."""
+    """One line per event, without control characters; progress at most every `PLAIN_SECONDS`."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console, self._clock = console, clock
@@ -109,14 +109,13 @@ class PlainScreen:
             case Progress():
                 self._progress(event)
             case TrialFinished(trial, seconds, cached):
-                self._line(f"{self._place}{trial} " + ("was finished before" if cached else f"finished in {duration(seconds)}"))
+                self._line(f"{self._place}{trial} " + ("finished earlier" if cached else f"finished in {duration(seconds)}"))
             case TrialFailed(trial, message):
                 self._line(f"{self._place}{trial} FAILED: {message}")
             case TrialSkipped(trial, reason):
                 self._line(f"{self._place}{trial} skipped: {reason}")
 
     def _progress(self, event: Progress) -> None:
-        """One line, if the last one is some seconds old."""
         now = self._clock()
         fitting = self._fits[event.trial] = FitProgress.of(event, self._fits.get(event.trial), now)
         if now - self._last >= PLAIN_SECONDS:
@@ -131,7 +130,7 @@ class PlainScreen:
 
 
 def printable(text: str) -> str:
-    """Without control characters other than line breaks, which could move a terminal's cursor or its colours."""
+    """Replace control characters except line breaks by spaces; they could move the cursor or change colours."""
     return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
@@ -139,7 +138,7 @@ def printable(text: str) -> str:
 
 
 class LiveScreen:
-    """Finished trials scroll up as aligned lines; below them the running ones move: compiling with its seconds, then a bar with time left and loss."""
+    """Finished trials scroll up as aligned lines; running trials below show the compile time, then a progress bar with time left and loss."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console, self._clock = console, clock
@@ -157,7 +156,7 @@ class LiveScreen:
         self._live.__exit__(kind, error, trace)
 
     def render(self) -> RenderableType:
-        """The moving part."""
+        """The live table of running trials."""
         if not self._running:
             return Group()
         table = Table.grid(padding=(0, 2), expand=False)
@@ -179,13 +178,13 @@ class LiveScreen:
         return bar, count, Text(printable(describe(fitting.metrics)), style="dim")
 
     def __call__(self, event: Event) -> None:
-        """Move the table, or print a line above it that stays."""
+        """Update the table, or print a permanent line above it."""
         match event:
             case Note(message):
                 self._keep("·", "dim", message, "")
             case TrialStarted(trial, index, total):
                 self._place, self._total = index, total
-                self._started[trial] = self._clock()  # first: the screen is drawn by another thread
+                self._started[trial] = self._clock()  # before `_running`: another thread draws the screen
                 self._running[trial] = None
             case Compiling(trial, fit):
                 self._running[trial] = FitProgress(fit, self._clock())
@@ -197,7 +196,7 @@ class LiveScreen:
             case TrialFinished(trial, seconds, cached):
                 fitting = self._running.pop(trial, None)
                 told = f"{duration(seconds):>10}  {describe(fitting.metrics) if fitting else ''}"
-                self._keep("✓", "dim green" if cached else "green", trial, "finished before" if cached else told)
+                self._keep("✓", "dim green" if cached else "green", trial, "finished earlier" if cached else told)
             case TrialFailed(trial, message):
                 self._running.pop(trial, None)
                 self._keep("✕", "bold red", trial, message)

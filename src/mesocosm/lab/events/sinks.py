@@ -1,6 +1,6 @@
-"""Where training metrics can be written besides the run's tables: TensorBoard, Weights & Biases, MLflow, each by its own library, without a network.
+"""Writes training metrics for TensorBoard, Weights & Biases and MLflow with their own libraries, without network access.
 
-A sink holds what its library calls runs, by group and name: `trials/rolling` and `seed-0`; in it lie curves such as `descent/loss`.
+A sink holds the library's runs by group and name, such as `trials/rolling` and `seed-0`. Each contains curves such as `descent/loss`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from mesocosm.lab.store.configuration import flat
 
 @runtime_checkable
 class Curves(Protocol):
-    """One run of the library, open for writing."""
+    """An open run of the library."""
 
     def log(self, fit: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """The metrics of a fit at a step."""
+        """Write a fit's metrics at a step."""
         ...
 
     def conclude(self, rows: Sequence[CheckRow]) -> None:
-        """The verdicts."""
+        """Write the verdicts."""
         ...
 
     def close(self) -> None:
-        """All is written."""
+        """Finish the run."""
         ...
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """A library's files below one folder."""
+    """A library's files in one folder."""
 
     def open(self, group: str, name: str, config: Mapping[str, Any]) -> Curves:
-        """Begin a run, or go on with it, and write down the config behind it."""
+        """Start or continue a run, and record its config."""
         ...
 
     def forget(self, group: str) -> None:
@@ -57,7 +57,7 @@ class Sink(Protocol):
 
 
 class TensorBoard:
-    """Event files, a folder for each run."""
+    """Writes event files, one folder per run."""
 
     def __init__(self, folder: Path, study: str):
         self.folder = folder
@@ -67,13 +67,13 @@ class TensorBoard:
         """A new event file; TensorBoard joins the files of one folder."""
         folder = self.folder / group / name
         folder.mkdir(parents=True, exist_ok=True)
-        # Not SummaryWriter: its thread dies of a full disk, and whoever logs would wait for it for ever.
+        # Not SummaryWriter: a full disk kills its thread, and logging would then block forever.
         curves = _EventFile(self, self.writer.EventsWriter(str(folder / "events")))
         curves.write(self.summary.text("config", f"```json\n{json.dumps(config, indent=2)}\n```"), 0)
         return curves
 
     def forget(self, group: str) -> None:
-        """Remove their folder."""
+        """Remove the group's folder."""
         shutil.rmtree(self.folder / group, ignore_errors=True)
 
 
@@ -84,7 +84,7 @@ class _EventFile:
     def log(self, fit: str, step: int, metrics: Mapping[str, Any]) -> None:
         for metric, value in metrics.items():
             self.write(self.sink.summary.scalar(f"{fit}/{metric}", float(value)), step)
-        self.file.flush()  # for whoever watches
+        self.file.flush()  # so that TensorBoard shows it at once
 
     def conclude(self, rows: Sequence[CheckRow]) -> None:
         self.write(self.sink.summary.text("verdicts", verdicts_text(rows)), 0)
@@ -102,14 +102,14 @@ class _EventFile:
 
 
 class WeightsAndBiases:
-    """Offline runs; `wandb sync` uploads them, nothing else does."""
+    """Writes offline runs; only `wandb sync` uploads them."""
 
     def __init__(self, folder: Path, study: str):
         self.folder, self.study = folder, study
         self.wandb = import_module("wandb")
 
     def open(self, group: str, name: str, config: Mapping[str, Any]) -> Curves:
-        """A new offline run: without a server an earlier one cannot be taken up again."""
+        """Start a new offline run; an earlier one cannot be resumed without a server."""
         folder = self.folder / group
         folder.mkdir(parents=True, exist_ok=True)  # else the library would write elsewhere
         quiet = {"silent": True, "console": "off", "disable_git": True, "disable_code": True, "x_disable_stats": True}
@@ -120,7 +120,7 @@ class WeightsAndBiases:
         )
 
     def forget(self, group: str) -> None:
-        """Remove their folder."""
+        """Remove the group's folder."""
         shutil.rmtree(self.folder / group, ignore_errors=True)
 
 
@@ -147,30 +147,30 @@ class _OfflineRun:
 
 
 class MLflow:
-    """One SQLite file. The study is an experiment; tags hold group and name."""
+    """Writes one SQLite file. The study is an experiment; tags hold group and name."""
 
     def __init__(self, folder: Path, study: str):
         self.entities = import_module("mlflow.entities")
         folder.mkdir(parents=True, exist_ok=True)
         database = f"sqlite:///{folder.as_posix()}/mlflow.db"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of SQLAlchemy, at MLflow
+            warnings.simplefilter("ignore", DeprecationWarning)  # SQLAlchemy's, about MLflow
             self.client = import_module("mlflow.tracking").MlflowClient(tracking_uri=database, registry_uri=database)
             known = self.client.get_experiment_by_name(study)
             self.experiment = known.experiment_id if known else self.client.create_experiment(study, artifact_location=(folder / "artifacts").as_uri())
 
     def open(self, group: str, name: str, config: Mapping[str, Any]) -> Curves:
-        """The run of this group and name, made where there is none."""
+        """The run of this group and name, created if missing."""
         known = self.client.search_runs([self.experiment], f"tags.`group` = '{group}' and tags.`name` = '{name}'")
         label = f"{group}/{name}".removeprefix("trials/")
         run = known[0] if known else self.client.create_run(self.experiment, run_name=label, tags={"group": group, "name": name})
         params = [self.entities.Param(_mlflow_name(field), str(value)) for field, value in flat(config).items()]
-        for first in range(0, len(params), 100):  # as many as a batch takes
+        for first in range(0, len(params), 100):  # the largest batch
             self.client.log_batch(run.info.run_id, params=params[first : first + 100])
         return _DatabaseRun(self, run.info.run_id)
 
     def forget(self, group: str) -> None:
-        """Delete them."""
+        """Delete the group's runs."""
         while found := self.client.search_runs([self.experiment], f"tags.`group` = '{group}'"):
             for run in found:
                 self.client.delete_run(run.info.run_id)
@@ -191,14 +191,14 @@ class _DatabaseRun:
         self._keep(verdict_numbers(rows), 0)
 
     def _keep(self, values: Mapping[str, float], step: int) -> None:
-        """A transaction a number would be slow: they are written together, every two seconds or as soon as a batch is full."""
+        """Buffers the values, since one transaction per value is slow. Writes every two seconds or when a batch is full."""
         now = int(1000 * time.time())
         self.waiting += [self.sink.entities.Metric(_mlflow_name(name), value, now, step) for name, value in values.items()]
         if len(self.waiting) >= 1000 or time.monotonic() - self.written > 2:
             self._write()
 
     def _write(self) -> None:
-        for first in range(0, len(self.waiting), 1000):  # as many as a batch takes
+        for first in range(0, len(self.waiting), 1000):  # the largest batch
             self.sink.client.log_batch(self.run, metrics=self.waiting[first : first + 1000])
         self.waiting, self.written = [], time.monotonic()
 
@@ -208,7 +208,7 @@ class _DatabaseRun:
 
 
 def _mlflow_name(name: str) -> str:
-    """With the signs that MLflow allows."""
+    """Replaces characters that MLflow does not allow."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 
@@ -216,7 +216,7 @@ def _mlflow_name(name: str) -> str:
 
 
 def verdict_numbers(rows: Sequence[CheckRow]) -> dict[str, float]:
-    """Estimate and interval of each check, as far as there are any."""
+    """Each check's estimate and interval, where finite."""
     ends = {f"{row.id}/{part}": getattr(row, part) for row in rows for part in ("estimate", "low", "high")}
     return {name: value for name, value in ends.items() if value is not None and math.isfinite(value)}
 
@@ -231,13 +231,13 @@ def verdicts_text(rows: Sequence[CheckRow]) -> str:
 
 
 class Library(NamedTuple):
-    """What a sink needs.
+    """A tracking library.
 
     Attributes:
-        sink: makes it from a folder and the study's name.
-        modules: what is imported.
-        packages: what pip must install.
-        environment: what keeps the library off the network, even from telling its makers that it is used.
+        sink: creates a sink from a folder and the study's name.
+        modules: modules to import.
+        packages: packages to install with pip.
+        environment: variables that turn off telemetry and log messages.
     """
 
     sink: Callable[[Path, str], Sink]

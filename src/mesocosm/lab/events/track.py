@@ -1,8 +1,8 @@
-"""Training metrics, configs and verdicts beside the run's tables, in `RUN/track`, for those who watch their runs with TensorBoard, W&B or MLflow.
+"""Writes training metrics, configs and verdicts to `RUN/track` for TensorBoard, W&B or MLflow.
 
-The mean over seeds is written while a trial trains; the curves of its seeds when it has finished, from its table `history`: so they are whole
-although a run was interrupted, and a trial that had finished before anybody asked is written too. The tables stay the truth: a sink that fails is
-reported once and left out, and nothing else changes.
+The mean over seeds is written while a trial trains. The curves of each seed are written from the table `history` when the trial has finished, so they are
+complete even after an interruption, and trials that finished in an earlier, untracked run have them too. A sink that fails is reported once and turned
+off; nothing else changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tracked(names: Sequence[str], watching: Observer) -> Iterator[Observer]:
-    """`watching`, and beside it a tracker for each of these sinks; they are closed at the end.
+    """`watching` plus a tracker for each of these sinks; the trackers are closed at the end.
 
     Raises:
         UserError: a library is missing.
@@ -40,7 +40,7 @@ def tracked(names: Sequence[str], watching: Observer) -> Iterator[Observer]:
 
 
 class Tracker:
-    """Writes what happens in a run to one sink. A failure is reported once and ends the tracker, never the training."""
+    """Writes a run's events to one sink. A failure is reported once and ends the tracker, never the training."""
 
     def __init__(self, name: str, make: Callable[[Path, str], Sink], report: Callable[[str], None]):
         self.name, self.make, self.report = name, make, report
@@ -48,11 +48,11 @@ class Tracker:
         self.mean: Curves | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write the event, if the sink keeps such events."""
+        """Write the event if sinks record its kind."""
         self._guarded(lambda: self._write(event))
 
     def close(self) -> None:
-        """End the open curves; the same command takes up an interrupted trial again."""
+        """Close the open curves."""
         self._guarded(self._close_mean)
 
     def _guarded(self, write: Callable[[], None]) -> None:
@@ -63,7 +63,7 @@ class Tracker:
         except Exception as error:
             self.broken = True
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
-            self.report(f"--track {self.name} failed and is left out from here on; the training goes on ({reason})")
+            self.report(f"--track {self.name} failed and is turned off; training continues ({reason})")
             with suppress(Exception):
                 self._close_mean()
 
@@ -83,13 +83,13 @@ class Tracker:
                 self._finish(trial, cached)
             case TrialFailed(trial):
                 self._close_mean()
-                self.written.pop(trial, None)  # what was seen stays, until the trial is tried again
+                self.written.pop(trial, None)  # its curves stay until the trial is run again
                 atomic.write_json(self.index, self.written)
             case Judged(rows):
                 self._conclude(rows)
 
     def _open(self, plan: Plan) -> None:
-        """Open the sink in the run's folder; `written.json` there lists the trials whose curves it holds, and whether they are whole."""
+        """Open the sink in the run's folder; `written.json` there lists the trials whose curves it holds and whether they are complete."""
         folder = plan.path / "track" / self.name
         self.sink = self.make(folder, plan.study.name)
         self.plan, self.configs = plan, {trial.name: plain(trial.config) for trial in plan.trials}
@@ -97,7 +97,7 @@ class Tracker:
         self.written: dict[str, Any] = atomic.read_json(self.index) if self.index.exists() else {}
 
     def _finish(self, trial: str, cached: bool) -> None:
-        """Write every seed's own curves."""
+        """Write each seed's curves."""
         self._close_mean()
         if cached and self.written.get(trial) == self._entry(trial, whole=True):
             return
@@ -107,7 +107,7 @@ class Tracker:
         self._note(trial, whole=True)
 
     def _conclude(self, rows: Sequence[CheckRow]) -> None:
-        """Write the verdicts, with the config of the whole run."""
+        """Write the verdicts and the run's config."""
         self.sink.forget("verdicts")
         with closing(self.sink.open("verdicts", self.plan.preset, plain(self.plan.config))) as curves:
             curves.conclude(rows)

@@ -1,1 +1,1 @@
-"""The report: one page a run, and the site over several."""
+"""The report: one page per run, and a site for several runs."""

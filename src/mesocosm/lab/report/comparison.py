@@ -1,4 +1,4 @@
-"""The verdicts of several runs beside each other: a table a study, a row a check, a column a run, differences marked."""
+"""Compares the verdicts of several runs: one table per study, one row per check, one column per run; marks differences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Column:
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
-        """The same by their ids."""
+        """Check id -> its row."""
         return {row["id"]: row for row in self.claims}
 
 
@@ -45,9 +45,9 @@ class Study(NamedTuple):
     Attributes:
         name: the study's name.
         columns: its runs.
-        claims: claim -> its checks; where texts differ, the first run's.
-        kinds: check -> in what the runs differ.
-        summary: how many checks differ in what.
+        claims: claim -> its checks; the first run's texts if they differ.
+        kinds: check -> how the runs differ.
+        summary: how many checks differ in each way.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A study's figures: drawn from the tables of a run, one chart specification each, in the house's colours for light and dark."""
+"""Draws a study's figures from the tables of a run, one Vega-Lite specification each, with a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 
 @dataclass(frozen=True)
 class RenderedFigure:
-    """A figure of a run: its specification, or the reason why there is none.
+    """A figure of a run: its specification, or the reason why it was not drawn.
 
     Attributes:
-        name: the figure's name in its study, and its files' name.
+        name: the figure's name in its study and in file names.
         title: one line.
         caption: what the reader should see.
-        spec: a Vega-Lite specification with its data inside; None where it could not be drawn.
-        reason: why there is no specification.
+        spec: a Vega-Lite specification with its data inside; None if it was not drawn.
+        reason: why it was not drawn.
     """
 
     name: str
@@ -32,7 +32,7 @@ class RenderedFigure:
 
 
 def theme(*, dark: bool = False) -> dict[str, Any]:
-    """The house's Vega-Lite configuration: what a figure does not say itself."""
+    """The Vega-Lite config for everything that a figure does not set itself."""
     ink, soft, line = ("#e9e5db", "#a9aca6", "#343c3d") if dark else ("#1c2426", "#5c6663", "#e2ded3")
     light_hues = ["#0d6e64", "#c8562f", "#43659c", "#b98c1d", "#8b5580", "#5f7d36", "#7a7a7a"]
     dark_hues = ["#54c1b1", "#f0906c", "#8db0e6", "#e3c263", "#cf9cc7", "#a3c77a", "#b4b4b4"]
@@ -60,7 +60,7 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
 
 
 def draw(run: Run) -> list[RenderedFigure]:
-    """Every figure of the run's study; one that cannot be drawn carries the reason, so that the others and the page still appear."""
+    """Every figure of the run's study. A figure that cannot be drawn carries the reason, so that the page still appears."""
     view = run.view()
     drawn = []
     for figure in run.study.figures:
@@ -70,5 +70,5 @@ def draw(run: Run) -> list[RenderedFigure]:
         except NotJudged as missing:
             drawn.append(RenderedFigure(*words, reason=str(missing)))
         except Exception as error:
-            drawn.append(RenderedFigure(*words, reason=f"it could not be drawn: {type(error).__name__}: {error}"))
+            drawn.append(RenderedFigure(*words, reason=f"{type(error).__name__}: {error}"))
     return drawn

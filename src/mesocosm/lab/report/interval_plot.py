@@ -1,6 +1,6 @@
-"""A check as a small picture: the region where it holds, the estimate with its interval, the control, the reference and, larger, every replicate.
+"""Plots a check: the region where it holds, the estimate with its interval, the control and the reference. A larger plot shows every replicate.
 
-Here is the geometry; `templates/interval_plot.html` draws it.
+This module computes the geometry; `templates/interval_plot.html` draws it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MARGIN = 8.0
 
 @dataclass(frozen=True)
 class Axis:
-    """Maps values to horizontal places, linearly or by decades.
+    """Maps values to horizontal positions on a linear or logarithmic scale.
 
     Attributes:
-        low: the left edge, as its logarithm where `decades`.
+        low: the left edge; its logarithm to base 10 if `decades`.
         high: the right edge, likewise.
         decades: whether the scale is logarithmic; zero then sits at the left edge.
     """
@@ -45,7 +45,7 @@ class Axis:
         return cls(low - room, high + room, decades)
 
     def at(self, value: float | int) -> float:
-        """Where a value lies, in pixels; what lies outside sits on the edge."""
+        """The position of a value in pixels, clipped to the edges."""
         if self.decades:
             value = math.log10(value) if value > 0 else self.low
         share = (value - self.low) / (self.high - self.low)
@@ -53,7 +53,7 @@ class Axis:
 
 
 class Region(NamedTuple):
-    """The shaded field, and its edges where it has some."""
+    """The shaded area and its finite edges."""
 
     left: float
     right: float
@@ -61,7 +61,7 @@ class Region(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """An estimate at `x` in the line `y`, with the ends of its interval, if it has one; `name` is "measured" or "control"."""
+    """An estimate at (x, y) with the ends of its interval, if any; `name` is "measured" or "control"."""
 
     name: str
     x: float
@@ -85,17 +85,17 @@ class Label(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A picture, in pixels.
+    """A plot, in pixels.
 
     Attributes:
-        name: its class on the page.
-        label: what it shows, in words.
-        height: of the whole picture.
-        top: where region and reference begin.
-        bottom: where they end.
-        region: the shaded field.
-        marks: control and estimate, the upper one last.
-        reference: where the paper's number lies.
+        name: its CSS class.
+        label: what it shows, for screen readers.
+        height: of the whole plot.
+        top: upper end of region and reference.
+        bottom: their lower end.
+        region: the shaded area.
+        marks: control and estimate, in drawing order.
+        reference: position of the paper's number.
         labels: the region's ends.
         dots: the replicates.
     """
@@ -115,7 +115,7 @@ class Plot(NamedTuple):
 
 
 def interval_plot(row: Mapping[str, Any]) -> Plot | None:
-    """The check in one line of a table: region, estimate, control and reference on one axis; None where nothing was measured."""
+    """A plot for a table row: region, estimate, control and reference on one axis; None if nothing was measured."""
     if row.get("estimate") is None:
         return None
     control = row.get("control") or {}
@@ -124,14 +124,14 @@ def interval_plot(row: Mapping[str, Any]) -> Plot | None:
 
 
 def replicate_plot(row: Mapping[str, Any]) -> Plot | None:
-    """Every replicate as a dot, above the interval and the control; None where there are no replicates."""
+    """Every replicate as a dot, above the interval and the control; None without replicates."""
     values = [entry["value"] for entry in row.get("replicates") or ()]
     if not values or row.get("estimate") is None:
         return None
     axis = _axis(row, values)
     label = f"{len(values)} replicates from {number(min(values))} to {number(max(values))}"
     plot = _plot(row, axis, "replicates", label, height=90, top=4, bottom=74, lines={"measured": 44, "control": 62})
-    # Spread a little up and down in their order, so that equal values stay countable.
+    # Spread vertically so that equal values stay countable.
     dots = [Dot(axis.at(value), 20 + 9.0 * ((index * 0.618) % 1.0 * 2 - 1)) for index, value in enumerate(values)]
     return plot._replace(dots=dots, label_room=4)
 

@@ -1,4 +1,4 @@
-"""Pages from Jinja templates, which escape every string that is not markup already; each page is one file that asks the network for nothing."""
+"""Renders pages from Jinja templates, which escape every string that is not markup. Each page is one file and makes no network requests."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mesocosm.lab.report.interval_plot import interval_plot, replicate_plot
 
 
 def page(template: str, title: str, *, scripts: Sequence[Markup] = (), data: Any = None, **context: Any) -> str:
-    """A whole page; `data` is what its scripts read, as JSON."""
+    """A whole page; its scripts read `data` as JSON."""
     shell = {"title": title, "policy": _policy(scripts), "scripts": scripts, "data": None if data is None else embed_json(data)}
     return render(template, **shell, **context)
 
 
 def render(template: str, **context: Any) -> str:
-    """A template of `templates/`, filled."""
+    """Render a template of `templates/`."""
     return environment().get_template(template).render(**context)
 
 
 @cache
 def environment() -> Environment:
-    """The templates, with what they call."""
+    """The Jinja environment with the functions that templates call."""
     loader = PackageLoader("mesocosm.lab.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     texts = (interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when)
@@ -43,32 +43,32 @@ def environment() -> Environment:
     return made
 
 
-# --- what goes into a page as it is ---------------------------------------------------------------------------------
+# --- embedded files and data ----------------------------------------------------------------------------------------
 
 
 def asset(name: str) -> Markup:
-    """A file of ours that goes into pages as it is."""
+    """A file of `assets/`, embedded without escaping."""
     return Markup(resources.files("mesocosm.lab.report").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
 def asset_script(name: str) -> Markup:
-    """A script of ours, ready to be embedded."""
+    """A script of `assets/`, ready to embed."""
     return embed_script(asset(name))
 
 
 def embed_script(source: str) -> Markup:
-    """JavaScript for a `<script>` element: no sequence in it ends the element."""
+    """Escape JavaScript so that it cannot end its `<script>` element."""
     return Markup(re.sub(r"<(?=/script|!--)", r"\\x3c", str(source), flags=re.IGNORECASE))
 
 
 def embed_json(value: Any) -> Markup:
-    """JSON for a `<script>` element: valid whatever the strings in it, without the characters that could end the element or start a comment."""
+    """JSON for a `<script>` element, without characters that could end the element or start a comment."""
     text = json.dumps(finite(value), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def finite(value: Any) -> Any:
-    """The same value with null for NaN and infinity, which JSON does not have."""
+    """Replace NaN and infinity, which JSON lacks, by None."""
     if isinstance(value, Mapping):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -87,44 +87,44 @@ def _policy(scripts: Sequence[Markup]) -> str:
 
 
 def slug(text: Any) -> str:
-    """Text as part of an id, a class or a file's name."""
+    """Convert text to part of an id, a class or a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", str(text)).strip("-") or "unnamed"
 
 
 def claim_anchor(name: Any) -> str:
-    """Where a run's page shows a claim."""
+    """The anchor of a claim on a run's page."""
     return f"claim-{slug(name)}"
 
 
 def table_anchor(name: str) -> str:
-    """Where a run's page shows a table."""
+    """The anchor of a table on a run's page."""
     return f"table-{slug(name)}"
 
 
 def check_name(id: str) -> str:
-    """The check's own name at the end of its id."""
+    """The last part of a check's id."""
     return id.rpartition(".")[2]
 
 
 def largest_n(rows: Sequence[Mapping[str, Any]]) -> int:
-    """What the claim is sorted by."""
+    """The largest n among a claim's checks, its sort key."""
     return max((row.get("n") or 0 for row in rows), default=0)
 
 
 def measured_over(row: Mapping[str, Any]) -> str:
-    """Of what the estimate is an estimate."""
+    """The statistic and its n, such as "mean over 5 replicates"."""
     if row.get("kind") in {"exact", "every"}:
         return f"{'largest' if row['kind'] == 'exact' else 'worst'} of {row.get('n')} instances"
     return f"{row.get('kind')} over {row.get('n')} replicates"
 
 
 def fits_text(fits: Any) -> str:
-    """The fits of a trial with their steps; whatever an older or damaged status file holds in their place."""
+    """A trial's fits with their steps; accepts anything from older or damaged status files."""
     if isinstance(fits, Mapping):
         return ", ".join(f"{name} ({value['steps']:,} steps)" if isinstance(value, Mapping) and "steps" in value else str(name) for name, value in fits.items())
     return ", ".join(map(str, fits)) if isinstance(fits, Sequence) and not isinstance(fits, str) else str(fits or "")
 
 
 def pixels(value: float | int) -> str:
-    """A length in a drawing, to a tenth."""
+    """A length in pixels, rounded to a tenth."""
     return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""How a run was made: when and where, its config and the versions of what it used."""
+"""A run's provenance: time, machine, config and package versions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mesocosm.lab.store.configuration import flat
 
 
 class Provenance(NamedTuple):
-    """What `run.json` says of a run.
+    """A run's provenance.
 
     Attributes:
-        facts: heading -> fact, for those that are known.
+        facts: heading -> fact; known ones only.
         config: field -> value.
-        changed: the fields whose value is not the preset's.
+        changed: fields that differ from the preset's.
         versions: package -> version.
     """
 
@@ -27,7 +27,7 @@ class Provenance(NamedTuple):
 
 
 def provenance_section(record: Mapping[str, Any]) -> Provenance:
-    """What the last section of a run's page shows, read from `run.json`."""
+    """The provenance in the contents of `run.json`."""
     facts = {
         "Started": when(record.get("started")),
         "Wall time": seconds_text(record.get("wall_seconds")),

@@ -1,4 +1,4 @@
-"""The report of a run: one page that opens from disk without a network and shows the claims first, then the figures, then how it was made."""
+"""The report of a run: one offline page with claims, figures, trials, tables and provenance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mesocosm.lab.store.run_directory import Run, run_file_errors
 
 
 def write_report(run: Run) -> Path:
-    """Draw the run's figures, write them as SVG and PNG into `figures/`, and the page as `index.html`.
+    """Draw the run's figures as SVG and PNG into `figures/`, and write the page `index.html`.
 
     Returns:
         The page's path.
@@ -40,7 +40,7 @@ def write_report(run: Run) -> Path:
 
 
 def render(run: Run, drawn: Sequence[RenderedFigure], *, home: str | None = None) -> str:
-    """The page as text; `home` is the address of the site's first page, where the page is part of a site."""
+    """The page as text; `home` is the address of the site's first page if the page is part of a site."""
     rows = run.claims
     specs = [figure.spec for figure in drawn if figure.spec is not None]
     return page(
@@ -70,7 +70,7 @@ def measured_at(study: str, claims: Sequence[Claim]) -> dict[str, str]:
 
 
 def _facts(run: Run) -> list[str]:
-    """What the page's head says of the run in a few words."""
+    """The facts in the page's header."""
     record, seeds = run.record, len(run.seeds)
     wall_time = duration(record["wall_seconds"]) if record.get("wall_seconds") else None
     facts = [f"preset {run.preset}", f"{seeds} seed{'s' * (seeds != 1)}", when(record.get("started")), wall_time, record["device"]["processor"]]
@@ -78,7 +78,7 @@ def _facts(run: Run) -> list[str]:
 
 
 def _age(run: Run) -> str | None:
-    """What has changed in the code of the run's trials since it was made."""
+    """The changes in the code of the run's trials since the run."""
     outdated = run.outdated
     if not outdated:
         return None

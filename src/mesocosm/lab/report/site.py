@@ -1,7 +1,7 @@
-"""Several runs as one site: a first page with a row a run, the page of each run, and a page that compares their verdicts.
+"""A site for several runs: a first page with one row per run, each run's page, and a page that compares their verdicts.
 
-Every page stays a single file. Vega is written into each page that draws with it, about 0.9 MB, and not into a shared script: a page can then be sent alone,
-and its content security policy admits scripts by their hash, which browsers do not check for a script that a page from disk loads from another file.
+Every page is a single file. Each page with figures embeds Vega (about 0.9 MB) instead of loading a shared script: it can then be sent alone, and its content
+security policy can allow scripts by hash, which browsers do not check for a script that a page on disk loads from another file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write_site(runs: Sequence[Run], folder: Path) -> Path:
         The first page's path.
 
     Raises:
-        UserError: the folder is a run directory, whose own page would be lost, or cannot be written.
+        UserError: the folder is a run directory, whose own page would be overwritten, or cannot be written.
     """
     if (folder / "run.json").exists():
         raise UserError(f"{folder} is a run directory; choose another folder with --out")
@@ -43,7 +43,7 @@ def write_site(runs: Sequence[Run], folder: Path) -> Path:
 
 
 def page_names(runs: Sequence[Run]) -> list[str]:
-    """`STUDY-PRESET.html`, with a number where that is taken."""
+    """`STUDY-PRESET.html`, with a number if the name is taken."""
     names: list[str] = []
     for run in runs:
         stem = f"{slug(run.study.name)}-{slug(run.preset)}"

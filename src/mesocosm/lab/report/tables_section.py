@@ -1,4 +1,4 @@
-"""The tables that the checks read: their first rows, and the whole of a small one to save."""
+"""The tables that the checks read: their first rows, and small tables as CSV downloads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesocosm.lab.formatting import number
 
 FIRST_ROWS = 5
 LARGEST = 40_000
-"""Bytes of CSV up to which a page carries a whole table."""
+"""The largest table that a page embeds whole, in bytes of CSV."""
 
 
 class Column(NamedTuple):
@@ -28,11 +28,11 @@ class TableEntry(NamedTuple):
 
     Attributes:
         name: the table's name.
-        columns: None where no finished trial wrote it.
+        columns: None if no finished trial wrote it.
         size: rows and columns in words.
         first_rows: cells of the first rows, as text.
         more_rows: number of rows that are not shown.
-        csv: the whole table, base64, so that it can be saved from a page that lies anywhere; None for a large one.
+        csv: the whole table in base64, for a download link; None if it is larger than `LARGEST`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Vega without a network: the script that draws figures inside a page, and the same figures as SVG and PNG files."""
+"""Vega without a network: a script that draws figures in a page, and the same figures as SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mesocosm.lab.store import atomic
 
 
 def vega_lite_version() -> str:
-    """The version that Altair writes, as vl-convert names it: the two must agree."""
+    """Altair's Vega-Lite version in vl-convert's notation; the two must agree."""
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -30,7 +30,7 @@ def vega_lite_version() -> str:
 def script() -> Markup:
     """Vega, Vega-Lite and Vega-Embed as one script, which makes `vegaEmbed` global.
 
-    Bundling takes over a second and its result depends on two versions only, so that it is kept in the user's cache folder, where that can be written.
+    Bundling takes over a second and depends only on two versions, so the result is kept in the user's cache folder if that is writable.
     """
     kept = _cache_folder() / f"vega-lite-{vega_lite_version()}-vl-convert-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
@@ -51,7 +51,7 @@ def write_pictures(drawn: Sequence[RenderedFigure], folder: Path) -> list[Render
     """Write `NAME.svg` and `NAME.png` of every figure, and remove those of figures that cannot be drawn.
 
     Returns:
-        The figures; one whose specification Vega refuses carries the reason instead.
+        The figures; one whose specification Vega rejects carries the reason instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
@@ -66,7 +66,7 @@ def _write_picture(figure: RenderedFigure, folder: Path) -> RenderedFigure:
         try:
             vector = vl_convert.vegalite_to_svg(figure.spec, **settings)
         except ValueError as error:
-            figure = replace(figure, spec=None, reason=f"it could not be drawn: {_first_line(error)}")
+            figure = replace(figure, spec=None, reason=_first_line(error))
         else:
             atomic.write_bytes(folder / f"{figure.name}.svg", vector.encode())
             atomic.write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(vector, scale=2.0))

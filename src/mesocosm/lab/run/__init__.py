@@ -1,1 +1,1 @@
-"""Runs a study: plans it, executes its trials in order, does dry runs, and replicates earlier runs."""
+"""Plans and executes studies; also dry runs and repetitions of earlier runs."""

@@ -98,7 +98,7 @@ class TrialContext:
         if stopped:
             self.fits[name]["diverged"] = list(stopped)
             told = ", ".join(f"seed {seed} after {steps} steps" for seed, steps in stopped.items())
-            self._note(f"trial {self.trial.name}, {name}: no longer finite, kept at its last finite state: {told}")
+            self._note(f"trial {self.trial.name}, {name}: no longer finite, frozen at its last finite state: {told}")
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
         """Evaluate the seeds one after another inside one program; without per-seed arguments, evaluate once and use the result for every seed."""
@@ -148,7 +148,7 @@ def check_fit(trial: Trial, name: str, earlier: Collection[str]) -> None:
     """
     check_name("fit", name)
     if name in earlier:
-        raise ValueError(f"trial {trial.name} fits {name!r} twice; a fit's name says where its state is kept")
+        raise ValueError(f"trial {trial.name} fits {name!r} twice; names of fits must be unique")
 
 
 def declared_model(trial: Trial, name: str) -> Any:

@@ -58,8 +58,8 @@ class TrialDryRun:
         why: why it is stale or failed.
         minutes: from the preset's budget; None if config or seeds differ from the preset's, or if no time was measured.
         fits: the fits that it would train.
-        problem: the missing data set, or the error that ended it, in one line. A function that computes further with its measurements
-            may fail on the placeholder numbers.
+        problem: the missing data set, or the error that ended it, in one line. A function that computes with its measurements may fail on
+            the placeholder numbers.
     """
 
     trial: str
@@ -117,7 +117,7 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
                     checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
         except Exception as error:
             if strict:
-                error.add_note(f"raised while trial {trial.name} was run dry")
+                error.add_note(f"raised in the dry run of trial {trial.name}")
                 raise
             problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         done.append(TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))

@@ -1,7 +1,7 @@
 """Stops a run on request (Ctrl-C, SIGTERM) or when it stalls.
 
 A request takes effect between two chunks of a fit, after the fit's state is saved. Python handles signals only in its main thread, which a compiled program
-can block for long, or for ever if it deadlocks. A second thread therefore watches for them too and ends the process after `GRACE_SECONDS`. Finished trials
+can block for long, or forever if it deadlocks. A second thread therefore watches for them too and ends the process after `GRACE_SECONDS`. Finished trials
 are then in the run directory, a running fit is in its last checkpoint, and every file is either complete or absent.
 """
 
@@ -29,7 +29,7 @@ IDLE_SHARE = 0.05
 """A process that uses a smaller share of one core counts as idle; drawing the live table takes up to 0.02."""
 LOOK_SECONDS = 0.5
 
-HEARD = "stopping when the state is saved (again to stop at once)"
+HEARD = "stopping after the state is saved (interrupt again to stop at once)"
 
 
 class Interrupt:
@@ -112,13 +112,13 @@ class Interrupt:
                     deadline = min(deadline, time.monotonic() + 1.0)  # unless the main thread raises first
             if time.monotonic() >= deadline:
                 where = self._pulse.where
-                self._finish(f"stopped while {where} did not answer" if self._end else f"asked to stop, but {where} does not answer", keep=False)
+                self._finish(f"stopped while {where} did not respond" if self._end else f"asked to stop, but {where} does not respond", keep=False)
                 if terminated:
                     os._exit(128 + signal.SIGTERM)
                 deadline = float("inf")
             elif self._stalled_seconds and (idle := self._pulse.idle()) >= self._stalled_seconds:
-                advice = 'a program that deadlocks XLA\'s thread pool is the usual cause: set NPROC=8, or see "when things go wrong" in the documentation'
-                self._finish(f"stalled at {self._pulse.where}: no progress and no use of the processor for {idle:.0f} s; {advice}", keep=True)
+                advice = 'usually because a program deadlocks XLA\'s thread pool: set NPROC=8, or see "when things go wrong" in the documentation'
+                self._finish(f"stalled at {self._pulse.where}: no progress and no processor use for {idle:.0f} s; {advice}", keep=True)
                 self._stalled_seconds = 0.0
 
     def _finish(self, why: str, keep: bool) -> None:
@@ -154,7 +154,7 @@ class _Pulse:
     def __init__(self) -> None:
         self.where = ""
         self._moved = self._looked = time.monotonic()
-        self._used: float | None = None  # when somebody first looked after the last progress
+        self._used: float | None = None  # at the first look after the last progress
 
     def beat(self, where: str | None = None) -> None:
         """Record progress."""
@@ -173,7 +173,7 @@ class _Pulse:
 
 
 def used_seconds() -> float:
-    """Processor time of this process and its children, living ones where the system tells (Linux)."""
+    """Processor time of this process and its ended children, on Linux also of its running children."""
     ended = os.times()
     return time.process_time() + ended.children_user + ended.children_system + sum(map(_seconds_of_child, Path("/proc").glob("[0-9]*")))
 
@@ -187,7 +187,7 @@ def _seconds_of_child(process: Path) -> float:
 
 
 def in_a_debugger() -> bool:
-    """Whether the main thread waits for somebody at a debugger's prompt."""
+    """Whether the main thread is in a debugger."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if frame.f_globals.get("__name__") in ("bdb", "pdb"):

@@ -66,7 +66,7 @@ class Plan:
         if not seeds or len(set(seeds)) != len(seeds):
             raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
         if odd := [seed for seed in seeds if not 0 <= seed < EVALUATION_SEED]:
-            raise UserError(f"a seed lies between 0 and {EVALUATION_SEED - 1}, and {odd[0]} does not")
+            raise UserError(f"seeds must be between 0 and {EVALUATION_SEED - 1}, not {odd[0]}")
         changes = changed_fields(plain(chosen.config), plain(config))
         usual = seeds == tuple(range(chosen.seeds))
         name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
@@ -117,7 +117,7 @@ class Plan:
             if record["study"] != self.study.name:
                 raise UserError(f"{self.path} holds a run of the study {record['study']}; choose another directory with --out")
         elif self.path.is_dir() and any(entry.name != ".lock" and not entry.name.startswith(".run.json") for entry in self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty and holds no run; choose another directory with --out")
+            raise UserError(f"{self.path} is not empty and is not a run directory; choose another directory with --out")
 
     def forget(self) -> None:
         """Remove an earlier run's files and nothing else. run.json goes last because it identifies the directory as a run."""
@@ -184,7 +184,7 @@ def topological(trials: list[Trial]) -> list[Trial]:
 
     def visit(trial: Trial, path: tuple[str, ...]) -> None:
         if trial.name in path:
-            raise ValueError(f"trials wait for each other: {' -> '.join([*path, trial.name])}")
+            raise ValueError(f"trials depend on each other: {' -> '.join([*path, trial.name])}")
         for parent in trial.after:
             if parent not in by_name:
                 raise ValueError(f"trial {trial.name!r} comes after {parent!r}, which does not exist")

@@ -21,9 +21,9 @@ def earlier_run(path: Path) -> Run:
     """
     run = Run(path)
     if lost := lost_fields(run.record["config"], plain(run.config)):
-        raise UserError(f"{path} cannot be made again: the config of the study {run.study.name} no longer has {', '.join(lost)}")
+        raise UserError(f"{path} cannot be repeated: the config of the study {run.study.name} no longer has {', '.join(lost)}")
     if not run.claims:
-        raise UserError(f"{path} holds no verdicts to compare with")
+        raise UserError(f"{path} has no verdicts to compare with")
     return run
 
 

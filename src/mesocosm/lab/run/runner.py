@@ -93,7 +93,7 @@ def judge_run(path: Path, observer: Observer = ignore) -> Run:
 
 
 def report_run(path: Path) -> Path:
-    """Write the figures and the page again; returns the page."""
+    """Write the figures and the page again; returns the page's path."""
     read_record(path)
     with locked(path):
         return write_report(Run(path))
@@ -132,7 +132,7 @@ def unfinished(run: Run) -> list[Unfinished]:
 
 
 class _TrialRunner:
-    """The trials of a plan, one after another."""
+    """Runs the trials of a plan in order."""
 
     def __init__(self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, interrupt: Interrupt, fail_fast: bool, save_seconds: float):
         self.plan, self.states, self.observer, self.interrupt = plan, states, observer, interrupt
@@ -158,7 +158,7 @@ class _TrialRunner:
             if state == "stale":
                 self.observer(Note(f"trial {trial.name} is run again: {why}"))
             elif state == "resumable":
-                self.observer(Note(f"trial {trial.name} goes on where it was interrupted"))
+                self.observer(Note(f"trial {trial.name} resumes where it was interrupted"))
             self.observer(TrialStarted(trial.name, index, len(self.plan.trials)))
             if (error := self._run_trial(trial, store)) is not None:
                 self.broken[trial.name] = error
@@ -191,7 +191,7 @@ class _TrialRunner:
         except Exception as error:
             if isinstance(error, OSError) and is_run_file_error(plan.path, error):
                 raise
-            if self.interrupt.asked():  # a second request, inside a callback of XLA, is raised as an error of XLA
+            if self.interrupt.asked():  # a second request inside an XLA callback is raised as an XLA error
                 raise KeyboardInterrupt from error
             message = error_line(error)
             atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
@@ -219,8 +219,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
     """Check a trial's tables and published models against its declarations, and return the tables.
 
     Raises:
-        TypeError, ValueError: something else than tables, one called `history`, or one without a declared column; a declared model that was not
-            published.
+        TypeError, ValueError: the function returned no tables, a table named `history` or one without a declared column, or it did not publish a declared
+            model.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")
@@ -231,7 +231,7 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
         if name in declared and (lacking := declared[name].lacking(table.columns)):
             raise ValueError(f"the table {name!r} lacks {', '.join(lacking)}, which the study declares")
     if missing := sorted(set(trial.models) - set(published)):
-        raise ValueError(f"declares the model {missing[0]!r} and has not published it")
+        raise ValueError(f"declares the model {missing[0]!r} but did not publish it")
     if "history" in tables:
-        raise ValueError("a trial's own table cannot be called 'history': that is the training metrics of its fits")
+        raise ValueError("a trial's table cannot be called 'history', which is reserved for training metrics")
     return dict(tables)

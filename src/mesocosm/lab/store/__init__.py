@@ -1,1 +1,1 @@
-"""The run directory: its files and their formats, who a trial is, checkpoints and parameters."""
+"""The run directory: files and formats, trial identities, checkpoints and parameters."""

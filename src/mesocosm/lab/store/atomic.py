@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16 before safetensors meets it)
+import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy, for safetensors)
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -49,7 +49,7 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
-        with suppress(OSError):  # `sweep` removes what cannot be removed now
+        with suppress(OSError):  # `sweep` removes it later
             temporary.unlink(missing_ok=True)
 
 
@@ -62,18 +62,18 @@ def _system_error(error: Exception) -> int | None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes."""
+    """Write bytes to a file."""
     write(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file. Its metadata are JSON under one key: safetensors writes several in an order that differs from run to run."""
+    """Write a safetensors file. Its metadata are JSON under one key, since safetensors writes several keys in an order that varies."""
     whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     write(path, lambda temporary: save_file(whole, temporary, metadata={METADATA: json.dumps(metadata)}))
 
 
 def read_metadata(file: Any) -> dict[str, Any]:
-    """The metadata of an open safetensors file that `write_tensors` wrote; empty for another one."""
+    """The metadata of an open safetensors file that `write_tensors` wrote; empty for other files."""
     try:
         found = json.loads((file.metadata() or {}).get(METADATA, "{}"))
     except (ValueError, RecursionError):
@@ -82,8 +82,8 @@ def read_metadata(file: Any) -> dict[str, Any]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove partial files that a killed writer left below a folder; nobody may be writing to it."""
-    for pattern in (".*.part", ".tmp*"):  # ours, and those of safetensors
+    """Remove partial files that a killed writer left in a folder; no other process may be writing to it."""
+    for pattern in (".*.part", ".tmp*"):  # ours and safetensors'
         for left in folder.rglob(pattern):
             if left.is_file():
                 left.unlink()

@@ -21,7 +21,7 @@ class FileCheckpoint:
 
     Args:
         path: the file.
-        identity: the trial's identity; a file with another one is not loaded.
+        identity: the trial's identity; a file with another identity is not loaded.
         note: called with one line when a file is damaged or belongs to another trial and the fit starts over.
         seconds: the shortest time between two automatic saves.
     """
@@ -44,22 +44,22 @@ class FileCheckpoint:
             self.note(f"checkpoint {self.path.name} is damaged ({error}); the fit starts over")
             return None
         if metadata.get("checksum") != checksum(snapshot):
-            self.note(f"checkpoint {self.path.name} is damaged (its checksum is another); the fit starts over")
+            self.note(f"checkpoint {self.path.name} is damaged (wrong checksum); the fit starts over")
             return None
         found = {name: (array.shape, str(array.dtype)) for name, array in snapshot.items()}
         wanted = {name: (tuple(array.shape), str(array.dtype)) for name, array in like.items()}
         if found != wanted:
             names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            self.note(f"checkpoint {self.path.name} does not fit ({', '.join(names[:3])}); the fit starts over")
+            self.note(f"checkpoint {self.path.name} does not match the fit ({', '.join(names[:3])}), which starts over")
             return None
         return snapshot
 
     def due(self) -> bool:
-        """Whether the last save is long enough ago."""
+        """Whether the next save is due."""
         return time.monotonic() - self.saved >= self.seconds
 
     def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        """Replace the file."""
+        """Replace the snapshot."""
         atomic.write_tensors(self.path, snapshot, {"identity": self.identity, "checksum": checksum(snapshot)})
         self.saved = time.monotonic()
 

@@ -1,12 +1,12 @@
-"""The code that a trial depends on: the definitions that its function reaches, each with a hash, wherever they stand.
+"""Finds the code that a trial depends on: the definitions that its function reaches, each with a hash.
 
-From the trial's function, the type of its config, the builders of its models and the bench's own computing functions, every name is followed to what it
-refers to (`references`, `definitions`); files are read, nothing is imported. Moving a definition, or adding one that nobody refers to, changes no identity.
+Starting from the trial's function, the types in its config, its model builders and mesocosm's computing functions, every name is followed to its definition
+(`references`, `definitions`). Files are read, not imported. Moving a definition, or adding an unreferenced one, does not change an identity.
 
-Why this is enough: whatever runs was named. A method runs on an instance, whose class was named by whoever built, annotated or subclassed it, and a class
-counts whole; a module that is handed on as a value counts whole; a statement that acts when its module is imported (a call, a loop) counts in every module
-that is imported; what a definition registers itself into, it is reached with. What cannot be seen: a part that `importlib` loads by a computed name (a trial
-says so in `user_parts`), a registry that is filled under another name than its own, and what a function of another package changes besides returning a value.
+This is sufficient because code that runs is named somewhere. A method runs on an instance whose class was named where the instance was built or annotated or
+the class was subclassed, and a class counts whole. A module passed as a value counts whole. A statement with side effects (a call, a loop) counts in every
+imported module. A definition that registers itself counts with its registry. Three things are missed: parts that `importlib` loads by a computed name (a
+trial lists them in `user_parts`), registries filled under another name, and side effects of functions from other packages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BENCH = (
     "mesocosm.learning.streams:EVALUATION_SEED",
     "mesocosm.analysis.tables:long_table",
 )
-"""What computes every trial's numbers although its function only meets it through the context."""
+"""Code behind every trial's numbers that trials reach only through the context."""
 
 LONGEST_LIST = 8
 
@@ -41,8 +41,8 @@ class Code(NamedTuple):
     """A trial's code.
 
     Attributes:
-        name: of the trial's function, and a hash of all that it reaches.
-        definitions: each of these and its hash.
+        name: the name of the trial's function and a hash of everything that it reaches.
+        definitions: definition -> hash.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Code(NamedTuple):
 
 
 def trial_code(trial: Trial) -> Code:
-    """All that a trial's function, the builders of its models, and the types in its config reach.
+    """The code that a trial's function, its model builders and the types in its config reach.
 
     Raises:
-        ValueError: one of the functions holds values that the config does not.
+        ValueError: one of the functions is not defined in a module or closes over values.
     """
     functions = (trial.run, *trial.models.values())
     found = code_hashes(*map(_place, functions), *map(_place, _types(trial.config)), *trial.user_parts)
@@ -61,11 +61,11 @@ def trial_code(trial: Trial) -> Code:
 
 
 def code_hashes(*roots: str) -> dict[str, str]:
-    """Definition -> hash, for all that these roots (`module:name`, or `module` for all of it) and the bench's own functions reach in their packages and in
+    """Definition -> hash, for everything that these roots (`module:name`, or `module` for a whole module) and `BENCH` reach in their packages and in
     mesocosm. Other packages count through their versions.
 
     Raises:
-        ValueError: a root is not there.
+        ValueError: a root has no source.
     """
     return _hashes(reached(*roots))
 
@@ -77,7 +77,7 @@ def reached(*roots: str) -> Reached:
         module, _, name = root.partition(":")
         targets = found.sources.attribute(module, name) if name else (found.sources.module(module),)
         if not any(target.definition or target.module for target in targets):
-            raise ValueError(f"{root} is in no source file, so that nobody can say when it has changed")
+            raise ValueError(f"{root} has no source file, so changes to it cannot be detected")
         found.execute(module)
         found.take(targets)
     found.follow()
@@ -85,35 +85,35 @@ def reached(*roots: str) -> Reached:
 
 
 def changed_code(before: Any, now: Code, known: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """What differs from the code of a finished trial, by the names of definitions. `known`: name of a trial's code -> definitions."""
+    """The names of definitions that differ from the code of a finished trial. `known`: name of a trial's code -> definitions."""
     if before == now.name:
         return []
     if isinstance(before, Mapping):
-        return ["everything (it was identified by whole modules)"]
+        return ["everything (the record lists whole modules)"]
     then = known.get(before)
     if then is None:
-        return ["something (what it was is not recorded)"]
+        return ["unknown definitions (not recorded)"]
     names = sorted(name for name in then.keys() | now.definitions.keys() if then.get(name) != now.definitions.get(name))
-    return names or [f"the trial: {before.partition(' ')[0]} was its function"]
+    return names or [f"the trial's function (was {before.partition(' ')[0]})"]
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a line that stays short."""
+    """Names in one line, shortened if there are many."""
     rest = len(names) - LONGEST_LIST
     return ", ".join(names) if rest <= 1 else f"{', '.join(names[:LONGEST_LIST])} and {rest} more"
 
 
-# --- where to start ---------------------------------------------------------------------------------------------------
+# --- roots ------------------------------------------------------------------------------------------------------------
 
 
 def _place(function: Any) -> str:
-    """`module:name` of a function or class; the module alone of a function that does not stand at its top."""
+    """`module:name` of a function or class; only the module if it is not at top level."""
     if isinstance(function, functools.partial) or not hasattr(function, "__qualname__"):
-        raise ValueError(f"{function!r} is no function of a module; put what it is called with into the config")
+        raise ValueError(f"{function!r} is not a function of a module; put its arguments into the config")
     if "<" not in function.__qualname__:
         return f"{function.__module__}:{function.__qualname__.partition('.')[0]}"
     if getattr(function, "__closure__", None):
-        raise ValueError(f"{function.__module__}.{function.__qualname__} keeps values of the function around it; put them into the config")
+        raise ValueError(f"{function.__module__}.{function.__qualname__} closes over values; put them into the config")
     return function.__module__
 
 
@@ -128,16 +128,16 @@ def _types(config: Any) -> list[type]:
     return [type(config), *(kind for field in dataclasses.fields(config) for kind in _types(getattr(config, field.name)))]
 
 
-# --- what is reached --------------------------------------------------------------------------------------------------
+# --- reachable code ---------------------------------------------------------------------------------------------------
 
 
 class Reached:
-    """Definitions found so far, and the modules that are imported with them.
+    """The definitions found so far and the modules imported with them.
 
     Attributes:
-        sources: where to look.
+        sources: the source files.
         definitions: in the order in which they were found.
-        modules: what is imported.
+        modules: the imported modules.
     """
 
     def __init__(self, sources: Sources):
@@ -149,7 +149,7 @@ class Reached:
         self._waiting: list[Definition] = []
 
     def take(self, targets: Iterable[Target]) -> None:
-        """Count what a reference came to."""
+        """Add the targets of a reference."""
         for target in targets:
             if target.definition is not None:
                 self._add(target.definition)
@@ -158,7 +158,7 @@ class Reached:
                 self._take_whole(target.module)
 
     def _take_whole(self, module: str) -> None:
-        """All that a module defines and hands on, but for a study's presets: the config that a trial reads is part of its identity by value."""
+        """Add everything that a module defines or re-exports, except a study's presets: a trial's config is part of its identity by value."""
         self.execute(module)
         read = self.sources.read(module)
         assert read is not None
@@ -177,7 +177,7 @@ class Reached:
             self.execute(definition.module)
 
     def execute(self, module: str) -> None:
-        """Count what acts when a module is imported, and note what registers itself where."""
+        """Add definitions with side effects at import, and record which definitions register themselves where."""
         waiting = [module]
         while waiting:
             name = waiting.pop()
@@ -195,7 +195,7 @@ class Reached:
                         self._add(definition)
 
     def _registries(self, definition: Definition) -> Iterable[Definition]:
-        """Where a definition registers itself, or may: in what it changes; where a method decorates it; in what a function changes that it is given to."""
+        """Where a definition may register itself: objects that it changes, whose methods decorate it, or that functions change when given it."""
         for target in self._resolved(definition, definition.changes):
             if target.definition is None:
                 self._add(definition)  # it changes a module, or another package
@@ -216,14 +216,14 @@ class Reached:
         return (target for reference in references for target in self.sources.targets(definition.module, reference))
 
     def _hooks(self, definition: Definition, seen: frozenset[Definition] = frozenset()) -> bool:
-        """Whether subclassing a class does something."""
+        """Whether subclassing a class runs a hook."""
         if definition in seen:
             return False
         bases = (target.definition for target in self._resolved(definition, definition.bases))
         return definition.hooks or any(self._hooks(base, seen | {definition}) for base in bases if base is not None)
 
     def _changed_by(self, function: Definition) -> Iterable[Definition]:
-        """What a function, and all that it reaches by name, changes when it is called."""
+        """The definitions that a function, and everything that it reaches by name, changes when called."""
         found = {function: None}
         waiting = [function]
         while waiting:
@@ -235,7 +235,7 @@ class Reached:
                     waiting.append(target.definition)
 
     def follow(self) -> None:
-        """Until nothing new is found."""
+        """Follow references until nothing new is found."""
         while self._waiting:
             definition = self._waiting.pop()
             for module in _modules(definition.imports):
@@ -246,7 +246,7 @@ class Reached:
 
 
 def _modules(imports: Iterable[Import]) -> Iterable[str]:
-    """What imports load; a name that is no module is not found and passed over."""
+    """The modules that imports may load; names that are not modules are skipped later."""
     for wanted in imports:
         yield wanted.module
         if wanted.name is not None:
@@ -263,15 +263,15 @@ def _targets(sources: Sources, definition: Definition) -> Iterable[Target]:
 
 
 class _Meant(NamedTuple):
-    """A definition in another's text, by the name under which it was defined."""
+    """A reference in a definition's text, by the name under which the target was defined."""
 
     name: str
     definition: Definition
 
 
 def _hashes(found: Reached) -> dict[str, str]:
-    """Definition -> hash of its text, in which a reference is the name of what it refers to, under which that stands here too. Where two definitions have the
-    same name, a reference carries besides the label of the one that is meant, so that they cannot be taken for each other."""
+    """Definition -> hash of its text, in which a reference is the name of its target. If two definitions share a name, references to
+    them also carry a label, so that they stay distinct."""
     count = Counter(name for definition in found.definitions for name in definition.names)
     texts = {definition: _text(found.sources, definition) for definition in found.definitions}
     labels = _labels(texts) if any(number > 1 for number in count.values()) else {}
@@ -283,7 +283,7 @@ def _hashes(found: Reached) -> dict[str, str]:
 
 
 def _text(sources: Sources, definition: Definition) -> list[str | _Meant]:
-    """The text with references resolved. Names of other packages are written out, so that the style of an import changes nothing."""
+    """The text with references resolved. Names of other packages are written in full, so that the style of an import does not matter."""
     parts: list[str | _Meant] = []
     for part in definition.text:
         if isinstance(part, str):
@@ -298,7 +298,7 @@ def _text(sources: Sources, definition: Definition) -> list[str | _Meant]:
 
 
 def _labels(texts: Mapping[Definition, Sequence[str | _Meant]]) -> dict[Definition, str]:
-    """A label for each definition, of its text and the labels of all it refers to, to the depth at which no more definitions are told apart."""
+    """A label for each definition: a hash of its text and the labels of its references, iterated until no more definitions are distinguished."""
     plain = {definition: _digest("".join(part if isinstance(part, str) else part.name for part in text)) for definition, text in texts.items()}
     meant = {definition: [part.definition for part in text if isinstance(part, _Meant)] for definition, text in texts.items()}
     labels, told_apart = plain, 0

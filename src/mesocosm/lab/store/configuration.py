@@ -27,9 +27,9 @@ def from_plain(value: Any, kind: type) -> Any:
     """The config of this type that `plain` wrote.
 
     Raises:
-        msgspec.ValidationError: the type has other fields.
+        msgspec.ValidationError: the value does not match the type.
     """
-    return msgspec.convert(value, kind, strict=False)  # not strict: the text "nan" is a number again
+    return msgspec.convert(value, kind, strict=False)  # not strict, so that the text "nan" becomes a number
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What one file of source defines, read without importing it.
+"""Reads the definitions in a source file without importing it.
 
-A definition is a function, a class or an assignment at the top of a module, together with the other top-level statements that bind or change the same name
-(`f.defvjp(...)`, `TABLE["x"] = ...`). What stands under a top-level `if` or `try` is one definition.
+A definition is a top-level function, class or assignment together with the other top-level statements that bind or change the same name (`f.defvjp(...)`,
+`TABLE["x"] = ...`). A top-level `if` or `try` statement is one definition.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mesocosm.lab.store.references import Import, Reader, Reference, bound_names, imported
 
 REGISTERING = {"add", "append", "defjvp", "defjvps", "defvjp", "extend", "insert", "register", "setdefault", "update"}
-"""Methods that change the object they are called on and nothing else."""
+"""Methods that change only the object they are called on."""
 
 _FunctionOrClass = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Branches = ast.If | ast.Try | ast.TryStar | ast.Match
@@ -24,22 +24,22 @@ _Branches = ast.If | ast.Try | ast.TryStar | ast.Match
 
 @dataclass(frozen=True, eq=False)
 class Definition:
-    """Statements that belong together.
+    """Top-level statements that belong together.
 
     Attributes:
-        module: where they stand.
-        key: the first name that they bind; of a loop, and of statements that bind none, the beginning.
-        names: all that they bind.
+        module: their module.
+        key: the first name that they bind; the start of their source for loops and statements that bind none.
+        names: all names that they bind.
         text: their syntax trees (`references.Reader`).
-        imports: what their functions import when they run.
-        acts: whether they may change anything, so that they count wherever their module is imported.
-        changes: what they change without binding it, when the module is imported.
-        decorators: what a function or class is given to when it is defined, which may register it.
-        calls: what an assignment calls, which may do more than compute.
-        bases: of a class.
-        hooks: whether a class does something when it is subclassed (`__init_subclass__`).
-        changes_later: what their functions change when they are called.
-        is_data: whether an assignment is among them.
+        imports: imports in their functions.
+        acts: whether they may have arbitrary side effects, so that they count whenever their module is imported.
+        changes: objects that they change, but do not bind, at import.
+        decorators: decorators and class keywords, which may register the definition.
+        calls: functions that assignments call, which may have side effects.
+        bases: base classes.
+        hooks: whether a class defines `__init_subclass__`.
+        changes_later: objects that their functions change when called.
+        is_data: whether they are more than functions and classes, as assignments are.
     """
 
     module: str
@@ -58,13 +58,13 @@ class Definition:
 
 
 class Module(NamedTuple):
-    """A file.
+    """A source file.
 
     Attributes:
         definitions: in the order of their first statements.
         bindings: name -> the definitions and imports that bind it.
-        stars: modules whose names are all imported.
-        imports: what is imported when the module is.
+        stars: modules imported with `*`.
+        imports: imports that run when the module is imported.
     """
 
     definitions: tuple[Definition, ...]
@@ -74,12 +74,12 @@ class Module(NamedTuple):
 
 
 def binary_module(name: str, content: bytes) -> Module:
-    """A compiled module: one definition, the whole file, for each of its names."""
+    """A compiled module: one definition, the whole file, for all of its names."""
     return Module((Definition(name, name.rpartition(".")[2], (), (hashlib.sha256(content).hexdigest(),), acts=True),), {}, (), ())
 
 
 def read_module(name: str, source: bytes, *, is_package: bool) -> Module:
-    """The module `name`.
+    """Read the source of the module `name`.
 
     Raises:
         SyntaxError: the source is not Python.
@@ -166,7 +166,7 @@ class _Group:
 
 
 def _statements(body: Iterable[ast.stmt], runs: bool = True) -> Iterator[tuple[ast.stmt, bool]]:
-    """Statements, and whether they run when the module is imported; `if TYPE_CHECKING` and `if __name__ == "__main__"` are taken apart."""
+    """Statements, and whether they run at import. Unpacks `if TYPE_CHECKING` and skips the body of `if __name__ == "__main__"`."""
     for statement in body:
         test = ast.unparse(statement.test) if isinstance(statement, ast.If) else ""
         if isinstance(statement, ast.If) and test in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
@@ -183,7 +183,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def _changed_later(statement: ast.stmt) -> Iterator[Reference]:
-    """What functions change when they are called, where they name it, and classes that change themselves as `cls`; local names may be among it."""
+    """The objects that functions change by name when called, and classes that change themselves as `cls`; may include local names."""
     functions = (node for node in ast.walk(statement) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
     for node in chain.from_iterable(map(ast.walk, functions)):
         match node:
@@ -212,14 +212,14 @@ def _inner(statement: _Branches) -> list[ast.stmt]:
 
 
 def _changed(statement: ast.stmt) -> list[str]:
-    """Names of the objects that a statement changes and does not bind."""
+    """Names of the objects that a statement changes but does not bind."""
     if isinstance(statement, _Branches):
         return [name for inner in _inner(statement) for name in _changed(inner)]
     return [root for target in _targets(statement) if (root := _root(target)) is not None]
 
 
 def _acts(statement: ast.stmt) -> bool:
-    """Whether a statement may change what it neither binds nor names: a call for its effect, a loop."""
+    """Whether a statement may change something that it neither binds nor names, as a bare call or a loop does."""
     if _does_nothing(statement):
         return False
     if isinstance(statement, _Branches):

@@ -48,20 +48,20 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
         path: the file.
         build: `(config, key) -> module`; only its structure is used, nothing is initialised.
         config: the trial's config.
-        seed: one replicate's module; a list of them, or None for all, with a leading seed axis.
-        precision: the trial's.
+        seed: one seed; a list, or None for all, adds a leading seed axis.
+        precision: the trial's precision.
 
     Raises:
-        ValueError: the file is of another kind, its names, shapes or dtypes differ from the module's, or the seed was not trained.
+        ValueError: `save_model` did not write the file, its names, shapes or dtypes differ from the module's, or the seed was not trained.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             seeds = atomic.read_metadata(file).get("seeds")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is no safetensors file: {error}") from None
+        raise ValueError(f"{path.name} is not a safetensors file: {error}") from None
     if not isinstance(seeds, list):
-        raise ValueError(f"{path.name} does not say which seeds it holds: it is not one of ours")
+        raise ValueError(f"{path.name} does not list its seeds; mesocosm did not write it")
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
     if missing := [s for s in wanted_seeds if s not in seeds]:
         raise ValueError(f"seed {missing[0]} was not trained; {path.name} holds seeds {', '.join(map(str, seeds))}")

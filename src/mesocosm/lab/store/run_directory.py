@@ -39,11 +39,11 @@ OPTIONAL = {field.name: field.default for field in fields(CheckRow) if field.def
 """Default values of fields that earlier versions did not write to `claims.json`."""
 SECONDS_FOR_A_LOOK = 0.2  # a process that only checks whether the run is in use holds its lock for an instant
 REMEDIES = {
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room within your quota",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "use a directory that you may write (run: --out)"),
-    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "something else is in its place: move it away"),
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the file size limit (ulimit -f)",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "use a writable directory (run: --out)"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "another file is in its place; move it"),
 }
 
 
@@ -98,14 +98,14 @@ class TrialStore:
         if status["state"] != "finished":
             return {}
         if (damage := self.damage(models=False)) is not None:
-            raise UserError(f"trial {self.name}: {damage}; run the study again to mend it")
+            raise UserError(f"trial {self.name}: {damage}; run the study again to repair it")
         return {name: self._table(name) for name in status["tables"]}
 
     def _table(self, name: str) -> pl.DataFrame:
         try:
             return pl.read_parquet(self.folder / "tables" / f"{name}.parquet")
-        except pl.exceptions.PolarsError:  # its checksum is right, so it was put there on purpose
-            raise UserError(f"trial {self.name}: {name}.parquet is no Parquet table; run the study with --fresh to make it again") from None
+        except pl.exceptions.PolarsError:  # the checksum matches, so running again would keep it
+            raise UserError(f"trial {self.name}: {name}.parquet is not a Parquet file; run the study with --fresh to recreate it") from None
 
     def clear(self) -> None:
         """Remove everything except checkpoints, which record their trial's identity."""
@@ -132,7 +132,7 @@ def locked(path: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise UserError(f"{path} is being written by another process; wait for it, or choose another directory with --out") from None
     except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror or error}; use a directory that you may write (run: --out)") from None
+        raise UserError(f"cannot write to {path}: {error.strerror or error}; use a writable directory (run: --out)") from None
     try:
         with run_file_errors(path):
             atomic.sweep(path)
@@ -171,7 +171,7 @@ def run_file_errors(path: Path) -> Iterator[None]:
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         deed = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) else "read or write"
         file = os.fsdecode(error.filename or path)
-        raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; nothing finished is lost, the same command resumes") from error
+        raise UserError(f"cannot {deed} {file}: {error.strerror}{remedy}; finished trials are kept, the same command resumes") from error
 
 
 def is_run_file_error(path: Path, error: OSError) -> bool:
@@ -190,12 +190,12 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = atomic.read_json(path / "run.json")
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is no run directory: it has no run.json") from None
+        raise UserError(f"{path} is not a run directory (it has no run.json)") from None
     except (ValueError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path / 'run.json'} cannot be read: {why}; move it away, or choose another directory") from None
     if not isinstance(record, dict) or "format" not in record:
-        raise UnknownFormat(f"{path / 'run.json'} was not written by mesocosm: it has no run format; choose another directory")
+        raise UnknownFormat(f"{path / 'run.json'} was not written by mesocosm: it has no format field; choose another directory")
     if record["format"] != FORMAT:
         told = f"{path} was written in run format {json.dumps(record['format'])[:20]}; this version reads format {FORMAT}"
         raise UnknownFormat(f"{told}: use the version that wrote it, or another directory")
@@ -227,7 +227,7 @@ def config_from_record(study: Study, record: Mapping[str, Any]) -> Any:
     """
     preset = study.presets.get(record["preset"])
     if preset is None:
-        raise UserError(f"this run's preset {record['preset']!r} is none of the study {study.name}, which has {', '.join(study.presets)}")
+        raise UserError(f"study {study.name} no longer has this run's preset {record['preset']!r}; it has {', '.join(study.presets)}")
     try:
         config = from_plain(record["config"], type(preset.config))
         study.trials(config)
@@ -266,7 +266,7 @@ class Run:
         try:
             rows = atomic.read_json(self.path / "claims.json")
         except FileNotFoundError:
-            raise UserError(f"{self.path} has not been judged yet; run the study to its end, or `mesocosm judge {self.path}`") from None
+            raise UserError(f"{self.path} has not been judged yet; finish the run, or judge it with `mesocosm judge {self.path}`") from None
         except ValueError as error:
             raise self._damaged_claims(error) from None
         if (wrong := defect(rows, list[CheckRow])) is not None:
@@ -274,7 +274,7 @@ class Run:
         return [OPTIONAL | row for row in rows]
 
     def _damaged_claims(self, why: object) -> UserError:
-        return UserError(f"{self.path / 'claims.json'} is damaged ({why}); `mesocosm judge {self.path}` writes it again")
+        return UserError(f"{self.path / 'claims.json'} is damaged ({why}); `mesocosm judge {self.path}` rewrites it")
 
     @property
     def trials(self) -> dict[str, dict[str, Any]]:
@@ -368,5 +368,5 @@ def published_model(run: Path, trial: Trial, name: str | None, seed: int | list[
     if not path.exists():
         raise KeyError(f"trial {trial.name} has not published {name!r} in {run}")
     if atomic.checksum(path) != store.status.get("models", {}).get(name):
-        raise UserError(f"trial {trial.name}: {path.name} is damaged (wrong checksum); run the study again to mend it")
+        raise UserError(f"trial {trial.name}: {path.name} is damaged (wrong checksum); run the study again to repair it")
     return load_model(path, trial.models[name], trial.config, seed, trial.precision)

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.mixer import Mixer, StreamingMixer
-from mesocosm.nn.recurrences.gates import gaussian
 
 
 class Projected(StreamingMixer):

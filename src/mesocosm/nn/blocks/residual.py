@@ -21,7 +21,7 @@ class ResidualStack(Mixer):
     """
 
     layers: tuple[Mixer, ...]
-    clip: float | None = None
+    clip: float | None = eqx.field(static=True, default=None)
     visible: tuple[bool, ...] | None = eqx.field(static=True, default=None)
 
     def _enter(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:

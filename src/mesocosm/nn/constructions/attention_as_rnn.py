@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int
 
 from mesocosm.nn.mixer import Mixer
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.decays import FreeDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate, SideGate

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 
 
 def previous_observations(observations: Float[Array, "time n"]) -> Float[Array, "time n"]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mesocosm.nn.mixers.attention import LinearAttention
+from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.lstm_gru import GRU, LSTM
 
 Scalar = float | Float[Array, ""]

@@ -1,119 +1,23 @@
-"""Causal multi-head self-attention without biases, softmax and linear.
+r"""Multi-head attention: causal or not, with a choice of normalisation and positions.
 
-Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 2.
+References: Vaswani et al., "Attention is all you need" (2017); von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 2 and
+App. E, for unit keys and sinusoidal channels.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from mesocosm.nn.mixer import Diagnostics, StreamingMixer
-from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
-
-_LONGEST_DENSE = 256  # up to this length one masked time x time product is faster than chunks
-
-
-def normalise(x: Float[Array, "*rows dim"]) -> Float[Array, "*rows dim"]:
-    """x / ||x|| along the last axis; a zero vector stays zero, with zero gradient."""
-    squared = jnp.sum(x * x, axis=-1, keepdims=True)
-    return jnp.where(squared > 0, x * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
-
-
-def sinusoidal_positions(positions: Int[Array, "*rows"], dim: int) -> Float[Array, "*rows dim"]:
-    r"""$\sin(p\,\omega_i)$ and $\cos(p\,\omega_i)$ with $\omega_i = 10000^{-2i/\mathrm{dim}}$, sines in the first half of the channels, cosines in the
-    second."""
-    if dim % 2:
-        raise ValueError(f"Sinusoidal positions come in pairs of channels: dim must be even, got {dim}.")
-    angles = positions[..., None] * 10000.0 ** (-jnp.arange(0, dim, 2) / max(dim, 1))
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
-class Projections(StreamingMixer):
-    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, likewise for keys and values, and the output $\sum_h P_h o_{h,t}$."""
-
-    query: Float[Array, "heads key_dim place_dim"]
-    key: Float[Array, "heads key_dim place_dim"]
-    value: Float[Array, "heads value_dim dim"]
-    output: Float[Array, "heads dim value_dim"]
-
-    def __check_init__(self):
-        heads = [w.shape[0] for w in (self.query, self.key, self.value, self.output)]
-        if len(set(heads)) > 1:
-            raise ValueError(f"Query, key, value and output have {heads} heads; they must have the same number.")
-        if self.query.shape[1] != self.key.shape[1]:
-            raise ValueError(f"Queries have {self.query.shape[1]} channels, keys {self.key.shape[1]}.")
-        if self.output.shape[2] != self.value.shape[1]:
-            raise ValueError(f"Values have {self.value.shape[1]} channels, the output map reads {self.output.shape[2]}.")
-
-    def split(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time heads n"], Float[Array, "*time heads n"], Float[Array, "*time heads m"]]:
-        """Queries, keys and values of every head."""
-        return _project(x, self.query), _project(x, self.key), _project(x, self.value)
-
-    def merge(self, heads: Float[Array, "*time heads value_dim"]) -> Float[Array, "*time dim"]:
-        """Map the outputs of the heads back and add them up."""
-        return jnp.einsum("...hv,hdv->...d", heads, self.output)
-
-
-def _project(x: Float[Array, "*time dim"], weights: Float[Array, "heads n dim"]) -> Float[Array, "*time heads n"]:
-    return jnp.einsum("...d,hnd->...hn", x, weights)
-
-
-def random_projections(
-    dim: int, heads: int, key_dim: int, value_dim: int | None, std: float, key: PRNGKeyArray, *, position_dim: int = 0
-) -> tuple[
-    Float[Array, "heads key_dim place_dim"], Float[Array, "heads key_dim place_dim"], Float[Array, "heads value_dim dim"], Float[Array, "heads dim value_dim"]
-]:
-    """Query, key, value and output maps with independent entries N(0, std^2)."""
-    value_dim = key_dim if value_dim is None else value_dim
-    shapes = ((heads, key_dim, dim + position_dim), (heads, key_dim, dim + position_dim), (heads, value_dim, dim), (heads, dim, value_dim))
-    query, key_map, value, output = (std * jax.random.normal(k, shape) for k, shape in zip(jax.random.split(key, 4), shapes, strict=True))
-    return query, key_map, value, output
-
-
-class LinearAttention(Projections):
-    r"""Causal linear attention, $y_t = \sum_h P_h \sum_{s \le t} v_{h,s} \langle k_{h,s}, q_{h,t} \rangle$.
-
-    There is no softmax and no $1/\sqrt{n}$: every token adds a rank-one update to the fast weights $S_t = \sum_{s \le t} v_s k_s^\top$, the streaming state
-    (float32 or wider).
-
-    Reference: von Oswald et al. (2023), Eq. 3.
-    """
-
-    @classmethod
-    def create(cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, key: PRNGKeyArray) -> "LinearAttention":
-        """A layer with entries N(0, std^2); `value_dim` defaults to `key_dim`."""
-        return cls(*random_projections(dim, heads, key_dim, value_dim, std, key))
-
-    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones."""
-        if x.shape[0] <= _LONGEST_DENSE:
-            return self.explain(x)[0]
-        queries, keys, values = self.split(x)
-        heads = jax.vmap(lambda q, k, v: gated_linear_attention(q, k, v)[0], in_axes=1, out_axes=1)(queries, keys, values)
-        return self.merge(heads)
-
-    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Return the output and the attention map <k_s, q_t>, s <= t."""
-        queries, keys, values = self.split(x)
-        causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), x.dtype))
-        attention = jnp.einsum("thk,shk->hts", queries, keys) * causal
-        return self.merge(jnp.einsum("hts,shv->thv", attention, values)), Diagnostics(attention=attention)
-
-    def init_state(self) -> Float[Array, "heads value_dim key_dim"]:
-        """Fast weights of zero, one matrix per head."""
-        return jnp.zeros((self.key.shape[0], self.value.shape[1], self.key.shape[1]), jnp.promote_types(self.key.dtype, jnp.float32))
-
-    def step(
-        self, state: Float[Array, "heads value_dim key_dim"], x: Float[Array, " dim"]
-    ) -> tuple[Float[Array, "heads value_dim key_dim"], Float[Array, " dim"]]:
-        """Process one token: write v k^T, read with q."""
-        queries, keys, values = self.split(x)
-        state = state + values[:, :, None] * keys[:, None, :]
-        return state, self.merge(jnp.einsum("hvk,hk->hv", state, queries.astype(state.dtype)).astype(x.dtype))
+from mesocosm.nn.blocks.norms import unit_norm
+from mesocosm.nn.blocks.positions import Position
+from mesocosm.nn.mixer import Diagnostics
+from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
+from mesocosm.nn.mixers.scores import Normalisation, softmax
 
 
 class KeyValueCache(NamedTuple):
@@ -124,16 +28,27 @@ class KeyValueCache(NamedTuple):
     position: Int[Array, ""]
 
 
-class SoftmaxAttention(Projections):
-    r"""Causal softmax attention, $y_t = \sum_h P_h V_{h,\le t}\, \mathrm{softmax}(K_{h,\le t}^\top q_{h,t} / \sqrt{n})$, where n is the key size.
+class Biases(NamedTuple):
+    """Biases of the maps."""
 
-    With `position_dim` > 0, that many sinusoidal channels are appended to the input of the query and key maps, but not of the value map.
-    With `unit_keys`, queries and keys are L2-normalised. `max_length` bounds the streaming cache; a longer stream gives NaN from there on.
+    query: Float[Array, "heads key_dim"]
+    key: Float[Array, "heads key_dim"]
+    value: Float[Array, "heads value_dim"]
+    output: Float[Array, " dim"]
 
-    Reference: von Oswald et al. (2023), Eq. 2 and App. E.
+
+class Attention(Projections):
+    r"""$y_t = \sum_h P_h \sum_s a_{hts} v_{h,s}$ with weights $a$ = `normalisation` of the scores $\langle q_{h,t}, k_{h,s} \rangle / \sqrt{n}$ over the
+    positions s that t may look at, where n is the key size.
+
+    Causal (s up to t) unless told otherwise. A causal layer streams, with a cache of `max_length` tokens; a longer stream gives NaN from there on.
+    With `unit_keys`, queries and keys are L2-normalised.
     """
 
-    position_dim: int = eqx.field(static=True, default=0)
+    biases: Biases | None = None
+    position: Position | None = None
+    normalisation: Normalisation = eqx.field(static=True, default=softmax)
+    causal: bool = eqx.field(static=True, default=True)
     unit_keys: bool = eqx.field(static=True, default=False)
     max_length: int = eqx.field(static=True, default=1024)
 
@@ -142,41 +57,61 @@ class SoftmaxAttention(Projections):
         cls,
         dim: int,
         *,
-        heads: int,
-        key_dim: int,
+        heads: int = 4,
+        key_dim: int | None = None,
         value_dim: int | None = None,
-        std: float = 0.05,
-        position_dim: int = 0,
+        std: float | None = None,
+        bias: bool = False,
+        position: Callable[..., Position] | None = None,
+        normalisation: Normalisation = softmax,
+        causal: bool = True,
         unit_keys: bool = False,
         max_length: int = 1024,
         key: PRNGKeyArray,
-    ) -> "SoftmaxAttention":
-        """A layer with entries N(0, std^2); `value_dim` defaults to `key_dim`."""
-        weights = random_projections(dim, heads, key_dim, value_dim, std, key, position_dim=position_dim)
-        return cls(*weights, position_dim=position_dim, unit_keys=unit_keys, max_length=max_length)
+    ) -> "Attention":
+        """A layer with random maps.
 
-    def _split_at(self, x: Float[Array, "*time dim"], positions: Int[Array, "*time"]) -> tuple[Array, Array, Array]:
-        place = x
-        if self.position_dim:
-            place = jnp.concatenate([x, sinusoidal_positions(positions, self.position_dim).astype(x.dtype)], axis=-1)
-        queries, keys = _project(place, self.query), _project(place, self.key)
-        if self.unit_keys:
-            queries, keys = normalise(queries), normalise(keys)
-        return queries / math.sqrt(self.key.shape[1]), keys, _project(x, self.value)
+        Args:
+            dim: width of the tokens.
+            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            std: standard deviation of all weights; default: 1 / sqrt(fan in).
+            bias: whether the four maps have biases, which start at 0.
+            position: (heads, key) -> position part, such as `Rotary.create` or `functools.partial(RelativeBias.create, buckets=16)`.
+            normalisation: `softmax`, `unnormalised` or `rms_over_heads`.
+            causal: whether tokens see only the past and themselves.
+            unit_keys: whether queries and keys are L2-normalised.
+            max_length: size of the cache when streaming.
+        """
+        weights_key, position_key = jax.random.split(key)
+        part = None if position is None else position(heads, key=position_key)
+        sizes = head_sizes(dim, heads, key_dim, value_dim)
+        weights = random_projections(dim, heads, *sizes, std, weights_key, position_dim=0 if part is None else part.channels())
+        biases = Biases(jnp.zeros((heads, sizes[0])), jnp.zeros((heads, sizes[0])), jnp.zeros((heads, sizes[1])), jnp.zeros(dim)) if bias else None
+        return cls(*weights, biases, part, normalisation, causal, unit_keys, max_length)
 
-    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Map tokens to tokens."""
-        return self.explain(x)[0]
+    def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+        """Map tokens to tokens. No token looks at those where `valid` is false (padding)."""
+        return self._attend(x, None, valid)[0]
 
-    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Return the output and the attention map, whose rows sum to 1."""
-        queries, keys, values = self._split_at(x, jnp.arange(x.shape[0]))
-        causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), bool))
-        attention = _masked_softmax(jnp.einsum("thk,shk->hts", queries, keys), causal)
-        return self.merge(jnp.einsum("hts,shv->thv", attention, values)), Diagnostics(attention=attention)
+    def at(
+        self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "n dim"]:
+        """The outputs at some positions; no others are computed."""
+        return self._attend(x, positions, valid)[0]
+
+    def explain(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None) -> tuple[Float[Array, "time dim"], Diagnostics]:
+        """Return the output and the weights a."""
+        y, attention = self._attend(x, None, valid)
+        return y, Diagnostics(attention=attention)
 
     def init_state(self) -> KeyValueCache:
-        """An empty cache of `max_length` rows."""
+        """An empty cache of `max_length` rows.
+
+        Raises:
+            ValueError: the layer is not causal.
+        """
+        if not self.causal:
+            raise ValueError("Attention to later tokens cannot run one token at a time; create the layer with causal=True.")
         heads, key_dim, value_dim = *self.key.shape[:2], self.value.shape[1]
         dtype = self.key.dtype
         return KeyValueCache(
@@ -185,19 +120,49 @@ class SoftmaxAttention(Projections):
 
     def step(self, state: KeyValueCache, x: Float[Array, " dim"]) -> tuple[KeyValueCache, Float[Array, " dim"]]:
         """Process one token: append key and value to the cache and attend over it."""
-        queries, keys, values = self._split_at(x, state.position)
+        at = state.position[None]
+        keys, values = self._keys(x[None], at), self._values(x[None])
         state = KeyValueCache(
-            state.keys.at[state.position].set(keys.astype(state.keys.dtype), mode="drop"),
-            state.values.at[state.position].set(values.astype(state.values.dtype), mode="drop"),
+            state.keys.at[state.position].set(keys[0].astype(state.keys.dtype), mode="drop"),
+            state.values.at[state.position].set(values[0].astype(state.values.dtype), mode="drop"),
             state.position + 1,
         )
-        seen = jnp.arange(self.max_length) < state.position
-        attention = _masked_softmax(jnp.einsum("hk,shk->hs", queries, state.keys), seen)
-        y = self.merge(jnp.einsum("hs,shv->hv", attention, state.values))
+        rows = jnp.arange(self.max_length)
+        weights = self._weights(self._queries(x[None], at), state.keys, at, rows, (rows < state.position)[None])
+        y = self._merge(weights, state.values)[0]
         return state, jnp.where(state.position <= self.max_length, y, jnp.nan)
 
+    def _attend(self, x: Array, positions: Array | None, valid: Array | None) -> tuple[Array, Array]:
+        """Outputs and weights at some positions, or at all."""
+        rows = jnp.arange(x.shape[0])
+        chosen, positions = (x, rows) if positions is None else (x[positions], positions)
+        mask = jnp.ones((1, x.shape[0]), bool) if valid is None else valid[None, :]
+        if self.causal:
+            mask = mask & (rows <= positions[:, None])
+        weights = self._weights(self._queries(chosen, positions), self._keys(x, rows), positions, rows, mask)
+        return self._merge(weights, self._values(x)), weights
 
-def _masked_softmax(logits: Float[Array, "heads *rows"], mask: Array) -> Float[Array, "heads *rows"]:
-    """Softmax along the last axis over the positions where the mask is true, in float32 or wider."""
-    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return jax.nn.softmax(jnp.where(mask, wide, -1e30), axis=-1).astype(logits.dtype)
+    def _queries(self, x: Array, positions: Array) -> Array:
+        return self._placed(x, positions, self.query, None if self.biases is None else self.biases.query) / math.sqrt(self.key.shape[1])
+
+    def _keys(self, x: Array, positions: Array) -> Array:
+        return self._placed(x, positions, self.key, None if self.biases is None else self.biases.key)
+
+    def _values(self, x: Array) -> Array:
+        values = project(x, self.value)
+        return values if self.biases is None else values + self.biases.value
+
+    def _placed(self, x: Array, positions: Array, weights: Array, bias: Array | None) -> Array:
+        heads = project(x if self.position is None else self.position.extend(x, positions), weights)
+        heads = heads if bias is None else heads + bias
+        heads = unit_norm(heads) if self.unit_keys else heads
+        return heads if self.position is None else self.position.rotate(heads, positions)
+
+    def _weights(self, queries: Array, keys: Array, query_positions: Array, key_positions: Array, mask: Array) -> Array:
+        scores = jnp.einsum("qhn,khn->hqk", queries, keys)
+        bias = None if self.position is None else self.position.bias(query_positions, key_positions)
+        return self.normalisation(scores if bias is None else scores + bias.astype(scores.dtype), mask)
+
+    def _merge(self, weights: Any, values: Array) -> Array:
+        y = self.merge(jnp.einsum("hqk,khv->qhv", weights, values))
+        return y if self.biases is None else y + self.biases.output

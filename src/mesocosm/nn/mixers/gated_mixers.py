@@ -16,21 +16,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.norms import rms_normalise, unit_norm
 from mesocosm.nn.mixer import Diagnostics, StreamingMixer
-from mesocosm.nn.mixers.attention import normalise, random_projections
 from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
+from mesocosm.nn.mixers.projections import head_sizes, random_projections
 
 _WIDTH = 4  # of the causal convolution
-_NORM_EPSILON = 1e-6
-
-
-def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"]) -> Float[Array, "*rows dim"]:
-    r"""scale * x / sqrt(mean(x^2) + 1e-6), along the last axis, computed in float32 or wider."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return (wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + _NORM_EPSILON) * scale).astype(x.dtype)
 
 
 class HeadTokens(NamedTuple):
@@ -67,7 +61,7 @@ class GatedProjections(eqx.Module):
     input_bias: Float[Array, " heads"]
     forget_gate: Float[Array, "heads dim"]
     forget_bias: Float[Array, " heads"]
-    write_forgets: float = 0.0
+    write_forgets: float = eqx.field(static=True, default=0.0)
 
     def raw_keys(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time two heads key_dim"]:
         """Queries and keys before the convolution."""
@@ -78,7 +72,7 @@ class GatedProjections(eqx.Module):
         """Everything after the convolution, in the precision of the memory (float32 or wider)."""
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         x = rms_normalise(x, self.input_scale)
-        queries, keys = jnp.moveaxis(normalise(jax.nn.silu(convolved.astype(dtype))), -3, 0)
+        queries, keys = jnp.moveaxis(unit_norm(jax.nn.silu(convolved.astype(dtype))), -3, 0)
         values = jnp.einsum("...d,hnd->...hn", x, self.value).astype(dtype)
         input_gate = jax.nn.sigmoid((x @ self.input_gate.T + self.input_bias).astype(dtype))
         log_forget = jax.nn.log_sigmoid((x @ self.forget_gate.T + self.forget_bias).astype(dtype)) + jnp.log1p(-self.write_forgets * input_gate**2)
@@ -137,13 +131,14 @@ class GatedMixer(StreamingMixer):
 
 
 def random_gated_parts(
-    dim: int, heads: int, key_dim: int, value_dim: int | None, std: float, key: PRNGKeyArray
+    dim: int, heads: int, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray
 ) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
-    """Initialise the parts of a gated mixer: maps N(0, std^2); filters uniform in +-1/2; beta starts at 1/2, and gamma is spread over the heads, evenly in
-    the logits from 0.9 to 0.999."""
+    """Initialise the parts of a gated mixer: maps N(0, std^2), by default N(0, 1 / fan in); filters uniform in +-1/2; beta starts at 1/2, and gamma is spread
+    over the heads, evenly in the logits from 0.9 to 0.999."""
     maps, gates, filters = jax.random.split(key, 3)
+    key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
     query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)
-    input_gate, forget_gate = std * jax.random.normal(gates, (2, heads, dim))
+    input_gate, forget_gate = (dim**-0.5 if std is None else std) * jax.random.normal(gates, (2, heads, dim))
     front = GatedProjections(
         input_scale=jnp.ones(dim),
         query=query,
@@ -169,8 +164,16 @@ class GatedLinearAttention(_LinearMemory):
     r"""$G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top$, $o_t = G_t q_t$ in every head."""
 
     @classmethod
-    def create(cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, key: PRNGKeyArray) -> "GatedLinearAttention":
-        """A layer with random maps; `value_dim` defaults to `key_dim`."""
+    def create(
+        cls, dim: int, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None, std: float | None = None, key: PRNGKeyArray
+    ) -> "GatedLinearAttention":
+        """A layer with random maps.
+
+        Args:
+            dim: width of the tokens.
+            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+        """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
 
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
@@ -191,9 +194,24 @@ class DeltaNet(_LinearMemory):
 
     @classmethod
     def create(
-        cls, dim: int, *, heads: int, key_dim: int, value_dim: int | None = None, std: float = 0.05, forgets: bool = True, key: PRNGKeyArray
+        cls,
+        dim: int,
+        *,
+        heads: int = 4,
+        key_dim: int | None = None,
+        value_dim: int | None = None,
+        std: float | None = None,
+        forgets: bool = True,
+        key: PRNGKeyArray,
     ) -> "DeltaNet":
-        """A layer with random maps; `value_dim` defaults to `key_dim`."""
+        """A layer with random maps.
+
+        Args:
+            dim: width of the tokens.
+            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            forgets: whether the memory decays by the forget gates.
+        """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key), forgets=forgets)
 
     def _gates(self, tokens: HeadTokens) -> HeadTokens:
@@ -220,8 +238,8 @@ class GatedMesaAttention(GatedMixer):
     """
 
     raw_regulariser: Float[Array, "heads key_dim"]
-    smallest_regulariser: float = 0.25
-    tolerance: float = 1e-5
+    smallest_regulariser: float = eqx.field(static=True, default=0.25)
+    tolerance: float = eqx.field(static=True, default=1e-5)
     steps: int = eqx.field(static=True, default=30)
     chunk: int = eqx.field(static=True, default=64)
 
@@ -230,10 +248,10 @@ class GatedMesaAttention(GatedMixer):
         cls,
         dim: int,
         *,
-        heads: int,
-        key_dim: int,
+        heads: int = 4,
+        key_dim: int | None = None,
         value_dim: int | None = None,
-        std: float = 0.05,
+        std: float | None = None,
         regulariser: float = 1.0,
         smallest_regulariser: float = 0.25,
         tolerance: float = 1e-5,
@@ -241,11 +259,23 @@ class GatedMesaAttention(GatedMixer):
         chunk: int = 64,
         key: PRNGKeyArray,
     ) -> "GatedMesaAttention":
-        """A layer with random maps whose Lambda starts at `regulariser`; `value_dim` defaults to `key_dim`."""
+        """A layer with random maps.
+
+        Args:
+            dim: width of the tokens.
+            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            regulariser, smallest_regulariser: value of Lambda at the start, and its lower bound.
+            tolerance, steps: bounds of the conjugate gradient solve.
+            chunk: number of tokens in one masked product.
+
+        Raises:
+            ValueError: `regulariser` does not exceed its lower bound.
+        """
         if not regulariser > smallest_regulariser:
             raise ValueError(f"Lambda must start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
-        raw = jnp.full((heads, key_dim), math.log(math.expm1(regulariser - smallest_regulariser)))
         parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key)
+        raw = jnp.full(parts[0].key.shape[:2], math.log(math.expm1(regulariser - smallest_regulariser)))
         return cls(*parts, raw, smallest_regulariser=smallest_regulariser, tolerance=tolerance, steps=steps, chunk=chunk)
 
     def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:

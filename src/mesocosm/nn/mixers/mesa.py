@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.norms import unit_norm
 from mesocosm.nn.mixer import Diagnostics
-from mesocosm.nn.mixers.attention import Projections, normalise, random_projections
 from mesocosm.nn.mixers.gated_linear_attention import fill_gates, gated_linear_attention
 from mesocosm.nn.mixers.gated_sums import RegressionSums, balanced_chunk, gradient_through_sums
+from mesocosm.nn.mixers.projections import Projections, head_sizes, random_projections
 
 _CHUNK = 64
 
@@ -153,7 +154,7 @@ class MesaAttention(Projections):
     """
 
     raw_strength: Float[Array, " heads"] | None
-    fixed_strength: float = 1.0
+    fixed_strength: float = eqx.field(static=True, default=1.0)
     unit_keys: bool = eqx.field(static=True, default=False)
 
     @classmethod
@@ -161,19 +162,31 @@ class MesaAttention(Projections):
         cls,
         dim: int,
         *,
-        heads: int,
-        key_dim: int,
+        heads: int = 4,
+        key_dim: int | None = None,
         value_dim: int | None = None,
-        std: float = 0.05,
+        std: float | None = None,
         strength: float = 1.0,
         learn_strength: bool = True,
         unit_keys: bool = False,
         key: PRNGKeyArray,
     ) -> "MesaAttention":
-        """A layer with entries N(0, std^2) and lambda = `strength` in every head; `value_dim` defaults to `key_dim`."""
+        """A layer with random maps.
+
+        Args:
+            dim: width of the tokens.
+            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            std: standard deviation of the four maps; default: 1 / sqrt(fan in).
+            strength: lambda at the start, in every head.
+            learn_strength: whether lambda is learned.
+            unit_keys: whether queries and keys are L2-normalised.
+
+        Raises:
+            ValueError: the strength is not positive.
+        """
         if not strength > 0:
             raise ValueError(f"The strength lambda must be above 0, got {strength}.")
-        weights = random_projections(dim, heads, key_dim, value_dim, std, key)
+        weights = random_projections(dim, heads, *head_sizes(dim, heads, key_dim, value_dim), std, key)
         raw = jnp.full(heads, math.log(math.expm1(strength))) if learn_strength else None
         return cls(*weights, raw_strength=raw, fixed_strength=strength, unit_keys=unit_keys)
 
@@ -181,7 +194,7 @@ class MesaAttention(Projections):
         """Queries, keys and values of every head, in the precision of the solve."""
         dtype = jnp.promote_types(jnp.result_type(x, self.key), jnp.float32)
         queries, keys, values = (a.astype(dtype) for a in super().split(x))
-        return (normalise(queries), normalise(keys), values) if self.unit_keys else (queries, keys, values)
+        return (unit_norm(queries), unit_norm(keys), values) if self.unit_keys else (queries, keys, values)
 
     def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:
         """1 / lambda for each head and key channel."""

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.mixer import StreamingMixer
 from mesocosm.nn.recurrences.decays import Decay, SigmoidDecay
-from mesocosm.nn.recurrences.gates import BilinearGate, Gate, gaussian
+from mesocosm.nn.recurrences.gates import BilinearGate, Gate
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 
 
@@ -34,22 +35,33 @@ class GatedLinearRNN(StreamingMixer):
         cls,
         dim: int,
         *,
-        out_dim: int | None = None,
-        neurons: int,
+        state_dim: int | None = None,
         products: int | None = None,
+        out_dim: int | None = None,
         input_gate: type[Gate] = BilinearGate,
         output_gate: type[Gate] = BilinearGate,
         decay: Callable[..., Decay] = SigmoidDecay.create,
         gain: float = 1.0,
         key: PRNGKeyArray,
     ) -> "GatedLinearRNN":
-        """Gaussian weights with standard deviation gain / sqrt(fan in); `products` defaults to `neurons`, `out_dim` to `dim`."""
-        products = neurons if products is None else products
+        """A layer with Gaussian weights of standard deviation gain / sqrt(fan in).
+
+        Args:
+            dim: width of the tokens.
+            state_dim: number of recurrent neurons; default: `dim`.
+            products: number of products that the output gate forms; default: `state_dim`.
+            out_dim: width of the output; default: `dim`.
+            input_gate, output_gate: gate classes.
+            decay: (number of neurons, key) -> decays.
+            gain: factor of all standard deviations.
+        """
+        state_dim = dim if state_dim is None else state_dim
+        products = state_dim if products is None else products
         keys = jax.random.split(key, 4)
         return cls(
-            input_gate.create(neurons, dim + 1, dim + 1, gain=gain, key=keys[0]),
-            decay(neurons, key=keys[1]),
-            output_gate.create(products, neurons, dim + 1, gain=gain, key=keys[2]),
+            input_gate.create(state_dim, dim + 1, dim + 1, gain=gain, key=keys[0]),
+            decay(state_dim, key=keys[1]),
+            output_gate.create(products, state_dim, dim + 1, gain=gain, key=keys[2]),
             gaussian((dim if out_dim is None else out_dim, products), gain, keys[3]),
         )
 

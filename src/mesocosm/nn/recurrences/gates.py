@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
+
 Signal = Inexact[Array, "*time signal"]
 Context = Float[Array, "*time context"]
 Products = Inexact[Array, "*time products"]
@@ -113,8 +115,3 @@ class SideGate(Gate):
     def scaled(self, factors: Float[Array, " signal"]) -> "SideGate":
         """See `Gate.scaled`."""
         return SideGate(self.value * factors, self.gate)
-
-
-def gaussian(shape: tuple[int, ...], gain: float, key: PRNGKeyArray) -> Float[Array, "..."]:
-    """Independent N(0, gain^2 / fan in); the fan in is the last axis."""
-    return gain / jnp.sqrt(shape[-1]) * jax.random.normal(key, shape)

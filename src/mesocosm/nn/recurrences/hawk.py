@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.feed_forward import GatedFeedForward
+from mesocosm.nn.blocks.linear import gaussian
+from mesocosm.nn.blocks.norms import rms_normalise
 from mesocosm.nn.mixer import StreamingMixer
-from mesocosm.nn.mixers.gated_mixers import rms_normalise
-from mesocosm.nn.recurrences.gates import gaussian
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 
 SHARPNESS = 8.0
@@ -34,7 +35,12 @@ class RGLRU(StreamingMixer):
 
     @classmethod
     def create(cls, dim: int, *, heads: int = 1, shortest: float = 0.9, longest: float = 0.999, key: PRNGKeyArray) -> "RGLRU":
-        r"""Gates with weights N(0, 1 / size) and biases 0; $\sigma(\Lambda)^8$ uniform between `shortest` and `longest`.
+        r"""A layer whose gates have weights N(0, 1 / size) and biases 0.
+
+        Args:
+            dim: width of the tokens, and of the state.
+            heads: number of blocks of the gates' matrices.
+            shortest, longest: bounds of the decay $\sigma(\Lambda)^8$, which is uniform between them.
 
         Raises:
             ValueError: `dim` is not a multiple of `heads`.
@@ -100,9 +106,16 @@ class RecurrentBlock(StreamingMixer):
     output: Float[Array, "dim width"]
 
     @classmethod
-    def create(cls, dim: int, *, width: int | None = None, heads: int = 1, taps: int = 4, key: PRNGKeyArray) -> "RecurrentBlock":
-        """Gaussian weights with standard deviation 1 / sqrt(fan in); `width` defaults to `dim`."""
-        width, keys = dim if width is None else width, jax.random.split(key, 4)
+    def create(cls, dim: int, *, state_dim: int | None = None, heads: int = 1, taps: int = 4, key: PRNGKeyArray) -> "RecurrentBlock":
+        """A layer with Gaussian weights of standard deviation 1 / sqrt(fan in).
+
+        Args:
+            dim: width of the tokens.
+            state_dim: width of the recurrence; default: `dim`.
+            heads: number of blocks of the gates' matrices.
+            taps: number of tokens that the convolution reads.
+        """
+        width, keys = dim if state_dim is None else state_dim, jax.random.split(key, 4)
         gate, branch = gaussian((2, width, dim), 1.0, keys[0])
         filters = jax.random.normal(keys[1], (taps, width)) / taps**0.5
         return cls(gate, branch, filters, jnp.zeros(width), RGLRU.create(width, heads=heads, key=keys[2]), gaussian((dim, width), 1.0, keys[3]))
@@ -137,17 +150,20 @@ class HawkBlock(StreamingMixer):
 
     mixing: RecurrentBlock
     norm_scales: Float[Array, "two dim"]
-    gate: Float[Array, "wide dim"]
-    value: Float[Array, "wide dim"]
-    output: Float[Array, "dim wide"]
+    feed: GatedFeedForward
 
     @classmethod
-    def create(cls, dim: int, *, width: int | None = None, heads: int = 1, expansion: int = 3, key: PRNGKeyArray) -> "HawkBlock":
-        """The recurrence has `width` channels (default: `dim`); the MLP is `expansion` times as wide as the tokens."""
-        keys = jax.random.split(key, 3)
-        gate, value = gaussian((2, expansion * dim, dim), 1.0, keys[1])
-        mixing = RecurrentBlock.create(dim, width=width, heads=heads, key=keys[0])
-        return cls(mixing, jnp.ones((2, dim)), gate, value, gaussian((dim, expansion * dim), 1.0, keys[2]))
+    def create(cls, dim: int, *, state_dim: int | None = None, heads: int = 1, expansion: int = 3, key: PRNGKeyArray) -> "HawkBlock":
+        """A block with random weights.
+
+        Args:
+            dim: width of the tokens.
+            state_dim, heads: see `RecurrentBlock.create`.
+            expansion: width of the MLP in units of `dim`.
+        """
+        mixing_key, feed_key = jax.random.split(key)
+        feed = GatedFeedForward.create(dim, hidden=expansion * dim, activation=jax.nn.gelu, key=feed_key)
+        return cls(RecurrentBlock.create(dim, state_dim=state_dim, heads=heads, key=mixing_key), jnp.ones((2, dim)), feed)
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
@@ -163,5 +179,4 @@ class HawkBlock(StreamingMixer):
         return state, self._feed(x + mixed)
 
     def _feed(self, u: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
-        v = rms_normalise(u, self.norm_scales[1])
-        return u + (jax.nn.gelu(v @ self.gate.T) * (v @ self.value.T)) @ self.output.T
+        return u + self.feed(rms_normalise(u, self.norm_scales[1]))

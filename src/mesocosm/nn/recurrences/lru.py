@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
+from mesocosm.nn.blocks.norms import rms_normalise
 from mesocosm.nn.mixer import StreamingMixer
-from mesocosm.nn.mixers.gated_mixers import rms_normalise
 from mesocosm.nn.recurrences.decays import PolarDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import with_one
-from mesocosm.nn.recurrences.gates import Gate, gaussian
+from mesocosm.nn.recurrences.gates import Gate, GatedLinearUnit
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 
 
@@ -30,9 +31,18 @@ class LRU(StreamingMixer):
     skip: Float[Array, " dim"]
 
     @classmethod
-    def create(cls, dim: int, *, hidden: int, smallest: float = 0.0, largest: float = 1.0, max_phase: float = 6.28, key: PRNGKeyArray) -> "LRU":
-        r"""$\lambda$ uniform on a ring; real and imaginary parts of B with standard deviation $1/\sqrt{2\,\mathrm{dim}}$, of C with $1/\sqrt n$."""
-        keys = jax.random.split(key, 4)
+    def create(
+        cls, dim: int, *, state_dim: int | None = None, smallest: float = 0.0, largest: float = 1.0, max_phase: float = 6.28, key: PRNGKeyArray
+    ) -> "LRU":
+        r"""A layer with $\lambda$ uniform on a ring; real and imaginary parts of B have standard deviation $1/\sqrt{2\,\mathrm{dim}}$, of C $1/\sqrt n$.
+
+        Args:
+            dim: width of the tokens.
+            state_dim: number n of complex neurons; default: `dim`.
+            smallest, largest: bounds of the moduli of lambda.
+            max_phase: upper bound of its phases, in radians.
+        """
+        hidden, keys = dim if state_dim is None else state_dim, jax.random.split(key, 4)
         decay = PolarDecay.create(hidden, smallest=smallest, largest=largest, max_phase=max_phase, key=keys[0])
         scale = 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(decay.log_rate)))
         weights = gaussian((2, hidden, dim), 2**-0.5, keys[1]), gaussian((2, dim, hidden), 1.0, keys[2])
@@ -99,8 +109,8 @@ class LRUBlock(StreamingMixer):
         cls,
         dim: int,
         *,
-        hidden: int,
-        output_gate: type[Gate],
+        state_dim: int | None = None,
+        output_gate: type[Gate] = GatedLinearUnit,
         input_gate: type[Gate] | None = None,
         normalised: bool = True,
         smallest: float = 0.0,
@@ -108,11 +118,18 @@ class LRUBlock(StreamingMixer):
         max_phase: float = 6.28,
         key: PRNGKeyArray,
     ) -> "LRUBlock":
-        """Create a block with `hidden` complex neurons; the ring and phases are those of `LRU.create`."""
+        """A block with random weights.
+
+        Args:
+            dim: width of the tokens.
+            state_dim, smallest, largest, max_phase: see `LRU.create`.
+            input_gate, output_gate: gate classes; None for no gate at the input.
+            normalised: whether the input is normalised.
+        """
         keys = jax.random.split(key, 3)
         return cls(
             None if input_gate is None else input_gate.create(dim, dim + 1, dim + 1, key=keys[0]),
-            LRU.create(dim, hidden=hidden, smallest=smallest, largest=largest, max_phase=max_phase, key=keys[1]),
+            LRU.create(dim, state_dim=state_dim, smallest=smallest, largest=largest, max_phase=max_phase, key=keys[1]),
             output_gate.create(dim, dim + 1, dim + 1, key=keys[2]),
             jnp.ones(dim),
             normalised,

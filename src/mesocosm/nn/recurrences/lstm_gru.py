@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.mixer import StreamingMixer
-from mesocosm.nn.recurrences.gates import gaussian
 
 
 class LSTMState(NamedTuple):
@@ -33,12 +33,22 @@ class LSTM(StreamingMixer):
     readout: Float[Array, "out n"]
 
     @classmethod
-    def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, forget_bias: float = 0.0, gain: float = 1.0, key: PRNGKeyArray) -> "LSTM":
-        """Gaussian weights with standard deviation gain / sqrt(fan in); all biases are 0 except the forget gate's."""
-        keys = jax.random.split(key, 3)
-        bias = jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(forget_bias)
-        inward, back = gaussian((4 * hidden, dim), gain, keys[0]), gaussian((4 * hidden, hidden), gain, keys[1])
-        return cls(inward, back, bias, gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+    def create(
+        cls, dim: int, *, state_dim: int | None = None, out_dim: int | None = None, forget_bias: float = 1.0, gain: float = 1.0, key: PRNGKeyArray
+    ) -> "LSTM":
+        """A layer with Gaussian weights of standard deviation gain / sqrt(fan in).
+
+        Args:
+            dim: width of the tokens.
+            state_dim: number of cells; default: `dim`.
+            out_dim: width of the output; default: `dim`.
+            forget_bias: bias of the forget gates, whose default starts with a memory of a few steps; all other biases are 0.
+            gain: factor of all standard deviations.
+        """
+        size, keys = dim if state_dim is None else state_dim, jax.random.split(key, 3)
+        bias = jnp.zeros(4 * size).at[size : 2 * size].set(forget_bias)
+        inward, back = gaussian((4 * size, dim), gain, keys[0]), gaussian((4 * size, size), gain, keys[1])
+        return cls(inward, back, bias, gaussian((dim if out_dim is None else out_dim, size), gain, keys[2]))
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
@@ -79,11 +89,18 @@ class GRU(StreamingMixer):
     readout: Float[Array, "out n"]
 
     @classmethod
-    def create(cls, dim: int, *, out_dim: int | None = None, hidden: int, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
-        """Gaussian weights with standard deviation gain / sqrt(fan in); biases are 0."""
-        keys = jax.random.split(key, 3)
-        inward, back = gaussian((3 * hidden, dim), gain, keys[0]), gaussian((3 * hidden, hidden), gain, keys[1])
-        return cls(inward, back, jnp.zeros(3 * hidden), jnp.zeros(hidden), gaussian((dim if out_dim is None else out_dim, hidden), gain, keys[2]))
+    def create(cls, dim: int, *, state_dim: int | None = None, out_dim: int | None = None, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
+        """A layer with Gaussian weights of standard deviation gain / sqrt(fan in) and biases of 0.
+
+        Args:
+            dim: width of the tokens.
+            state_dim: number of neurons; default: `dim`.
+            out_dim: width of the output; default: `dim`.
+            gain: factor of all standard deviations.
+        """
+        size, keys = dim if state_dim is None else state_dim, jax.random.split(key, 3)
+        inward, back = gaussian((3 * size, dim), gain, keys[0]), gaussian((3 * size, size), gain, keys[1])
+        return cls(inward, back, jnp.zeros(3 * size), jnp.zeros(size), gaussian((dim if out_dim is None else out_dim, size), gain, keys[2]))
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""

@@ -1,4 +1,4 @@
-"""Credit by counterfactual contributions: how much more likely an action makes a rewarding outcome, instead of how much reward came after it."""
+"""Credit by counterfactual contributions: by how much an action makes a rewarding outcome more likely, not by how much reward came after it."""
 
 from mesocosm.studies.interface import Study
 

@@ -1,4 +1,4 @@
-"""What the paper says, exact half, and what would show that it is wrong. Regions are those of the specification and of pilots on seeds from 1000 on."""
+"""The paper's claims with exact models, and their checks. Regions were set beforehand or from pilots on seeds from 1000 upward."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.tables import Bandits, Covariances, Signal, SignalByReturn, SignalPartlyTrained, Theorems, TreeIdentities
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Rate, above, below, between
 
-SEARCHED = 6  # configurations of learning in results/cocoa/search.csv; a test counts them
+SEARCHED = 6  # number of learning configurations in results/cocoa/search.csv; a test counts them
 
 INSTANCE = "a random process and policy"
 OFFSET = "environment offset"
@@ -17,7 +17,7 @@ LAYOUT = "layout of the apples, sampled episodes"
 EPISODES = "sampled episodes"
 
 
-# What checks of one kind share.
+# Arguments shared by similar checks.
 exact = partial(against_mutant, by=Theorems.theorem, of="largest error, float64", tolerance=1e-9, replicate=INSTANCE)
 computed = partial(Check, judged_at=ALL)
 on_the_tree = partial(Check, judged_at=ALL, replicate=OFFSET)
@@ -26,17 +26,17 @@ in_the_room = partial(Check, judged_at=ALL, replicate=LAYOUT)
 
 
 def most_overlap(config: Config) -> int:
-    """The largest that was measured."""
+    """The largest measured overlap."""
     return max(config.trees.overlaps)
 
 
 def most_groups(config: Config) -> int:
-    """The largest number of the sweep."""
+    """The largest number of groups in the sweep."""
     return max(config.trees.sweep_groups)
 
 
 def solves(estimator: str) -> Check:
-    """Solved almost at once, in more than half of all trainings."""
+    """The estimator solves the task almost at once in more than half of all trainings."""
     return learned(
         estimator,
         Rate("trainings in which the treasure reaches probability 0.9 within 500 iterations"),
@@ -61,7 +61,7 @@ def never_learns(estimator: str, high: float, note: str | None = None) -> Check:
 
 
 def agrees(estimator: str, *, table: type[Signal] = Signal, check: str | None = None, other: str = "cocoa-reward") -> Check:
-    """Samples agree with the closed form."""
+    """The sampled signal-to-noise ratio agrees with its closed form."""
     return Check(
         check or estimator,
         Mean("signal-to-noise ratio less its closed form, mean over distances", "dB"),
@@ -73,7 +73,7 @@ def agrees(estimator: str, *, table: type[Signal] = Signal, check: str | None = 
     )
 
 
-LEARNED = "needs learned models, which are not on the bench yet"
+LEARNED = "needs learned models, which are not implemented yet"
 
 CLAIMS = [
     Claim(
@@ -249,7 +249,7 @@ CLAIMS = [
             never_learns(
                 "hca-plus",
                 0.4,
-                note="In the record most trainings end without the treasure, but a few find it, so that outcomes lie at two ends and the interval is too wide.",
+                note="In the record, most trainings end without the treasure, but a few find it: the outcomes are bimodal and the interval is too wide.",
             ),
             never_learns("hca-return", 0.4),
             never_learns("reinforce", 0.3),
@@ -293,7 +293,7 @@ CLAIMS = [
             ),
         ],
     ),
-    unjudged("C18", "In task interleaving COCOA beats all baselines and credits the right context.", "Fig. 4", "training on it is not on the bench yet"),
+    unjudged("C18", "In task interleaving COCOA beats all baselines and credits the right context.", "Fig. 4", "training on it is not implemented yet"),
     unjudged("C19", "Where rewards are aliased COCOA-feature is robust and COCOA-reward drops.", "Fig. 5", LEARNED),
     unjudged("C20", "After the reward switches COCOA-feature adapts almost at once.", "Fig. 10", LEARNED),
     unjudged("C21", "HCA with a learned reward model performs like HCA+.", "Fig. 9", LEARNED),
@@ -325,5 +325,5 @@ CLAIMS = [
             ),
         ],
     ),
-    unjudged("C23", "COCOA-reward is about as sensitive to errors of its model as a Q-critic.", "Fig. 12", "the perturbation study is not on the bench yet"),
+    unjudged("C23", "COCOA-reward is about as sensitive to errors of its model as a Q-critic.", "Fig. 12", "the perturbation study is not implemented yet"),
 ]

@@ -1,6 +1,6 @@
-"""Signal-to-noise ratios of key-to-door in closed form: uniform tabular softmax policy, exact models, the gradient of the first step alone.
+"""Signal-to-noise ratios of key-to-door in closed form, for a uniform tabular softmax policy, exact models and the gradient of the first step alone.
 
-Derived by us from the environment's rules (none is in the paper). With n apples worth $v_1$ or $v_2$, each picked with probability 1/4, their sum under
+Derived by us from the environment's rules; the paper has none. With n apples worth $v_1$ or $v_2$, each picked with probability 1/4, their sum under
 the uniform policy has mean $m = n (v_1 + v_2) / 8$ and variance $s^2 = n [(v_1^2 + v_2^2) / 8 - ((v_1 + v_2) / 8)^2]$; the treasure $r$ is reached with
 probability 1/16, and the true gradient is $|g^*|^2 = 3 r^2 / 1024$.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Track(NamedTuple):
-    """What the formulas need: the number of apples, their two rewards, and the treasure's."""
+    """The number of apples, their two rewards, and the treasure's reward."""
 
     apples: int
     small: float
@@ -27,7 +27,7 @@ def signal_to_noise(track: Track) -> dict[str, float]:
     signal = 3 * r**2 / 1024
 
     def second(mean_with_key: float, mean_without: float) -> tuple[float, float]:
-        """Mean squares of the return less a baseline, with the key (the treasure in one of four cases) and without."""
+        """Mean squares of the return minus a baseline, with the key (the treasure in one of four cases) and without."""
         return spread + (mean_with_key + r / 4) ** 2 + 3 * r**2 / 16, spread + mean_without**2
 
     key, without = second(mean, mean)

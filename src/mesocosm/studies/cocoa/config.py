@@ -1,6 +1,6 @@
-"""The sizes of the cocoa study, exact half. Where a number is the paper's or the authors' code's it says so; the rest was searched on pilot seeds.
+"""Config and presets of the cocoa study, exact half. Numbers from the paper or the authors' code are marked.
 
-The search is results/cocoa/search.csv.
+The rest was searched on pilot seeds (results/cocoa/search.csv).
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ Estimator = Literal["cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus
 
 @dataclass(frozen=True)
 class Theorems:
-    """Random instances of what must hold exactly."""
+    """Random instances for the theorems."""
 
     instances: int = 100
     states: int = 6
@@ -23,7 +23,7 @@ class Theorems:
 
 @dataclass(frozen=True)
 class Trees:
-    """Variance by enumeration of all action sequences, uniform policy."""
+    """Variance under the uniform policy, by enumeration of all action sequences."""
 
     depth: int = 4
     """Decisions (paper: 4)."""
@@ -32,7 +32,7 @@ class Trees:
     overlaps: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     """Shared children (paper: 0 to 6)."""
     groups: tuple[int, ...] = (4, 32)
-    """Groups of each reward, beside all overlaps (paper: 4 and 32)."""
+    """Groups of each reward, at every overlap (paper: 4 and 32)."""
     sweep_overlap: int = 3
     """Overlap of the sweep over groups (paper: 3)."""
     sweep_groups: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -42,12 +42,12 @@ class Trees:
 
 @dataclass(frozen=True)
 class Signal:
-    """Signal-to-noise ratio of the first step's gradient by distance; a replicate draws its own layout and episodes."""
+    """Signal-to-noise ratio of the first step's gradient by distance; each replicate draws its own layout and episodes."""
 
     lengths: tuple[int, ...] = (23, 43, 63, 83, 103)
-    """Of the track: distance plus 3 (paper: distances 20 to 100)."""
+    """Lengths of the track: distance plus 3 (paper: distances 20 to 100)."""
     episodes: int = 4096
-    """Episodes a replicate and length (paper: 512)."""
+    """Episodes per replicate and length (paper: 512)."""
 
 
 @dataclass(frozen=True)
@@ -55,38 +55,38 @@ class Learning:
     """A policy that learns linear key-to-door with exact models (paper: 10000 iterations of batch 8, a network of 64-64 units)."""
 
     length: int = 103
-    """Of the track (paper: distance 100)."""
+    """Length of the track (paper: distance 100)."""
     steps: int = 1500
     batch_size: int = 8
-    """Episodes an iteration (paper: 8)."""
+    """Episodes per iteration (paper: 8)."""
     policy: Literal["tabular", "network"] = "network"
     """Two hidden layers of 64 units (paper), or a free logit for each state and action."""
     learning_rate: float = 0.003
-    """Of Adam, the same for all estimators (authors' code, exact models: 3e-4 to 0.01)."""
+    """Learning rate of Adam for all estimators (authors' code, exact models: 3e-4 to 0.01)."""
     learning_rates: tuple[tuple[Estimator, float], ...] = ()
-    """Of single estimators, where they differ."""
+    """Learning rates of single estimators that differ from it."""
     entropy: float = 0.01
     """Weight of the entropy bonus (paper: 0.01 at distance 100)."""
     exploration: float = 0.05
-    """Share of uniformly random actions (paper: 0.05)."""
+    """Fraction of uniformly random actions (paper: 0.05)."""
     solved_by: int = 500
-    """Iterations within which the task counts as solved almost at once."""
+    """Iterations within which a solved task counts as solved almost at once."""
     solved_at: float = 0.9
-    """Probability of the treasure that counts as solved."""
+    """Probability of the treasure above which the task counts as solved."""
     every: int = 20
-    """Iterations between two looks at that probability, which is exact."""
+    """Iterations between two measurements of that probability."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the study depends on."""
+    """Config of the cocoa study."""
 
     theorems: Theorems = field(default_factory=Theorems)
     trees: Trees = field(default_factory=Trees)
     signal: Signal = field(default_factory=Signal)
     learning: Learning = field(default_factory=Learning)
     estimators: tuple[Estimator, ...] = ("cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "counterfactual-return", "reinforce")
-    """Which of them learn."""
+    """Estimators to train policies with."""
 
 
 _PAPER_RATES: tuple[tuple[Estimator, float], ...] = (

@@ -1,4 +1,4 @@
-"""What the cocoa study shows: variance on the tree, signal by distance, and learning with exact models."""
+"""Figures of the cocoa study: variance on the tree, signal by distance, and learning with exact models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ORDER = ["cocoa-reward", "q-critic", "trajcv", "advantage", "hca-plus", "hca-ret
 
 
 def _colour(names: list[str]) -> alt.Color:
-    """One colour an estimator, in the order of the paper's argument."""
+    """One colour per estimator, in the order of the paper's argument."""
     return alt.Color("estimator:N", sort=names, title="estimator", legend=alt.Legend(symbolOpacity=1))
 
 
 @figure("Variance on the tree, by overlap")
 def variance_by_overlap(view: View) -> alt.TopLevelMixin:
-    """Exact variance of one episode's gradient, by enumeration of all action sequences, exact coefficients, uniform policy. A dot is one environment, a line
-    goes through the means. Without overlap HCA+ is REINFORCE.
+    """Exact variance of one episode's gradient under the uniform policy, with exact coefficients, by enumeration of all action sequences. One dot per
+    environment; lines go through the means. Without overlap, HCA+ equals REINFORCE.
     """
     table = view.table("tree").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "overlap", "estimator", "decibels")
     names = ["cocoa-reward", *(f"groups-{n}" for n in view.config.trees.groups), "hca-plus", "reinforce"]
@@ -33,7 +33,7 @@ def variance_by_overlap(view: View) -> alt.TopLevelMixin:
 
 @figure("From rewards to states")
 def variance_by_groups(view: View) -> alt.TopLevelMixin:
-    """Exact variance when each reward is split into groups, at the overlap of the paper's figure. A dot is one environment; dashed lines are means of COCOA-
+    """Exact variance when each reward is split into groups, at the overlap of the paper's figure. One dot per environment; dashed lines are means of COCOA-
     reward, HCA+ and REINFORCE.
     """
     table = view.table("tree_groups").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "estimator", "decibels")
@@ -50,8 +50,8 @@ def variance_by_groups(view: View) -> alt.TopLevelMixin:
 
 @figure("Signal-to-noise ratio by distance")
 def signal_by_distance(view: View) -> alt.TopLevelMixin:
-    """Gradient of the first step of key-to-door under the uniform policy, exact models. Dots: sampled, one layout each. Lines: closed forms, averaged over
-    layouts.
+    """Gradient of the first step of key-to-door under the uniform policy, with exact models. Dots: sampled, one layout each. Lines: closed forms, averaged
+    over layouts.
     """
     table = view.table("signal").with_columns(distance=pl.col("length") - 3).select("seed", "distance", "estimator", "snr", "closed_form")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
@@ -64,7 +64,7 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
 
 @figure("Learning key-to-door with exact models")
 def learning(view: View) -> alt.TopLevelMixin:
-    """Exact probability of reaching the treasure without exploration; line: mean, band: range over seeds."""
+    """Exact probability of reaching the treasure without exploration. Lines: mean; bands: range over seeds."""
     table = view.table("learning")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
@@ -78,7 +78,7 @@ def learning(view: View) -> alt.TopLevelMixin:
 
 @figure("The end of training")
 def learned(view: View) -> alt.TopLevelMixin:
-    """Each dot is one seed, each tick the mean."""
+    """One dot per seed, ticks at the mean."""
     table: Any = view.table("solved").select("seed", "estimator", "last")
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))

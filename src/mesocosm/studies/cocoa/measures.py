@@ -1,4 +1,4 @@
-"""The cocoa study's measurements: from tables to one number a replicate. Claims name them."""
+"""Measurements for the cocoa study's claims: tables to one number per replicate."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OfSeeds = Measure[Replicates]
 
 
 def every(value: Value) -> Measure[Instances]:
-    """All of a finite set."""
+    """A column over all instances of a finite set."""
     return instances(value, exhaustive=True)
 
 
-# --- trees: decibels between two estimators' variances, an environment (offset) a replicate ------------------------------
+# --- trees: decibels between two estimators' variances, one environment (offset) per replicate ---------------------------
 
 
 def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
-    """By how many decibels the variance of `low` is below that of `high`, at each overlap of each environment."""
+    """Decibels from the variance of `low` up to that of `high`, for each environment and overlap."""
     table = table.with_columns(overlap=pl.col("overlap") if "overlap" in table.columns else pl.lit(0))
     wide = table.pivot("estimator", index=["offset", "overlap"], values="variance")
     missing = [name for name in (low, high) if name not in wide.columns]
@@ -37,7 +37,7 @@ def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
 
 
 def leads(low: str, high: str, overlap: Callable[[Config], int] | int | None = None) -> Measure[Instances]:
-    """The lead in every environment, at one overlap or at all; five offsets are all reward functions, and groups play no part."""
+    """The gap in every environment, at one overlap or at all. Five offsets cover all reward functions if groups play no part."""
 
     def measure(table: pl.DataFrame) -> Instances:
         gaps = _gaps(table, low, high)
@@ -47,7 +47,7 @@ def leads(low: str, high: str, overlap: Callable[[Config], int] | int | None = N
 
 
 def mean_lead(low: str, high: str) -> OfSeeds:
-    """The lead averaged over overlaps above 0, where states differ from histories."""
+    """The gap averaged over overlaps above 0, where states differ from histories."""
     overlap, offset = Tree.overlap, Tree.offset
 
     def mean(rows: pl.DataFrame) -> float:
@@ -57,7 +57,7 @@ def mean_lead(low: str, high: str) -> OfSeeds:
 
 
 def _sweep(table: pl.DataFrame) -> pl.DataFrame:
-    """Decibels of variance by the logarithm of the number of groups."""
+    """Variance in decibels by number of groups."""
     table = table.filter(pl.col("estimator").str.starts_with("groups-"))
     number = pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64)
     return table.with_columns(groups=number, decibels=10 * pl.col("variance").log10()).sort("offset", "groups")
@@ -73,15 +73,15 @@ def _rank_with_groups(table: pl.DataFrame) -> Replicates:
 
 
 rank_with_groups: OfSeeds = derived(_rank_with_groups, TreeGroups.rows())
-"""Rank correlation of variance with the number of groups, environment by environment.
+"""Rank correlation of variance with the number of groups in each environment.
 
-The variances are exact, but k ranks resolve the correlation to 12 / (k (k^2 - 1)) only, what the swap of two neighbours takes away: its error is that of
-a number rounded to such steps.
+The variances are exact, but k ranks resolve the correlation only to 12 / (k (k^2 - 1)), the loss when two neighbours swap. Its error is that of rounding to
+such steps.
 """
 
 
 def way_to_states(groups: Callable[[Config], int]) -> OfSeeds:
-    """How far the variance with so many groups is on the way from COCOA-reward's (0) to HCA+'s (1), in decibels."""
+    """Where the variance with this many groups lies between COCOA-reward's (0) and HCA+'s (1), in decibels."""
     rows, offset = TreeGroups.rows(), TreeGroups.offset
 
     def measure(view: View) -> Replicates:
@@ -110,7 +110,7 @@ def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int]
 
 
 def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> OfSeeds:
-    """Sampled less closed form, averaged over distances; `of` takes another estimator's formula."""
+    """Sampled minus closed form, averaged over distances; `of` selects another estimator's formula."""
     length, snr, error, form = table.length, table.snr, table.snr.error, table.closed_form
 
     def measure(rows: pl.DataFrame, others: pl.DataFrame) -> Replicates:
@@ -135,7 +135,7 @@ def signal_lead(table: type[Ratios], estimator: str, other: str) -> OfSeeds:
 
 
 def solved(estimator: str) -> OfSeeds:
-    """Whether the treasure became probable enough early enough."""
+    """Whether the task was solved almost at once (1 or 0)."""
     return replicates(Solved.solved, trial=learner(estimator))
 
 

@@ -1,4 +1,4 @@
-"""Signal-to-noise ratio by distance with exact models (Fig. 1B right): sampled episodes beside the closed forms; a layout of its own for each replicate."""
+"""Signal-to-noise ratio by distance with exact models (Fig. 1B right): samples and closed forms, with one layout per replicate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHUNK = 128  # episodes at once
 
 
 def exact_credit(name: Estimator, env: KeyToDoor, params: KeyToDoorParams) -> Credit:
-    """An estimator with exact models."""
+    """Build an estimator with exact models."""
     mdp = env.tabular(params)
     layered = LayeredMDP.of(mdp)
     unit = code_scale(env.length).apple[0]
@@ -54,14 +54,17 @@ def exact_credit(name: Estimator, env: KeyToDoor, params: KeyToDoorParams) -> Cr
 
 
 class Signals(NamedTuple):
-    """Of each estimator: signal-to-noise ratio, and its standard error relative to it."""
+    """Signal-to-noise ratio of each estimator, and its relative standard error."""
 
     snr: Float[Array, " estimators"]
     error: Float[Array, " estimators"]
 
 
 def measure_signal(config: Signal, context: Context) -> Tables:
-    """Every estimator at every distance, the uniform policy; COCOA-reward with a partly trained one; credit by the return at the shortest."""
+    """Measure every estimator at every distance under the uniform policy, COCOA-reward also under a partly trained one.
+
+    Estimators that credit by the return are measured at the shortest distance only.
+    """
     rows, trained = [], []
     for length in config.lengths:
         env = KeyToDoor(length)
@@ -82,12 +85,12 @@ def measure_signal(config: Signal, context: Context) -> Tables:
 
 
 def _rows(context: Context, length: int, names: tuple[Estimator, ...], found: Signals) -> pl.DataFrame:
-    """In decibels."""
+    """Rows in decibels."""
     return context.rows({"estimator": names}, length=length, snr=decibels(found.snr), snr_error=10 / np.log(10) * np.asarray(found.error))
 
 
 def _column(ratios: list[list[float]]) -> pl.Series:
-    """Decibels of every seed's estimators, in the order of the rows."""
+    """Ratios of every seed's estimators in decibels, in the order of the rows."""
     return pl.Series(decibels(ratios).reshape(-1))
 
 
@@ -97,7 +100,7 @@ def _track(params: KeyToDoorParams) -> Track:
 
 
 def partly_trained(env: KeyToDoor, params: KeyToDoorParams) -> Float[Array, "states actions"]:
-    """Takes the key and opens the door with probability 1/2, picks on the right side with 0.7; whether the key is held changes nothing in between."""
+    """A policy that takes the key and opens the door with probability 1/2, and picks the right side with 0.7 in between, with or without the key."""
     favoured = np.concatenate([[TAKE_KEY], np.repeat(np.asarray(params.cells)[1:], 2), [0]])
     favoured[-5:-3] = OPEN_DOOR
     share = np.concatenate([[0.5], np.full(2 * (env.length - 1), 0.7), [0.25]])
@@ -108,7 +111,7 @@ def partly_trained(env: KeyToDoor, params: KeyToDoorParams) -> Float[Array, "sta
 
 
 def _measure(config: Signal, context: Context, env: KeyToDoor, layouts: list[KeyToDoorParams], policies: list[Array], names: tuple[Estimator, ...]) -> Signals:
-    """All estimators on the same episodes, replicate by replicate."""
+    """All estimators on the same episodes, for each replicate."""
     credits = [tuple(exact_credit(name, env, params) for name in names) for params in layouts]
     mdps = [LayeredMDP.of(env.tabular(params)) for params in layouts]
     layout, credit, mdp, policy = (jax.tree.map(lambda *leaves: np.stack(leaves), *parts) for parts in (layouts, credits, mdps, policies))
@@ -118,7 +121,7 @@ def _measure(config: Signal, context: Context, env: KeyToDoor, layouts: list[Key
 def first_step_signals(
     env: KeyToDoor, episodes: int, credits: tuple[Credit, ...], mdp: LayeredMDP, params: KeyToDoorParams, policy: Array, key: Array
 ) -> Signals:
-    """Of the gradient of the first step, over the logits of the first state."""
+    """Signal-to-noise ratios of the first step's gradient over the logits of the first state."""
     policy = jnp.asarray(policy, dtype=float)
     models = [credit.models(policy) for credit in credits]
 

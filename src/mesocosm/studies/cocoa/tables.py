@@ -1,11 +1,11 @@
-"""The cocoa study's tables and trials by name, for its claims and measures."""
+"""Tables and trials of the cocoa study, for its claims and measures."""
 
 from mesocosm.claims.forms import Errors
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 
 def learner(estimator: str) -> Trials:
-    """The policies that learn by an estimator."""
+    """The trial that trains with an estimator."""
     return Trials(estimator)
 
 
@@ -19,14 +19,14 @@ class Theorems(Errors):
 
 
 class Covariances(Table):
-    """The order of Theorem 3."""
+    """Smallest eigenvalues of successive differences of covariances (Theorem 3)."""
 
     smallest_eigenvalue: Value
     mutant: Value
 
 
 class Bandits(Table):
-    """Squared bias over squared gradient of two ways to credit by the return."""
+    """Squared bias over squared gradient of two estimators that credit by the return."""
 
     hca_return: Value
     counterfactual_return: Value
@@ -50,7 +50,7 @@ class TreeGroups(Table):
 
 
 class TreeIdentities(Table):
-    """What must be equal, in every environment that there is."""
+    """Errors of the tree's identities, for every reward function."""
 
     episodes_without_overlap: Value
     episodes_with_overlap: Value
@@ -72,21 +72,21 @@ class Ratios(Table):
 
 
 class SignalByReturn(Ratios):
-    """Of estimators that credit by the return."""
+    """Signal-to-noise ratios of estimators that credit by the return."""
 
 
 class Signal(Ratios):
-    """Beside their closed forms."""
+    """Signal-to-noise ratios and their closed forms."""
 
     closed_form: Value
 
 
 class SignalPartlyTrained(Signal):
-    """The same for a policy that has learned something."""
+    """The same for a partly trained policy."""
 
 
 class Solved(Table):
-    """Whether the task was solved early, and how well at last."""
+    """Whether the task was solved early, and the probability of the treasure at the end."""
 
     solved: Value
     last: Value

@@ -1,6 +1,6 @@
-"""What must hold exactly, in float64, on random processes: the paper's theorems and propositions.
+"""The paper's theorems and propositions, checked in float64 on random processes.
 
-Each is a function from a key to two errors: that of the statement, and that of a named mutant of it, which must be large.
+Each maps a key to two errors: that of the statement, and that of a named mutant, which must be large.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Theorem = Callable[[Theorems, EveryEpisode, PRNGKeyArray], Errors]
 
 
 def check_theorems(config: Theorems, context: Context) -> Tables:
-    """Every theorem on `config.instances` random instances; the covariances of Theorem 3; the bandits of App. L."""
+    """Check every theorem on `config.instances` random instances, with the covariances of Theorem 3 and the bandits of App. L."""
     example = random_mdp(jax.random.key(0), config.states, config.actions, config.rewards, LAYERS)
     episodes = every_episode(example)
     chain = every_episode(chain_mdp(jax.random.key(0), config.actions))
@@ -77,7 +77,7 @@ def _counts(mdp: TabularMDP, policy: Array, encoding: Encoding) -> Array:
 
 
 def decomposition(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Adv = r - mean r + E[sum w R] for the reward, for the state, and for state, action and reward. Mutant: the two smallest rewards are one outcome."""
+    """Adv = r - mean r + E[sum w R], for outcomes that are the reward, the state, or all three. Mutant: the two smallest rewards share an outcome."""
     mdp, logits = _world(config, key)
     policy = jax.nn.softmax(logits)
     advantage, shape = _advantage(mdp, policy), mdp.reward_probability.shape
@@ -92,13 +92,13 @@ def decomposition(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -
 
 
 def _merged(mdp: TabularMDP) -> Encoding:
-    """The reward, but the two smallest (or with two, both) are one class."""
+    """Outcomes are rewards, but the two smallest rewards share a class."""
     classes = np.maximum(np.arange(mdp.reward_probability.shape[2]) - 1, 0)
     return Encoding(np.broadcast_to(classes, mdp.reward_probability.shape), int(classes.max()) + 1)
 
 
 class Along(NamedTuple):
-    """All episodes of a random process with layers, and what is needed on each step."""
+    """All episodes of a random layered process, with rewards and policy at each step."""
 
     mdp: TabularMDP
     logits: Array
@@ -117,7 +117,6 @@ def _along(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Along
 
 
 def _mean_gradient(along: Along, contributions: Array) -> Array:
-    """Over all episodes."""
     number = along.mdp.states
     tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(jnp.asarray(along.episodes.states), contributions, jnp.asarray(along.episodes.taken), number)
     return dp.policy_gradient(jax.nn.softmax, along.logits, jnp.einsum("e,esa->sa", along.weight, tables))
@@ -134,7 +133,7 @@ def _true_gradient(along: Along) -> Array:
 
 
 def unbiased(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """The mean over all episodes of the COCOA-reward gradient is autodiff's. Mutant: the present reward is credited once more (k = 0 is kept)."""
+    """The mean COCOA-reward gradient over all episodes equals autodiff's. Mutant: the present reward is credited once more (k = 0 is kept)."""
     along = _along(config, episodes, key)
     w = dp.exact_coefficients(along.mdp, along.policy, *reward_outcomes(along.mdp))[episodes.states]
     found = jax.vmap(cocoa)(jnp.asarray(episodes.actions), along.rewards, along.here, jnp.asarray(episodes.rewards), w)
@@ -148,7 +147,7 @@ def unbiased(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 
 
 def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Theorem 4: the gradient of the number of future encounters of each outcome from each start, against autodiff. Mutant: visits without the start."""
+    """Theorem 4: the gradient of the number of future encounters of each outcome from each start equals autodiff's. Mutant: visits without the start."""
     mdp, logits = _world(config, key)
     groups = np.broadcast_to((np.arange(config.states) % 3)[:, None], (config.states, config.actions))
     encoding = grouped_outcomes(mdp, groups, 3)
@@ -171,7 +170,7 @@ def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
 
 
 def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Proposition 5: p(a | s, u, logits of s) is p(a | s, u), the logits being a function of s. Mutant: batches of two policies, where they are none."""
+    """Proposition 5: p(a | s, u, logits of s) is p(a | s, u), since the logits are a function of s. Mutant: batches of two policies, where they are not."""
     mdp, logits = _world(config, key)
     other = random_policy(jax.random.fold_in(key, 2), config.states, config.actions)
     encoding = reward_outcomes(mdp)
@@ -186,7 +185,7 @@ def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray)
 
 
 def contrastive(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Proposition 7: the best discriminator's logits x give w = exp(x) - 1. Found by Newton's method. Mutant: negatives drawn uniformly."""
+    """Proposition 7: the best discriminator's logits x, found by Newton's method, give w = exp(x) - 1. Mutant: negatives drawn uniformly."""
     mdp, logits = _world(config, key)
     policy, encoding = jax.nn.softmax(logits), reward_outcomes(mdp)
     counts = _counts(mdp, policy, encoding)
@@ -224,9 +223,9 @@ def averaged(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 
 
 def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """App. F.3: with the exact p(a | s, z) the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution.
+    """App. F.3: with the exact p(a | s, z), the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution.
 
-    Rewards are certain here: where every return can follow every action, HCA-return is unbiased as well.
+    Rewards are deterministic here: if every return can follow every action, HCA-return is unbiased as well.
     """
     noisy, logits = _world(config, key, LAYERS)
     certain = jax.nn.one_hot(jnp.argmax(noisy.reward_probability, axis=2), config.rewards)
@@ -240,9 +239,9 @@ def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKe
 
 
 def bandit(first: Float[Array, ""]) -> Errors:
-    """App. L: two arms with rewards 1 and -2 and a probability of the first; squared bias over squared gradient of both ways to credit by the return."""
+    """App. L: squared bias over squared gradient of HCA-return and Counterfactual Return, on two arms with rewards 1 and -2."""
     policy, rewards = jnp.stack([first, 1 - first])[None], jnp.array([1.0, -2.0])
-    arms = [(jnp.array([arm]), rewards[arm][None], jnp.eye(2)[arm][None]) for arm in range(2)]  # the return gives the arm away
+    arms = [(jnp.array([arm]), rewards[arm][None], jnp.eye(2)[arm][None]) for arm in range(2)]  # the return reveals the arm
     by_arm = [(hca_return(taken, reward, policy, known), counterfactual_return(reward, policy, known)) for taken, reward, known in arms]
     biased, free = (policy[0, 0] * first + policy[0, 1] * second for first, second in zip(*by_arm, strict=True))
     logits = jnp.log(policy)
@@ -266,7 +265,7 @@ def discounted(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
 
 
 def survival(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """App. B: discounted coefficients are undiscounted ones of the process that survives each step with probability gamma. Mutant: of the process itself."""
+    """App. B: discounted coefficients are the undiscounted ones of a process that survives each step with probability gamma. Mutant: it always survives."""
     mdp, logits = _world(config, key)
     policy, encoding = jax.nn.softmax(logits), state_outcomes(mdp)
     dying = TabularMDP(SURVIVAL * jnp.asarray(mdp.transition), mdp.reward_probability, mdp.reward_values, mdp.initial, mdp.observations)
@@ -275,7 +274,7 @@ def survival(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 
 
 def n_steps(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Theorem 10: one reward by its outcome, the rest by a value function with coefficients of the state, n = 2. Mutant: no coefficients at the bootstrap."""
+    """Theorem 10, n = 2: credit one reward by its outcome and the rest by a value function with state coefficients. Mutant: none at the bootstrap."""
     along, n = _along(config, episodes, key), 2
     mdp, policy, encoding = along.mdp, along.policy, reward_outcomes(along.mdp)
     near = dp.coefficients(dp.outcome_counts(dp.successor_by_recursion(mdp, policy, n - 1), dp.outcome_probability(mdp, policy, *encoding)), policy)
@@ -311,11 +310,11 @@ THEOREMS: dict[str, Theorem] = {
 # --- C3: the order of covariances --------------------------------------------------------------------------------------
 
 CHAIN = ((0, 0, 1, 2, 3, 4, 5, 5), (0, 1, 1, 2, 3, 3), (0, 0, 1, 2))
-"""From the last state to U', from U' to U, from U to the class of the reward."""
+"""Maps from the last state to U', from U' to U, and from U to the class of the reward."""
 
 
 def chain_mdp(key: PRNGKeyArray, actions: int) -> TabularMDP:
-    """One decision, then one of eight states; the reward, of three random values, comes in the last step and is a function of that state."""
+    """One decision, then one of eight states. The reward comes in the last step, has three random values and is a function of that state."""
     transition_key, reward_key = jax.random.split(key)
     states = len(CHAIN[0])
     onward = jax.random.exponential(transition_key, (actions, states))
@@ -329,7 +328,7 @@ def chain_mdp(key: PRNGKeyArray, actions: int) -> TabularMDP:
 
 
 def covariance_order(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
-    """Theorem 3: the smallest eigenvalue of the differences of successive covariances, from rewards by U, U' and states to REINFORCE. Mutant: reversed."""
+    """Theorem 3: the smallest eigenvalue of successive differences of covariances, from rewards via U, U' and states to REINFORCE. Mutant: reversed."""
     process, policy_key = jax.random.split(key)
     mdp = chain_mdp(process, config.actions)
     logits = random_policy(policy_key, mdp.states, config.actions)

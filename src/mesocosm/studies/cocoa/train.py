@@ -1,4 +1,4 @@
-"""How the cocoa study trains policies on key-to-door, with exact models of the present policy."""
+"""Trains policies on key-to-door with exact models of the current policy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor
-from mesocosm.learning.policy_gradient import PolicyGradient, PolicyGradientState
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.gradient_learner import GradientState
+from mesocosm.learning.optimizers import adam
+from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy
 from mesocosm.studies.cocoa.config import Estimator, Learning
 from mesocosm.studies.cocoa.signal import exact_credit
@@ -22,26 +23,26 @@ from mesocosm.studies.interface import Context, Tables
 
 @dataclass(frozen=True)
 class EstimatorArm:
-    """One estimator that learns."""
+    """Training with one estimator."""
 
     estimator: Estimator
     learning: Learning
 
     @property
     def learning_rate(self) -> float:
-        """Its own, or the common one."""
+        """The estimator's own learning rate, or the common one."""
         return dict(self.learning.learning_rates).get(self.estimator, self.learning.learning_rate)
 
 
 def build_policy(arm: EstimatorArm, key: PRNGKeyArray) -> TabularPolicy | NetworkPolicy:
-    """Uniform where it is a table; two hidden layers of 64 units (paper) where it is a network."""
+    """A uniform table, or a network with two hidden layers of 64 units (paper)."""
     if arm.learning.policy == "tabular":
         return TabularPolicy(jnp.zeros((2 * arm.learning.length, 4)))
     return NetworkPolicy.create(9, 4, key=key)
 
 
 def learn(arm: EstimatorArm, context: Context) -> Tables:
-    """Train all seeds with exact models of the present policy; how probable the treasure is, exactly and without exploration, all along."""
+    """Train all seeds with exact models of the current policy; measure the exact probability of the treasure without exploration."""
     sizes, env = arm.learning, KeyToDoor(arm.learning.length)
     params = env.default_params  # one layout for all seeds, as in the paper
     learner = PolicyGradient(
@@ -67,8 +68,8 @@ def learn(arm: EstimatorArm, context: Context) -> Tables:
     }
 
 
-def success(learner: PolicyGradient, state: PolicyGradientState, key: Any) -> dict[str, Array]:
-    """Probabilities of taking the key and of reaching the treasure under the policy without exploration: exact, since only two decisions matter."""
+def success(learner: PolicyGradient, state: GradientState, key: Any) -> dict[str, Array]:
+    """Exact probabilities of taking the key and reaching the treasure without exploration; only two decisions matter."""
     policy = jax.nn.softmax(learner.model(state)(jnp.asarray(learner.observations, dtype=float)))
     length = len(policy) // 2
     takes, opens = policy[0, TAKE_KEY], policy[2 * (length - 2), OPEN_DOOR]

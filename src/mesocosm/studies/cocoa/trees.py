@@ -1,4 +1,4 @@
-"""Variance on the tree, by enumeration of all action sequences under the uniform policy, with exact coefficients (Fig. 2B and 7; Prop. 2)."""
+"""Variance on the tree under the uniform policy with exact coefficients, by enumeration of all action sequences (Fig. 2B and 7; Prop. 2)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mesocosm.studies.interface import Context, Tables
 
 
 class Measured(NamedTuple):
-    """Of one environment.
+    """Measurements in one environment.
 
     Attributes:
         variance: of each estimator, over the squared norm of the true gradient.
-        bias: likewise.
+        bias: squared, of each estimator, over the same.
         apart: largest difference between HCA+'s gradient and REINFORCE's of the same episode, over REINFORCE's largest entry.
     """
 
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 
 def measure_trees(config: Trees, context: Context) -> Tables:
-    """Variances by overlap and, at one overlap, by the number of groups; every reward function there is for Prop. 2."""
+    """Variances by overlap and, at one overlap, by number of groups; Prop. 2 for every reward function."""
     most = REWARDS * max(*config.groups, *config.sweep_groups)
     blocks = np.asarray(jax.random.permutation(context.keys("env")[0], most // REWARDS))[: config.offsets]
     drawn = blocks * REWARDS + np.arange(config.offsets) % REWARDS  # every reward function equally often
@@ -71,7 +71,7 @@ def _rows(context: Context, offsets: np.ndarray, groups: tuple[int, ...], found:
 
 
 def _measure(config: Trees, context: Context, overlap: int, groups: tuple[int, ...], offsets: np.ndarray) -> Measured:
-    """At one overlap, in environments of several offsets; what does not depend on the offset is computed once."""
+    """Measure environments of several offsets at one overlap. Quantities that do not depend on the offset are computed once."""
     tree = Tree(config.depth, config.branches, overlap)
     mdp = tree.tabular()
     uniform = jnp.full((mdp.states, mdp.actions), 1.0 / mdp.actions)
@@ -99,7 +99,7 @@ def _one_environment(tree: Tree, groups: tuple[int, ...], mdp: TabularMDP, succe
     true = dp.policy_gradient(jax.nn.softmax, logits, visits[:, None] * value).reshape(-1)
 
     def gradients(contributions: Array) -> Array:
-        """One an episode, over all parameters."""
+        """One gradient per episode, over all parameters."""
         tables = jax.vmap(by_state, in_axes=(0, 0, 0, None))(states, contributions, taken, mdp.states)
         return jax.vmap(lambda table: dp.policy_gradient(jax.nn.softmax, logits, table))(tables).reshape(len(states), -1)
 

@@ -1,4 +1,4 @@
-"""The schedule of the cocoa study: theorems and trees by enumeration, signal-to-noise ratios by distance, and policies that learn."""
+"""Trials of the cocoa study: theorems and trees by enumeration, signal-to-noise ratios by distance, and trained policies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mesocosm.studies.interface import Trial
 
 
 def trials(config: Config) -> list[Trial]:
-    """The exact ones, and one for each estimator; all arms meet the same random numbers."""
+    """The exact trials, and one per estimator; all arms use the same random numbers."""
     arms = [Trial(name, learn, EstimatorArm(name, config.learning), models={"policy": build_policy}) for name in config.estimators]
     return [
         Trial("theorems", check_theorems, config.theorems, precision="float64", seeds=1),

@@ -1,4 +1,4 @@
-"""Where the variance of a deep ensemble comes from, in kernel models and in trained networks."""
+"""The sources of a deep ensemble's variance, in kernel models and in trained networks."""
 
 from mesocosm.studies.interface import Study
 

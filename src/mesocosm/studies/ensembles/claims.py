@@ -1,7 +1,7 @@
-"""What the paper says, and what would show that it is wrong.
+"""The paper's claims and their checks.
 
-The paper's full text was not at hand: statements are those of its abstract, of the caption of its Fig. 1 and of a short summary; the regions are ours, set
-from pilots on seeds from 1000 on (results/ensembles/search.csv).
+The paper's full text was not available: statements come from its abstract, the caption of its Fig. 1 and a short summary. The regions are ours, set from
+pilots on seeds from 1000 upward (results/ensembles/search.csv).
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ from mesocosm.studies.ensembles.config import HALF
 from mesocosm.studies.ensembles.tables import Correlations, KernelDetection, Limits, Wide, Widths
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, Region, above, below, between
 
-# Configurations in results/ensembles/search.csv, by what they trained; a test counts them.
+# Number of configurations in results/ensembles/search.csv, by what they trained; a test counts them.
 TRAINED, KERNELS, WIDE = 28, 12, 2
 
 POINTS = "points, labels' order and members"
@@ -29,12 +29,12 @@ PARTS = ("full", "function", "kernel", "interaction")
 FEWER = "half of gd's members: fewer, and no noise taken"
 NOTHING = "between two halves of the inside, where there is nothing to detect"
 HURTS = (
-    "Here removing function noise costs a little detection, hardly more than having half the members. Over the parametrisations, shapes, read-out scales and "
-    "rates that were searched no variant gained anything on this data set that both pilot seeds agree on."
+    "Here removing function noise costs a little detection, hardly more than halving the members. Over the searched parametrisations, shapes, read-out "
+    "scales and rates, no variant improved detection on this data set on both pilot seeds."
 )
 
 
-# What checks of one kind share.
+# Arguments shared by similar checks.
 over_widths = partial(Check, judged_at=ALL, replicate=POINTS)
 in_the_plane = partial(Check, judged_at=ALL, replicate=PLANE)
 on_pictures = partial(Check, judged_at=CPU, replicate=SUBSET, searched=KERNELS)
@@ -42,12 +42,12 @@ of_trained = partial(Check, judged_at=CPU, replicate=TRAINING, searched=TRAINED)
 
 
 def exact(name: str, mutant: str) -> Check:
-    """An identity beside its mutant."""
+    """An identity and its mutant."""
     return against_mutant(name, mutant, check=name, tolerance=1e-8)
 
 
 def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float = 1.1) -> Check:
-    """A closed form of the linear network."""
+    """A variance of the linear network agrees with its closed form."""
     return over_widths(
         f"linear-{part.replace('_', '-')}",
         Mean(f"log ratio of {symbol}, found over closed form, at the width where they differ most"),
@@ -59,7 +59,7 @@ def linear(part: str, symbol: str, against: str, mutant: str, tolerance: float =
 
 
 def slope(part: Value, words: str, region: Region, other: Value, expected: float) -> Check:
-    """How a part of the variance goes with width."""
+    """Scaling of a part of the variance with width."""
     return over_widths(
         f"slope-{part}",
         Mean(f"slope of log variance on log width, {words}"),
@@ -146,7 +146,7 @@ def trained_checks(inside: str) -> list[Check]:
 
 
 def sweep_checks() -> list[Check]:
-    """C6 by the scale of the read-out, width and depth, in the directions that the linear regime predicts."""
+    """C6 by read-out scale, width and depth, in the directions that the linear regime predicts."""
     share = "log ratio of kernel noise's share of the variance inside (gd-c over gd)"
     return [
         of_trained(
@@ -260,7 +260,7 @@ CLAIMS = [
     Claim(
         "C5",
         "Kernel noise is of order 1/n in the width n, function noise of order 1.",
-        source="from memory; derived anew",
+        source="from memory; derived by us",
         checks=[
             linear("function", "V^a", "kernel", "the closed form of V^c"),
             linear("kernel", "V^c", "function", "the closed form of V^a"),
@@ -342,7 +342,7 @@ CLAIMS = [
         "C9",
         "The same in larger experiments: a WideResNet on CIFAR10, with SVHN, LSUN and other sets outside.",
         "from memory",
-        "beyond this bench: the sets cannot be had here (loaders for local copies are there: mesocosm data) and the network needs accelerators",
+        "needs an accelerator and data sets that are not distributed with mesocosm (it reads local copies: mesocosm data)",
     ),
     Claim(
         "C10",

@@ -1,4 +1,4 @@
-"""The sizes of the ensembles study. No size of the paper is known to us; all are ours, searched on pilot seeds (results/ensembles/search.csv)."""
+"""Config and presets of the ensembles study. The paper's sizes are unknown to us; ours were searched on pilot seeds (results/ensembles/search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 from mesocosm.studies.interface import Preset
 
 HALF = "gd, half the members"
-"""A variant's name in the tables: fewer members, from which no noise was taken; the mean over as many halves as there are members."""
+"""A variant's name in the tables: gd with half the members and all its noise, averaged over as many halves as there are members."""
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Random instances of what must hold exactly."""
+    """Random instances for the identities."""
 
     instances: int = 100
     dim: int = 3
@@ -23,7 +23,7 @@ class Identities:
 
 @dataclass(frozen=True)
 class LinearNetwork:
-    """One hidden layer without nonlinearity, whose variances are known in closed form."""
+    """One hidden layer without nonlinearity, whose variances have closed forms."""
 
     dim: int = 8
     train: int = 3
@@ -34,7 +34,7 @@ class LinearNetwork:
 
 @dataclass(frozen=True)
 class Scaling:
-    """One hidden layer of rectifiers at several widths."""
+    """One hidden ReLU layer at several widths."""
 
     dim: int = 4
     train: int = 6
@@ -42,14 +42,14 @@ class Scaling:
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     members: int = 300
     neurons: int = 100_000
-    """Neurons behind the one-neuron prediction."""
+    """Neurons sampled for the one-neuron prediction."""
     at_once: int = 64
     """Members computed side by side."""
 
 
 @dataclass(frozen=True)
 class Wide:
-    """Rectifier networks trained by full-batch gradient descent, beside the kernel models that they should become."""
+    """ReLU networks trained by full-batch gradient descent, compared with the kernel models that they should approach."""
 
     problem: Scaling = field(default_factory=lambda: Scaling(test=20, train=3))
     widths: tuple[int, ...] = (64, 256, 1024)
@@ -72,7 +72,7 @@ class Toy:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two classes to tell apart, and the set that is out of distribution."""
+    """Two classes to tell apart, and the out-of-distribution set."""
 
     inside: str
     classes: tuple[int, int]
@@ -81,16 +81,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class KernelImages:
-    """Kernel models of networks on real pictures: two classes as +1 and -1."""
+    """Kernel models of networks on real pictures, with two classes as +1 and -1."""
 
     pairs: tuple[Pair, ...] = (Pair("mnist-5k", (3, 5), "fashion-mnist"), Pair("fashion-mnist", (0, 6), "mnist-5k"))
     networks: tuple[str, ...] = ("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32")
-    """Kind, depth and width; a CNN has two convolutions."""
+    """mlp-DEPTH-WIDTH or cnn-WIDTH; a CNN has two convolutions."""
     train: int = 100
     test: int = 180
     members: int = 24
     averaged: int = 24
-    """Other networks over which a CNN's kernel is averaged; a fully connected one has an analytic average."""
+    """Other networks over which a CNN's kernel is averaged; an MLP's average is analytic."""
     readouts: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Read-out scales at which the full model is scored."""
     at_once: int = 1
@@ -99,27 +99,27 @@ class KernelImages:
 
 @dataclass(frozen=True)
 class TrainedImages:
-    """Ensembles trained by Adam on ten classes, every variant to the same training loss."""
+    """Ensembles trained by Adam on ten classes, all variants to the same training loss."""
 
     inside: str = "mnist-5k"
     outside: str = "fashion-mnist"
     train: int = 500
     test: int = 1000
     pooling: int = 2
-    """Side of the squares of pixels that are averaged: 2 makes 14 x 14 of 28 x 28, a quarter of the first layer's work."""
+    """Side of the squares over which pixels are averaged: 2 turns 28 x 28 into 14 x 14, a quarter of the first layer's work."""
     width: int = 256
     depth: int = 1
     readout: float = 1.0
-    """Scale of the read-out; the learning rate is divided by it, so that outputs move as fast."""
+    """Scale of the read-out. The learning rate is divided by it, so that outputs move equally fast."""
     parametrisation: Literal["tangent", "standard"] = "tangent"
-    """Standard: Equinox's own layers, with biases."""
+    """`standard` uses Equinox's own layers, with biases."""
     members: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-2
     goal: float = 3e-3
     """Mean squared error on the training set at which a member stops."""
     steps: int = 4000
-    """At most."""
+    """Largest number of updates."""
     check_every: int = 25
     score: Literal["output-variance", "probability-variance", "predictive-entropy"] = "output-variance"
     over_members: Literal["vmap", "map"] = "vmap"
@@ -127,7 +127,7 @@ class TrainedImages:
 
 @dataclass(frozen=True)
 class TrainedSweep:
-    """Ensembles of a narrow shallow network, and of what differs from it in one thing, each trained to the same loss."""
+    """Ensembles of a narrow shallow network and of networks that differ from it in one aspect, each trained to the same loss."""
 
     trained: TrainedImages = field(default_factory=lambda: TrainedImages(train=200, width=64, steps=6000))
     """The narrow shallow network, read-out scale 1."""
@@ -136,10 +136,10 @@ class TrainedSweep:
     deep: int = 3
     """Hidden layers of the deep one."""
     readouts: tuple[float, ...] = (0.25, 2.0)
-    """Scales of the read-out, from small to large."""
+    """Read-out scales, from small to large."""
 
     def arms(self) -> dict[str, TrainedImages]:
-        """Name -> what is trained."""
+        """Name -> config of each arm."""
         base = self.trained
         shapes = {"base": base, "wide": replace(base, width=self.wide), "deep": replace(base, depth=self.deep)}
         return shapes | {f"readout-{place}": replace(base, readout=scale) for place, scale in enumerate(self.readouts)}
@@ -147,7 +147,7 @@ class TrainedSweep:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the study depends on."""
+    """Config of the ensembles study."""
 
     identities: Identities = field(default_factory=Identities)
     linear: LinearNetwork = field(default_factory=LinearNetwork)
@@ -158,7 +158,7 @@ class Config:
     trained: TrainedImages = field(default_factory=TrainedImages)
     sweep: TrainedSweep = field(default_factory=TrainedSweep)
     images: bool = True
-    """Whether the trials on real pictures run."""
+    """Run the trials on real pictures."""
 
 
 _SMOKE = Config(
@@ -180,7 +180,7 @@ _PAPER = Config(
     trained=TrainedImages(train=1000, pooling=1, depth=2),
     sweep=TrainedSweep(TrainedImages(train=1000, pooling=1, width=128), wide=512, readouts=(0.25, 0.5, 2.0)),
 )
-"""The sizes that the spec proposes; those of the paper are unknown to us."""
+"""Our choice; the paper's sizes are unknown to us."""
 
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),

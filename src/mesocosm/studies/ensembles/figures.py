@@ -1,4 +1,4 @@
-"""The ensembles study's figures: tables to Altair charts."""
+"""Figures of the ensembles study: tables to Altair charts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SEED_DOTS: dict[str, Any] = {"size": 25, "opacity": 0.45}
 
 
 def named(table: pl.DataFrame) -> pl.DataFrame:
-    """The parts in words."""
+    """Add the name of each part of the variance as the column `noise`."""
     return table.filter(pl.col("part").is_in(list(NOISES))).with_columns(noise=pl.col("part").replace_strict(NOISES))
 
 
 def noise_colour() -> alt.Color:
-    """One colour a part in every figure."""
+    """The colour of each part, the same in every figure."""
     return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
 
 
-@figure("Where each part of the variance is")
+@figure("Each part of the variance in the plane")
 def maps(view: View) -> alt.TopLevelMixin:
-    """Kernel models of width 256 in the plane, first seed, on a square-root scale of colour. Circles and squares are the training points."""
+    """Kernel models of width 256, first seed, on a square-root colour scale. Circles and squares are the training points."""
     table = view.table("maps").unpivot(on=list(NOISES), index=["network", "x", "y"], variable_name="part", value_name="variance")
     table = named(table).with_columns(share=pl.col("variance") / pl.col("variance").max().over("network", "part"))
     step = sorted(table["x"].unique().to_list())
@@ -61,7 +61,7 @@ def maps(view: View) -> alt.TopLevelMixin:
 
 @figure("Variance by width")
 def widths(view: View) -> alt.TopLevelMixin:
-    """One hidden layer of rectifiers, a dot a seed. Dashed: from one neuron (kernel noise, interaction) and infinite width (function noise)."""
+    """One hidden ReLU layer, one dot per seed. Dashed: predictions from one neuron (kernel noise, interaction) and infinite width (function noise)."""
     table = view.table("widths").unpivot(on=list(NOISES), index=["seed", "width"], variable_name="part", value_name="variance")
     table = named(table)
     limits = view.table("limits").join(table.select("width").unique(), how="cross")
@@ -86,7 +86,7 @@ def widths(view: View) -> alt.TopLevelMixin:
 
 @figure("Trained ensembles and their kernel models")
 def distances(view: View) -> alt.TopLevelMixin:
-    """Full-batch gradient descent to the end; a line a seed. The control compares gd with the model of gd-c."""
+    """After full-batch gradient descent; one line per seed. The control compares gd with the model of gd-c."""
     names = {"gd": "gd and f^lin", "gd_c": "gd-c and f^lin-c", "gd_a": "gd-a and f_m + Q_ref(...)", "mismatched": "gd and f^lin-c (control)"}
     table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
     table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
@@ -100,21 +100,21 @@ def distances(view: View) -> alt.TopLevelMixin:
 
 @figure("Detection by kernel models")
 def kernel_detection(view: View) -> alt.TopLevelMixin:
-    """AUROC of the variance for pictures of the other set: a dot a seed, the mean and its 95 % interval."""
+    """AUROC of the variance for pictures of the other set: one dot per seed, the mean and its 95 % interval."""
     table = named(view.table("kernel_detection")).with_columns(data=pl.format("{} to {}", "inside", "outside"))
     return _forest(table.select("seed", "network", "noise", "data", "auroc"), "network", "noise", list(NOISES.values()))
 
 
 @figure("Detection by trained ensembles")
 def trained_detection(view: View) -> alt.TopLevelMixin:
-    """Ten members, all variants at the same training loss; a dot a seed, the mean and its 95 % interval."""
+    """Ten members, all variants at the same training loss: one dot per seed, the mean and its 95 % interval."""
     table = view.table("trained_detection").filter(pl.col("variant").is_in(VARIANTS))
     other = pl.when(pl.col("outside").is_in(table["inside"].unique().to_list())).then(pl.lit("the other set")).otherwise("outside")
     return _forest(table.select("seed", "variant", "auroc", outside=other, data=pl.format("trained on {}", "inside")), "outside", "variant", VARIANTS)
 
 
 def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> alt.TopLevelMixin:
-    """Rows of dots with their mean, a panel for each setting."""
+    """Rows of dots with their mean and interval, one panel per setting."""
     keys = ["data", panel, group]
     groups = table.partition_by(keys, as_dict=True, maintain_order=True)
     intervals = {key: t_interval(rows["auroc"].to_numpy(), np.zeros(len(rows))) for key, rows in groups.items()}
@@ -133,7 +133,7 @@ def _forest(table: pl.DataFrame, panel: str, group: str, order: list[str]) -> al
 
 @figure("The scale of the read-out")
 def readouts(view: View) -> alt.TopLevelMixin:
-    """It multiplies function noise and leaves kernel noise; mean over seeds."""
+    """The scale multiplies function noise and leaves kernel noise unchanged; mean over seeds."""
     table = view.table("kernel_readout").with_columns(data=pl.format("{} to {}", "inside", "outside"))
     mean = table.group_by("data", "network", "readout").agg(pl.col("auroc").mean()).sort("data", "network", "readout")
     return (
@@ -152,7 +152,7 @@ def readouts(view: View) -> alt.TopLevelMixin:
 
 @figure("Trained ensembles by read-out scale, width and depth")
 def trained_sweep(view: View) -> alt.TopLevelMixin:
-    """Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean."""
+    """Rows give hidden layers and width; networks differ from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean."""
     scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
     table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
     table = table.select("seed", "setting", "variant", "variance_inside", "auroc")

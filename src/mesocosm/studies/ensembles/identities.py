@@ -1,4 +1,4 @@
-"""What must hold exactly, in float64, on random instances. Each identity gives the error of the statement and of a named mutant."""
+"""Identities in float64 on random instances. Each gives the error of the statement and of a named mutant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 from mesocosm.analysis.tangent.kernel import kernel_block, of_module
 from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
 from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
 from mesocosm.studies.ensembles.config import Identities
 from mesocosm.studies.ensembles.kernels import weights_of
@@ -24,7 +24,7 @@ from mesocosm.studies.interface import Context, Tables
 
 
 class Draws(NamedTuple):
-    """Members at test points, then training points, of one small problem: initial functions and kernels."""
+    """Initial functions and kernels of a small problem's members, at test points, then training points."""
 
     start: Array
     kernel: Array
@@ -34,10 +34,10 @@ class Instance(NamedTuple):
     """A small random problem.
 
     Attributes:
-        members: its members.
-        mirrors: the same with opposite read-outs.
-        mean_weights: Qbar, of other members.
-        targets: labels.
+        members: the ensemble.
+        mirrors: the same members with negated read-outs.
+        mean_weights: Qbar, from other members.
+        targets: the labels.
     """
 
     members: Draws
@@ -46,11 +46,11 @@ class Instance(NamedTuple):
     targets: Array
 
     def parts(self, targets: Array | None = None, scale: float = 1.0) -> VarianceParts:
-        """The variances of the kernel models, for other labels or a scaled read-out."""
+        """Variances of the kernel models, optionally for other labels or a scaled read-out."""
         return variance_parts(self.models(targets, scale))
 
     def models(self, targets: Array | None = None, scale: float = 1.0) -> KernelModels:
-        """The kernel models."""
+        """Kernel models, optionally for other labels or a scaled read-out."""
         scaled = Draws(scale * self.members.start, scale**2 * self.members.kernel)
         return _models(scaled, self.mean_weights, self.targets if targets is None else targets)
 
@@ -61,7 +61,7 @@ def _models(draws: Draws, mean_weights: Array, targets: Array) -> KernelModels:
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Every identity on `config.instances` random instances. Those that speak of kernel models share their draws, which are what takes time to compile."""
+    """Check every identity on `config.instances` random instances. Those of kernel models share their draws, which take long to compile."""
     keys = [instance_keys(context, number, config.instances) for number in range(2)]
     instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
     one = jax.tree.map(lambda leaf: leaf[0], instances)
@@ -71,12 +71,12 @@ def check_identities(config: Identities, context: Context) -> Tables:
 
 
 def draw_instances(config: Identities, keys: Array) -> Instance:
-    """An instance a key."""
+    """Draw one instance per key."""
     return jax.vmap(partial(draw_instance, config))(keys)
 
 
 def draw_instance(config: Identities, key: PRNGKeyArray) -> Instance:
-    """Random points, labels and members; the averaged kernel is that of other members."""
+    """Draw random points, labels and members; the averaged kernel is that of other members."""
     data_key, label_key, member_key = jax.random.split(key, 3)
     points = jax.random.normal(data_key, (config.test + config.train, config.dim))
 
@@ -101,7 +101,7 @@ def _network(config: Identities, key: PRNGKeyArray, outputs: int = 1) -> Tangent
 
 
 def kernel_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """Structured derivatives equal contracted Jacobians, with three outputs. Mutant: the coupling of outputs is dropped."""
+    """Structured derivatives equal contracted Jacobians for three outputs. Mutant: the coupling of outputs is dropped."""
     network_key, data_key = jax.random.split(key)
     function, params = of_module(_network(config, network_key, outputs=3))
     x = jax.random.normal(data_key, (config.train, config.dim))
@@ -125,7 +125,7 @@ def variances_identity(config: Identities, instance: Instance) -> Errors:
 
 
 def mirrored_identity(config: Identities, instance: Instance) -> Errors:
-    """Over members and their mirrors kernel noise is uncorrelated with the other two parts. Mutant: the same members without mirrors."""
+    """Over members and their mirrors, kernel noise is uncorrelated with the other two parts. Mutant: the same members without mirrors."""
     pairs = Draws(*(jnp.concatenate(both) for both in zip(instance.members, instance.mirrors, strict=True)))
     parts = variance_parts(_models(pairs, instance.mean_weights, instance.targets))
     return Errors(_correlation(parts), _correlation(instance.parts()))
@@ -139,21 +139,21 @@ def _correlation(parts: VarianceParts) -> Array:
 
 
 def labels_identity(config: Identities, instance: Instance) -> Errors:
-    """Doubled labels leave V^a and V^i as they are and multiply V^c by four. Mutant: V[f^lin] by four."""
+    """Doubling the labels leaves V^a and V^i unchanged and multiplies V^c by four. Mutant: V[f^lin] by four."""
     once, twice = instance.parts(), instance.parts(2 * instance.targets)
     pairs = ((twice.function, once.function), (twice.interaction, once.interaction), (twice.kernel, 4 * once.kernel))
     return Errors(jnp.max(jnp.stack([relative_error(*pair) for pair in pairs])), relative_error(twice.full, 4 * once.full))
 
 
 def readout_identity(config: Identities, instance: Instance) -> Errors:
-    """A read-out twice as large multiplies V^a and V^i by four and leaves V^c. Mutant: V[f^lin] by four."""
+    """Doubling the read-out multiplies V^a and V^i by four and leaves V^c unchanged. Mutant: V[f^lin] by four."""
     once, twice = instance.parts(), instance.parts(scale=2.0)
     pairs = ((twice.function, 4 * once.function), (twice.interaction, 4 * once.interaction), (twice.kernel, once.kernel))
     return Errors(jnp.max(jnp.stack([relative_error(*pair) for pair in pairs])), relative_error(twice.full, 4 * once.full))
 
 
 def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """Before training gd-c predicts zero and gd-a what gd predicts. Mutant: gd-a without its offset."""
+    """Before training, gd-c predicts zero and gd-a predicts the same as gd. Mutant: gd-a without its offset."""
     data_key, member_key = jax.random.split(key)
     x = jax.random.normal(data_key, (config.train + config.test, config.dim))
     targets = jnp.zeros((config.train, 1))

@@ -1,4 +1,4 @@
-"""Kernel models of networks on real pictures: two classes as +1 and -1, variances inside and outside, and how well each part detects the outside."""
+"""Kernel models of networks on two classes of real pictures: variances inside and outside, and how well each part detects outside pictures."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class KernelArm:
 
 
 class Measured(NamedTuple):
-    """Of one network and seed, at test pictures inside, then outside.
+    """Variances of one network and seed, at test pictures inside, then outside.
 
     Attributes:
         parts: variances over members.
         readouts: the full model's variance at each read-out scale.
-        limit: the variance at infinite width; zeros where it is not computed.
+        limit: the variance at infinite width; zeros if it is not computed.
     """
 
     parts: VarianceParts
@@ -51,7 +51,7 @@ class Measured(NamedTuple):
 
 
 def measure_images(arm: KernelArm, context: Context) -> Tables:
-    """A row a network and part, and a row a network and read-out scale."""
+    """One row per network and part, and one per network and read-out scale."""
     config, pair = arm.kernels, arm.pair
     data, elsewhere = find(pair.inside).splits(), find(pair.outside).splits()
     training = draw_training(of_classes(data.train, pair.classes), config.train // 2, context.keys("env"))
@@ -76,7 +76,7 @@ def measure_images(arm: KernelArm, context: Context) -> Tables:
 
 
 def _detections(found: Measured, inside: int) -> dict[str, np.ndarray]:
-    """For each seed and part: mean variances inside (and in each half of the inside), outside, at infinite width, AUROC, and AUROC less the full model's."""
+    """For each seed and part: mean variances (inside and each half of it, outside, infinite width), AUROC, and AUROC minus the full model's."""
     variances = np.stack([np.asarray(getattr(found.parts, part)) for part in PARTS], 1)  # seeds, parts, t
     within, beyond = variances[..., :inside], variances[..., inside:]
     half = inside // 2
@@ -101,10 +101,10 @@ def _fields(values: list[list[Detection]], name: str = "auroc") -> dict[str, np.
 
 
 def builder(network: str) -> tuple[Callable[..., Any], int | None]:
-    """A network by its name, and the number of its hidden layers where its average kernel is analytic.
+    """The builder of a network by name, and its number of hidden layers if its average kernel is analytic, else None.
 
     Raises:
-        ValueError: no such network.
+        ValueError: the name is unknown.
     """
     match network.split("-"):
         case ["mlp", depth, width]:
@@ -148,6 +148,6 @@ def prior_variance(x: Array, depth: int) -> Float[Array, " t"]:
 
 
 def readout_variances(models: KernelModels, mean: Float[Array, " t"], scales: Float[Array, " scales"]) -> Float[Array, "scales t"]:
-    r"""The full model's variance for a read-out scaled by alpha: its noise is $f^c + \alpha (f^a + f^i - 2\bar Q Y)$."""
+    r"""Variance of the full model for read-outs scaled by $\alpha$, $f^c + \alpha (f^a + f^i - 2\bar Q Y)$."""
     functional = models.function + models.interaction - 2 * mean
     return jnp.var(models.kernel + scales[:, None, None] * functional, axis=1, ddof=1)

@@ -1,4 +1,4 @@
-"""The pictures of the study: train subsets that differ from seed to seed, and test and outside pictures that are the same for all."""
+"""Pictures of the study: training subsets that differ between seeds, and test and outside pictures that are the same for all."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ EVALUATION_SEED = 0
 
 
 class Standard(NamedTuple):
-    """How pictures are brought to scale: less the mean and over the standard deviation of all training pixels, outside pictures too."""
+    """Standardises pictures, outside ones too, by the mean and standard deviation of all training pixels."""
 
     mean: float
     deviation: float
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> Standard:
-        """Of the training pictures."""
+        """Compute mean and standard deviation of the training pictures."""
         return cls(float(pixels.mean()), float(pixels.std()))
 
     def __call__(self, pixels: np.ndarray, dtype: Any) -> Float[np.ndarray, "n rows columns"]:
-        """Pictures to network inputs."""
+        """Turn pictures into network inputs."""
         return ((pixels - self.mean) / self.deviation).astype(dtype)
 
 
 class Training(NamedTuple):
-    """Subsets, one a seed."""
+    """Training subsets, one per seed."""
 
     pixels: Integer[np.ndarray, "seeds n rows columns"]
     labels: Integer[np.ndarray, "seeds n"]
 
 
 def of_classes(images: Images, classes: tuple[int, ...]) -> Images:
-    """Only these classes, numbered in this order."""
+    """Keep only these classes, numbered in this order."""
     kept = np.isin(images.labels, classes)
     labels = np.searchsorted(np.sort(classes), images.labels[kept])
     return Images(images.pixels[kept], np.argsort(np.argsort(classes))[labels] if classes != tuple(sorted(classes)) else labels)
 
 
 def draw_training(images: Images, each: int, keys: Any) -> Training:
-    """For each key (a seed's) `each` pictures of every class, drawn without replacement."""
+    """Draw `each` pictures of every class without replacement, for each key (one per seed)."""
     pixels, labels = [], []
     for words in np.asarray(jax.random.key_data(keys)):
         random = np.random.default_rng(words.tolist())
@@ -56,13 +56,13 @@ def draw_training(images: Images, each: int, keys: Any) -> Training:
 
 
 def held_out(images: Images, number: int) -> Images:
-    """Test pictures, the same for all seeds."""
+    """Draw test pictures, the same for all seeds."""
     rows = np.random.default_rng(EVALUATION_SEED).permutation(len(images.labels))[:number]
     return Images(images.pixels[rows], images.labels[rows])
 
 
 def outside_sets(other: str, inside: np.ndarray) -> dict[str, np.ndarray]:
-    """Name -> pictures out of distribution, as many as are inside."""
+    """Name -> out-of-distribution pictures, as many as are inside."""
     number, side = inside.shape[:2]
     return {
         other: held_out(find(other).splits().test, number).pixels,

@@ -1,4 +1,4 @@
-"""Ensembles of kernel models: many random networks, their tangent kernels at fixed points, and the predictions that follow in closed form. In float64."""
+"""Ensembles of kernel models in float64: random networks, their tangent kernels at fixed points, and their predictions in closed form."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mesocosm.analysis.tangent.kernel import kernel_block, of_module
 from mesocosm.analysis.tangent.kernel_regression import interpolation_weights, with_jitter
 from mesocosm.analysis.tangent.variance_decomposition import KernelModels, kernel_models
 
-JITTER = 1e-10  # of the mean diagonal, the same in every model
+JITTER = 1e-10  # relative to the mean diagonal, the same in every model
 Build = Callable[[Any], Any]
 
 
 class Draws(NamedTuple):
-    """Random networks at test points, then training points.
+    """Random networks, evaluated at test points, then training points.
 
     Attributes:
         start: their outputs.
@@ -30,7 +30,7 @@ class Draws(NamedTuple):
 
 
 def draw_networks(build: Build, keys: Key[Array, " members"], test: Float[Array, "t ..."], train: Float[Array, "n ..."], *, at_once: int) -> Draws:
-    """Draw a network of one output from each key, `at_once` side by side."""
+    """Draw a network with one output from each key, `at_once` side by side."""
     points = jnp.concatenate([test, train])
 
     def one(key: Key[Array, ""]) -> Draws:
@@ -47,6 +47,6 @@ def weights_of(kernel: Float[Array, "*batch points n"]) -> Float[Array, "*batch 
 
 
 def models_of(draws: Draws, mean_weights: Float[Array, "t n"], targets: Float[Array, " n"]) -> KernelModels:
-    """The full model and its parts, a row a member. The solves stand outside of every loop."""
+    """The full model and its parts, one row per member. The solves are outside every loop."""
     test = len(mean_weights)
     return kernel_models(draws.start[:, :test], draws.start[:, test:], weights_of(draws.kernel), mean_weights, targets)

@@ -1,4 +1,4 @@
-"""The ensembles study's measurements: from tables to one number a replicate. Claims name them."""
+"""Measurements for the ensembles study's claims: tables to one number per replicate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Names = Callable[[Config], list[str]]
 
 
 def linear_ratio(part: str, against: str | None = None) -> OfSeeds:
-    """Log of found over predicted variance of the linear network (sign taken off), at the width where they differ most; or over another part's prediction."""
+    """Log ratio of absolute variances in the linear network, found over predicted (or another part's prediction), at the width where it is largest."""
     of, width, value, prediction = Linear.part, Linear.width, Linear.found, Linear.predicted
 
     def worst(rows: pl.DataFrame) -> float:
@@ -46,7 +46,7 @@ def width_slope(part: Value) -> OfSeeds:
 
 
 def neuron_ratio(part: Value, limit: Value) -> OfSeeds:
-    """Log of width times variance over what one neuron predicts, mean over widths from 128 on."""
+    """Log of width times variance over the one-neuron prediction, mean over widths from 128 upward."""
     width = Widths.width
 
     def scaled(rows: pl.DataFrame) -> float:
@@ -64,7 +64,7 @@ def widest_ratio(limit: Value) -> OfSeeds:
 
 
 def explained_share(*parts: Value, narrowest: bool = False) -> OfSeeds:
-    """What share of the full variance some parts sum to, at width 256 (at the middle width where there is no 256), or at the narrowest."""
+    """The share of the full variance that these parts sum to, at width 256 (or the middle width, if there is no 256), or at the narrowest."""
     by, full = Widths.width, Widths.full
 
     def measure(table: pl.DataFrame) -> Replicates:
@@ -77,7 +77,7 @@ def explained_share(*parts: Value, narrowest: bool = False) -> OfSeeds:
 
 
 def distance_slope(*variants: Value) -> OfSeeds:
-    """Slope of the log distance between trained and kernel ensembles on log width, the shallowest of these variants."""
+    """Slope of the log distance between trained and kernel ensembles on log width; the shallowest of these variants."""
     width = Wide.width
 
     def slope(rows: pl.DataFrame) -> float:
@@ -91,12 +91,12 @@ def distance_slope(*variants: Value) -> OfSeeds:
 
 
 def correlation(network: str, part: str, column: Value) -> OfSeeds:
-    """Rank correlation over the plane."""
+    """Rank correlation of a part's variance over the plane."""
     return replicates(column, network=network, part=part)
 
 
 def contrast(network: str, first: str, second: str, column: Value) -> OfSeeds:
-    """By how much one part's rank correlation exceeds another's."""
+    """Difference between two parts' rank correlations."""
     return correlation(network, first, column).minus(correlation(network, second, column))
 
 
@@ -104,17 +104,17 @@ def contrast(network: str, first: str, second: str, column: Value) -> OfSeeds:
 
 
 def mlps(config: Config) -> list[str]:
-    """The fully connected networks: the narrow shallow one, the wide one, the deep one."""
+    """The MLPs: narrow and shallow, wide, deep."""
     return [name for name in config.kernels.networks if name.startswith("mlp")]
 
 
 def cnns(config: Config) -> list[str]:
-    """The convolutional ones."""
+    """The CNNs."""
     return [name for name in config.kernels.networks if name.startswith("cnn")]
 
 
 def smallest(names: Names, parts: tuple[str, ...], column: Estimate, inside: str) -> OfSeeds:
-    """The smallest value of a column over networks and parts, with the largest standard error among them."""
+    """The smallest value of a column over networks and parts, with their largest standard error."""
 
     def measure(rows: pl.DataFrame) -> Replicates:
         return Replicates.of(rows.group_by("seed", "digest").agg(pl.col(column).min(), pl.col(column.error).max()), column, error=column.error)
@@ -123,7 +123,7 @@ def smallest(names: Names, parts: tuple[str, ...], column: Estimate, inside: str
 
 
 def smallest_ratio(names: Names, parts: tuple[str, ...], inside: str, *, control: bool = False) -> OfSeeds:
-    """The smallest log ratio of mean variance outside over inside; as a control, of one half of the inside over the other."""
+    """The smallest log ratio of mean variance, outside over inside; the control compares two halves of the inside."""
     table = KernelDetection
     above, below = (table.variance_half, table.variance_other_half) if control else (table.variance_outside, table.variance_inside)
 
@@ -135,17 +135,17 @@ def smallest_ratio(names: Names, parts: tuple[str, ...], inside: str, *, control
 
 
 def variance(part: str, place: int, inside: str, value: Value = KernelDetection.variance_inside) -> OfSeeds:
-    """Mean variance inside of one part in the network of a place in the list (`mlps`)."""
+    """Mean variance inside of one part, in the network at `place` in `mlps`."""
     return replicates(value, inside=inside, part=part, network=lambda config: mlps(config)[place])
 
 
 def kernel_fall(part: str, inside: str) -> OfSeeds:
-    """Log ratio of a part's variance in the narrow network to that in the wide one."""
+    """Log ratio of a part's variance, narrow network over wide."""
     return variance(part, 0, inside).log_ratio(variance(part, 1, inside))
 
 
 def share_growth(place: int, inside: str) -> OfSeeds:
-    """Log ratio of kernel noise's share of the variance in another network to its share in the narrow shallow one."""
+    """Log ratio of kernel noise's share of the variance, network at `place` over the narrow shallow one."""
 
     def share(where: int) -> OfSeeds:
         return variance("kernel", where, inside).over(variance("full", where, inside))
@@ -154,12 +154,12 @@ def share_growth(place: int, inside: str) -> OfSeeds:
 
 
 def limit_ratio(part: str, inside: str) -> OfSeeds:
-    """Log ratio of a part's variance in the wide network to the variance at infinite width."""
+    """Log ratio of a part's variance, wide network over infinite width."""
     return variance(part, 1, inside).log_ratio(variance(part, 1, inside, KernelDetection.limit_inside))
 
 
 def kernel_gain(part: str, inside: str) -> OfSeeds:
-    """AUROC of a part's variance less that of the full variance, mean over networks."""
+    """AUROC of a part's variance minus that of the full variance, mean over networks."""
     gained, error = KernelDetection.gain, KernelDetection.gain.error
 
     def measure(rows: pl.DataFrame) -> Replicates:
@@ -172,11 +172,11 @@ def kernel_gain(part: str, inside: str) -> OfSeeds:
 
 
 def at_equal_loss(measure: OfSeeds, *needed: Rows, goal: Callable[[Config], float]) -> OfSeeds:
-    """The measure, refused where a member of what it compares did not reach the common training loss.
+    """The measure, not judged if a compared member did not reach the common training loss.
 
     Args:
-        measure: what is measured.
-        needed: rows of `AtOneLoss`, those of one variant each.
+        measure: the measurement.
+        needed: rows of `AtOneLoss`, one variant each.
         goal: the common training loss.
     """
     loss, variant = AtOneLoss.worst_train_loss, AtOneLoss.variant
@@ -198,7 +198,7 @@ def _trained(measure: OfSeeds, inside: str, *variants: str) -> OfSeeds:
 
 
 def trained_variance(variant: str, reference: str, inside: str) -> OfSeeds:
-    """Log ratio of mean variance inside, of two variants."""
+    """Log ratio of two variants' mean variance inside."""
 
     def of(name: str) -> OfSeeds:
         return _trained(replicates(Trained.variance_inside, error=Trained.variance_error, variant=name, inside=inside), inside, name)
@@ -207,30 +207,30 @@ def trained_variance(variant: str, reference: str, inside: str) -> OfSeeds:
 
 
 def accuracy_gain(variant: str, inside: str) -> OfSeeds:
-    """Accuracy less that of gd, paired picture by picture."""
+    """Accuracy minus that of gd, paired by picture."""
     gained = replicates(Trained.accuracy_gain, variant=variant, inside=inside)
     return _trained(gained, inside, "gd", variant)
 
 
 def accuracy_alone(variant: str, inside: str) -> OfSeeds:
-    """Accuracy of a variant's networks without their offsets, less that of gd."""
+    """Accuracy of a variant's networks without their offsets, minus that of gd."""
     return replicates(NetworksAlone.accuracy_gain, variant=variant, inside=inside)
 
 
 def gain(variant: str, inside: str, outside: str) -> OfSeeds:
-    """AUROC less that of gd, at equal training loss, paired picture by picture."""
+    """AUROC minus that of gd at equal training loss, paired by picture."""
     gained = replicates(TrainedDetection.gain, variant=variant, inside=inside, outside=outside)
     return _trained(gained, inside, "gd", variant)
 
 
 def detection(variant: str, inside: str, outside: str) -> OfSeeds:
-    """AUROC of a variant, at the common training loss."""
+    """AUROC of a variant at the common training loss."""
     found = replicates(TrainedDetection.auroc, variant=variant, inside=inside, outside=outside)
     return _trained(found, inside, variant)
 
 
 def chance(variant: str, inside: str) -> OfSeeds:
-    """AUROC of a variant between two halves of the inside: nothing to detect."""
+    """AUROC of a variant between two halves of the inside, where there is nothing to detect."""
     return _trained(replicates(Trained.inside_auroc, variant=variant, inside=inside), inside, variant)
 
 
@@ -240,7 +240,7 @@ Network = str | Callable[[Any], str]
 
 
 def readout(place: int) -> Callable[[Config], str]:
-    """The network with a scale of the read-out, by its place in the list (from small to large)."""
+    """The network with the read-out scale at `place` in the list, from small to large."""
     return lambda config: f"readout-{range(len(config.sweep.readouts))[place]}"
 
 
@@ -250,17 +250,17 @@ def _swept(measure: OfSeeds, network: Network, *variants: str) -> OfSeeds:
 
 
 def swept_variance(variant: str, network: Network) -> OfSeeds:
-    """Mean variance inside."""
+    """Mean variance inside, in one network of the sweep."""
     return _swept(replicates(Sweep.variance_inside, error=Sweep.variance_error, variant=variant, network=network), network, variant)
 
 
 def readout_growth(variant: str) -> OfSeeds:
-    """Log ratio of a variant's variance inside at the largest read-out scale to that at the smallest."""
+    """Log ratio of a variant's variance inside, largest read-out scale over smallest."""
     return swept_variance(variant, readout(-1)).log_ratio(swept_variance(variant, readout(0)))
 
 
 def kernel_share_growth(network: str, reference: str) -> OfSeeds:
-    """Log ratio of kernel noise's share, gd-c's variance inside over gd's, in one network to that in another."""
+    """Log ratio of two networks' share of kernel noise, which is gd-c's variance inside over gd's."""
 
     def share(name: str) -> OfSeeds:
         return swept_variance("gd-c", name).over(swept_variance("gd", name))
@@ -269,6 +269,6 @@ def kernel_share_growth(network: str, reference: str) -> OfSeeds:
 
 
 def swept_gain(variant: str, place: int) -> OfSeeds:
-    """AUROC less that of gd at one scale of the read-out, by its place in the list, at equal training loss, paired picture by picture."""
+    """AUROC minus that of gd at one read-out scale and equal training loss, paired by picture."""
     gained = replicates(Sweep.gain, variant=variant, network=readout(place))
     return _swept(gained, readout(place), "gd", variant)

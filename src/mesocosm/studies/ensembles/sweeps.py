@@ -1,4 +1,4 @@
-"""Trained ensembles of several widths, depths and read-out scales: how much of each noise is left, and what the variance detects."""
+"""Trained ensembles of several widths, depths and read-out scales: variances, and how well they detect outside pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SWEPT: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a")
 
 
 def train_sweep(config: TrainedSweep, context: Context) -> Tables:
-    """A row a network and variant; all networks see the same training subsets, test pictures and outside pictures."""
+    """One row per network and variant; all networks see the same training subsets, test pictures and outside pictures."""
     return {"sweep": pl.concat([_rows(name, arm, context) for name, arm in config.arms().items()])}
 
 

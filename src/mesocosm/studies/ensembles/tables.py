@@ -1,4 +1,4 @@
-"""The ensembles study's tables by name, for its claims and measures."""
+"""Tables of the ensembles study, for its claims and measures."""
 
 from mesocosm.claims.tables import Axis, Estimate, Table, Value
 
@@ -26,7 +26,7 @@ class Widths(Table):
 
 
 class Limits(Table):
-    """What theory says of infinite width: by one neuron, and of the infinitely wide ensemble."""
+    """Predictions from one neuron, and for the infinitely wide ensemble."""
 
     kernel: Value
     interaction: Value
@@ -48,7 +48,7 @@ class Wide(Table):
 
 
 class Correlations(Table):
-    """Rank correlations of a part of the variance over the plane."""
+    """Rank correlations of each part of the variance with distance and angle over the plane."""
 
     part: Axis
     network: Axis
@@ -62,7 +62,7 @@ class Correlations(Table):
 
 
 class KernelDetection(Table):
-    """Kernel models on pictures: variances inside and outside, and what they detect."""
+    """Kernel models on pictures: variances inside and outside, and their AUROC."""
 
     part: Axis
     network: Axis
@@ -98,7 +98,7 @@ class Trained(AtOneLoss):
 
 
 class TrainedDetection(Table):
-    """What a variant detects."""
+    """A variant's AUROC for each outside set."""
 
     variant: Axis
     inside: Axis

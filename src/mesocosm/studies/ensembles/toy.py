@@ -1,4 +1,4 @@
-"""Two groups of points in the plane: maps of each part of the variance, and how they follow distance and angle to the points."""
+"""Two groups of points in the plane: maps of each part of the variance, and its correlation with distance and angle to the points."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Network:
 
 
 class Plane(NamedTuple):
-    """The points, and what is asked of each place of the grid.
+    """The training points, and the distance and angle from each grid place to them.
 
     Attributes:
         train: the six points.
-        grid: places.
+        grid: the places.
         distance: from a place to the nearest point.
-        angle: between a place's direction and that of the nearest point in angle.
-        turned_distance, turned_angle: the same for the points turned by a quarter, which the networks have not seen.
+        angle: the smallest angle between a place's direction and a point's.
+        turned_distance, turned_angle: the same for the points rotated by 90 degrees, which the networks have not seen.
     """
 
     train: Float[np.ndarray, "6 2"]
@@ -55,10 +55,10 @@ class Plane(NamedTuple):
 
 
 def plane(config: Toy, turn: float) -> Plane:
-    """A grid, and six points that are turned round the origin by an angle, so that a replicate has points of its own."""
+    """A grid, and six points rotated about the origin by `turn`, so that each replicate has its own points."""
     angles = np.asarray(ANGLES) + turn
     axis = np.linspace(-EDGE, EDGE, config.grid)
-    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2) + 1e-3  # no place is the origin, which has no angle
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2) + 1e-3  # the shift avoids the origin, which has no angle
 
     def nearest(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = np.asarray(RADII)[:, None] * np.stack([np.cos(angles), np.sin(angles)], -1)
@@ -69,12 +69,12 @@ def plane(config: Toy, turn: float) -> Plane:
 
 
 def networks(config: Toy) -> list[Network]:
-    """With and without biases, and deeper."""
+    """One hidden layer without and with biases, and two hidden layers."""
     return [Network("one hidden layer", 1, 0.0), Network("one hidden layer, biases", 1, config.bias_scale), Network("two hidden layers", 2, 0.0)]
 
 
 def measure_toy(config: Toy, context: Context) -> Tables:
-    """Rank correlations of each part of the variance with distance and angle, a row a network and part; the first seed's maps."""
+    """Rank correlations of each part of the variance with distance and angle, one row per network and part; the first seed's maps."""
     from scipy.stats import spearmanr
 
     turns = np.asarray(context.evaluate(_turn, context.keys("env")))

@@ -1,4 +1,4 @@
-"""Ensembles of networks trained on ten classes of real pictures, every variant to the same training loss; what their variance detects."""
+"""Ensembles of networks trained on ten classes of real pictures to the same training loss, and out-of-distribution detection by their variance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
 from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
-from mesocosm.learning.supervised import adam
+from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.studies.ensembles.config import HALF, TrainedImages
 from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets
@@ -27,15 +27,15 @@ SCORED = (*TRAINED, HALF)
 
 
 class Members(NamedTuple):
-    """Trained members of every variant, looked at from outside.
+    """Outputs and losses of the trained members of every variant.
 
     Attributes:
-        outputs: on pictures inside, then on each set outside.
-        alone: what the trained networks give inside where their offsets are forgotten.
+        outputs: on pictures inside, then on each outside set.
+        alone: outputs inside of the networks without their offsets.
         loss: training loss, mean over members (and over both trainings of gd-i).
-        worst: the largest training loss of any.
+        worst: the largest training loss of any member.
         labels: of the pictures inside.
-        sets: names of the sets outside, each of as many pictures.
+        sets: names of the outside sets, each with as many pictures as are inside.
         digest: of all pictures shown.
     """
 
@@ -48,17 +48,17 @@ class Members(NamedTuple):
     digest: str
 
     def scores(self, outputs: Float[np.ndarray, "seeds members pictures classes"], score: str) -> Float[np.ndarray, "seeds sets n"]:
-        """How far out some members of one variant find each picture, by set, the inside first."""
+        """Out-of-distribution scores of each picture by some members of one variant, the inside set first."""
         found = np.asarray(jax.vmap(SCORES[score])(jnp.asarray(outputs)), np.float64)
         return found.reshape(len(found), -1, len(self.labels))
 
     def right(self, outputs: Float[np.ndarray, "seeds members pictures classes"]) -> Bool[np.ndarray, "seeds n"]:
-        """Whether the members' mean names the digit."""
+        """Whether the members' mean predicts the right class."""
         return np.argmax(outputs[:, :, : len(self.labels)].mean(1), -1) == self.labels
 
 
 def train_images(config: TrainedImages, context: Context) -> Tables:
-    """All variants of all members in one program; one row a variant, and one a variant and outside set."""
+    """Train all variants of all members in one program; one row per variant, and one per variant and outside set."""
     test = held_out(find(config.inside).splits().test, config.test)
     return _tables(config, context, train_members(config, context, "ensemble", TRAINED, test, outside_sets(config.outside, test.pixels)))
 
@@ -66,7 +66,7 @@ def train_images(config: TrainedImages, context: Context) -> Tables:
 def train_members(
     config: TrainedImages, context: Context, name: str, variants: tuple[VariantName, ...], test: Images, outside: dict[str, np.ndarray]
 ) -> Members:
-    """Train every variant to the common loss and show it the pictures."""
+    """Train every variant to the common loss and evaluate it on the pictures."""
     training = draw_training(find(config.inside).splits().train, config.train // CLASSES, context.keys("env"))
     standards = [Standard.of(pixels) for pixels in training.pixels]
     inputs = np.stack([pooled(scale(pixels, np.float32), config.pooling) for scale, pixels in zip(standards, training.pixels, strict=True)])
@@ -98,7 +98,7 @@ def train_members(
 
 
 def places(variants: tuple[VariantName, ...]) -> list[slice]:
-    """Where each variant's arms are among those of all."""
+    """The slice of each variant's arms among all arms."""
     ends = np.cumsum([len(arms_of((variant,))) for variant in variants]).tolist()
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
@@ -110,14 +110,14 @@ def pooled(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def build(width: int, depth: int, parametrisation: str, side: int, key: PRNGKeyArray) -> Any:
-    """A member."""
+    """Build a member."""
     if parametrisation == "tangent":
         return TangentMLP.create(side * side, CLASSES, width=width, depth=depth, key=key)
     return eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.MLP(side * side, CLASSES, width, depth, key=key)])
 
 
 def scaled(scale: Array, network: Any, x: Array) -> Array:
-    """A member's outputs, for a scale of its read-out."""
+    """A member's outputs, multiplied by its read-out scale."""
     return scale * network(x)
 
 
@@ -167,7 +167,7 @@ def _inside(members: Members, sets: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _outside(sets: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """For each seed, row of SCORED and outside set: variance, AUROC, and AUROC less gd's."""
+    """For each seed, row of SCORED and outside set: variance, AUROC, and AUROC minus gd's."""
     outsides = range(1, sets[0].shape[2])
     compared = [[[_mean([detect(own, gd, place) for own in seed]) for place in outsides] for seed, (gd,) in zip(row, sets[0], strict=True)] for row in sets]
     columns = {name: np.moveaxis(values, 0, 1) for name, values in detection_columns(compared).items()}
@@ -175,29 +175,29 @@ def _outside(sets: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def halves(outputs: Float[np.ndarray, "seeds members ..."]) -> list[np.ndarray]:
-    """As many ensembles as there are members, each of half of them, every member in as many."""
+    """As many ensembles as there are members, each with half of them; every member is in equally many."""
     members = outputs.shape[1]
     return [np.roll(outputs, -first, axis=1)[:, : (members + 1) // 2] for first in range(members)]
 
 
 def _mean(found: Any) -> np.ndarray:
-    """Of a detection's numbers; errors too, as if all erred alike."""
+    """Mean detection; errors are averaged as if fully correlated."""
     return np.mean(found, axis=0)
 
 
 def _accuracy_gain(right: Shaped[np.ndarray, "seeds scored n"], reference: Shaped[np.ndarray, "seeds 1 n"]) -> dict[str, np.ndarray]:
-    """By how much more pictures are right than in the reference, and its standard error from picture to picture."""
+    """Accuracy minus the reference's, and its standard error over pictures."""
     number, better = right.shape[-1], right - reference.astype(float)
     return {"accuracy_gain": better.mean(-1), "accuracy_gain_error": np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)}
 
 
 def detect(own: Float[np.ndarray, "sets n"], reference: Float[np.ndarray, "sets n"], outside: int) -> tuple[Detection, Detection]:
-    """AUROC of one score, and how much it gains on another."""
+    """AUROC of a score, and its gain over a reference."""
     return auroc(own[0], own[outside]), auroc_difference(own[0], own[outside], reference[0], reference[outside])
 
 
 def detection_columns(compared: Any) -> dict[str, np.ndarray]:
-    """AUROC and gain with their errors, of nested lists of what `detect` gives."""
+    """AUROC and gain with their errors, from nested lists of `detect` results."""
     values = np.array(compared)  # ..., AUROC and gain, value and error
     return {name: values[..., place, value] for place, column in enumerate(("auroc", "gain")) for value, name in enumerate((column, f"{column}_error"))}
 
@@ -206,7 +206,7 @@ BINS = 40
 
 
 def _histograms(context: Context, scores: np.ndarray, names: tuple[str, ...], inside: str) -> Any:
-    """How the scores of each variant are spread, on a logarithmic axis, all seeds together."""
+    """Histograms of each variant's scores on a logarithmic axis, all seeds together."""
     from mesocosm.analysis.tables import long_table
 
     edges = np.linspace(-5, 1, BINS + 1)

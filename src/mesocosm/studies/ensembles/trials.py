@@ -1,4 +1,4 @@
-"""What the ensembles study computes and trains: identities, kernel models in the plane, at many widths and on pictures, and ensembles trained on pictures."""
+"""Trials of the ensembles study: identities, kernel models (in the plane, by width, on pictures), and ensembles trained on pictures."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How the noises depend on width: a linear network against its closed forms, a rectifier network against one neuron and against infinite width, and
-networks trained by gradient descent against the kernel models that they should become."""
+"""Each noise by width: a linear network against its closed forms, a ReLU network against one-neuron and infinite-width predictions, and networks trained by
+gradient descent against the kernel models that they should approach."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
 
 
 def draw_problem(config: Scaling | LinearNetwork, key: PRNGKeyArray) -> Problem:
-    """Training points of unit norm, normal test points."""
+    """Draw training points of unit norm and normal test points."""
     train_key, test_key = jax.random.split(key)
     train = jax.random.normal(train_key, (config.train, config.dim))
     labels = jnp.where(jnp.arange(config.train) < config.train / 2, 1.0, -1.0)
@@ -47,7 +47,7 @@ def draw_problem(config: Scaling | LinearNetwork, key: PRNGKeyArray) -> Problem:
 
 
 def means(parts: VarianceParts) -> VarianceParts:
-    """Over test points."""
+    """Average over test points."""
     return VarianceParts(*(part.mean() for part in parts))
 
 
@@ -55,14 +55,14 @@ def means(parts: VarianceParts) -> VarianceParts:
 
 
 class LinearMeasured(NamedTuple):
-    """Variances found and predicted, means over test points, by width."""
+    """Variances found and predicted, means over test points."""
 
     found: VarianceParts
     predicted: VarianceParts
 
 
 def measure_linear(config: LinearNetwork, context: Context) -> Tables:
-    """The variances of one hidden layer without nonlinearity beside their closed forms, a row a width and part."""
+    """Variances of one hidden layer without nonlinearity and their closed forms, one row per width and part."""
     results = [context.evaluate(Partial(linear_variances, config, width), context.keys("env"), context.keys("init")) for width in config.widths]
     parts = ("function", "kernel", "interaction", "function_interaction")
     found, predicted = (np.stack([np.stack([getattr(r[side], part) for part in parts], -1) for r in results], 1) for side in (0, 1))
@@ -70,7 +70,7 @@ def measure_linear(config: LinearNetwork, context: Context) -> Tables:
 
 
 def linear_variances(config: LinearNetwork, width: int, data_key: PRNGKeyArray, member_key: PRNGKeyArray) -> LinearMeasured:
-    """One replicate. f = a W x / sqrt(n d); its kernel needs W^T W, W^T a and |a|^2 alone."""
+    """One replicate. f = a W x / sqrt(n d); its kernel needs only W^T W, W^T a and |a|^2."""
     problem = draw_problem(config, data_key)
     points = jnp.concatenate([problem.test, problem.train])
 
@@ -88,11 +88,11 @@ def linear_variances(config: LinearNetwork, width: int, data_key: PRNGKeyArray, 
     return LinearMeasured(found, predicted)
 
 
-# --- rectifiers -------------------------------------------------------------------------------------------------------
+# --- a ReLU network ---------------------------------------------------------------------------------------------------
 
 
 class Limits(NamedTuple):
-    """What theory says of one replicate, means over test points: width times variance from one neuron, and variances at infinite width."""
+    """Predictions for one replicate, means over test points: width times variance from one neuron, and variances at infinite width."""
 
     kernel: Array
     interaction: Array
@@ -102,7 +102,7 @@ class Limits(NamedTuple):
 
 
 def measure_widths(config: Scaling, context: Context) -> Tables:
-    """The variances of one hidden layer of rectifiers at each width, and their predictions."""
+    """Variances of one hidden ReLU layer at each width, and their predictions."""
     results = [context.evaluate(Partial(width_variances, config, width), context.keys("env"), context.keys("init")) for width in config.widths]
     names = ("full", "function", "kernel", "interaction", "function_interaction")
     columns = {name: np.stack([getattr(r, name) for r in results], 1) for name in names}
@@ -111,12 +111,12 @@ def measure_widths(config: Scaling, context: Context) -> Tables:
 
 
 def rectifiers(config: Scaling, width: int, key: PRNGKeyArray) -> TangentMLP:
-    """One hidden layer without biases."""
+    """One hidden ReLU layer without biases."""
     return TangentMLP.create(config.dim, 1, width=width, depth=1, key=key)
 
 
 def width_variances(config: Scaling, width: int, data_key: PRNGKeyArray, member_key: PRNGKeyArray) -> VarianceParts:
-    """One replicate at one width; the averaged kernel is the analytic one, which with one hidden layer is the mean at any width."""
+    """One replicate at one width. The averaged kernel is the analytic one, which is the mean at any width for one hidden layer."""
     problem = draw_problem(config, data_key)
     kernel = infinite_width_kernels(jnp.concatenate([problem.test, problem.train]), problem.train, depth=1).ntk
     keys = jax.random.split(member_key, config.members)
@@ -160,7 +160,7 @@ class Distances(NamedTuple):
 
 
 def train_wide(config: Wide, context: Context) -> Tables:
-    """Full-batch gradient descent on all variants; how far each ends from its kernel model, and gd from that of gd-c."""
+    """Train all variants by full-batch gradient descent; measure each one's distance from its kernel model, and gd's from that of gd-c."""
     problems = context.evaluate(Partial(draw_problem, config.problem), context.keys("env"))
     time = 2 * config.learning_rate * config.steps / config.problem.train  # of the flow on half the summed squared error
     rows = []
@@ -183,7 +183,7 @@ def train_wide(config: Wide, context: Context) -> Tables:
 
 
 def distances(time: float, ensemble: TrainedEnsemble, problem: Problem) -> Distances:
-    """One replicate at one width; the kernel models are those at the same time of training, not at its end, which flat directions never reach."""
+    """One replicate at one width. The kernel models are taken at the same training time, not in the limit, which flat directions never reach."""
     points, labels = jnp.concatenate([problem.test, problem.train]), problem.labels
     tests = len(problem.test)
 

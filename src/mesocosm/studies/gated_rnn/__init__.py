@@ -1,4 +1,4 @@
-"""Gated linear RNNs trained beside linear attention find attention's algorithm; the weights at which they are attention are known."""
+"""Gated linear RNNs that learn from linear attention find attention's algorithm; the weights that implement it exactly are known."""
 
 from mesocosm.studies.interface import Study
 

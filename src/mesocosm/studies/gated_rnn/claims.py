@@ -1,5 +1,5 @@
-"""What the paper says, and what would show that it is wrong. Regions come from the derivations and from pilots on seeds from 1000 on
-(results/gated-rnn/search.csv); the paper's own figures could not be obtained."""
+"""The paper's claims and their checks. Regions come from derivations and from pilots on seeds from 1000 upward (results/gated-rnn/search.csv); the paper's
+own figures could not be obtained."""
 
 from functools import partial
 from math import log
@@ -33,18 +33,18 @@ INSTANCE = "a random instance"
 FORGETS = "students of a teacher that forgets a fifth a step"
 OTHER_GATE = "another bilinear gate: side gating, fewer neurons"
 
-# Configurations in results/gated-rnn/search.csv, by what they trained; a test counts them.
+# Number of configurations in results/gated-rnn/search.csv, by what they trained; a test counts them.
 STUDENTS, ARCHITECTURES, REGRESSORS = 11, 4, 9
 
 
-# What checks of one kind share.
+# Arguments shared by similar checks.
 of_students = partial(Check, judged_at=CPU, replicate=TEACHER, searched=STUDENTS)
 of_regressors = partial(Check, judged_at=CPU, replicate=NET, searched=REGRESSORS)
 of_instances = partial(Check, judged_at=ALL, replicate=INSTANCE)
 
 
 def without_gate(check: str, missing: str) -> Check:
-    """What the best weights without a gate leave."""
+    """The best weights without a gate leave some of the teacher's power unexplained."""
     return of_instances(
         check,
         Every(f"fraction of the teacher's power left by the best weights, {missing} missing"),
@@ -56,7 +56,7 @@ def without_gate(check: str, missing: str) -> Check:
 
 
 def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU, note: str | None = None) -> Check:
-    """An architecture on the same teachers."""
+    """Another architecture does worse on the same teachers."""
     return of_students(
         check,
         Mean(f"log10 ratio of losses, {layer} over the gated linear RNN"),
@@ -182,7 +182,7 @@ CLAIMS = [
                 "gated linear units in place of bilinear gates",
                 "glu",
                 note=(
-                    "In the record all students with sigmoids in their gates end far above the bilinear ones, but are spread so widely that only more "
+                    "In the record, all students with sigmoids in their gates end far above the bilinear ones, but their spread is so wide that only more "
                     "replicates would settle it."
                 ),
             ),
@@ -213,7 +213,7 @@ CLAIMS = [
                 log_instances(Limits.gru),
                 Control("the LSTM", log_instances(Limits.lstm)),
                 note=(
-                    "A finding against the claim: a GRU's reset gate multiplies what a cell reads of other cells, and weights that use this compute "
+                    "A finding against the claim: a GRU's reset gate multiplies what a cell reads from other cells. Weights that use this compute "
                     "linear attention for small signals, as an LSTM does. Trained GRUs do not find them."
                 ),
             ),

@@ -1,4 +1,4 @@
-"""The sizes of the gated-rnn study. The paper's own numbers could not be obtained: all are ours, searched on pilot seeds (results/gated-rnn/search.csv)."""
+"""Config and presets of the gated-rnn study. The paper's numbers could not be obtained; ours were searched on pilot seeds (results/gated-rnn/search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -8,19 +8,19 @@ from mesocosm.studies.interface import Preset
 
 @dataclass(frozen=True)
 class Teacher:
-    """Linear attention that students learn from."""
+    """The linear attention that students learn from."""
 
     dim: int = 3
     """Size of tokens, keys and values; the generic constructions have 9 (compact) and 12 (full) neurons at 3."""
     length: int = 16
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     memory: float = 1.0
-    """Factor on the fast weights a step: 1 for linear attention, less for the teacher that forgets."""
+    """Factor on the fast weights at each step: 1 for linear attention, less for the teacher that forgets."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """In-context regression: uniform inputs, a Gaussian map anew in every prompt, no noise."""
+    """In-context regression: uniform inputs, a fresh Gaussian map in every prompt, no noise."""
 
     input_dim: int = 3
     target_dim: int = 3
@@ -29,18 +29,18 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: Adam, the rate falling to zero along half a cosine."""
+    """How a network is trained: by Adam, with a learning rate that falls to zero along half a cosine."""
 
     steps: int = 2000
     """Updates."""
     learning_rate: float = 1e-2
-    """Peak."""
+    """Peak learning rate."""
     batch_size: int = 32
-    """Fresh sequences a step."""
+    """Fresh sequences per step."""
     clip_norm: float = 1.0
-    """Bound of the gradient's norm."""
+    """Bound on the gradient's norm."""
     gain: float = 1.0
-    """Initial weights have standard deviation gain / sqrt(fan in)."""
+    """Initial weights have standard deviation gain / sqrt(fan-in)."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,30 @@ class Network:
     """A student."""
 
     layer: str = "gated"
-    """One of the names in `networks.LAYERS`."""
+    """A name in `networks.LAYERS`."""
     neurons: int = 18
     """Recurrent neurons."""
     products_per_neuron: int = 3
-    """Products of the output gate, in a gated RNN."""
+    """Products of the output gate per neuron, in a gated RNN."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Fresh sequences that trained networks are measured on."""
+    """Fresh sequences to evaluate trained networks on."""
 
     sequences: int = 4096
-    """Of a teacher; every replicate has its own."""
+    """Test sequences from a teacher; each replicate has its own teacher."""
     prompts: int = 20000
-    """Of regression; the same for all replicates and networks."""
+    """Regression prompts, the same for all replicates and networks."""
     held_out: int = 512
-    """Other sequences, on which the influence of neurons is measured."""
+    """Other sequences, for measuring the influence of neurons; also the number of out-of-distribution prompts."""
     threshold: float = 1e-6
     """Neurons that change the normalised loss by less than this are pruned."""
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Random instances of what must hold exactly."""
+    """Random instances for the identities."""
 
     instances: int = 100
     dim: int = 4
@@ -80,7 +80,7 @@ class Identities:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the study depends on."""
+    """Config of the gated-rnn study."""
 
     teacher: Teacher = field(default_factory=Teacher)
     prompts: Prompts = field(default_factory=Prompts)
@@ -89,31 +89,31 @@ class Config:
     student: Training = field(default_factory=Training)
     """Gated linear RNNs on the teacher."""
     other_student: Training = field(default_factory=Training)
-    """Networks of other architecture on the teacher."""
+    """Other architectures on the teacher."""
     regression: Training = field(default_factory=lambda: Training(batch_size=64))
     """Gated linear RNNs and linear attention on prompts."""
     other_regression: Training = field(default_factory=lambda: Training(steps=4000, batch_size=64))
-    """LSTM and GRU on prompts."""
+    """Other architectures on prompts."""
     neurons: tuple[int, ...] = (5, 9, 18)
-    """Students' sizes; the largest but one and the compact count are compared in C6."""
+    """Students' sizes. C6 compares the compact count with the smallest size of at least twice as many."""
     products_per_neuron: int = 3
-    """Products of the output gate of all gated RNNs, for each of their neurons; with one some of them stop before they have found all that they need."""
+    """Products of the output gate per neuron, in all gated RNNs; with only one, some stop before they have found all the products that they need."""
     forgetful: float = 0.8
-    """Memory of the teacher that forgets, on which neurons of C5 must not be perfect."""
+    """Memory of the teacher that forgets, whose students must not have perfect memory (C5)."""
     side_neurons: int = 9
-    """Of the side-gated student."""
+    """Neurons of the side-gated student."""
     architectures: tuple[str, ...] = ()
-    """Networks of other architecture on the teacher, by their names in `networks.LAYERS`."""
+    """Other architectures on the teacher: names in `networks.LAYERS`."""
     prompt_neurons: tuple[int, ...] = ()
     """Sizes of gated RNNs on prompts."""
     prompt_architectures: tuple[str, ...] = ("gru", "lstm")
-    """Networks of other architecture on prompts."""
+    """Other architectures on prompts: names in `networks.LAYERS`."""
     hidden: int = 48
-    """Cells of LSTM, GRU and the other architectures."""
+    """Cells of the other architectures."""
     seeds_of_others: int = 4
     """Replicates of the other architectures and of networks on prompts."""
     mixer: str = ""
-    """Your own layer as package.module:Class, trained on the teacher between two linear maps beside a gated linear RNN, in place of all else."""
+    """Your own layer, as package.module:Class. Trains only it, between two linear maps, and gated linear RNNs on the teacher."""
     over_seeds: Literal["vmap", "map"] = "vmap"
 
 

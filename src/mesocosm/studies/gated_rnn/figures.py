@@ -1,4 +1,4 @@
-"""What the gated-rnn study shows: loss against neurons with the predicted counts, weights before and after pruning, coefficients, architectures."""
+"""Figures of the gated-rnn study: loss by number of neurons, weights before and after pruning, coefficients, architectures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -
 
 @figure("Loss by number of neurons")
 def loss_by_neurons(view: View) -> alt.TopLevelMixin:
-    """A dot a seed, each with its own teacher; the line is the median. Grey: numbers of neurons at which an exact solution is known. On prompts the optimal
+    """One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. On prompts, the optimal
     attention is sparse, and the minimal construction is smaller than the generic ones.
     """
     dim = view.config.teacher.dim
@@ -44,8 +44,8 @@ def loss_by_neurons(view: View) -> alt.TopLevelMixin:
 
 @figure("Weights before and after pruning")
 def weights(view: View) -> alt.TopLevelMixin:
-    """The quadratic form of each output in the neurons' states, first seed, neurons sorted by decay and scaled by the size of their state, over its largest
-    entry. Attention multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom) and no others.
+    """The quadratic form of each output in the neurons' states, first seed, divided by its largest entry; neurons are sorted by decay and scaled by the size
+    of their state. Attention only multiplies neurons that keep everything (left, top) with neurons that keep nothing (right, bottom).
     """
     trial = JUDGED.names(view.config)[0]
     forms = view.table("forms", trial=trial)
@@ -69,7 +69,7 @@ def weights(view: View) -> alt.TopLevelMixin:
 
 @figure("Decay and influence of neurons")
 def decays(view: View) -> alt.TopLevelMixin:
-    """Every neuron of all seeds. Left, students of linear attention; right, of a teacher that forgets."""
+    """Every neuron of all seeds. Left: students of linear attention; right: students of a teacher that forgets."""
     trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
@@ -89,8 +89,8 @@ def decays(view: View) -> alt.TopLevelMixin:
 
 @figure("Coefficients of the polynomial")
 def coefficients(view: View) -> alt.TopLevelMixin:
-    """First output, first seed. A row i,j | k is the product of channels i and j of one past token with channel k of the newest; its coefficient by least
-    squares on each network's outputs, beside the teacher's. The same teacher for all.
+    """First output, first seed, the same teacher for all. Row i,j | k: the product of channels i and j of one past token with channel k of the newest. Its
+    coefficient in the teacher, and fitted to each network's outputs by least squares.
     """
     table = view.table("coefficients").filter((pl.col("output") == 0) & (pl.col("trial") != "student-forgetful"))
     kept = [JUDGED.names(view.config)[0], *(name for name in ("student-side", "student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"))]
@@ -115,7 +115,7 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 
 @figure("Architectures")
 def architectures(view: View) -> alt.TopLevelMixin:
-    """A dot a seed, ticks at the median. The number behind a name is that of its recurrent neurons. Dashed: one gradient step at its best step size."""
+    """One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
     panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
     if view.has("prompt_loss"):

@@ -1,6 +1,6 @@
-"""What must hold exactly, in float64, on random instances: constructions, counts and limits.
+"""Identities in float64 on random instances: constructions, counts and limits.
 
-Each is beside a named mutant, whose error must be large.
+Each comes with a named mutant, whose error must be large.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SCALES = (2e-2, 1e-2)
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Every identity on `config.instances` random instances."""
+    """Check every identity on `config.instances` random instances."""
     instances, tables = {"instance": range(config.instances)}, [check_statements(context, config, IDENTITIES)]
     limits = context.evaluate(Partial(on_instances, small_signals, config), shared=(instance_keys(context, len(IDENTITIES), config.instances),))
     minimal = minimal_identity(config, np.random.default_rng(0))
@@ -59,14 +59,14 @@ def check_identities(config: Identities, context: Context) -> Tables:
 
 
 def _draw(config: Identities, key: PRNGKeyArray) -> tuple[LinearAttention, Float[Array, "time dim"]]:
-    """A teacher of values and keys of different size, and tokens."""
+    """Draw a teacher with values and keys of different size, and tokens."""
     layer_key, token_key = jax.random.split(key)
     attention = LinearAttention.create(config.dim, heads=1, key_dim=config.dim, value_dim=config.dim - 1, std=config.dim**-0.5, key=layer_key)
     return attention, jax.random.normal(token_key, (config.length, config.dim))
 
 
 def construction_identity(construction: Callable[[LinearAttention], GatedLinearRNN], config: Identities, key: PRNGKeyArray) -> Errors:
-    """C1: the gated RNN answers as linear attention does at every position. Mutant: its first memory neuron is not read."""
+    """C1: the gated RNN equals linear attention at every position. Mutant: its first memory neuron is not read."""
     attention, tokens = _draw(config, key)
     rnn, wanted = construction(attention), attention(tokens)
     without = silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0))
@@ -74,7 +74,7 @@ def construction_identity(construction: Callable[[LinearAttention], GatedLinearR
 
 
 def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C5: the construction needs perfect memory. Its lambda of 1 against one of 0.99, the mutant."""
+    """C5: the construction needs perfect memory, lambda = 1. Mutant: 0.99."""
     attention, tokens = _draw(config, key)
     rnn, wanted = compact_construction(attention), attention(tokens)
     leaking = eqx.tree_at(lambda layer: layer.decay, rnn, FreeDecay(0.99 * rnn.decay()))
@@ -82,14 +82,14 @@ def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C9: coefficients in closed form are those of automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
-    rnn = GatedLinearRNN.create(config.dim, neurons=6, key=key)
+    """C9: closed-form coefficients equal those from automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
+    rnn = GatedLinearRNN.create(config.dim, state_dim=6, key=key)
     wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
     return Errors(relative_error(gated_coefficients(rnn, 2), wanted), relative_error(gated_coefficients(rnn, 1), wanted))
 
 
 def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C5: coefficients of the full and of the compact construction, whose weights have other shapes, are attention's. Mutant: the first memory is not read."""
+    """C5: the full and the compact construction have attention's coefficients. Mutant: the first memory neuron is not read."""
     attention, _ = _draw(config, key)
     wanted = attention_coefficients(attention)
     found = [gated_coefficients(make(attention), 3) for make in (full_construction, compact_construction)]
@@ -111,7 +111,7 @@ IDENTITIES = {
 
 
 def _low_rank(random: np.random.Generator, dim: int, ranks: tuple[int, int, int]) -> LinearAttention:
-    """One head whose spaces of values and of keys have two given dimensions and meet in a third."""
+    """One head whose value and key spaces have the dimensions value_rank and key_rank, and share a subspace of dimension `shared`."""
     value_rank, key_rank, shared = ranks
     basis = np.linalg.qr(random.standard_normal((dim, dim)))[0]
     value = random.standard_normal((value_rank, value_rank)) @ basis[:value_rank]
@@ -127,7 +127,7 @@ def _ranks(random: np.random.Generator, dim: int) -> tuple[int, int, int]:
 
 
 def count_identity(config: Identities, random: np.random.Generator) -> Errors:
-    """C3: the rank of the needed forms is r_v r_k - s(s-1)/2, at random ranks and overlaps in 6 dimensions. Mutant: overlap ignored."""
+    """C3: the rank of the needed forms is r_v r_k - s(s-1)/2, for random ranks and overlaps in 6 dimensions. Mutant: the overlap is ignored."""
     found = []
     for _ in range(config.instances):
         value_rank, key_rank, shared = ranks = _ranks(random, 6)
@@ -140,7 +140,7 @@ RANKS = ((2, 3, 0), (3, 3, 2), (2, 2, 1), (4, 2, 2), (1, 4, 1))
 
 
 def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
-    """C3: with that many neurons the RNN is attention, for five kinds of ranks; error over the forms' condition number. Mutant: the last is not read."""
+    """C3: with that many neurons, the RNN equals attention, for five sets of ranks; error over the forms' condition number. Mutant: the last is not read."""
     found, dim = [], 6
     for ranks in RANKS:
         layers = [_low_rank(random, dim, ranks) for _ in range(-(-config.instances // len(RANKS)))]
@@ -160,7 +160,7 @@ def _minimal_errors(attention: LinearAttention, rnn: GatedLinearRNN, tokens: Arr
 
 
 def construction_cost(context: Context) -> pl.DataFrame:
-    """C2: how the full construction's and attention's numbers of parameters grow between dimensions: exponents."""
+    """C2: growth exponents of the numbers of parameters between dimensions, for the full construction and for attention."""
 
     def size(make: Callable[[LinearAttention], Any], dim: int) -> int:
         attention = LinearAttention(*(jnp.zeros((1, dim, dim)) for _ in range(4)))
@@ -176,7 +176,7 @@ def construction_cost(context: Context) -> pl.DataFrame:
 
 
 class Limits(NamedTuple):
-    """Relative errors of the small-signal limits at two scales, and of those whose multiplying gate is held at a half."""
+    """Relative errors of the small-signal limits, and their ratios between two scales; `held` has the multiplying gate fixed at a half."""
 
     lstm: Array
     lstm_ratio: Array
@@ -186,7 +186,7 @@ class Limits(NamedTuple):
 
 
 def small_signals(config: Identities, key: PRNGKeyArray) -> Limits:
-    """C8: LSTM and GRU near linear attention."""
+    """C8: LSTM and GRU configured as linear attention for small signals."""
     attention, tokens = _draw(config, key)
     wanted = attention(tokens)
 
@@ -202,15 +202,15 @@ def _hold_output_gate(layer: LSTM) -> LSTM:
     return eqx.tree_at(lambda lstm: lstm.input_weight, layer, layer.input_weight.at[3 * cells :].set(0.0))
 
 
-# --- what cannot do it ----------------------------------------------------------------------------------------------
+# --- missing gates --------------------------------------------------------------------------------------------------
 
 DECAYS = np.array([0.0, 0.7, 1.0])
 SAMPLES = 1500
 
 
 def missing_gates(config: Identities, context: Context) -> pl.DataFrame:
-    """C1: the fraction of a teacher's power (d = 2, six tokens) that the best weights leave unexplained, by which gate is missing. No training: least
-    squares on everything that such a layer can compute from recurrent neurons with decays 0, 0.7 and 1."""
+    """C1: the fraction of a teacher's power (d = 2, six tokens) that the best weights leave unexplained, by missing gate. Fits by least squares everything
+    that such a layer can compute from recurrent neurons with decays 0, 0.7 and 1."""
     random, rows = np.random.default_rng(2), []
     for _ in range(config.instances):
         tokens = random.standard_normal((SAMPLES, 6, 2))
@@ -233,7 +233,7 @@ def _features(tokens: Float[np.ndarray, "batch time dim"]) -> dict[str, Float[np
 
 
 def _neurons(inputs: Float[np.ndarray, "batch time n"]) -> Float[np.ndarray, "batch m"]:
-    """States at the last time for every decay and input, and a 1."""
+    """Final states for every decay and input, and a constant 1."""
     kept = DECAYS[:, None] ** np.arange(inputs.shape[1])[::-1]
     states = np.einsum("ks,bsn->bkn", kept, inputs).reshape(len(inputs), -1)
     return np.concatenate([states, np.ones((len(inputs), 1))], axis=1)

@@ -1,4 +1,4 @@
-"""The gated-rnn study's measurements: from tables to one number a replicate. Claims name them."""
+"""Measurements for the gated-rnn study's claims: tables to one number per replicate."""
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ OfSeeds = Measure[Replicates]
 
 
 def log_instances(value: Value) -> Measure[Instances]:
-    """Decimal logarithm of a column of instances."""
+    """log10 of a column of instances."""
     plain = instances(value)
     return Measure(plain.reads, lambda view: Instances(np.log10(plain(view).values)))
 
@@ -21,12 +21,12 @@ def log_instances(value: Value) -> Measure[Instances]:
 
 
 def log_loss(trial: Trials) -> OfSeeds:
-    """Decimal logarithm of a student's normalised loss."""
+    """log10 of a student's normalised loss."""
     return replicates(Loss.loss, error=Loss.error, trial=trial).map(np.log10)
 
 
 def log_ratio(trial: Trials, other: Trials) -> OfSeeds:
-    """Decimal logarithm of the ratio of two students' losses on the same teachers; of the seeds that both have."""
+    """log10 ratio of two students' losses on the same teachers, for the seeds that both have."""
 
     def measure(*tables: pl.DataFrame) -> Replicates:
         seeds = set(tables[0]["seed"]) & set(tables[1]["seed"])
@@ -37,12 +37,12 @@ def log_ratio(trial: Trials, other: Trials) -> OfSeeds:
 
 
 def structure(value: Value, trial: Trials) -> OfSeeds:
-    """What was read from a student's weights."""
+    """A column of `Structure`."""
     return replicates(value, trial=trial)
 
 
 def pruning_cost(trial: Trials) -> OfSeeds:
-    """Decimal logarithm of the loss after pruning and snapping over the loss before."""
+    """log10 ratio of losses, pruned and snapped student over as trained."""
     return structure(Structure.snapped_loss, trial).over(structure(Structure.loss, trial)).map(np.log10)
 
 
@@ -55,7 +55,7 @@ def versus_step(trial: Trials) -> OfSeeds:
 
 
 def unexplained(trial: Trials) -> OfSeeds:
-    """What the terms of gradient descent leave of a regressor's predictions."""
+    """The fraction of a regressor's predictions that the terms of gradient descent leave unexplained."""
     return replicates(PromptLoss.unexplained, trial=trial)
 
 

@@ -1,4 +1,4 @@
-"""The networks of the study, by name: gated linear RNNs with and without their gates, and other recurrent architectures."""
+"""Networks of the gated-rnn study by name: gated linear RNNs, linear attention and other recurrent architectures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def gated(input_gate: Any, output_gate: Any) -> Builder:
 
     def build(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> nn.GatedLinearRNN:
         neurons, products = network.neurons, network.products_per_neuron * network.neurons
-        return nn.GatedLinearRNN.create(dim, neurons=neurons, products=products, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
+        return nn.GatedLinearRNN.create(dim, state_dim=neurons, products=products, input_gate=input_gate, output_gate=output_gate, gain=gain, key=key)
 
     return build
 
 
 def cells(kind: Any, **more: Any) -> Builder:
     """LSTM or GRU."""
-    return lambda dim, network, gain, key: kind.create(dim, hidden=network.neurons, gain=gain, key=key, **more)
+    return lambda dim, network, gain, key: kind.create(dim, state_dim=network.neurons, gain=gain, key=key, **more)
 
 
 def projected(block: Callable[[int, PRNGKeyArray], nn.Mixer]) -> Builder:
@@ -41,12 +41,12 @@ def projected(block: Callable[[int, PRNGKeyArray], nn.Mixer]) -> Builder:
 
 
 def lru(**parts: Any) -> Builder:
-    """The LRU's block, phases small, as suits a memory."""
-    return projected(lambda width, key: nn.LRUBlock.create(width, hidden=width, max_phase=0.3, key=key, **parts))
+    """The LRU's block, with small initial phases, which suit a memory."""
+    return projected(lambda width, key: nn.LRUBlock.create(width, state_dim=width, max_phase=0.3, key=key, **parts))
 
 
 def attention(dim: int, network: Network, gain: float, key: PRNGKeyArray) -> nn.LinearAttention:
-    """One head of linear attention; it has no neurons."""
+    """One head of linear attention; it has no recurrent neurons."""
     return nn.LinearAttention.create(dim, heads=1, key_dim=dim, std=gain / dim**0.5, key=key)
 
 
@@ -66,5 +66,5 @@ LAYERS: dict[str, Builder] = {
 
 
 def user_layer(path: str) -> Builder:
-    """Somebody else's mixer."""
+    """The user's mixer, between two linear maps."""
     return projected(lambda width, key: user_mixer(path, width, key))

@@ -1,4 +1,4 @@
-"""In-context regressors of the gated-rnn study: trained on prompts, and set beside the best gradient step."""
+"""In-context regressors: trained on prompts and compared with the best gradient step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mesocosm.tasks.task import batch, digest
 
 @dataclass(frozen=True)
 class RegressorArm:
-    """One network that learns regression in context."""
+    """One network trained on in-context regression."""
 
     prompts: Prompts
     network: Network
@@ -33,13 +33,13 @@ class RegressorArm:
 
 
 def build_regressor(arm: RegressorArm, key: PRNGKeyArray) -> Mixer:
-    """The network of an arm."""
+    """Build the network of an arm."""
     dim = arm.prompts.input_dim + arm.prompts.target_dim
     return LAYERS[arm.network.layer](dim, arm.network, arm.training.gain, key)
 
 
 def answer(network: Mixer, tokens: Float[Array, "time width"], target_dim: int) -> Float[Array, " target_dim"]:
-    """The prediction is what the network puts into the last channels at the query."""
+    """The prediction: the network's output in the last channels at the query."""
     return network(tokens)[-1, -target_dim:]
 
 
@@ -54,13 +54,13 @@ def regression_task(prompts: Prompts) -> RegressionPrompts:
 
 
 class Measured(NamedTuple):
-    """Of one regressor: squared errors a prompt, its own and the best gradient step's; and how like gradient descent it answers.
+    """Squared errors of one regressor and of the best gradient step for each prompt, and the regressor's similarity to gradient descent.
 
     Attributes:
         slope: of its predictions on the sums y_i (x_i . x_q).
-        unexplained: fraction of its predictions' power that these sums leave.
-        cosine: of the coefficients that least squares finds with those of gradient descent.
-        sensitivity: mean cosine of the derivative of its prediction in the query with that of gradient descent.
+        unexplained: fraction of its predictions' power that these sums leave unexplained.
+        cosine: of its coefficients, fitted by least squares, with those of gradient descent.
+        sensitivity: mean cosine of its prediction's derivative in the query with that of gradient descent.
     """
 
     losses: Array
@@ -74,7 +74,7 @@ class Measured(NamedTuple):
 
 
 def measure_regressor(task: RegressionPrompts, network: Mixer, prompts: Prompt, large: Prompt) -> Measured:
-    """On fresh prompts, and on fewer with inputs twice as large."""
+    """Evaluate a regressor on fresh prompts, and on fewer prompts with inputs twice as large."""
     step, target_dim = task.optimal_step_size(), task.target_dim
 
     def predict(tokens: Array) -> Array:
@@ -105,7 +105,7 @@ def _sensitivity(predict: Any, descend: Any, tokens: Float[Array, "batch time wi
 
 
 def train_regressor(arm: RegressorArm, context: Context) -> Tables:
-    """A network on prompts: its loss beside the best gradient step's, and whether it computes that step."""
+    """Train a network on prompts; measure its loss against the best gradient step's, and whether it computes that step."""
     task = regression_task(arm.prompts)
     fitted = context.fit("regressor", learner(arm.training, Partial(build_regressor, arm), task, prompt_loss), arm.training.steps)
     context.publish("regressor", fitted.model)

@@ -1,4 +1,4 @@
-"""What is read from a student: the polynomial that it computes, whatever its architecture, and the structure of a gated RNN's weights."""
+"""Measurements of a student: the polynomial that it computes, for any architecture, and the structure of a gated RNN's weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAGS = (1, 2, 4)
 
 
 class Polynomial(NamedTuple):
-    """A student's coefficients beside its teacher's: by derivatives at zero, and by least squares on data with the fraction that they explain."""
+    """Coefficients of a student (by derivatives at zero, and by least squares with the fraction that they explain) and of its teacher."""
 
     derivative: Array
     fitted: Array
@@ -38,7 +38,7 @@ class Polynomial(NamedTuple):
 
 
 def read_polynomial(student: Mixer, teacher: LinearAttentionTeacher, examples: Answered) -> Polynomial:
-    """What the student computes, whatever its architecture."""
+    """Read the polynomial that a student computes, for any architecture."""
     _, time, dim = examples.tokens.shape
     derivative = derivative_coefficients(student, dim, time=time, source=time - 1)
     fitted = fitted_coefficients(jax.vmap(student)(examples.tokens)[:, -1], examples.tokens)
@@ -46,7 +46,7 @@ def read_polynomial(student: Mixer, teacher: LinearAttentionTeacher, examples: A
 
 
 def measure_polynomial(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
-    """How like its teacher's the student's polynomial is, and its coefficients for the first seed."""
+    """Agreement of the students' polynomials with their teachers', and the first seed's coefficients."""
     found = context.evaluate(read_polynomial, trained.students, trained.teachers, trained.held_out)
     columns = {}
     for name, coefficients in (("derivative", found.derivative), ("fitted", found.fitted)):
@@ -72,7 +72,7 @@ def _first_seed(context: Context, found: Polynomial) -> Any:
 
 
 class Structure(NamedTuple):
-    """A trained gated RNN, neuron by neuron and as a whole."""
+    """Measurements of a trained gated RNN, per neuron and as a whole."""
 
     decay: Array
     influence: Array
@@ -91,7 +91,7 @@ class Structure(NamedTuple):
 
 
 def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAttentionTeacher, test: Answered, held_out: Answered) -> Structure:
-    """Influence on held-out sequences, pruning, snapping of the decays to 0 and 1, and the losses of each on the test sequences."""
+    """Measure influence on held-out sequences, prune, snap decays to 0 and 1, and measure losses on the test sequences."""
     influence = neuron_influence(lambda rnn: jnp.mean(sequence_losses(rnn, held_out)), student)
     pruned, kept = prune(student, influence, threshold)
     snapped, size, decay = snap(pruned), state_sizes(student, held_out.tokens), student.decay()
@@ -101,14 +101,14 @@ def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAtt
     blocks = block_energies(pruned, size).memory_query
     coefficients = jnp.mean(jnp.stack([gated_coefficients(snapped, lag) for lag in LAGS]), axis=0)
     forms, snapped_forms = weighted_forms(student, size), weighted_forms(snapped, size)
-    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(jnp.roll(decay, 1)))  # neurons come in random order
+    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(jnp.roll(decay, 1)))  # neurons are in random order
     other_blocks = block_energies(shuffled, size).memory_query
     wanted = attention_coefficients(teacher.attention)
     return Structure(decay, influence, size, kept, whole, without, rounded, extreme, blocks, other_blocks, coefficients, wanted, forms, snapped_forms)
 
 
 def measure_structure(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
-    """What pruning and snapping leave, neuron by neuron and as a whole."""
+    """Effects of pruning and snapping, per neuron and as a whole."""
     read = Partial(read_structure, arm.evaluation.threshold)
     found = context.evaluate(read, trained.students, trained.teachers, trained.test, trained.held_out)
     agreement, other = _compare(found.coefficients, found.wanted), _compare(found.coefficients, np.roll(found.wanted, 1, axis=0))

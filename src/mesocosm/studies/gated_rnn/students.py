@@ -1,4 +1,4 @@
-"""A student of the gated-rnn study: its arm, how it is built and trained, and its loss on sequences."""
+"""Students of the gated-rnn study: arm, builder, learner, and losses on sequences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.learning.supervised import Supervised, cosine_adamw
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import Mixer
 from mesocosm.studies.gated_rnn.config import Evaluation, Network, Teacher, Training
 from mesocosm.studies.gated_rnn.networks import LAYERS, user_layer
@@ -18,7 +19,7 @@ from mesocosm.tasks.attention_teacher import Answered
 
 @dataclass(frozen=True)
 class StudentArm:
-    """One network that learns from teachers."""
+    """One network trained on teachers."""
 
     teacher: Teacher
     network: Network
@@ -28,7 +29,7 @@ class StudentArm:
 
 
 def build_student(arm: StudentArm, key: PRNGKeyArray) -> Mixer:
-    """The network of an arm."""
+    """Build the network of an arm."""
     build = user_layer(arm.mixer) if arm.mixer else LAYERS[arm.network.layer]
     return build(arm.teacher.dim, arm.network, arm.training.gain, key)
 
@@ -40,18 +41,12 @@ def student_loss(student: Mixer, example: Answered, key: PRNGKeyArray) -> Float[
 
 def learner(training: Training, build: Any, task: Any, loss: Any) -> Supervised:
     """Adam on fresh examples."""
-    hyperparameters = {
-        "learning_rate": training.learning_rate,
-        "steps": float(training.steps),
-        "weight_decay": 0.0,
-        "clip": 1e6,
-        "clip_norm": training.clip_norm,
-    }
-    return Supervised(build, task, loss, cosine_adamw, hyperparameters, training.batch_size)
+    hyperparameters = {"learning_rate": training.learning_rate, "steps": float(training.steps), "clip_norm": training.clip_norm}
+    return Supervised(build, task, loss, adamw, hyperparameters, training.batch_size)
 
 
 class Trained(NamedTuple):
-    """Students of all seeds, their teachers, and sequences of each: `test` to judge on, `held_out` to look inside with."""
+    """Students of all seeds, their teachers, and sequences from each: `test` for losses, `held_out` for measurements inside the student."""
 
     students: Any
     teachers: Any
@@ -60,5 +55,5 @@ class Trained(NamedTuple):
 
 
 def sequence_losses(student: Mixer, examples: Answered) -> Float[Array, " batch"]:
-    """One number a sequence."""
+    """The loss of each sequence."""
     return jax.vmap(lambda example: student_loss(student, example, jax.random.key(0)))(examples)

@@ -1,4 +1,4 @@
-"""The gated-rnn study's tables and trials by name, for its claims and measures."""
+"""Tables and trials of the gated-rnn study, for its claims and measures."""
 
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.gated_rnn.config import Config
@@ -7,20 +7,20 @@ from mesocosm.studies.gated_rnn.config import Config
 
 
 def compact_neurons(config: Config) -> int:
-    """Neurons of the construction that is as small as it can be for every teacher."""
+    """Neurons of the compact construction, which fits every teacher."""
     from mesocosm.nn import compact_count  # here, so that listing studies imports no JAX
 
     return compact_count(config.teacher.dim)
 
 
 def student_size(config: Config) -> int:
-    """Neurons of the student that is identified: the one with at least twice the compact count."""
+    """Neurons of the judged student: the smallest with at least twice the compact count, else the largest."""
     enough = [neurons for neurons in config.neurons if neurons >= 2 * compact_neurons(config)]
     return min(enough, default=max(config.neurons))
 
 
 def student(network: str) -> Trials:
-    """The student of another architecture."""
+    """The student with this name."""
     return Trials(f"student-{network}")
 
 
@@ -36,7 +36,7 @@ SIDE = student("side")
 SIDE_UNGATED = student("side-ungated")
 
 WIDEST_REGRESSOR = Trials(lambda config: f"prompts-{max(config.prompt_neurons, default=0)}")
-"""The most neurons, still fewer than the generic compact construction."""
+"""The most neurons, but still fewer than the generic compact construction."""
 SMALLEST_REGRESSOR = Trials(lambda config: f"prompts-{min(config.prompt_neurons, default=0)}")
 GRU_REGRESSOR = Trials("prompts-gru")
 ATTENTION_REGRESSOR = Trials("prompts-attention")
@@ -54,7 +54,7 @@ class Loss(Table):
 
 
 class Structure(Table):
-    """What pruning and snapping leave of a gated RNN, and where its energy is."""
+    """Losses of a gated RNN after pruning and snapping, and the structure of its weights."""
 
     loss: Value
     snapped_loss: Value
@@ -66,7 +66,7 @@ class Structure(Table):
 
 
 class PromptLoss(Table):
-    """A regressor's loss, that of the best gradient step, and how like gradient descent it answers."""
+    """A regressor's loss, that of the best gradient step, and its similarity to gradient descent."""
 
     digest: Value
     step_size: Value
@@ -88,14 +88,14 @@ class Limits(Table):
 
 
 class Cost(Table):
-    """How numbers of parameters grow with the dimension."""
+    """Growth of the number of parameters with the dimension."""
 
     exponent: Value
     mutant: Value
 
 
 class Gates(Table):
-    """What the best weights leave where a gate is missing."""
+    """The fraction of power that the best weights without a gate leave unexplained."""
 
     missing: Axis
     unexplained: Value

@@ -1,4 +1,4 @@
-"""How the gated-rnn study trains students of a linear-attention teacher."""
+"""Trains students of a linear-attention teacher."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mesocosm.tasks.task import batch, digest
 
 
 def train_student(arm: StudentArm, context: Context) -> Tables:
-    """A student: its loss, and the polynomial that it computes."""
+    """Train a student; measure its loss and the polynomial that it computes."""
     trained = _train(arm, context)
     return _losses(arm, context, trained) | measure_polynomial(arm, context, trained)
 
 
 def train_identified(arm: StudentArm, context: Context) -> Tables:
-    """A bilinear gated RNN: its loss, its polynomial, and the structure of its weights."""
+    """Train a bilinear gated RNN; measure its loss, its polynomial and the structure of its weights."""
     trained = _train(arm, context)
     return _losses(arm, context, trained) | measure_polynomial(arm, context, trained) | measure_structure(arm, context, trained)
 

@@ -1,4 +1,4 @@
-"""The schedule of the gated-rnn study: students of a linear-attention teacher, in-context regressors, and identities."""
+"""Trials of the gated-rnn study: students of a linear-attention teacher, in-context regressors, and identities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mesocosm.studies.parts import check_mixer
 
 
 def check(config: Config) -> None:
-    """Refuse a mixer that does not fit.
+    """Reject a mixer that does not fit.
 
     Raises:
         ValueError: see `check_mixer`.
@@ -24,7 +24,7 @@ def check(config: Config) -> None:
 
 
 def trials(config: Config) -> list[Trial]:
-    """One trial for each network; all seeds of it are one program."""
+    """One trial per network; all its seeds are one program."""
 
     def student(name: str, layer: str, neurons: int, *, memory: float = 1.0, others: bool = False) -> Trial:
         training = config.other_student if others else config.student

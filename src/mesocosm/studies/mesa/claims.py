@@ -1,6 +1,6 @@
-"""What the two papers say, and what would show that it is wrong. Regions were set from pilots on seeds from 1000 on (results/mesa/search.csv).
+"""The papers' claims and their checks. Regions were set from pilots on seeds from 1000 upward (results/mesa/search.csv).
 
-Source: M is von Oswald et al. (2023); N, von Oswald et al. (2025), is in `mesanet_claims.py`.
+Sources: M is von Oswald et al. (2023); N is von Oswald et al. (2025), in `mesanet_claims.py`.
 """
 
 from functools import partial
@@ -32,14 +32,14 @@ from mesocosm.studies.mesa.tables import (
 
 NET = "initialisation and training sequences"
 
-# Configurations in results/mesa/search.csv, by what they trained; a test counts them.
+# Number of configurations in results/mesa/search.csv, by what they trained; a test counts them.
 SEARCHED = {"one layer": 15, "fixed system": 22, "deep": 27, "mesa": 4, "contracting": 10}
 HEADS = "heads instead of layers: one layer with 4 heads"
 STORED = "one system for all sequences, which weights can store"
 SHUFFLED = "the same quantity of another sequence"
 
 
-# What checks of one kind share.
+# Arguments shared by similar checks.
 one_layer = partial(Check, judged_at=ALL, replicate=NET, searched=SEARCHED["one layer"])
 of_compressed = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["one layer"])
 deep = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["deep"])
@@ -102,7 +102,7 @@ CLAIMS = [
                 measures.second_run(Interpolation.interpolated),
                 Control("the same numbers in other blocks", measures.second_run(Interpolation.shuffled)),
                 note=(
-                    "In the record one second training, at twice the learning rate, passes through a state in which the average is somewhat worse than "
+                    "In the record, one second training, at twice the learning rate, passes through a state in which the average is somewhat worse than "
                     "the network; the others stay well inside the region."
                 ),
             ),
@@ -218,7 +218,7 @@ CLAIMS = [
                 Control(SHUFFLED, measures.probe_change(Probes.shuffled_preconditioned, measures.preconditioning_position, 0)),
                 note=(
                     "The preconditioned input is best decodable after an early layer and is then overwritten. Shorter or gentler training keeps it to "
-                    "the end but misses the polynomial's loss; over steps, rates and bounds no recipe did both."
+                    "the end but misses the polynomial's loss; no recipe searched over steps, rates and bounds did both."
                 ),
                 reference=Reference(log(0.0032 / 0.054), "paper"),
             ),
@@ -228,7 +228,7 @@ CLAIMS = [
                 below(-0.8),
                 measures.probe_by_context(Probes.target),
                 Control(SHUFFLED, measures.probe_by_context(Probes.shuffled_target)),
-                note="Decodability improves over most of the sequence, and then gets worse again in networks whose activations grow along it.",
+                note="Decodability improves over most of the sequence, then worsens in networks whose activations grow along it.",
             ),
         ],
     ),
@@ -299,15 +299,15 @@ CLAIMS = [
         ],
     ),
     *mesanet.JUDGED,
-    unjudged("C7", "First layers bind current and previous token.", "M, Fig. 2, 3A, 14-17, 21-23", "softmax networks on raw tokens are not on the bench yet"),
-    unjudged("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not on the bench yet"),
-    unjudged("C9", "Softmax-kernel regression suffers from dimension, least squares not.", "M, Fig. 5B, 20", "the dimension sweep is not on the bench yet"),
+    unjudged("C7", "First layers bind current and previous token.", "M, Fig. 2, 3A, 14-17, 21-23", "softmax networks on raw tokens are not implemented yet"),
+    unjudged("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not implemented yet"),
+    unjudged("C9", "Softmax-kernel regression suffers from dimension; least squares does not.", "M, Fig. 5B, 20", "the dimension sweep is not implemented yet"),
     unjudged(
-        "C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not on the bench yet"
+        "C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not implemented yet"
     ),
-    unjudged("C11", "A softmax layer and a mesa layer match seven softmax layers.", "M, Fig. 7", "hybrid networks are not on the bench yet"),
-    unjudged("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not on the bench yet"),
-    unjudged("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not on the bench yet"),
+    unjudged("C11", "A softmax layer and a mesa layer match seven softmax layers.", "M, Fig. 7", "hybrid networks are not implemented yet"),
+    unjudged("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not implemented yet"),
+    unjudged("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not implemented yet"),
     unjudged("C17", "Mesa layers help language modelling.", "M, App. G", mesanet.SIZE),
     *mesanet.UNJUDGED,
 ]

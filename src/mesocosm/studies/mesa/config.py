@@ -1,4 +1,4 @@
-"""The sizes of the mesa study. Where a number is the paper's it says so; the rest was searched on pilot seeds (results/mesa/search.csv)."""
+"""Config and presets of the mesa study. Numbers from the paper are marked; the rest was searched on pilot seeds (results/mesa/search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -8,18 +8,14 @@ from mesocosm.studies.interface import Preset
 
 @dataclass(frozen=True)
 class Systems:
-    """The sequences that are predicted."""
+    """The sequences to predict."""
 
     dim: int = 10
     """Size of a state (paper: 10)."""
     length: int = 50
-    """Inputs of a sequence (paper: 50)."""
+    """Inputs per sequence (paper: 50)."""
     noise: float = 0.01
     """Standard deviation of the noise in the dynamics (paper: 0.01)."""
-
-
-UNBOUNDED = 1e6
-"""A norm that no gradient reaches."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +27,15 @@ class Training:
     learning_rate: float = 3e-3
     """Peak learning rate of AdamW."""
     batch_size: int = 32
-    """Fresh sequences a step."""
+    """Fresh sequences per step."""
     weight_decay: float = 0.05
-    """Decoupled weight decay, times the learning rate."""
+    """Decoupled weight decay, multiplied by the learning rate."""
     clip: float = 1.0
-    """Element-wise bound of the gradient (paper: 1)."""
-    clip_norm: float = 0.1
-    """Bound of the whole gradient's norm, without which deep networks are thrown back again and again (the paper has none)."""
+    """Element-wise bound on the gradient (paper: 1)."""
+    clip_norm: float | None = 0.1
+    """Bound on the gradient's norm (paper: none). Without it, rare large gradients repeatedly set deep networks back."""
     init_std: float = 0.002
-    """Standard deviation of the initial weights (the paper's 0.0002 costs a long plateau)."""
+    """Standard deviation of the initial weights (paper: 0.0002, which causes a long plateau)."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +47,17 @@ class Network:
     key_dim: int = 20
     """Size of keys, queries and values of a head (paper: 20)."""
     residual_clip: float = 4.0
-    """Bound of the residual stream after each layer (paper: 4)."""
+    """Bound on the residual stream after each layer (paper: 4)."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What trained networks and reference predictors are compared on: the same sequences for all seeds and arms."""
+    """The data on which networks and reference predictors are compared."""
 
     sequences: int = 2048
     """Test sequences."""
     tuning_sequences: int = 4096
-    """Other sequences, on which the step size is searched and the polynomial is learned."""
+    """Other sequences, for searching the step size, learning the polynomial and fitting probes."""
     polynomial_steps: int = 1000
     """Updates of the learned polynomial (Adam, learning rate 1e-2)."""
 
@@ -71,14 +67,14 @@ class Probing:
     """Linear probes of the residual stream (paper: batch 256, positions 45 and 20)."""
 
     sequences: int = 1024
-    """Sequences that a probe is fitted on, and as many others that it is judged on."""
+    """Sequences to fit a probe on, and as many others to evaluate it on."""
     target_position: int = 45
     preconditioning_position: int = 20
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Random instances of what must hold exactly."""
+    """Random instances for the identities."""
 
     instances: int = 100
     length: int = 24
@@ -87,7 +83,7 @@ class Identities:
 
 @dataclass(frozen=True)
 class Stopping:
-    """Where conjugate gradients stop: a random gated mesa layer a replicate."""
+    """Early stopping of conjugate gradients, in one random gated mesa layer per replicate."""
 
     sequences: int = 4
     length: int = 512
@@ -97,7 +93,7 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the study depends on."""
+    """Config of the mesa study."""
 
     systems: Systems = field(default_factory=Systems)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -106,16 +102,16 @@ class Config:
     """The one-layer network; deeper ones have 4 heads (paper)."""
     linear: Training = field(default_factory=lambda: Training(steps=300))
     """One layer of linear attention."""
-    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=UNBOUNDED, init_std=0.05))
-    """One layer of linear attention on one fixed system (C15), and the same on fresh systems; larger initial weights leave the plateau."""
+    fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=None, init_std=0.05))
+    """One layer of linear attention on one fixed system (C15), and on fresh systems as its control; larger initial weights escape the plateau."""
     fixed_seeds: int = 3
-    """Replicates of these two."""
+    """Replicates of these two arms."""
     deep: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=2e-3))
-    """Two and more layers."""
+    """Two or more layers."""
     deep_clip: float = 2.0
-    """Bound of their residual stream, and of the mesa layer's (paper: 4, at which training throws deep networks back again and again)."""
+    """Bound on the residual stream of deep networks and of the mesa layer (paper: 4, at which deep networks are repeatedly set back)."""
     contracting: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=5e-4))
-    """Two and more layers on contracting systems, whose gradients are larger."""
+    """Two or more layers on contracting systems, whose gradients are larger."""
     mesa: Training = field(default_factory=lambda: Training(steps=250, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
     depths: tuple[int, ...] = ()
@@ -127,14 +123,14 @@ class Config:
     probing: Probing = field(default_factory=Probing)
     stopping: Stopping = field(default_factory=Stopping)
     stopping_judged: bool = False
-    """Measure where conjugate gradients stop (N4)."""
+    """Measure early stopping of conjugate gradients (N4)."""
     mixer: str = ""
-    """Your own layer as package.module:Class, trained beside linear attention and the mesa layer in place of all else."""
+    """Your own layer, as package.module:Class. Trains only it, linear attention and the mesa layer."""
     over_seeds: Literal["vmap", "map"] = "map"
-    """How seeds share a program; on two cores one seed after another was faster than all at once."""
+    """How seeds share a program. On two cores, one seed after another was faster than all at once."""
 
 
-_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=UNBOUNDED, init_std=2e-4)
+_PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=None, init_std=2e-4)
 
 PRESETS = {
     "smoke": Preset(
@@ -174,7 +170,7 @@ PRESETS = {
         replace(
             Config(),
             linear=Training(steps=800),
-            fixed=Training(steps=5000, batch_size=16, clip_norm=UNBOUNDED, init_std=0.05),
+            fixed=Training(steps=5000, batch_size=16, clip_norm=None, init_std=0.05),
             fixed_seeds=5,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),

@@ -1,4 +1,4 @@
-"""What the mesa study shows: loss by depth and position, the weights before and after compression, probes, and where solvers stop."""
+"""Figures of the mesa study: losses, weights before and after compression, probes, and solver steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_CELLS = 4800  # Altair draws up to 5000 rows
 
 @figure("Loss by network")
 def loss_by_network(view: View) -> alt.TopLevelMixin:
-    """Test loss on fresh systems, one dot a seed, ticks at the mean. Dashed: what regression in context reaches without training."""
+    """Test loss on fresh systems; one dot per seed, ticks at the mean. Dashed: in-context regression without a network."""
     losses = view.table("loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting")).select("trial", "seed", "loss")
     order = losses.group_by("trial").agg(pl.col("loss").mean()).sort("loss", descending=True)["trial"].to_list()
     references = view.table("reference_position_loss").select(
@@ -30,13 +30,13 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
     y = alt.Y("trial:N", title=None, sort=order)
     dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["trial", "seed", alt.Tooltip("loss", format=".4f")])
     means = alt.Chart(losses).mark_tick(thickness=3).encode(x=alt.X("mean(loss):Q"), y=y)
-    lines = alt.Chart(rules).mark_rule(strokeDash=[4, 3]).encode(x="loss:Q", color=alt.Color("reference:N", title="in context"), tooltip=["reference", "loss"])
+    lines = alt.Chart(rules).mark_rule(strokeDash=[4, 3]).encode(x="loss:Q", color=alt.Color("reference:N", title="reference"), tooltip=["reference", "loss"])
     return alt.layer(lines, means, dots).properties(width=520, height=alt.Step(34))
 
 
 @figure("Loss by position")
 def loss_by_position(view: View) -> alt.TopLevelMixin:
-    """Mean over seeds; bands span the seeds. After n = 10 pairs ridge regression knows the system; one gradient step never does."""
+    """Mean over seeds; bands span the seeds. After n = 10 pairs, ridge regression has identified the system; one gradient step never does."""
     losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
@@ -45,15 +45,15 @@ def loss_by_position(view: View) -> alt.TopLevelMixin:
     colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
     curves = alt.Chart(networks.sort("trial", "position")).mark_line().encode(x=x, y=y, color=colour)
     bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    dashes = alt.StrokeDash("reference:N", title="in context", scale=alt.Scale(range=[[2, 3], [7, 3]]))
+    dashes = alt.StrokeDash("reference:N", title="reference", scale=alt.Scale(range=[[2, 3], [7, 3]]))
     dashed = alt.Chart(lines.sort("reference", "position")).mark_line(color="gray").encode(x=x, y=y, strokeDash=dashes)
     return alt.layer(bands, curves, dashed).properties(width=520, height=320)
 
 
 @figure("Weights before and after compression")
 def weights(view: View) -> alt.TopLevelMixin:
-    """Products of one trained layer, first seed: query-key (row: channel of the asking token, column: of the answering) and value-output (row: channel read,
-    column: written), each over its largest weight. Below, one number for each block of 10 x 10. Gradient descent stands in one block of each.
+    """Weight products of one trained layer, first seed: query-key (row: query channel, column: key channel) and value-output (row: channel read, column:
+    channel written), each divided by its largest weight. Below: one number per 10 x 10 block. Gradient descent uses one block of each.
     """
     whole = view.table("products", trial="linear-1").select("product", "head", "row", "column", "value", form=pl.lit("trained"))
     seed = view.table("products", trial="linear-1")["seed"][0]
@@ -84,9 +84,9 @@ def weights(view: View) -> alt.TopLevelMixin:
     )
 
 
-@figure("A second training beside the compression of the first")
+@figure("A second training and the compression of the first")
 def second_training(view: View) -> alt.TopLevelMixin:
-    """The network, the average of its weight products with the compression found by the first training, and that compression alone."""
+    """Losses of the network, of the average of its weight products with the first training's compression, and of that compression alone."""
     table = view.table("interpolation").select("seed", "step", "network", "interpolated", "compressed")
     long = table.unpivot(index=["seed", "step"], variable_name="predictor", value_name="loss").sort("predictor", "seed", "step")
     return (
@@ -103,9 +103,9 @@ def second_training(view: View) -> alt.TopLevelMixin:
     )
 
 
-@figure("What can be read from each layer")
+@figure("Linear probes of each layer")
 def probes(view: View) -> alt.TopLevelMixin:
-    """Linear probes of the deepest network, fitted on some sequences and judged on others, mean over seeds; layer 0 is the input."""
+    """Held-out losses in the deepest network, mean over seeds; layer 0 is the input."""
     table = view.table("probes").filter(~pl.col("trial").str.contains("contracting"))
     table = table.filter(pl.col("layers") == pl.col("layers").max())
     long = (
@@ -130,13 +130,13 @@ def probes(view: View) -> alt.TopLevelMixin:
 
 @figure("Solver steps against error")
 def stopping(view: View) -> alt.TopLevelMixin:
-    """A gated mesa layer on random tokens: conjugate gradients stopped token by token at tolerances 0.1 to 1e-5, or after the same number of steps for all."""
-    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("each token to its tolerance"))
-    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("the same for all tokens"))
+    """A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps."""
+    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("at a tolerance, per token"))
+    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("after a fixed number"))
     both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
     mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
     encoding: dict[str, Any] = {
-        "x": alt.X("steps:Q", title="solver steps a token, mean"),
+        "x": alt.X("steps:Q", title="mean solver steps per token"),
         "y": log_axis("error", "relative output error"),
         "color": alt.Color("rule:N", title="stopping"),
     }

@@ -1,6 +1,6 @@
-"""What must hold exactly, in float64, on random instances: the constructions of Prop. 1 and 2 and the mesa layers' forward and backward formulas.
+"""Identities in float64 on random instances: the constructions of Prop. 1 and 2 and the mesa layers' forward and backward formulas.
 
-Each identity is a function from a key to two relative errors: that of the statement, and that of a named mutant of it, which must be large.
+Each identity maps a key to two relative errors: that of the statement, and that of a named mutant, which must be large.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mesocosm.studies.mesa.config import Identities
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Every identity on `config.instances` random instances; and the cost of a conjugate gradient step."""
+    """Check every identity on `config.instances` random instances, and count the operations of a conjugate gradient step."""
     keys = instance_keys(context, len(IDENTITIES), config.instances)
     falls = context.evaluate(Partial(on_instances, series_falls, config), shared=(keys,))
     return {
@@ -50,7 +50,7 @@ def _worst(found: tuple[Array, ...], wanted: tuple[Array, ...]) -> Array:
 
 
 def gradient_step_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C1: a head with explicit weights equals a gradient step on all pairs so far. Mutant: the newest pair is dropped."""
+    """C1: a head with explicit weights takes a gradient step on all pairs so far. Mutant: the newest pair is dropped."""
     state_key, map_key, step_key = jax.random.split(key, 3)
     states = jax.random.normal(state_key, (config.length, config.dim))
     initial = jax.random.normal(map_key, (config.dim, config.dim)) / jnp.sqrt(config.dim)
@@ -83,7 +83,7 @@ def series_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def series_falls(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C4: the smallest fall of log10 error to the exact inverse, from one step to the next. Mutant: a norm below half the largest eigenvalue."""
+    """C4: the smallest drop in log10 error against the exact inverse between successive steps. Mutant: a norm below half the largest eigenvalue."""
     states, norm = _states_and_norm(config, key)
 
     def smallest_fall(norm: float | Array) -> Array:
@@ -95,13 +95,13 @@ def series_falls(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def _states_and_norm(config: Identities, key: PRNGKeyArray) -> tuple[Array, float]:
-    """Unit states: then the number of tokens bounds every eigenvalue, and the norm is a number of the instance's size."""
+    """Unit states, so that the number of tokens bounds every eigenvalue and the norm depends only on the instance's size."""
     states = jax.random.normal(key, (config.length, config.dim))
     return states / jnp.linalg.norm(states, axis=1, keepdims=True), config.length + 0.1
 
 
 def _gram(states: Array, newest: int) -> Array:
-    """A_t for every t: the sum over the states before t, plus 0.1."""
+    """A_t for every t: the sum of s s^T over the states before t, plus 0.1 I."""
     before = jnp.tri(len(states), k=-1 + newest, dtype=states.dtype)
     return jnp.einsum("ts,si,sj->tij", before, states, states) + 0.1 * jnp.eye(states.shape[1])
 
@@ -123,7 +123,7 @@ def _inverse_times(states: Array, newest: int) -> Array:
 
 
 class Tokens(NamedTuple):
-    """Of one head."""
+    """Inputs of one head."""
 
     query: Array
     key: Array
@@ -155,7 +155,7 @@ def _pair_weights(tokens: Tokens, newest: int = 0) -> Float[Array, "time time"]:
 
 
 def dense_output(tokens: Tokens, regulariser: Array | None = None, newest: int = 0) -> Float[Array, "time dim"]:
-    """G_t (H_t + Lambda)^{-1} q_t, every t by a dense solve; `regulariser` may vary with t."""
+    """G_t (H_t + Lambda)^{-1} q_t by a dense solve for every t; `regulariser` may vary with t."""
     weights = _pair_weights(tokens, newest)
     diagonal = jnp.broadcast_to(tokens.regulariser if regulariser is None else regulariser, tokens.query.shape)
     gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.einsum("ti,ij->tij", diagonal, jnp.eye(tokens.key.shape[1]))
@@ -175,7 +175,7 @@ def recursion_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def recursion_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C16, backward: the closed form behind recursive least squares equals autodiff of the dense solve. Mutant: e* in place of e in c_ts."""
+    """C16, backward: the closed-form gradient of recursive least squares equals autodiff of the dense solve. Mutant: e* in place of e in c_ts."""
     token_key, loss_key = jax.random.split(key)
     tokens = _ungated(_tokens(config, token_key))
     direction = jax.random.normal(loss_key, tokens.value.shape)
@@ -200,7 +200,7 @@ def solver_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def solver_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """N2: the closed-form backward, for all six inputs, equals autodiff of the dense solve. Mutant: e* in place of e in c_ts."""
+    """N2: the closed-form gradient of all six inputs equals autodiff of the dense solve. Mutant: e* in place of e in c_ts."""
     token_key, loss_key = jax.random.split(key)
     tokens = _tokens(config, token_key)
     direction = jax.random.normal(loss_key, tokens.value.shape)
@@ -214,7 +214,7 @@ def _solver_layer(config: Identities, *tokens: Array) -> Array:
 
 
 def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
-    """dL/dk_s = beta_s sum_t zeta_ts [(c_ts - b_ts) q*_t - a_ts e*_t], densely; the mutant takes c_ts = e*_t . v_s, as the formula in print reads."""
+    """dL/dk_s = beta_s sum_t zeta_ts [(c_ts - b_ts) q*_t - a_ts e*_t], densely; the mutant takes c_ts = e*_t . v_s, a possible reading of the print."""
     weights = _pair_weights(tokens)
     gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.diag(tokens.regulariser)
     pulled = jnp.einsum("ts,sv,sk,tv->tk", weights, tokens.value, tokens.key, error)
@@ -225,7 +225,7 @@ def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
 
 
 def zero_steps_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """N3: without a solver step, started from the query, the layer is gated linear attention. Mutant: one step is taken."""
+    """N3: with zero solver steps from the query, the layer is gated linear attention. Mutant: one step is taken."""
     tokens = _tokens(config, key)
     wanted, _ = gated_linear_attention(tokens.query, tokens.key, tokens.value, tokens.log_forget, tokens.input_gate)
 
@@ -250,9 +250,9 @@ IDENTITIES = {
 
 
 def solver_cost(context: Context) -> pl.DataFrame:
-    """How the floating-point operations of one conjugate gradient step a token grow with the key size: exponents between successive sizes.
+    """Floating-point operations of one conjugate gradient step per token, and their growth exponents between successive key sizes.
 
-    Counted by the compiler, at a fixed chunk of 64 tokens. The mutant is a step of Newton and Schulz, two matrix products a token.
+    The compiler counts them, at a fixed chunk of 64 tokens. The mutant is a Newton-Schulz step: two matrix products per token.
     """
     length = 64
 

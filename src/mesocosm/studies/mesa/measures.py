@@ -1,4 +1,4 @@
-"""The mesa study's measurements: from tables to one number a replicate. Claims name them."""
+"""Measurements for the mesa study's claims: tables to one number per replicate."""
 
 from collections.abc import Callable
 from math import log
@@ -33,7 +33,7 @@ OfSeeds = Measure[Replicates]
 
 
 def loss(trial: Trials) -> OfSeeds:
-    """A network's loss."""
+    """Test loss of a network."""
     return replicates(Loss.loss, trial=trial)
 
 
@@ -65,12 +65,12 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
 
 
 def learned_polynomial(steps: int) -> OfSeeds:
-    """Loss of a learned polynomial of some number of steps."""
+    """Test loss of the learned polynomial with this many steps."""
     return replicates(Polynomial.learned, steps=steps)
 
 
 def neumann_series(steps: int) -> OfSeeds:
-    """Loss of the series of some number of steps."""
+    """Test loss of the Neumann series with this many steps."""
     return replicates(Polynomial.neumann, steps=steps)
 
 
@@ -78,12 +78,12 @@ def neumann_series(steps: int) -> OfSeeds:
 
 
 def off_pattern(trial: Trials) -> OfSeeds:
-    """The largest block that gradient descent has not."""
+    """The largest weight block off the pattern of gradient descent, as a fraction of the block on it."""
     return replicates(Pattern.off_pattern, trial=trial)
 
 
 def step_size_ratio(trial: Trials) -> OfSeeds:
-    """Log ratio of the step size in the weights to the searched one; a step size of the wrong sign counts as a thousandth."""
+    """Log ratio of the weights' step size to the line-searched one; the ratio is at least 0.001, so that a wrong sign has a logarithm."""
     found, searched = pl.col(Pattern.step_size), pl.col(Pattern.searched_step_size)
 
     def measure(table: pl.DataFrame) -> Replicates:
@@ -93,17 +93,17 @@ def step_size_ratio(trial: Trials) -> OfSeeds:
 
 
 def compressed(trial: Trials) -> OfSeeds:
-    """Log ratio of the compressed network's loss to the whole one's."""
+    """Log ratio of the compressed network's loss to the whole network's."""
     return replicates(Compressed.versus_network, trial=trial)
 
 
 def compressed_mutant(trial: Trials) -> OfSeeds:
-    """The same without the blocks that ask for the previous state."""
+    """The same without the blocks whose keys contain the previous state."""
     return replicates(Compressed.mutant, trial=trial)
 
 
 def second_run(arm: Value) -> OfSeeds:
-    """Largest log ratio of an averaged network's loss to the network's own, over the second training after its first sixth."""
+    """Largest log ratio of an averaged network's loss to the network's own, after the first sixth of the second training."""
     step, network = Interpolation.step, Interpolation.network
 
     def worst(rows: pl.DataFrame) -> float:
@@ -128,7 +128,7 @@ def probe_change(value: Value, position: Callable[[Any], int], first: int, trial
 
 
 def probe_by_context(value: Value) -> OfSeeds:
-    """Rank correlation of the held-out target probe loss after the last layer with the position."""
+    """Rank correlation of position and held-out probe loss after the last layer."""
     layer, position = Probes.layer, Probes.position
 
     def correlation(rows: pl.DataFrame) -> float:
@@ -141,12 +141,12 @@ def probe_by_context(value: Value) -> OfSeeds:
 
 
 def target_position(config: Any) -> int:
-    """Where the paper probes for the next state."""
+    """The position of the probe for the next state."""
     return config.probing.target_position
 
 
 def preconditioning_position(config: Any) -> int:
-    """Where the paper probes for the preconditioned input."""
+    """The position of the probe for the preconditioned input."""
     return config.probing.preconditioning_position
 
 
@@ -154,7 +154,7 @@ def preconditioning_position(config: Any) -> int:
 
 
 def stopping(value: Value, tolerance: float, layer: str = "forgetting") -> OfSeeds:
-    """What stopping at a tolerance costs."""
+    """A column of `Stopping` at one tolerance."""
     return replicates(value, trial=STOPPING, layer=layer, tolerance=tolerance)
 
 
@@ -170,7 +170,7 @@ def late_over_early_at_tolerance(tolerance: float) -> OfSeeds:
 
 
 def late_over_early_of_steps(steps: int) -> OfSeeds:
-    """The same where every token takes as many steps."""
+    """The same after a fixed number of steps for every token."""
     table = FixedStepsByQuarter
     return _late_over_early(table.rows(layer="forgetting", steps=steps), table.quarter, table.error)
 

@@ -1,4 +1,4 @@
-"""What the second paper says: N is von Oswald et al., MesaNet (2025)."""
+"""Claims of the second paper: N is von Oswald et al., MesaNet (2025)."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Refer
 from mesocosm.studies.mesa.measures import late_over_early_at_tolerance, late_over_early_of_steps, stopping, stopping_error
 from mesocosm.studies.mesa.tables import SolverCost, Stopping
 
-SIZE = "needs language models of a size that this bench does not train"
+SIZE = "needs language models larger than mesocosm trains"
 
 stopped = partial(Check, judged_at=CPU, replicate="tokens, gates and regulariser")
 
@@ -78,13 +78,13 @@ UNJUDGED = [
         "N4-late",
         "A few steps for all tokens hurt late tokens most.",
         "N, Fig. 5",
-        "speaks of trained language models; in random layers it is early ones",
+        "concerns trained language models; in random layers, early tokens suffer most",
     ),
-    unjudged("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "speaks of trained language models"),
-    unjudged("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not on the bench yet"),
-    unjudged("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not on the bench yet"),
+    unjudged("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "concerns trained language models"),
+    unjudged("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not implemented yet"),
+    unjudged("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not implemented yet"),
     unjudged("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", SIZE),
-    unjudged("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "held by tests, not judged as a row yet"),
-    unjudged("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not on the bench yet"),
-    unjudged("N11", "Recursive least squares with forgetting loses its regulariser.", "N, App. H", "not judged as a row yet"),
+    unjudged("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "covered by tests, but has no check yet"),
+    unjudged("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not implemented yet"),
+    unjudged("N11", "Recursive least squares with forgetting loses its regulariser.", "N, App. H", "has no check yet"),
 ]

@@ -1,4 +1,4 @@
-"""The networks of the mesa study: how an arm's is built, what it predicts, and what it is trained on."""
+"""Networks of the mesa study: their arms, builders, predictions, loss and learner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.learning.supervised import Supervised, cosine_adamw
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
 from mesocosm.studies.mesa.config import Evaluation, Network, Probing, Systems, Training
 from mesocosm.studies.mesa.references import Sequences
@@ -22,7 +23,7 @@ Source = Literal["orthogonal", "contracting", "fixed"]
 
 @dataclass(frozen=True)
 class NetworkArm:
-    """One network on one kind of systems."""
+    """One network trained on one kind of system."""
 
     systems: Systems
     source: Source
@@ -34,7 +35,7 @@ class NetworkArm:
 
 
 def build_linear(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
-    """Linear attention throughout. With one layer the first two channels are hidden, so that each vector stands in one place only (paper)."""
+    """Layers of linear attention. With one layer, the first two blocks of channels are hidden, so that each vector appears only once (paper)."""
     network, dim = arm.network, arm.systems.dim
     std = arm.training.init_std
     keys = jax.random.split(key, network.layers)
@@ -51,18 +52,18 @@ def build_mesa(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
 
 
 def build_user_mixer(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
-    """Somebody else's layer throughout, as its class initialises it."""
+    """Layers of the user's class, with its own initialisation."""
     keys = jax.random.split(key, arm.network.layers)
     return ResidualStack(tuple(user_mixer(arm.mixer, 4 * arm.systems.dim, k) for k in keys), clip=arm.network.residual_clip)
 
 
 def predict(network: ResidualStack, inputs: Float[Array, "time dim"]) -> Float[Array, "time dim"]:
-    """The prediction is what the network writes into the first block."""
+    """The network's output in the first block of channels."""
     return network(constructed_tokens(inputs))[:, : inputs.shape[1]]
 
 
 def prediction_loss(network: ResidualStack, example: Trajectory, key: PRNGKeyArray) -> Float[Array, ""]:
-    """Half the squared error of the next state, summed over components, averaged over positions."""
+    """Half the squared error of the next state, summed over components and averaged over positions."""
     return 0.5 * jnp.mean(jnp.sum((predict(network, example.inputs) - example.targets) ** 2, axis=-1))
 
 
@@ -73,7 +74,7 @@ def learner(arm: NetworkArm, build: Any, task: LinearSystems) -> Supervised:
         build=Partial(build, arm),
         task=task,
         loss=prediction_loss,
-        optimizer=cosine_adamw,
+        optimizer=adamw,
         hyperparameters={
             "learning_rate": training.learning_rate,
             "steps": float(training.steps),
@@ -86,7 +87,7 @@ def learner(arm: NetworkArm, build: Any, task: LinearSystems) -> Supervised:
 
 
 class Trained(NamedTuple):
-    """Networks of all seeds and what they are evaluated on; a fixed teacher's sequences differ from seed to seed."""
+    """Networks of all seeds and their evaluation sequences, which differ between seeds for a fixed system."""
 
     networks: Any
     sequences: Sequences

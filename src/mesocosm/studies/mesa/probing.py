@@ -1,4 +1,4 @@
-"""Linear probes of the mesa study's deep networks: the next state and the preconditioned input, layer by layer."""
+"""Linear probes of deep networks for the next state and the preconditioned input, at every layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ProbeCurves(NamedTuple):
 
 
 def measure_probes(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
-    """Held-out losses by layer and position."""
+    """Held-out probe losses by layer and position."""
     n, probing = arm.systems.length, arm.probing
     positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
     curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), trained.networks, trained.sequences)
@@ -38,7 +38,7 @@ def measure_probes(arm: NetworkArm, context: Context, trained: Trained) -> dict[
 
 
 def probe_network(positions: tuple[int, ...], size: int, network: ResidualStack, sequences: Sequences) -> ProbeCurves:
-    """Probe the next state and the preconditioned input; the controls probe those of another sequence."""
+    """Probe for the next state and the preconditioned input; the controls probe for those of another sequence."""
     fitted, held_out = (_probe_data(positions, network, observations[:size]) for observations in (sequences.tuning, sequences.test))
     return ProbeCurves(*(probe_losses(a, b).held_out for a, b in zip(fitted, held_out, strict=True)))
 

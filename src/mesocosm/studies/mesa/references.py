@@ -1,4 +1,4 @@
-"""What regression in context can know: the evaluation sequences, and the losses of gradient descent, ridge regression and polynomials on them."""
+"""Evaluation sequences, and the losses of gradient descent, ridge regression and polynomials on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mesocosm.tasks.task import batch
 
 @dataclass(frozen=True)
 class References:
-    """What regression in context can know, without any network."""
+    """Reference predictors: in-context regression without a network."""
 
     systems: Systems
     evaluation: Evaluation
@@ -31,8 +31,8 @@ class Sequences(NamedTuple):
     """Evaluation data of one seed.
 
     Attributes:
-        test: what losses are measured on.
-        tuning: what step sizes are searched on and probes fitted on.
+        test: for measuring losses.
+        tuning: for searching step sizes, fitting polynomials and fitting probes.
     """
 
     test: Array
@@ -40,14 +40,14 @@ class Sequences(NamedTuple):
 
 
 def draw_sequences(evaluation: Evaluation, task: LinearSystems, key: PRNGKeyArray) -> Sequences:
-    """Observations, shape (sequences, length + 1, dim)."""
+    """Draw observations, shape (sequences, length + 1, dim)."""
     test_key, tuning_key = jax.random.split(key)
     test, tuning = (batch(task, k, n, "iid") for k, n in ((test_key, evaluation.sequences), (tuning_key, evaluation.tuning_sequences)))
     return Sequences(test.observations, tuning.observations)
 
 
 def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_1 dim"]) -> Float[Array, "batch time"]:
-    """Half squared errors of every sequence at every position; 128 sequences at a time."""
+    """Half the squared error of every sequence at every position, computed for 128 sequences at a time."""
 
     def one(states: Float[Array, "time_plus_1 dim"]) -> Float[Array, " time"]:
         return 0.5 * jnp.sum((predictor(states[:-1]) - states[1:]) ** 2, axis=-1)
@@ -56,17 +56,17 @@ def sequence_losses(predictor: Any, observations: Float[Array, "batch time_plus_
 
 
 def step_predictor(step_size: Array, inputs: Array) -> Array:
-    """`gradient_step` with its number first."""
+    """`gradient_step` with the step size as first argument."""
     return gradient_step(inputs, step_size)
 
 
 def orthogonal_systems(systems: Systems) -> LinearSystems:
-    """The main task."""
+    """The main task: orthogonal systems."""
     return LinearSystems.orthogonal(systems.dim, length=systems.length, noise=systems.noise)
 
 
 class ReferenceLosses(NamedTuple):
-    """Half squared errors on the test sequences, (sequences, time)."""
+    """Half the squared errors on the test sequences, (sequences, time)."""
 
     ridge: Array
     ridge_without_last_pair: Array
@@ -74,7 +74,7 @@ class ReferenceLosses(NamedTuple):
 
 
 def measure_references(config: References, context: Context) -> Tables:
-    """Gradient descent and ridge regression, the latter also without the newest pair, as in the authors' code."""
+    """Losses of a gradient step and of ridge regression, with and without the newest pair (the authors' code leaves it out)."""
     losses = context.evaluate(Partial(_reference_losses, config), shared=(context.evaluation_key,))
     positions = {"position": range(1, config.systems.length + 1)}
     return {"reference_position_loss": context.rows(positions, **{name: values.mean(1) for name, values in losses._asdict().items()})}
@@ -90,7 +90,7 @@ def _reference_losses(config: References, key: PRNGKeyArray) -> ReferenceLosses:
 
 
 def measure_polynomials(config: References, context: Context) -> Tables:
-    """Polynomials of one to six steps in place of the inverse: learned ones, fitted anew by each replicate, and a Neumann series."""
+    """Losses of polynomials of one to six steps in place of the inverse: learned, fitted for each replicate, and the Neumann series."""
     learned, neumann = context.evaluate(Partial(_polynomial_losses, config), context.keys("init"), shared=(context.evaluation_key,))
     steps = {"steps": range(1, config.steps + 1)}
     columns = {"learned": learned, "neumann": neumann}
@@ -100,7 +100,7 @@ def measure_polynomials(config: References, context: Context) -> Tables:
 
 
 def _polynomial_losses(config: References, seed_key: PRNGKeyArray, key: PRNGKeyArray) -> tuple[Array, Array]:
-    """Mean over positions, (steps, sequences). The newest pair is left out, as in the authors' code for these curves."""
+    """Mean over positions, (steps, sequences). Leaves out the newest pair, as the authors' code does for these curves."""
     sequences = draw_sequences(config.evaluation, orthogonal_systems(config.systems), key)
 
     def losses(inverse: Any) -> Array:

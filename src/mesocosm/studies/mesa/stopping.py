@@ -1,4 +1,4 @@
-"""Where the conjugate gradients of a gated mesa layer stop, and what stopping early costs."""
+"""Early stopping of the conjugate gradients in a gated mesa layer: solver steps and output errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mesocosm.studies.mesa.config import Stopping
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 FIXED_STEPS = (1, 2, 4, 8, 15, 30)
-LAYERS = {"forgetting": (True, 1.0), "no forgetting": (False, 1.0), "regulariser / 100": (True, 0.01)}  # forgets, factor of the regulariser
+LAYERS = {"forgetting": (True, 1.0), "no forgetting": (False, 1.0), "regulariser / 100": (True, 0.01)}  # (forgets, factor on the regulariser)
 QUARTERS = 4
 
 
 class Stopped(NamedTuple):
-    """By tolerance: mean steps of a token, relative output error, and that in each quarter of the sequence; by fixed number of steps: the two errors."""
+    """Mean steps per token and relative output errors (of the whole sequence and each quarter) by tolerance; the errors also by fixed number of steps."""
 
     steps: Array
     error: Array
@@ -32,7 +32,7 @@ class Stopped(NamedTuple):
 
 
 def measure_stopping(config: Stopping, context: Context) -> Tables:
-    """Random layers, one a replicate; the same without forgetting, and with almost no regulariser (the control for the number of steps)."""
+    """Random layers, one per replicate; also without forgetting, and with almost no regulariser (the control for the number of steps)."""
     tables = []
     for name, (forgets, shrink) in LAYERS.items():
         stopped = context.evaluate(Partial(_stopped, config, forgets, shrink), context.keys("init"))
@@ -51,7 +51,7 @@ def measure_stopping(config: Stopping, context: Context) -> Tables:
 
 def _stopped(config: Stopping, forgets: bool, shrink: float | Array, key: PRNGKeyArray) -> Stopped:
     def relative(result: Array, exact: Array) -> tuple[Array, Array]:
-        """Root mean square over heads, tokens and channels: of all tokens, and of each quarter."""
+        """Relative root mean square error over heads, tokens and channels: of all tokens, and of each quarter."""
         squares = jnp.sum((result - exact) ** 2, axis=-1), jnp.sum(exact**2, axis=-1)
         whole = jnp.sqrt(squares[0].mean() / squares[1].mean())
         cut = [s.reshape(s.shape[0], QUARTERS, -1).mean((0, 2)) for s in squares]
@@ -69,7 +69,7 @@ def _stopped(config: Stopping, forgets: bool, shrink: float | Array, key: PRNGKe
 
 
 def _tokens(config: Stopping, forgets: bool, shrink: float | Array, key: PRNGKeyArray) -> tuple[Array, ...]:
-    """One head: keys and queries that resemble their predecessors and share a direction, as after a convolution and SiLU; slow forgetting."""
+    """Inputs of one head: keys and queries are correlated over time and share a direction, as after a convolution and SiLU; forgetting is slow."""
     keys = jax.random.split(key, 5)
     n, d = config.length, config.key_dim
 

@@ -1,4 +1,4 @@
-"""The mesa study's tables and trials by name, for its claims and measures."""
+"""Tables and trials of the mesa study, for its claims and measures."""
 
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
@@ -6,7 +6,7 @@ from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 
 def linear(depth: int) -> Trials:
-    """Some layers of linear attention."""
+    """Linear attention with `depth` layers."""
     return Trials(f"linear-{depth}")
 
 
@@ -30,7 +30,7 @@ STOPPING = Trials("stopping")
 
 
 class Loss(Table):
-    """Test losses of a network and of its references on the same sequences, with log ratios of the network's to theirs."""
+    """Test losses of a network and its references on the same sequences, and log ratios of the network's to theirs."""
 
     digest: Value
     loss: Estimate
@@ -47,7 +47,7 @@ class Polynomial(Table):
 
 
 class Pattern(Table):
-    """What the weights of one layer say."""
+    """Weight pattern and step sizes of one layer."""
 
     off_pattern: Value
     step_size: Value
@@ -62,7 +62,7 @@ class Compressed(Table):
 
 
 class Interpolation(Table):
-    """Losses along the second training, of the network and of its averages with the first one's compression."""
+    """Losses during the second training, of the network and of its averages with the first training's compression."""
 
     step: Axis
     network: Value
@@ -85,21 +85,21 @@ class Probes(Table):
 
 
 class Series(Table):
-    """How much each step of the series helps."""
+    """The smallest drop in log10 error between steps of the series."""
 
     smallest_fall: Value
     mutant: Value
 
 
 class SolverCost(Table):
-    """Operations of a solver step, and how they grow with the key size."""
+    """Operations of a solver step, and their growth with the key size."""
 
     exponent: Value
     mutant: Value
 
 
 class Stopping(Table):
-    """What stopping at a tolerance costs."""
+    """Solver steps and output error by tolerance."""
 
     tolerance: Axis
     layer: Axis
@@ -108,7 +108,7 @@ class Stopping(Table):
 
 
 class StoppingByQuarter(Table):
-    """The error in each quarter of the sequence."""
+    """Output error in each quarter of the sequence, by tolerance."""
 
     tolerance: Axis
     quarter: Axis
@@ -117,7 +117,7 @@ class StoppingByQuarter(Table):
 
 
 class FixedStepsByQuarter(Table):
-    """The error in each quarter of the sequence."""
+    """Output error in each quarter of the sequence, by fixed number of steps."""
 
     steps: Axis
     quarter: Axis

@@ -1,4 +1,4 @@
-"""How the mesa study trains: linear attention, a mesa layer or somebody else's, each beside what regression in context can know."""
+"""Trains linear attention, a mesa layer or the user's layer, and compares each with in-context regression."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from mesocosm.tasks.task import digest
 
 
 def train_linear(arm: NetworkArm, context: Context) -> Tables:
-    """A network of linear attention: its losses, its products, and, where it is deep, its probes."""
+    """Linear attention: its losses, whole and compressed, and its weights (one layer) or probes (deeper)."""
     trained = _train(arm, build_linear, context)
     further = measure_weights if arm.network.layers == 1 else measure_probes
     return _losses(arm, context, trained) | measure_compressed(arm, context, trained) | further(arm, context, trained)
 
 
 def train_mesa(arm: NetworkArm, context: Context) -> Tables:
-    """One mesa layer."""
+    """One mesa layer: its losses."""
     return _losses(arm, context, _train(arm, build_mesa, context))
 
 
 def train_user_mixer(arm: NetworkArm, context: Context) -> Tables:
-    """Somebody else's layer."""
+    """The user's layer: its losses."""
     return _losses(arm, context, _train(arm, build_user_mixer, context))
 
 
 def _train(arm: NetworkArm, build: Any, context: Context) -> Trained:
-    """Train, publish, and draw the evaluation data. A fixed system is drawn anew with each replicate."""
+    """Train, publish, and draw the evaluation data. Each replicate has its own fixed system."""
     systems = arm.systems
     if arm.source == "fixed":
         task = context.evaluate(Partial(_draw_fixed_system, systems), context.keys("env"))
@@ -67,7 +67,7 @@ def _draw_with_teacher(draw: Any, key: PRNGKeyArray, task: LinearSystems) -> Seq
 
 
 class Measured(NamedTuple):
-    """Half squared errors on the test sequences, (sequences, time), of a network and of its two references."""
+    """Half the squared errors on the test sequences, (sequences, time), of a network and its two references."""
 
     network: Array
     gradient_step: Array
@@ -76,7 +76,7 @@ class Measured(NamedTuple):
 
 
 def measure_network(network: ResidualStack, sequences: Sequences) -> Measured:
-    """The references see the same sequences; the step size is searched on others."""
+    """Evaluate a network and its references on the same sequences; the step size is searched on others."""
     step_size = line_search(sequences.tuning)
     return Measured(
         sequence_losses(Partial(predict, network), sequences.test),
@@ -114,13 +114,13 @@ def _losses(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, An
 
 
 class Retrained(Supervised):
-    """The second training, which knows the compression of the first."""
+    """The second training; holds the compression of the first."""
 
     first: ProductAttention
 
 
 def train_twice(arm: NetworkArm, context: Context) -> Tables:
-    """Train, compress, train again from the same seed at twice the learning rate; on the way, average the network with the compression of the first."""
+    """Train, compress, and train again from the same seed at twice the learning rate, averaging the network with the first compression on the way."""
     task = orthogonal_systems(arm.systems)
     plain = learner(arm, build_linear, task)
     first = context.fit("first", plain, arm.training.steps).model
@@ -150,7 +150,7 @@ def _interpolated(test: Array, second: Retrained, state: Any, key: PRNGKeyArray)
 
 
 def _other_blocks(products: ProductAttention) -> ProductAttention:
-    """The same numbers in other blocks: what the query asks for is swapped between current and previous state."""
+    """The same numbers in other blocks: the key blocks of the current and the previous state are swapped."""
     dim = products.query_key.shape[1] // 4
     swap = np.r_[0 : 2 * dim, 3 * dim : 4 * dim, 2 * dim : 3 * dim]
     return ProductAttention(products.query_key[:, :, swap], products.value_output)

@@ -1,4 +1,4 @@
-"""The schedule of the mesa study: which networks are trained, on which systems, and what is measured without training."""
+"""Trials of the mesa study: the networks to train, and measurements without training."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LAYERS = {"linear": (train_linear, build_linear), "mesa": (train_mesa, build_mes
 
 
 def check(config: Config) -> None:
-    """Refuse a mixer that does not fit.
+    """Reject a mixer that does not fit.
 
     Raises:
-        ValueError: in what.
+        ValueError: see `check_mixer`.
     """
     check_mixer(config.mixer, 4 * config.systems.dim, config.systems.length)
 
 
 def trials(config: Config) -> list[Trial]:
-    """One trial for each network; those that differ in numbers only share a program."""
+    """One trial per network; trials that differ only in numbers share a program."""
 
     def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, layer: Layer = "linear", training: Training | None = None) -> Trial:
         clip = config.deep_clip if layers > 1 or layer == "mesa" else config.network.residual_clip

@@ -1,4 +1,4 @@
-"""What the weights of the mesa study's networks say: their block pattern, and what is lost where each block becomes one number."""
+"""Weights of trained networks: their block pattern, and the loss after compressing each block to one number."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from mesocosm.studies.mesa.references import sequence_losses
 
 
 def products_of(layer: Mixer) -> ProductAttention:
-    """The layer by its products."""
+    """The layer as weight products."""
     assert isinstance(layer, LinearAttention)
     return ProductAttention.from_factors(layer.query, layer.key, layer.value, layer.output)
 
 
 def compressed(network: ResidualStack, dim: int) -> ResidualStack:
-    """Every layer by one number for each block of its products."""
+    """The network with each block of its weight products compressed to one number."""
     layers = tuple(expand(compress(products_of(layer), dim), dim) for layer in network.layers)
     return ResidualStack(layers, clip=network.clip, visible=network.visible)
 
 
 class Weights(NamedTuple):
-    """What the products of a one-layer network say."""
+    """Measurements of a one-layer network's weight products."""
 
     scalars: BlockScalars
     products: ProductAttention
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(dim: int, network: ResidualStack, tuning: Array) -> Weights:
-    """Compression, the step size of gradient descent that it amounts to, and how much stands elsewhere."""
+    """Compress the products; measure the equivalent step size of gradient descent and the weight off its pattern."""
     products = products_of(network.layers[0])
     scalars, strength = compress(products, dim), pattern_strength(products, dim)
     return Weights(scalars, products, effective_step_size(scalars), line_search(tuning), strength.off_pattern, strength.identity)
@@ -67,7 +67,7 @@ def measure_weights(arm: NetworkArm, context: Context, trained: Trained) -> dict
 
 
 def measure_compressed(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
-    """Losses of the compressed network, and of one compressed without the blocks of gradient descent."""
+    """Log ratios of losses, compressed over whole network; the mutant lacks the blocks whose keys contain the previous state."""
     losses = context.evaluate(Partial(_compressed_losses, arm.systems.dim), trained.networks, trained.sequences.test)
     whole, small, mutant = (part.mean(-1) for part in losses)
     versus, error = log_ratio_of_means(small, whole)

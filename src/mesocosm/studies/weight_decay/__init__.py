@@ -1,4 +1,4 @@
-"""Weight decay on two factors is a nuclear norm on their product: attention layers become low-rank. First half: the law itself."""
+"""Weight decay on two factors acts as a nuclear norm on their product, so attention layers become low-rank. First half: the law itself."""
 
 from mesocosm.studies.interface import Study
 

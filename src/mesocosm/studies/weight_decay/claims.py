@@ -1,7 +1,7 @@
-"""What the paper says of the law, and what would show that it is wrong. Regions come from the derivations (T1 to T9) and from pilots on seeds from 1000 on
+"""The paper's claims about the law and their checks. Regions come from the derivations (T1 to T9) and from pilots on seeds from 1000 upward
 (results/weight-decay/search.csv).
 
-Sources: the paper's full text was not at hand; [S] is the abstract, a caption or an index that quotes it, [S2] a page that describes its figures.
+Sources: the paper's full text was not available; [S] is the abstract, a caption or an index that quotes it, [S2] a page that describes its figures.
 """
 
 from functools import partial
@@ -17,10 +17,10 @@ FREE = "no decay"
 DRAWN = "problem and initialisation"
 INITIAL = "initialisation"
 
-# Configurations in results/weight-decay/search.csv by experiment; a test counts them.
+# Number of configurations in results/weight-decay/search.csv by experiment; a test counts them.
 SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adaptive": 2, "two-layers": 1}
 
-# What checks of one kind share.
+# Arguments shared by similar checks.
 minimised = partial(Check, judged_at=ALL, searched=SEARCHED["minima"], replicate="a random convex problem and its initialisation")
 descended = partial(Check, judged_at=ALL, searched=SEARCHED["descent"], replicate=DRAWN)
 factorised = partial(Check, judged_at=ALL, searched=SEARCHED["factorisation"], replicate=INITIAL)
@@ -28,7 +28,7 @@ scalars = partial(Check, searched=SEARCHED["scalars"])
 rotated = partial(Check, searched=SEARCHED["adaptive"])
 two_layers = partial(Check, judged_at=CPU, searched=SEARCHED["two-layers"], replicate="teacher, initialisation and data stream")
 
-LATER = "the transformer studies are not on the bench yet"
+LATER = "the transformer studies are not implemented yet"
 
 CLAIMS = [
     Claim(
@@ -111,7 +111,7 @@ CLAIMS = [
                 measures.threshold_error(Spectrum, arm="both"),
                 Control("no decay, against the same values", measures.threshold_error(Spectrum, regularised=False, arm="both")),
                 note=(
-                    "In the record one initialisation began with so little of the weakest mode that it had not grown back after the paper's number of "
+                    "In the record, one initialisation began with so little of the weakest mode that it had not grown back after the paper's number of "
                     "steps; all others lie at the threshold."
                 ),
             ),
@@ -134,7 +134,7 @@ CLAIMS = [
         "C7",
         "In pretrained LLaMA-2 the Frobenius term is close to the nuclear norm.",
         "Fig. 4 [S2]",
-        "these weights are not at hand; at their shapes random initialisation is as close (0.992): mesocosm audit prints that null beside every value",
+        "the weights are not available; at their shapes, random initialisation is as close (0.992): mesocosm audit prints this null beside every value",
     ),
     Claim(
         "C8",
@@ -217,7 +217,7 @@ CLAIMS = [
                 measures.as_many_as_the_teacher("both", Hidden.neurons),
                 Control(ONE, measures.as_many_as_the_teacher("one", Hidden.neurons)),
                 note=(
-                    "It must be so: rotating the hidden space changes no loss, so the directions that decay keeps stay spread over all neurons. The "
+                    "This is necessary: rotating the hidden space changes no loss, so the directions that decay keeps stay spread over all neurons. The "
                     "sentence comes from an index and may mean directions, which the other check judges."
                 ),
             ),

@@ -1,4 +1,4 @@
-"""The sizes of the weight-decay study. Where a number is the paper's it says so; the rest is ours, or was searched on pilot seeds."""
+"""Config and presets of the weight-decay study. Numbers from the paper are marked; the rest is ours or was searched on pilot seeds."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ class Factorisation:
     values: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     """Singular values of the target (paper)."""
     decays: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6)
-    """The grid; 0.4 is the paper's."""
+    """The grid of decays; 0.4 is the paper's."""
     learning_rate: float = 0.05
     steps: int = 1000
     """Updates (paper: shown at 1000)."""
@@ -38,22 +38,22 @@ class Descent:
 
 @dataclass(frozen=True)
 class Minima:
-    """Random regularised problems that are solved to their minimum."""
+    """Random regularised problems, solved to their minimum."""
 
     instances: int = 100
     rows: int = 6
     columns: int = 5
     measurements: int = 40
     noise: float = 0.3
-    """Standard deviation of the measurements' noise, over that of one entry of a measurement."""
+    """Standard deviation of the measurements' noise, relative to that of one entry of a measurement matrix."""
     decay: float = 1.0
-    """Prunes about two of five modes."""
+    """Removes about two of five modes."""
     init_std: float = 0.5
     learning_rate: float = 0.005
     momentum: float = 0.9
     steps: int = 20000
     one_steps: int = 400
-    """With one factor regularised, whose penalty has no minimum: the other factor grows for ever and would blow the search up."""
+    """Updates with one factor regularised. That problem has no minimum: the other factor grows forever, until the search diverges."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class ScalarPair:
 
     targets: tuple[float, ...] = (1.0, 0.3)
     decays: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)
-    """Under L2; the last one is above the small target."""
+    """Under Adam with L2; the last exceeds the small target."""
     decoupled_decays: tuple[float, ...] = (0.0, 0.2, 0.4, 0.8)
     """Under AdamW."""
     noise: float = 1.0
-    """Standard deviation of the targets' noise under AdamW, without which its limit knows no decay."""
+    """Standard deviation of the targets' noise under AdamW. Without it, the limit hardly depends on the decay."""
     learning_rate: float = 0.02
     steps: int = 4000
     init_std: float = 0.5
@@ -99,12 +99,12 @@ class TwoLayers:
     steps: int = 5000
     init_std: float = 0.2
     active: float = 1e-3
-    """A singular value or a neuron's product of norms above this counts."""
+    """A singular value, or a neuron's product of norms, above this counts as active."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that the study depends on."""
+    """Config of the weight-decay study."""
 
     factorisation: Factorisation = field(default_factory=Factorisation)
     descent: Descent = field(default_factory=Descent)

@@ -1,4 +1,4 @@
-"""What the weight-decay study shows: the paper's Fig. 1 panel by panel, the adaptive optimisers, and the two-layer network."""
+"""Figures of the weight-decay study: the panels of the paper's Fig. 1, the adaptive optimisers, and the two-layer network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THIN = 40  # steps between the points that are drawn
 
 
 def _path(view: View, column: str, title: str) -> alt.TopLevelMixin:
-    """One quantity over time for each decay, mean over seeds of its logarithm, with the law's slope dashed."""
+    """One quantity over time for each decay: geometric mean and range over seeds."""
     table = view.table("trajectory", arm="both").filter((pl.col(column) > FLOOR) & (pl.col("step") % THIN == 0))
     mean = table.group_by("decay", "time", maintain_order=True).agg(pl.col(column).log().mean().exp(), pl.col("law").first()).sort("decay", "time")
     ends = table.group_by("decay", "time", maintain_order=True).agg(low=pl.col(column).min(), high=pl.col(column).max())
@@ -32,13 +32,13 @@ def gap(view: View) -> alt.TopLevelMixin:
 
 @figure("The imbalance falls exponentially")
 def imbalance(view: View) -> alt.TopLevelMixin:
-    """Fig. 1b: its rate is 2λ, whatever the loss; without decay it stays."""
+    """Fig. 1b: its rate is 2λ for any loss; without decay, it stays."""
     return _path(view, "difference", "‖A⊤A − B⊤B‖")
 
 
 @figure("Singular values fall linearly and vanish")
 def shrinkage(view: View) -> alt.TopLevelMixin:
-    """Fig. 1c: dots are seeds, dashes the soft threshold. Modes with s = λ are critical and die like 1/2t."""
+    """Fig. 1c: one dot per seed; dashed: the soft threshold. Modes with s = λ are critical and die like 1/2t."""
     table = view.table("spectrum", arm="both")
     modes = table.group_by("decay", "target", maintain_order=True).agg(pl.col("value").mean(), pl.col("threshold").first()).sort("target", "decay")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -51,7 +51,7 @@ def shrinkage(view: View) -> alt.TopLevelMixin:
 
 @figure("The factorisation under adaptive optimisers")
 def adaptive(view: View) -> alt.TopLevelMixin:
-    """Dots are seeds, dashes the soft threshold at the same λ. Under AdamW the strength of the decay depends on the gradient's noise (here σ = 1)."""
+    """One dot per seed; dashed: the soft threshold at the same λ. Under AdamW, the strength of the decay depends on the gradient's noise (here σ = 1)."""
     table = view.table("adaptive_spectrum", arm="both").with_columns(panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}))
     table = table.select("seed", "panel", "decay", "target", "value", "threshold")
     colour = alt.Color("target:O", title="s_i", scale=alt.Scale(scheme="viridis"))
@@ -63,7 +63,7 @@ def adaptive(view: View) -> alt.TopLevelMixin:
 
 @figure("Two scalars, direct and factored")
 def scalars(view: View) -> alt.TopLevelMixin:
-    """Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ a factored scalar settles
+    """Adam with L2 thresholds factored scalars and shrinks direct ones. Under AdamW with gradient noise of standard deviation σ, a factored scalar settles
     where m − w = σ λ √w (our derivation): small ones lose a larger share.
     """
     table = view.table("scalars").with_columns(
@@ -86,7 +86,7 @@ def scalars(view: View) -> alt.TopLevelMixin:
 
 @figure("A two-layer network")
 def hidden(view: View) -> alt.TopLevelMixin:
-    """With decay on both matrices as many directions stay as the teacher has; each of them is spread over all neurons, since the loss does not see rotations
+    """With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under rotations
     of the hidden space.
     """
     table = view.table("hidden_spectrum").unpivot(index=["seed", "arm", "place"], on=["value", "neuron"], variable_name="what", value_name="size")

@@ -1,4 +1,4 @@
-"""The weight-decay study's measurements: from tables to one number a replicate. Claims name them."""
+"""Measurements for the weight-decay study's claims: tables to one number per replicate."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,11 +17,11 @@ from mesocosm.studies.weight_decay.config import Config
 from mesocosm.studies.weight_decay.tables import AdaptiveBalance, Descent, Hidden, Scalars, Spectra, Spectrum, Trajectory
 
 OfSeeds = Measure[Replicates]
-SMALLEST = 1e-9  # of the first imbalance: below it rounding is measured
+SMALLEST = 1e-9  # relative to the first imbalance; below it, rounding dominates
 
 
 def absolute(value: Value, **where: Any) -> Measure[Instances]:
-    """A column of one row an instance, as absolute values: a difference that is zero is so up to the sign of rounding."""
+    """A column's absolute values, one row per instance; a difference of zero can round to either sign."""
     signed = instances(value, **where)
     return Measure(signed.reads, lambda view: Instances(np.abs(signed(view).values)))
 
@@ -30,14 +30,14 @@ def absolute(value: Value, **where: Any) -> Measure[Instances]:
 
 
 def fitted_rate(rows: pl.DataFrame) -> float:
-    """The rate at which the imbalance's norm falls per unit of time, until it is too small to be known."""
+    """The rate at which the imbalance's norm falls per unit of time, fitted until rounding dominates."""
     by_time = rows.sort("time")
     kept = by_time.filter(pl.col("difference") > SMALLEST * by_time["difference"][0])
     return exponential_rate(kept["time"].to_numpy(), kept["difference"].to_numpy())
 
 
 def descent_rate(arm: str) -> OfSeeds:
-    """Fitted rate over that of the law with decay, minus one."""
+    """Fitted rate over the law's rate with decay, minus one."""
     law = Descent.law
 
     def measure(rows: pl.DataFrame, decayed: pl.DataFrame) -> Replicates:
@@ -47,7 +47,7 @@ def descent_rate(arm: str) -> OfSeeds:
 
 
 def gap_over_bound(arm: str) -> OfSeeds:
-    """The largest ratio of the gap to the exponential bound over the training."""
+    """The largest ratio of the gap to the exponential bound during training."""
     gap, bound = Descent.gap, Descent.bound
     return within(Descent.rows(arm=arm), lambda rows: float((rows[gap] / rows[bound]).max()))  # type: ignore[arg-type]
 
@@ -58,12 +58,12 @@ trajectory = partial(Trajectory.rows, arm="both")
 
 
 def positive_decays(config: Config) -> list[float]:
-    """Of the grid."""
+    """The positive decays of the grid."""
     return [decay for decay in config.factorisation.decays if decay > 0]
 
 
 def gap_fall(decays: Callable[[Any], Sequence[float]]) -> OfSeeds:
-    """log10 of the gap at the end over that at the start, largest over decays."""
+    """log10 of the gap after training over before, largest over decays."""
     step, gap = Trajectory.step, Trajectory.gap
 
     def fall(rows: pl.DataFrame) -> float:
@@ -78,7 +78,7 @@ def gap_fall(decays: Callable[[Any], Sequence[float]]) -> OfSeeds:
 
 
 def rate_deviation(regularised: bool) -> OfSeeds:
-    """Fitted rate over the law's, minus one, worst over positive decays; without regularisation the rates of decay 0 against the same laws."""
+    """Fitted rate over the law's, minus one, worst over positive decays; if not `regularised`, the rate at decay 0 against the same laws."""
     law = Trajectory.law
 
     def at(view: View, decay: float) -> Replicates:
@@ -171,6 +171,6 @@ def rank_change(arm: str) -> OfSeeds:
 
 
 def as_many_as_the_teacher(arm: str, what: Value) -> OfSeeds:
-    """1 where as many stay as the teacher has, else 0."""
+    """1 if as many stay as the teacher has, else 0."""
     met = (pl.col(what) == pl.col(Hidden.teacher)).cast(pl.Float64)
     return derived(lambda rows: Replicates.of(rows.with_columns(met=met), "met"), Hidden.rows(arm=arm))

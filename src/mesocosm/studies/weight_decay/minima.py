@@ -1,4 +1,4 @@
-"""What holds exactly of two factors: the law of one step, and minima of the regularised losses."""
+"""Exact statements about two factors: the law of one step, and minima of the regularised losses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mesocosm.studies.weight_decay.train import draw_problem, random_factors, tr
 
 
 def check_step(config: Minima, context: Context) -> Tables:
-    """One step of gradient descent on random factors, with a random matrix for the loss' gradient."""
+    """Check one step of gradient descent on random factors, with a random matrix as the loss's gradient."""
     errors = context.evaluate(Partial(_step_errors, config), context.keys("init"))
     return {"step": context.rows(error=errors.error, mutant=errors.mutant)}
 
 
 def _step_errors(config: Minima, key: PRNGKeyArray) -> Errors:
-    """Of the imbalance after a step. Mutant: without the law's source of order eta^2."""
+    """Errors of the imbalance after a step. Mutant: without the law's source of order eta^2."""
     factors_key, gradient_key = jax.random.split(key)
     factors = random_factors(factors_key, config.rows, config.columns, config.columns, 1.0)
     gradient = jax.random.normal(gradient_key, (config.rows, config.columns))
@@ -42,23 +42,23 @@ def _step_errors(config: Minima, key: PRNGKeyArray) -> Errors:
 
 
 def find_minima(config: Minima, context: Context) -> Tables:
-    """A random problem a replicate, solved with both factors regularised and with one; how far each end is from a minimum of the nuclear problem."""
+    """Solve one random problem per replicate, with both factors regularised and with one; measure each distance from a minimum of the nuclear problem."""
     tables = []
     for arm, decay_b, steps in (("both", config.decay, config.steps), ("one", 0.0, config.one_steps)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": config.decay, "b": decay_b, "momentum": config.momentum}
         fitted = train(context, arm, (Partial(draw_problem, config), measurement_loss, accelerated_descent), hyperparameters, steps)
-        found = context.evaluate(Partial(_optimality, config.decay), fitted.model, fitted.state.problem)
+        found = context.evaluate(Partial(_optimality, config.decay), fitted.model, fitted.state.model.problem)
         tables.append(context.rows(arm=arm, **found._asdict(), rank=numerical_rank(product_spectrum(fitted.model.a, fitted.model.b))))
     return {"minima": pl.concat(tables)}
 
 
 class Optimality(NamedTuple):
-    """How far factors are from a minimum of the nuclear problem.
+    """Distance of factors from a minimum of the nuclear problem.
 
     Attributes:
         subgradient: `subgradient_error` of their product, 0 at a minimum.
         difference: relative difference between the regularised losses of factors and product.
-        gradient: norm of the regularised loss' gradient, which tells whether the search had ended.
+        gradient: norm of the regularised loss's gradient, which shows whether the search has converged.
     """
 
     subgradient: Array

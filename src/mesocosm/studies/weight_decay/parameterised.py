@@ -1,4 +1,4 @@
-"""A matrix that learns, as itself or as a product of two factors, under any optimiser: the one Learner of this study."""
+"""The study's only Learner: it learns a matrix, directly or as a product of two factors, with any optimiser."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 from mesocosm.analysis.spectra.low_rank_law import Factors
-from mesocosm.learning.learner import Learner
-from mesocosm.learning.named_decay import decay_by_name
+from mesocosm.learning import optimizers
+from mesocosm.learning.gradient_learner import GradientLearner, GradientState, Metrics, Transform
 
 
 class Whole(NamedTuple):
@@ -22,90 +21,83 @@ class Whole(NamedTuple):
 
 
 def product_of(model: Factors | Whole) -> Float[Array, "*batch m n"]:
-    """The matrix that the model stands for."""
+    """The matrix that the model represents."""
     return model.w if isinstance(model, Whole) else model.a @ jnp.swapaxes(model.b, -1, -2)
 
 
-class MatrixState(NamedTuple):
-    """State of `MatrixLearner`.
+class MatrixProblem(NamedTuple):
+    """The model of `MatrixLearner`; only the parameters are trained.
 
     Attributes:
-        model: factors, or the matrix.
+        parameters: factors, or the matrix.
         problem: what the replicate drew to learn.
-        optimizer: the optax state.
     """
 
-    model: Any
+    parameters: Any
     problem: Any
-    optimizer: PyTree
 
 
-class MatrixLearner(Learner):
+class MatrixLearner(GradientLearner):
     r"""Minimise $L(W)$ over the parameters of $W$, on fresh data each step.
 
     Attributes:
-        draw: key -> (model, problem).
+        build: key -> `MatrixProblem`.
         loss: (product, problem, key) -> scalar.
-        optimizer: hyperparameters -> optax transformation; decay is its business.
-        hyperparameters: passed to it by name; traced.
+        optimizer: hyperparameters -> optax transformation, including the decay.
+        hyperparameters: passed to `optimizer` by name; traced.
     """
 
-    draw: Callable[[Any], tuple[Any, Any]]
+    build: Callable[[Any], MatrixProblem]
     loss: Callable[[Any, Any, Any], Any]
-    optimizer: Callable[..., optax.GradientTransformation]
+    optimizer: Callable[..., Transform]
     hyperparameters: Mapping[str, Any]
 
-    def init(self, key: Key[Array, ""]) -> MatrixState:
-        """Draw problem and parameters."""
-        model, problem = self.draw(key)
-        return MatrixState(model, problem, self.optimizer(**self.hyperparameters).init(model))
+    def trained(self, model: MatrixProblem) -> MatrixProblem:
+        """The parameters alone."""
+        return MatrixProblem(True, False)
 
-    def update(self, state: MatrixState, key: Key[Array, ""]) -> tuple[MatrixState, dict[str, Float[Array, ""]]]:
-        """One optimiser step."""
-        loss, gradient = jax.value_and_grad(lambda model: self.loss(product_of(model), state.problem, key))(state.model)
-        updates, optimizer = self.optimizer(**self.hyperparameters).update(gradient, state.optimizer, state.model)
-        return MatrixState(optax.apply_updates(state.model, updates), state.problem, optimizer), {"loss": loss}
+    def batch(self, model: MatrixProblem, key: Key[Array, ""]) -> None:
+        """None: the loss draws its own data."""
 
-    def model(self, state: MatrixState) -> Any:
+    def objective(self, model: MatrixProblem, batch: None, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
+        """The loss of the product."""
+        return self.loss(product_of(model.parameters), model.problem, key), {}
+
+    def model(self, state: GradientState) -> Any:
         """The parameters."""
-        return state.model
+        return state.model.parameters
 
 
-def parameters(learner: Any, state: MatrixState, key: Any) -> dict[str, Array]:
-    """A probe: the parameters as they are."""
-    return state.model._asdict()
+def parameters(learner: MatrixLearner, state: GradientState, key: Any) -> dict[str, Array]:
+    """A probe that records the parameters."""
+    return learner.model(state)._asdict()
 
 
-# --- optimisers, with a decay for each parameter by its name: `a` and `b`, or `w` -----------------------------------
+# --- optimisers, with a decay for each parameter by name: `a` and `b`, or `w` ---------------------------------------
 
 
-def gradient_descent(learning_rate: Any, **decays: Any) -> optax.GradientTransformation:
-    """Gradient descent; decay inside the gradient or beside it is one and the same."""
-    return optax.chain(_decay(decays), optax.scale_by_learning_rate(learning_rate))
+def gradient_descent(learning_rate: Any, **decays: Any) -> Transform:
+    """Gradient descent, for which coupled and decoupled decay are the same."""
+    return optimizers.sgd(learning_rate, l2=_by_name(decays))
 
 
-def accelerated_descent(learning_rate: Any, momentum: Any, **decays: Any) -> optax.GradientTransformation:
-    """The same with Nesterov's momentum, to reach a minimum and not to follow the law."""
-    return optax.chain(_decay(decays), optax.trace(momentum, nesterov=True), optax.scale_by_learning_rate(learning_rate))
+def accelerated_descent(learning_rate: Any, momentum: Any, **decays: Any) -> Transform:
+    """The same with Nesterov momentum, to reach a minimum rather than follow the law."""
+    return optimizers.sgd(learning_rate, momentum=momentum, nesterov=True, l2=_by_name(decays))
 
 
-def adam_l2(learning_rate: Any, steps: Any, **decays: Any) -> optax.GradientTransformation:
+def adam_l2(learning_rate: Any, steps: Any, **decays: Any) -> Transform:
     """Adam on the gradient of the regularised loss; the learning rate falls to zero along half a cosine."""
-    return optax.chain(_decay(decays), optax.scale_by_adam(), optax.scale_by_learning_rate(falling(learning_rate, steps)))
+    return optimizers.adamw(learning_rate, steps=steps, l2=_by_name(decays))
 
 
-def adamw(learning_rate: Any, steps: Any, **decays: Any) -> optax.GradientTransformation:
-    """Adam with decoupled decay; both fall with the learning rate."""
-    return optax.chain(optax.scale_by_adam(), _decay(decays), optax.scale_by_learning_rate(falling(learning_rate, steps)))
+def adamw(learning_rate: Any, steps: Any, **decays: Any) -> Transform:
+    """AdamW; learning rate and decay fall to zero along half a cosine."""
+    return optimizers.adamw(learning_rate, steps=steps, weight_decay=_by_name(decays))
 
 
-def _decay(decays: Mapping[str, Any]) -> optax.GradientTransformation:
-    return decay_by_name({f"^{name}$": rate for name, rate in decays.items()})
-
-
-def falling(learning_rate: Any, steps: Any) -> Callable[[Any], Any]:
-    """Half a cosine from `learning_rate` to zero."""
-    return lambda count: learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / steps, 1.0)))
+def _by_name(decays: Mapping[str, Any]) -> dict[str, Any]:
+    return {rf"(^|\.){name}$": rate for name, rate in decays.items()}
 
 
 # --- losses ---------------------------------------------------------------------------------------------------------
@@ -115,8 +107,8 @@ class Target(NamedTuple):
     """A matrix to approximate.
 
     Attributes:
-        matrix: of it.
-        noise: standard deviation of what is added to it anew at every step; the gradient's noise.
+        matrix: the target itself.
+        noise: standard deviation of fresh noise added to it at every step, which is the gradient's noise.
     """
 
     matrix: Float[Array, "*batch m n"]
@@ -124,7 +116,7 @@ class Target(NamedTuple):
 
 
 def approximation_loss(product: Array, target: Target, key: Any) -> Float[Array, ""]:
-    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$: with the half, so that the threshold is $\lambda$ itself."""
+    r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$; the half makes the threshold $\lambda$ itself."""
     noise = target.noise * jax.random.normal(key, product.shape, product.dtype)
     return jnp.sum((product - target.matrix - noise) ** 2) / 2
 
@@ -142,13 +134,13 @@ def measurement_loss(product: Array, problem: Measurements, key: Any = None) -> 
 
 
 def robust_loss(product: Array, problem: Measurements, key: Any = None) -> Float[Array, ""]:
-    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic: the law asks nothing of the loss."""
+    r"""$\sum_i \log\cosh(\langle X_i, W \rangle - y_i)$, convex and not quadratic, since the law holds for any loss."""
     error = jnp.einsum("nij,ij->n", problem.matrices, product) - problem.values
     return jnp.sum(jnp.logaddexp(error, -error) - jnp.log(2.0))
 
 
 class Teacher(NamedTuple):
-    """A linear map to imitate, and the noise of its outputs."""
+    """A linear map to imitate, the noise of its outputs, and an array of the batch's length."""
 
     matrix: Float[Array, "outputs inputs"]
     noise: Float[Array, ""]
@@ -156,7 +148,7 @@ class Teacher(NamedTuple):
 
 
 def regression_loss(product: Array, teacher: Teacher, key: Any) -> Float[Array, ""]:
-    r"""$\frac12$ the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy answers."""
+    r"""Half the squared error of $W x$, summed over outputs, on a fresh batch of $x \sim N(0, I)$ with noisy targets."""
     batch, (outputs, inputs) = teacher.batch.shape[0], teacher.matrix.shape
     drawn = jax.random.normal(key, (batch, inputs + outputs), product.dtype)
     x, noise = drawn[:, :inputs], teacher.noise * drawn[:, inputs:]

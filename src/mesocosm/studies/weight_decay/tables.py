@@ -1,17 +1,17 @@
-"""The weight-decay study's tables by name, for its claims and measures."""
+"""Tables of the weight-decay study, for its claims and measures."""
 
 from mesocosm.claims.tables import Axis, Table, Value
 
 
 class Step(Table):
-    """The imbalance after a step against the law's, and against the law without its source."""
+    """Errors of the imbalance after a step against the law, with and without its source."""
 
     error: Value
     mutant: Value
 
 
 class Minima(Table):
-    """How far the ends of gradient descent are from minima of the nuclear problem."""
+    """Distances of gradient descent's results from minima of the nuclear problem."""
 
     arm: Axis
     subgradient: Value
@@ -19,7 +19,7 @@ class Minima(Table):
 
 
 class Descent(Table):
-    """Gap and imbalance along gradient descent on a loss that is not quadratic."""
+    """Gap and imbalance during gradient descent on a loss that is not quadratic."""
 
     arm: Axis
     step: Axis
@@ -31,7 +31,7 @@ class Descent(Table):
 
 
 class Trajectory(Table):
-    """Gap and imbalance along the factorisation."""
+    """Gap and imbalance during the factorisation."""
 
     arm: Axis
     decay: Axis
@@ -43,7 +43,7 @@ class Trajectory(Table):
 
 
 class Spectra(Table):
-    """Final singular values beside the target's and the soft threshold."""
+    """Final singular values, the target's, and the soft threshold."""
 
     arm: Axis
     decay: Axis
@@ -52,17 +52,17 @@ class Spectra(Table):
 
 
 class Spectrum(Spectra):
-    """Of the factorisation."""
+    """Final spectrum of the factorisation."""
 
 
 class AdaptiveSpectrum(Spectra):
-    """Of the rotated target under adaptive optimisers."""
+    """Final spectrum of the rotated target under adaptive optimisers."""
 
     optimizer: Axis
 
 
 class AdaptiveBalance(Table):
-    """Balance and rank at the end, under adaptive optimisers."""
+    """Final balance and rank under adaptive optimisers."""
 
     optimizer: Axis
     arm: Axis
@@ -75,7 +75,7 @@ class AdaptiveBalance(Table):
 
 
 class Scalars(Table):
-    """Two scalars at the end, as themselves and as products."""
+    """Final values of two scalars, direct and factored."""
 
     optimizer: Axis
     form: Axis
@@ -86,7 +86,7 @@ class Scalars(Table):
 
 
 class Hidden(Table):
-    """How many hidden directions and neurons stay, and how many the teacher has."""
+    """Numbers of hidden directions and neurons that stay, and the teacher's rank."""
 
     arm: Axis
     directions: Value

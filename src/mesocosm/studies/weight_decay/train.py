@@ -1,4 +1,4 @@
-"""How the weight-decay study trains products of two factors under the optimisers of the law's table, each beside what must differ."""
+"""Trains products of two factors with several optimisers, along with controls that must differ."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.weight_decay.config import Adaptive, Descent, Factorisation, Minima, ScalarPair, TwoLayers
 from mesocosm.studies.weight_decay.parameterised import (
     MatrixLearner,
+    MatrixProblem,
     Measurements,
     Target,
     Teacher,
@@ -35,38 +36,38 @@ from mesocosm.studies.weight_decay.parameterised import (
 
 
 def random_factors(key: PRNGKeyArray, rows: int, columns: int, rank: int, std: float) -> Factors:
-    """Independent normal entries."""
+    """Draw factors with independent normal entries."""
     drawn = std * jax.random.normal(key, (rows + columns, rank))
     return Factors(drawn[:rows], drawn[rows:])
 
 
 def train(context: Context, name: str, learner: tuple[Any, ...], hyperparameters: Mapping[str, Any], steps: int, every: int | None = None) -> Fitted:
-    """A fit of (draw, loss, optimizer), with the parameters probed every so many steps."""
-    draw, loss, optimizer = learner
-    return context.fit(name, MatrixLearner(draw, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
+    """A fit of (build, loss, optimizer), with the parameters probed every so many steps."""
+    build, loss, optimizer = learner
+    return context.fit(name, MatrixLearner(build, loss, optimizer, hyperparameters), steps, probe=(parameters, every) if every else None)
 
 
 class Trajectory(NamedTuple):
-    """The factors along a training, with axes of seeds and times."""
+    """The factors during training, with leading axes (seeds, times)."""
 
     a: np.ndarray
     b: np.ndarray
 
 
 def along(path: Trajectory) -> dict[str, Any]:
-    """The two quantities whose fall is judged."""
+    """The gap and the norm of the imbalance along a trajectory."""
     found = balance(path.a, path.b)
     return {"gap": found.gap, "difference": found.difference}
 
 
 def measured(factors: Any) -> dict[str, Any]:
-    """What the law is about, of factors with any leading axes."""
+    """The quantities in the law, for factors with any leading axes."""
     found = balance(factors.a, factors.b)
     columns = {name: getattr(found, name) for name in ("nuclear", "mean_square", "gap", "difference", "imbalance")}
     return columns | {"relative_gap": found.gap / found.mean_square}
 
 
-def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> tuple[Factors, Measurements]:
+def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> MatrixProblem:
     """Random factors, measurement matrices and noisy values."""
     factors_key, matrices_key, values_key = jax.random.split(key, 3)
     factors = random_factors(factors_key, config.rows, config.columns, config.columns, config.init_std)
@@ -74,14 +75,14 @@ def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> tuple[Factors, 
     drawn = jax.random.normal(values_key, (config.rows * config.columns + config.measurements,))
     target = drawn[: config.rows * config.columns].reshape(config.rows, config.columns)
     noise = drawn[config.rows * config.columns :] / config.measurements**0.5
-    return factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise)
+    return MatrixProblem(factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise))
 
 
 # --- along the way --------------------------------------------------------------------------------------------------
 
 
 def descend(config: Descent, context: Context) -> Tables:
-    """Gradient descent on a random loss that is not quadratic, with decay and without."""
+    """Gradient descent on a random loss that is not quadratic, with and without decay."""
     tables = []
     for arm, decay in (("decayed", config.decay), ("free", 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay, "b": decay}
@@ -98,7 +99,7 @@ def descend(config: Descent, context: Context) -> Tables:
 
 
 def factorise(config: Factorisation, context: Context) -> Tables:
-    """Fig. 1: every decay, and one factor alone regularised; trajectories and the singular values at the end."""
+    """Fig. 1: trajectories and final singular values for every decay, and with only one factor regularised."""
     paths, ends = [], []
     arms = [("both", decay, decay, decay) for decay in config.decays] + [("one", max(config.decays), max(config.decays), 0.0)]
     draw = Partial(_draw_diagonal, config)
@@ -114,13 +115,13 @@ def factorise(config: Factorisation, context: Context) -> Tables:
     return {"trajectory": pl.concat(paths), "spectrum": pl.concat(ends)}
 
 
-def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> tuple[Factors, Target]:
+def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> MatrixProblem:
     size = len(config.values)
-    return random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0))
+    return MatrixProblem(random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0)))
 
 
 def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: Any) -> pl.DataFrame:
-    """Final singular values beside the target's and the soft threshold, largest first."""
+    """Final singular values, the target's, and the soft threshold, largest first."""
     targets = np.sort(np.asarray(values))[::-1]
     spectrum = product_spectrum(factors.a, factors.b)
     threshold = np.asarray(soft_threshold(jnp.asarray(targets), columns["decay"]))
@@ -132,7 +133,7 @@ def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: A
 
 
 def train_scalars(config: ScalarPair, context: Context) -> Tables:
-    """Two scalars, as themselves and as products, under Adam with L2 (no noise) and AdamW (noisy targets)."""
+    """Two scalars, direct and factored, under Adam with L2 (no noise) and AdamW (noisy targets)."""
     tables = []
     for optimizer, decays, noise in ((adam_l2, config.decays, 0.0), (adamw, config.decoupled_decays, config.noise)):
         for form in ("direct", "factored"):
@@ -150,15 +151,15 @@ def train_scalars(config: ScalarPair, context: Context) -> Tables:
     return {"scalars": pl.concat(tables)}
 
 
-def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) -> tuple[Factors | Whole, Target]:
+def _draw_scalars(config: ScalarPair, form: str, noise: Any, key: PRNGKeyArray) -> MatrixProblem:
     number = len(config.targets)
     a, b = config.init_std * jax.random.normal(key, (2, number, 1, 1))
     target = Target(jnp.asarray(config.targets)[:, None, None], jnp.asarray(noise))
-    return Factors(a, b) if form == "factored" else Whole(a), target
+    return MatrixProblem(Factors(a, b) if form == "factored" else Whole(a), target)
 
 
 def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
-    """A rotated target under Adam with L2 (no noise) and AdamW (noisy targets): balance and rank at the end, over decay."""
+    """A rotated target under Adam with L2 (no noise) and AdamW (noisy targets): final balance and rank by decay."""
     ends, balances = [], []
     arms = [(adam_l2, 0.0, "both", decay) for decay in config.decays] + [(adamw, config.noise, "both", decay) for decay in config.decoupled_decays]
     for optimizer, noise, arm, decay in [*arms, (adamw, config.noise, "one", max(config.decoupled_decays))]:
@@ -173,13 +174,13 @@ def factorise_adaptively(config: Adaptive, context: Context) -> Tables:
     return {"adaptive_balance": pl.concat(balances), "adaptive_spectrum": pl.concat(ends)}
 
 
-def _draw_rotated(config: Adaptive, noise: Any, key: PRNGKeyArray) -> tuple[Factors, Target]:
+def _draw_rotated(config: Adaptive, noise: Any, key: PRNGKeyArray) -> MatrixProblem:
     """A target with fresh singular vectors, so that no coordinate of Adam's is aligned with them; by Gram and Schmidt, since LAPACK stays out of programs."""
     size = len(config.values)
     factors_key, vectors_key = jax.random.split(key)
     left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, size, size)))
     matrix = (left * jnp.asarray(config.values)) @ right.T
-    return random_factors(factors_key, size, size, size, config.init_std), Target(matrix, jnp.asarray(noise))
+    return MatrixProblem(random_factors(factors_key, size, size, size, config.init_std), Target(matrix, jnp.asarray(noise)))
 
 
 def _orthonormal(matrix: Array) -> Array:
@@ -197,7 +198,7 @@ def _orthonormal(matrix: Array) -> Array:
 
 
 def train_two_layers(config: TwoLayers, context: Context) -> Tables:
-    """Both matrices regularised, one, or none: how many hidden directions and hidden neurons stay."""
+    """Count the hidden directions and neurons that stay with both matrices regularised, one, or none."""
     counts, spectra = [], []
     for arm, decay_a, decay_b in (("both", config.decay, config.decay), ("one", config.decay, 0.0), ("none", 0.0, 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
@@ -215,10 +216,10 @@ def train_two_layers(config: TwoLayers, context: Context) -> Tables:
     return {"hidden": pl.concat(counts), "hidden_spectrum": pl.concat(spectra)}
 
 
-def _draw_teacher(config: TwoLayers, key: PRNGKeyArray) -> tuple[Factors, Teacher]:
+def _draw_teacher(config: TwoLayers, key: PRNGKeyArray) -> MatrixProblem:
     factors_key, vectors_key = jax.random.split(key)
     rank = len(config.teacher_values)
     left, right = (_orthonormal(matrix) for matrix in jax.random.normal(vectors_key, (2, config.width, rank)))
     matrix = (left * jnp.asarray(config.teacher_values)) @ right.T
     teacher = Teacher(matrix, jnp.asarray(config.noise), jnp.zeros(config.batch_size))
-    return random_factors(factors_key, config.width, config.width, config.width, config.init_std), teacher
+    return MatrixProblem(random_factors(factors_key, config.width, config.width, config.width, config.init_std), teacher)

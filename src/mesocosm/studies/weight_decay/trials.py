@@ -1,4 +1,4 @@
-"""The schedule of the weight-decay study."""
+"""Trials of the weight-decay study."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mesocosm.studies.weight_decay.train import descend, factorise, factorise_ad
 
 
 def trials(config: Config) -> list[Trial]:
-    """All in float64: the law's statements are about differences that shrink by many orders of magnitude."""
+    """All trials run in float64, since the law concerns differences that shrink by many orders of magnitude."""
     instances = config.minima.instances
     return [
         Trial("step", check_step, config.minima, precision="float64", seeds=instances),

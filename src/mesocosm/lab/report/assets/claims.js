@@ -1,4 +1,4 @@
-// Sorts, filters and opens the claims table. Without it the page shows everything in the paper's order.
+// Sorts, filters and opens the claims table. Without this script the page shows everything in the paper's order.
 (() => {
   const table = document.querySelector(".claims");
   const controls = document.querySelector(".controls");
@@ -67,5 +67,5 @@
     openAll.textContent = open ? "Close all evidence" : "Open all evidence";
   });
   controls.hidden = false;
-  filter(); // a browser that comes back to the page keeps what was typed
+  filter(); // browsers keep the typed text when the user returns to the page
 })();

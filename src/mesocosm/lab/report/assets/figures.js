@@ -1,11 +1,10 @@
-// Draws every figure in the colours of the reader's scheme. Each scheme has its own drawing and the style sheet shows the right one, so that a page read in
-// the dark is printed in light colours.
+// Draws every figure once per colour scheme. The style sheet shows the right drawing, so that a page viewed in dark mode is printed in light colours.
 (() => {
   const { specs, themes } = JSON.parse(document.getElementById("data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Set();
 
-  // Saved pictures are the light drawing on white, whatever the reader's scheme: they go into papers and slides.
+  // Saved pictures are for papers and slides: always the light drawing, on white.
   const save = (view, name, kind) => async () => {
     const link = document.createElement("a");
     const background = view.background();

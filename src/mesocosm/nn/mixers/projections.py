@@ -1,0 +1,65 @@
+"""The maps that multi-head layers share."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn.mixer import StreamingMixer
+
+
+class Projections(StreamingMixer):
+    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, likewise for keys and values, and the output $\sum_h P_h o_{h,t}$."""
+
+    query: Float[Array, "heads key_dim place_dim"]
+    key: Float[Array, "heads key_dim place_dim"]
+    value: Float[Array, "heads value_dim dim"]
+    output: Float[Array, "heads dim value_dim"]
+
+    def __check_init__(self):
+        heads = [w.shape[0] for w in (self.query, self.key, self.value, self.output)]
+        if len(set(heads)) > 1:
+            raise ValueError(f"Query, key, value and output have {heads} heads; they must have the same number.")
+        if self.query.shape[1] != self.key.shape[1]:
+            raise ValueError(f"Queries have {self.query.shape[1]} channels, keys {self.key.shape[1]}.")
+        if self.output.shape[2] != self.value.shape[1]:
+            raise ValueError(f"Values have {self.value.shape[1]} channels, the output map reads {self.output.shape[2]}.")
+
+    def split(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time heads n"], Float[Array, "*time heads n"], Float[Array, "*time heads m"]]:
+        """Queries, keys and values of every head."""
+        return project(x, self.query), project(x, self.key), project(x, self.value)
+
+    def merge(self, heads: Float[Array, "*time heads value_dim"]) -> Float[Array, "*time dim"]:
+        """Map the outputs of the heads back and add them up."""
+        return jnp.einsum("...hv,hdv->...d", heads, self.output)
+
+
+def project(x: Float[Array, "*time dim"], weights: Float[Array, "heads n dim"]) -> Float[Array, "*time heads n"]:
+    """Apply the map of every head."""
+    return jnp.einsum("...d,hnd->...hn", x, weights)
+
+
+def head_sizes(dim: int, heads: int, key_dim: int | None, value_dim: int | None) -> tuple[int, int]:
+    """Sizes of keys and values: dim / heads unless given; values are as large as keys unless given.
+
+    Raises:
+        ValueError: `dim` is not a multiple of `heads` and no size is given.
+    """
+    if key_dim is None:
+        if dim % heads:
+            raise ValueError(f"{dim} channels cannot be split into {heads} heads of the same size; give key_dim, or another number of heads.")
+        key_dim = dim // heads
+    return key_dim, key_dim if value_dim is None else value_dim
+
+
+def random_projections(
+    dim: int, heads: int, key_dim: int, value_dim: int, std: float | None, key: PRNGKeyArray, *, position_dim: int = 0
+) -> tuple[
+    Float[Array, "heads key_dim place_dim"], Float[Array, "heads key_dim place_dim"], Float[Array, "heads value_dim dim"], Float[Array, "heads dim value_dim"]
+]:
+    """Query, key, value and output maps with entries N(0, std^2), or N(0, 1 / fan in) if `std` is None; the output map's fan in is over all heads."""
+    shapes = ((heads, key_dim, dim + position_dim), (heads, key_dim, dim + position_dim), (heads, value_dim, dim), (heads, dim, value_dim))
+    fans = (dim + position_dim, dim + position_dim, dim, heads * value_dim)
+    query, key_map, value, output = (
+        (fan**-0.5 if std is None else std) * jax.random.normal(k, shape) for k, shape, fan in zip(jax.random.split(key, 4), shapes, fans, strict=True)
+    )
+    return query, key_map, value, output

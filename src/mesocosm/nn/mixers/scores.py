@@ -1,0 +1,37 @@
+r"""From scores to the weights of values: three normalisations of attention.
+
+Each maps scores (heads, queries, keys) and a mask (queries, keys), true where a query may look, to weights of the same shape, 0 where it may not, computed in
+float32 or wider.
+
+Reference for the third: Schug et al., "Attention as a hypernetwork" (arXiv 2406.05816).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Normalisation = Callable[[Float[Array, "heads q k"], Bool[Array, "#q k"]], Float[Array, "heads q k"]]
+
+_EPSILON = 1e-6
+
+
+def softmax(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
+    """Positive weights that sum to 1 over keys; a query that may look nowhere weighs all keys equally."""
+    return jax.nn.softmax(jnp.where(mask, _wide(scores), -1e30), axis=-1).astype(scores.dtype)
+
+
+def unnormalised(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
+    """The scores themselves, as in linear attention."""
+    return jnp.where(mask, scores, 0)
+
+
+def rms_over_heads(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
+    r"""$a_{hqk} = s_{hqk} / \sqrt{\frac1H \sum_h s_{hqk}^2 + 10^{-6}}$: the code of each pair of tokens has length $\sqrt H$."""
+    seen = jnp.where(mask, _wide(scores), 0)
+    return (seen * jax.lax.rsqrt(jnp.mean(seen**2, axis=0, keepdims=True) + _EPSILON)).astype(scores.dtype)
+
+
+def _wide(scores: Array) -> Array:
+    return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))

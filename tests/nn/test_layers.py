@@ -1,0 +1,95 @@
+"""What every layer of the registry keeps to: its constructor, shapes, causality, streaming, and hyperparameters that are not trained."""
+
+import inspect
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mesocosm.nn import LAYERS, Mixer, Projected, ResidualStack, vision_transformer
+from mesocosm.nn.tangent_parametrisation import TangentMLP
+from mesocosm.nn.wide_resnet import WideResNet
+from nn.dense_reference import relative_error
+
+DIM, TIME = 16, 20
+every_layer = pytest.mark.parametrize("name", LAYERS)
+WORDS = {"heads", "key_dim", "value_dim", "state_dim", "out_dim"}
+"""Words that mean the same in every constructor; others are the layer's own."""
+
+
+def layer_of(name, **options):
+    return LAYERS[name].create(DIM, **options, key=jax.random.key(0))
+
+
+def tokens(seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((TIME, DIM)), jnp.float32)
+
+
+@every_layer
+def test_defaults_make_a_causal_layer_of_the_tokens_width(name):
+    layer, x = layer_of(name), tokens()
+    run = eqx.filter_jit(layer)
+    y = run(x)
+    assert isinstance(layer, Mixer)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert 1e-3 < float(jnp.std(y)) < 1e3
+    later = run(x.at[TIME // 2 :].set(tokens(1)[TIME // 2 :]))
+    np.testing.assert_allclose(later[: TIME // 2], y[: TIME // 2], rtol=1e-4, atol=1e-5)
+
+
+@every_layer
+def test_stepping_is_the_parallel_form(name):
+    layer, x = layer_of(name), tokens()
+    streamed = eqx.filter_jit(lambda layer, x: layer.stream(layer.init_state(), x)[1])(layer, x)
+    assert relative_error(streamed, layer(x)) < 1e-4
+
+
+@every_layer
+def test_constructors_use_the_same_words_and_document_each_argument(name):
+    create = LAYERS[name].create
+    options = [p for p in inspect.signature(create).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert [p.name for p in options if p.default is p.empty] == ["key"]
+    assert next(iter(inspect.signature(create).parameters)) == "dim"
+    assert not {p.name for p in options} & {"hidden", "width", "neurons", "n_heads", "num_heads", "head_dim"}
+    documented = set(re.findall(r"\w+", (inspect.getdoc(create) or "").partition("Args:")[2]))
+    assert {p.name for p in options if p.name != "key"} <= documented
+
+
+@every_layer
+def test_words_change_what_they_name(name):
+    parameters = set(inspect.signature(LAYERS[name].create).parameters) & WORDS
+    changed = {"heads": 2, "key_dim": 6, "value_dim": 5, "state_dim": 10, "out_dim": 7}
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(layer_of(name))]
+    for word in parameters:
+        assert [jnp.shape(leaf) for leaf in jax.tree.leaves(layer_of(name, **{word: changed[word]}))] != shapes, word
+
+
+def other_modules():
+    key, layer = jax.random.key(0), layer_of("linear-attention")
+    return [
+        ResidualStack((layer,), clip=4.0),
+        Projected.around(layer, dim=8, width=DIM, key=key),
+        TangentMLP.create(3, 2, width=5, depth=2, bias_scale=0.4, key=key),
+        WideResNet.create(3, 10, key=key),
+        vision_transformer((3, 8, 8), 8, classes=5, patch=4, key=key),
+    ]
+
+
+@pytest.mark.parametrize("make", [*(lambda name=name: layer_of(name) for name in LAYERS), *(lambda i=i: other_modules()[i] for i in range(5))])
+def test_hyperparameters_are_never_trained(make):
+    """No leaf is a Python number, so that an update of all leaves reaches parameters only."""
+    numbers = [leaf for leaf in jax.tree.leaves(make()) if isinstance(leaf, (int, float, complex, np.generic))]
+    assert not numbers
+
+
+@every_layer
+def test_a_plain_gradient_step_leaves_the_fields_that_are_no_parameters(name):
+    layer, x = layer_of(name), tokens()
+    gradient = jax.grad(lambda layer: jnp.mean((layer(x) - 1) ** 2))(layer)
+    moved = optax.apply_updates(layer, jax.tree.map(lambda g: -1e-3 * g, gradient))
+    assert jax.tree.structure(moved) == jax.tree.structure(layer)
+    assert float(jnp.mean((moved(x) - 1) ** 2)) < float(jnp.mean((layer(x) - 1) ** 2))
