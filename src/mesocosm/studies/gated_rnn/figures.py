@@ -53,18 +53,11 @@ def weights(view: View) -> alt.TopLevelMixin:
     cells = forms.join(limit, on="output").with_columns(share=pl.col("value") / pl.col("limit"), panel=pl.format("output {}", pl.col("output") + 1))
     cells = cells.sort("stage", "output", "row", "column")
     colour = alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0, scheme="redblue"))
-    return (
-        alt.Chart(cells)
-        .mark_rect()
-        .encode(
-            x=alt.X("column:O", title="neuron, slowest decay first", axis=alt.Axis(labels=False, ticks=False)),
-            y=alt.Y("row:O", title="neuron", axis=alt.Axis(labels=False, ticks=False)),
-            color=colour,
-            tooltip=["panel", "stage", "row", "column", alt.Tooltip("value", format=".4f")],
-        )
-        .properties(width=170, height=170)
-        .facet(column=alt.Column("panel:N", title=None), row=alt.Row("stage:N", title=None, sort=["trained", "pruned and snapped"]))
-    )
+    x = alt.X("column:O", title="neuron, slowest decay first", axis=alt.Axis(labels=False, ticks=False))
+    y = alt.Y("row:O", title="neuron", axis=alt.Axis(labels=False, ticks=False))
+    tooltip = ["panel", "stage", "row", "column", alt.Tooltip("value", format=".4f")]
+    squares = alt.Chart(cells).mark_rect().encode(x=x, y=y, color=colour, tooltip=tooltip).properties(width=170, height=170)
+    return squares.facet(column=alt.Column("panel:N", title=None), row=alt.Row("stage:N", title=None, sort=["trained", "pruned and snapped"]))
 
 
 @figure("Decay and influence of neurons")
@@ -73,18 +66,12 @@ def decays(view: View) -> alt.TopLevelMixin:
     trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
-    return (
-        alt.Chart(neurons.sort("panel", "seed", "neuron"))
-        .mark_circle(**SEED_DOTS)
-        .encode(
-            x=alt.X("decay:Q", title="decay λ", scale=alt.Scale(domain=[0, 1])),
-            y=log_axis("influence", "loss added without the neuron"),
-            color=alt.Color("kept:N", title="survives pruning"),
-            tooltip=["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")],
-        )
-        .properties(width=280, height=240)
-        .facet(column=alt.Column("panel:N", title=None, sort=["teacher: linear attention", "teacher that forgets"]))
-    )
+    x, y = alt.X("decay:Q", title="decay λ", scale=alt.Scale(domain=[0, 1])), log_axis("influence", "loss added without the neuron")
+    colour = alt.Color("kept:N", title="survives pruning")
+    tooltip = ["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")]
+    dots = alt.Chart(neurons.sort("panel", "seed", "neuron")).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    panels = alt.Column("panel:N", title=None, sort=["teacher: linear attention", "teacher that forgets"])
+    return dots.properties(width=280, height=240).facet(column=panels)
 
 
 @figure("Coefficients of the polynomial")
