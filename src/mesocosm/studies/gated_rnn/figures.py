@@ -104,10 +104,10 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 def architectures(view: View) -> alt.TopLevelMixin:
     """One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
-    panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
+    panels = [_ranking(students, "teacher: loss over variance", None)]
     if view.has("prompt_loss"):
         prompts = view.table("prompt_loss").with_columns(network=_network_name(), loss=pl.col("loss") / pl.col("optimum"))
-        panels.append(_ranking(prompts, "loss", "prompts: loss over that of the best gradient step", 1.0))
+        panels.append(_ranking(prompts, "prompts: loss over that of the best gradient step", 1.0))
     return alt.hconcat(*panels)
 
 
@@ -115,18 +115,14 @@ def _network_name() -> pl.Expr:
     return pl.when(pl.col("layer") == "attention").then(pl.lit("attention")).otherwise(pl.format("{} {}", "layer", "neurons"))
 
 
-def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -> Any:
-    order = losses.group_by("network").agg(pl.col(field).median()).sort(field)["network"].to_list()
-    x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
+def _ranking(losses: pl.DataFrame, title: str, rule: float | None) -> Any:
+    order = losses.group_by("network").agg(pl.col("loss").median()).sort("loss")["network"].to_list()
+    x = alt.X("loss:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
     y = alt.Y("network:N", title=None, sort=order)
-    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip(field, format=".2e")])
-    ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X(f"median({field}):Q"), y=y)
-    layers = (
-        [ticks, dots]
-        if rule is None
-        else [alt.Chart(pl.DataFrame({field: [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x=f"{field}:Q"), ticks, dots]
-    )
-    return alt.layer(*layers).properties(width=300, height=alt.Step(24))
+    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip("loss", format=".2e")])
+    ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X("median(loss):Q"), y=y)
+    rules = [] if rule is None else [alt.Chart(pl.DataFrame({"loss": [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x="loss:Q")]
+    return alt.layer(*rules, ticks, dots).properties(width=300, height=alt.Step(24))
 
 
 FIGURES = [loss_by_neurons, weights, decays, coefficients, architectures, training]
