@@ -123,6 +123,9 @@ def test_an_inequality_needs_a_hundred_random_instances_and_an_identity_no_negat
 def test_a_saturated_mean_has_the_width_of_its_evaluation_error():
     row = verdict(check(sample(np.ones(5), errors=0.01), noisy(0.0), above(0.95)))
     assert row.verdict == "holds"
+    assert row.high - row.low == pytest.approx(2 * stats.norm.ppf(0.975) * 0.01)  # one evaluation in common
+    own = Replicates(np.ones(5), tuple(range(5)), tuple("abcde"), np.full(5, 0.01))
+    row = verdict(check(own, noisy(0.0), above(0.95)))
     assert row.high - row.low == pytest.approx(2 * stats.t.ppf(0.975, 4) * 0.01 / np.sqrt(5))
 
 

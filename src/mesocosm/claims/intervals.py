@@ -29,24 +29,34 @@ class Interval(NamedTuple):
     n: int
 
 
-def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"], alpha: float = 0.05) -> Interval:
-    r"""Student's interval of a mean, $\bar x \pm t_{1-\alpha/2,\,n-1}\, \max(s, e)/\sqrt n$.
+def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"], alpha: float = 0.05, *, shared: bool = False) -> Interval:
+    r"""Student's interval of a mean, $\bar x \pm t_{1-\alpha/2,\,\nu}\, \sqrt v$.
 
     $s$ is the standard deviation of the values (n - 1 in the denominator) and $e$ the root mean square of the `errors`, the standard errors with which
-    each value was evaluated: replicates cannot be known to agree better than they were measured, so a saturated metric does not get zero width.
+    each value was evaluated.
+
+    If each replicate has evaluation data of its own, their errors are part of the spread: $v = \max(s^2, e^2) / n$ and $\nu = n - 1$. Replicates cannot be
+    known to agree better than they were measured, so a saturated metric does not get zero width.
+
+    If the replicates share their evaluation data (`shared`), they share its error, which shows in no spread and does not shrink with n:
+    $v = s^2/n + e^2$, with Satterthwaite's $\nu = (n - 1)\, v^2 / (s^2/n)^2$. This covers 95 % if the error is wholly common, and more if only partly.
 
     Raises:
         NotJudged: fewer than two values.
 
-    Reference: Student, "The probable error of a mean" (1908).
+    References: Student, "The probable error of a mean" (1908); Satterthwaite, "An approximate distribution of estimates of variance components" (1946).
     """
-    from scipy.special import stdtrit
+    from scipy.special import ndtri, stdtrit
 
     n = len(values)
     if n < 2:
         raise NotJudged(f"a t interval needs two or more replicates, and there {'is 1' if n else 'are none'}")
-    spread = max(np.std(values, ddof=1), np.sqrt(np.mean(np.square(errors))))
-    mean, half = float(np.mean(values)), float(-stdtrit(n - 1, alpha / 2) * spread / math.sqrt(n))
+    between, error = float(np.var(values, ddof=1)), float(np.mean(np.square(errors)))
+    variance = between / n + error if shared else max(between, error) / n
+    ratio = variance / (between / n) if shared and between > 0 else 1.0
+    freedom = (n - 1) * ratio * ratio if between > 0 or not shared else math.inf
+    quantile = -float(stdtrit(freedom, alpha / 2)) if math.isfinite(freedom) else -float(ndtri(alpha / 2))
+    mean, half = float(np.mean(values)), quantile * math.sqrt(variance)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -91,16 +101,18 @@ def median(values: Num[np.ndarray, "..."], axis: int = -1) -> Any:
     return np.median(values, axis=axis)
 
 
-def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = median, resamples: int = 9999) -> Family:
+def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = median, resamples: int = 9999, common_error: float = 0.0) -> Family:
     r"""The bias-corrected and accelerated bootstrap interval of a statistic, as a function of alpha.
 
     The ends are the quantiles $\Phi\big(z_0 + \frac{z_0 + z_{\alpha/2}}{1 - a (z_0 + z_{\alpha/2})}\big)$, and the same with $z_{1-\alpha/2}$, of the
     statistic over resamples drawn with a fixed seed; the bias $z_0$ comes from the resamples, the acceleration $a$ from the jackknife. Below
-    $\alpha = 2/(B+1)$ the $B$ resamples say nothing about the tails and the interval is the whole line. Evaluation errors are not used.
+    $\alpha = 2/(B+1)$ the $B$ resamples say nothing about the tails and the interval is the whole line. The common evaluation error $e$ of replicates that
+    share their data widens each side $h$ to $\sqrt{h^2 + z_{1-\alpha/2}^2 e^2}$.
 
     Args:
         values: at least 20, not all equal.
         statistic: takes an array and `axis`.
+        common_error: $e$; 0 if each replicate has evaluation data of its own.
         resamples: how many; the seed is fixed, so that judging twice gives the same interval.
 
     Raises:
@@ -108,6 +120,7 @@ def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = me
 
     Reference: Efron, "Better bootstrap confidence intervals" (1987).
     """
+    from scipy.special import ndtri
     from scipy.stats import DegenerateDataWarning, bootstrap
 
     n, estimate = len(values), float(statistic(values, axis=-1))
@@ -136,6 +149,9 @@ def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = me
         if alpha < 2 / (resamples + 1):
             return Interval(estimate, -math.inf, math.inf, n)
         low, high = ends(alpha, 0, drawn).confidence_interval
+        if common_error > 0:
+            common = float(ndtri(alpha / 2)) * common_error
+            low, high = estimate - math.hypot(estimate - low, common), estimate + math.hypot(high - estimate, common)
         return Interval(estimate, float(low), float(high), n)
 
     return interval

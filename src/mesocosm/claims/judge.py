@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Every, Exact, Mean, Measurement, Rate
+from mesocosm.claims.clusters import normal_quantile, within_share
 from mesocosm.claims.intervals import Family, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
 from mesocosm.claims.region import Region
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
@@ -25,6 +27,8 @@ FEWEST_INSTANCES = 100
 """The fewest random instances on which an identity or an inequality for all is judged."""
 MUTANT_FACTOR = 100.0
 """A mutant's error must reach this many tolerances."""
+CERTAINLY_TWO_PLACES, PERHAPS_TWO_PLACES = 0.001, 0.01
+"""Fractions of normal samples that would be taken for two clusters: one of these samples is not judged, or judged with a warning."""
 STATISTICS = {"median": median, "interquartile mean": interquartile_mean}
 
 
@@ -210,12 +214,13 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     name = f"{claim.id}.{check.name}"
     measured, obstacle = _attempt(name, check, check.measure, view, FEWEST_INSTANCES, strict)
     control, control_obstacle = _attempt(name, check, check.control.measure, view, 1, strict)
-    reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_width(check, measured)]
+    reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_sample(check, measured)]
     if not reasons and not _discriminates(check, control):
         reasons.append(f"control does not discriminate: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
     verdict = "not judged" if reasons else measured.verdict
     if verdict == "fails" and measured.estimate is None:
         reasons.append("a value is not finite")
+    reasons += _doubts(check, measured)
     stored = run.fingerprints.get(name)
     if stored != _fingerprint(claim, check):
         reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
@@ -295,11 +300,37 @@ def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | Non
     return [f"table {', '.join(tables)} lacks trial {trial.trial}, which {trial.reason}" for trial, tables in lacking if tables]
 
 
-def _no_width(check: Check, measured: _Measured) -> list[str]:
-    """A t interval of equal values says nothing about the next value."""
-    if not isinstance(check.kind, Mean) or measured.low is None or measured.low != measured.high:
+def _no_sample(check: Check, measured: _Measured) -> list[str]:
+    """Why the values are no sample for which an interval of a mean or a median is valid."""
+    if not isinstance(check.kind, Mean | Bootstrap) or not measured.replicates:
         return []
-    return [f"all {measured.n} values are equal and without evaluation error, so the interval has no width: give the error, or judge a rate"]
+    values = _values(measured)
+    if measured.low == measured.high:
+        return [f"all {measured.n} values are equal and without evaluation error, so the interval has no width: give the error, or judge a rate"]
+    counts = np.unique(values, return_counts=True)[1]
+    if len(counts) > 1 and counts.min() > 1:
+        return [f"each of the {len(counts)} different values occurs at least twice: replicates that are equal by construction are no sample; judge every case"]
+    if isinstance(check.kind, Mean) and _piled_up(values, CERTAINLY_TWO_PLACES):
+        return [f"the {measured.n} values lie at two places, where a t interval is not valid: judge a rate"]
+    return []
+
+
+def _doubts(check: Check, measured: _Measured) -> list[str]:
+    """What a reader should know of values that are judged all the same."""
+    if isinstance(check.kind, Mean) and measured.replicates and measured.low != measured.high:
+        values = _values(measured)
+        if not _piled_up(values, CERTAINLY_TWO_PLACES) and _piled_up(values, PERHAPS_TWO_PLACES):
+            return ["the values may lie at two places, where a t interval covers too rarely"]
+    return []
+
+
+def _values(measured: _Measured) -> Float64[np.ndarray, " n"]:
+    return np.array([replicate.value for replicate in measured.replicates or []], dtype=np.float64)
+
+
+def _piled_up(values: Float64[np.ndarray, " n"], level: float) -> bool:
+    """Whether so few normal samples would look as clustered."""
+    return len(values) >= 4 and bool(within_share(values) < normal_quantile(len(values), level))
 
 
 def _attempt(name: str, check: Check, measure: Measurement, view: View, fewest: int, strict: bool) -> tuple[_Measured, str | None]:
@@ -349,11 +380,12 @@ def _estimate(kind: Mean | Rate | Bootstrap, sample: Any, region: Region) -> _Me
 def _family(kind: Mean | Rate | Bootstrap, sample: Replicates) -> Family:
     match kind:
         case Mean():
-            return partial(t_interval, sample.values, sample.errors)
+            return partial(t_interval, sample.values, sample.errors, shared=sample.shared)
         case Rate():
             return partial(clopper_pearson, sample.values)
         case Bootstrap():
-            return bca_family(sample.values, STATISTICS[kind.statistic])
+            common = float(np.sqrt(np.mean(sample.errors**2))) if sample.shared else 0.0
+            return bca_family(sample.values, STATISTICS[kind.statistic], common_error=common)
 
 
 def _plain(name: Any) -> str | int | float:

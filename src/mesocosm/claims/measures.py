@@ -70,9 +70,12 @@ def instances(value: Column, *, exhaustive: bool = False, trial: Trials | None =
     return Measure((rows,), lambda view: Instances.of(rows.read(view), value, exhaustive=exhaustive))
 
 
-def within(rows: Rows, statistic: Callable[[pl.DataFrame], float], *, by: Column | str = "seed", same_data: bool = True) -> Measure[Replicates]:
-    """A statistic inside each replicate's rows (`Replicates.within`)."""
-    return Measure((rows,), lambda view: Replicates.within(rows.read(view), statistic, by=by, same_data=same_data))
+def within(
+    rows: Rows, statistic: Callable[[pl.DataFrame], float], *, by: Column | str = "seed", same_data: bool = True, of: tuple[Estimate, ...] = ()
+) -> Measure[Replicates]:
+    """A statistic inside each replicate's rows (`Replicates.within`); `of` names the columns that it reads and whose errors it inherits."""
+    errors: dict[str, str] = {column: column.error for column in of}
+    return Measure((rows,), lambda view: Replicates.within(rows.read(view), statistic, by=by, same_data=same_data, errors=errors))
 
 
 def derived(function: Callable[..., T], *rows: Rows) -> Measure[T]:

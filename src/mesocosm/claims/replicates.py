@@ -6,7 +6,8 @@ Two arms are compared replicate by replicate, and only when they were measured o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,30 +68,48 @@ class Replicates:
             errors=_floats(table[error]) if error else np.zeros(len(table)),
         )
 
+    @property
+    def shared(self) -> bool:
+        """Whether evaluation errors are common to all replicates: there are some, and the digests do not show that each replicate has its own data."""
+        return bool(np.any(self.errors > 0)) and len(set(self.digests)) < max(len(self.digests), 2)
+
     @classmethod
-    def within(cls, table: pl.DataFrame, statistic: Callable[[pl.DataFrame], float], *, by: str = "seed", same_data: bool = True) -> Replicates:
-        """Compute `statistic` (a slope, a rank correlation, a smallest successive drop) inside each replicate's rows.
+    def within(
+        cls,
+        table: pl.DataFrame,
+        statistic: Callable[[pl.DataFrame], float],
+        *,
+        by: str = "seed",
+        same_data: bool = True,
+        errors: Mapping[str, str] | None = None,
+    ) -> Replicates:
+        r"""Compute `statistic` (a slope, a rank correlation, a smallest successive drop) inside each replicate's rows.
+
+        The standard error of the result is $\sqrt{\sum_i (f(x + e_i) - f(x - e_i))^2 / 4}$ over the entries i of the columns that have errors. It is right to
+        first order for a smooth statistic.
 
         Args:
             table: several rows per replicate.
             statistic: a replicate's rows -> one number.
             by: the column that names the replicate.
             same_data: reject rows of one replicate that were evaluated on different data; False if they differ on purpose.
+            errors: column that `statistic` reads -> column of its standard errors; None if the column is exact.
 
         Raises:
             NotJudged: no rows, a number that is not finite, or unequal digests within a replicate.
         """
         _require(table, by)
         groups = sorted(table.partition_by(by, as_dict=True, maintain_order=True).items())
-        values, ids, digests = [], [], []
+        values, ids, digests, deviations = [], [], [], []
         for (replicate,), rows in groups:
             values.append(statistic(rows))
+            deviations.append(_propagated(rows, statistic, errors or {}))
             ids.append(replicate)
             found = sorted(set(rows["digest"].fill_null("").to_list())) if "digest" in rows.columns else [""]
             if same_data and len(found) > 1:
                 raise NotJudged(f"replicate {replicate!r} has rows that were evaluated on different data (digests {', '.join(d or 'none' for d in found)})")
             digests.append("+".join(found))
-        return cls(np.asarray(values, dtype=np.float64), tuple(ids), tuple(digests), np.zeros(len(values)))
+        return cls(np.asarray(values, dtype=np.float64), tuple(ids), tuple(digests), np.asarray(deviations, dtype=np.float64))
 
     def map(self, function: Callable[[Any], Any]) -> Replicates:
         r"""Apply a smooth function value by value, $y = f(x)$; standard errors follow to first order, $e_y = |f'(x)|\, e_x$, by central differences."""
@@ -176,6 +195,19 @@ class Instances:
         """Read column `value`, one row per instance."""
         _require(table, value)
         return cls(_floats(table[value]), exhaustive)
+
+
+def _propagated(rows: pl.DataFrame, statistic: Callable[[pl.DataFrame], float], errors: Mapping[str, str]) -> float:
+    """The standard error of a statistic of these rows, entry by entry."""
+    squares = 0.0
+    for column, error in errors.items():
+        _require(rows, column, error)
+        values, deviations = _floats(rows[column]), _floats(rows[error])
+        for place in np.flatnonzero(deviations):
+            step = deviations[place] * (np.arange(len(values)) == place)
+            ends = (statistic(rows.with_columns(pl.Series(column, values + sign * step))) for sign in (1, -1))
+            squares += ((next(ends) - next(ends)) / 2) ** 2
+    return math.sqrt(squares)
 
 
 def _require(table: pl.DataFrame, *columns: str) -> None:

@@ -33,7 +33,7 @@ class Value(Column):
 
 
 class Estimate(Value):
-    """A measured value whose standard error is the column of the same name with `_error` behind it, which needs no mention."""
+    """A measured value whose standard error is the column NAME_error, which is implicit."""
 
     @property
     def error(self) -> Column:
