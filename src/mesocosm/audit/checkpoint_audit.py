@@ -182,14 +182,10 @@ def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[
         raise Skip(block.problem or "unknown layout")
     settings = settings_of(checkpoint.config, block.name, heads=options.heads, key_heads=options.key_heads)
     if block.layout.key_per_query and not options.key_heads:
-        settings = _one_key_each(settings)
+        settings = replace(settings, key_heads=settings.heads, head_dim=None)
     matrices = {role: _matrix(checkpoint, name, role, block.layout.inputs_first, options.biases) for role, name in block.tensors.items()}
     heads = block.layout.unpack(matrices, settings)
     return heads, settings, _notes(checkpoint, block, settings)
-
-
-def _one_key_each(settings: Settings) -> Settings:
-    return replace(settings, key_heads=settings.heads, head_dim=None)
 
 
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:

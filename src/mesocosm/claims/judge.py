@@ -186,7 +186,8 @@ def judge(study: str, claims: Sequence[Claim], view: View, run: Circumstances, *
         run: further facts about the run.
         strict: raise a measurement's own exceptions.
     """
-    judged = [_judge_check(study, claim, check, view, run, strict) if check else (_unjudged(study, claim, run), None) for claim, check in _pairs(claims)]
+    pairs = [(claim, check) for claim in claims for check in (claim.checks or (None,))]
+    judged = [_judge_check(study, claim, check, view, run, strict) if check else (_unjudged(study, claim, run), None) for claim, check in pairs]
     repeated = {row.id for row, _ in judged if sum(row.id == other.id for other, _ in judged) > 1}
     if repeated:
         raise ValueError(f"two checks share the id {', '.join(sorted(repeated))}")
@@ -194,10 +195,6 @@ def judge(study: str, claims: Sequence[Claim], view: View, run: Circumstances, *
     survives = dict(zip(in_family, (holm([judged[i][1] or 0.0 for i in in_family]) < 0.05).tolist(), strict=True))
     number = sum(row.verdict != "not judged" for row, _ in judged)
     return [replace(row, holm=survives.get(i), checks=number) for i, (row, _) in enumerate(judged)]
-
-
-def _pairs(claims: Sequence[Claim]) -> list[tuple[Claim, Check | None]]:
-    return [(claim, check) for claim in claims for check in (claim.checks or (None,))]
 
 
 @dataclass(frozen=True)

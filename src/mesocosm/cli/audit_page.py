@@ -155,16 +155,9 @@ def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
     if rows.height > MOST_CELLS:
         rows = rows.group_by("panel", "layer", maintain_order=True).agg(pl.lit(0).alias("head"), pl.col("value").mean())
     colour = alt.Color("value:Q", title=title, legend=alt.Legend(orient="bottom", gradientLength=200), scale=alt.Scale(scheme="viridis"))
-    chart = (
-        alt.Chart(rows)
-        .mark_rect()
-        .encode(
-            x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", title="layer"),
-            color=colour,
-            tooltip=["panel", "layer", "head", alt.Tooltip("value", title=title, format=".4f")],
-        )
-    )
+    x, y = alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)), alt.Y("layer:O", title="layer")
+    tooltip = ["panel", "layer", "head", alt.Tooltip("value", title=title, format=".4f")]
+    chart = alt.Chart(rows).mark_rect().encode(x=x, y=y, color=colour, tooltip=tooltip)
     facets = chart.properties(width=alt.Step(16), height=alt.Step(16)).facet(alt.Facet("panel:N", title=None), columns=2).resolve_scale(x="independent")
     return facets.to_dict()
 
@@ -187,19 +180,12 @@ def spectra_chart(audit: Audit) -> dict[str, Any]:
         for null in ("null1", "null2")
     )
     x = alt.X("index:Q", title="index")
+    y = alt.Y("low:Q", title="singular value / fro")
     colour = alt.Color("layer:O", scale=alt.Scale(scheme="viridis"))
+    hues = alt.Color("null:N", title=None, scale=alt.Scale(range=["#b98c1d", "#8b5580"]))
     panels = []
     for panel in parts:
-        band = (
-            alt.Chart(nulls.filter(panel=panel))
-            .mark_area(opacity=0.35)
-            .encode(
-                x=x,
-                y=alt.Y("low:Q", title="singular value / fro"),
-                y2="high:Q",
-                color=alt.Color("null:N", title=None, scale=alt.Scale(range=["#b98c1d", "#8b5580"])),
-            )
-        )
+        band = alt.Chart(nulls.filter(panel=panel)).mark_area(opacity=0.35).encode(x=x, y=y, y2="high:Q", color=hues)
         lines = alt.Chart(by_layer.filter(panel=panel)).mark_line(strokeWidth=1.5).encode(x=x, y="values:Q", color=colour, tooltip=["layer", "index", "values"])
         panels.append(alt.layer(band, lines).resolve_scale(color="independent").properties(width=270, height=200, title=panel))
     return alt.concat(*panels, columns=2).to_dict()

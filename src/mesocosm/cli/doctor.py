@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 import mesocosm
 from mesocosm.lab.catalogue import find, packages
-from mesocosm.lab.errors import UserError
+from mesocosm.lab.errors import UserError, error_line
 from mesocosm.lab.store.provenance import git_revision, installed_version, processor, schedule, thread_count
 
 PROBE = """
@@ -167,7 +167,7 @@ def _reason(look: Callable[[], None]) -> str | None:
     except UserError as error:
         return str(error)
     except Exception as error:
-        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
+        return error_line(error)
     return None
 
 

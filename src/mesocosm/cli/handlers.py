@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mesocosm.cli.commands import (
-    AuditCommand,
-    BenchCommand,
-    ConfiguredRun,
-    DataCommand,
-    DoctorCommand,
-    JudgeCommand,
-    ListCommand,
-    NewStudyCommand,
-    ReportCommand,
-    StatusCommand,
-)
+from mesocosm.cli import commands
 from mesocosm.cli.parse import StudyRun
 from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, studies_table, study_page, trials_table
 from mesocosm.lab.catalogue import find, packages
@@ -43,25 +32,25 @@ MOST_SEEDS = 100_000
 def handle(command: Any, line: str) -> int:
     """Dispatch a command to its handler and return the exit code."""
     match command:
-        case ListCommand():
+        case commands.ListCommand():
             return list_studies(command.study)
         case StudyRun():
             return run(command, line)
-        case JudgeCommand():
+        case commands.JudgeCommand():
             return judge(command.run)
-        case StatusCommand():
+        case commands.StatusCommand():
             return status(command.run)
-        case ReportCommand():
+        case commands.ReportCommand():
             return report(command.runs, command.out, command.open)
-        case DoctorCommand():
+        case commands.DoctorCommand():
             return doctor(command.out)
-        case AuditCommand():
+        case commands.AuditCommand():
             return audit(command)
-        case BenchCommand():
+        case commands.BenchCommand():
             return bench(command)
-        case DataCommand():
+        case commands.DataCommand():
             return data()
-        case NewStudyCommand():
+        case commands.NewStudyCommand():
             return new_study(command)
     raise AssertionError(f"no handler for {command}")
 
@@ -123,7 +112,9 @@ def end_process(line: str, watching: Any, why: str) -> None:
         os._exit(130)
 
 
-def like_earlier(earlier: Run, command: ConfiguredRun[Any], seeds: tuple[int, ...], out: Console) -> tuple[tuple[int, ...], ConfiguredRun[Any]]:
+def like_earlier(
+    earlier: Run, command: commands.ConfiguredRun[Any], seeds: tuple[int, ...], out: Console
+) -> tuple[tuple[int, ...], commands.ConfiguredRun[Any]]:
     """Return the seeds (those of the run of `--like` by default) and the command with a new folder; print the differences.
 
     Raises:
@@ -154,7 +145,7 @@ def compare(earlier: Any, done: Any, out: Console) -> None:
     out.print(comparison_table(pairs(earlier.claims, done.claims)))
 
 
-def dry_run(study: Study, command: ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
+def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
     """Print what `run` would do (`--dry-run`)."""
     from mesocosm.lab.run.dry_run import dry_run_plan
     from mesocosm.lab.run.plan import Plan
@@ -225,7 +216,7 @@ def doctor(out: Path) -> int:
     return int(any(finding.remedy for finding in findings))
 
 
-def audit(command: AuditCommand) -> int:
+def audit(command: commands.AuditCommand) -> int:
     """Audit checkpoints and print the tables."""
     from mesocosm.audit import Options
     from mesocosm.cli.audit_command import run_audit
@@ -236,7 +227,7 @@ def audit(command: AuditCommand) -> int:
     return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
 
 
-def bench(command: BenchCommand) -> int:
+def bench(command: commands.BenchCommand) -> int:
     """Run the chosen benchmarks."""
     from mesocosm.cli import benchmarks
 
@@ -255,7 +246,7 @@ def data() -> int:
     return 0
 
 
-def new_study(command: NewStudyCommand) -> int:
+def new_study(command: commands.NewStudyCommand) -> int:
     """Write the files of a new study."""
     from mesocosm.cli import new_study as template
 

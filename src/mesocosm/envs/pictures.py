@@ -6,9 +6,9 @@ from jaxtyping import UInt8
 TILE = 10
 
 
-def paint(colours: UInt8[np.ndarray, "rows columns 3"], tile: int = TILE) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw a square of `tile` pixels per colour, with one white line between squares."""
-    picture = np.repeat(np.repeat(colours, tile, axis=0), tile, axis=1)
-    picture[::tile] = 255
-    picture[:, ::tile] = 255
+def paint(colours: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw a square of `TILE` pixels per colour, with one white line between squares."""
+    picture = np.repeat(np.repeat(colours, TILE, axis=0), TILE, axis=1)
+    picture[::TILE] = 255
+    picture[:, ::TILE] = 255
     return picture

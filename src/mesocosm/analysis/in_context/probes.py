@@ -103,12 +103,7 @@ def probe_loss(
     return 0.5 * jnp.sum(weights * jnp.sum(residuals**2, axis=-1), axis=-1) / jnp.sum(weights, axis=-1)
 
 
-def probe_losses(
-    fitted_on: ProbeData,
-    held_out: ProbeData,
-    *,
-    offset: bool = True,
-) -> ProbeLosses:
+def probe_losses(fitted_on: ProbeData, held_out: ProbeData, *, offset: bool = True) -> ProbeLosses:
     """Fit a probe at every site on one batch, and evaluate it on the same batch (as in the paper) and on another."""
     probe = fit_probe(*fitted_on, offset=offset)
     return ProbeLosses(probe_loss(probe, *fitted_on), probe_loss(probe, *held_out))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesocosm.claims.judge import CheckRow
+from mesocosm.lab.errors import error_line
 from mesocosm.lab.events.event import Event, Judged, Note, Observer, Progress, RunStarted, TrialFailed, TrialFinished, TrialStarted, tee
 from mesocosm.lab.events.sinks import Curves, Sink, load
 from mesocosm.lab.store import atomic
@@ -62,8 +63,7 @@ class Tracker:
             write()
         except Exception as error:
             self.broken = True
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".rstrip(": ")
-            self.report(f"--track {self.name} failed and is turned off; training continues ({reason})")
+            self.report(f"--track {self.name} failed and is turned off; training continues ({error_line(error)})")
             with suppress(Exception):
                 self._close_mean()
 

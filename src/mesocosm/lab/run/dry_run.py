@@ -16,6 +16,7 @@ import polars as pl
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tables import long_table
+from mesocosm.lab.errors import error_line
 from mesocosm.lab.run.context import check_fit, declared_model, parent_of, without_seeds
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import checked
@@ -38,13 +39,11 @@ class FitDryRun:
     Attributes:
         name: its name in the trial.
         steps: number of updates.
-        state_bytes: the learner's state, all seeds.
         memory_bytes: arguments, temporaries and results of the compiled program, all seeds on one device; None if it was not compiled.
     """
 
     name: str
     steps: int
-    state_bytes: int
     memory_bytes: int | None
 
 
@@ -68,11 +67,6 @@ class TrialDryRun:
     minutes: float | None
     fits: tuple[FitDryRun, ...] = ()
     problem: str | None = None
-
-    @property
-    def state_bytes(self) -> int:
-        """The largest state among the fits, which run one after another."""
-        return max((fit.state_bytes for fit in self.fits), default=0)
 
     @property
     def memory_bytes(self) -> int | None:
@@ -119,7 +113,7 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
             if strict:
                 error.add_note(f"raised in the dry run of trial {trial.name}")
                 raise
-            problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            problem = error_line(error)
         done.append(TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))
     return done
 
@@ -162,8 +156,7 @@ class DryRunContext:
         """Lower the program, and compile it to measure its memory."""
         check_fit(self.trial, name, self.fits)
         fitted, lowered = dry_run_fit(learner, steps, self.seeds, name=name, over_seeds=self.trial.over_seeds, **options)
-        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fitted.state) if isinstance(leaf, jax.Array | np.ndarray))
-        self.fits[name] = FitDryRun(name, steps, size, None if self.programs is None else _memory(lowered, self.programs))
+        self.fits[name] = FitDryRun(name, steps, None if self.programs is None else _memory(lowered, self.programs))
         return fitted
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -182,17 +175,16 @@ class DryRunContext:
         """The parent's declared module with placeholder parameters for each of this trial's seeds."""
         parent = parent_of(self.trial, self.parents_by_name, trial)
         one = declared_model(parent, model_name(parent, name))
-        stacked = (len(self.seeds),)
-        return placeholders(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(stacked + leaf.shape, leaf.dtype) if _is_shape(leaf) else leaf, one))
+
+        def stacked(leaf: Any) -> Any:
+            return jax.ShapeDtypeStruct((len(self.seeds), *leaf.shape), leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+
+        return placeholders(jax.tree.map(stacked, one))
 
     def rows(self, axes: Mapping[str, Sequence[Any]] = MappingProxyType({}), **columns: Any) -> pl.DataFrame:
         """Check the table's shapes and names; accepts NaN, which placeholder numbers can cause."""
         finite = {name: np.nan_to_num(column) if np.asarray(column).dtype.kind == "f" else column for name, column in columns.items()}
         return long_table({"seed": self.seeds, **axes}, **finite)
-
-
-def _is_shape(leaf: Any) -> bool:
-    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _memory(lowered: Any, programs: dict[str, int]) -> int:

@@ -219,8 +219,8 @@ def checked(tables: Any, trial: Trial, published: Iterable[str], declared: Mappi
     """Check a trial's tables and published models against its declarations, and return the tables.
 
     Raises:
-        TypeError, ValueError: the function returned no tables, a table named `history` or one without a declared column, or it did not publish a
-            declared model.
+        TypeError, ValueError: the function returned no tables, a table named `history` or one without a declared column, or it did not publish a declared
+            model.
     """
     if not isinstance(tables, Mapping):
         raise TypeError(f"the trial's function returned a {type(tables).__name__}, not tables by name")

@@ -4,20 +4,8 @@ from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
+from mesocosm.studies.cocoa import measures
 from mesocosm.studies.cocoa.config import Config
-from mesocosm.studies.cocoa.measures import (
-    behind,
-    every,
-    fall,
-    leads,
-    mean_lead,
-    off_the_form,
-    rank_with_groups,
-    signal_lead,
-    solved,
-    treasure_at_last,
-    way_to_states,
-)
 from mesocosm.studies.cocoa.tables import Bandits, Covariances, Signal, SignalByReturn, SignalPartlyTrained, Theorems, TreeIdentities
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Rate, above, below, between
 
@@ -53,8 +41,8 @@ def solves(estimator: str) -> Check:
         estimator,
         Rate("trainings in which the treasure reaches probability 0.9 within 500 iterations"),
         above(0.5),
-        solved(estimator),
-        Control("REINFORCE", solved("reinforce")),
+        measures.solved(estimator),
+        Control("REINFORCE", measures.solved("reinforce")),
         judged_at=ALL,
     )
 
@@ -65,8 +53,8 @@ def never_learns(estimator: str, high: float, note: str | None = None) -> Check:
         estimator,
         Mean("probability of the treasure, last tenth of training"),
         below(high),
-        treasure_at_last(estimator),
-        Control("COCOA-reward", treasure_at_last("cocoa-reward")),
+        measures.treasure_at_last(estimator),
+        Control("COCOA-reward", measures.treasure_at_last("cocoa-reward")),
         judged_at=CPU,
         note=note,
     )
@@ -78,8 +66,8 @@ def agrees(estimator: str, *, table: type[Signal] = Signal, check: str | None = 
         check or estimator,
         Mean("signal-to-noise ratio less its closed form, mean over distances", "dB"),
         between(-0.3, 0.3),
-        off_the_form(table, estimator),
-        Control(f"the closed form of {other}", off_the_form(Signal, estimator, of=other)),
+        measures.off_the_form(table, estimator),
+        Control(f"the closed form of {other}", measures.off_the_form(Signal, estimator, of=other)),
         judged_at=ALL,
         replicate=LAYOUT,
         evidence="implementation",
@@ -107,8 +95,8 @@ CLAIMS = [
                 "episodes",
                 Exact("largest difference of gradients of one episode, relative, all episodes of all reward functions"),
                 below(1e-10),
-                every(TreeIdentities.episodes_without_overlap),
-                Control("one child shared by neighbours", every(TreeIdentities.episodes_with_overlap)),
+                measures.every(TreeIdentities.episodes_without_overlap),
+                Control("one child shared by neighbours", measures.every(TreeIdentities.episodes_with_overlap)),
                 replicate="a reward function, all 1296 episodes",
             )
         ],
@@ -162,8 +150,8 @@ CLAIMS = [
                 "bandit",
                 Every("squared bias over squared gradient of HCA-return, two arms with rewards 1 and -2"),
                 above(0.1),
-                every(Bandits.hca_return),
-                Control("Counterfactual Return", every(Bandits.counterfactual_return)),
+                measures.every(Bandits.hca_return),
+                Control("Counterfactual Return", measures.every(Bandits.counterfactual_return)),
                 replicate="a probability of the first arm, 0.01 to 0.99",
             ),
             exact("C8 counterfactual return", "HCA-return", check="unbiased"),
@@ -188,32 +176,32 @@ CLAIMS = [
                 "no-overlap",
                 Exact("|variance of HCA+ over that of REINFORCE - 1|"),
                 below(1e-8),
-                every(TreeIdentities.variance_without_overlap),
-                Control("overlap 1", every(TreeIdentities.variance_with_overlap)),
+                measures.every(TreeIdentities.variance_without_overlap),
+                Control("overlap 1", measures.every(TreeIdentities.variance_with_overlap)),
                 replicate="a reward function",
             ),
             computed(
                 "lowest",
                 Every("lead of COCOA-reward's variance over REINFORCE's, all overlaps and reward functions", "dB"),
                 above(3.0),
-                leads("cocoa-reward", "reinforce"),
-                Control("HCA+", leads("hca-plus", "reinforce")),
+                measures.leads("cocoa-reward", "reinforce"),
+                Control("HCA+", measures.leads("hca-plus", "reinforce")),
                 replicate="environment offset and overlap",
             ),
             on_the_tree(
                 "overlap",
                 Every("lead of HCA+'s variance over REINFORCE's at the largest overlap, all reward functions", "dB"),
                 above(0.7),
-                leads("hca-plus", "reinforce", most_overlap),
-                Control("overlap 0", leads("hca-plus", "reinforce", 0)),
+                measures.leads("hca-plus", "reinforce", most_overlap),
+                Control("overlap 0", measures.leads("hca-plus", "reinforce", 0)),
             ),
             *(
                 on_the_tree(
                     name,
                     Mean(f"lead of {low} over {high}, mean over overlaps above 0", "dB"),
                     above(0.1),
-                    mean_lead(low, high),
-                    Control("the two exchanged", mean_lead(high, low)),
+                    measures.mean_lead(low, high),
+                    Control("the two exchanged", measures.mean_lead(high, low)),
                 )
                 for name, low, high in (
                     ("few-groups", "cocoa-reward", "groups-4"),
@@ -232,23 +220,23 @@ CLAIMS = [
                 "rises",
                 Mean("rank correlation of variance with the number of groups"),
                 above(0.9),
-                rank_with_groups,
-                Control("variances in reversed order", rank_with_groups.map(lambda x: -x)),
+                measures.rank_with_groups,
+                Control("variances in reversed order", measures.rank_with_groups.map(lambda x: -x)),
             ),
             computed(
                 "from-rewards",
                 Exact("|variance with one group over that of COCOA-reward - 1|"),
                 below(1e-9),
-                every(TreeIdentities.variance_with_one_group),
-                Control("two groups", every(TreeIdentities.variance_with_two_groups)),
+                measures.every(TreeIdentities.variance_with_one_group),
+                Control("two groups", measures.every(TreeIdentities.variance_with_two_groups)),
                 replicate="a reward function",
             ),
             on_the_tree(
                 "to-states",
                 Mean("share of the way from COCOA-reward's variance to HCA+'s, most groups"),
                 above(0.5),
-                way_to_states(most_groups),
-                Control("two groups", way_to_states(lambda config: 2)),
+                measures.way_to_states(most_groups),
+                Control("two groups", measures.way_to_states(lambda config: 2)),
             ),
         ],
     ),
@@ -284,16 +272,16 @@ CLAIMS = [
                 "flat",
                 Mean("signal-to-noise ratio of COCOA-reward, distance 20 less distance 100", "dB"),
                 between(-0.5, 0.5),
-                fall("cocoa-reward"),
-                Control("REINFORCE", fall("reinforce")),
+                measures.fall("cocoa-reward"),
+                Control("REINFORCE", measures.fall("reinforce")),
             ),
             *(
                 in_the_room(
                     f"{estimator}-falls",
                     Mean(f"signal-to-noise ratio of {estimator}, distance 20 less distance 100", "dB"),
                     above(least),
-                    fall(estimator),
-                    Control("COCOA-reward", fall("cocoa-reward")),
+                    measures.fall(estimator),
+                    Control("COCOA-reward", measures.fall("cocoa-reward")),
                 )
                 for estimator, least in (("reinforce", 10.0), ("hca-plus", 10.0), ("advantage", 3.0), ("trajcv", 3.0))
             ),
@@ -301,8 +289,8 @@ CLAIMS = [
                 "lead",
                 Mean("signal-to-noise ratio at distance 20, COCOA-reward less TrajCV", "dB"),
                 above(20.0),
-                signal_lead(Signal, "cocoa-reward", "trajcv"),
-                Control("TrajCV less Advantage", signal_lead(Signal, "trajcv", "advantage")),
+                measures.signal_lead(Signal, "cocoa-reward", "trajcv"),
+                Control("TrajCV less Advantage", measures.signal_lead(Signal, "trajcv", "advantage")),
             ),
         ],
     ),
@@ -320,8 +308,8 @@ CLAIMS = [
                     estimator,
                     Mean(f"probability of the treasure, last tenth of training, COCOA-reward less {estimator}"),
                     above(0.5),
-                    behind(estimator),
-                    Control("Q-critic", behind("q-critic")),
+                    measures.behind(estimator),
+                    Control("Q-critic", measures.behind("q-critic")),
                     judged_at=CPU,
                 )
                 for estimator in ("hca-return", "counterfactual-return")
@@ -331,8 +319,8 @@ CLAIMS = [
                     f"{estimator}-signal",
                     Mean(f"signal-to-noise ratio at distance 20, COCOA-reward less {estimator}", "dB"),
                     above(10.0),
-                    signal_lead(SignalByReturn, "cocoa-reward", estimator),
-                    Control("COCOA-reward less itself", signal_lead(SignalByReturn, "cocoa-reward", "cocoa-reward")),
+                    measures.signal_lead(SignalByReturn, "cocoa-reward", estimator),
+                    Control("COCOA-reward less itself", measures.signal_lead(SignalByReturn, "cocoa-reward", "cocoa-reward")),
                 )
                 for estimator in ("hca-return", "counterfactual-return")
             ),

@@ -144,6 +144,6 @@ def treasure_at_last(estimator: str) -> OfSeeds:
     return replicates(Solved.last, trial=learner(estimator))
 
 
-def behind(estimator: str, leader: str = "cocoa-reward") -> OfSeeds:
+def behind(estimator: str) -> OfSeeds:
     """By how much an estimator's last probability of the treasure is below the leader's."""
-    return treasure_at_last(leader).minus(treasure_at_last(estimator))
+    return treasure_at_last("cocoa-reward").minus(treasure_at_last(estimator))

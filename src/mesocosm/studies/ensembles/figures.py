@@ -26,7 +26,7 @@ def noise_colour() -> alt.Color:
     return alt.Color("noise:N", title=None, scale=alt.Scale(domain=list(NOISES.values())))
 
 
-@figure("Where each part of the variance is")
+@figure("Each part of the variance in the plane")
 def maps(view: View) -> alt.TopLevelMixin:
     """Kernel models of width 256, first seed, on a square-root colour scale. Circles and squares are the training points."""
     table = view.table("maps").unpivot(on=list(NOISES), index=["network", "x", "y"], variable_name="part", value_name="variance")
@@ -37,26 +37,14 @@ def maps(view: View) -> alt.TopLevelMixin:
     cells = cells.select("network", "noise", "x0", "x1", "y0", "y1", pl.col("share").round(3))
     points = view.table("points").join(cells.select("network", "noise").unique(), how="cross").sort("network", "noise", "point")
     both = pl.concat([cells, points.select("network", "noise", px="x", py="y", label=pl.col("label").cast(pl.Int8).cast(pl.String))], how="diagonal")
-    square = (
-        alt.Chart()
-        .transform_filter("isValid(datum.x0)")
-        .mark_rect(aria=False)
-        .encode(
-            x=alt.X("x0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
-            x2="x1:Q",
-            y=alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])),
-            y2="y1:Q",
-            color=alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt")),
-        )
-    )
+    x, y = (alt.X("x0:Q", title=None, scale=alt.Scale(domain=[-3, 3])), alt.Y("y0:Q", title=None, scale=alt.Scale(domain=[-3, 3])))
+    colour = alt.Color("share:Q", title="variance / largest", scale=alt.Scale(scheme="viridis", type="sqrt"))
+    square = alt.Chart().transform_filter("isValid(datum.x0)").mark_rect(aria=False).encode(x=x, x2="x1:Q", y=y, y2="y1:Q", color=colour)
     dots = alt.Chart().transform_filter("isValid(datum.px)").mark_point(filled=True, size=30, stroke="white", strokeWidth=0.7)
     dots = dots.encode(x="px:Q", y="py:Q", shape=alt.Shape("label:N", title="label"), fill=alt.value("crimson"))
     rows = alt.Row("network:N", title=None, sort=["one hidden layer", "one hidden layer, biases", "two hidden layers"])
-    return (
-        alt.layer(square, dots, data=both)
-        .properties(width=135, height=135)
-        .facet(column=alt.Column("noise:N", title=None, sort=list(NOISES.values())), row=rows)
-    )
+    columns = alt.Column("noise:N", title=None, sort=list(NOISES.values()))
+    return alt.layer(square, dots, data=both).properties(width=135, height=135).facet(column=columns, row=rows)
 
 
 @figure("Variance by width")
@@ -75,11 +63,8 @@ def widths(view: View) -> alt.TopLevelMixin:
     line = predicted.group_by("noise", "width").agg(pl.col("variance").mean()).sort("noise", "width")
     x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
     y = alt.Y("variance:Q", title="variance, mean over test points", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
-    dots = (
-        alt.Chart(table.sort("noise", "seed", "width"))
-        .mark_circle(**SEED_DOTS)
-        .encode(x=x, y=y, color=noise_colour(), tooltip=["noise", "seed", "width", "variance"])
-    )
+    tooltip = ["noise", "seed", "width", "variance"]
+    dots = alt.Chart(table.sort("noise", "seed", "width")).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=noise_colour(), tooltip=tooltip)
     lines = alt.Chart(line).mark_line(strokeDash=[4, 3]).encode(x=x, y=y, color=noise_colour())
     return alt.layer(lines, dots).properties(width=520, height=320)
 
@@ -136,23 +121,14 @@ def readouts(view: View) -> alt.TopLevelMixin:
     """The scale multiplies function noise and leaves kernel noise unchanged; mean over seeds."""
     table = view.table("kernel_readout").with_columns(data=pl.format("{} to {}", "inside", "outside"))
     mean = table.group_by("data", "network", "readout").agg(pl.col("auroc").mean()).sort("data", "network", "readout")
-    return (
-        alt.Chart(mean)
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("readout:Q", title="scale of the read-out"),
-            y=alt.Y("auroc:Q", title="AUROC of all noise", scale=alt.Scale(zero=False)),
-            color=alt.Color("network:N", title=None),
-            column=alt.Column("data:N", title=None),
-            tooltip=["network", "readout", "auroc"],
-        )
-        .properties(width=260, height=220)
-    )
+    x, y = alt.X("readout:Q", title="scale of the read-out"), alt.Y("auroc:Q", title="AUROC of all noise", scale=alt.Scale(zero=False))
+    lines = alt.Chart(mean).mark_line(point=True).encode(x=x, y=y, color=alt.Color("network:N", title=None), tooltip=["network", "readout", "auroc"])
+    return lines.encode(column=alt.Column("data:N", title=None)).properties(width=260, height=220)
 
 
 @figure("Trained ensembles by read-out scale, width and depth")
 def trained_sweep(view: View) -> alt.TopLevelMixin:
-    """Hidden layers of so many units; each network differs from the base in one thing. All at the same training loss; a dot a seed, ticks at the mean."""
+    """Rows give hidden layers and width; networks differ from the base in one aspect. All have the same training loss; one dot per seed, ticks at the mean."""
     scale = pl.when(pl.col("network").str.starts_with("readout")).then(pl.format("read-out × {}", "readout")).otherwise("network")
     table = view.table("sweep").with_columns(setting=pl.format("{}, {} of {}", scale, "depth", "width"))
     table = table.select("seed", "setting", "variant", "variance_inside", "auroc")
@@ -174,19 +150,10 @@ def trained_sweep(view: View) -> alt.TopLevelMixin:
 def histograms(view: View) -> alt.TopLevelMixin:
     """Predictive variance of trained ensembles, all seeds together."""
     table = view.table("scores").sort("inside", "variant", "set", "bin")
-    return (
-        alt.Chart(table)
-        .mark_line(interpolate="step")
-        .encode(
-            x=alt.X("low:Q", title="log10 of the predictive variance"),
-            y=alt.Y("share:Q", title="share of pictures"),
-            color=alt.Color("set:N", title=None),
-            row=alt.Row("variant:N", title=None, sort=VARIANTS),
-            column=alt.Column("inside:N", title="trained on"),
-            tooltip=["set", "low", "share"],
-        )
-        .properties(width=260, height=110)
-    )
+    x, y = alt.X("low:Q", title="log10 of the predictive variance"), alt.Y("share:Q", title="share of pictures")
+    steps = alt.Chart(table).mark_line(interpolate="step").encode(x=x, y=y, color=alt.Color("set:N", title=None), tooltip=["set", "low", "share"])
+    panels = steps.encode(row=alt.Row("variant:N", title=None, sort=VARIANTS), column=alt.Column("inside:N", title="trained on"))
+    return panels.properties(width=260, height=110)
 
 
 FIGURES = [maps, widths, distances, kernel_detection, readouts, trained_detection, trained_sweep, histograms]

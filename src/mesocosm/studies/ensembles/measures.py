@@ -12,17 +12,7 @@ from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import NotJudged, Replicates
 from mesocosm.claims.tables import Estimate, Rows, Value
 from mesocosm.studies.ensembles.config import Config
-from mesocosm.studies.ensembles.tables import (
-    AtOneLoss,
-    KernelDetection,
-    Linear,
-    NetworksAlone,
-    Sweep,
-    Trained,
-    TrainedDetection,
-    Wide,
-    Widths,
-)
+from mesocosm.studies.ensembles.tables import AtOneLoss, KernelDetection, Linear, NetworksAlone, Sweep, Trained, TrainedDetection, Wide, Widths
 from mesocosm.studies.interface import View
 
 OfSeeds = Measure[Replicates]

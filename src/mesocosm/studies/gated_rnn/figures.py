@@ -53,18 +53,11 @@ def weights(view: View) -> alt.TopLevelMixin:
     cells = forms.join(limit, on="output").with_columns(share=pl.col("value") / pl.col("limit"), panel=pl.format("output {}", pl.col("output") + 1))
     cells = cells.sort("stage", "output", "row", "column")
     colour = alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0, scheme="redblue"))
-    return (
-        alt.Chart(cells)
-        .mark_rect()
-        .encode(
-            x=alt.X("column:O", title="neuron, slowest decay first", axis=alt.Axis(labels=False, ticks=False)),
-            y=alt.Y("row:O", title="neuron", axis=alt.Axis(labels=False, ticks=False)),
-            color=colour,
-            tooltip=["panel", "stage", "row", "column", alt.Tooltip("value", format=".4f")],
-        )
-        .properties(width=170, height=170)
-        .facet(column=alt.Column("panel:N", title=None), row=alt.Row("stage:N", title=None, sort=["trained", "pruned and snapped"]))
-    )
+    x = alt.X("column:O", title="neuron, slowest decay first", axis=alt.Axis(labels=False, ticks=False))
+    y = alt.Y("row:O", title="neuron", axis=alt.Axis(labels=False, ticks=False))
+    tooltip = ["panel", "stage", "row", "column", alt.Tooltip("value", format=".4f")]
+    squares = alt.Chart(cells).mark_rect().encode(x=x, y=y, color=colour, tooltip=tooltip).properties(width=170, height=170)
+    return squares.facet(column=alt.Column("panel:N", title=None), row=alt.Row("stage:N", title=None, sort=["trained", "pruned and snapped"]))
 
 
 @figure("Decay and influence of neurons")
@@ -73,18 +66,12 @@ def decays(view: View) -> alt.TopLevelMixin:
     trials = [JUDGED.names(view.config)[0], "student-forgetful"]
     neurons = view.table("neurons").filter(pl.col("trial").is_in(trials) & (pl.col("influence") > 1e-9))
     neurons = neurons.with_columns(panel=pl.when(pl.col("memory") == 1.0).then(pl.lit("teacher: linear attention")).otherwise(pl.lit("teacher that forgets")))
-    return (
-        alt.Chart(neurons.sort("panel", "seed", "neuron"))
-        .mark_circle(**SEED_DOTS)
-        .encode(
-            x=alt.X("decay:Q", title="decay λ", scale=alt.Scale(domain=[0, 1])),
-            y=log_axis("influence", "loss added without the neuron"),
-            color=alt.Color("kept:N", title="survives pruning"),
-            tooltip=["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")],
-        )
-        .properties(width=280, height=240)
-        .facet(column=alt.Column("panel:N", title=None, sort=["teacher: linear attention", "teacher that forgets"]))
-    )
+    x, y = alt.X("decay:Q", title="decay λ", scale=alt.Scale(domain=[0, 1])), log_axis("influence", "loss added without the neuron")
+    colour = alt.Color("kept:N", title="survives pruning")
+    tooltip = ["seed", "neuron", alt.Tooltip("decay", format=".4f"), alt.Tooltip("influence", format=".1e")]
+    dots = alt.Chart(neurons.sort("panel", "seed", "neuron")).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip)
+    panels = alt.Column("panel:N", title=None, sort=["teacher: linear attention", "teacher that forgets"])
+    return dots.properties(width=280, height=240).facet(column=panels)
 
 
 @figure("Coefficients of the polynomial")
@@ -117,10 +104,10 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 def architectures(view: View) -> alt.TopLevelMixin:
     """One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
-    panels = [_ranking(students, "loss", "teacher: loss over variance", None)]
+    panels = [_ranking(students, "teacher: loss over variance", None)]
     if view.has("prompt_loss"):
         prompts = view.table("prompt_loss").with_columns(network=_network_name(), loss=pl.col("loss") / pl.col("optimum"))
-        panels.append(_ranking(prompts, "loss", "prompts: loss over that of the best gradient step", 1.0))
+        panels.append(_ranking(prompts, "prompts: loss over that of the best gradient step", 1.0))
     return alt.hconcat(*panels)
 
 
@@ -128,18 +115,14 @@ def _network_name() -> pl.Expr:
     return pl.when(pl.col("layer") == "attention").then(pl.lit("attention")).otherwise(pl.format("{} {}", "layer", "neurons"))
 
 
-def _ranking(losses: pl.DataFrame, field: str, title: str, rule: float | None) -> Any:
-    order = losses.group_by("network").agg(pl.col(field).median()).sort(field)["network"].to_list()
-    x = alt.X(f"{field}:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
+def _ranking(losses: pl.DataFrame, title: str, rule: float | None) -> Any:
+    order = losses.group_by("network").agg(pl.col("loss").median()).sort("loss")["network"].to_list()
+    x = alt.X("loss:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
     y = alt.Y("network:N", title=None, sort=order)
-    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip(field, format=".2e")])
-    ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X(f"median({field}):Q"), y=y)
-    layers = (
-        [ticks, dots]
-        if rule is None
-        else [alt.Chart(pl.DataFrame({field: [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x=f"{field}:Q"), ticks, dots]
-    )
-    return alt.layer(*layers).properties(width=300, height=alt.Step(24))
+    dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip("loss", format=".2e")])
+    ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X("median(loss):Q"), y=y)
+    rules = [] if rule is None else [alt.Chart(pl.DataFrame({"loss": [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x="loss:Q")]
+    return alt.layer(*rules, ticks, dots).properties(width=300, height=alt.Step(24))
 
 
 FIGURES = [loss_by_neurons, weights, decays, coefficients, architectures, training]

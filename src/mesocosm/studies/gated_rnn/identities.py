@@ -17,21 +17,9 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm import nn
 from mesocosm.analysis.in_context.gated_structure import silence
 from mesocosm.analysis.in_context.polynomial_coefficients import attention_coefficients, derivative_coefficients, gated_coefficients
-from mesocosm.nn import (
-    GRU,
-    LSTM,
-    FreeDecay,
-    GatedLinearRNN,
-    LinearAttention,
-    compact_construction,
-    full_construction,
-    gru_limit,
-    lstm_limit,
-    minimal_construction,
-    minimal_count,
-)
 from mesocosm.nn.constructions.attention_as_rnn import independent_forms, thin_heads
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.gated_rnn.config import Identities
@@ -58,14 +46,14 @@ def check_identities(config: Identities, context: Context) -> Tables:
     }
 
 
-def _draw(config: Identities, key: PRNGKeyArray) -> tuple[LinearAttention, Float[Array, "time dim"]]:
+def _draw(config: Identities, key: PRNGKeyArray) -> tuple[nn.LinearAttention, Float[Array, "time dim"]]:
     """Draw a teacher with values and keys of different size, and tokens."""
     layer_key, token_key = jax.random.split(key)
-    attention = LinearAttention.create(config.dim, heads=1, key_dim=config.dim, value_dim=config.dim - 1, std=config.dim**-0.5, key=layer_key)
+    attention = nn.LinearAttention.create(config.dim, heads=1, key_dim=config.dim, value_dim=config.dim - 1, std=config.dim**-0.5, key=layer_key)
     return attention, jax.random.normal(token_key, (config.length, config.dim))
 
 
-def construction_identity(construction: Callable[[LinearAttention], GatedLinearRNN], config: Identities, key: PRNGKeyArray) -> Errors:
+def construction_identity(construction: Callable[[nn.LinearAttention], nn.GatedLinearRNN], config: Identities, key: PRNGKeyArray) -> Errors:
     """C1: the gated RNN equals linear attention at every position. Mutant: its first memory neuron is not read."""
     attention, tokens = _draw(config, key)
     rnn, wanted = construction(attention), attention(tokens)
@@ -76,14 +64,14 @@ def construction_identity(construction: Callable[[LinearAttention], GatedLinearR
 def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C5: the construction needs perfect memory, lambda = 1. Mutant: 0.99."""
     attention, tokens = _draw(config, key)
-    rnn, wanted = compact_construction(attention), attention(tokens)
-    leaking = eqx.tree_at(lambda layer: layer.decay, rnn, FreeDecay(0.99 * rnn.decay()))
+    rnn, wanted = nn.compact_construction(attention), attention(tokens)
+    leaking = eqx.tree_at(lambda layer: layer.decay, rnn, nn.FreeDecay(0.99 * rnn.decay()))
     return Errors(relative_error(rnn(tokens), wanted), relative_error(leaking(tokens), wanted))
 
 
 def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C9: closed-form coefficients equal those from automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
-    rnn = GatedLinearRNN.create(config.dim, state_dim=6, key=key)
+    rnn = nn.GatedLinearRNN.create(config.dim, state_dim=6, key=key)
     wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
     return Errors(relative_error(gated_coefficients(rnn, 2), wanted), relative_error(gated_coefficients(rnn, 1), wanted))
 
@@ -92,15 +80,15 @@ def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C5: the full and the compact construction have attention's coefficients. Mutant: the first memory neuron is not read."""
     attention, _ = _draw(config, key)
     wanted = attention_coefficients(attention)
-    found = [gated_coefficients(make(attention), 3) for make in (full_construction, compact_construction)]
-    rnn = compact_construction(attention)
+    found = [gated_coefficients(make(attention), 3) for make in (nn.full_construction, nn.compact_construction)]
+    rnn = nn.compact_construction(attention)
     without = gated_coefficients(silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0)), 3)
     return Errors(jnp.maximum(*(relative_error(part, wanted) for part in found)), relative_error(without, wanted))
 
 
 IDENTITIES = {
-    "C1 full": partial(construction_identity, full_construction),
-    "C1 compact": partial(construction_identity, compact_construction),
+    "C1 full": partial(construction_identity, nn.full_construction),
+    "C1 compact": partial(construction_identity, nn.compact_construction),
     "C5 memory": memory_identity,
     "C5 coefficients": invariance_identity,
     "C9 coefficients": coefficient_identity,
@@ -110,14 +98,14 @@ IDENTITIES = {
 # --- counts ---------------------------------------------------------------------------------------------------------
 
 
-def _low_rank(random: np.random.Generator, dim: int, ranks: tuple[int, int, int]) -> LinearAttention:
+def _low_rank(random: np.random.Generator, dim: int, ranks: tuple[int, int, int]) -> nn.LinearAttention:
     """One head whose value and key spaces have the dimensions value_rank and key_rank, and share a subspace of dimension `shared`."""
     value_rank, key_rank, shared = ranks
     basis = np.linalg.qr(random.standard_normal((dim, dim)))[0]
     value = random.standard_normal((value_rank, value_rank)) @ basis[:value_rank]
     key = random.standard_normal((key_rank, key_rank)) @ basis[value_rank - shared : value_rank - shared + key_rank]
     query, output = random.standard_normal((key_rank, dim)), random.standard_normal((dim, value_rank))
-    return LinearAttention(*(jnp.asarray(weights)[None] for weights in (query, key, value, output)))
+    return nn.LinearAttention(*(jnp.asarray(weights)[None] for weights in (query, key, value, output)))
 
 
 def _ranks(random: np.random.Generator, dim: int) -> tuple[int, int, int]:
@@ -131,7 +119,7 @@ def count_identity(config: Identities, random: np.random.Generator) -> Errors:
     found = []
     for _ in range(config.instances):
         value_rank, key_rank, shared = ranks = _ranks(random, 6)
-        count = minimal_count(_low_rank(random, 6, ranks)) - key_rank
+        count = nn.minimal_count(_low_rank(random, 6, ranks)) - key_rank
         found.append((abs(count - value_rank * key_rank + shared * (shared - 1) // 2), abs(count - value_rank * key_rank)))
     return Errors(*(np.asarray(column, np.float64) for column in zip(*found, strict=True)))
 
@@ -146,14 +134,14 @@ def minimal_identity(config: Identities, random: np.random.Generator) -> Errors:
         layers = [_low_rank(random, dim, ranks) for _ in range(-(-config.instances // len(RANKS)))]
         conditions = np.array([independent_forms(thin_heads(layer)).condition for layer in layers])
         tokens = jnp.asarray(random.standard_normal((len(layers), config.length, dim)))
-        rnns = [minimal_construction(layer) for layer in layers]
+        rnns = [nn.minimal_construction(layer) for layer in layers]
         attentions, networks = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *group) for group in (layers, rnns))
         errors = filter_jit(jax.vmap(_minimal_errors))(attentions, networks, tokens)
         found.append(Errors(np.asarray(errors.error) / conditions, np.asarray(errors.mutant)))
     return Errors(*(np.concatenate(column)[: config.instances] for column in zip(*found, strict=True)))
 
 
-def _minimal_errors(attention: LinearAttention, rnn: GatedLinearRNN, tokens: Array) -> Errors:
+def _minimal_errors(attention: nn.LinearAttention, rnn: nn.GatedLinearRNN, tokens: Array) -> Errors:
     wanted = attention(tokens)
     without = silence(rnn, jnp.ones(rnn.decay().shape).at[-1].set(0.0))
     return Errors(relative_error(rnn(tokens), wanted), relative_error(without(tokens), wanted))
@@ -162,11 +150,11 @@ def _minimal_errors(attention: LinearAttention, rnn: GatedLinearRNN, tokens: Arr
 def construction_cost(context: Context) -> pl.DataFrame:
     """C2: growth exponents of the numbers of parameters between dimensions, for the full construction and for attention."""
 
-    def size(make: Callable[[LinearAttention], Any], dim: int) -> int:
-        attention = LinearAttention(*(jnp.zeros((1, dim, dim)) for _ in range(4)))
+    def size(make: Callable[[nn.LinearAttention], Any], dim: int) -> int:
+        attention = nn.LinearAttention(*(jnp.zeros((1, dim, dim)) for _ in range(4)))
         return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(eqx.filter_eval_shape(make, attention)))
 
-    full = np.array([size(full_construction, dim) for dim in DIMS], np.float64)
+    full = np.array([size(nn.full_construction, dim) for dim in DIMS], np.float64)
     layer = np.array([3 * dim**2 for dim in DIMS], np.float64)  # output map: the identity
     growth = {"exponent": np.diff(np.log2(full)), "mutant": np.diff(np.log2(layer))}
     return context.rows({"dim": DIMS[1:]}, parameters=full[None, 1:], attention=layer[None, 1:], **{name: values[None] for name, values in growth.items()})
@@ -190,14 +178,14 @@ def small_signals(config: Identities, key: PRNGKeyArray) -> Limits:
     attention, tokens = _draw(config, key)
     wanted = attention(tokens)
 
-    def errors(limit: Callable[[LinearAttention, float], LSTM | GRU], mutate: Callable[[Any], Any] = lambda layer: layer) -> list[Array]:
+    def errors(limit: Callable[[nn.LinearAttention, float], nn.LSTM | nn.GRU], mutate: Callable[[Any], Any] = lambda layer: layer) -> list[Array]:
         return [relative_error(mutate(limit(attention, scale))(tokens), wanted) for scale in SCALES]
 
-    lstm, held, gru = errors(lstm_limit), errors(lstm_limit, _hold_output_gate), errors(gru_limit)
+    lstm, held, gru = errors(nn.lstm_limit), errors(nn.lstm_limit, _hold_output_gate), errors(nn.gru_limit)
     return Limits(lstm[1], lstm[0] / lstm[1], held[0] / held[1], gru[1], gru[0] / gru[1])
 
 
-def _hold_output_gate(layer: LSTM) -> LSTM:
+def _hold_output_gate(layer: nn.LSTM) -> nn.LSTM:
     cells = layer.recurrent_weight.shape[1]
     return eqx.tree_at(lambda lstm: lstm.input_weight, layer, layer.input_weight.at[3 * cells :].set(0.0))
 

@@ -11,11 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.in_context.polynomial_coefficients import (
-    attention_coefficients,
-    compare,
-    fitted_coefficients,
-)
+from mesocosm.analysis.in_context.polynomial_coefficients import attention_coefficients, compare, fitted_coefficients
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.nn import Mixer
 from mesocosm.studies.gated_rnn.config import Evaluation, Network, Prompts, Training

@@ -70,40 +70,25 @@ def weights(view: View) -> alt.TopLevelMixin:
     cells = cells.with_columns(share=pl.col("value") / pl.col("limit")).filter(pl.col("share").abs() > 0.02)
     cells = cells.sort(pl.col("share").abs(), descending=True).head(MOST_CELLS)
     cells = cells.sort("form", "product", "head", "row", "column").with_columns(panel=pl.format("{}, head {}", "product", pl.col("head") + 1))
-    return (
-        alt.Chart(cells)
-        .mark_rect()
-        .encode(
-            x=alt.X("column:O", title=None, axis=None),
-            y=alt.Y("row:O", title=None, axis=None),
-            color=alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0)),
-            tooltip=["panel", "form", "row", "column", alt.Tooltip("value", format=".4f")],
-        )
-        .properties(width=150, height=150)
-        .facet(column=alt.Column("panel:N", title=None), row=alt.Row("form:N", title=None, sort=["trained", "compressed"]))
-    )
+    x, y = alt.X("column:O", title=None, axis=None), alt.Y("row:O", title=None, axis=None)
+    colour = alt.Color("share:Q", title="weight / largest", scale=alt.Scale(domain=[-1, 1], domainMid=0))
+    tooltip = ["panel", "form", "row", "column", alt.Tooltip("value", format=".4f")]
+    squares = alt.Chart(cells).mark_rect().encode(x=x, y=y, color=colour, tooltip=tooltip).properties(width=150, height=150)
+    return squares.facet(column=alt.Column("panel:N", title=None), row=alt.Row("form:N", title=None, sort=["trained", "compressed"]))
 
 
-@figure("A second training beside the compression of the first")
+@figure("A second training and the compression of the first")
 def second_training(view: View) -> alt.TopLevelMixin:
     """Losses of the network, of the average of its weight products with the first training's compression, and of that compression alone."""
     table = view.table("interpolation").select("seed", "step", "network", "interpolated", "compressed")
     long = table.unpivot(index=["seed", "step"], variable_name="predictor", value_name="loss").sort("predictor", "seed", "step")
-    return (
-        alt.Chart(long)
-        .mark_line(opacity=0.7)
-        .encode(
-            x=alt.X("step:Q", title="step of the second training"),
-            y=log_axis("loss", "test loss"),
-            color=alt.Color("predictor:N", title=None),
-            detail="seed:N",
-            tooltip=["predictor", "seed", "step", "loss"],
-        )
-        .properties(width=520, height=260)
-    )
+    x, colour = alt.X("step:Q", title="step of the second training"), alt.Color("predictor:N", title=None)
+    tooltip = ["predictor", "seed", "step", "loss"]
+    lines = alt.Chart(long).mark_line(opacity=0.7).encode(x=x, y=log_axis("loss", "test loss"), color=colour, detail="seed:N", tooltip=tooltip)
+    return lines.properties(width=520, height=260)
 
 
-@figure("What can be read from each layer")
+@figure("Linear probes of each layer")
 def probes(view: View) -> alt.TopLevelMixin:
     """Held-out losses in the deepest network, mean over seeds; layer 0 is the input."""
     table = view.table("probes").filter(~pl.col("trial").str.contains("contracting"))
@@ -114,29 +99,21 @@ def probes(view: View) -> alt.TopLevelMixin:
         .filter(pl.col("position") >= 10)
     )
     mean = long.group_by("probe", "layer", "position").agg(pl.col("loss").mean()).sort("probe", "position", "layer")
-    line = (
-        alt.Chart()
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("layer:O", title="after layer"),
-            y=log_axis("loss", "held-out probe loss"),
-            color=alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis")),
-            detail="position:N",
-            tooltip=["probe", "layer", "position", "loss"],
-        )
-    )
+    x, y = alt.X("layer:O", title="after layer"), log_axis("loss", "held-out probe loss")
+    colour = alt.Color("position:Q", title="position", scale=alt.Scale(scheme="viridis"))
+    line = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, detail="position:N", tooltip=["probe", "layer", "position", "loss"])
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
 
 @figure("Solver steps against error")
 def stopping(view: View) -> alt.TopLevelMixin:
     """A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps."""
-    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("each token to its tolerance"))
-    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("the same for all tokens"))
+    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("at a tolerance, per token"))
+    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("after a fixed number"))
     both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
     mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
     encoding: dict[str, Any] = {
-        "x": alt.X("steps:Q", title="solver steps a token, mean"),
+        "x": alt.X("steps:Q", title="mean solver steps per token"),
         "y": log_axis("error", "relative output error"),
         "color": alt.Color("rule:N", title="stopping"),
     }

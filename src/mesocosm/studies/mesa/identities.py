@@ -15,15 +15,7 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.nn import (
-    InverseSeries,
-    ResidualStack,
-    gated_linear_attention,
-    gated_mesa,
-    gradient_descent_attention,
-    gradient_descent_tokens,
-    recursive_least_squares,
-)
+from mesocosm import nn
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.numerics.programs import jit
 from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
@@ -55,8 +47,8 @@ def gradient_step_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     states = jax.random.normal(state_key, (config.length, config.dim))
     initial = jax.random.normal(map_key, (config.dim, config.dim)) / jnp.sqrt(config.dim)
     step_size = jax.random.uniform(step_key, minval=0.01, maxval=0.1)
-    layer = gradient_descent_attention(config.dim, step_size, initial)
-    tokens = gradient_descent_tokens(states, initial)
+    layer = nn.gradient_descent_attention(config.dim, step_size, initial)
+    tokens = nn.gradient_descent_tokens(states, initial)
     found = (tokens + layer(tokens))[:, : config.dim]
 
     def explicit(newest: int) -> Array:
@@ -77,8 +69,8 @@ def series_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C4: k layers of linear attention compute the truncated Neumann series for all positions at once. Mutant: the mask shifted by one token."""
     states, norm = _states_and_norm(config, key)
     steps = (1.0, 0.9, 1.1, 1.0)
-    series = InverseSeries(config.dim, steps, ridge=0.1, norm=norm)
-    found = series.block(ResidualStack(series.layers())(series.tokens(states)), 1)
+    series = nn.InverseSeries(config.dim, steps, ridge=0.1, norm=norm)
+    found = series.block(nn.ResidualStack(series.layers())(series.tokens(states)), 1)
     return Errors(relative_error(found, _polynomial(states, steps, norm, 0)), relative_error(found, _polynomial(states, steps, norm, -1)))
 
 
@@ -154,11 +146,10 @@ def _pair_weights(tokens: Tokens, newest: int = 0) -> Float[Array, "time time"]:
     return jnp.exp(jnp.where(causal, decay[:, None] - decay[None, :], -jnp.inf)) * tokens.input_gate
 
 
-def dense_output(tokens: Tokens, regulariser: Array | None = None, newest: int = 0) -> Float[Array, "time dim"]:
-    """G_t (H_t + Lambda)^{-1} q_t by a dense solve for every t; `regulariser` may vary with t."""
+def dense_output(tokens: Tokens, newest: int = 0) -> Float[Array, "time dim"]:
+    """G_t (H_t + Lambda)^{-1} q_t by a dense solve for every t."""
     weights = _pair_weights(tokens, newest)
-    diagonal = jnp.broadcast_to(tokens.regulariser if regulariser is None else regulariser, tokens.query.shape)
-    gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.einsum("ti,ij->tij", diagonal, jnp.eye(tokens.key.shape[1]))
+    gram = jnp.einsum("ts,si,sj->tij", weights, tokens.key, tokens.key) + jnp.diag(tokens.regulariser)
     solution = solve(gram, tokens.query[..., None])[..., 0]
     return jnp.einsum("ts,sv,sk,tk->tv", weights, tokens.value, tokens.key, solution)
 
@@ -170,7 +161,7 @@ def _ungated(tokens: Tokens) -> Tokens:
 def recursion_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C16, forward: recursive least squares equals a dense ridge solution at every t. Mutant: the newest pair is dropped."""
     tokens = _ungated(_tokens(config, key))
-    found = recursive_least_squares(tokens.query, tokens.key, tokens.value, tokens.regulariser)
+    found = nn.recursive_least_squares(tokens.query, tokens.key, tokens.value, tokens.regulariser)
     return Errors(relative_error(found, dense_output(tokens)), relative_error(found, dense_output(tokens, newest=-1)))
 
 
@@ -182,7 +173,7 @@ def recursion_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors
     parts = ("query", "key", "value", "regulariser")
 
     def layer(*values: Array) -> Array:
-        return jnp.sum(direction * recursive_least_squares(*values))
+        return jnp.sum(direction * nn.recursive_least_squares(*values))
 
     def dense(*values: Array) -> Array:
         return jnp.sum(direction * dense_output(tokens._replace(**dict(zip(parts, values, strict=True)))))
@@ -210,7 +201,7 @@ def solver_gradient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def _solver_layer(config: Identities, *tokens: Array) -> Array:
-    return gated_mesa(*tokens, steps=4 * config.dim, tolerance=1e-14, chunk=7).output
+    return nn.gated_mesa(*tokens, steps=4 * config.dim, tolerance=1e-14, chunk=7).output
 
 
 def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
@@ -227,10 +218,10 @@ def _key_gradient(tokens: Tokens, error: Array, *, mutant: bool) -> Array:
 def zero_steps_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """N3: with zero solver steps from the query, the layer is gated linear attention. Mutant: one step is taken."""
     tokens = _tokens(config, key)
-    wanted, _ = gated_linear_attention(tokens.query, tokens.key, tokens.value, tokens.log_forget, tokens.input_gate)
+    wanted, _ = nn.gated_linear_attention(tokens.query, tokens.key, tokens.value, tokens.log_forget, tokens.input_gate)
 
     def found(steps: int) -> Array:
-        return gated_mesa(*tokens, steps=steps, unroll=True, initial_guess=tokens.query, chunk=7).output
+        return nn.gated_mesa(*tokens, steps=steps, unroll=True, initial_guess=tokens.query, chunk=7).output
 
     return Errors(relative_error(found(0), wanted), relative_error(found(1), wanted))
 
@@ -260,7 +251,7 @@ def solver_cost(context: Context) -> pl.DataFrame:
         tokens = (jnp.ones((length, size)),) * 3
 
         def layer(q: Array, k: Array, v: Array) -> Array:
-            return gated_mesa(q, k, v, None, None, jnp.ones(size), steps=steps, unroll=True, chunk=length).solution
+            return nn.gated_mesa(q, k, v, None, None, jnp.ones(size), steps=steps, unroll=True, chunk=length).solution
 
         return _operations(layer, *tokens)
 

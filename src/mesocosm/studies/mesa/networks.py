@@ -14,9 +14,7 @@ from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
 from mesocosm.studies.mesa.config import Evaluation, Network, Probing, Systems, Training
-from mesocosm.studies.mesa.references import (
-    Sequences,
-)
+from mesocosm.studies.mesa.references import Sequences
 from mesocosm.studies.parts import user_mixer
 from mesocosm.tasks.linear_systems import LinearSystems, Trajectory, constructed_tokens
 

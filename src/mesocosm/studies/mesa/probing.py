@@ -15,9 +15,7 @@ from mesocosm.analysis.in_context.regression import ChebyshevInverse
 from mesocosm.nn import ResidualStack
 from mesocosm.studies.interface import Context
 from mesocosm.studies.mesa.networks import NetworkArm, Trained
-from mesocosm.studies.mesa.references import (
-    Sequences,
-)
+from mesocosm.studies.mesa.references import Sequences
 from mesocosm.tasks.linear_systems import constructed_tokens
 
 

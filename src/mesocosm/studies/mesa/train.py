@@ -9,12 +9,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.analysis.in_context.attention_products import (
-    ProductAttention,
-    compress,
-    expand,
-    interpolate,
-)
+from mesocosm.analysis.in_context.attention_products import ProductAttention, compress, expand, interpolate
 from mesocosm.analysis.in_context.regression import least_squares, line_search
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.learning.supervised import Supervised
@@ -23,13 +18,7 @@ from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Systems
 from mesocosm.studies.mesa.networks import NetworkArm, Trained, build_linear, build_mesa, build_user_mixer, learner, predict
 from mesocosm.studies.mesa.probing import measure_probes
-from mesocosm.studies.mesa.references import (
-    Sequences,
-    draw_sequences,
-    orthogonal_systems,
-    sequence_losses,
-    step_predictor,
-)
+from mesocosm.studies.mesa.references import Sequences, draw_sequences, orthogonal_systems, sequence_losses, step_predictor
 from mesocosm.studies.mesa.weights import measure_compressed, measure_weights, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
 from mesocosm.tasks.task import digest

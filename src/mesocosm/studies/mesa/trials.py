@@ -9,11 +9,7 @@ from mesocosm.studies.interface import Trial
 from mesocosm.studies.mesa.config import Config, Network, Training
 from mesocosm.studies.mesa.identities import check_identities
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
-from mesocosm.studies.mesa.references import (
-    References,
-    measure_polynomials,
-    measure_references,
-)
+from mesocosm.studies.mesa.references import References, measure_polynomials, measure_references
 from mesocosm.studies.mesa.stopping import measure_stopping
 from mesocosm.studies.mesa.train import train_linear, train_mesa, train_twice, train_user_mixer
 from mesocosm.studies.parts import check_mixer

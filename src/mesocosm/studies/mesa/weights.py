@@ -9,23 +9,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from mesocosm.analysis.in_context.attention_products import (
-    BlockScalars,
-    ProductAttention,
-    compress,
-    effective_step_size,
-    expand,
-    pattern_strength,
-)
+from mesocosm.analysis.in_context.attention_products import BlockScalars, ProductAttention, compress, effective_step_size, expand, pattern_strength
 from mesocosm.analysis.in_context.regression import line_search
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.nn import LinearAttention, Mixer, ResidualStack
 from mesocosm.studies.interface import Context
 from mesocosm.studies.mesa.networks import NetworkArm, Trained, predict
-from mesocosm.studies.mesa.references import (
-    sequence_losses,
-)
+from mesocosm.studies.mesa.references import sequence_losses
 
 
 def products_of(layer: Mixer) -> ProductAttention:

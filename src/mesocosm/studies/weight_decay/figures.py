@@ -70,39 +70,23 @@ def scalars(view: View) -> alt.TopLevelMixin:
         panel=pl.col("optimizer").replace({"adam_l2": "Adam with L2", "adamw": "AdamW, noisy"}), scalar=pl.format("target {}", "target")
     )
     mean = table.group_by("panel", "form", "scalar", "decay", maintain_order=True).agg(pl.col("value").mean()).sort("panel", "form", "scalar", "decay")
-    line = (
-        alt.Chart()
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("decay:Q", title="λ"),
-            y=alt.Y("value:Q", title="final value, mean over seeds"),
-            color=alt.Color("form:N", title=None),
-            strokeDash=alt.StrokeDash("scalar:N", title=None),
-            tooltip=["form", "scalar", "decay", "value"],
-        )
-    )
+    x, y = alt.X("decay:Q", title="λ"), alt.Y("value:Q", title="final value, mean over seeds")
+    colour, dashes = alt.Color("form:N", title=None), alt.StrokeDash("scalar:N", title=None)
+    line = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, strokeDash=dashes, tooltip=["form", "scalar", "decay", "value"])
     return alt.layer(line, data=mean).properties(width=250, height=220).facet(column=alt.Column("panel:N", title=None)).resolve_scale(x="independent")
 
 
 @figure("A two-layer network")
 def hidden(view: View) -> alt.TopLevelMixin:
-    """With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under rotations of
-    the hidden space.
+    """With decay on both matrices, as many directions stay as the teacher has; each is spread over all neurons, since the loss is invariant under rotations
+    of the hidden space.
     """
     table = view.table("hidden_spectrum").unpivot(index=["seed", "arm", "place"], on=["value", "neuron"], variable_name="what", value_name="size")
     names = {"value": "singular values of the product", "neuron": "neurons, ‖a_j‖ ‖b_j‖"}
     table = table.with_columns(pl.col("what").replace(names), pl.col("size").clip(1e-12))
     mean = table.group_by("what", "arm", "place", maintain_order=True).agg(pl.col("size").log().mean().exp()).sort("what", "arm", "place")
-    line = (
-        alt.Chart()
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("place:Q", title="place, largest first"),
-            y=log_axis("size", "size, geometric mean over seeds", "~e"),
-            color=alt.Color("arm:N", title="regularised"),
-            tooltip=["what", "arm", "place", "size"],
-        )
-    )
+    x, y = alt.X("place:Q", title="place, largest first"), log_axis("size", "size, geometric mean over seeds", "~e")
+    line = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=alt.Color("arm:N", title="regularised"), tooltip=["what", "arm", "place", "size"])
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("what:N", title=None))
 
 

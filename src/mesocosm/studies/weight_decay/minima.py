@@ -16,12 +16,7 @@ from mesocosm.analysis.spectra.nuclear_norm import nuclear_norm, subgradient_err
 from mesocosm.studies.identity_trials import Errors
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.weight_decay.config import Minima
-from mesocosm.studies.weight_decay.parameterised import (
-    Measurements,
-    accelerated_descent,
-    measurement_loss,
-    product_of,
-)
+from mesocosm.studies.weight_decay.parameterised import Measurements, accelerated_descent, measurement_loss, product_of
 from mesocosm.studies.weight_decay.train import draw_problem, random_factors, train
 
 
