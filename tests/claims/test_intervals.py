@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mesocosm.claims.intervals import bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
+from mesocosm.claims.intervals import bca_bootstrap, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
 from mesocosm.claims.replicates import NotJudged
 
 numbers = st.floats(-10, 10).map(lambda x: round(x, 3))
@@ -59,7 +59,7 @@ def test_bca_covers_within_four_percent_of_95(n):
     """On skewed values (gamma with shape 4). A bootstrap is not exact; 2.5 standard errors of 250 draws are 3.5 %, and 1500 draws give 94 % at both n."""
     truth = interquartile_mean(stats.gamma(4).ppf((np.arange(200_000) + 0.5) / 200_000))
     samples = np.random.default_rng(n).gamma(4, size=(250, n))
-    covered = np.mean([interval.low < truth < interval.high for interval in (bca_family(sample, interquartile_mean, 399)(0.05) for sample in samples)])
+    covered = np.mean([interval.low < truth < interval.high for interval in (bca_bootstrap(sample, interquartile_mean, resamples=399) for sample in samples)])
     assert abs(covered - 0.95) < 0.04
 
 
@@ -108,10 +108,10 @@ def test_p_below_five_percent_iff_the_interval_lies_inside(kind, seed, low, widt
 
 def test_median_interval_agrees_with_scipy_and_is_the_same_each_time():
     values = np.random.default_rng(0).normal(size=31)
-    interval = bca_family(values, median)(0.05)
+    interval = bca_bootstrap(values, median)
     reference = stats.bootstrap((values,), np.median, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     assert (interval.low, interval.high) == tuple(reference)
-    assert interval == bca_family(values, median)(0.05)
+    assert interval == bca_bootstrap(values, median)
     assert interval.estimate == np.median(values)
 
 
@@ -150,7 +150,7 @@ def test_too_few_replicates_are_refused():
     with pytest.raises(NotJudged, match="there are none"):
         clopper_pearson(np.zeros(0))
     with pytest.raises(NotJudged, match="there are 19"):
-        bca_family(np.arange(19.0))
+        bca_bootstrap(np.arange(19.0))
 
 
 def test_a_success_is_zero_or_one():
@@ -162,7 +162,7 @@ def test_a_success_is_zero_or_one():
 @pytest.mark.parametrize("values", [np.ones(20), np.r_[np.ones(13), np.arange(7.0)]])
 def test_a_bootstrap_of_equal_values_is_refused(values):
     with pytest.raises(NotJudged, match="too many replicates are equal"):
-        bca_family(values, median)(0.05)
+        bca_bootstrap(values, median)
 
 
 # --- Holm ---

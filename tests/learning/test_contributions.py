@@ -78,14 +78,15 @@ def test_classical_estimators_have_their_means(world):
     v = dp.state_values(policy, wrong)
     found = {
         "reinforce": (along(world, lambda a, r, p, _: c.reinforce(a, r, p)), q),
-        "advantage": (along(world, lambda a, r, p, v, _: c.advantage(a, r, p, v), v), q - v[:, None]),
-        "q critic": (along(world, lambda a, r, p, q, _: c.q_critic(q), wrong), wrong),
-        "trajcv": (along(world, lambda a, r, p, q, taken: c.trajcv(a, r, p, q, taken), wrong), q),
-        "discounted": (along(world, lambda a, r, p, _: c.discounted_reinforce(a, r, p, 0.6)), dp.action_values(mdp, policy, 0.6)),
+        "advantage": (along(world, lambda a, r, p, v, _: c.advantage(a, r, p, v), v), expected.expected_advantage(mdp, policy, v)),
+        "q critic": (along(world, lambda a, r, p, q, _: c.q_critic(q), wrong), expected.expected_q_critic(policy, wrong)),
+        "trajcv": (along(world, lambda a, r, p, q, taken: c.trajcv(a, r, p, q, taken), wrong), expected.expected_trajcv(mdp, policy)),
+        "discounted": (along(world, lambda a, r, p, _: c.discounted_reinforce(a, r, p, 0.6)), expected.expected_reinforce(mdp, policy, 0.6)),
     }
     for name, (contributions, wanted) in found.items():
         np.testing.assert_allclose(mean_by_state(world, contributions), wanted, atol=1e-10, err_msg=name)
-    assert np.abs(dp.action_values(mdp, policy, 0.6) - q).max() > 0.1
+    np.testing.assert_allclose(expected.expected_trajcv(mdp, policy), q, atol=1e-10)
+    assert np.abs(expected.expected_reinforce(mdp, policy, 0.6) - q).max() > 0.1
 
 
 def encodings(mdp):
@@ -120,8 +121,7 @@ def test_hca_has_its_mean(world):
     encoding = state_outcomes(mdp)
     exact, reward = dp.exact_coefficients(mdp, policy, *encoding), jnp.asarray(mdp.mean_reward)
     found = along(world, lambda a, r, p, w, m, s, _: c.hca(r, s, w, m), exact, reward, jnp.arange(STATES))
-    wanted = reward + jnp.einsum("sau,su->sa", exact + 1.0, dp.outcome_rewards(mdp, policy, *encoding))
-    np.testing.assert_allclose(mean_by_state(world, found), wanted, atol=1e-10)
+    np.testing.assert_allclose(mean_by_state(world, found), expected.expected_hca(mdp, policy, encoding.classes, exact, reward), atol=1e-10)
     np.testing.assert_allclose(centred(policy, mean_by_state(world, found) - dp.action_values(mdp, policy)), 0.0, atol=1e-10)
 
 

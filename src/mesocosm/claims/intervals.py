@@ -157,6 +157,11 @@ def bca_family(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = me
     return interval
 
 
+def bca_bootstrap(values: Num[np.ndarray, " n"], statistic: Callable[..., Any] = median, alpha: float = 0.05, resamples: int = 9999) -> Interval:
+    """The BCa bootstrap interval of a statistic over 20 or more replicates (`bca_family` at one alpha)."""
+    return bca_family(values, statistic, resamples)(alpha)
+
+
 def p_value(family: Family, inside: Callable[[float, float], bool], smallest: float = 1e-12) -> float:
     r"""The smallest $\alpha$ at which the interval still lies inside a region: $p < 0.05$ iff the 95 % interval lies inside.
 

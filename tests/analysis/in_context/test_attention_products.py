@@ -11,6 +11,7 @@ from mesocosm.analysis.in_context.attention_products import (
     compress,
     effective_step_size,
     expand,
+    gradient_descent_scalars,
     interpolate,
     pattern_strength,
 )
@@ -91,12 +92,6 @@ def test_interpolation_has_its_end_points():
     np.testing.assert_allclose(halfway.value_output, (np.asarray(first.value_output) + np.asarray(second.value_output)) / 2, rtol=1e-6)
     with pytest.raises(ValueError, match=r"\(2, 8, 8\) and \(3, 8, 8\)"):
         interpolate(first, random_products(1, heads=3))
-
-
-def gradient_descent_scalars(step_size, pattern=CONSTRUCTED_TOKENS):
-    """One head that takes a step of gradient descent from zero (Prop. 1)."""
-    zeros = jnp.zeros((1, 4, 4))
-    return BlockScalars(zeros.at[0, pattern.query, pattern.key].set(1.0), zeros.at[0, pattern.value, pattern.output].set(step_size))
 
 
 def test_the_constructed_layer_is_gradient_descent():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,16 @@ from mesocosm.analysis.in_context.regression import (
     ChebyshevInverse,
     ExactInverse,
     NeumannInverse,
+    NewtonSchulzInverse,
+    RichardsonInverse,
     fit_inverse,
     gradient_step,
+    grid_search,
     least_squares,
     line_search,
     precondition,
     prefix_moments,
+    softmax_regression,
 )
 from mesocosm.tasks.linear_systems import next_token_loss, per_position_loss
 
@@ -120,16 +126,20 @@ def test_line_search_is_the_minimum():
 
         found = optimize.minimize_scalar(lambda step_size: float(loss(step_size)), bracket=(0.0, 0.1), tol=1e-12)
         np.testing.assert_allclose(value, found.x, rtol=1e-6)
+        steps = np.array([0.8, 0.9, 1.0, 1.1, 1.2]) * value
+        losses = jax.jit(partial(grid_search, gradient_step))(steps, sequences)
+        np.testing.assert_allclose(losses, [loss(step) for step in steps], rtol=1e-12)
+        assert np.argmin(losses) == 2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
 def test_polynomials_that_are_the_neumann_series(steps):
-    """alpha = 1 and beta = 0, and the fixed norm ||A||_F, both give (1/c) sum_{j<=k} (I - A/c)^j."""
+    """alpha = 1 and beta = 0, omega = 1, and the fixed norm ||A||_F all give (1/c) sum_{j<=k} (I - A/c)^j."""
     with jax.enable_x64(True):
         matrix, right = positive_definite(0)
         norm = np.linalg.norm(matrix)
         series = sum(np.linalg.matrix_power(np.eye(6) - matrix / norm, j) for j in range(steps + 1)) / norm
-        for inverse in (ChebyshevInverse.neumann(steps), NeumannInverse(norm, steps)):
+        for inverse in (ChebyshevInverse.neumann(steps), RichardsonInverse(jnp.asarray(np.ones(steps))), NeumannInverse(norm, steps)):
             np.testing.assert_allclose(apply(inverse, matrix, right), series @ right, rtol=1e-12)
             np.testing.assert_allclose(apply(inverse, matrix, np.eye(6)), series, rtol=1e-10, atol=1e-14)
 
@@ -163,15 +173,39 @@ def test_errors_of_the_series_fall_with_its_length():
         np.testing.assert_allclose(apply(ExactInverse(), matrix, right), solution, rtol=1e-12)
 
 
+def test_newton_schulz_inverts():
+    """16 steps invert to 1e-4 for n = 10 and condition 99, even if the trace is as large as it can be; 12 from I / tr(A) do not."""
+    errors = {steps: [] for steps in (12, 16)}
+    for seed in range(10):
+        basis = stats.ortho_group.rvs(10, random_state=seed)
+        matrix, right = (x.astype(np.float32) for x in ((basis * [1.0, *[99.0] * 9]) @ basis.T, basis @ np.ones(10)))
+        for steps, found in errors.items():
+            solution = np.linalg.solve(matrix.astype(float), right.astype(float))
+            found.append(np.linalg.norm(apply(NewtonSchulzInverse(steps), matrix, right) - solution) / np.linalg.norm(solution))
+    assert max(errors[16]) < 1e-4 < max(errors[12])
+
+
 def test_predictors_are_causal():
     inputs = systems(1, 4, 10)[0][0].astype(np.float32)
     pair = np.stack([inputs, inputs + (np.arange(len(inputs)) >= 6)[:, None]], dtype=np.float32)
-    predictors = [least_squares, lambda x: gradient_step(x, 0.1)]
+    predictors = [least_squares, lambda x: gradient_step(x, 0.1), lambda x: softmax_regression(x, 2.0)]
     predictors += [lambda x: least_squares(x, ChebyshevInverse.neumann(3)), lambda x: precondition(x, ExactInverse())]
     for predictor in predictors:
         before, after = np.asarray(jax.jit(jax.vmap(predictor))(pair))
         np.testing.assert_array_equal(before[:6], after[:6])
         assert np.all(np.abs(before[6:] - after[6:]).max(axis=-1) > 0)
+
+
+def test_softmax_regression_is_nadaraya_watson():
+    inputs = np.asarray(systems(1, 3, 8)[0][0], np.float32)
+    predict = jax.jit(softmax_regression)
+    predictions = np.asarray(predict(inputs, 1.7))
+    np.testing.assert_array_equal(predictions[0], 0.0)
+    for t in range(1, len(inputs)):
+        weights = np.exp(1.7 * inputs[:t] @ inputs[t])
+        np.testing.assert_allclose(predictions[t], (weights / weights.sum()) @ inputs[1 : t + 1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(predict(inputs, 0.0))[4], inputs[1:5].mean(0), rtol=1e-5)
+    assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: softmax_regression(x, 1.7).sum()))(inputs)))
 
 
 def test_losses_of_the_reference_predictors(paper_scale):

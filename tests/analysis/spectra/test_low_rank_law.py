@@ -12,10 +12,16 @@ from scipy.optimize import minimize
 from mesocosm.analysis.spectra.factor_spectra import balance
 from mesocosm.analysis.spectra.low_rank_law import (
     Factors,
+    balanced_factors,
     decay_rate,
+    gap_bound,
     imbalance,
+    imbalance_after,
+    imbalance_after_adamw_step,
     imbalance_after_step,
+    joint_decay,
     l2_penalty,
+    mode_strength,
     soft_threshold,
 )
 
@@ -64,8 +70,7 @@ def test_the_penalty_of_balanced_factors_is_the_nuclear_norm():
     """T1: attained at the SVD's factors, and no other factors of the product lie below."""
     product = normal(0, 6, 5)
     nuclear = np.linalg.svd(product, compute_uv=False).sum()
-    left, values, right = np.linalg.svd(product, full_matrices=False)
-    best = Factors(left * np.sqrt(values), right.T * np.sqrt(values))
+    best = jax.jit(balanced_factors, static_argnums=1)(product, 5)
     np.testing.assert_allclose(np.asarray(best.a) @ np.asarray(best.b).T, product, atol=1e-12)
     assert jax.jit(l2_penalty)(best) == pytest.approx(nuclear, rel=1e-12)
     assert np.abs(jax.jit(imbalance)(best)).max() < 1e-12
@@ -121,12 +126,12 @@ def test_the_imbalance_falls_exponentially_along_the_flow_and_bounds_the_gap():
     @jax.jit
     def after(start, time):
         end = flow(partial(downhill, partial(curved, normal(4, 6, 5)), decay), start, time, 400)
-        return end, imbalance(end), jnp.exp(-2 * decay * time) * imbalance(start)
+        expected = imbalance_after(imbalance(start), decay, time)
+        return end, imbalance(end), expected, gap_bound(expected)
 
     for time in (0.5, 2.0):
-        end, found, expected = after(start, time)
+        end, found, expected, bound = after(start, time)
         np.testing.assert_allclose(found, expected, atol=1e-9)
-        bound = np.abs(np.linalg.eigvalsh(expected)).sum() / 2
         assert 0 <= balance(*end).gap <= bound + 1e-9
         assert balance(*end).bound == pytest.approx(float(bound), rel=1e-6)
 
@@ -170,11 +175,7 @@ def flow_of_quadratic(target, decay, start, time):
     return flow(partial(downhill, partial(quadratic, target), decay), start, time, 2000)
 
 
-def strength(time, start, target, decay):
-    """Of an aligned, balanced mode, a s_0 e^{2at} / (a + s_0 (e^{2at} - 1)) with a = m - lambda; s_0 / (1 + 2 s_0 t) for a = 0."""
-    excess = target - decay
-    growth = np.exp(2 * excess * time)
-    return start / (1 + 2 * start * time) if excess == 0 else excess * start * growth / (excess + start * (growth - 1))
+strength = jax.jit(mode_strength)
 
 
 @pytest.mark.parametrize("target", [1.0, 0.5, 0.4, 0.1])
@@ -187,17 +188,25 @@ def test_modes_grow_and_die_as_t7_says(target):
     assert strength(time, s0, target, decay) == pytest.approx((u.T @ end.a @ end.b.T @ v).item(), abs=1e-6)
 
 
+def test_a_critical_mode_dies_like_one_over_twice_the_time():
+    times = np.array([0.0, 50.0])
+    np.testing.assert_allclose(strength(times, 0.2, 0.4, 0.4), [0.2, 0.2 / 21], rtol=1e-12)
+    np.testing.assert_allclose(strength(times, 0.2, 0.4 + 1e-9, 0.4), [0.2, 0.2 / 21], rtol=1e-6)  # and the other branch goes there
+
+
 def test_unequal_decays_act_like_their_geometric_mean():
     """I7 (T8)."""
     end = descend(np.diag([1.0, 0.8, 0.6, 0.45, 0.1]), (0.1, 0.4), small_factors(11, 12), 0.1, 6000)
     a, b = map(np.asarray, end)
     np.testing.assert_allclose(0.1 * a.T @ a, 0.4 * b.T @ b, atol=1e-6)
+    assert joint_decay(0.1, 0.4) == pytest.approx(0.2)
     np.testing.assert_allclose(np.linalg.svd(end.a @ end.b.T, compute_uv=False), [0.8, 0.6, 0.4, 0.25, 0], atol=1e-5)
 
 
 def test_one_unregularised_factor_takes_the_penalty_away():
     """T8 with a zero: the flow goes on towards a small A and a large B, and keeps the rank (C9)."""
     end = descend(np.diag([1.0, 0.8, 0.6, 0.4, 0.2]), (0.4, 0.0), small_factors(13, 14), 0.05, 4000)
+    assert joint_decay(0.4, 0.0) == 0
     values = np.linalg.svd(end.a @ end.b.T, compute_uv=False)
     np.testing.assert_allclose(values, [0.977, 0.777, 0.577, 0.376, 0.174], atol=0.02)
     assert np.sum(np.square(end.b)) > 5 * np.sum(np.square(end.a))
@@ -282,17 +291,18 @@ def test_adam_with_l2_stops_at_a_balanced_point():
 
 
 def test_adamws_step_has_a_first_order_source_unless_both_factors_share_one_scale():
-    """I10: the source of order eta vanishes for a common scalar and not for signs."""
+    """I10: the formula holds for any directions; the source of order eta vanishes for a common scalar and not for signs."""
     f, g, decay = random_factors(25), normal(26, 6, 5), 0.3
     gradient = jax.tree.map(np.asarray, jax.jit(gradient_of_factors)(f, g))
 
     @jax.jit
     def imbalances(direction, eta):
         after = jax.tree.map(lambda x, u: (1 - eta * decay) * x - eta * u, f, direction)
-        return imbalance(f), imbalance(after)
+        return imbalance(f), imbalance(after), imbalance_after_adamw_step(f, direction, eta, decay)
 
     def source(direction, eta):
-        before, after = map(np.asarray, imbalances(direction, eta))
+        before, after, wanted = map(np.asarray, imbalances(direction, eta))
+        np.testing.assert_allclose(after, wanted, atol=1e-13)
         return np.linalg.norm(after - (1 - eta * decay) ** 2 * before)
 
     shared, signs = jax.tree.map(lambda x: 1.7 * x, gradient), jax.tree.map(np.sign, gradient)

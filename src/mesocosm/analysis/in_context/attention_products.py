@@ -108,6 +108,15 @@ def interpolate(first: ProductAttention, second: ProductAttention, weight: Scala
     return ProductAttention((1 - weight) * first.query_key + weight * second.query_key, (1 - weight) * first.value_output + weight * second.value_output)
 
 
+def gradient_descent_scalars(step_size: Scalar, pattern: Pattern = CONSTRUCTED_TOKENS, blocks: int = 4) -> BlockScalars:
+    r"""One head that takes a step of gradient descent from $\Phi_0 = 0$ on the squared error in context (Prop. 1); expand it to a layer.
+
+    With constructed tokens it writes $\eta \sum_{t' \le t} s_{t'} \langle s_{t'-1}, s_t \rangle$ into the output block.
+    """
+    zeros = jnp.zeros((1, blocks, blocks))
+    return BlockScalars(zeros.at[0, pattern.query, pattern.key].set(1.0), zeros.at[0, pattern.value, pattern.output].set(step_size))
+
+
 def effective_step_size(scalars: BlockScalars, pattern: Pattern = CONSTRUCTED_TOKENS) -> Float[Array, ""]:
     r"""Read the step size of gradient descent off the layer, $\eta = \sum_h Q_h[\text{query}, \text{key}]\, V_h[\text{value}, \text{output}]$."""
     return jnp.sum(scalars.query_key[:, pattern.query, pattern.key] * scalars.value_output[:, pattern.value, pattern.output])

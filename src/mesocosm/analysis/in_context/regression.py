@@ -1,7 +1,7 @@
 r"""Reference predictors for in-context regression: gradient descent, ridge regression and polynomials in between, at all positions at once.
 
 A predictor maps the inputs $s_1, \dots, s_T$ of one sequence to predictions $f_1, \dots, f_T$, where $f_t$ depends only on $s_1, \dots, s_t$ and is compared
-with $s_{t+1}$ (`mesocosm.tasks.linear_systems.per_position_loss`). Use `jax.vmap` for batches. All but gradient descent have the form
+with $s_{t+1}$ (`mesocosm.tasks.linear_systems.per_position_loss`). Use `jax.vmap` for batches. All but gradient descent and the softmax kernel have the form
 
 $$f_t = C_t\, X(A_t)\, s_t, \quad C_t = \sum_{t' \le t} s_{t'} s_{t'-1}^\top, \quad A_t = \sum_{t' \le t} s_{t'-1} s_{t'-1}^\top + \rho I, \quad s_0 := 0,$$
 
@@ -11,6 +11,7 @@ Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transf
 """
 
 import abc
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import equinox as eqx
@@ -88,6 +89,33 @@ class NeumannInverse(Inverse):
         return jax.lax.fori_loop(0, self.steps, lambda _, x: right + x - matrix @ x / self.norm, right) / self.norm
 
 
+class RichardsonInverse(Inverse):
+    r"""Richardson's iteration with one step size per step, $x_j = x_{j-1} + \omega_j (b - \bar A x_{j-1})$, $X(A)\, b = x_k / \|A\|_F$.
+
+    Here $\bar A = A / \|A\|_F$ and $x_0 = b$. $\omega = 1$ gives the Neumann series.
+    """
+
+    step_sizes: Float[Array, " steps"]
+
+    def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
+        """Iterate towards $A^{-1} b$."""
+        norm = jnp.linalg.norm(matrix)
+        scaled = matrix / norm
+        x, _ = jax.lax.scan(lambda x, step_size: (x + step_size * (right - scaled @ x), None), right, self.step_sizes)
+        return x / norm
+
+
+class NewtonSchulzInverse(Inverse):
+    r"""Newton's method for the inverse, $X_j = X_{j-1} (2I - A X_{j-1})$ from $X_0 = I / \mathrm{tr} A$: the residual $I - AX$ is squared at every step."""
+
+    steps: int = eqx.field(static=True, default=16)
+
+    def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
+        """Iterate towards $A^{-1}$ and apply it to `right`."""
+        start = jnp.eye(matrix.shape[0], dtype=matrix.dtype) / jnp.trace(matrix)
+        return jax.lax.fori_loop(0, self.steps, lambda _, x: 2 * x - x @ (matrix @ x), start) @ right
+
+
 class Moments(NamedTuple):
     r"""Sums over the pairs $(s_{t'-1}, s_{t'})$ known at each position.
 
@@ -156,6 +184,32 @@ def line_search(sequences: Float[Array, "batch time_plus_1 dim"]) -> Float[Array
     """
     unit = jax.vmap(gradient_step, in_axes=(0, None))(sequences[:, :-1], 1.0)
     return jnp.sum(unit * sequences[:, 1:]) / jnp.sum(unit * unit)
+
+
+def softmax_regression(inputs: Float[Array, "time dim"], inverse_temperature: Scalar) -> Float[Array, "time dim"]:
+    r"""Predict with a softmax kernel over the pairs seen so far, $f_1 = 0$ and
+
+    $$f_t = \sum_{t'<t} \mathrm{softmax}_{t'}(\beta \langle s_{t'}, s_t \rangle)\, s_{t'+1}.$$
+
+    This is the algorithm of a softmax induction head. Unlike least squares, it suffers from the curse of dimensionality.
+    """
+    earlier = jnp.tri(len(inputs), k=-1, dtype=bool)
+    logits = jnp.where(earlier, inverse_temperature * (inputs @ inputs.T), -jnp.inf).at[0].set(0.0)  # position 1 has no pair: any finite row
+    weights = jnp.where(earlier, jax.nn.softmax(logits, axis=-1), 0.0)
+    return weights[:, :-1] @ inputs[1:]
+
+
+def grid_search(
+    predictor: Callable[[Float[Array, "time dim"], Float[Array, ""]], Float[Array, "time dim"]],
+    values: Float[Array, " values"],
+    sequences: Float[Array, "batch time_plus_1 dim"],
+) -> Float[Array, " values"]:
+    """Compute the next-token loss of `predictor(inputs, value)` for each value of its parameter (a step size, ridge or temperature), one at a time."""
+
+    def loss(value: Float[Array, ""]) -> Float[Array, ""]:
+        return next_token_loss(jax.vmap(predictor, in_axes=(0, None))(sequences[:, :-1], value), sequences[:, 1:])
+
+    return jax.lax.map(loss, values)
 
 
 Fitted = TypeVar("Fitted", bound=Inverse)

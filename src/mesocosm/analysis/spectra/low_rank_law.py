@@ -17,6 +17,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.linear_algebra import eigh, svd
+
 Scalar = float | Float[Array, ""]
 
 
@@ -38,6 +40,23 @@ def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
     return jnp.swapaxes(a, -1, -2) @ a - jnp.swapaxes(b, -1, -2) @ b
 
 
+def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
+    r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples; for these factors, the penalty equals the nuclear norm (T1)."""
+    left, values, right = svd(product)
+    root = jnp.sqrt(values[:rank])
+    return Factors(left[:, :rank] * root, right[:rank].T * root)
+
+
+def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
+    r"""$\frac12 \|D\|_*$, never below $\frac12 (\|A\|_F^2 + \|B\|_F^2) - \|A B^\top\|_*$ (T4, from the inequality of Powers and Stormer)."""
+    return jnp.sum(jnp.abs(eigh(imbalance).values)) / 2
+
+
+def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar) -> Float[Array, "r r"]:
+    r"""$D(t) = e^{-2 \lambda t} D(0)$ under gradient flow on $F$, for any differentiable $L$ (T3)."""
+    return jnp.exp(-2 * decay * time) * imbalance
+
+
 def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D + \eta^2 (B^\top G^\top G B - A^\top G G^\top A)$ after one step of gradient descent on $F$ (T5).
 
@@ -45,6 +64,18 @@ def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learni
     """
     left, right = gradient @ factors.b, gradient.T @ factors.a
     return (1 - learning_rate * decay) ** 2 * imbalance(factors) + learning_rate**2 * (left.T @ left - right.T @ right)
+
+
+def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
+    r"""$D_+ = (1 - \eta\lambda)^2 D - \eta (1 - \eta\lambda) S + \eta^2 (U^\top U - V^\top V)$ after a step along preconditioned directions $U$, $V$ with
+    decoupled decay, where $S = A^\top U + U^\top A - B^\top V - V^\top B$.
+
+    $S$ is zero if one scalar preconditions both factors, but not if each entry has its own, as in Adam; then the exact law no longer holds.
+    """
+    (a, b), (u, v) = factors, directions
+    cross = a.T @ u + u.T @ a - b.T @ v - v.T @ b
+    kept = 1 - learning_rate * decay
+    return kept**2 * imbalance(factors) - learning_rate * kept * cross + learning_rate**2 * (u.T @ u - v.T @ v)
 
 
 def decay_rate(learning_rate: Scalar, decay: Scalar) -> Float[Array, ""]:
@@ -59,3 +90,25 @@ def soft_threshold(values: Float[Array, "..."], decay: Scalar) -> Float[Array, "
     Without the factor one half in $L$, the threshold is $\lambda / 2$.
     """
     return jnp.maximum(values - decay, 0.0)
+
+
+def mode_strength(time: Float[Array, "..."], start: Scalar, target: Scalar, decay: Scalar) -> Float[Array, "..."]:
+    r"""The strength $s(t)$ of an aligned, balanced mode under gradient flow for $L = \frac12 \|W - M\|_F^2$ (T7).
+
+    With $\dot s = 2 s (m - \lambda - s)$ and $a = m - \lambda$: $s(t) = a s_0 e^{2at} / (a + s_0 (e^{2at} - 1))$, and $s_0 / (1 + 2 s_0 t)$ for $a = 0$: a
+    critical mode decays only like $1 / 2t$.
+    """
+    excess = jnp.asarray(target - decay)
+    critical = excess == 0
+    safe = jnp.where(critical, 1.0, excess)
+    # Written with expm1(-2at)/a, which avoids differences of large numbers and has the right limit 2t.
+    shrink = jnp.where(critical, 2 * time, -jnp.expm1(-2 * safe * time) / safe)
+    return start / (jnp.exp(-2 * excess * time) + start * shrink)
+
+
+def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
+    r"""$\sqrt{\lambda_A \lambda_B}$, the weight of the nuclear norm under unequal decays; at the minimum, $\lambda_A A^\top A = \lambda_B B^\top B$ (T8).
+
+    If one of them is zero, there is no pressure on the rank.
+    """
+    return jnp.sqrt(jnp.asarray(decay_a) * decay_b)

@@ -40,6 +40,12 @@ def _backward(gradients: tuple[Array, Array], cotangent: Array) -> tuple[Array, 
 nuclear_norm.defvjp(_forward, _backward)
 
 
+def threshold_singular_values(matrix: Float[Array, "m n"], threshold: float | Float[Array, ""]) -> Float[Array, "m n"]:
+    r"""$U \max(S - \tau, 0) V^\top$, the proximal operator of $\tau \|\cdot\|_*$: the minimum of $\frac12 \|W - M\|_F^2 + \tau \|W\|_*$."""
+    left, values, right = svd(matrix)
+    return (left * jnp.maximum(values - threshold, 0.0)) @ right
+
+
 def subgradient_error(gradient: Float[Array, "m n"], product: Float[Array, "m n"], decay: float | Float[Array, ""]) -> Float[Array, ""]:
     r"""Distance of $W$ from stationarity of $L + \lambda \|\cdot\|_*$, given $G = \nabla L(W)$; 0 exactly at a stationary point, a minimum for convex $L$.
 

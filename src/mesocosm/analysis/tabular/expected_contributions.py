@@ -1,6 +1,6 @@
 r"""The expected contribution of each estimator, $E[C_t(a) \mid S_t = s]$, given exact or learned models; with `policy_gradient`, this gives its exact bias.
 
-The expected REINFORCE, Advantage, Q-critic and TrajCV are action values; a learned model enters as the table it predicts.
+There is one function per row of the table in `learning.contributions`; a learned model enters as the table it predicts.
 
 Reference: Meulemans et al. (2023), App. E.3.
 """
@@ -10,10 +10,30 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mesocosm.analysis.tabular.dynamic_programming import Outcomes, Policy, outcome_rewards
+from mesocosm.analysis.tabular.dynamic_programming import Outcomes, Policy, action_values, outcome_rewards
 from mesocosm.envs.tabular import TabularMDP
 
 Table = Float[Array, "states actions"]
+
+
+def expected_reinforce(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) -> Table:
+    r"""$Q(s, a)$; with a discount, that of the discounted return."""
+    return action_values(mdp, policy, discount)
+
+
+def expected_advantage(mdp: TabularMDP, policy: Policy, value: Float[Array, " states"]) -> Table:
+    r"""$Q(s, a) - \hat V(s)$."""
+    return action_values(mdp, policy) - value[:, None]
+
+
+def expected_q_critic(policy: Policy, action_value: Table) -> Table:
+    r"""$\hat Q(s, a)$ itself."""
+    return jnp.asarray(action_value)
+
+
+def expected_trajcv(mdp: TabularMDP, policy: Policy) -> Table:
+    r"""$Q(s, a)$ for any critic, because its corrections are martingale differences."""
+    return action_values(mdp, policy)
 
 
 def expected_cocoa(
@@ -22,6 +42,12 @@ def expected_cocoa(
     r"""$\bar r(s, a) + \sum_u \hat w(s, a, u)\, E[\sum_{k \ge 1} \gamma^k 1\{U_k = u\} R_k \mid s]$."""
     rewards = outcome_rewards(mdp, policy, outcomes, coefficients.shape[2], discount)
     return jnp.asarray(mdp.mean_reward, dtype=float) + jnp.einsum("sau,su->sa", coefficients, rewards)
+
+
+def expected_hca(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, coefficients: Float[Array, "states actions outcomes"], mean_reward: Table) -> Table:
+    r"""$\hat r(s, a) + \sum_u (\hat w(s, a, u) + 1)\, E[\sum_{k \ge 1} 1\{U_k = u\} R_k \mid s]$."""
+    rewards = outcome_rewards(mdp, policy, outcomes, coefficients.shape[2])
+    return mean_reward + jnp.einsum("sau,su->sa", coefficients + 1.0, rewards)
 
 
 def expected_hca_return(
