@@ -24,16 +24,17 @@ PEERS: dict[str, Callable[[Decoder], Step]] = {"flax": decoders.in_flax, "torch"
 
 @dataclass(frozen=True)
 class Size:
-    """A decoder, and how many seconds a pair is timed."""
+    """A decoder, how many seconds a pair is timed, and how often each side is compiled."""
 
     decoder: Decoder
     seconds: float
+    compilations: int
 
 
 SIZES = {
-    "tiny": Size(Decoder(11, 8, 2, 2, 6, 2), 0.0),
-    "small": Size(Decoder(64, 32, 2, 4, 64, 8), 1.0),
-    "full": Size(Decoder(256, 128, 4, 4, 128, 16), 30.0),
+    "tiny": Size(Decoder(11, 8, 2, 2, 6, 2), 0.0, 1),
+    "small": Size(Decoder(64, 32, 2, 4, 64, 8), 1.0, 1),
+    "full": Size(Decoder(256, 128, 4, 4, 128, 16), 60.0, 5),
 }
 
 
@@ -54,9 +55,10 @@ def compare(size: Size, peer: str) -> list[Row]:
         return [head(CASE, target=NOT_SLOWER).skipped(peer, str(reason))]
     ours = decoders.mesocosm(size.decoder)
     rows = [head(CASE, size.seconds, NOT_SLOWER).timed(ours.contender, theirs.contender, partial(decoders.reference, size.decoder))]
-    if theirs.compile_seconds is not None:
+    if ours.compile_seconds is not None and theirs.compile_seconds is not None:
+        pairs = [(ours.compile_seconds(), theirs.compile_seconds()) for _ in range(size.compilations)]
         rows += [
-            head("compile").measured("seconds", ours.compile_seconds, peer, theirs.compile_seconds, OPTIONS),
+            head("compile").measured("seconds", min(a for a, _ in pairs), peer, min(b for _, b in pairs), f"The fastest of {len(pairs)}. {OPTIONS}"),
             head("memory").measured("MiB", ours.contender.mebibytes, peer, theirs.contender.mebibytes, OPTIONS),
         ]
     return rows
