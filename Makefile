@@ -58,7 +58,7 @@ format: $(READY)-check ## mend what ruff can mend
 bench: $(READY)-run ## mesocosm side by side with other libraries (BENCH=--quick: small sizes)
 	@$(BIN)/mesocosm bench $(BENCH)
 
-peers: $(READY)-run ## install what the benchmarks compare with: torch, flash-linear-attention, padasip
+peers: $(READY)-run ## install what benchmarks and slow tests compare with: torch, transformers, flax, flash-linear-attention, padasip
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
 
 docs: $(READY)-docs ## build the documentation into site/

@@ -74,6 +74,18 @@ def test_the_recurrences_and_their_peers_agree(bench):
 
 
 @pytest.mark.whole
+def test_decoders_and_their_peers_agree(bench):
+    record = run("sequence_models", bench)
+    check_form(record)
+    assert {row["peer"] for row in record["rows"]} == {"flax", "torch"}
+    steps = [row for row in record["rows"] if row["case"] == "training step"]
+    assert len(steps) == 2
+    for row in steps:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["error"] is None or row["error"] <= 1e-5
+
+
+@pytest.mark.whole
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)

@@ -24,7 +24,7 @@ from stopwatch.rows import Row, terminal_table
 
 ROOT = Path(__file__).parents[2]
 SIZES = ("tiny", "small", "full")
-PEERS = ("torch", "fla-core", "padasip")
+PEERS = ("torch", "fla-core", "flax", "padasip")
 
 
 @dataclass(frozen=True)

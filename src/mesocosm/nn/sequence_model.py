@@ -212,10 +212,26 @@ def language_model(
     )
 
 
-def vision_transformer(shape: tuple[int, int, int], dim: int, *, classes: int, patch: int, layers: int = 2, heads: int = 4, key: PRNGKeyArray) -> SequenceModel:
+def vision_transformer(
+    shape: tuple[int, int, int],
+    dim: int,
+    *,
+    classes: int,
+    patch: int,
+    layers: int = 2,
+    heads: int = 4,
+    feed_forward: Callable[..., Any] | None = FeedForward.create,
+    norm: Callable[..., Any] = LayerNorm.create,
+    key: PRNGKeyArray,
+) -> SequenceModel:
     """A small ViT: image (channels, height, width) -> logits (1, classes), read at the class token.
 
-    Attention looks everywhere and has biases; the feed-forward part is 4 dim wide.
+    Attention looks everywhere and has biases. Published ViTs use the exact GELU and another epsilon:
+    `feed_forward=partial(FeedForward.create, activation=partial(jax.nn.gelu, approximate=False))`, `norm=partial(LayerNorm.create, epsilon=1e-12)`.
+
+    Args:
+        shape, dim, classes, patch, layers, heads: of the image, width, numbers of classes, of pixels along a patch, of blocks, and of heads.
+        feed_forward, norm: see `TransformerBlock.create`.
 
     Reference: Dosovitskiy et al., "An image is worth 16x16 words" (2021).
     """
@@ -229,8 +245,8 @@ def vision_transformer(shape: tuple[int, int, int], dim: int, *, classes: int, p
     return SequenceModel(
         PatchEmbedding.create(channels, dim, size=patch, key=embed_key),
         LearnedPositions.create(dim, max_length=length, key=positions_key),
-        tuple(TransformerBlock.create(dim, mixer=mixer, key=k) for k in keys),
-        LayerNorm.create(dim),
+        tuple(TransformerBlock.create(dim, mixer=mixer, feed_forward=feed_forward, norm=norm, key=k) for k in keys),
+        norm(dim),
         Linear.create(dim, out_dim=classes, key=readout_key),
         (0,),
     )
