@@ -21,6 +21,7 @@ from mesocosm.cli.commands import (
     DataCommand,
     DoctorCommand,
     JudgeCommand,
+    LayersCommand,
     ListCommand,
     NewStudyCommand,
     ReportCommand,
@@ -59,6 +60,8 @@ def handle(command: Any, line: str) -> int:
             return audit(command)
         case BenchCommand():
             return bench(command)
+        case LayersCommand():
+            return layers(command.name)
         case DataCommand():
             return data()
         case NewStudyCommand():
@@ -242,6 +245,21 @@ def bench(command: BenchCommand) -> int:
 
     folder = benchmarks.find_folder()
     return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
+
+
+def layers(name: str) -> int:
+    """Print all layers, or one.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    from mesocosm.cli.layers_table import layer_page, layers_table
+
+    try:
+        console().print(layer_page(name) if name else layers_table())
+    except ValueError as unknown:
+        raise UserError(str(unknown)) from unknown
+    return 0
 
 
 def data() -> int:

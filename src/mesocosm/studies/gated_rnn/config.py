@@ -114,7 +114,6 @@ class Config:
     """Replicates of the other architectures and of networks on prompts."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
-
     Trains only it, between two linear maps, and gated linear RNNs on the teacher."""
     over_seeds: Literal["vmap", "map"] = "vmap"
 

@@ -126,7 +126,6 @@ class Config:
     """Measure early stopping of conjugate gradients (N4)."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
-
     Trains only it, linear attention and the mesa layer."""
     over_seeds: Literal["vmap", "map"] = "map"
     """How seeds share a program. On two cores, one seed after another was faster than all at once."""
