@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from mesocosm.analysis.in_context.polynomial_coefficients import derivative_coefficients
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.store.code import trial_code
 from mesocosm.lab.store.run_directory import Run
@@ -48,6 +49,9 @@ def test_every_layer_of_the_registry_fits_and_learns(study, name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     layer = (gradient.layers[0] if study == "mesa" else gradient.mixer).layer
     learns = any(np.abs(leaf).max() > 1e-8 for leaf in jax.tree.leaves(layer))
+    if study == "gated-rnn":
+        measured = eqx.filter_eval_shape(lambda network: derivative_coefficients(network, 3, time=5, source=4), network)
+        assert measured.shape == (3, 3, 3, 3)
     assert learns is not (study == "mesa" and name == "rg-lru")  # it mixes no channels, and in mesa the predicted ones start at 0
 
 
