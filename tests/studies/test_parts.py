@@ -223,5 +223,6 @@ def test_a_layer_of_ours_is_trained_by_name(tmp_path):
     run = Run(tmp_path / "run")
     assert all(state["state"] == "finished" for state in run.trials.values())
     assert isinstance(run.model("student-user", seed=1).mixer.layer, MesaAttention)
-    assert np.isfinite(run.table("loss", trial="student-user")["loss"]).all()
+    assert run.table("loss", trial="student-user")["loss"].is_finite().all()
+    assert run.table("polynomial", trial="student-user")["derivative_cosine"].abs().min() > 0
     assert {row["verdict"] for row in run.claims} == {"not judged"}
