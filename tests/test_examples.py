@@ -84,11 +84,11 @@ def test_a_layer_of_ones_own_stands_beside_ours(installed):
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        ("layers", "write package.module:Class"),
+        ("layers", "there is no layer 'layers'"),
         ("nowhere.layers:Mine", "the module nowhere.layers cannot be imported"),
-        ("layers:Missing", "has no Missing"),
-        ("layers:Plain", "is no equinox module"),
-        ("layers:Keyless", "does not fit: TypeError"),
+        ("layers:Missing", "the module layers has no Missing"),
+        ("layers:Plain", "is not an equinox module (it is a Plain)"),
+        ("layers:Keyless", "cannot be built for tokens of width 40: TypeError"),
         ("layers:Narrow", "gives float32[12, 39] for tokens float32[12, 40]"),
         ("layers:Clairvoyant", "depends on later tokens"),
         ("layers:Energetic", "depends on later tokens"),

@@ -102,6 +102,24 @@ def test_list_shows_studies_and_one_study(capsys):
     assert "not judged: needs a ball that answers questions" in text
 
 
+def test_layers_shows_every_layer_with_its_options_and_what_it_is_for(capsys):
+    assert main(["layers"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    from mesocosm.nn import LAYERS
+
+    assert all(f" {name} " in text for name in LAYERS)
+    assert "mesa heads, key_dim, value_dim, std, strength=1.0, Solves the least-squares regression of values on keys" in text
+    assert "mixer=Attention.create" in text
+
+
+def test_layers_explains_one_layer(capsys):
+    assert main(["layers", "mesa"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "mesocosm.nn.MesaAttention The mesa layer, $y_t = " in text
+    assert "MesaAttention.create(dim, *, heads=None, key_dim=None, value_dim=None, std=None, strength=1.0, learn_strength=True, unit_keys=False, key)" in text
+    assert "learn_strength: whether lambda is learned." in text
+
+
 # --- reading the options of `run` -----------------------------------------------------------------------------------
 
 
@@ -142,6 +160,9 @@ def test_study_and_preset_are_found_in_any_order(words):
     ("words", "told"),
     [
         ("lst", "available subcommands: list, run, judge, status, report, doctor"),
+        ("layers msea", "there is no layer 'msea'; did you mean mesa? `mesocosm layers` lists them"),
+        ("run mesa --preset smoke --mixer mesa(head=2)", "mesa has no option 'head'; its options are heads, key_dim,"),
+        ("run gated-rnn --preset smoke --mixer msea", "there is no layer 'msea'"),
         ("list nothing-here", "there is no study 'nothing-here'"),
         ("run", "name a study:"),
         ("run toy-stdy", "did you mean 'toy-study'?"),

@@ -68,6 +68,23 @@ def test_words_change_what_they_name(name):
         assert [jnp.shape(leaf) for leaf in jax.tree.leaves(layer_of(name, **{word: changed[word]}))] != shapes, word
 
 
+WITH_HEADS = [name for name in LAYERS if inspect.signature(LAYERS[name].create).parameters.keys() >= {"heads", "key_dim"}]
+
+
+@pytest.mark.parametrize("name", WITH_HEADS)
+def test_by_default_there_are_as_many_heads_up_to_four_as_fit_the_width(name):
+    def query(dim, **options):
+        layer = eqx.filter_eval_shape(LAYERS[name].create, dim, key=jax.random.key(0), **options)
+        return getattr(layer, "front", layer).query.shape[:2]
+
+    assert [query(dim) for dim in (48, 4, 9, 10, 7)] == [(4, 12), (4, 1), (3, 3), (2, 5), (1, 7)]
+    assert query(10, key_dim=3) == (4, 3)
+    with pytest.raises(ValueError, match="10 channels cannot be split into 4 heads"):
+        query(10, heads=4)
+    with pytest.raises(ValueError, match="at least one head, not 0"):
+        query(10, heads=0)
+
+
 def other_modules():
     key, layer = jax.random.key(0), layer_of("linear-attention")
     return [

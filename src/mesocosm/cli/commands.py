@@ -16,6 +16,7 @@ Examples:
   mesocosm run mesa                              train, judge and report (the quick preset)
   mesocosm run mesa --dry-run                    show what this would do
   mesocosm run mesa --preset cpu --seeds 5       choose a preset and the number of replicates
+  mesocosm run mesa --mixer 'gated-mesa(heads=2)'   also train another layer, from `mesocosm layers`
   mesocosm run mesa --mixer mypackage.layers:MyMixer   also train your own layer
   mesocosm run mesa --help                       list the options of a study, one per config field
   mesocosm status runs/mesa-quick                show which trials are finished, failed or left
@@ -26,6 +27,7 @@ Examples:
   mesocosm report runs/* --out site              build one site that compares several runs
   mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
   mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
+  mesocosm layers                                list the layers for --mixer, their options and what each is for
   mesocosm data                                  list the data sets on this machine and how to get the others
   mesocosm new-study my-study                    create your own study, ready to run and edit
   mesocosm doctor                                check the installation and this machine"""
@@ -75,8 +77,9 @@ class RunCommand:
     """Stop at the first trial that fails."""
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop the run if it makes no progress and uses no processor time for this long; it can be resumed. 0 disables the check."""
-    mixer: Annotated[str, arg(metavar="MODULE:CLASS")] = ""
-    """Train your own layer beside the study's; short for --config.mixer, in studies with this field."""
+    mixer: Annotated[str, arg(metavar="LAYER")] = ""
+    """Train another layer beside the study's: a name from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; short
+    for --config.mixer, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None
@@ -173,6 +176,14 @@ class BenchCommand:
 
 
 @dataclass(frozen=True)
+class LayersCommand:
+    """List the layers that `run --mixer` takes by name, with their options and what each is for, or describe one."""
+
+    name: Annotated[str, Positional, arg(metavar="[NAME]")] = ""
+    """The name of a layer."""
+
+
+@dataclass(frozen=True)
 class DataCommand:
     """List the data sets that studies read, which are on this machine, and how to get the others."""
 
@@ -196,6 +207,7 @@ Command = (
     | Annotated[DoctorCommand, subcommand("doctor", prefix_name=False)]
     | Annotated[AuditCommand, subcommand("audit", prefix_name=False)]
     | Annotated[BenchCommand, subcommand("bench", prefix_name=False)]
+    | Annotated[LayersCommand, subcommand("layers", prefix_name=False)]
     | Annotated[DataCommand, subcommand("data", prefix_name=False)]
     | Annotated[NewStudyCommand, subcommand("new-study", prefix_name=False)]
 )

@@ -48,6 +48,8 @@ def handle(command: Any, line: str) -> int:
             return audit(command)
         case commands.BenchCommand():
             return bench(command)
+        case commands.LayersCommand():
+            return layers(command.name)
         case commands.DataCommand():
             return data()
         case commands.NewStudyCommand():
@@ -233,6 +235,21 @@ def bench(command: commands.BenchCommand) -> int:
 
     folder = benchmarks.find_folder()
     return benchmarks.run(folder, benchmarks.choose(folder, command.names), quick=command.quick, threads=command.threads, out=command.out)
+
+
+def layers(name: str) -> int:
+    """Print all layers, or one.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    from mesocosm.cli.layers_table import layer_page, layers_table
+
+    try:
+        console().print(layer_page(name) if name else layers_table())
+    except ValueError as unknown:
+        raise UserError(str(unknown)) from unknown
+    return 0
 
 
 def data() -> int:

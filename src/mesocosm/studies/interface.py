@@ -121,7 +121,7 @@ class Trial:
         models: name -> module-level function `(config, key) -> eqx.Module` that builds a published model, for its structure and shapes.
         seeds: number of replicates; None for the run's; 1 for identities and enumeration. A child has at most as many as its parents and gets the first ones.
         over_seeds: all seeds in one program by `vmap`, or one after another inside it by `lax.map`.
-        user_parts: modules of the user's parts that the config names; their code counts towards the trial's identity like ours.
+        user_parts: modules, or `module:name`, of the parts that the config names; their code counts towards the trial's identity like ours.
         data: names of the data sets (`tasks.data_sets`) that it reads. If one is not installed, the trial and its children are skipped, the install command
             is printed, and checks that need them are not judged. The files' checksums are part of the trial's identity.
     """
@@ -202,7 +202,7 @@ class Study:
         package: the package's name.
         title: of the paper.
         paper: authors, title, year, identifier.
-        slots: fields of the config that accept a user's part, as `package.module:Class` ("": none); with a user's part the paper's claims are not judged.
+        slots: fields of the config that accept a user's part, named as in `part_names` ("": none); with a user's part the paper's claims are not judged.
             In a study with slots, `trials` also has `check(config)`, which raises ValueError if such a part does not fit.
         page: the page that discusses its claims, cited by rows that do not hold. Our studies have `docs/studies/NAME.md`.
     """

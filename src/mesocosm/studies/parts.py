@@ -1,8 +1,7 @@
-"""Loads and tests a user's part for a study's slot, named on the command line as `package.module:Class`."""
+"""Builds and tests the layer in a study's slot for a mixer: one of ours or a user's, named as `part_names` describes."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import equinox as eqx
@@ -11,26 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.mixer import Mixer
+from mesocosm.numerics.programs import filter_jit
+from mesocosm.studies.part_names import find_constructor
 
-MIXER = "a mixer is an equinox module, built as Class(dim, key=key), that maps tokens (time, dim) to tokens of the same shape and dtype"
-
-
-def part(path: str) -> Any:
-    """Import the object at `package.module:Name`.
-
-    Raises:
-        ValueError: it cannot be imported.
-    """
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise ValueError(f"{path!r} is no part: write package.module:Class")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(f"{path}: the module {module} cannot be imported ({type(error).__name__}: {error})") from error
-    if not hasattr(found, name):
-        raise ValueError(f"{path}: the module {module} has no {name}")
-    return getattr(found, name)
+MIXER = (
+    "a mixer is an equinox module that maps tokens (time, dim) to tokens of the same shape and dtype, built by Class.create(dim, key=key), Class(dim, key=key) "
+    "or a function (dim, *, key)"
+)
 
 
 class UserMixer(Mixer):
@@ -43,32 +29,45 @@ class UserMixer(Mixer):
         return self.layer(x)
 
 
-def user_mixer(path: str, dim: int, key: PRNGKeyArray) -> UserMixer:
-    """Build a layer of the class at `path`, for tokens of width `dim`."""
-    return UserMixer(part(path)(dim, key=key))
+def user_mixer(text: str, dim: int, key: PRNGKeyArray) -> UserMixer:
+    """Build the layer that the user names, for tokens of width `dim`."""
+    build, options = find_constructor(text)
+    return UserMixer(build(dim, key=key, **options))
 
 
-def check_mixer(path: str, dim: int, length: int) -> None:
-    """Build the layer and call it once.
+def check_mixer(text: str, dim: int, length: int) -> None:
+    """Build the layer and call it.
 
     Raises:
-        ValueError: it cannot be built or called, it changes shape or dtype, its output is not finite, or it is not causal; the message says which.
+        ValueError: it cannot be found, built or called, it changes shape or dtype, its output is not finite, or it is not causal; the message says which.
     """
+    build, options = find_constructor(text)
+    hint = f"; {MIXER}" if ":" in text else ""
     key, later = jax.random.split(jax.random.key(0))
-    kind = part(path)
-    if not (isinstance(kind, type) and issubclass(kind, eqx.Module)):
-        raise ValueError(f"{path} is no equinox module; {MIXER}")
     tokens = jax.random.normal(key, (length, dim))
     try:
-        out = (layer := user_mixer(path, dim, key).layer)(tokens)
+        layer = build(dim, key=key, **options)
     except Exception as error:
-        raise ValueError(f"{path} does not fit: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}; {MIXER}") from error
+        raise ValueError(f"{text} cannot be built for tokens of width {dim}: {_line(error)}{'' if isinstance(error, ValueError) else hint}") from error
+    if not isinstance(layer, eqx.Module):
+        raise ValueError(f"{text} is not an equinox module (it is a {type(layer).__name__}){hint}")
+    call = filter_jit(lambda layer, tokens: layer(tokens))
+    try:
+        out = call(layer, tokens)
+    except Exception as error:
+        raise ValueError(f"{text} cannot be called with tokens {tokens.dtype}{list(tokens.shape)}: {_line(error)}{hint}") from error
     if not isinstance(out, jax.Array) or (out.shape, out.dtype) != (tokens.shape, tokens.dtype):
         found = f"{out.dtype}{list(out.shape)}" if isinstance(out, jax.Array) else type(out).__name__
-        raise ValueError(f"{path} does not fit: it gives {found} for tokens {tokens.dtype}{list(tokens.shape)}; {MIXER}")
+        raise ValueError(f"{text} does not fit: it gives {found} for tokens {tokens.dtype}{list(tokens.shape)}{hint}")
     if not np.isfinite(out).all():
-        raise ValueError(f"{path} does not fit: a new layer's output for normally distributed tokens is not finite")
+        raise ValueError(f"{text} does not fit: a new layer's output for normally distributed tokens is not finite")
     half = length // 2
-    changed = layer(tokens.at[half:].set(jax.random.normal(later, (length - half, dim))))
+    changed = call(layer, tokens.at[half:].set(jax.random.normal(later, (length - half, dim))))
     if not np.allclose(out[:half], changed[:half], rtol=1e-4, atol=1e-5):
-        raise ValueError(f"{path} does not fit: its output at one position depends on later tokens, which are what the task asks it to predict")
+        raise ValueError(f"{text} does not fit: its output at one position depends on later tokens, which are what the task asks it to predict")
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's message, and its type unless it is a ValueError, whose message is for the user."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0].strip().rstrip(".") if isinstance(error, ValueError) else f"{type(error).__name__}: {lines[0].strip()}"

@@ -15,7 +15,7 @@ from mesocosm.analysis.in_context.polynomial_coefficients import (
     fitted_coefficients,
     gated_coefficients,
 )
-from mesocosm.nn import LSTM, GatedLinearRNN, GatedLinearUnit, LinearAttention, compact_construction, full_construction, lstm_limit
+from mesocosm.nn import LSTM, GatedLinearRNN, GatedLinearUnit, LinearAttention, MesaAttention, compact_construction, full_construction, lstm_limit
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,14 @@ def test_of_any_bilinear_rnn_by_autodiff():
     for found, wanted in both_ways(random_rnn()):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10)
         assert np.abs(wanted).max() > 1e-3
+
+
+def test_of_a_layer_with_a_backward_pass_of_its_own():
+    """The mesa layer is linear attention times its strength lambda to lowest order."""
+    layer = attention(heads=2)
+    mesa = MesaAttention(layer.query, layer.key, layer.value, layer.output, raw_strength=None, fixed_strength=0.5)
+    found = jax.jit(lambda: derivative_coefficients(mesa, 3, time=3, source=1))()
+    np.testing.assert_allclose(found, 0.5 * by_hand(layer), rtol=1e-9, atol=1e-10)
 
 
 def test_forms_are_the_output():

@@ -77,7 +77,8 @@ def derivative_coefficients(model: Model, dim: int, *, time: int, source: int) -
         return model(jnp.zeros((time, dim), now.dtype).at[source - 1].set(past).at[-1].set(now))[-1]
 
     zero = jnp.zeros(dim)
-    return 0.5 * jax.jacfwd(jax.jacfwd(jax.jacfwd(output, 0), 0), 1)(zero, zero)
+    first = jax.jacrev(output, 1)  # a layer with a backward pass of its own has no forward mode, but its two passes have
+    return 0.5 * jnp.moveaxis(jax.jacfwd(jax.jacfwd(first, 0), 0)(zero, zero), 1, -1)
 
 
 class FittedCoefficients(NamedTuple):

@@ -57,7 +57,7 @@ class Attention(Projections):
         cls,
         dim: int,
         *,
-        heads: int = 4,
+        heads: int | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
         std: float | None = None,
@@ -73,7 +73,8 @@ class Attention(Projections):
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of all weights; default: 1 / sqrt(fan in).
             bias: whether the four maps have biases, which start at 0.
             position: (heads, key) -> position part, such as `Rotary.create` or `functools.partial(RelativeBias.create, buckets=16)`.
@@ -83,10 +84,10 @@ class Attention(Projections):
             max_length: size of the cache when streaming.
         """
         weights_key, position_key = jax.random.split(key)
+        heads, key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
         part = None if position is None else position(heads, key=position_key)
-        sizes = head_sizes(dim, heads, key_dim, value_dim)
-        weights = random_projections(dim, heads, *sizes, std, weights_key, position_dim=0 if part is None else part.channels())
-        biases = Biases(jnp.zeros((heads, sizes[0])), jnp.zeros((heads, sizes[0])), jnp.zeros((heads, sizes[1])), jnp.zeros(dim)) if bias else None
+        weights = random_projections(dim, heads, key_dim, value_dim, std, weights_key, position_dim=0 if part is None else part.channels())
+        biases = Biases(jnp.zeros((heads, key_dim)), jnp.zeros((heads, key_dim)), jnp.zeros((heads, value_dim)), jnp.zeros(dim)) if bias else None
         return cls(*weights, biases, part, normalisation, causal, unit_keys, max_length)
 
     def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:

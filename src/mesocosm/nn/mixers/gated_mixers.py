@@ -131,12 +131,12 @@ class GatedMixer(StreamingMixer):
 
 
 def random_gated_parts(
-    dim: int, heads: int, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray
+    dim: int, heads: int | None, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray
 ) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
     """Initialise the parts of a gated mixer: maps N(0, std^2), by default N(0, 1 / fan in); filters uniform in +-1/2; beta starts at 1/2, and gamma is spread
     over the heads, evenly in the logits from 0.9 to 0.999."""
     maps, gates, filters = jax.random.split(key, 3)
-    key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
+    heads, key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
     query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)
     input_gate, forget_gate = (dim**-0.5 if std is None else std) * jax.random.normal(gates, (2, heads, dim))
     front = GatedProjections(
@@ -165,13 +165,14 @@ class GatedLinearAttention(_LinearMemory):
 
     @classmethod
     def create(
-        cls, dim: int, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None, std: float | None = None, key: PRNGKeyArray
+        cls, dim: int, *, heads: int | None = None, key_dim: int | None = None, value_dim: int | None = None, std: float | None = None, key: PRNGKeyArray
     ) -> "GatedLinearAttention":
         """A layer with random maps.
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of all maps; default: 1 / sqrt(fan in).
         """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
@@ -197,7 +198,7 @@ class DeltaNet(_LinearMemory):
         cls,
         dim: int,
         *,
-        heads: int = 4,
+        heads: int | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
         std: float | None = None,
@@ -208,7 +209,8 @@ class DeltaNet(_LinearMemory):
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of all maps; default: 1 / sqrt(fan in).
             forgets: whether the memory decays by the forget gates.
         """
@@ -248,7 +250,7 @@ class GatedMesaAttention(GatedMixer):
         cls,
         dim: int,
         *,
-        heads: int = 4,
+        heads: int | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
         std: float | None = None,
@@ -263,7 +265,8 @@ class GatedMesaAttention(GatedMixer):
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of all maps; default: 1 / sqrt(fan in).
             regulariser, smallest_regulariser: value of Lambda at the start, and its lower bound.
             tolerance, steps: bounds of the conjugate gradient solve.

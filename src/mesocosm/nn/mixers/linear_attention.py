@@ -25,16 +25,17 @@ class LinearAttention(Projections):
 
     @classmethod
     def create(
-        cls, dim: int, *, heads: int = 4, key_dim: int | None = None, value_dim: int | None = None, std: float | None = None, key: PRNGKeyArray
+        cls, dim: int, *, heads: int | None = None, key_dim: int | None = None, value_dim: int | None = None, std: float | None = None, key: PRNGKeyArray
     ) -> "LinearAttention":
         """A layer with random maps.
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of all weights; default: 1 / sqrt(fan in).
         """
-        return cls(*random_projections(dim, heads, *head_sizes(dim, heads, key_dim, value_dim), std, key))
+        return cls(*random_projections(dim, *head_sizes(dim, heads, key_dim, value_dim), std, key))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones."""

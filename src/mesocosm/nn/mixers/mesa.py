@@ -162,7 +162,7 @@ class MesaAttention(Projections):
         cls,
         dim: int,
         *,
-        heads: int = 4,
+        heads: int | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
         std: float | None = None,
@@ -175,7 +175,8 @@ class MesaAttention(Projections):
 
         Args:
             dim: width of the tokens.
-            heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
+            heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
+            key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
             std: standard deviation of the four maps; default: 1 / sqrt(fan in).
             strength: lambda at the start, in every head.
             learn_strength: whether lambda is learned.
@@ -186,8 +187,9 @@ class MesaAttention(Projections):
         """
         if not strength > 0:
             raise ValueError(f"The strength lambda must be above 0, got {strength}.")
-        weights = random_projections(dim, heads, *head_sizes(dim, heads, key_dim, value_dim), std, key)
-        raw = jnp.full(heads, math.log(math.expm1(strength))) if learn_strength else None
+        sizes = head_sizes(dim, heads, key_dim, value_dim)
+        weights = random_projections(dim, *sizes, std, key)
+        raw = jnp.full(sizes[0], math.log(math.expm1(strength))) if learn_strength else None
         return cls(*weights, raw_strength=raw, fixed_strength=strength, unit_keys=unit_keys)
 
     def split(self, x: Float[Array, "*time dim"]) -> tuple[Array, Array, Array]:

@@ -38,17 +38,30 @@ def project(x: Float[Array, "*time dim"], weights: Float[Array, "heads n dim"]) 
     return jnp.einsum("...d,hnd->...hn", x, weights)
 
 
-def head_sizes(dim: int, heads: int, key_dim: int | None, value_dim: int | None) -> tuple[int, int]:
-    """Sizes of keys and values: dim / heads unless given; values are as large as keys unless given.
+DEFAULT_HEADS = 4
+
+
+def head_sizes(dim: int, heads: int | None, key_dim: int | None, value_dim: int | None) -> tuple[int, int, int]:
+    """Number of heads, and sizes of their keys and values.
+
+    Args:
+        dim: width of the tokens.
+        heads: default: 4; if 4 heads do not divide `dim` and `key_dim` is not given, 3, 2 or 1.
+        key_dim: default: dim / heads.
+        value_dim: default: `key_dim`.
 
     Raises:
-        ValueError: `dim` is not a multiple of `heads` and no size is given.
+        ValueError: `heads` is below 1, or does not divide `dim` and `key_dim` is not given.
     """
+    if heads is None:
+        heads = DEFAULT_HEADS if key_dim is not None else max(n for n in range(1, DEFAULT_HEADS + 1) if dim % n == 0)
+    if heads < 1:
+        raise ValueError(f"A layer has at least one head, not {heads}.")
     if key_dim is None:
         if dim % heads:
             raise ValueError(f"{dim} channels cannot be split into {heads} heads of the same size; give key_dim, or another number of heads.")
         key_dim = dim // heads
-    return key_dim, key_dim if value_dim is None else value_dim
+    return heads, key_dim, key_dim if value_dim is None else value_dim
 
 
 def random_projections(

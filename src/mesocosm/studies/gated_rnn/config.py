@@ -113,7 +113,8 @@ class Config:
     seeds_of_others: int = 4
     """Replicates of the other architectures and of networks on prompts."""
     mixer: str = ""
-    """Your own layer, as package.module:Class. Trains only it, between two linear maps, and gated linear RNNs on the teacher."""
+    """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
+    Trains only it, between two linear maps, and gated linear RNNs on the teacher."""
     over_seeds: Literal["vmap", "map"] = "vmap"
 
 

@@ -65,6 +65,6 @@ LAYERS: dict[str, Builder] = {
 }
 
 
-def user_layer(path: str) -> Builder:
-    """The user's mixer, between two linear maps."""
-    return projected(lambda width, key: user_mixer(path, width, key))
+def user_layer(name: str) -> Builder:
+    """The layer that the user names, between two linear maps."""
+    return projected(lambda width, key: user_mixer(name, width, key))

@@ -11,6 +11,7 @@ from mesocosm.studies.gated_rnn.students import StudentArm, build_student
 from mesocosm.studies.gated_rnn.tables import student_size
 from mesocosm.studies.gated_rnn.train import train_identified, train_student
 from mesocosm.studies.interface import Trial
+from mesocosm.studies.part_names import code_of
 from mesocosm.studies.parts import check_mixer
 
 
@@ -41,7 +42,7 @@ def trials(config: Config) -> list[Trial]:
 
     students = [student(f"student-{neurons}", "gated", neurons) for neurons in config.neurons]
     if config.mixer:
-        theirs = replace(student("student-user", "user", config.hidden, others=True), user_parts=(config.mixer.partition(":")[0],))
+        theirs = replace(student("student-user", "user", config.hidden, others=True), user_parts=code_of(config.mixer))
         return [*students, theirs]
     judged = student_size(config)
     found = [

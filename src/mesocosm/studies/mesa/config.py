@@ -125,7 +125,8 @@ class Config:
     stopping_judged: bool = False
     """Measure early stopping of conjugate gradients (N4)."""
     mixer: str = ""
-    """Your own layer, as package.module:Class. Trains only it, linear attention and the mesa layer."""
+    """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
+    Trains only it, linear attention and the mesa layer."""
     over_seeds: Literal["vmap", "map"] = "map"
     """How seeds share a program. On two cores, one seed after another was faster than all at once."""
 

@@ -52,7 +52,7 @@ def build_mesa(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
 
 
 def build_user_mixer(arm: NetworkArm, key: PRNGKeyArray) -> ResidualStack:
-    """Layers of the user's class, with its own initialisation."""
+    """Layers that the user names, with their own initialisation."""
     keys = jax.random.split(key, arm.network.layers)
     return ResidualStack(tuple(user_mixer(arm.mixer, 4 * arm.systems.dim, k) for k in keys), clip=arm.network.residual_clip)
 

@@ -12,6 +12,7 @@ from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, bui
 from mesocosm.studies.mesa.references import References, measure_polynomials, measure_references
 from mesocosm.studies.mesa.stopping import measure_stopping
 from mesocosm.studies.mesa.train import train_linear, train_mesa, train_twice, train_user_mixer
+from mesocosm.studies.part_names import code_of
 from mesocosm.studies.parts import check_mixer
 
 Layer = Literal["linear", "mesa", "user"]
@@ -38,8 +39,8 @@ def trials(config: Config) -> list[Trial]:
         mixer = config.mixer if layer == "user" else ""
         settings = NetworkArm(config.systems, source, network, training, config.evaluation, config.probing, mixer)
         run, build = LAYERS[layer]
-        user_parts = (mixer.partition(":")[0],) if mixer else ()
-        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds, user_parts=user_parts)
+        parts = code_of(mixer) if mixer else ()
+        return Trial(name, run, settings, models={"network": build}, over_seeds=config.over_seeds, user_parts=parts)
 
     heads, references = config.network.heads, References(config.systems, config.evaluation)
     if config.mixer:
