@@ -18,7 +18,7 @@ from mesocosm.lab.store.formats import FORMAT
 from mesocosm.lab.store.identity import difference, digest, identity
 from mesocosm.lab.store.provenance import provenance
 from mesocosm.lab.store.run_directory import TrialStore, read_code, read_record, run_file_errors, write_code
-from mesocosm.learning.streams import EVALUATION_SEED
+from mesocosm.learning.streams import EVALUATION_SEED, FIRST_PILOT_SEED, are_pilots
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
@@ -35,7 +35,7 @@ class Plan:
         minutes: the preset's budget per trial; empty if config or seeds differ from the preset's.
 
     Raises:
-        ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, or a claim reads a trial that does not exist.
+        ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, a trial has a record's and a pilot's, or a claim reads a trial that does not exist.
     """
 
     def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
@@ -67,6 +67,8 @@ class Plan:
             raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
         if odd := [seed for seed in seeds if not 0 <= seed < EVALUATION_SEED]:
             raise UserError(f"seeds must be between 0 and {EVALUATION_SEED - 1}, not {odd[0]}")
+        if len({seed < FIRST_PILOT_SEED for seed in seeds}) > 1:
+            raise UserError(f"seeds below {FIRST_PILOT_SEED} make records and others pilots, on other evaluation data; {min(seeds)} to {max(seeds)} are both")
         changes = changed_fields(plain(chosen.config), plain(config))
         usual = seeds == tuple(range(chosen.seeds))
         name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
@@ -99,6 +101,7 @@ class Plan:
     def _check_seeds(self) -> None:
         by_name = {trial.name: trial for trial in self.trials}
         for trial in self.trials:
+            are_pilots(self.seeds_of(trial))
             for parent in trial.after:
                 mine, theirs = self.seeds_of(trial), self.seeds_of(by_name[parent])
                 if not set(mine) <= set(theirs):

@@ -29,7 +29,7 @@ BENCH = (
     "mesocosm.learning.fit:fit",
     "mesocosm.learning.program:for_each_seed",
     "mesocosm.learning.streams:stream_keys",
-    "mesocosm.learning.streams:EVALUATION_SEED",
+    "mesocosm.learning.streams:evaluation_key",
     "mesocosm.analysis.tables:long_table",
 )
 """Code behind every trial's numbers that trials reach only through the context."""
