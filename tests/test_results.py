@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mesocosm.claims.judge import Circumstances, judge
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, TrialStore
 

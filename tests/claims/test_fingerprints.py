@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from judged import check, give, noisy, verdict
 
-from mesocosm.claims.judge import fingerprints
+from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.studies.interface import Claim, Control, Mean, Rate, above, below, between
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from judged import check, instances, noisy, rate, sample, verdict
 from scipy import stats
 
-from mesocosm.claims.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
+from mesocosm.claims.circumstances import Circumstances, Unfinished
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import CheckRow, from_json, judge, to_json
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.summary import claim_verdict, group_by_claim
 from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between

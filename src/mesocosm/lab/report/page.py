@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mesocosm.claims.earlier import earlier_text, verdict_changed
 from mesocosm.claims.summary import MARKS, claim_verdict, judged_share, tally
 from mesocosm.lab.formatting import interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when
 from mesocosm.lab.report.interval_plot import interval_plot, replicate_plot
@@ -37,7 +38,7 @@ def environment() -> Environment:
     loader = PackageLoader("mesocosm.lab.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     texts = (interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when)
-    parts = (claim_anchor, claim_verdict, interval_plot, judged_share, replicate_plot, slug, table_anchor, tally)
+    parts = (claim_anchor, claim_verdict, earlier_text, interval_plot, judged_share, replicate_plot, slug, table_anchor, tally, verdict_changed)
     made.filters |= {function.__name__: function for function in (*texts, *parts, check_name, fits_text, largest_n, measured_over, pixels)}
     made.globals |= {"asset": asset, "marks": MARKS}
     return made
