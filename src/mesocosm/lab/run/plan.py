@@ -177,7 +177,7 @@ class Plan:
         A finished record of which nothing is run a second time keeps the time of its start, by which its history knows it."""
         earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
         kept = keep_fingerprints and "claims" in earlier
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {
             "format": FORMAT,
             "study": self.study.name,

@@ -107,12 +107,12 @@ class _Walk:
         return [re.sub(r" at 0x[0-9a-f]+", "", repr(value))] if held is None else [[name, self.text(part)] for name, part in sorted(held.items())]
 
     def _function(self, function: Any) -> list[Any]:
-        """A function by what it reaches, and by the values that it and its wrappers close over; its defaults, if they are no definition's."""
+        """A function by what it reaches, and by the values that it and our wrappers close over; its defaults, if they are no definition's."""
         parts, wrappers = [], [function]
         while hasattr(wrappers[-1], "__wrapped__"):
             wrappers.append(wrappers[-1].__wrapped__)
         for each in wrappers:
-            if self._sources.counts(str(getattr(each, "__globals__", {}).get("__name__"))):
+            if each is wrappers[-1] or self._sources.counts(str(getattr(each, "__globals__", {}).get("__name__"))):
                 parts += [self.text(value) for value in _closed_over(each)]
         inner = wrappers[-1]
         if "<" in inner.__qualname__:
