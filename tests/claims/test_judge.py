@@ -20,7 +20,7 @@ from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, 
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
+    *("reference", "origin", "searched", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks", "earlier"),
 ]
 
 
@@ -333,6 +333,7 @@ def test_json_has_the_documented_keys_and_comes_back_the_same():
         "reason": "the check was declared after the run started",
         "holm": True,
         "checks": 2,
+        "earlier": [],
     }
     assert [value["id"] for value in first["replicates"]] == [0, 1, 2, 3, 4]
     assert set(first["control"]) == {"name", "estimate", "low", "high"}

@@ -92,7 +92,7 @@ def _earlier(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
     """A line for each check to which an earlier record gave another verdict, and one for all others that earlier records judged alike."""
     lines = [Text.assemble((f"{row['id']} {row['verdict']}; ", "yellow"), printable(str(earlier_text(row)))) for row in rows if verdict_changed(row)]
     alike = sum(bool(row.get("earlier")) for row in rows) - len(lines)
-    return lines + ([Text(f"{alike} checks have the verdicts of all earlier records", style="dim")] if alike else [])
+    return lines + ([Text(f"{alike} {'check has' if alike == 1 else 'checks have'} the verdict of every earlier record", style="dim")] if alike else [])
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:

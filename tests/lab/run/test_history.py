@@ -49,7 +49,7 @@ def earlier(run: Run) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_a_record_on_met_seeds_is_refused_and_told_so_in_its_rows_if_made_again(registry, tmp_path, capsys):
-    with pytest.raises(UserError, match=r"the record of 2026-01-01 has met seeds 0 to 2 of the study toy-study: .*--first-seed, or tell --again"):
+    with pytest.raises(UserError, match=r"the record of 2026-01-01 has met seeds 0 to 2 of the study toy-study: .*--first-seed.*--like.*--again"):
         record(2, 3)
     assert not (tmp_path / "runs").exists()
     assert main(["run", "toy-study", "--preset", "cpu", "--seeds", "3"]) == 2

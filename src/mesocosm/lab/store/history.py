@@ -124,8 +124,8 @@ def check_first(study: str, path: Path, seeds: Collection[int]) -> None:
     if met:
         what, last = ("pilot" if met[-1].get("pilot") else "record"), met[-1]
         raise UserError(
-            f"the {what} of {last['date'][:10]} has met seeds {seeds_text(last['seeds'])} of the study {study}: choose unused ones with --first-seed, or tell "
-            "--again to make a second record on them, whose rows show the first"
+            f"the {what} of {last['date'][:10]} has met seeds {seeds_text(last['seeds'])} of the study {study}: choose unused ones (--first-seed), "
+            "repeat that run (--like), or make a second record on them (--again), whose rows show the first"
         )
 
 

@@ -7,6 +7,7 @@ trials/NAME/tables/*.parquet tables, among them `history`: training metrics by s
 trials/NAME/checkpoints/     states of fits, while the trial runs
 models/NAME/*.safetensors    final parameters of every seed
 claims.json figures/ index.html
+history.json                 the study's records up to this one (`history`); only large presets write it
 track/NAME/                  files written by `--track NAME`; never read here
 """
 
