@@ -4,9 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import toy_study.claims as toy
+import toy_study.trials as trials
 from mesocosm.cli.entry import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UserError
@@ -14,7 +17,7 @@ from mesocosm.lab.run.runner import execute, judge_run
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.history import check_first, is_record, read_history, write_history
 from mesocosm.lab.store.run_directory import Run
-from mesocosm.studies.interface import below
+from mesocosm.studies.interface import Trial, below
 from toy_study.config import PRESETS
 
 STUDY = find("toy-study")
@@ -148,6 +151,20 @@ def test_a_damaged_history_is_an_error(registry):
         (registry / "history.json").write_text(text)
         with pytest.raises(UserError, match=why):
             read_history(registry)
+
+
+def draw(config, context):
+    """What every seed of a trial is evaluated on."""
+    numbers = np.asarray(jax.random.normal(context.evaluation_key, (3,)))
+    return {"drawn": context.rows({"number": range(3)}, value=np.tile(numbers, (len(context.seeds), 1)))}
+
+
+def test_pilots_never_see_the_test_set_of_a_record(registry, monkeypatch):
+    monkeypatch.setattr(trials, "trials", lambda config: [Trial("drawing", draw, config)])
+    drawn = [set(execute(STUDY, "smoke", seeds=seeds).table("drawn")["value"]) for seeds in ((0, 1), (998, 999), (1000, 1001), (2000,))]
+    assert drawn[0] == drawn[1]
+    assert drawn[2] == drawn[3]
+    assert not drawn[0] & drawn[2]
 
 
 def test_which_runs_are_records():

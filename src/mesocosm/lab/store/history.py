@@ -20,7 +20,7 @@ from mesocosm.lab.formatting import seeds_text
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.code import digest
 from mesocosm.lab.store.formats import defect
-from mesocosm.lab.store.run_directory import Run
+from mesocosm.lab.store.run_directory import Run, run_file_errors
 from mesocosm.learning.streams import FIRST_PILOT_SEED
 
 NAME = "history.json"
@@ -179,7 +179,8 @@ def enter(run: Run, rows: Sequence[CheckRow], fingerprints: Mapping[str, str], *
     registry = read_history(folder)
     if not registered and not any(entry["date"] == started for entry in registry):
         return None
-    write_history(folder, [*registry, *own])
+    with run_file_errors(folder):
+        write_history(folder, [*registry, *own])
     return folder
 
 
