@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mesocosm.studies
+from mesocosm.claims.earlier import earlier_text, verdict_changed
 from mesocosm.claims.judge import CheckRow, from_json
 from mesocosm.claims.summary import claim_verdict, group_by_claim, tally_text
 from mesocosm.lab.store.run_directory import Run
@@ -149,7 +150,14 @@ def claims_section(results: Path, study: str) -> str:
         (anchored(row.claim), cell(row.statement), cell(row.source), verdict(verdicts[row.claim], None if row.kind else row.reason)) for row in seen.values()
     ]
     checks = [
-        (f"`{row.id}`", measured(row), region(row), control(row), reference(row), verdict(row.verdict, "; ".join(filter(None, (row.reason, row.note)))))
+        (
+            f"`{row.id}`",
+            measured(row),
+            region(row),
+            control(row),
+            reference(row),
+            verdict(row.verdict, "; ".join(filter(None, (row.reason, row.note, earlier(row))))),
+        )
         for row in rows
         if row.kind
     ]
@@ -179,6 +187,11 @@ def anchored(claim: str) -> str:
 def verdict(word: str, reason: str | None) -> str:
     """A verdict, and the reason where there is one."""
     return f"**{word}**" + (f": {cell(reason)}" if reason else "")
+
+
+def earlier(row: CheckRow) -> str | None:
+    """What earlier records gave, where one gave another verdict."""
+    return earlier_text(asdict(row)) if verdict_changed(asdict(row)) else None
 
 
 def measured(row: CheckRow) -> str:

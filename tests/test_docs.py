@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from mesocosm.claims.judge import CheckRow, ControlRow, Verdict, to_json
+from mesocosm.claims.earlier import Verdict
+from mesocosm.claims.judge import CheckRow, ControlRow, to_json
 from mesocosm.cli.parse import parse_command
 from mesocosm.lab.catalogue import packages
 

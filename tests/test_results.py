@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mesocosm.claims.judge import Circumstances, judge
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
 from mesocosm.lab.store import atomic
+from mesocosm.lab.store.history import is_record, read_history, seeds_met
 from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -40,6 +42,23 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
 def test_a_records_tables_have_the_columns_that_its_study_declares(record):
     run = Run(record)
     assert not {name: lacking for name, declared in run.study.tables.items() if (lacking := declared.lacking(run.tables[name].columns))}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_records_history_ends_with_it(record):
+    run, entries = Run(record), read_history(record)
+    assert (entries[-1]["date"], entries[-1]["seeds"]) == (run.record["started"], seeds_met(run))
+    assert entries[-1]["verdicts"] == {row["id"].partition("/")[2]: row["verdict"] for row in run.claims if row["kind"]}
+    assert all(is_record(entry["preset"], [], entry["seeds"]) for entry in entries)
+
+
+def test_the_verdicts_that_changed_between_records_on_the_same_seeds_are_known():
+    mesa, cocoa = (read_history(RESULTS / study) for study in ("mesa", "cocoa"))
+    assert [entry["verdicts"]["C5.six"] for entry in mesa][:2] == ["fails", "holds"]
+    assert [entry["verdicts"]["C6.preconditioning"] for entry in mesa][:2] == ["holds", "fails"]
+    assert mesa[0]["seeds"] == mesa[1]["seeds"]
+    assert [(entry["verdicts"]["C11.rises"], "judged" in entry) for entry in cocoa][:2] == [("not judged", False), ("holds", True)]
+    assert cocoa[0]["date"] == cocoa[1]["date"]
 
 
 def test_there_are_records():

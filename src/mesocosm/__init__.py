@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["Run", "run"]
 
 
-def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | None = None, out: str | Path | None = None, fresh: bool = False) -> Run:
+def run(
+    study: str,
+    preset: str = "quick",
+    *,
+    config: Any = None,
+    seeds: int | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    again: bool = False,
+) -> Run:
     """Run a study from Python, as `mesocosm run` does: `mesocosm.run("mesa").claims`.
 
     Args:
@@ -25,6 +34,7 @@ def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | N
         seeds: number of replicates; None for the preset's.
         out: the run directory; None for one under `runs/`.
         fresh: discard an earlier run in this directory.
+        again: make a record even on seeds that an earlier record of the study has met.
 
     Raises:
         mesocosm.lab.errors.UserError: an unknown study or preset, or a directory that cannot be used.
@@ -37,7 +47,8 @@ def run(study: str, preset: str = "quick", *, config: Any = None, seeds: int | N
 
     replicates = None if seeds is None else tuple(range(seeds))
     with screen(Console(highlight=False)) as observer:
-        return execute(find(study), preset, config=config, seeds=replicates, out=None if out is None else Path(out), fresh=fresh, observer=observer)
+        path = None if out is None else Path(out)
+        return execute(find(study), preset, config=config, seeds=replicates, out=path, fresh=fresh, again=again, observer=observer)
 
 
 def __getattr__(name: str) -> Any:

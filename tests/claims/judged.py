@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from mesocosm.claims.judge import CheckRow, Circumstances, fingerprints, judge
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import CheckRow, judge
 from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Mean, View
 

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from judged import check, instances, noisy, rate, sample, verdict
 from scipy import stats
 
-from mesocosm.claims.judge import CheckRow, Circumstances, Unfinished, fingerprints, from_json, judge, to_json
+from mesocosm.claims.circumstances import Circumstances, Unfinished
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import CheckRow, from_json, judge, to_json
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.summary import claim_verdict, group_by_claim
 from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, Mean, Rate, Reference, View, above, below, between
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "evidence", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks"),
+    *("reference", "origin", "searched", "evidence", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks", "earlier"),
 ]
 
 
@@ -332,6 +334,7 @@ def test_json_has_the_documented_keys_and_comes_back_the_same():
         "reason": "the check was declared after the run started",
         "holm": True,
         "checks": 2,
+        "earlier": [],
     }
     assert [value["id"] for value in first["replicates"]] == [0, 1, 2, 3, 4]
     assert set(first["control"]) == {"name", "estimate", "low", "high"}

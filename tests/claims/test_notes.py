@@ -7,8 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.forms import against_mutant
-from mesocosm.claims.judge import CheckRow, Circumstances, fingerprints, from_json, judge
+from mesocosm.claims.judge import CheckRow, from_json, judge
 from mesocosm.claims.replicates import Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Mean, View, above
 

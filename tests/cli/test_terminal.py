@@ -44,3 +44,19 @@ def test_what_holds_or_is_not_judged_has_no_such_line():
     text = shown(verdict="not judged", reason="needs a cluster")
     assert "not judged, needs a cluster: C2.drop" in text
     assert "finding of this run" not in text
+
+
+def test_verdicts_of_earlier_records_are_told():
+    """In a line of its own if one differs, otherwise in a count."""
+    first = {"verdict": "fails", "date": "2026-11-22", "seeds": "0 to 4", "on": "these seeds"}
+    assert "toy-study/C2.drop holds; earlier verdicts on these seeds: fails (2026-11-22)" in shown(earlier=[first])
+    alike = shown(earlier=[first | {"verdict": "holds"}])
+    assert "1 check has the verdict of every earlier record" in alike
+    assert "earlier verdicts" not in alike
+    assert "earlier" not in shown()
+
+
+def test_a_remark_on_several_checks_is_told_once():
+    out, rows = StringIO(), [{**ROW, "reason": "a remark"}, {**ROW, "id": "toy-study/C2.rate", "reason": "a remark"}]
+    Console(file=out, width=200).print(claims_table(rows))
+    assert "toy-study/C2.drop, toy-study/C2.rate: a remark" in out.getvalue()

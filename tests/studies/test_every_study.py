@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mesocosm.claims.judge import Circumstances, fingerprints, judge
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import judge
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.report.figures import draw
 

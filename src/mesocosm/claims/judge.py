@@ -4,24 +4,24 @@ A check `holds` if its interval lies inside the region that was fixed beforehand
 `not judged` if no verdict is justified; the row then gives the reason and whatever could be computed. This module does not depend on any particular study.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Every, Exact, Mean, Measurement, Rate
 from mesocosm.claims.clusters import normal_quantile, within_share
+from mesocosm.claims.earlier import EarlierVerdict, Verdict
+from mesocosm.claims.fingerprints import changes
 from mesocosm.claims.intervals import Family, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
 from mesocosm.claims.region import Region
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.view import View
-
-Verdict = Literal["holds", "fails", "inconclusive", "not judged"]
 
 FEWEST_INSTANCES = 100
 """The fewest random instances on which an identity or an inequality for all is judged."""
@@ -30,55 +30,6 @@ MUTANT_FACTOR = 100.0
 CERTAINLY_TWO_PLACES, PERHAPS_TWO_PLACES = 0.001, 0.01
 """Fractions of normal samples that would be taken for two clusters: one of these samples is not judged, or judged with a warning."""
 STATISTICS = {"median": median, "interquartile mean": interquartile_mean}
-
-
-# --- inputs ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A trial without tables.
-
-    Attributes:
-        trial: its name.
-        reason: why, as in its status: "failed: ...", "skipped: ...", "not run".
-        tables: names of the tables that it would have written, inferred from finished trials of the same function.
-    """
-
-    trial: str
-    reason: str
-    tables: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What the judge needs to know about a run besides its tables.
-
-    Attributes:
-        command: the command line that made the run.
-        changed: fields in which its config differs from the preset's, one text each ("task.dim = 8 (10 in the preset)").
-        user_parts: slots filled with a user's part, one text each ("mixer = mypackage.layers:MyMixer").
-        unfinished: trials that failed, were skipped or did not run.
-        fingerprints: `fingerprints(claims)` as stored when the run started.
-        page: where the study's claims are discussed.
-    """
-
-    command: str
-    changed: Sequence[str] = ()
-    user_parts: Sequence[str] = ()
-    unfinished: Sequence[Unfinished] = ()
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    page: str | None = None
-
-
-def fingerprints(claims: Sequence[Claim]) -> dict[str, str]:
-    """Check ("C2.loss") -> hash of what must be fixed before a run: statement, kind, region, presets, control and replicate."""
-    return {f"{claim.id}.{check.name}": _fingerprint(claim, check) for claim in claims for check in claim.checks}
-
-
-def _fingerprint(claim: Claim, check: Check) -> str:
-    fixed = [claim.statement, repr(check.kind), check.inside.low, check.inside.high, sorted(check.judged_at), check.control.name, check.replicate]
-    return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
 
 
 # --- outputs --------------------------------------------------------------------------------------------------------
@@ -119,11 +70,12 @@ class CheckRow:
         evidence: "finding", "identity" or "implementation".
         tables: names of the tables that were read.
         line: where the check is written, `package/module.py:line`.
-        reason: why it is not judged, and whether the check changed after the run started.
+        reason: why it is not judged, and whether the check or its measurement's code changed after the run started.
         note: if it fails or is inconclusive, what was found and tried.
         page: where a claim that does not hold is discussed.
         holm: whether a check that has a p-value survives Holm's correction within the study.
         checks: number of checks judged in the study.
+        earlier: earlier verdicts on this check, of the study's records, oldest first; the judge leaves it empty.
     """
 
     id: str
@@ -154,6 +106,7 @@ class CheckRow:
     page: str | None = None
     holm: bool | None = None
     checks: int = 0
+    earlier: list[EarlierVerdict] = field(default_factory=list)
 
 
 def to_json(rows: Sequence[CheckRow]) -> str:
@@ -167,7 +120,8 @@ def from_json(text: str) -> list[CheckRow]:
     for entry in json.loads(text):
         replicates = entry["replicates"] and [ReplicateValue(**value) for value in entry["replicates"]]
         control = entry["control"] and ControlRow(**entry["control"])
-        rows.append(CheckRow(**{**entry, "replicates": replicates, "control": control}))
+        earlier = [EarlierVerdict(**verdict) for verdict in entry.get("earlier", ())]
+        rows.append(CheckRow(**{**entry, "replicates": replicates, "control": control, "earlier": earlier}))
     return rows
 
 
@@ -223,9 +177,7 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     if verdict == "fails" and measured.estimate is None:
         reasons.append("a value is not finite")
     reasons += _doubts(check, measured)
-    stored = run.fingerprints.get(name)
-    if stored != _fingerprint(claim, check):
-        reasons.append("the check was changed after the run started" if stored else "the check was declared after the run started")
+    reasons += changes(claim, check, run.fingerprints.get(name), run.code)
     return _row(study, claim, check, measured, control, sorted(view.read), run, verdict, "; ".join(reasons) or None), measured.p
 
 

@@ -71,6 +71,8 @@ class RunCommand:
     """The run directory; by default a directory under `runs/`."""
     fresh: Flag = False
     """Discard an earlier run in this directory."""
+    again: Flag = False
+    """Make a record (presets cpu and paper) even on seeds that an earlier record of the study has met; its rows show the earlier verdicts."""
     dry_run: Flag = False
     """Show the trials, their minutes and memory, and which are finished; train nothing."""
     fail_fast: Flag = False

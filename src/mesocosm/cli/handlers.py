@@ -91,6 +91,7 @@ def run(asked: StudyRun, line: str) -> int:
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
+            options |= {"again": command.again, "repeats": earlier is not None}
             stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
             done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
     except KeyboardInterrupt:

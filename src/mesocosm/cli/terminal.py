@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.claims.agreement import OTHER_VERDICTS
+from mesocosm.claims.earlier import earlier_text, verdict_changed
 from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, row_evidence, tally_text
 from mesocosm.lab.events.progress import printable
 from mesocosm.lab.formatting import duration, interval_text, number, region_text
@@ -74,7 +75,7 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         for row in judged:
             table.add_row(*_check(row))
         table.add_section()
-    return Group(table, *_notes(rows), *_reasons(rows), Text(tally_text(rows), style="bold"))
+    return Group(table, *_notes(rows), *_earlier(rows), *_reasons(rows), Text(tally_text(rows), style="bold"))
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
@@ -89,15 +90,23 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
     return lines
 
 
+def _earlier(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """A line for each check to which an earlier record gave another verdict, and one for all others that earlier records judged alike."""
+    lines = [Text.assemble((f"{row['id']} {row['verdict']}; ", "yellow"), printable(str(earlier_text(row)))) for row in rows if verdict_changed(row)]
+    alike = sum(bool(row.get("earlier")) for row in rows) - len(lines)
+    return lines + ([Text(f"{alike} {'check has' if alike == 1 else 'checks have'} the verdict of every earlier record", style="dim")] if alike else [])
+
+
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Remarks on judged checks, one line each, and unjudged checks, one line per reason; a too small preset needs no further detail."""
-    lines, unjudged = [], dict[str, list[str]]()
+    """Remarks on judged checks and unjudged checks, one line per remark or reason; a too small preset needs no further detail."""
+    remarks, unjudged = dict[str, list[str]](), dict[str, list[str]]()
     for row in rows:
         reason = str(row.get("reason") or "")
         if row["verdict"] != "not judged" and reason:
-            lines.append(Text(f"{row['id']}: {printable(reason)}", style="dim"))
+            remarks.setdefault(reason, []).append(str(row["id"]))
         elif row["verdict"] == "not judged":
             unjudged.setdefault(reason.partition(";")[0] if reason.startswith("preset") else reason, []).append(str(row["id"]).rpartition("/")[2])
+    lines = [Text(f"{', '.join(names)}: {printable(reason)}", style="dim") for reason, names in remarks.items()]
     return lines + [Text(f"not judged, {printable(reason)}: {', '.join(names)}", style="dim") for reason, names in unjudged.items()]
 
 

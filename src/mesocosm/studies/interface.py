@@ -77,7 +77,7 @@ class Context(Protocol):
 
     @property
     def evaluation_key(self) -> Any:
-        """The key for evaluation data, the same for all seeds, trials and runs."""
+        """The key for evaluation data, the same for all seeds, trials and records; pilots, with seeds from 1000 upward, have another."""
         ...
 
     def keys(self, stream: Literal["init", "data", "env", "eval"]) -> Any:

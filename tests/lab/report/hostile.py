@@ -47,12 +47,17 @@ def hostile_run(tmp_path):
     study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures, claims=[])
     words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "note", "page", "verdict", "origin", "kind"), HOSTILE)
     control = {**ROW["control"], "name": HOSTILE}
+    earlier = [{"verdict": HOSTILE, "date": HOSTILE, "seeds": HOSTILE, "on": ground} for ground in ("these tables", "other seeds")]
     parts = {
         "path": tmp_path,
         "study": study,
         "preset": HOSTILE,
         "seeds": (0, 1),
-        "claims": [ROW, {**ROW, **words, "control": control, "tables": [HOSTILE]}, {**ROW, **words, "kind": None, "estimate": None, "control": None}],
+        "claims": [
+            ROW,
+            {**ROW, **words, "control": control, "tables": [HOSTILE], "earlier": earlier},
+            {**ROW, **words, "kind": None, "estimate": None, "control": None},
+        ],
         "trials": {HOSTILE: {"state": HOSTILE, "error": HOSTILE, "seconds": 2.0, "fits": {HOSTILE: {"steps": 3}}}},
         "outdated": {HOSTILE: [HOSTILE]},
         "record": {

@@ -186,6 +186,16 @@ def test_a_note_stands_with_its_page_below_the_check():
     assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})
 
 
+def test_the_verdicts_of_earlier_records_stand_in_the_row():
+    """Below the check if one differs, and always in its evidence."""
+    first = {"verdict": "fails", "date": "2026-11-22", "seeds": "0 to 4", "on": "these seeds"}
+    found = {"checks_by_verdict": {"holds": 1}, "judged": 1, "measured_at": {}}
+    differs, alike = (filled("claims.html", groups={"C1": [{**ROW, "earlier": [one]}]}, **found) for one in (first, first | {"verdict": "holds"}))
+    assert '<p class="reason">Earlier verdicts on these seeds: fails (2026-11-22).</p>' in differs
+    assert "Earlier verdicts" not in alike
+    assert "<dd>earlier verdicts on these seeds: holds (2026-11-22)</dd>" in alike
+
+
 # --- what stands behind a check -------------------------------------------------------------------------------------
 
 

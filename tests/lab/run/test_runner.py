@@ -380,6 +380,7 @@ def test_wrong_requests_are_refused_in_the_users_words(tmp_path):
         ({"seeds": ()}, "distinct seeds"),
         ({"seeds": (1, 1)}, "distinct seeds"),
         ({"seeds": (0, -1)}, "seeds must be between 0 and 2147483646, not -1"),
+        ({"seeds": (999, 1000)}, "seeds below 1000 make records and others pilots, on other evaluation data; 999 to 1000 are both"),
     ]:
         with pytest.raises(UserError, match=told):
             run(tmp_path / "run", **options)

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mesocosm.claims.earlier import earlier_text, verdict_changed
 from mesocosm.claims.summary import MARKS, claim_verdict, judged_share, row_evidence, tally
 from mesocosm.lab.formatting import interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when
 from mesocosm.lab.report.interval_plot import interval_plot, replicate_plot
@@ -37,8 +38,9 @@ def environment() -> Environment:
     loader = PackageLoader("mesocosm.lab.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     texts = (interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when)
-    parts = (claim_anchor, claim_verdict, interval_plot, judged_share, replicate_plot, row_evidence, slug, table_anchor, tally)
-    made.filters |= {function.__name__: function for function in (*texts, *parts, check_name, fits_text, largest_n, measured_over, pixels)}
+    own = (check_name, claim_anchor, earlier_text, fits_text, largest_n, measured_over, pixels, slug, table_anchor, verdict_changed)
+    parts = (claim_verdict, interval_plot, judged_share, replicate_plot, row_evidence, tally)
+    made.filters |= {function.__name__: function for function in (*texts, *own, *parts)}
     made.globals |= {"asset": asset, "marks": MARKS}
     return made
 

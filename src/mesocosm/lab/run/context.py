@@ -26,7 +26,7 @@ from mesocosm.learning.fit import Fitted, NonFinite, fit
 from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import for_each_seed
-from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
+from mesocosm.learning.streams import Stream, evaluation_key, stream_keys
 from mesocosm.studies.interface import Trial, check_name
 
 
@@ -55,7 +55,7 @@ class TrialContext:
         self.run, self.trial, self.seeds, self.identity, self.save_seconds = run, trial, seeds, identity, save_seconds
         self._parents, self.observer, self.interrupt = parents, observer, interrupt
         self.parents = tuple(parents)
-        self.evaluation_key = jax.random.key(EVALUATION_SEED)
+        self.evaluation_key = evaluation_key(seeds)
         self.store = TrialStore(run, trial.name)
         self.fits: dict[str, dict[str, Any]] = {}
         self.models: dict[str, str] = {}

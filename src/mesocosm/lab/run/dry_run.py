@@ -27,7 +27,7 @@ from mesocosm.learning.fit import Fitted
 from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
-from mesocosm.learning.streams import EVALUATION_SEED, Stream, stream_keys
+from mesocosm.learning.streams import Stream, evaluation_key, stream_keys
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
@@ -146,7 +146,7 @@ class DryRunContext:
     @property
     def evaluation_key(self) -> Any:
         """The same key as in a real run."""
-        return jax.random.key(EVALUATION_SEED)
+        return evaluation_key(self.seeds)
 
     def keys(self, stream: Stream) -> Any:
         """The same keys as in a real run."""

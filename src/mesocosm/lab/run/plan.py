@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mesocosm.claims.judge import fingerprints
 from mesocosm.lab.errors import UserError, error_line
-from mesocosm.lab.store import atomic
+from mesocosm.lab.store import atomic, history
 from mesocosm.lab.store.code import trial_code
 from mesocosm.lab.store.configuration import changed_fields, plain
 from mesocosm.lab.store.formats import FORMAT
 from mesocosm.lab.store.identity import difference, digest, identity
+from mesocosm.lab.store.measurement_code import current_fingerprints
 from mesocosm.lab.store.provenance import provenance
 from mesocosm.lab.store.run_directory import TrialStore, read_code, read_record, run_file_errors, write_code
-from mesocosm.learning.streams import EVALUATION_SEED
+from mesocosm.learning.streams import EVALUATION_SEED, FIRST_PILOT_SEED, are_pilots
 from mesocosm.studies.interface import Study, Trial
 from mesocosm.tasks import data_sets
 
@@ -35,7 +35,8 @@ class Plan:
         minutes: the preset's budget per trial; empty if config or seeds differ from the preset's.
 
     Raises:
-        ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, or a claim reads a trial that does not exist.
+        ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, a trial has seeds of a record and of a pilot, or a claim reads
+            a trial that does not exist.
     """
 
     def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
@@ -67,6 +68,8 @@ class Plan:
             raise UserError(f"a run needs one or more distinct seeds, not {list(seeds)}")
         if odd := [seed for seed in seeds if not 0 <= seed < EVALUATION_SEED]:
             raise UserError(f"seeds must be between 0 and {EVALUATION_SEED - 1}, not {odd[0]}")
+        if len({seed < FIRST_PILOT_SEED for seed in seeds}) > 1:
+            raise UserError(f"seeds below {FIRST_PILOT_SEED} make records and others pilots, on other evaluation data; {min(seeds)} to {max(seeds)} are both")
         changes = changed_fields(plain(chosen.config), plain(config))
         usual = seeds == tuple(range(chosen.seeds))
         name = f"{study.name}-{preset}" + ("" if usual and not changes else f"-{digest({'changes': changes, 'seeds': list(seeds)})[:6]}")
@@ -99,6 +102,7 @@ class Plan:
     def _check_seeds(self) -> None:
         by_name = {trial.name: trial for trial in self.trials}
         for trial in self.trials:
+            are_pilots(self.seeds_of(trial))
             for parent in trial.after:
                 mine, theirs = self.seeds_of(trial), self.seeds_of(by_name[parent])
                 if not set(mine) <= set(theirs):
@@ -116,11 +120,11 @@ class Plan:
             record = read_record(self.path)
             if record["study"] != self.study.name:
                 raise UserError(f"{self.path} holds a run of the study {record['study']}; choose another directory with --out")
-        elif self.path.is_dir() and any(entry.name != ".lock" and not entry.name.startswith(".run.json") for entry in self.path.iterdir()):
+        elif self.path.is_dir() and any(entry.name not in (".lock", history.NAME) and not entry.name.startswith(".run.json") for entry in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and is not a run directory; choose another directory with --out")
 
     def forget(self) -> None:
-        """Remove an earlier run's files and nothing else. run.json goes last because it identifies the directory as a run."""
+        """Remove an earlier run's files and nothing else; the history stays. run.json goes last because it identifies the directory as a run."""
         for name in ("trials", "models", "track"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.forget_verdicts()
@@ -150,10 +154,30 @@ class Plan:
             return ("stale", damage) if damage else ("cached", "")
         return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
+    def check_record(self, *, fresh: bool, again: bool) -> None:
+        """Check that a record meets only unused seeds, unless told `again`, and that a pilot is not made where the record is.
+
+        Raises:
+            UserError: an earlier record has met its seeds, or a pilot's directory is `results/STUDY`.
+        """
+        if are_pilots(self.seeds) and history.register(self.study.name, self.path) == self.path:
+            raise UserError(f"{self.path} holds records, and seeds from {FIRST_PILOT_SEED} upward make pilots; choose another directory with --out")
+        if again or not history.is_record(self.preset, self.changes, self.seeds) or (not fresh and self.continues()):
+            return
+        history.check_first(self.study.name, self.path, {seed for trial in self.trials for seed in self.seeds_of(trial)})
+
+    def continues(self) -> bool:
+        """Whether the directory holds a record that was finished and of which nothing is run a second time."""
+        if not (self.path / "run.json").exists() or not history.is_entered(self.path, read_record(self.path)["started"]):
+            return False
+        return all(state != "stale" for state, _ in self.states().values())
+
     def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
-        """Write run.json and code.json at the start. The claims' fingerprints stay those of the run that produced the first trial that is still valid."""
+        """Write run.json and code.json at the start. The claims' fingerprints stay those of the run that produced the first trial that is still valid.
+        A finished record of which nothing is run a second time keeps the time of its start, by which its history knows it."""
         earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
         kept = keep_fingerprints and "claims" in earlier
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {
             "format": FORMAT,
             "study": self.study.name,
@@ -162,9 +186,9 @@ class Plan:
             "changes": self.changes,
             "seeds": list(self.seeds),
             "command": command or f"mesocosm run {self.study.name} --preset {self.preset}",
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": earlier["started"] if kept and self.continues() else now,
             "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
-            "claims": earlier["claims"] if kept else {"checks": fingerprints(self.study.claims)},
+            "claims": earlier["claims"] if kept else {"checks": current_fingerprints(self.study)},
         }
         atomic.write_json(self.path / "run.json", record | provenance())
         write_code(self.path, self.codes)

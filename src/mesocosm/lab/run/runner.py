@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import polars as pl
 
-from mesocosm.claims.judge import Circumstances, Unfinished, judge, to_json
+from mesocosm.claims.circumstances import Circumstances, Unfinished
+from mesocosm.claims.judge import judge, to_json
 from mesocosm.claims.tables import Table
 from mesocosm.lab.errors import TrialError, error_line
 from mesocosm.lab.events.event import Judged, Note, Observer, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore
@@ -20,9 +21,10 @@ from mesocosm.lab.report.run_page import write_report
 from mesocosm.lab.run.context import TrialContext
 from mesocosm.lab.run.interrupt import STALLED_SECONDS, Interrupt
 from mesocosm.lab.run.plan import Plan
-from mesocosm.lab.store import atomic
+from mesocosm.lab.store import atomic, history
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.store.identity import digest
+from mesocosm.lab.store.measurement_code import current_fingerprints
 from mesocosm.lab.store.run_directory import Run, TrialStore, is_run_file_error, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
 from mesocosm.tasks import data_sets
@@ -37,6 +39,8 @@ def execute(
     out: Path | None = None,
     fresh: bool = False,
     fail_fast: bool = False,
+    again: bool = False,
+    repeats: bool = False,
     observer: Observer = ignore,
     command: str = "",
     save_seconds: float = SECONDS_BETWEEN_SAVES,
@@ -53,6 +57,8 @@ def execute(
         out: the run directory; by default under `runs/`.
         fresh: first delete an earlier run in this directory.
         fail_fast: stop at the first failed trial.
+        again: make a record even on seeds that an earlier record of the study has met (`lab.store.history`).
+        repeats: the run repeats another one to compare it, and makes no record.
         observer: called with every event (`lab.events.event`).
         command: the command line, for the record.
         save_seconds: the shortest time between two saves of a running fit.
@@ -66,6 +72,7 @@ def execute(
     """
     plan = Plan.of(study, preset, config, seeds, out)
     plan.check_directory()
+    plan.check_record(fresh=fresh, again=again or repeats)
     computes_here = all(device.platform == "cpu" for device in jax.devices())
     with locked(plan.path), Interrupt(lambda message: observer(Note(message)), end, stalled_seconds if computes_here else 0.0) as interrupt:
         if fresh:
@@ -82,7 +89,7 @@ def execute(
             record = read_record(plan.path)
             atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
         interrupt.at("the verdicts and the report")
-        return _judge(Run(plan.path, study), observer)
+        return _judge(Run(plan.path, study), observer, registered=not repeats)
 
 
 def judge_run(path: Path, observer: Observer = ignore) -> Run:
@@ -99,8 +106,9 @@ def report_run(path: Path) -> Path:
         return write_report(Run(path))
 
 
-def _judge(run: Run, observer: Observer) -> Run:
+def _judge(run: Run, observer: Observer, *, registered: bool = False) -> Run:
     filled = run.study.user_parts(run.config)
+    now = current_fingerprints(run.study)
     circumstances = Circumstances(
         command=run.record["command"],
         changed=[change for change in run.record["changes"] if change.partition(":")[0] not in filled],
@@ -108,8 +116,12 @@ def _judge(run: Run, observer: Observer) -> Run:
         unfinished=unfinished(run),
         fingerprints=run.record["claims"]["checks"],
         page=run.study.page,
+        code={name: fingerprint.partition("-")[2] for name, fingerprint in now.items()},
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
+    rows = history.with_earlier(rows, history.known_entries(run.study.name, run.path), run.record["started"], history.seeds_met(run))
+    if (folder := history.enter(run, rows, now, registered=registered)) is not None:
+        observer(Note(f"the verdicts are entered in {folder / history.NAME}"))
     atomic.write_bytes(run.path / "claims.json", to_json(rows).encode())
     write_report(run)
     observer(Judged(rows))

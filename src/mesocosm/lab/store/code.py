@@ -29,7 +29,7 @@ BENCH = (
     "mesocosm.learning.fit:fit",
     "mesocosm.learning.program:for_each_seed",
     "mesocosm.learning.streams:stream_keys",
-    "mesocosm.learning.streams:EVALUATION_SEED",
+    "mesocosm.learning.streams:evaluation_key",
     "mesocosm.analysis.tables:long_table",
 )
 """Code behind every trial's numbers that trials reach only through the context."""
@@ -57,7 +57,7 @@ def trial_code(trial: Trial) -> Code:
     """
     functions = (trial.run, *trial.models.values())
     found = code_hashes(*map(_place, functions), *map(_place, _types(trial.config)), *trial.user_parts)
-    return Code(f"{trial.run.__qualname__} {_digest(json.dumps(found))}", found)
+    return Code(f"{trial.run.__qualname__} {digest(json.dumps(found))}", found)
 
 
 def code_hashes(*roots: str) -> dict[str, str]:
@@ -67,19 +67,14 @@ def code_hashes(*roots: str) -> dict[str, str]:
     Raises:
         ValueError: a root has no source.
     """
-    return _hashes(reached(*roots))
+    return hashes(reached(*roots))
 
 
 def reached(*roots: str) -> Reached:
     """See `code_hashes`."""
     found = Reached(Sources(frozenset({"mesocosm", *(re.split(r"[.:]", root)[0] for root in roots)})))
     for root in (*roots, *BENCH):
-        module, _, name = root.partition(":")
-        targets = found.sources.attribute(module, name) if name else (found.sources.module(module),)
-        if not any(target.definition or target.module for target in targets):
-            raise ValueError(f"{root} has no source file, so changes to it cannot be detected")
-        found.execute(module)
-        found.take(targets)
+        found.start(root)
     found.follow()
     return found
 
@@ -148,11 +143,24 @@ class Reached:
         self._registered: defaultdict[Definition, list[Definition]] = defaultdict(list)
         self._waiting: list[Definition] = []
 
+    def start(self, root: str) -> None:
+        """Add a root: `module:name`, or `module`.
+
+        Raises:
+            ValueError: it has no source.
+        """
+        module, _, name = root.partition(":")
+        targets = self.sources.attribute(module, name) if name else (self.sources.module(module),)
+        if not any(target.definition or target.module for target in targets):
+            raise ValueError(f"{root} has no source file, so changes to it cannot be detected")
+        self.execute(module)
+        self.take(targets)
+
     def take(self, targets: Iterable[Target]) -> None:
         """Add the targets of a reference."""
         for target in targets:
             if target.definition is not None:
-                self._add(target.definition)
+                self.add(target.definition)
             if target.module is not None and target.module not in self._whole:
                 self._whole.add(target.module)
                 self._take_whole(target.module)
@@ -164,13 +172,14 @@ class Reached:
         assert read is not None
         for definition in read.definitions:
             if definition.key != "PRESETS":
-                self._add(definition)
+                self.add(definition)
         for bound in read.bindings.values():
             for one in bound:
                 if isinstance(one, Import):
                     self.take(self.sources.wanted(one))
 
-    def _add(self, definition: Definition) -> None:
+    def add(self, definition: Definition) -> None:
+        """Add a definition, to be followed."""
         if definition not in self.definitions:
             self.definitions[definition] = None
             self._waiting.append(definition)
@@ -188,17 +197,17 @@ class Reached:
             waiting += [parent, *_modules(read.imports)]
             for definition in read.definitions:
                 if definition.acts:
-                    self._add(definition)
+                    self.add(definition)
                 for place in self._registries(definition):
                     self._registered[place].append(definition)
                     if place in self.definitions:
-                        self._add(definition)
+                        self.add(definition)
 
     def _registries(self, definition: Definition) -> Iterable[Definition]:
         """Where a definition may register itself: objects that it changes, whose methods decorate it, or that functions change when given it."""
         for target in self._resolved(definition, definition.changes):
             if target.definition is None:
-                self._add(definition)  # it changes a module, or another package
+                self.add(definition)  # it changes a module, or another package
             else:
                 yield target.definition
         for target in self._resolved(definition, definition.decorators):
@@ -242,7 +251,7 @@ class Reached:
                 self.execute(module)
             self.take(_targets(self.sources, definition))
             for registered in self._registered[definition]:
-                self._add(registered)
+                self.add(registered)
 
 
 def _modules(imports: Iterable[Import]) -> Iterable[str]:
@@ -269,17 +278,17 @@ class _Meant(NamedTuple):
     definition: Definition
 
 
-def _hashes(found: Reached) -> dict[str, str]:
+def hashes(found: Reached) -> dict[str, str]:
     """Definition -> hash of its text, in which a reference is the name of its target. If two definitions share a name, references to
     them also carry a label, so that they stay distinct."""
     count = Counter(name for definition in found.definitions for name in definition.names)
     texts = {definition: _text(found.sources, definition) for definition in found.definitions}
     labels = _labels(texts) if any(number > 1 for number in count.values()) else {}
-    hashes: defaultdict[str, list[str]] = defaultdict(list)
+    by_key: defaultdict[str, list[str]] = defaultdict(list)
     for definition, text in texts.items():
         pinned = (part if isinstance(part, str) else f"{part.name}#{labels[part.definition]}" if count[part.name] > 1 else part.name for part in text)
-        hashes[definition.key].append(_digest("".join(pinned))[:8])
-    return {key: " ".join(sorted(values)) for key, values in sorted(hashes.items())}
+        by_key[definition.key].append(digest("".join(pinned))[:8])
+    return {key: " ".join(sorted(values)) for key, values in sorted(by_key.items())}
 
 
 def _text(sources: Sources, definition: Definition) -> list[str | _Meant]:
@@ -299,14 +308,15 @@ def _text(sources: Sources, definition: Definition) -> list[str | _Meant]:
 
 def _labels(texts: Mapping[Definition, Sequence[str | _Meant]]) -> dict[Definition, str]:
     """A label for each definition: a hash of its text and the labels of its references, iterated until no more definitions are distinguished."""
-    plain = {definition: _digest("".join(part if isinstance(part, str) else part.name for part in text)) for definition, text in texts.items()}
+    plain = {definition: digest("".join(part if isinstance(part, str) else part.name for part in text)) for definition, text in texts.items()}
     meant = {definition: [part.definition for part in text if isinstance(part, _Meant)] for definition, text in texts.items()}
     labels, told_apart = plain, 0
     while told_apart < (now := len(set(labels.values()))):
         told_apart = now
-        labels = {definition: _digest(plain[definition] + "".join(labels[one] for one in meant[definition])) for definition in texts}
+        labels = {definition: digest(plain[definition] + "".join(labels[one] for one in meant[definition])) for definition in texts}
     return labels
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """A short hash of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ trials/NAME/tables/*.parquet tables, among them `history`: training metrics by s
 trials/NAME/checkpoints/     states of fits, while the trial runs
 models/NAME/*.safetensors    final parameters of every seed
 claims.json figures/ index.html
+history.json                 the study's records up to this one (`history`); only large presets write it
 track/NAME/                  files written by `--track NAME`; never read here
 """
 
@@ -35,7 +36,7 @@ from mesocosm.lab.store.configuration import from_plain
 from mesocosm.lab.store.formats import FORMAT, Finished, Record, Status, defect
 from mesocosm.studies.interface import Study, Trial, View
 
-OPTIONAL = {field.name: field.default for field in fields(CheckRow) if field.default is not MISSING}
+OPTIONAL = {field.name: field.default for field in fields(CheckRow) if field.default is not MISSING} | {"earlier": []}
 """Default values of fields that earlier versions did not write to `claims.json`."""
 SECONDS_FOR_A_LOOK = 0.2  # a process that only checks whether the run is in use holds its lock for an instant
 REMEDIES = {

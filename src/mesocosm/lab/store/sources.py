@@ -45,7 +45,7 @@ class Sources:
     def read(self, name: str) -> Module | None:
         """Read a module of these packages; None if it does not count, has no file, or does not exist."""
         if name not in self._read:
-            file = self._file(name) if self.counts(name) else None
+            file = self.file(name) if self.counts(name) else None
             self._read[name] = None if file is None else _read(name, file, file.stat().st_mtime_ns, file.stat().st_size)
         return self._read[name]
 
@@ -118,7 +118,7 @@ class Sources:
         outside = [Target(f"{star}.{name}") for star in read.stars if star.partition(".")[0] not in self._packages]
         return outside if outside and not hasattr(builtins, name) else None
 
-    def _file(self, name: str) -> Path | None:
+    def file(self, name: str) -> Path | None:
         """The file of a module; None if it has none."""
         spec = self._spec(name)
         return Path(spec.origin) if spec is not None and spec.origin is not None and Path(spec.origin).is_file() else None
