@@ -172,7 +172,7 @@ class GatedLinearAttention(_LinearMemory):
         Args:
             dim: width of the tokens.
             heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
         """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
 
@@ -209,7 +209,7 @@ class DeltaNet(_LinearMemory):
         Args:
             dim: width of the tokens.
             heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
             forgets: whether the memory decays by the forget gates.
         """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key), forgets=forgets)
@@ -264,7 +264,7 @@ class GatedMesaAttention(GatedMixer):
         Args:
             dim: width of the tokens.
             heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
             regulariser, smallest_regulariser: value of Lambda at the start, and its lower bound.
             tolerance, steps: bounds of the conjugate gradient solve.
             chunk: number of tokens in one masked product.

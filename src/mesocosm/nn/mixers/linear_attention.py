@@ -32,7 +32,7 @@ class LinearAttention(Projections):
         Args:
             dim: width of the tokens.
             heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all weights; default: 1 / sqrt(fan in).
+            std: standard deviation of all weights; default: 1 / sqrt(fan in), with keys that start as queries.
         """
         return cls(*random_projections(dim, heads, *head_sizes(dim, heads, key_dim, value_dim), std, key))
 

@@ -176,7 +176,7 @@ class MesaAttention(Projections):
         Args:
             dim: width of the tokens.
             heads, key_dim, value_dim: number of heads, size of their keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of the four maps; default: 1 / sqrt(fan in).
+            std: standard deviation of the four maps; default: 1 / sqrt(fan in), with keys that start as queries.
             strength: lambda at the start, in every head.
             learn_strength: whether lambda is learned.
             unit_keys: whether queries and keys are L2-normalised.
