@@ -75,11 +75,11 @@ def spread(values: Any, digits: int) -> str:
 
 def table(kept: dict[str, Any]) -> str:
     """One row per layer."""
-    lines = ["| mixer | recall accuracy | bits per character | seconds |", "|---|---|---|---|"]
+    lines = ["| mixer | recall accuracy | bits per character |", "|---|---|---|"]
     for name in LAYERS:
         if name in kept:
             row = kept[name]
-            lines.append(f"| `{name}` | {spread([a[-1] for a in row['accuracy']], 2)} | {spread(row['bits'], 2)} | {row['seconds'][0]}, {row['seconds'][1]} |")
+            lines.append(f"| `{name}` | {spread([a[-1] for a in row['accuracy']], 2)} | {spread(row['bits'], 2)} |")
     return "\n".join(lines)
 
 
