@@ -86,9 +86,9 @@ def with_status(readme: str, results: Path) -> str:
 
 
 def studies_table(readme: str) -> str:
-    """The README's table, its links seen from `docs/studies/`."""
-    table = "\n".join(line for line in readme.splitlines() if line.startswith("|"))
-    return re.sub(r"\[record\]\(results/([a-z-]+)\)", r"[record](\1.md)", table).replace("(docs/studies/", "(")
+    """The README's table of studies, its links seen from `docs/studies/`."""
+    table = next(table for table in re.findall(r"(?:^\|.*\n)+", readme, re.MULTILINE) if STUDY.search(table))
+    return re.sub(r"\[record\]\(results/([a-z-]+)\)", r"[record](\1.md)", table).replace("(docs/studies/", "(").replace("(docs/", "(../")
 
 
 # --- benchmarks ------------------------------------------------------------------------------------------------------

@@ -182,6 +182,14 @@ def test_without_a_record_the_page_says_so(records, tmp_path):
     assert records.status(tmp_path, "never-built") == "not on the bench yet"
 
 
+def test_the_page_of_all_studies_shows_their_table_alone_with_links_that_lead_somewhere(records):
+    table = records.studies_table((ROOT / "README.md").read_text())
+    assert set(records.STUDY.findall(table)) >= OURS
+    assert "--" not in table.replace("---", "")  # no command lines
+    for link in re.findall(r"\]\(([^)#]+)\)", table):
+        assert (ROOT / "docs" / "studies" / link).exists(), link
+
+
 def test_formulas_need_no_script(records):
     page = records.on_page_content('<p><span class="arithmatex">\\(a &lt; b_t\\)</span></p><div class="arithmatex">\\[\\sum_t x\\]</div>')
     assert page.count("<math") == 2

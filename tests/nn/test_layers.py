@@ -59,6 +59,16 @@ def test_constructors_use_the_same_words_and_document_each_argument(name):
     assert {p.name for p in options if p.name != "key"} <= documented
 
 
+@pytest.mark.parametrize("name", ["attention", "linear-attention", "mesa", "delta-net"])
+def test_keys_start_as_queries_unless_std_is_given(name):
+    """Equal, but not one buffer, which a jitted step could not take as a donated argument."""
+    for std, equal in ((None, True), (0.1, False)):
+        layer = layer_of(name, std=std)
+        maps = layer.front if name == "delta-net" else layer
+        assert bool(jnp.array_equal(maps.query, maps.key)) is equal
+        assert maps.query.unsafe_buffer_pointer() != maps.key.unsafe_buffer_pointer()
+
+
 @every_layer
 def test_words_change_what_they_name(name):
     parameters = set(inspect.signature(LAYERS[name].create).parameters) & WORDS

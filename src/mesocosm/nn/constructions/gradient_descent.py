@@ -76,7 +76,7 @@ class InverseSeries:
 
     Args:
         observation_dim: n. step_sizes: $\alpha_1..\alpha_k$. weights: $w_0..w_k$ (None: all 1). ridge: $\rho$. norm: $c$, at least the largest eigenvalue of
-        $A_t$ for the Neumann series to converge.
+            $A_t$ for the Neumann series to converge.
 
     Raises ValueError if there is not exactly one more weight than step sizes, or if a step size times ridge equals the norm.
     Reference: von Oswald et al. (2023), Prop. 2.

@@ -75,7 +75,7 @@ class Attention(Projections):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all weights; default: 1 / sqrt(fan in).
+            std: standard deviation of all weights; default: 1 / sqrt(fan in), with keys that start as queries.
             bias: whether the four maps have biases, which start at 0.
             position: (heads, key) -> position part, such as `Rotary.create` or `functools.partial(RelativeBias.create, buckets=16)`.
             normalisation: `softmax`, `unnormalised` or `rms_over_heads`.

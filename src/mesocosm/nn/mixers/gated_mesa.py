@@ -85,7 +85,7 @@ def gated_mesa(
         state: the sums before the first token (None: 0); pass the last state of a segment to the next.
         chunk: number of tokens in one masked product; affects speed and memory, not the result; does not need to divide the length.
         initial_guess: where the solver starts (None: q / diag(H + Lambda)). `query` itself with `steps=0, unroll=True` gives gated linear attention. The
-        closed-form gradient ignores it.
+            closed-form gradient ignores it.
 
     The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
     """

@@ -173,7 +173,7 @@ class GatedLinearAttention(_LinearMemory):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
         """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key))
 
@@ -211,7 +211,7 @@ class DeltaNet(_LinearMemory):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
             forgets: whether the memory decays by the forget gates.
         """
         return cls(*random_gated_parts(dim, heads, key_dim, value_dim, std, key), forgets=forgets)
@@ -267,7 +267,7 @@ class GatedMesaAttention(GatedMixer):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all maps; default: 1 / sqrt(fan in).
+            std: standard deviation of all maps; default: 1 / sqrt(fan in), with keys that start as queries.
             regulariser, smallest_regulariser: value of Lambda at the start, and its lower bound.
             tolerance, steps: bounds of the conjugate gradient solve.
             chunk: number of tokens in one masked product.

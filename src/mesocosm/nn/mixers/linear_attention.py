@@ -33,7 +33,7 @@ class LinearAttention(Projections):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of all weights; default: 1 / sqrt(fan in).
+            std: standard deviation of all weights; default: 1 / sqrt(fan in), with keys that start as queries.
         """
         return cls(*random_projections(dim, *head_sizes(dim, heads, key_dim, value_dim), std, key))
 

@@ -177,7 +177,7 @@ class MesaAttention(Projections):
             dim: width of the tokens.
             heads: number of heads; default: 4, or fewer if 4 do not divide `dim` and `key_dim` is not given.
             key_dim, value_dim: size of a head's keys (default: dim / heads) and values (default: `key_dim`).
-            std: standard deviation of the four maps; default: 1 / sqrt(fan in).
+            std: standard deviation of the four maps; default: 1 / sqrt(fan in), with keys that start as queries.
             strength: lambda at the start, in every head.
             learn_strength: whether lambda is learned.
             unit_keys: whether queries and keys are L2-normalised.

@@ -69,10 +69,15 @@ def random_projections(
 ) -> tuple[
     Float[Array, "heads key_dim place_dim"], Float[Array, "heads key_dim place_dim"], Float[Array, "heads value_dim dim"], Float[Array, "heads dim value_dim"]
 ]:
-    """Query, key, value and output maps with entries N(0, std^2), or N(0, 1 / fan in) if `std` is None; the output map's fan in is over all heads."""
+    """Query, key, value and output maps with entries N(0, std^2).
+
+    If `std` is None, entries are N(0, 1 / fan in), where the output map's fan in is over all heads, and the key map starts as a copy of the query map. Tokens
+    then look at tokens like themselves from the first step, and recall is learned several times sooner (Trockman and Kolter, "Mimetic initialization of
+    self-attention layers", arXiv 2305.09828, start close to this).
+    """
     shapes = ((heads, key_dim, dim + position_dim), (heads, key_dim, dim + position_dim), (heads, value_dim, dim), (heads, dim, value_dim))
     fans = (dim + position_dim, dim + position_dim, dim, heads * value_dim)
     query, key_map, value, output = (
         (fan**-0.5 if std is None else std) * jax.random.normal(k, shape) for k, shape, fan in zip(jax.random.split(key, 4), shapes, fans, strict=True)
     )
-    return query, key_map, value, output
+    return query, jnp.copy(query) if std is None else key_map, value, output
