@@ -9,10 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesocosm import moved
+
 if TYPE_CHECKING:
     from mesocosm.lab.store.run_directory import Run
 
 __all__ = ["Run", "run"]
+
+moved.install()
 
 
 def run(

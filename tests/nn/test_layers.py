@@ -120,3 +120,12 @@ def test_a_plain_gradient_step_leaves_the_fields_that_are_no_parameters(name):
     moved = optax.apply_updates(layer, jax.tree.map(lambda g: -1e-3 * g, gradient))
     assert jax.tree.structure(moved) == jax.tree.structure(layer)
     assert float(jnp.mean((moved(x) - 1) ** 2)) < float(jnp.mean((layer(x) - 1) ** 2))
+
+
+@pytest.mark.parametrize(("name", "old"), [("lstm", "hidden"), ("gru", "hidden"), ("lru", "hidden"), ("gated-rnn", "neurons"), ("hawk", "width")])
+def test_earlier_words_are_still_understood(name, old):
+    with pytest.warns(DeprecationWarning, match=f"'{old}' is now called 'state_dim'"):
+        earlier = layer_of(name, **{old: 6})
+    assert eqx.tree_equal(earlier, layer_of(name, state_dim=6))
+    with pytest.raises(TypeError, match="earlier name"):
+        layer_of(name, **{old: 6, "state_dim": 6})

@@ -11,8 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mesocosm.learning.gradient_learner import GradientLearner, Metrics, Transform
+from mesocosm.learning.optimizers import adam
 from mesocosm.tasks.task import Task
 from mesocosm.tasks.task import batch as draw_batch
+
+__all__ = ["Loss", "Supervised", "adam"]
 
 Loss = Callable[[Any, Any, Any], Any]
 

@@ -55,6 +55,8 @@ from mesocosm.nn.sequence_model import (
     vision_transformer,
 )
 
+SoftmaxAttention = Attention  # its earlier name
+
 __all__ = [
     "GRU",
     "LAYERS",
@@ -107,6 +109,7 @@ __all__ = [
     "SigmoidDecay",
     "SinusoidalChannels",
     "SinusoidalPositions",
+    "SoftmaxAttention",
     "Solution",
     "StreamingMixer",
     "TiedReadout",

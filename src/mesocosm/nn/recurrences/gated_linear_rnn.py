@@ -14,6 +14,7 @@ from mesocosm.nn.mixer import StreamingMixer
 from mesocosm.nn.recurrences.decays import Decay, SigmoidDecay
 from mesocosm.nn.recurrences.gates import BilinearGate, Gate
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+from mesocosm.nn.renamed import renamed
 
 
 class GatedLinearRNN(StreamingMixer):
@@ -31,6 +32,7 @@ class GatedLinearRNN(StreamingMixer):
     readout: Float[Array, "out products"]
 
     @classmethod
+    @renamed(neurons="state_dim")
     def create(
         cls,
         dim: int,

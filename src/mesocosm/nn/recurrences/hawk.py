@@ -14,6 +14,7 @@ from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.blocks.norms import rms_normalise
 from mesocosm.nn.mixer import StreamingMixer
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+from mesocosm.nn.renamed import renamed
 
 SHARPNESS = 8.0
 _SMALLEST = 1e-7  # below this, 1 - a^2 is rounding error; a line continues the square root, so that its slope stays finite
@@ -106,6 +107,7 @@ class RecurrentBlock(StreamingMixer):
     output: Float[Array, "dim width"]
 
     @classmethod
+    @renamed(width="state_dim")
     def create(cls, dim: int, *, state_dim: int | None = None, heads: int = 1, taps: int = 4, key: PRNGKeyArray) -> "RecurrentBlock":
         """A layer with Gaussian weights of standard deviation 1 / sqrt(fan in).
 
@@ -153,6 +155,7 @@ class HawkBlock(StreamingMixer):
     feed: GatedFeedForward
 
     @classmethod
+    @renamed(width="state_dim")
     def create(cls, dim: int, *, state_dim: int | None = None, heads: int = 1, expansion: int = 3, key: PRNGKeyArray) -> "HawkBlock":
         """A block with random weights.
 

@@ -15,6 +15,7 @@ from mesocosm.nn.recurrences.decays import PolarDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import with_one
 from mesocosm.nn.recurrences.gates import Gate, GatedLinearUnit
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+from mesocosm.nn.renamed import renamed
 
 
 class LRU(StreamingMixer):
@@ -31,6 +32,7 @@ class LRU(StreamingMixer):
     skip: Float[Array, " dim"]
 
     @classmethod
+    @renamed(hidden="state_dim")
     def create(
         cls, dim: int, *, state_dim: int | None = None, smallest: float = 0.0, largest: float = 1.0, max_phase: float = 6.28, key: PRNGKeyArray
     ) -> "LRU":
@@ -105,6 +107,7 @@ class LRUBlock(StreamingMixer):
     normalised: bool = eqx.field(static=True, default=True)
 
     @classmethod
+    @renamed(hidden="state_dim")
     def create(
         cls,
         dim: int,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.renamed import renamed
 
 
 class LSTMState(NamedTuple):
@@ -33,6 +34,7 @@ class LSTM(StreamingMixer):
     readout: Float[Array, "out n"]
 
     @classmethod
+    @renamed(hidden="state_dim")
     def create(
         cls, dim: int, *, state_dim: int | None = None, out_dim: int | None = None, forget_bias: float = 1.0, gain: float = 1.0, key: PRNGKeyArray
     ) -> "LSTM":
@@ -89,6 +91,7 @@ class GRU(StreamingMixer):
     readout: Float[Array, "out n"]
 
     @classmethod
+    @renamed(hidden="state_dim")
     def create(cls, dim: int, *, state_dim: int | None = None, out_dim: int | None = None, gain: float = 1.0, key: PRNGKeyArray) -> "GRU":
         """A layer with Gaussian weights of standard deviation gain / sqrt(fan in) and biases of 0.
 
