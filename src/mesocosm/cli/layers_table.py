@@ -49,10 +49,10 @@ def layer_page(name: str) -> RenderableType:
 
 
 def option_text(option: inspect.Parameter) -> str:
-    """An option as one would write it, without a value if the default is None."""
+    """`name=default`, or only the name if the default is None."""
     return option.name if option.default is None else f"{option.name}={value_text(option.default)}"
 
 
 def value_text(value: Any) -> str:
-    """A default; functions and classes by name."""
+    """The repr of a default; for functions and classes, the name."""
     return value.__qualname__ if isinstance(value, type | Callable) else repr(value)

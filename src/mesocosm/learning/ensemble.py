@@ -63,7 +63,7 @@ VARIANTS: dict[VariantName, tuple[EnsembleArm, ...]] = {
 
 
 def call(network: Any, x: Any) -> Array:
-    """Call the network."""
+    """`network(x)`, the default `apply` of an `Ensemble`."""
     return network(x)
 
 

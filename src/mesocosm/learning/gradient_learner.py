@@ -1,4 +1,4 @@
-"""Training by a first-order optimiser: the step, and the Learner that supervised learning, policy gradients and other objectives extend."""
+"""Training with an optax optimiser: one step, and the Learner that supervised learning, policy gradients and other objectives extend."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 def start(model: Any, transform: Transform, trained: Any = eqx.is_inexact_array) -> GradientState:
-    """The state before the first step; see `gradient_step`."""
+    """The state before the first step; `transform` and `trained` as in `gradient_step`."""
     return GradientState(model, transform.init(eqx.filter(model, trained)))
 
 
@@ -70,7 +70,7 @@ def gradient_step(objective: Callable[[Any], tuple[Any, Metrics]], state: Gradie
 class GradientLearner(Learner):
     """Minimise an objective over fresh batches with an optax optimiser.
 
-    Subclasses define `batch` and `objective`, both pure, and have these three fields; a new training method is another pair of functions.
+    A subclass defines `batch` and `objective`, both pure, and declares these three fields itself, in the order of its own constructor.
 
     Attributes:
         build: key -> model (use `jax.tree_util.Partial(build, config)` to pass a config).
@@ -80,7 +80,7 @@ class GradientLearner(Learner):
 
     @abstractmethod
     def batch(self, model: Any, key: Key[Array, ""]) -> Any:
-        """Draw the data of one step. It may depend on the model (episodes under a policy), and is a constant for the gradient."""
+        """Draw the data of one step. They may depend on the model (episodes under a policy); no gradient flows through them."""
 
     @abstractmethod
     def objective(self, model: Any, batch: Any, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:

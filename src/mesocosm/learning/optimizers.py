@@ -1,6 +1,6 @@
 """Optimisers by composition: clipping, coupled and decoupled weight decay by name, a preconditioner, and a schedule.
 
-Each piece is off if its option is None. All numbers may be traced.
+A piece whose option is None is left out. All numbers may be traced.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Decay = Any | Mapping[str, Any]
 
 
 def warmup_cosine(peak: Any, *, warmup: Any = None, steps: Any = None, floor: Any = 0.0) -> Callable[[Any], Any]:
-    r"""A schedule: linear from 0 to `peak` over `warmup` steps, then half a cosine down to `floor` times `peak` at step `steps`, constant from there on.
+    r"""A schedule: linear from 0 to `peak` over `warmup` steps, then half a cosine down to `floor` times `peak` at step `steps`, constant afterwards.
 
     Args:
         peak: the largest learning rate.
         warmup: number of steps, or None to start at the peak.
-        steps: number of all steps including the warm-up, or None to stay at the peak.
+        steps: total number of steps, warm-up included and greater than `warmup`, or None to stay at the peak.
         floor: final learning rate as a fraction of the peak.
     """
     begin = 0 if warmup is None else warmup
@@ -55,7 +55,7 @@ def compose(
         preconditioner: an optax transformation such as `optax.scale_by_adam()`.
         learning_rate, warmup, steps, floor: see `warmup_cosine`.
         clip_norm: largest norm of the whole gradient.
-        clip: largest absolute value of each of its elements, applied after `clip_norm`.
+        clip: largest absolute value of an element of the gradient, applied after `clip_norm`.
         l2: coupled decay, added to the gradient before the preconditioner: the gradient of $\frac{\lambda}{2} \|\theta\|^2$.
         weight_decay: decoupled decay, added after the preconditioner and multiplied by the learning rate, as in AdamW.
             Both decays are a number for all parameters, or a mapping from regular expressions for names to numbers (`decay_by_name`).
@@ -83,7 +83,10 @@ def adam(learning_rate: Any) -> optax.GradientTransformation:
 
 
 def adamw(learning_rate: Any, *, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.0, **options: Any) -> optax.GradientTransformation:
-    """Adam with the options of `compose`. Use a positive `eps_root` to differentiate through the step, whose square root has no gradient at 0."""
+    """Adam with the options of `compose`; unlike `optax.adamw`, there is no weight decay unless you give one.
+
+    Use a positive `eps_root` to differentiate through the step, whose square root has no finite gradient at 0.
+    """
     return compose(optax.scale_by_adam(b1, b2, eps, eps_root), learning_rate, **options)
 
 

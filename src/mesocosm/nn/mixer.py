@@ -1,7 +1,7 @@
 """The interface of a sequence mixer, shared by attention, mesa and recurrent layers.
 
-A mixer maps a sequence to a sequence of the same shape, without a batch axis (use `jax.vmap`). Any callable with that signature works as a mixer.
-The classes here add two optional features: running one token at a time, and returning diagnostics.
+A mixer maps a sequence to a sequence of the same shape, without a batch axis (use `jax.vmap`). The classes here add three optional features: computing the
+outputs at some positions only, running one token at a time, and returning diagnostics. Code that needs only outputs accepts any callable with that signature.
 """
 
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""Models of whole sequences: an embedding, blocks around any mixer, and a readout; a decoder language model and a small vision transformer."""
+"""Models of whole sequences: an embedding, blocks around any mixer, and a readout; a decoder-only language model and a small vision transformer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mesocosm.nn.mixers.attention import Attention
 
 
 class TokenEmbedding(eqx.Module):
-    """A vector for each token."""
+    """A learned vector for each token of the vocabulary."""
 
     table: Float[Array, "vocabulary dim"]
 
@@ -36,9 +36,9 @@ class TokenEmbedding(eqx.Module):
 
 
 class PatchEmbedding(eqx.Module):
-    r"""The patches of an image through one affine map, after a learned class token.
+    r"""A learned class token, then the image's patches, each mapped to `dim` channels by the same affine map.
 
-    Patches are read row by row; the entries of one are in the order (channel, row, column).
+    Patches are in row-major order; the entries of a patch are in the order (channel, row, column).
     """
 
     weight: Float[Array, "dim patch"]
@@ -93,7 +93,7 @@ class SinusoidalPositions(eqx.Module):
 
     @classmethod
     def create(cls, dim: int, *, max_length: int = 1024, key: PRNGKeyArray | None = None) -> SinusoidalPositions:
-        """It has no parameters and no longest sequence."""
+        """There are no parameters, and `max_length` is ignored: sequences may have any length."""
         return cls(dim)
 
     def __call__(self, positions: Int[Array, "*time"]) -> Float[Array, "*time dim"]:
@@ -156,7 +156,7 @@ class SequenceModel(eqx.Module):
         return jnp.zeros((), jnp.int32), tuple(block.init_state() for block in self.blocks)  # pyright: ignore[reportAttributeAccessIssue]
 
     def step(self, state: tuple[Int[Array, ""], tuple[Any, ...]], token: Array) -> tuple[tuple[Int[Array, ""], tuple[Any, ...]], Float[Array, " out"]]:
-        """Process one input; return its output, whatever `readout_positions` is."""
+        """Process one input; return the new state and the output at this position (`readout_positions` is ignored)."""
         position, before = state
         x, after = self.embed(token), []
         x = x if self.positions is None else x + self.positions(position).astype(x.dtype)
@@ -166,7 +166,7 @@ class SequenceModel(eqx.Module):
         return (position + 1, tuple(after)), self._read(x)
 
     def stream(self, state: Any, inputs: Array) -> tuple[Any, Float[Array, "time out"]]:
-        """Process a segment one input at a time from a given state; pass the returned state to the next segment."""
+        """Process a segment from a given state, one input at a time; pass the returned state to the next segment."""
         return jax.lax.scan(lambda state, token: self.step(state, token), state, inputs)
 
     def _embedded(self, inputs: Array) -> Float[Array, "time dim"]:
@@ -193,14 +193,16 @@ def language_model(
     tied: bool = True,
     key: PRNGKeyArray,
 ) -> SequenceModel:
-    """A decoder that predicts the next token: tokens (time,) -> logits (time, vocabulary).
+    """A decoder-only model that predicts the next token: tokens (time,) -> logits (time, vocabulary).
 
     Args:
-        vocabulary, dim, layers: number of tokens, width and number of blocks.
+        vocabulary: number of different tokens.
+        dim: width of the tokens.
+        layers: number of blocks.
         mixer, feed_forward, norm: see `TransformerBlock.create`. Any layer of `mesocosm.nn` is a mixer.
         positions: (dim, max_length, key) -> positions added to the embedding, `LearnedPositions.create`, `SinusoidalPositions.create` or None.
-        max_length: longest sequence of learned positions.
-        tied: whether the readout is the transposed embedding.
+        max_length: largest number of positions that `LearnedPositions` can represent.
+        tied: whether the readout is the transposed embedding table, without a scale; set `TiedReadout.scale` for one.
     """
     embed_key, positions_key, readout_key, *keys = jax.random.split(key, 3 + layers)
     return SequenceModel(
@@ -230,7 +232,12 @@ def vision_transformer(
     `feed_forward=partial(FeedForward.create, activation=partial(jax.nn.gelu, approximate=False))`, `norm=partial(LayerNorm.create, epsilon=1e-12)`.
 
     Args:
-        shape, dim, classes, patch, layers, heads: of the image, width, numbers of classes, of pixels along a patch, of blocks, and of heads.
+        shape: (channels, height, width) of the images.
+        dim: width of the tokens.
+        classes: number of classes.
+        patch: height and width of a patch, in pixels.
+        layers: number of blocks.
+        heads: number of heads per block.
         feed_forward, norm: see `TransformerBlock.create`.
 
     Reference: Dosovitskiy et al., "An image is worth 16x16 words" (2021).

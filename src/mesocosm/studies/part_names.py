@@ -33,7 +33,7 @@ def read_name(text: str) -> PartName:
     """Read a layer's name and its options, which must be literals.
 
     Raises:
-        ValueError: it is written otherwise.
+        ValueError: the text is not a name, or an option is not a literal.
     """
     parts = re.fullmatch(r"\s*([^\s():]+(?::[^\s():]+)?)\s*(\(.*\))?\s*", text, re.DOTALL)
     if parts is None:
@@ -67,10 +67,10 @@ def _read_options(text: str, arguments: str) -> dict[str, Any]:
 
 
 def registered(name: str) -> Any:
-    """A layer of the registry (`mesocosm.nn.LAYERS`).
+    """The entry of a layer in the registry (`mesocosm.nn.LAYERS`).
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: the registry has no such name.
     """
     layers = importlib.import_module("mesocosm.nn.layers").LAYERS
     if name not in layers:
@@ -81,7 +81,7 @@ def registered(name: str) -> Any:
 
 
 def constructor(path: str) -> Callable[..., Any]:
-    """The function that builds the layer: a class's `create` if it has one, else the class itself or the function.
+    """The function that builds the layer: for a class, its `create` if there is one, otherwise the class itself; or the named function.
 
     Raises:
         ValueError: it cannot be found or called.
@@ -107,7 +107,7 @@ def constructor(path: str) -> Callable[..., Any]:
 
 
 def options_of(build: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """The options of a constructor (dim, *, key, ...) by name; None if it takes any, or cannot be asked."""
+    """The options of a constructor (dim, *, key, ...) by name; None if it accepts any option or has no signature."""
     try:
         parameters = list(inspect.signature(build).parameters.values())
     except (TypeError, ValueError):

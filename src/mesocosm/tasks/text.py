@@ -38,7 +38,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Characters:
-    """Tokens are the places of characters (Unicode code points) in an alphabet.
+    """Tokens are the indices of characters (Unicode code points) in an alphabet.
 
     Attributes:
         alphabet: the characters, each once.
@@ -57,7 +57,11 @@ class Characters:
         return len(self.alphabet)
 
     def encode(self, text: str) -> Integer[np.ndarray, " tokens"]:
-        """The tokens of a text; raises a ValueError if a character is not in the alphabet."""
+        """The tokens of a text.
+
+        Raises:
+            ValueError: a character is not in the alphabet.
+        """
         places = np.full(0x110000, -1, np.int32)
         places[_code_points(self.alphabet)] = np.arange(self.size)
         tokens = places[_code_points(text)]
@@ -82,7 +86,7 @@ class Text(Task[TokenExample]):
         encoding: `Bytes` or `Characters`.
         length: number $T$ of inputs.
         groups: number of stretches.
-        held_out: tokens of each stretch that are held out.
+        held_out: number of tokens of each stretch in the iid split (`create` takes a fraction).
     """
 
     corpus: Integer[Array, " size"]

@@ -67,7 +67,7 @@ def distinct(key: PRNGKeyArray, size: int, count: int) -> Int[Array, " count"]:
 
 
 def skip(taken: Int[Array, " count"], rank: Int[Array, "*ranks"]) -> Int[Array, "*ranks"]:
-    r"""The number with this rank (counted from 0) among the natural numbers that are not in `taken`, which is sorted."""
+    r"""The element with this rank (counted from 0) among the natural numbers without those in `taken`, which must be sorted."""
     free_below = taken - jnp.arange(len(taken), dtype=taken.dtype)
     return rank + jnp.sum(free_below <= rank[..., None], axis=-1, dtype=taken.dtype)
 

@@ -15,7 +15,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 def sinusoidal_positions(positions: Int[Array, "*rows"], dim: int) -> Float[Array, "*rows dim"]:
     r"""$\sin(p\,\omega_i)$ and $\cos(p\,\omega_i)$ with $\omega_i = 10000^{-2i/\mathrm{dim}}$, sines in the first half of the channels, cosines in the
-    second."""
+    second.
+
+    Raises:
+        ValueError: `dim` is odd.
+    """
     if dim % 2:
         raise ValueError(f"Sinusoidal positions come in pairs of channels: dim must be even, got {dim}.")
     angles = positions[..., None] * 10000.0 ** (-jnp.arange(0, dim, 2) / max(dim, 1))
@@ -23,18 +27,18 @@ def sinusoidal_positions(positions: Int[Array, "*rows"], dim: int) -> Float[Arra
 
 
 class Position(eqx.Module):
-    """A position part of an attention layer. Subclasses override one of the three methods; each does nothing by default."""
+    """How an attention layer sees positions. Subclasses override `extend` with `channels`, or `rotate`, or `bias`; by default, these do nothing."""
 
     def extend(self, x: Float[Array, "*time dim"], positions: Int[Array, "*time"]) -> Float[Array, "*time wider"]:
         """Add channels to the input of the query and key maps."""
         return x
 
     def rotate(self, heads: Float[Array, "*time heads n"], positions: Int[Array, "*time"]) -> Float[Array, "*time heads n"]:
-        """Transform queries, and keys alike."""
+        """Transform queries or keys, after the query and key maps."""
         return heads
 
     def bias(self, queries: Int[Array, " q"], keys: Int[Array, " k"]) -> Float[Array, "heads q k"] | None:
-        """Add to the scores of queries and keys at these positions."""
+        """A term to add to the scores of queries and keys at these positions, before normalisation."""
         return None
 
     def channels(self) -> int:
@@ -76,7 +80,11 @@ class Rotary(Position):
         return cls(base, size)
 
     def rotate(self, heads: Float[Array, "*time heads n"], positions: Int[Array, "*time"]) -> Float[Array, "*time heads n"]:
-        """Rotate; angles are computed in float32 or wider."""
+        """Rotate; angles are computed in float32 or wider.
+
+        Raises:
+            ValueError: the number of rotated channels is odd or exceeds the size of a head.
+        """
         size = heads.shape[-1] if self.size is None else self.size
         if size % 2 or size > heads.shape[-1]:
             raise ValueError(f"Rotary positions turn pairs of channels: their number must be even and at most {heads.shape[-1]}, got {size}.")
@@ -91,9 +99,9 @@ class Rotary(Position):
 class RelativeBias(Position):
     r"""A learned bias per head and bucket of the distance n = q - k.
 
-    Distances below half the buckets have a bucket each; larger ones share buckets, logarithmically up to `max_distance`, and the last bucket holds the rest.
-    One-sided (the default), all keys after the query share the bucket of distance 0; with `two_sided`, they have the second half of the buckets for
-    themselves, as in the encoder of T5.
+    With m buckets for one side, each distance below m / 2 has a bucket of its own; larger distances share buckets, logarithmically up to `max_distance`, and
+    the last bucket holds the rest. By default there is one side: keys after the query share the bucket of distance 0, as in the decoder of T5. With
+    `two_sided`, each side has half of the buckets, as in the encoder of T5.
     """
 
     table: Float[Array, "heads buckets"]

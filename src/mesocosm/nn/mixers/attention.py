@@ -41,8 +41,8 @@ class Attention(Projections):
     r"""$y_t = \sum_h P_h \sum_s a_{hts} v_{h,s}$ with weights $a$ = `normalisation` of the scores $\langle q_{h,t}, k_{h,s} \rangle / \sqrt{n}$ over the
     positions s that t may look at, where n is the key size.
 
-    Causal (s up to t) unless told otherwise. A causal layer streams, with a cache of `max_length` tokens; a longer stream gives NaN from there on.
-    With `unit_keys`, queries and keys are L2-normalised.
+    By default the layer is causal (s <= t). A causal layer streams with a cache of `max_length` tokens; outputs after that many tokens are NaN.
+    With `unit_keys`, queries and keys are L2-normalised (and still divided by $\sqrt n$).
     """
 
     biases: Biases | None = None
@@ -91,7 +91,7 @@ class Attention(Projections):
         return cls(*weights, biases, part, normalisation, causal, unit_keys, max_length)
 
     def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Map tokens to tokens. No token looks at those where `valid` is false (padding)."""
+        """Map tokens to tokens. Tokens where `valid` is false (padding) are masked out as keys."""
         return self._attend(x, None, valid)[0]
 
     def at(

@@ -8,7 +8,10 @@ from mesocosm.nn.mixer import StreamingMixer
 
 
 class Projections(StreamingMixer):
-    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, likewise for keys and values, and the output $\sum_h P_h o_{h,t}$."""
+    r"""The maps that multi-head layers share: $q_{h,t} = W_{h,q} e_t$, likewise for keys and values, and the output $\sum_h P_h o_{h,t}$.
+
+    `place_dim` is `dim`, plus the channels that a position part appends to the input of the query and key maps.
+    """
 
     query: Float[Array, "heads key_dim place_dim"]
     key: Float[Array, "heads key_dim place_dim"]
