@@ -29,8 +29,8 @@ class Circumstances:
         user_parts: slots filled with a user's part, one text each ("mixer = mypackage.layers:MyMixer").
         unfinished: trials that failed, were skipped or did not run.
         fingerprints: `fingerprints(claims, code)` as stored when the run started.
-        code: check -> hash of the code of its measurement and control as it is now; None if it is not compared.
         page: where the study's claims are discussed.
+        code: check -> hash of the code of its measurement and control as it is now; None if it is not compared.
     """
 
     command: str

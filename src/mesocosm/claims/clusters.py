@@ -1,4 +1,4 @@
-"""Tells values that pile up at two places, for which a t interval of the mean is not valid."""
+"""Detects values that lie at two places, for which a t interval of the mean is not valid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ DRAWS = 20_000
 def within_share(values: Float64[np.ndarray, "*samples n"], smallest: int = 2) -> Float64[np.ndarray, "*samples"]:
     r"""The share of the variance that remains inside the best two clusters, $\min_k \big(SS(x_{(1..k)}) + SS(x_{(k+1..n)})\big) / SS(x)$.
 
-    Close to 0 if the values lie at two places, and 1 for equal values, which lie at one.
+    This is the cluster index with k = 2 of the SigClust test. It is close to 0 if the values lie at two places, and defined as 1 if they are equal or fewer
+    than two clusters need.
 
     Args:
         values: samples along the last axis.
         smallest: fewest values of a cluster.
+
+    Reference: Liu et al., "Statistical significance of clustering for high-dimension, low-sample size data" (2008).
     """
     ordered = np.sort(values, axis=-1)
     ordered = ordered - ordered.mean(axis=-1, keepdims=True)
@@ -34,5 +37,5 @@ def within_share(values: Float64[np.ndarray, "*samples n"], smallest: int = 2) -
 
 @lru_cache
 def normal_quantile(n: int, level: float) -> float:
-    """The quantile of `within_share` over normal samples of size n, from a fixed simulation."""
+    """A quantile of `within_share` over normal samples of size n, from a simulation with a fixed seed."""
     return float(np.quantile(within_share(np.random.default_rng(0).normal(size=(DRAWS, n))), level))

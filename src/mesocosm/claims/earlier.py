@@ -1,4 +1,4 @@
-"""Verdicts that earlier records of a study gave on the same check, and how a row tells them."""
+"""Verdicts that earlier records of a study gave on the same check, and their text in a row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EarlierVerdict:
         verdict: what it was.
         date: the day on which the record, or its judgement, was made.
         seeds: the record's seeds, as text.
-        on: what it was given on: this run's own tables, judged before; a record that met some of this run's seeds; or one that met others.
+        on: what was judged: this run's own tables, at an earlier time; another record with some of this run's seeds; or one with other seeds.
     """
 
     verdict: Verdict

@@ -19,7 +19,7 @@ def fingerprints(claims: Sequence[Claim], code: Mapping[str, str] | None = None)
 
     Args:
         claims: the claims.
-        code: check -> hash of the code of its measurement and control, the second part; None if nobody asks for it.
+        code: check -> hash of the code of its measurement and control, the second part; None leaves it empty.
     """
     pairs = {f"{claim.id}.{check.name}": (claim, check) for claim in claims for check in claim.checks}
     return {name: f"{_declaration(claim, check)}-{(code or {}).get(name, '')}" for name, (claim, check) in pairs.items()}

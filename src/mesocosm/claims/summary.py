@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-VERDICTS = ("holds", "fails", "inconclusive", "not judged")
+from mesocosm.claims.earlier import Verdict
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MARKS = {"holds": "✓", "fails": "✕", "inconclusive": "≈", "not judged": "–"}
 
 EVIDENCE = ("finding", "implementation", "identity")

@@ -15,7 +15,7 @@ from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.run.runner import execute, judge_run
 from mesocosm.lab.store import atomic
-from mesocosm.lab.store.history import check_first, is_record, read_history, write_history
+from mesocosm.lab.store.history import is_record, read_history, reject_used_seeds, write_history
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.studies.interface import Trial, below
 from toy_study.config import PRESETS
@@ -143,7 +143,7 @@ def test_a_run_in_the_records_place_is_a_record(registry, monkeypatch, tmp_path)
 def test_what_a_pilot_met_is_met(registry):
     write_history(registry, [FIRST, FIRST | {"date": "2026-01-02T00:00:00+00:00", "pilot": True, "seeds": [7]}])
     with pytest.raises(UserError, match="the pilot of 2026-01-02 has met seeds 7"):
-        check_first("toy-study", registry, [6, 7])
+        reject_used_seeds("toy-study", registry, [6, 7])
 
 
 def test_a_damaged_history_is_an_error(registry):

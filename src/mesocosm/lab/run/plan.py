@@ -164,7 +164,7 @@ class Plan:
             raise UserError(f"{self.path} holds records, and seeds from {FIRST_PILOT_SEED} upward make pilots; choose another directory with --out")
         if again or not history.is_record(self.preset, self.changes, self.seeds) or (not fresh and self.continues()):
             return
-        history.check_first(self.study.name, self.path, {seed for trial in self.trials for seed in self.seeds_of(trial)})
+        history.reject_used_seeds(self.study.name, self.path, {seed for trial in self.trials for seed in self.seeds_of(trial)})
 
     def continues(self) -> bool:
         """Whether the directory holds a record that was finished and of which nothing is run a second time."""

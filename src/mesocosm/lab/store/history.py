@@ -1,7 +1,8 @@
-"""The history of a study's records, `history.json`: which seeds each record met, and every verdict that it gave.
+"""The history of a study's records, `history.json`: the seeds that each record used, and every verdict that it gave.
 
 A record is a finished run at the preset `cpu` or `paper` with that preset's config, on seeds below 1000, which may be put into `results/STUDY`. The file
-there is the study's register: a run that is started beside `results` enters its verdicts when it ends, and one that would meet seeds again is refused.
+there is the study's register: a run that starts in a folder with `results/STUDY/history.json` enters its verdicts when it ends, and a run that would use the
+same seeds again is refused.
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ def is_entered(path: Path, started: str) -> bool:
     return any(entry["date"] == started for entry in read_history(path))
 
 
-def check_first(study: str, path: Path, seeds: Collection[int]) -> None:
-    """Check that a new record meets only unused seeds; nothing is checked without a register.
+def reject_used_seeds(study: str, path: Path, seeds: Collection[int]) -> None:
+    """Reject a new record on seeds that an earlier one has used; nothing is rejected without a register.
 
     Raises:
-        UserError: an earlier record or pilot has met one of them.
+        UserError: an earlier record or pilot has used one of them.
     """
     if register(study, path) is None:
         return

@@ -1,8 +1,8 @@
 """Hashes the code behind a check: everything that its measurement and its control reach.
 
-A measurement is an object: a function, a `Measure` around closures, a partial. The walk visits what it is made of. A function or class becomes a hash of all
-definitions that it reaches (`code.Reached`), so moving it, or editing what it does not reach, changes nothing; the values that a closure holds are visited in
-turn. Functions of packages other than mesocosm and the study's count by name.
+A measurement is a function, a partial, or a `Measure` around closures. The walk visits its parts recursively. A function or class becomes a hash of all
+definitions that it reaches (`code.Reached`), so moving it, or editing what it does not reach, changes nothing. The values that a closure holds are visited
+too. Functions of packages other than mesocosm and the study's own package count by name.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def measurement_codes(package: str, claims: Sequence[Claim]) -> dict[str, str]:
 
 
 class _Walk:
-    """Describes objects as text in which functions and classes are hashes of what they reach. Everything found is kept, since checks share most of it."""
+    """Describes objects as text in which functions and classes are hashes of what they reach. Results are cached, since checks share most of their code."""
 
     def __init__(self, sources: Sources):
         self._sources = sources
         self._roots: dict[str, str] = {}
         self._lambdas: dict[str, Mapping[int, Sequence[ast.Lambda]]] = {}
         self._known: dict[int, tuple[Any, str]] = {}
-        """Id -> the object, kept alive, and its text."""
+        """Id -> the object, kept so that its id is not reused, and its text."""
 
     def text(self, value: Any) -> str:
         """The text of an object."""
@@ -100,14 +100,14 @@ class _Walk:
         return [self._root(type(value).__module__, type(value).__qualname__), *self._state(value)]
 
     def _state(self, value: Any) -> list[Any]:
-        """What an object of a class holds; its text, without addresses, if it has no attributes."""
+        """The attributes of an instance; its repr without memory addresses if it has none."""
         if dataclasses.is_dataclass(value):
             return [[field.name, self.text(getattr(value, field.name))] for field in dataclasses.fields(value)]
         held = getattr(value, "__dict__", None)
         return [re.sub(r" at 0x[0-9a-f]+", "", repr(value))] if held is None else [[name, self.text(part)] for name, part in sorted(held.items())]
 
     def _function(self, function: Any) -> list[Any]:
-        """A function by what it reaches, and by the values that it and our wrappers close over; its defaults, if they are no definition's."""
+        """A function: what it reaches, the values in its closure and in those of our decorators, and, for a local function, its defaults."""
         parts, wrappers = [], [function]
         while hasattr(wrappers[-1], "__wrapped__"):
             wrappers.append(wrappers[-1].__wrapped__)
@@ -121,7 +121,7 @@ class _Walk:
         return [self._lambda(inner) if outermost.startswith("<") else self._root(module, outermost, inner), *parts]
 
     def _root(self, module: str, name: str, function: Any = None) -> str:
-        """A name of a module, and the hash of everything that it reaches if it is ours."""
+        """A top-level name of a module, with the hash of everything that it reaches if the module is ours."""
         name = name.partition(".")[0]
         if not self._sources.counts(module):
             return f"{module}.{name}"
@@ -135,7 +135,7 @@ class _Walk:
         return f"{name} {self._roots[root]}"
 
     def _lambda(self, function: Any) -> str:
-        """The lambdas that begin on a line outside all functions, and everything that they reach."""
+        """A module-level lambda: the hash of all lambdas that begin on its line, and of everything that they reach."""
         module, line = str(function.__module__), function.__code__.co_firstlineno
         file = self._sources.file(module) if self._sources.counts(module) else None
         if file is None or file.suffix != ".py":
@@ -167,7 +167,7 @@ def _lambdas(tree: ast.Module) -> Mapping[int, Sequence[ast.Lambda]]:
 
 
 def _closed_over(function: Any) -> Iterable[Any]:
-    """The values in a function's cells, with their names; a cell may still be empty."""
+    """The names and values of the variables that a function closes over; a variable without a value gives its name alone."""
     cells = zip(function.__code__.co_freevars, getattr(function, "__closure__", None) or (), strict=False) if hasattr(function, "__code__") else ()
     for name, cell in cells:
         try:
