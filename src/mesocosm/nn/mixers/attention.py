@@ -6,7 +6,7 @@ App. E, for unit keys and sinusoidal channels.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -105,6 +105,11 @@ class Attention(Projections):
         y, attention = self._attend(x, None, valid)
         return y, Diagnostics(attention=attention)
 
+    def combine(self, weights: Float[Array, "heads q k"], values: Float[Array, "k heads value_dim"]) -> Float[Array, "q dim"]:
+        r"""$\sum_h P_h \sum_s a_{hts} v_{h,s}$, plus the output bias. Override it for another function of weights and values; all other methods follow."""
+        y = self.merge(jnp.einsum("hqk,khv->qhv", weights, values))
+        return y if self.biases is None else y + self.biases.output
+
     def init_state(self) -> KeyValueCache:
         """An empty cache of `max_length` rows.
 
@@ -130,7 +135,7 @@ class Attention(Projections):
         )
         rows = jnp.arange(self.max_length)
         weights = self._weights(self._queries(x[None], at), state.keys, at, rows, (rows < state.position)[None])
-        y = self._merge(weights, state.values)[0]
+        y = self.combine(weights, state.values)[0]
         return state, jnp.where(state.position <= self.max_length, y, jnp.nan)
 
     def _attend(self, x: Array, positions: Array | None, valid: Array | None) -> tuple[Array, Array]:
@@ -141,7 +146,7 @@ class Attention(Projections):
         if self.causal:
             mask = mask & (rows <= positions[:, None])
         weights = self._weights(self._queries(chosen, positions), self._keys(x, rows), positions, rows, mask)
-        return self._merge(weights, self._values(x)), weights
+        return self.combine(weights, self._values(x)), weights
 
     def _queries(self, x: Array, positions: Array) -> Array:
         return self._placed(x, positions, self.query, None if self.biases is None else self.biases.query) / math.sqrt(self.key.shape[1])
@@ -163,7 +168,3 @@ class Attention(Projections):
         scores = jnp.einsum("qhn,khn->hqk", queries, keys)
         bias = None if self.position is None else self.position.bias(query_positions, key_positions)
         return self.normalisation(scores if bias is None else scores + bias.astype(scores.dtype), mask)
-
-    def _merge(self, weights: Any, values: Array) -> Array:
-        y = self.merge(jnp.einsum("hqk,khv->qhv", weights, values))
-        return y if self.biases is None else y + self.biases.output
