@@ -1,5 +1,8 @@
 """Decay goes by name: also when a seed axis is stacked, and never silently nowhere."""
 
+import re
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,7 @@ import pytest
 
 from mesocosm.learning.named_decay import ATTENTION, decay_by_name, named, parameter_names
 from mesocosm.learning.optimizers import adamw
-from mesocosm.nn import LinearAttention, ResidualStack
+from mesocosm.nn import Attention, GatedFeedForward, HawkBlock, LinearAttention, ResidualStack, language_model
 
 RATES = {ATTENTION: 0.5, r"^mlp\.weight$": 0.1}
 
@@ -95,6 +98,17 @@ def test_names_of_the_usual_libraries_are_attention_and_their_biases_are_not():
         "h": {"attn": {"c_attn": {"weight": True, "bias": False}}, "mlp": {"c_fc": {"weight": False}}},
         "self_attn": {"o_proj": {"kernel": True}},
     }
+
+
+def test_biases_and_gated_feed_forward_parts_of_our_models_are_not_attention():
+    def build(key):
+        return language_model(5, 4, layers=1, mixer=partial(Attention.create, heads=2, bias=True), feed_forward=GatedFeedForward.create, key=key)
+
+    model = eqx.filter_eval_shape(build, jax.random.key(0))
+    found = [name for name in parameter_names(model) if re.search(ATTENTION, name)]
+    assert found == [f"blocks.0.mixer.{name}" for name in ("query", "key", "value", "output")]
+    hawk = eqx.filter_eval_shape(partial(HawkBlock.create, 4), key=jax.random.key(0))
+    assert not any(name.startswith("feed.") for name in parameter_names(hawk) if re.search(ATTENTION, name))
 
 
 def test_a_group_that_is_empty_or_shared_is_refused():
