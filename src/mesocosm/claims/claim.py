@@ -15,8 +15,8 @@ from mesocosm.claims.view import View
 
 PresetName = Literal["smoke", "quick", "cpu", "paper"]
 Evidence = Literal["finding", "identity", "implementation"]
-"""A finding could have come out otherwise on other seeds. An identity is true by mathematics and checked in numbers, or computed exactly. An implementation
-check compares our code with an independent form."""
+"""A finding could have come out otherwise on other seeds. An identity is decided by mathematics or exact computation, so that no seed can change it. An
+implementation check compares our code with an independent form."""
 
 
 @dataclass(frozen=True)

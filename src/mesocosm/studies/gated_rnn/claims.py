@@ -213,7 +213,7 @@ CLAIMS = [
                 log_instances(Limits.gru),
                 Control("the LSTM", log_instances(Limits.lstm)),
                 note=(
-                    "A finding against the claim: a GRU's reset gate multiplies what a cell reads from other cells. Weights that use this compute "
+                    "A counterexample to the claim: a GRU's reset gate multiplies what a cell reads from other cells. Weights that use this compute "
                     "linear attention for small signals, as an LSTM does. Trained GRUs do not find them."
                 ),
             ),
