@@ -188,3 +188,22 @@ def test_eps_root_gives_the_step_a_finite_gradient_at_zero():
 def test_the_base_class_needs_batch_and_objective():
     with pytest.raises(TypeError, match="abstract"):
         GradientLearner()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_schedule_without_a_warm_up_or_without_a_descent_is_finite(traced):
+    """`warmup=0` is no warm-up, and where the warm-up lasts to the end the rate falls to the floor there; a sweep may trace either number."""
+
+    def rates(warmup, steps):
+        schedule = warmup_cosine(0.3, warmup=warmup, steps=steps, floor=0.1)
+        return jnp.stack([schedule(jnp.asarray(count)) for count in range(7)])
+
+    rates = jax.jit(rates) if traced else rates
+    np.testing.assert_allclose(rates(0, 5), [warmup_cosine(0.3, steps=5, floor=0.1)(count) for count in range(7)], rtol=1e-6)
+    np.testing.assert_allclose(rates(4, 4), [0.0, 0.075, 0.15, 0.225, 0.03, 0.03, 0.03], rtol=1e-6)
+    found = one_update(adamw(0.1, warmup=0, steps=3), jnp.ones(2), jnp.ones(2))
+    np.testing.assert_allclose(found, -0.1, rtol=1e-5)
+
+
+def test_an_empty_mapping_of_decays_decays_nothing():
+    np.testing.assert_allclose(one_update(sgd(0.1, weight_decay={}, l2={}), jnp.ones(2), jnp.ones(2)), -0.1, rtol=1e-6)

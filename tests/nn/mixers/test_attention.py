@@ -199,3 +199,8 @@ def test_bfloat16_over_many_tokens_is_finite(layer):
     y = np.asarray(y, np.float32)
     assert np.isfinite(y).all()
     assert np.abs(y).max() > 0
+
+
+def test_negative_positions_are_counted_from_the_end():
+    layer, x = Attention.create(DIM, position=Rotary.create, heads=2, key=jax.random.key(0)), jnp.asarray(_tokens(5))
+    np.testing.assert_allclose(layer.at(x, jnp.array([-1, 2, -4])), layer(x)[jnp.array([4, 2, 1])], rtol=1e-4, atol=1e-5)
