@@ -234,3 +234,13 @@ def test_an_optimiser_passes_its_options_on():
     for gradient in (jnp.ones(1), jnp.array([-0.5])):
         (found, states[0]), (wanted, states[1]) = ours.update(gradient, states[0], params), theirs.update(gradient, states[1], params)
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+class Splits(Task):
+    def sample(self, key, split="train"):
+        return jnp.asarray({"train": 1.0, "iid": 2.0, "ood": 3.0}[split])
+
+
+def test_supervised_training_draws_training_examples():
+    learner = Supervised(build, Splits(), loss, adam, {"learning_rate": 0.05}, 3)
+    np.testing.assert_array_equal(learner.batch(None, jax.random.key(0)), [1, 1, 1])
