@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mesocosm.claims.clusters import within_share
 from mesocosm.claims.intervals import bca_bootstrap, bca_family, clopper_pearson, holm, interquartile_mean, median, p_value, t_interval
 from mesocosm.claims.replicates import NotJudged
 
@@ -241,3 +242,20 @@ def test_a_common_error_widens_a_bootstrap_interval():
     plain, wide = (bca_family(values, common_error=error)(0.05) for error in (0.0, 1.0))
     assert wide.high - wide.estimate == pytest.approx(math.hypot(plain.high - plain.estimate, stats.norm.ppf(0.975)))
     assert wide.estimate - wide.low == pytest.approx(math.hypot(plain.estimate - plain.low, stats.norm.ppf(0.975)))
+
+
+def test_the_degrees_of_freedom_of_a_common_error_are_satterthwaite_s():
+    """Two variances, s^2/n with n - 1 degrees of freedom and e^2 with none to estimate: nu = v^2 / ((s^2/n)^2 / (n - 1))."""
+    values, error = np.array([1.0, 2.0, 4.0]), 0.7
+    spread = np.var(values, ddof=1) / 3
+    variance = spread + error**2
+    found = t_interval(values, np.full(3, error), shared=True)
+    assert found.high - found.estimate == pytest.approx(stats.t(variance**2 / (spread**2 / 2)).ppf(0.975) * np.sqrt(variance), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e9 + 0.1])
+def test_equal_values_have_no_spread_whatever_their_mean_rounds_to(value):
+    for n in range(2, 25):
+        found = t_interval(np.full(n, value), np.zeros(n))
+        assert found.low == found.high
+        assert within_share(np.full(n, value)) == 1.0

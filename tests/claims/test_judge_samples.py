@@ -10,7 +10,7 @@ from judged import check, noisy, rate, sample, verdict
 from mesocosm.claims.clusters import normal_quantile, within_share
 from mesocosm.claims.judge import FEWEST_INSTANCES
 from mesocosm.claims.replicates import Instances, Replicates
-from mesocosm.studies.interface import Every, Mean, Rate, above, below
+from mesocosm.studies.interface import Bootstrap, Every, Mean, Rate, above, below
 
 BAD = noisy(-1.0, n=10)
 
@@ -121,3 +121,31 @@ def test_a_measurement_may_say_that_each_replicate_has_its_own_data():
     own = Replicates.of(table, "x", error="x_error", own_data=True)
     assert not own.shared
     assert not own.minus(own).shared
+
+
+def test_four_values_at_two_places_are_no_sample():
+    assert "two places" in verdict(check(sample([0.0, 1e-4, 1.0, 1.0003]), BAD, above(-0.5))).reason
+
+
+def test_two_different_values_are_equal_by_construction_however_far_inside():
+    assert "2 different values occurs at least twice" in verdict(check(sample([0.0, 0.0, 0.0, 1.0, 1.0]), noisy(-99.0), above(-50.0))).reason
+
+
+def test_a_median_needs_a_sample_but_no_normal_one():
+    """Values at two places have a median with a valid bootstrap interval; values that are equal by construction are no sample for it either."""
+    values = np.concatenate([np.zeros(8), np.ones(16)]) + 0.01 * np.linspace(-1, 1, 24)
+    control, kind = noisy(-9.0, n=24), Bootstrap("loss")
+    assert verdict(check(sample(values), control, above(-0.5), kind=kind)).verdict == "holds"
+    assert "at least twice" in verdict(check(sample(np.repeat(values[:12], 2)), control, above(-0.5), kind=kind)).reason
+
+
+def test_the_common_error_of_a_median_is_the_root_mean_square():
+    """Only errors that are common widen the interval, and the large one among many exact values counts."""
+    values, errors = np.linspace(-1, 1, 24), 3.0 * (np.arange(24) == 0)
+    rows = [
+        verdict(check(Replicates(values, tuple(range(24)), tuple(digests), error), noisy(-9.0, n=24), above(-3.0), kind=Bootstrap("loss")))
+        for digests, error in (("a" * 24, errors), ("abcdefghijklmnopqrstuvwx", errors), ("a" * 24, 0 * errors))
+    ]
+    widths = [row.estimate - row.low for row in rows]
+    assert widths[1] == widths[2]
+    assert widths[0] == pytest.approx(math.hypot(widths[2], 1.959964 * 3 / math.sqrt(24)))

@@ -205,3 +205,23 @@ def test_instances_are_read_signed_from_a_table():
         Instances.of(table, "mutant")
     with pytest.raises(NotJudged, match="no rows"):
         Instances.of(table.clear(), "advantage")
+
+
+@pytest.mark.parametrize(
+    ("digests", "errors", "shared"),
+    [
+        (("a", "b", "c"), (0.1, 0.1, 0.1), False),
+        (("a", "a", "c"), (0.1, 0.1, 0.1), True),
+        (("a", "a", "a"), (0.0, 0.0, 0.1), True),
+        (("a", "a", "a"), (0.0, 0.0, 0.0), False),
+        (("", "", ""), (0.1, 0.1, 0.1), True),
+        (("a",), (0.1,), True),
+    ],
+)
+def test_errors_are_common_unless_every_replicate_has_data_of_its_own(digests, errors, shared):
+    """One equal pair, or one error among exact values, is enough; a single digest shows nothing."""
+    assert replicates(range(len(digests)), errors, digests=digests).shared is shared
+
+
+def test_the_slope_at_a_value_of_zero_is_local():
+    np.testing.assert_allclose(replicates([0.0, 2.0], [0.1, 0.1]).map(lambda x: x**3).errors, [0.0, 1.2], atol=1e-9)

@@ -188,3 +188,59 @@ def test_eps_root_gives_the_step_a_finite_gradient_at_zero():
 def test_the_base_class_needs_batch_and_objective():
     with pytest.raises(TypeError, match="abstract"):
         GradientLearner()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_schedule_without_a_warm_up_or_without_a_descent_is_finite(traced):
+    """`warmup=0` is no warm-up, and where the warm-up lasts to the end the rate falls to the floor there; a sweep may trace either number."""
+
+    def rates(warmup, steps):
+        schedule = warmup_cosine(0.3, warmup=warmup, steps=steps, floor=0.1)
+        return jnp.stack([schedule(jnp.asarray(count)) for count in range(7)])
+
+    rates = jax.jit(rates) if traced else rates
+    np.testing.assert_allclose(rates(0, 5), [warmup_cosine(0.3, steps=5, floor=0.1)(count) for count in range(7)], rtol=1e-6)
+    np.testing.assert_allclose(rates(4, 4), [0.0, 0.075, 0.15, 0.225, 0.03, 0.03, 0.03], rtol=1e-6)
+    found = one_update(adamw(0.1, warmup=0, steps=3), jnp.ones(2), jnp.ones(2))
+    np.testing.assert_allclose(found, -0.1, rtol=1e-5)
+
+
+def test_an_empty_mapping_of_decays_decays_nothing():
+    np.testing.assert_allclose(one_update(sgd(0.1, weight_decay={}, l2={}), jnp.ones(2), jnp.ones(2)), -0.1, rtol=1e-6)
+
+
+def test_coupled_decay_comes_before_the_preconditioner():
+    signs = optax.stateless(lambda updates, params: jax.tree.map(jnp.sign, updates))
+    np.testing.assert_allclose(one_update(compose(signs, 0.1, l2=0.3), jnp.array([2.0, -2.0]), jnp.array([1e-3, 1e-3])), [-0.1, 0.1], rtol=1e-6)
+
+
+def test_every_example_s_loss_has_a_key_of_its_own_apart_from_the_data_s():
+    learner, key = Supervised(build, TASK, lambda model, example, key: jax.random.uniform(key), adam, {"learning_rate": 0.05}, 16), jax.random.key(3)
+    state = learner.init(jax.random.key(0))
+    drawn = np.array([jax.random.uniform(k) for k in jax.random.split(jax.random.split(key)[1], 16)])
+    assert len(set(drawn)) == 16
+    np.testing.assert_allclose(learner.losses(state.model, learner.batch(state.model, key), jax.random.split(key)[1]), drawn)
+    np.testing.assert_allclose(learner.update(state, key).metrics["loss"], drawn.mean(), rtol=1e-5)
+
+
+def test_an_optimiser_passes_its_options_on():
+    """The floor reaches the schedule, and each of Adam's numbers its place."""
+    transform, params, gradient = sgd(1.0, steps=1, floor=0.25), jnp.zeros(1), jnp.ones(1)
+    _, state = transform.update(gradient, transform.init(params), params)
+    np.testing.assert_allclose(transform.update(gradient, state, params)[0], -0.25, rtol=1e-6)
+    numbers = {"b1": 0.5, "b2": 0.7, "eps": 0.3, "eps_root": 0.2}
+    ours, theirs = adamw(0.1, **numbers), optax.adam(0.1, **numbers)
+    states = [ours.init(params), theirs.init(params)]
+    for gradient in (jnp.ones(1), jnp.array([-0.5])):
+        (found, states[0]), (wanted, states[1]) = ours.update(gradient, states[0], params), theirs.update(gradient, states[1], params)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+class Splits(Task):
+    def sample(self, key, split="train"):
+        return jnp.asarray({"train": 1.0, "iid": 2.0, "ood": 3.0}[split])
+
+
+def test_supervised_training_draws_training_examples():
+    learner = Supervised(build, Splits(), loss, adam, {"learning_rate": 0.05}, 3)
+    np.testing.assert_array_equal(learner.batch(None, jax.random.key(0)), [1, 1, 1])

@@ -21,6 +21,7 @@ from mesocosm.nn import (
     RMSNorm,
     SequenceModel,
     SinusoidalPositions,
+    TiedReadout,
     TransformerBlock,
     generate,
     language_model,
@@ -171,3 +172,27 @@ def test_vectors_are_embedded_by_a_linear_map():
     found = SequenceModel(Linear.create(3, out_dim=DIM, key=jax.random.key(1)), None, (block,), None, Linear.create(DIM, out_dim=2, key=jax.random.key(2)))
     x = jnp.ones((5, 3))
     np.testing.assert_allclose(found(x), found.readout(block(found.embed(x))), rtol=1e-6)
+
+
+def test_a_tied_readout_is_scaled():
+    found = model(layers=1)
+    np.testing.assert_allclose(replace(found, readout=TiedReadout(0.25))(TOKENS), 0.25 * found(TOKENS), rtol=1e-5, atol=1e-6)
+
+
+def test_padding_is_hidden_from_the_position_that_is_read():
+    """Padding on the left, which a causal mask does not hide: the last block reads one position and must not see it either."""
+    found, valid = replace(model(layers=1, positions=None), readout_positions=(-1,)), jnp.arange(TIME) >= 3
+    np.testing.assert_allclose(found(TOKENS, valid=valid), found(TOKENS[3:]), rtol=1e-4, atol=1e-5)
+    assert not jnp.allclose(found(TOKENS), found(TOKENS[3:]), atol=1e-3)
+
+
+def test_an_image_with_other_channels_is_refused():
+    """Sixteen channels of 4 x 4 hold as many numbers as four patches of the right kind."""
+    part = PatchEmbedding.create(4, 8, size=4, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="The image has 16 channels, the patches are of 4"):
+        part(jnp.zeros((16, 4, 4)))
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ValueError, match="at least one token"):
+        generate(model(layers=1), TOKENS[:0], 2, key=jax.random.key(0))

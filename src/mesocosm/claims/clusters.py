@@ -23,8 +23,8 @@ def within_share(values: Float64[np.ndarray, "*samples n"], smallest: int = 2) -
     Reference: Liu et al., "Statistical significance of clustering for high-dimension, low-sample size data" (2008).
     """
     ordered = np.sort(values, axis=-1)
+    n, spread = ordered.shape[-1], np.ptp(ordered, axis=-1)
     ordered = ordered - ordered.mean(axis=-1, keepdims=True)
-    n = ordered.shape[-1]
     total = np.sum(ordered**2, axis=-1)
     if n < 2 * smallest:
         return np.ones(total.shape)
@@ -32,7 +32,7 @@ def within_share(values: Float64[np.ndarray, "*samples n"], smallest: int = 2) -
     size = np.arange(smallest, n - smallest + 1)
     between = left**2 / size + left**2 / (n - size)  # the sum over all values is 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, 1 - np.max(between, axis=-1) / total, 1.0)
+        return np.where((spread > 0) & (total > 0), 1 - np.max(between, axis=-1) / total, 1.0)
 
 
 @lru_cache

@@ -51,7 +51,8 @@ def t_interval(values: Num[np.ndarray, " n"], errors: Num[np.ndarray, " n"], alp
     n = len(values)
     if n < 2:
         raise NotJudged(f"a t interval needs two or more replicates, and there {'is 1' if n else 'are none'}")
-    between, error = float(np.var(values, ddof=1)), float(np.mean(np.square(errors)))
+    between = float(np.var(values, ddof=1)) if np.ptp(values) > 0 else 0.0  # the mean of equal numbers may differ from them in its last digit
+    error = float(np.mean(np.square(errors)))
     variance = between / n + error if shared else max(between, error) / n
     ratio = variance / (between / n) if shared and between > 0 else 1.0
     freedom = (n - 1) * ratio * ratio if between > 0 or not shared else math.inf

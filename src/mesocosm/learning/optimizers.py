@@ -27,11 +27,14 @@ def warmup_cosine(peak: Any, *, warmup: Any = None, steps: Any = None, floor: An
     """
     begin = 0 if warmup is None else warmup
 
+    def share(passed: Any, length: Any) -> Any:
+        return jnp.where(passed < length, jnp.maximum(passed, 0) / jnp.where(length > 0, length, 1), 1.0)
+
     def schedule(count: Any) -> Any:
-        rising = 1.0 if warmup is None else jnp.minimum(count / warmup, 1.0)
+        rising = 1.0 if warmup is None else share(count, warmup)
         if steps is None:
             return peak * rising
-        done = jnp.clip((count - begin) / (steps - begin), 0.0, 1.0)
+        done = share(count - begin, steps - begin)
         return peak * rising * (floor + (1 - floor) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
 
     return schedule
@@ -72,7 +75,7 @@ def compose(
 
 
 def _decay(rate: Decay | None) -> list[optax.GradientTransformation]:
-    if rate is None:
+    if rate is None or (isinstance(rate, Mapping) and not rate):
         return []
     return [decay_by_name(rate) if isinstance(rate, Mapping) else optax.add_decayed_weights(rate)]
 

@@ -55,11 +55,13 @@ class PatchEmbedding(eqx.Module):
         """The class token and the patches.
 
         Raises:
-            ValueError: the image cannot be cut into such patches.
+            ValueError: the image cannot be cut into such patches, or has another number of channels.
         """
         channels, height, width = image.shape
         if height % self.size or width % self.size:
             raise ValueError(f"An image of {height} x {width} pixels cannot be cut into patches of {self.size} x {self.size}.")
+        if channels * self.size**2 != self.weight.shape[1]:
+            raise ValueError(f"The image has {channels} channels, the patches are of {self.weight.shape[1] // self.size**2}.")
         grid = image.reshape(channels, height // self.size, self.size, width // self.size, self.size)
         patches = grid.transpose(1, 3, 0, 2, 4).reshape(-1, self.weight.shape[1])
         return jnp.concatenate([self.class_token[None], patches @ self.weight.T + self.bias])
@@ -269,7 +271,12 @@ def generate(
         prompt: at least one token.
         steps: number of tokens to sample.
         temperature: logits are divided by it; 0 takes the most probable token.
+
+    Raises:
+        ValueError: the prompt is empty.
     """
+    if prompt.shape[0] == 0:
+        raise ValueError("A prompt has at least one token.")
     state, logits = model.stream(model.init_state(), prompt)
 
     def sample(carry: tuple[Any, Array], key: PRNGKeyArray) -> tuple[tuple[Any, Array], Array]:

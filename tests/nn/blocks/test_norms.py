@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.nn.blocks.norms import standardise
+from mesocosm.nn.blocks.norms import standardise, unit_norm
 
 
 def plain(x, epsilon):
@@ -27,3 +27,10 @@ def test_the_derivatives_of_standardise_are_those_of_its_formula():
         found, wanted = (jax.jit(derivatives, static_argnums=0)(form, x, moved) for form in (standardise, plain))
         assert np.abs(wanted[2]).max() > 0.1
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, wanted)
+
+
+def test_a_unit_vector_has_length_one_where_its_squares_overflow():
+    x = jnp.array([[300.0, 400.0, 0.0], [0.0, 0.0, 0.0], [3e-4, 0.0, 4e-4]], jnp.float16)
+    found = unit_norm(x)
+    assert found.dtype == jnp.float16
+    np.testing.assert_allclose(found, [[0.6, 0.8, 0.0], [0.0, 0.0, 0.0], [0.6, 0.0, 0.8]], atol=2e-3)

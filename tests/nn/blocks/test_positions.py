@@ -76,3 +76,12 @@ def test_channels_are_added():
     extended = SinusoidalChannels.create(2, dim=4).extend(x, jnp.arange(5))
     assert extended.shape == (5, 7)
     np.testing.assert_allclose(extended[:, 3], np.sin(np.arange(5)), atol=1e-6)
+
+
+def test_rotation_turns_each_pair_of_channels_by_its_angle():
+    """The vectors themselves, which scores do not show: a permutation of queries and keys alike would leave those as they are."""
+    heads, positions = np.random.default_rng(0).standard_normal((3, 1, 6)), np.array([0, 1, 5])
+    angles = positions[:, None, None] * 100.0 ** (-np.arange(3) / 3)
+    turned = (heads[..., :3] + 1j * heads[..., 3:]) * np.exp(1j * angles)
+    found = Rotary(100.0).rotate(jnp.asarray(heads, jnp.float32), jnp.asarray(positions))
+    np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], axis=-1), rtol=1e-4, atol=1e-5)

@@ -221,3 +221,32 @@ def test_bfloat16_over_many_tokens_is_finite(layer):
     y = np.asarray(y, np.float32)
     assert np.isfinite(y).all()
     assert np.abs(y).max() > 0
+
+
+def test_negative_positions_are_counted_from_the_end():
+    layer, x = Attention.create(DIM, position=Rotary.create, heads=2, key=jax.random.key(0)), jnp.asarray(_tokens(5))
+    np.testing.assert_allclose(layer.at(x, jnp.array([-1, 2, -4])), layer(x)[jnp.array([4, 2, 1])], rtol=1e-4, atol=1e-5)
+
+
+def test_padding_is_hidden_from_chosen_positions_and_from_the_weights_shown():
+    layer, x, valid = Attention.create(DIM, heads=2, key=jax.random.key(0)), jnp.asarray(_tokens(7)), jnp.arange(7) >= 2
+    cut = layer(x[2:])
+    np.testing.assert_allclose(layer.at(x, jnp.array([6, 3]), valid=valid), cut[jnp.array([4, 1])], rtol=1e-4, atol=1e-5)
+    y, shown = layer.explain(x, valid=valid)
+    np.testing.assert_allclose(y[2:], cut, rtol=1e-4, atol=1e-5)
+    assert np.all(shown.attention[:, 2:, :2] == 0)
+
+
+@pytest.mark.parametrize("unit_keys", [False, True])
+def test_biases_are_added_to_their_own_maps_before_normalisation(unit_keys):
+    """Softmax does not see the bias of keys; unnormalised weights do."""
+    layer = Attention.create(DIM, heads=2, bias=True, normalisation=unnormalised, causal=False, unit_keys=unit_keys, key=jax.random.key(0))
+    drawn = (np.random.default_rng(k).standard_normal(b.shape) for k, b in enumerate(jax.tree.leaves(layer.biases)))
+    layer = replace(layer, biases=type(layer.biases)(*(jnp.asarray(b, jnp.float32) for b in drawn)))
+    x, wanted = _tokens(5), np.asarray(layer.biases.output, np.float64)
+    for head in range(2):
+        q, k, v = (x @ np.asarray(w[head]).T + np.asarray(b[head]) for w, b in zip((layer.query, layer.key, layer.value), layer.biases[:3], strict=True))
+        if unit_keys:
+            q, k = (z / np.linalg.norm(z, axis=-1, keepdims=True) for z in (q, k))
+        wanted = wanted + q @ k.T / np.sqrt(DIM / 2) @ v @ np.asarray(layer.output[head]).T
+    np.testing.assert_allclose(layer(jnp.asarray(x)), wanted, rtol=1e-3, atol=1e-3)

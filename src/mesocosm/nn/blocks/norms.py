@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 def unit_norm(x: Float[Array, "*rows dim"]) -> Float[Array, "*rows dim"]:
     """x / ||x|| along the last axis; a zero vector stays zero, with zero gradient."""
-    squared = jnp.sum(x * x, axis=-1, keepdims=True)
-    return jnp.where(squared > 0, x * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
+    wide = _wide(x)
+    squared = jnp.sum(wide * wide, axis=-1, keepdims=True)
+    return jnp.where(squared > 0, wide * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0).astype(x.dtype)
 
 
 def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"], epsilon: float = 1e-6) -> Float[Array, "*rows dim"]:

@@ -97,7 +97,7 @@ class Attention(Projections):
     def at(
         self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None
     ) -> Float[Array, "n dim"]:
-        """The outputs at some positions; no others are computed."""
+        """The outputs at some positions, negative ones counted from the end; no others are computed."""
         return self._attend(x, positions, valid)[0]
 
     def explain(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None) -> tuple[Float[Array, "time dim"], Diagnostics]:
@@ -141,7 +141,8 @@ class Attention(Projections):
     def _attend(self, x: Array, positions: Array | None, valid: Array | None) -> tuple[Array, Array]:
         """Outputs and weights at some positions, or at all."""
         rows = jnp.arange(x.shape[0])
-        chosen, positions = (x, rows) if positions is None else (x[positions], positions)
+        positions = rows if positions is None else jnp.where(positions < 0, positions + x.shape[0], positions)
+        chosen = x if positions is rows else x[positions]
         mask = jnp.ones((1, x.shape[0]), bool) if valid is None else valid[None, :]
         if self.causal:
             mask = mask & (rows <= positions[:, None])
