@@ -94,4 +94,5 @@ class PolicyGradient(GradientLearner):
 
 def negative_p_log_p(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""$-p \log p$, which is 0 at 0, with derivative 0 there; the limit of the derivative, infinity, would meet a softmax's zero gradient."""
-    return -jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)
+    held = p >= jnp.finfo(p.dtype).tiny
+    return -jnp.where(held, p * jnp.log(jnp.where(held, p, 1.0)), 0.0)
