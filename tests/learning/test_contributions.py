@@ -332,3 +332,24 @@ def test_a_reward_that_is_met_again_is_credited_once_for_each():
     policy = jnp.array([[0.5, 0.5]])
     w = dp.exact_coefficients(mdp, policy, *reward_outcomes(mdp))
     np.testing.assert_allclose(w[0, :, 1], [-1.0, 1.0], atol=1e-12)  # only the second action goes on
+
+
+@pytest.mark.parametrize("small", [0.0, 1e-45, 1e-40, 1e-30])
+def test_probabilities_that_underflow_give_finite_contributions_and_expectations(small):
+    """An action of probability 0 multiplies a zero gradient: its contribution must not be infinite."""
+    policy = jnp.array([[1.0, small], [0.5, 0.5]], "float32")
+    actions, rewards = jnp.array([1, 0]), jnp.array([1.0, 2.0], "float32")
+    hindsight = jnp.array([[1.0, small], [small, 1.0]], "float32")
+    for found in (
+        c.reinforce(actions, rewards, policy),
+        c.hca_return(actions, rewards, policy, hindsight),
+        c.counterfactual_return(rewards, policy, hindsight),
+        c.action_sampled_cocoa(actions, rewards, policy, actions, jnp.ones((2, 2, 2), "float32"), jnp.array([[0], [1]])),
+    ):
+        assert jnp.isfinite(found).all()
+    returns = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]], "float32")
+    h = dp.hindsight(returns, policy)
+    assert jnp.isfinite(h).all()
+    for of in (expected.expected_hca_return, expected.expected_counterfactual_return):
+        assert jnp.isfinite(of(policy, returns, jnp.array([1.0, 2.0], "float32"), h)).all()
+    assert jnp.isfinite(jax.grad(lambda p: dp.coefficients(returns, p).sum())(policy)).all() or small

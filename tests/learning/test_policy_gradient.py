@@ -14,7 +14,7 @@ from mesocosm.learning import exact_credit as credit
 from mesocosm.learning.fit import fit
 from mesocosm.learning.optimizers import adam
 from mesocosm.learning.outcomes import reward_outcomes, state_outcomes
-from mesocosm.learning.policy_gradient import PolicyGradient
+from mesocosm.learning.policy_gradient import PolicyGradient, negative_p_log_p
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy, explore
 
 ENV = KeyToDoor(6)
@@ -125,3 +125,17 @@ def test_entropy_pulls_towards_the_uniform_policy():
 
 def test_exploration_is_a_mixture():
     np.testing.assert_allclose(explore(jnp.array([100.0, 0.0]), 0.1), [0.95, 0.05], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_entropy_of_a_certain_policy_is_zero_with_a_finite_gradient(dtype):
+    logits = jnp.array([[200.0, 0.0, -1e4], [3.0, -jnp.inf, -jnp.inf], [0.0, 0.0, 0.0]], dtype)
+
+    def entropy(logits):
+        return negative_p_log_p(jax.nn.softmax(logits, axis=-1)).sum(-1)
+
+    np.testing.assert_allclose(entropy(logits).astype("float32"), [0.0, 0.0, np.log(3.0)], atol=2e-2 if dtype != "float32" else 1e-6)
+    assert jnp.isfinite(jax.grad(lambda logits: entropy(logits).sum())(logits)).all()
+    p = jnp.array([0.0, float(jnp.finfo(dtype).smallest_subnormal), 0.5, 1.0], dtype)
+    np.testing.assert_allclose(negative_p_log_p(p).astype("float32"), [0.0, 0.0, 0.5 * np.log(2.0), 0.0], atol=2e-2 if dtype == "bfloat16" else 1e-3)
+    assert jnp.isfinite(jax.vmap(jax.grad(negative_p_log_p))(p)).all()

@@ -26,7 +26,7 @@ def probability_variance(outputs: Float[Array, "*batch members n outputs"]) -> F
 def predictive_entropy(outputs: Float[Array, "*batch members n outputs"]) -> Float[Array, "*batch n"]:
     r"""$-\sum_c p_c \log p_c$ of the members' mean softmax p, in nats, computed from logarithms."""
     log_p = jax.nn.logsumexp(jax.nn.log_softmax(outputs, axis=-1), axis=-3) - jnp.log(outputs.shape[-3])
-    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+    return -jnp.sum(jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * log_p, 0.0), axis=-1)
 
 
 SCORES = {"output-variance": output_variance, "probability-variance": probability_variance, "predictive-entropy": predictive_entropy}

@@ -156,7 +156,7 @@ def action_sampled_cocoa(
     """
     immediate = inverse_probability(actions, policy) * rewards[:, None]
     share = jnp.mean(jax.nn.one_hot(samples, policy.shape[-1], dtype=policy.dtype), axis=1)
-    weight = share / jnp.where(share > 0, policy, 1.0)
+    weight = _quotient(share, policy)
     return immediate + weight * (cocoa(actions, rewards, policy, outcomes, coefficients) - immediate)
 
 
@@ -168,7 +168,7 @@ def hca(rewards: Rewards, states: Int[Array, " time"], coefficients: Float[Array
 
 def hca_return(actions: Actions, rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
     r"""Hindsight credit assignment by the return; it is biased even with the exact hindsight distribution $p(a \mid S_t, Z_t)$."""
-    factor = 1.0 - of_actions(policy, actions) / of_actions(hindsight, actions)
+    factor = 1.0 - _quotient(of_actions(policy, actions), of_actions(hindsight, actions))
     return inverse_probability(actions, policy) * (factor * returns(rewards))[:, None]
 
 
@@ -177,8 +177,7 @@ def counterfactual_return(rewards: Rewards, policy: Probabilities, hindsight: Pr
 
     Hindsight says nothing about an action that the policy never takes; it gets zero (a softmax has no gradient there).
     """
-    taken = policy > 0
-    coefficients = jnp.where(taken, hindsight / jnp.where(taken, policy, 1.0) - 1.0, 0.0)
+    coefficients = jnp.where(policy >= jnp.finfo(policy.dtype).tiny, _quotient(hindsight, policy) - 1.0, 0.0)
     return coefficients * returns(rewards)[:, None]
 
 
@@ -186,8 +185,14 @@ def counterfactual_return(rewards: Rewards, policy: Probabilities, hindsight: Pr
 
 
 def inverse_probability(actions: Actions, policy: Probabilities) -> Contributions:
-    r"""$\iota_t(a) = 1\{a = A_t\} / \pi(A_t \mid S_t)$."""
-    return jax.nn.one_hot(actions, policy.shape[-1], dtype=policy.dtype) / of_actions(policy, actions)[:, None]
+    r"""$\iota_t(a) = 1\{a = A_t\} / \pi(A_t \mid S_t)$; 0 if this probability underflows to 0, like the gradient of a softmax that multiplies it."""
+    return jax.nn.one_hot(actions, policy.shape[-1], dtype=policy.dtype) * _quotient(1.0, of_actions(policy, actions))[:, None]
+
+
+def _quotient(numerator: Array | float, probability: Array) -> Array:
+    """The quotient by a probability; 0 where it is 0 or underflows, since its inverse would be infinite."""
+    held = probability >= jnp.finfo(probability.dtype).tiny
+    return jnp.where(held, numerator / jnp.where(held, probability, 1.0), 0.0)
 
 
 def of_actions(table: Probabilities, actions: Actions) -> Float[Array, " time"]:

@@ -87,6 +87,12 @@ class PolicyGradient(GradientLearner):
         """The negative of the formula above, and the batch's mean return."""
         steps, contributions = batch
         policy = self.probabilities(model)[steps.states]
-        entropy = -jnp.mean(jnp.sum(policy * jnp.log(policy), axis=-1) * steps.taken)
+        entropy = jnp.mean(jnp.sum(negative_p_log_p(policy), axis=-1) * steps.taken)
         loss = jnp.mean(jax.vmap(contribution_loss)(policy, contributions, steps.taken)) - self.entropy * entropy
         return loss, {"return": jnp.mean(jnp.sum(steps.rewards, axis=-1))}
+
+
+def negative_p_log_p(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""$-p \log p$, which is 0 at 0, with derivative 0 there; the limit of the derivative, infinity, would meet a softmax's zero gradient."""
+    held = p >= jnp.finfo(p.dtype).tiny
+    return -jnp.where(held, p * jnp.log(jnp.where(held, p, 1.0)), 0.0)

@@ -305,3 +305,18 @@ def test_a_system_is_solved_without_its_matrix():
     np.testing.assert_allclose(found.coefficients.reshape(8), jnp.linalg.solve(kernel + 0.1 * jnp.eye(8), right.reshape(8)), rtol=1e-8)
     assert found.residual < 1e-10
     assert jax.jit(lambda x: solve_by_products(function, params, x, right, ridge=0.1, steps=1).residual)(x) > 1e-3
+
+
+@pytest.mark.parametrize("method", ["contraction", "structured", "products"])
+@pytest.mark.parametrize("options", [{"feature_group_count": 4}, {"feature_group_count": 2}, {"batch_group_count": 2}])
+def test_grouped_convolutions(method, options):
+    """Their weights' Jacobian is a convolution with groups over the batch."""
+    groups, depth = options.get("feature_group_count", 1), options.get("batch_group_count", 1)
+
+    def function(weights, x):
+        image = x.reshape(depth, 4, 5, 6)
+        return jax.lax.conv_general_dilated(image, weights, (1, 2), "SAME", **options).mean((0, 3)).ravel()[:3]
+
+    weights, x = normal(0, 4, 4 // groups, 3, 3), normal(1, 3, depth * 4, 5, 6)
+    wanted = written_out(function, weights, x, x)
+    np.testing.assert_allclose(tangent_kernel(function, weights, x, method=method).kernel, wanted, rtol=1e-10, atol=1e-12)

@@ -154,3 +154,33 @@ def test_kernels_of_infinite_width_are_means_over_wide_networks(nonlinearity, ac
     np.testing.assert_allclose(
         infinite_width_kernels(x, x[:2], depth=depth, nonlinearity=nonlinearity, bias_scale=bias_scale).ntk, wanted.ntk[:, :2], rtol=1e-10
     )
+
+
+def test_long_training_on_near_duplicates_fits_as_well_as_shorter_training_and_has_gradients():
+    """Rounding makes eigenvalues of a positive kernel negative: exp(-t a) must not grow with them."""
+    x = jax.random.normal(jax.random.key(0), (20, 3), "float32")
+    x = jnp.concatenate([x, x + jnp.float32(1e-6)])
+    kernel, y = infinite_width_kernels(x, x, depth=2).ntk, jnp.sin(x[:, :1])
+    assert kernel.dtype == jnp.float32
+    kernels = jnp.stack([kernel, kernel - 1e-6 * jnp.trace(kernel) / 40 * jnp.eye(40, dtype=kernel.dtype)])  # the second has negative eigenvalues for sure
+    for time in (1e4, 1e6, 1e8, 1e30, float("inf")):
+        weights = dual_weights(kernels, jnp.stack([y, y]), time=time)
+        assert float(jnp.abs(kernels @ weights - y).max()) < 2e-3
+        assert jnp.isfinite(jax.grad(lambda y, time=time: dual_weights(kernel, y, time=time).sum())(y)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_time_meets_its_limits(dtype):
+    """Zero directions move at the speed of their residual; without time, nothing moves; after infinite time, all of it has."""
+    kernel, residual = jnp.diag(jnp.array([0.0, 1e-3, 2.0], dtype)), jnp.ones((3, 1), dtype)
+    np.testing.assert_allclose(dual_weights(kernel, residual, time=0.0), np.zeros((3, 1)))
+    values = np.array([0.0, 1e-3, 2.0])
+    for time in (1e-20, 1e-3, 1.0, 30.0):
+        want = np.where(values > 0, -np.expm1(-time * values) / np.where(values > 0, values, 1), time)
+        np.testing.assert_allclose(dual_weights(kernel, residual, time=time)[:, 0], want, rtol=1e-5)
+    np.testing.assert_allclose(dual_weights(kernel, residual, time=float("inf"))[1:, 0], [1e3, 0.5], rtol=1e-4)
+    for time in (0.0, 1.0, 1e8, float("inf")):
+        moved = jax.grad(lambda kernel, time=time: dual_weights(kernel, residual, time=time).sum())(kernel)
+        assert jnp.isfinite(moved).all()
+    slope = jax.grad(lambda time: dual_weights(kernel, residual, time=time).sum())(jnp.ones((), dtype))
+    np.testing.assert_allclose(slope, np.exp(-values).sum(), rtol=1e-5)

@@ -100,7 +100,8 @@ def outcome_counts(successor: Successor, probability: Float[Array, "states outco
 def coefficients(counts: Float[Array, "states actions outcomes"], policy: Policy) -> Float[Array, "states actions outcomes"]:
     r"""Contribution coefficients, $w(s, a, u) = O(s, a, u) / \sum_{a'} \pi(a' \mid s) O(s, a', u) - 1$; zero where the outcome cannot be reached."""
     mean = jnp.einsum("sa,sau->su", policy, counts)[:, None]
-    return jnp.where(mean > 0, counts / jnp.where(mean > 0, mean, 1.0) - 1.0, 0.0)
+    reached = mean >= jnp.finfo(mean.dtype).tiny
+    return jnp.where(reached, counts / jnp.where(reached, mean, 1.0) - 1.0, 0.0)
 
 
 def hindsight(counts: Float[Array, "states actions outcomes"], policy: Policy) -> Float[Array, "states actions outcomes"]:

@@ -54,13 +54,16 @@ def expected_hca_return(
     policy: Policy, returns: Float[Array, "states actions returns"], return_values: Float[Array, " returns"], hindsight: Float[Array, "states actions returns"]
 ) -> Table:
     r"""$\sum_z p(z \mid s, a) (1 - \pi(a \mid s) / \hat p(a \mid s, z))\, z$; `returns` is $p(z \mid s, a)$."""
-    ratio = jnp.where(hindsight > 0, policy[..., None] / jnp.where(hindsight > 0, hindsight, 1.0), 0.0)
-    return jnp.einsum("saz,z->sa", returns * (1.0 - ratio), return_values)
+    known = hindsight > 0
+    ratio = jnp.where(known, policy[..., None] / jnp.where(known, hindsight, 1.0), 0.0)
+    return jnp.einsum("saz,z->sa", jnp.where(returns > 0, returns * (1.0 - ratio), 0.0), return_values)
 
 
 def expected_counterfactual_return(
     policy: Policy, returns: Float[Array, "states actions returns"], return_values: Float[Array, " returns"], hindsight: Float[Array, "states actions returns"]
 ) -> Table:
-    r"""$\sum_z p(z \mid s) (\hat p(a \mid s, z) / \pi(a \mid s) - 1)\, z$."""
+    r"""$\sum_z p(z \mid s) (\hat p(a \mid s, z) / \pi(a \mid s) - 1)\, z$; an action that is never taken gets 0, as from the estimator."""
     seen = jnp.einsum("sa,saz->sz", policy, returns)[:, None]
-    return jnp.einsum("saz,z->sa", jnp.where(seen > 0, seen * (hindsight / policy[..., None] - 1.0), 0.0), return_values)
+    likely = policy[..., None] >= jnp.finfo(policy.dtype).tiny
+    coefficients = jnp.where(likely, hindsight / jnp.where(likely, policy[..., None], 1.0) - 1.0, 0.0)
+    return jnp.einsum("saz,z->sa", jnp.where(seen > 0, seen * coefficients, 0.0), return_values)

@@ -3,15 +3,18 @@ r"""Kernels of infinitely wide fully connected networks in the tangent parametri
 $$K^1 = \Theta^1 = \frac{x \cdot x'}{d} + s_b^2, \quad K^{l+1} = s^2\, \mathbb{E}[\phi(u)\phi(v)] + s_b^2, \quad
 \Theta^{l+1} = K^{l+1} + s^2\, \mathbb{E}[\phi'(u)\phi'(v)]\, \Theta^l, \qquad (u, v) \sim N(0, K^l).$$
 
+The angle t between u and v comes from the chord between the normalised inputs, and each layer passes on the share $c = \sin^2(t / 2)$: at nearly equal
+inputs, the cosine and its inverse would lose half of the digits, and all of the gradient.
+
 References: Jacot, Gabriel and Hongler (2018); Cho and Saul (2009) for ReLU; Williams (1997) for the error function; Lee et al. (2019) for both kernels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -37,21 +40,67 @@ class Moments(NamedTuple):
     slope: Float[Array, "n m"]
 
 
+class Pairs(NamedTuple):
+    """The moments of u and v for all pairs, and the angle t between them.
+
+    Attributes:
+        q1, q2: E[u^2] and E[v^2].
+        k: E[uv].
+        apart: c = sin^2(t / 2), computed without cancellation.
+        along: cos^2(t / 2).
+    """
+
+    q1: Float[Array, "#n #m"]
+    q2: Float[Array, "#n #m"]
+    k: Float[Array, "n m"]
+    apart: Float[Array, "n m"]
+    along: Float[Array, "n m"]
+
+
 def relu_moments(q1: Float[Array, "#n #m"], q2: Float[Array, "#n #m"], k: Float[Array, "n m"]) -> Moments:
-    r"""$\frac{1}{2\pi}\sqrt{q q'}\,(\sin t + (\pi - t)\cos t)$ and $\frac{\pi - t}{2\pi}$, with $\cos t = k / \sqrt{q q'}$."""
-    norm = jnp.sqrt(q1 * q2)
-    cosine = jnp.clip(k / norm, -1.0, 1.0)
-    angle = jnp.arccos(cosine)
-    return Moments(norm * (jnp.sin(angle) + (jnp.pi - angle) * cosine) / (2 * jnp.pi), (jnp.pi - angle) / (2 * jnp.pi))
+    r"""$\frac{1}{2\pi}(\sqrt{q q'} \sin t + (\pi - t) k)$ and $\frac{\pi - t}{2\pi}$, with $\cos t = k / \sqrt{q q'}$."""
+    return _relu(_pairs(q1, q2, k))
 
 
 def erf_moments(q1: Float[Array, "#n #m"], q2: Float[Array, "#n #m"], k: Float[Array, "n m"]) -> Moments:
-    r"""$\frac{2}{\pi}\arcsin\frac{2k}{\sqrt{(1+2q)(1+2q')}}$ and $\frac{4}{\pi}\big((1+2q)(1+2q') - 4k^2\big)^{-1/2}$."""
-    product = (1 + 2 * q1) * (1 + 2 * q2)
-    return Moments(2 / jnp.pi * jnp.arcsin(2 * k / jnp.sqrt(product)), 4 / jnp.pi / jnp.sqrt(product - 4 * k**2))
+    r"""$\frac{2}{\pi}\arctan\frac{2k}{r}$ and $\frac{4}{\pi r}$, with $r^2 = (1 + 2q)(1 + 2q') - 4k^2$."""
+    return _erf(_pairs(q1, q2, k))
 
 
-MOMENTS = {"relu": relu_moments, "erf": erf_moments}
+def _relu(pairs: Pairs) -> Moments:
+    half, rest = _sqrt(pairs.apart), _sqrt(pairs.along)
+    beyond = 2 * jnp.arctan2(rest, half)  # pi - t
+    return Moments((2 * _sqrt(pairs.q1) * _sqrt(pairs.q2) * half * rest + beyond * pairs.k) / (2 * jnp.pi), beyond / (2 * jnp.pi))
+
+
+def _erf(pairs: Pairs) -> Moments:
+    root = jnp.sqrt(1 + 2 * pairs.q1 + 2 * pairs.q2 + 16 * pairs.q1 * pairs.q2 * pairs.apart * pairs.along)
+    return Moments(2 / jnp.pi * jnp.arctan2(2 * pairs.k, root), 4 / jnp.pi / root)
+
+
+def _after_relu(pairs: Pairs, scale: float, bias: float) -> Pairs:
+    r"""The pairs of the next layer, with the bias $\beta = s_b^2$.
+
+    With the products $n$, $n'$ of the standard deviations before and after, $c' = \frac{n' - k'}{2 n'}$ is the sum of
+    $\frac{s^2 n}{2 n'} \left(c - \frac{\sin t - t \cos t}{2\pi}\right)$ and $\frac{s^2 \beta}{4 n'} \frac{(\sqrt{q} - \sqrt{q'})^2}{n' + s^2 n / 2 + \beta}$.
+    """
+    s1, s2 = _sqrt(pairs.q1), _sqrt(pairs.q2)
+    q1, q2 = (scale**2 / 2 * q + bias for q in (pairs.q1, pairs.q2))
+    norm, kept = _sqrt(q1) * _sqrt(q2), scale**2 / 2 * s1 * s2
+    angle = 2 * jnp.arctan2(_sqrt(pairs.apart), _sqrt(pairs.along))
+    share = _ratio(kept, norm, 1.0) * (pairs.apart - _sine_excess(angle) / (2 * jnp.pi))
+    spread = _ratio(_ratio(scale**2 * bias / 4 * (s1 - s2) ** 2, norm, 0.0), norm + kept + bias, 0.0)
+    apart = jnp.clip(share + spread, 0.0, 1.0)
+    return Pairs(q1, q2, scale**2 * _relu(pairs).value + bias, apart, 1 - apart)
+
+
+def _after_erf(pairs: Pairs, scale: float, bias: float) -> Pairs:
+    """The pairs of the next layer. Its standard deviations are of order one, so that cancellation in c does not matter to later layers."""
+    q1, q2 = (scale**2 * 2 / jnp.pi * jnp.arctan2(2 * q, jnp.sqrt(1 + 4 * q)) + bias for q in (pairs.q1, pairs.q2))
+    return _pairs(q1, q2, scale**2 * _erf(pairs).value + bias)
+
+
+RULES = {"relu": (_relu, _after_relu), "erf": (_erf, _after_erf)}
 
 
 def infinite_width_kernels(
@@ -64,22 +113,53 @@ def infinite_width_kernels(
     bias_scale: float = 0.0,
 ) -> InfiniteKernels:
     """The kernels between two sets of (flattened) inputs for a network like `TangentMLP`: `depth` hidden layers and an output layer without bias."""
-    a, b = (x.reshape(x.shape[0], -1) for x in (x1, x2))
-    moments = MOMENTS[nonlinearity]
-
-    def first(inner: Array) -> Array:
-        return inner / a.shape[1] + bias_scale**2
-
-    q1, q2, k = first(jnp.sum(a**2, axis=1)), first(jnp.sum(b**2, axis=1)), first(a @ b.T)
-    theta = k
+    moments, after = RULES[nonlinearity]
+    dtype = jnp.result_type(x1, x2)
+    a, b = (x.reshape(x.shape[0], -1).astype(jnp.result_type(dtype, jnp.float32)) for x in (x1, x2))
+    pairs = _of_inputs(a, b, bias_scale)
+    theta = pairs.k
     for layer in range(1, depth + 1):
-        bias = bias_scale**2 if layer < depth else 0.0
-        found = moments(q1[:, None], q2[None], k)
-        k = scale**2 * found.value + bias
-        theta = k + scale**2 * found.slope * theta
-        q1, q2 = (scale**2 * _diagonal(moments, q) + bias for q in (q1, q2))
-    return InfiniteKernels(k, theta)
+        slope = moments(pairs).slope
+        pairs = after(pairs, scale, bias_scale**2 if layer < depth else 0.0)
+        theta = pairs.k + scale**2 * slope * theta
+    given = dtype if jnp.issubdtype(dtype, jnp.floating) else theta.dtype
+    return InfiniteKernels(pairs.k.astype(given), theta.astype(given))
 
 
-def _diagonal(moments: Callable[..., Moments], q: Float[Array, " n"]) -> Float[Array, " n"]:
-    return moments(q[:, None], q[:, None], q[:, None]).value[:, 0]
+def _of_inputs(a: Float[Array, "n d"], b: Float[Array, "m d"], bias_scale: float) -> Pairs:
+    """The first layer. The chords are differences of vectors, row by row: their Gram matrix would cancel."""
+    a, b = (jnp.concatenate([x / sqrt(x.shape[1]), jnp.full((x.shape[0], 1), bias_scale, x.dtype)], axis=1) for x in (a, b))
+    q1, q2 = (jnp.sum(x**2, axis=1) for x in (a, b))
+    one, two = (x * _ratio(1.0, _sqrt(q), 0.0)[:, None] for x, q in ((a, q1), (b, q2)))
+
+    @jax.checkpoint
+    def chords(row: Float[Array, " d"]) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        return jnp.sum((row - two) ** 2, axis=1) / 4, jnp.sum((row + two) ** 2, axis=1) / 4
+
+    apart, along = jax.lax.map(chords, one)
+    return Pairs(q1[:, None], q2[None], jnp.matmul(a, b.T, precision="highest"), apart, along)
+
+
+def _pairs(q1: Array, q2: Array, k: Array) -> Pairs:
+    """From the moments alone: c inherits their rounding."""
+    s1, s2 = _sqrt(q1), _sqrt(q2)
+    cosine = jnp.clip(_ratio(_ratio(k, s1, 0.0), s2, 0.0), -1.0, 1.0)
+    apart = (1 - cosine) / 2
+    return Pairs(q1, q2, k, apart, 1 - apart)
+
+
+def _sqrt(x: Array) -> Array:
+    """The square root, with derivative 0 at 0."""
+    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+
+
+def _ratio(numerator: Array | float, denominator: Array, otherwise: float) -> Array:
+    return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1), otherwise)
+
+
+def _sine_excess(t: Array) -> Array:
+    """sin t - t cos t, by its series where the two terms cancel."""
+    small = jnp.where(t < 0.25, t, 0.0)
+    square = small**2
+    series = small * square * (1 / 3 - square * (1 / 30 - square * (1 / 840 - square * (1 / 45360 - square / 3991680))))
+    return jnp.where(t < 0.25, series, jnp.sin(t) - t * jnp.cos(t))

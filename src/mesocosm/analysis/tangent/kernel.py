@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_jaxpr
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function, Outputs, contract, jacobian_features
@@ -151,9 +152,9 @@ class _Key(NamedTuple):
     def params_tree(self) -> Any:
         return jax.tree.unflatten(self.structure, self.params)
 
-    def block(self, size: int, sharding: Any) -> Any:
+    def block(self, size: int) -> Any:
         structure, leaves = self.examples
-        return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype, sharding=sharding) for leaf in leaves])
+        return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype) for leaf in leaves])
 
 
 class _Program(NamedTuple):
@@ -169,22 +170,36 @@ class _Program(NamedTuple):
 @lru_cache(maxsize=64)
 def _program(key: _Key, method: Method, block: int) -> _Program:
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
-    spread, everywhere = (jax.sharding.NamedSharding(mesh, spec) for spec in (jax.sharding.PartitionSpec("rows"), jax.sharding.PartitionSpec()))
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), key.params_tree())
+    by_row, whole = jax.sharding.PartitionSpec("rows"), jax.sharding.PartitionSpec()
+    spread, everywhere = (jax.sharding.NamedSharding(mesh, spec) for spec in (by_row, whole))
     if method == "products":
         side = lambda params, x: x  # noqa: E731
         pair = lambda params, a, b: kernel_by_products(key.function, params, a, b, key.outputs)  # noqa: E731
     else:
         side = lambda params, x: _features(key.function, method, params, x)  # noqa: E731
         pair = lambda params, a, b: contract(a, b, key.outputs)  # noqa: E731
-    rows = key.block(block, spread)
+    params, rows, share = key.params_tree(), key.block(block), key.block(block // len(jax.devices()))
     features = jax.eval_shape(side, params, rows)
-    left, right = (jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), features) for place in (spread, everywhere))  # noqa: B023
-    made = jit(side, out_shardings=spread).lower(params, rows).compile()
-    met = jit(pair).lower(params, left, right).compile()
+    # Each device runs the program of its own rows, traced without the placement: with it, JAX cannot batch a grouped convolution, nor XLA split it.
+    some = jax.eval_shape(side, params, share)
+    side = _on_devices(mesh, side, (params, share), (whole, by_row))
+    pair = _on_devices(mesh, pair, (params, some, features), (whole, by_row, whole))
+    made = jit(side, in_shardings=(everywhere, spread), out_shardings=spread).lower(params, rows).compile()
+    met = jit(pair, in_shardings=(everywhere, spread, everywhere)).lower(params, features, features).compile()
     sizes: Any = made.memory_analysis(), met.memory_analysis()
     once, twice = ((size.temp_size_in_bytes, size.output_size_in_bytes) for size in sizes)
     return _Program(made, met, spread, everywhere, int(max(once[0] + 2 * once[1], 2 * once[1] + sum(twice))))
+
+
+def _on_devices(mesh: Any, function: Callable[..., Any], shapes: tuple[Any, ...], places: tuple[Any, ...]) -> Callable[..., Any]:
+    """The function on each device's part of its arguments, which have these shapes; results are spread by row."""
+    traced, shape = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    structure = jax.tree.structure(shape)
+
+    def of_part(*arguments: Any) -> Any:
+        return jax.tree.unflatten(structure, eval_jaxpr(traced.jaxpr, traced.consts, *jax.tree.leaves(arguments)))
+
+    return jax.shard_map(of_part, mesh=mesh, in_specs=places, out_specs=jax.sharding.PartitionSpec("rows"), check_vma=False)
 
 
 def _fitting(key: _Key, method: Method, most: int, memory: int | float) -> tuple[int, _Program]:
@@ -201,7 +216,7 @@ def _fitting(key: _Key, method: Method, most: int, memory: int | float) -> tuple
 @lru_cache(maxsize=256)
 def _first_guess(key: _Key, method: Method, memory: int | float) -> int:
     """The number of examples whose two sides fill the budget, to avoid compiling larger blocks that cannot fit."""
-    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), key.block(1, None))
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), key.block(1))
     if method == "products":
         bytes_each = sum(leaf.size * leaf.dtype.itemsize for leaf in key.params)
     else:
@@ -218,7 +233,7 @@ def _seconds(key: _Key, method: Method, most: int, memory: int | float) -> float
     except ValueError:
         return float("inf")
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), key.params_tree())
-    x = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), key.block(block, None))
+    x = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), key.block(block))
 
     def once() -> float:
         began = time.perf_counter()

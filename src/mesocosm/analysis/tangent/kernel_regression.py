@@ -52,15 +52,27 @@ def dual_weights(
         train_kernel: Theta(X, X), symmetric; use `as_matrix` for several outputs.
         residuals: Y - f(X), one column per quantity to predict.
         ridge: rho.
-        time: t, the learning rate times the number of small steps.
+        time: t, the learning rate times the number of small steps; may be infinite.
     """
     system = train_kernel + ridge * jnp.eye(train_kernel.shape[-1], dtype=train_kernel.dtype)
     if time is None:
         return solve(system, residuals)
     values, vectors = eigh(system)
-    flat = jnp.abs(time * values) < 1e-12  # directions that hardly move need the limit
-    reached = jnp.where(flat, time, -jnp.expm1(-time * values) / jnp.where(flat, 1.0, values))
+    reached = _reached(values, time)
     return vectors @ (reached[..., None] * (jnp.swapaxes(vectors, -1, -2) @ residuals))
+
+
+def _reached(values: Float[Array, "*batch n"], time: float | Array) -> Float[Array, "*batch n"]:
+    r"""$(1 - e^{-ta}) / a$ for the eigenvalues a, with the limit t at 0.
+
+    An eigenvalue below $\epsilon$ times the largest, or below 0, is a rounding error. It counts as this bound, so that the weights stay finite however
+    long the training.
+    """
+    values = jnp.maximum(values, jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=-1, keepdims=True))
+    time = jnp.minimum(jnp.asarray(time, values.dtype), jnp.finfo(values.dtype).max)  # times 0, infinity would be no number
+    moved = jnp.minimum(time * values, 100.0)  # e^-100 is 0 beside 1
+    flat = moved < 1e-12  # directions that hardly move need the limit
+    return jnp.where(flat, time, -jnp.expm1(-moved) / jnp.where(flat, 1.0, values))
 
 
 def interpolation_weights(test_kernel: Float[Array, "*batch t n"], train_kernel: Float[Array, "*batch n n"]) -> Float[Array, "*batch t n"]:
