@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from mesocosm.audit import AuditError, audit
-from mesocosm.audit.checkpoint import Checkpoint, Tensor, open_checkpoint
-from mesocosm.audit.errors import Skip
+from mesocosm.audit.checkpoint import open_checkpoint
 from packed_models import FAMILIES, pack, write
 
 
@@ -32,6 +31,8 @@ DTYPES = {
     "BF16": ml_dtypes.bfloat16,
     "F8_E4M3": ml_dtypes.float8_e4m3fn,
     "F8_E5M2": ml_dtypes.float8_e5m2,
+    "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
 }
 
 
@@ -53,34 +54,6 @@ def test_bfloat16_factors_give_the_numbers_of_the_rounded_ones(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(family.config))
     first, second = audit(tmp_path / "bf16.safetensors").rows, audit(plain).rows
     assert first.drop("model").equals(second.drop("model"))
-
-
-def checkpoint(**tensors):
-    return Checkpoint("x", {name: Tensor(value.shape, dtype, lambda value=value: value) for name, (dtype, value) in tensors.items()}, {})
-
-
-def test_quantised_weights_are_scaled_by_number_row_or_block():
-    codes = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
-    for scale, wanted in (
-        (np.float32([0.5]), codes * 0.5),
-        (np.float32([1, 2, 3]), codes * np.array([[1], [2], [3]])),
-        (np.float32([[1, 10], [2, 20]]), codes * np.array([[1, 1, 10, 10], [1, 1, 10, 10], [2, 2, 20, 20]])),
-    ):
-        np.testing.assert_allclose(checkpoint(w=("I8", codes), w_scale=("F32", scale)).matrix("w"), wanted)
-    with pytest.raises(Skip, match="w is I8 but has no w_scale"):
-        checkpoint(w=("I8", codes)).matrix("w")
-    with pytest.raises(Skip, match=r"w_scale of shape \[5, 1\] cannot scale w of shape \[3, 4\]"):
-        checkpoint(w=("I8", codes), w_scale=("F32", np.ones((5, 1), np.float32))).matrix("w")
-    np.testing.assert_array_equal(checkpoint(w=("F8_E4M3", codes.astype(np.float32))).matrix("w"), codes)
-
-
-def test_quantised_blocks_say_so(tmp_path):
-    family = FAMILIES["bert"]
-    tensors, _ = pack(family)
-    codes = {name: value.astype(ml_dtypes.float8_e4m3fn) for name, value in tensors.items()}
-    path = write_raw(tmp_path / "model.safetensors", {name: ("F8_E4M3", value.shape, value.tobytes()) for name, value in codes.items()})
-    (tmp_path / "config.json").write_text(json.dumps(family.config))
-    assert audit(path).rows["notes"].unique().to_list() == ["quantised: small singular values are rounding errors"]
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------
@@ -199,6 +172,16 @@ def test_pytorch_files_are_read_as_safetensors_are(legacy, inside, tmp_path):
     (folder / "config.json").write_text(json.dumps(family.config))
     rounded = {name: value.astype(ml_dtypes.bfloat16).astype(np.float32) for name, value in tensors.items()}
     assert audit(folder).rows.drop("model").equals(audit(write(tmp_path / "plain", rounded, family.config)).rows.drop("model"))
+
+
+@pytest.mark.parametrize("inside", ["model", "module", "state_dict"])
+def test_a_training_checkpoint_has_tensors_beside_its_weights(inside, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: PyTorch files cannot be tested")
+    family = FAMILIES["llama"]
+    state = {name: torch.tensor(value) for name, value in pack(family)[0].items()}
+    torch.save({"best_val_loss": torch.tensor(2.5), inside: state, "iter_num": 7}, tmp_path / "ckpt.pt")
+    (tmp_path / "config.json").write_text(json.dumps(family.config))
+    assert audit(tmp_path / "ckpt.pt").audited.height == 16
 
 
 def test_a_pytorch_file_without_a_state_dict_is_told(tmp_path):

@@ -6,7 +6,6 @@ This module reads only headers. PyTorch files are opened with `weights_only`, ne
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,25 +15,13 @@ from typing import Any
 import numpy as np
 
 from mesocosm.audit.errors import AuditError, Skip
+from mesocosm.audit.quantisation import read_weight
 from mesocosm.audit.safetensors_file import read_header
+from mesocosm.audit.tensor import Tensor
 
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 INSIDE = ("state_dict", "model_state_dict", "model", "module", "weights")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One tensor of a checkpoint, read lazily.
-
-    Attributes:
-        shape, dtype: as stored (`dtype` as named by safetensors).
-        read: reads its values.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -51,37 +38,16 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any]
 
-    def matrix(self, name: str) -> np.ndarray:
-        """A tensor's values, multiplied by its scale if it is quantised.
+    def matrix(self, name: str, *, inputs_first: bool = False) -> np.ndarray:
+        """A tensor's values, dequantised if necessary.
 
         Raises:
-            Skip: integers have no scale, or a value is not finite.
+            Skip: it is quantised in a way that is not understood, or a value is not finite.
         """
-        tensor = self.tensors[name]
-        values = tensor.read()
-        if tensor.dtype.startswith("F8") or values.dtype.kind not in "f":
-            values = self._scaled(name, values, tensor.dtype)
+        values = read_weight(self.tensors, name, self.config, inputs_first=inputs_first)
         if not np.all(np.isfinite(values)):
             raise Skip(f"{name} has {int(np.sum(~np.isfinite(values)))} entries that are not finite")
         return values
-
-    def _scaled(self, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
-        """Multiply one-byte weights by one scale, or one per row or block."""
-        found = next((other for suffix in ("_scale_inv", "_scale") if (other := f"{name}{suffix}") in self.tensors), None)
-        if found is None:
-            if dtype.startswith("F8"):
-                return values
-            raise Skip(f"{name} is {dtype} but has no {name}_scale: dequantise the checkpoint first")
-        scale = np.asarray(self.tensors[found].read(), np.float32)
-        if scale.size == 1:
-            return values.astype(np.float32) * scale.reshape(())
-        if scale.ndim == 1 and len(scale) == len(values):
-            scale = scale[:, None]
-        if scale.ndim != values.ndim or any(small > large for small, large in zip(scale.shape, values.shape, strict=True)):
-            raise Skip(f"{found} of shape {list(scale.shape)} cannot scale {name} of shape {list(values.shape)}")
-        for axis, (small, large) in enumerate(zip(scale.shape, values.shape, strict=True)):
-            scale = np.take(np.repeat(scale, math.ceil(large / small), axis=axis), range(large), axis=axis)
-        return values.astype(np.float32) * scale
 
 
 def open_checkpoint(model: str, config: Path | None = None) -> Checkpoint:
@@ -212,13 +178,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
-    """The tensors of a state dict, at the top level or under a common key."""
+    """The tensors of a state dict, under a common key or at the top level."""
     if not isinstance(loaded, Mapping):
         return None
-    found = {str(name): value for name, value in loaded.items() if isinstance(value, tensor)}
-    if found:
-        return found
-    return next((inner for key in INSIDE if (inner := _state_dict(loaded.get(key), tensor))), None)
+    for key in INSIDE:  # before the tensors beside it, such as the best loss of a training checkpoint
+        if inner := _state_dict(loaded.get(key), tensor):
+            return inner
+    return {str(name): value for name, value in loaded.items() if isinstance(value, tensor)} or None
 
 
 def _torch_dtype(value: Any) -> str:
@@ -229,15 +195,20 @@ def _torch_dtype(value: Any) -> str:
         "bfloat16": "BF16",
         "float8_e4m3fn": "F8_E4M3",
         "float8_e5m2": "F8_E5M2",
+        "float8_e4m3fnuz": "F8_E4M3FNUZ",
+        "float8_e5m2fnuz": "F8_E5M2FNUZ",
+        "float8_e8m0fnu": "F8_E8M0",
         "int8": "I8",
         "uint8": "U8",
     }
     name = str(value.dtype).removeprefix("torch.")
-    return names.get(name, name)
+    return "F32" if value.is_quantized else names.get(name, name)  # torch dequantises its own formats
 
 
 def _reader(value: Any) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
+        if value.is_quantized:
+            return value.dequantize().numpy()
         return (value.float() if value.is_floating_point() and value.element_size() < 4 else value).detach().numpy()
 
     return read

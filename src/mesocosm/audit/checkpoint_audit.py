@@ -17,6 +17,7 @@ from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.layouts import LAYOUTS, Block, find_blocks, mapped_layout
 from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imbalance, pairs_of
+from mesocosm.audit.quantisation import is_quantised
 from mesocosm.audit.settings import Settings, settings_of
 
 SCHEMA = {
@@ -153,8 +154,9 @@ def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list
         gain = None if options.biases else _gain(checkpoint, block, settings, heads.query.shape[2])
         cross = re.search("EncDec|cross|encoder_attn", block.name) is not None
         return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain) for pair in pairs_of(heads)]
-    except Skip as skip:
-        return [({**place, "status": "skipped", "reason": str(skip)}, None)]
+    except (Skip, AuditError, OSError, ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:  # one bad block does not end the audit
+        reason = str(error) if isinstance(error, Skip | AuditError) else f"cannot be read: {type(error).__name__}: {error}"
+        return [({**place, "status": "skipped", "reason": reason}, None)]
 
 
 def _place(model: str, block: Block) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[
 
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:
     """A matrix as (outputs, inputs), with its bias as a last column if requested and present."""
-    matrix = checkpoint.matrix(name)
+    matrix = checkpoint.matrix(name, inputs_first=inputs_first)
     if inputs_first and matrix.ndim == 2:
         matrix = matrix.T
     bias = f"{name.removesuffix('weight')}bias"
@@ -207,7 +209,7 @@ def _notes(checkpoint: Checkpoint, block: Block, settings: Settings) -> Notes:
     query = (
         ("no", QK_NORM_NOTE) if normed else {"rotary": ("pair-only", ROTARY_NOTE), "unknown": ("unknown", UNKNOWN_NOTE)}.get(settings.positions, ("yes", ""))
     )
-    quantised = any(checkpoint.tensors[name].dtype[:2] in ("F8", "I8", "U8") for name in block.tensors.values())
+    quantised = any(is_quantised(checkpoint.tensors[name].dtype) for name in block.tensors.values())
     value = ("no", GATE_NOTE) if settings.gated else ("yes", "")
     return Notes(
         {

@@ -16,7 +16,7 @@ import mesocosm.lab.events.track as track
 from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.events.event import Note, Progress, RunStarted, TrialFailed, TrialFinished, TrialStarted
-from mesocosm.lab.events.sinks import LIBRARIES
+from mesocosm.lab.events.sinks import LIBRARIES, MLflow
 from mesocosm.lab.events.track import Tracker, tracked
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
@@ -318,6 +318,14 @@ def test_a_missing_library_is_one_line_before_anything_is_trained(name, packages
     assert told.err.endswith(f"install it: pip install {packages}\n")
     assert told.err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["lr?x=1", "50%41"])
+def test_mlflow_refuses_a_folder_that_it_would_mistake_for_another(name, tmp_path):
+    pytest.importorskip("mlflow")
+    with pytest.raises(ValueError, match=r"MLflow cannot write below a folder with [?%] in its name"):
+        MLflow(tmp_path / name / "track", "study")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_library_is_imported_unless_it_is_asked_for():

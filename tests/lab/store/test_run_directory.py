@@ -41,6 +41,15 @@ def test_tables_need_nothing_of_ours_to_be_read(run):
     assert table.equals(run.table("heights", "rolling"))
 
 
+@pytest.mark.parametrize(("mine", "sibling"), [("abl[12]", "abl1"), ("lr=[0.1]", "lr=0"), ("a*", "ab"), ("a?", "ab"), ("{a,b}", "a"), ("50%41", "50A")])
+def test_a_name_with_wildcards_is_the_runs_own(tmp_path, mine, sibling):
+    for name, value in ((mine, 1), (sibling, 2)):
+        (tmp_path / name / "trials" / "rolling" / "tables").mkdir(parents=True)
+        TrialStore(tmp_path / name, "rolling").write_table("heights", pl.DataFrame({"seed": [value]}))
+    for name, value in ((mine, 1), (sibling, 2)):
+        assert TrialStore(tmp_path / name, "rolling")._table("heights")["seed"].to_list() == [value]
+
+
 def test_models_are_asked_for_by_trial_name_and_seed(run):
     assert run.model("rolling", seed=6).position.shape == (4,)
     assert run.model("rolling", "ball", seed=None).position.shape == (2, 4)

@@ -151,6 +151,8 @@ class MLflow:
 
     def __init__(self, folder: Path, study: str):
         self.entities = import_module("mlflow.entities")
+        if strange := {"?", "%"} & set(folder.as_posix()):  # MLflow parses its database's path as a URL, and would write elsewhere
+            raise ValueError(f"MLflow cannot write below a folder with {' or '.join(sorted(strange))} in its name")
         folder.mkdir(parents=True, exist_ok=True)
         database = f"sqlite:///{folder.as_posix()}/mlflow.db"
         with warnings.catch_warnings():
