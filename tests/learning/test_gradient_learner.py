@@ -118,8 +118,9 @@ def descend(transform, steps):
     x = jnp.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]])
     y = x @ jnp.array([1.0, -1.0])
     state, losses = start(jnp.zeros(2), transform), []
+    step = jax.jit(lambda state: gradient_step(lambda w: (jnp.mean((x @ w - y) ** 2), {}), state, transform))
     for _ in range(steps):
-        state, metrics = gradient_step(lambda w: (jnp.mean((x @ w - y) ** 2), {}), state, transform)
+        state, metrics = step(state)
         losses.append(float(metrics["loss"]))
     return state, losses
 

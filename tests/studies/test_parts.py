@@ -39,6 +39,7 @@ def network_and_loss(study, arm):
     return build_student(arm, KEY), lambda network: student_loss(network, teacher.sample(KEY, "iid"), KEY)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("study", ["mesa", "gated-rnn"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_of_the_registry_fits_and_learns(study, name):

@@ -39,7 +39,7 @@ def judged_share(rows: Sequence[Row]) -> str | None:
 
 
 def claim_evidence(rows: Sequence[Row]) -> str | None:
-    """"finding" if any of a claim's checks is one, else "implementation" if any is, else "identity"; None without checks.
+    """ "finding" if any of a claim's checks is one, else "implementation" if any is, else "identity"; None without checks.
 
     A claim about trained networks has findings among its checks, so it is counted among the findings and holds only by them.
     """

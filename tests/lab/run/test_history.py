@@ -112,6 +112,7 @@ def test_another_verdict_on_the_same_tables_is_entered_and_shown(registry, monke
     assert first["fingerprint"] != second["fingerprint"]
 
 
+@pytest.mark.whole
 def test_nobody_else_is_refused(registry, monkeypatch, tmp_path):
     """Small presets, changed configs, pilots, repetitions, and runs that are not beside results."""
     execute(STUDY, "smoke", seeds=(0, 1))

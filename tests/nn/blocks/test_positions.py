@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesocosm.nn import RelativeBias, Rotary, SinusoidalChannels
@@ -46,6 +46,7 @@ def bucket(n, buckets, max_distance):
 
 
 @given(st.integers(2, 40), st.integers(1, 200))
+@settings(max_examples=20, deadline=None)
 def test_buckets_follow_the_rule(buckets, more):
     max_distance = buckets // 2 + more
     part = RelativeBias(jnp.arange(buckets, dtype=float)[None], max_distance)
