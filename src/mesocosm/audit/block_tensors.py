@@ -16,7 +16,7 @@ Meaning = Literal["nothing", "query norm", "value norm", "gate", "unknown"]
 
 NORM = r"(?:layer_?|rms_?)?(?:norms?|ln)"
 MEANINGS: tuple[tuple[Meaning, str], ...] = (
-    ("nothing", r"(?:output\.)?(?:LayerNorm|layer_norm)\..*"),  # BERT's, after the block
+    ("nothing", r"(?:output\.)?LayerNorm\..*"),  # BERT's, after the block
     ("nothing", r".*bias(?:es)?|bias_[kv]|.*relative_(?:attention_bias|position).*|.*sinks?|.*attn_mask"),
     ("nothing", r".*inv_freq|(?:rotary|rope).*|(?:[kv]|kv|q)_(?:scale|zero_point)"),
     ("query norm", rf"(?:.*\.)?(?:q|k|qk|query|key|query_key)_?(?:head_?)?{NORM}(?:_weight)?(?:\..*)?"),

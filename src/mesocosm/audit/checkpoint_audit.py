@@ -137,6 +137,8 @@ def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
     names = sorted(checkpoint.tensors)
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     what = "matches the names of --map" if options.maps else "has a name that looks like"
+    if any(name.endswith(("A_log", "mixer.D")) for name in names):
+        return f"{checkpoint.name}: a state-space model, no attention to audit. Its {len(names)} tensors: {listed}"
     mend = "" if options.maps else "; name the query, key, value and output tensors with --map"
     return f"{checkpoint.name}: no tensor {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
 
@@ -187,9 +189,19 @@ def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[
     settings = settings_of(checkpoint.config, block.name, heads=options.heads, key_heads=options.key_heads)
     if block.layout.key_per_query and not options.key_heads:
         settings = replace(settings, key_heads=settings.heads, head_dim=None)
-    matrices = {role: _matrix(checkpoint, name, role, block.layout.inputs_first, options.biases) for role, name in block.tensors.items()}
+    inputs_first = block.layout.inputs_first and not _is_linear(checkpoint, block)
+    matrices = {role: _matrix(checkpoint, name, role, inputs_first, options.biases) for role, name in block.tensors.items()}
     heads = block.layout.unpack(matrices, settings)
     return heads, settings, _notes(checkpoint, block, settings)
+
+
+def _is_linear(checkpoint: Checkpoint, block: Block) -> bool:
+    """Whether GPT-2's packed matrix is stored as (outputs, inputs), as by nanoGPT: the outputs are more than the inputs."""
+    packed = block.tensors.get("qkv")
+    if block.layout is None or block.layout.name != "GPT-2" or packed is None:
+        return False
+    shape = checkpoint.tensors[packed].shape
+    return len(shape) == 2 and shape[0] > shape[1]
 
 
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:

@@ -73,7 +73,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         gated=family.gated if gate is None else bool(gate),
         query_norm=family.query_norm or (config_query_norm(part) and not (str(model_type).startswith("llama4") and positions == "additive")),
         value_norm=family.value_norm,
-        clipped=bool(part.get("clip_qkv")),
+        clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
     )
     if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads applies only to the new architecture
         found = replace(found, key_heads=1 if part.get("multi_query", True) else found.heads)
