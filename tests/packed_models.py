@@ -101,6 +101,12 @@ def key_by_key(prefix, heads):
     return {f"{prefix}.query_key_value.weight": rows(parts), f"{prefix}.dense.weight": columns(heads.output)}
 
 
+def internlm2(prefix, heads):
+    """As Falcon, under other names."""
+    packed, output = key_by_key(prefix, heads).values()
+    return {f"{prefix}.wqkv.weight": packed, f"{prefix}.wo.weight": output}
+
+
 def gated(prefix, heads):
     """Qwen3-Next: behind the rows of each query head stand those of its gate."""
     gates = np.random.default_rng(9).standard_normal(heads.query.shape).astype(np.float32)
@@ -118,6 +124,11 @@ FAMILIES = {
         linear("q_lin k_lin v_lin out_lin"), {"model_type": "distilbert", "dim": 12, "n_heads": 4}, "distilbert.transformer.layer.{}.attention"
     ),
     "gpt2": Family(gpt2, {"model_type": "gpt2", "n_embd": 12, "n_head": 4}, "transformer.h.{}.attn", gain="ln_1.weight"),
+    "internlm2": Family(internlm2, {"model_type": "internlm2", "num_key_value_heads": 2, **LLAMA}, "model.layers.{}.attention", key_heads=2),
+    "openai-whisper": Family(linear("query key value out"), {"model_type": "whisper", "d_model": 12, "num_heads": 4}, "encoder.blocks.{}.attn"),
+    "nanogpt": Family(thirds("c_attn.weight c_proj"), {"model_type": "gpt2", "n_embd": 12, "n_head": 4}, "_orig_mod.transformer.h.{}.attn"),
+    "mpt": Family(thirds("Wqkv.weight out_proj"), {"model_type": "mpt", "d_model": 12, "n_heads": 4}, "transformer.blocks.{}.attn", gain="norm_1.weight"),
+    "modernbert": Family(thirds("Wqkv.weight Wo"), {"model_type": "modernbert", **BERT}, "layers.{}.attn", gain="attn_norm.weight"),
     "llama": Family(linear("q_proj k_proj v_proj o_proj"), {"model_type": "llama", **LLAMA}, "model.layers.{}.self_attn", gain="input_layernorm.weight"),
     "mistral-gqa": Family(
         linear("q_proj k_proj v_proj o_proj"), {"model_type": "mistral", "num_key_value_heads": 2, **LLAMA}, "model.layers.{}.self_attn", key_heads=2

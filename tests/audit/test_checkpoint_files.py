@@ -125,6 +125,13 @@ def test_a_tensor_cut_off_after_the_header_was_read_is_told(tmp_path):
         tensor.read()
 
 
+def test_gguf_is_named(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(40))
+    for path in (tmp_path, tmp_path / "model.gguf"):
+        with pytest.raises(AuditError, match=r"model.gguf is a GGUF file, the format of llama.cpp, which is not read"):
+            audit(path)
+
+
 def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(AuditError, match="there is no file or directory '/nowhere/at/all'"):
         open_checkpoint("/nowhere/at/all")

@@ -60,6 +60,8 @@ def test_each_family_becomes_rows_with_the_products_of_its_heads(name, tmp_path)
 
 
 APPLIES = {
+    "internlm2": "pair-only",
+    "modernbert": "pair-only",
     "llama": "pair-only",
     "mistral-gqa": "pair-only",
     "qwen3-norm": "no",
@@ -222,6 +224,17 @@ def test_blocks_of_other_kinds_are_rows_with_their_reason(tmp_path):
     assert told[5] == "missing: value (v_proj.weight), output (o_proj.weight or out_proj.weight or dense.weight)"
     assert told[6].startswith("an adapter")
     assert told[10] == "model.layers.10.self_attn.q_proj.weight has 144 entries that are not finite"
+
+
+def test_a_state_space_model_is_named(tmp_path):
+    folder = write(tmp_path, {f"backbone.layers.{n}.mixer.{name}": np.ones((2, 2), np.float32) for n in range(2) for name in ("A_log", "in_proj.weight")})
+    with pytest.raises(AuditError, match="a state-space model, no attention to audit"):
+        audit(folder)
+
+
+def test_a_packing_that_the_config_does_not_name_is_not_offered_to_map(tmp_path):
+    tensors = {f"model.layers.0.attention.{name}.weight": np.ones((12, 12), np.float32) for name in ("wqkv", "wo")}
+    assert reasons(write(tmp_path, tensors, {"model_type": "never_seen"}))[0].startswith("Wqkv is packed differently")
 
 
 def test_nothing_that_looks_like_attention_is_an_error_with_the_names(tmp_path):

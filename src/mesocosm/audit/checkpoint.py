@@ -21,6 +21,7 @@ from mesocosm.audit.tensor import Tensor
 
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+GGUF = "{} is a GGUF file, the format of llama.cpp, which is not read: audit the safetensors checkpoint that it was made from"
 INSIDE = ("state_dict", "model_state_dict", "model", "module", "weights")
 
 
@@ -124,6 +125,8 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     for suffix in (".safetensors", *TORCH_SUFFIXES):
         if files := sorted(file for file in folder.glob(f"*{suffix}") if file.name not in ("training_args.bin", "optimizer.pt", "scheduler.pt")):
             return _read_files(files)
+    if files := sorted(folder.glob("*.gguf")):
+        raise AuditError(GGUF.format(files[0]))
     raise AuditError(f"{folder} has no .safetensors file, no index and no PyTorch file")
 
 
@@ -147,6 +150,8 @@ def _read_files(files: Iterable[Path]) -> dict[str, Tensor]:
     """The tensors of several files, without duplicates."""
     tensors: dict[str, Tensor] = {}
     for file in files:
+        if file.suffix == ".gguf":
+            raise AuditError(GGUF.format(file))
         found = _read_torch(file) if file.suffix in TORCH_SUFFIXES else {n: Tensor(s.shape, s.dtype, s.read) for n, s in read_header(file).items()}
         if twice := sorted(set(found) & set(tensors)):
             raise AuditError(f"{twice[0]!r} is in {file.name} and in another file of {file.parent}: name the file to audit")
@@ -169,7 +174,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         told = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise AuditError(f"{path} contains more than tensors, or is damaged; full unpickling could run code and is refused ({told[:160]})") from None
+        raise AuditError(
+            f"{path} is damaged, or contains Python objects beside tensors. Loading those can run any code, so it is refused. "
+            f"If you trust the file, load it with torch yourself and save its state dict as safetensors ({told[:160]})"
+        ) from None
     state = _state_dict(loaded, torch.Tensor)
     if state is None:
         kind = f"a table of {', '.join(map(repr, list(loaded)[:8]))}" if isinstance(loaded, Mapping) else type(loaded).__name__

@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
+from mesocosm.audit.block_tensors import meanings
 from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
 from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.layouts import LAYOUTS, Block, find_blocks, mapped_layout
 from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imbalance, pairs_of
 from mesocosm.audit.quantisation import is_quantised
-from mesocosm.audit.settings import Settings, settings_of
+from mesocosm.audit.settings import Settings, layer_of, settings_of
 
 SCHEMA = {
     "model": pl.String,
@@ -51,7 +52,9 @@ QK_NORM_NOTE = "QK-norm: the scores do not see the scale of query and key, so th
 UNKNOWN_NOTE = "positions unknown: if they are rotary, the law holds for pair traces only"
 GATE_NOTE = "a gate between value and output breaks the inner symmetry: the law holds for the imbalance's diagonal only"
 QUANTISED_NOTE = "quantised: small singular values are rounding errors"
-QUERY_NORMS = ("q_norm.weight", "q_layernorm.weight", "q_ln.weight", "query_norm.weight")
+VALUE_NORM_NOTE = "a norm between value and output: the law holds for the imbalance's diagonal at most"
+CLIP_NOTE = "the config clips queries, keys and values, so that they are not only seen through their products"
+PAIRS_NOTE = "the family's rotary pairs are unknown"
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
     names = sorted(checkpoint.tensors)
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     what = "matches the names of --map" if options.maps else "has a name that looks like"
+    if any(name.endswith(("A_log", "mixer.D")) for name in names):
+        return f"{checkpoint.name}: a state-space model, no attention to audit. Its {len(names)} tensors: {listed}"
     mend = "" if options.maps else "; name the query, key, value and output tensors with --map"
     return f"{checkpoint.name}: no tensor {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
 
@@ -160,12 +165,11 @@ def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list
 
 
 def _place(model: str, block: Block) -> dict[str, Any]:
-    numbers = [int(part) for part in block.name.split(".") if part.isdigit()]
     return {
         "model": model,
         "block": block.name,
         "part": re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", block.name, count=1),
-        "layer": numbers[0] if numbers else 0,
+        "layer": layer_of(block.name),
         "layout": block.layout.name if block.layout else None,
     }
 
@@ -185,9 +189,19 @@ def load_block(checkpoint: Checkpoint, block: Block, options: Options) -> tuple[
     settings = settings_of(checkpoint.config, block.name, heads=options.heads, key_heads=options.key_heads)
     if block.layout.key_per_query and not options.key_heads:
         settings = replace(settings, key_heads=settings.heads, head_dim=None)
-    matrices = {role: _matrix(checkpoint, name, role, block.layout.inputs_first, options.biases) for role, name in block.tensors.items()}
+    inputs_first = block.layout.inputs_first and not _is_linear(checkpoint, block)
+    matrices = {role: _matrix(checkpoint, name, role, inputs_first, options.biases) for role, name in block.tensors.items()}
     heads = block.layout.unpack(matrices, settings)
     return heads, settings, _notes(checkpoint, block, settings)
+
+
+def _is_linear(checkpoint: Checkpoint, block: Block) -> bool:
+    """Whether GPT-2's packed matrix is stored as (outputs, inputs), as by nanoGPT: the outputs are more than the inputs."""
+    packed = block.tensors.get("qkv")
+    if block.layout is None or block.layout.name != "GPT-2" or packed is None:
+        return False
+    shape = checkpoint.tensors[packed].shape
+    return len(shape) == 2 and shape[0] > shape[1]
 
 
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:
@@ -205,12 +219,20 @@ def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, bi
 
 
 def _notes(checkpoint: Checkpoint, block: Block, settings: Settings) -> Notes:
-    normed = any(f"{block.name}.{name}" in checkpoint.tensors for name in QUERY_NORMS)
-    query = (
-        ("no", QK_NORM_NOTE) if normed else {"rotary": ("pair-only", ROTARY_NOTE), "unknown": ("unknown", UNKNOWN_NOTE)}.get(settings.positions, ("yes", ""))
-    )
+    found = meanings(block.name, checkpoint.tensors, block.tensors.values())
+    strange = f"the meaning of {', '.join(sorted(found['unknown'])[:4])} is unknown" if found.get("unknown") else ""
+    rotary = ("pair-only", ROTARY_NOTE if settings.interleaved is not None else f"{ROTARY_NOTE}; {PAIRS_NOTE}")
+    query = {"rotary": rotary, "unknown": ("unknown", UNKNOWN_NOTE)}.get(settings.positions, ("yes", ""))
+    value = ("yes", "")
+    if strange or settings.clipped:
+        query, value = (("unknown", "; ".join(filter(None, (note, strange, CLIP_NOTE if settings.clipped else "")))) for _, note in (query, value))
+    if settings.query_norm or found.get("query norm"):
+        query = ("no", QK_NORM_NOTE)
+    if settings.gated or found.get("gate"):
+        value = ("no", GATE_NOTE)
+    elif settings.value_norm or found.get("value norm"):
+        value = ("no", VALUE_NORM_NOTE)
     quantised = any(is_quantised(checkpoint.tensors[name].dtype) for name in block.tensors.values())
-    value = ("no", GATE_NOTE) if settings.gated else ("yes", "")
     return Notes(
         {
             product: (applies, "; ".join(filter(None, (note, QUANTISED_NOTE if quantised else ""))))
@@ -224,7 +246,7 @@ def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) 
     parent = block.name.rpartition(".")[0]
     names: Sequence[str] = block.layout.norms if block.layout else ()
     found = next((name for below in names if (name := f"{parent}.{below}") in checkpoint.tensors), None)
-    if found is None or checkpoint.tensors[found].shape != (width,):
+    if found is None or settings.gain_offset is None or checkpoint.tensors[found].shape != (width,):
         return None
     return checkpoint.matrix(found).astype(np.float64) + settings.gain_offset
 
@@ -232,7 +254,7 @@ def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) 
 def _audit_pair(place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None) -> tuple[dict[str, Any], Spectra]:
     numbers, spectra = measure(pair)
     applies, note = notes[pair.product]
-    rotary = pair.product == "QK" and settings.positions == "rotary"
+    rotary = pair.product == "QK" and settings.positions == "rotary" and settings.interleaved is not None
     row = {
         **place,
         "head": pair.head,

@@ -92,6 +92,30 @@ LAYOUTS = (
         separate,
         norms=("input_layernorm.weight", "layernorm_before.weight", "layer_norm1.weight", "ln_1.weight"),
     ),
+    Layout(
+        "Wqkv",
+        r"(?P<block>.*)\.Wqkv\.weight",
+        weights(qkv="Wqkv", output="Wo|out_proj"),
+        in_blocks,
+        model_types=frozenset({"modernbert", "mpt"}),
+        norms=("attn_norm.weight", "norm_1.weight"),
+        key_per_query=True,
+    ),
+    Layout(
+        "InternLM2",
+        r"(?P<block>.*)\.wqkv\.weight",
+        weights(qkv="wqkv", output="wo"),
+        in_groups,
+        model_types=frozenset({"internlm2"}),
+        norms=("attention_norm.weight",),
+    ),
+    Layout(
+        "OpenAI Whisper",
+        r"(?P<block>.*attn)\.query\.weight",
+        weights(query="query", key="key", value="value", output="out"),
+        separate,
+        norms=("attn_ln.weight",),
+    ),
     Layout("Phi-3", r"(?P<block>.*)\.qkv_proj\.weight", weights(qkv="qkv_proj", output="o_proj"), in_blocks, norms=("input_layernorm.weight",)),
     Layout(
         "GPT-NeoX",
@@ -130,6 +154,11 @@ LAYOUTS = (
     ),
 )
 
+PACKINGS = (
+    (r"query_key_value\.weight$", "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which one applies"),
+    (r"[Ww]qkv\.weight$", "Wqkv is packed differently by different models (InternLM2 packs by key head), and config.json does not name one that is known"),
+)
+"""Tensors whose packing only the model type tells; `--map` would split them wrongly."""
 ATTENTION = re.compile(r"(?P<block>(?:.*?\.)?[^.]*(?:attn|attention)[^.]*)\.", re.IGNORECASE)
 QUERIES = r"(?:q|qkv|query|wq|to_q|q_proj|qkv_proj|Wqkv)"
 LOOSE = re.compile(rf"(?P<block>.*)\.{QUERIES}\.(?:weight|kernel)")
@@ -178,9 +207,8 @@ def _unknown(names: Mapping[str, Sequence[int]], found: Mapping[str, Block]) -> 
     for block in groups:
         tensors = [name for name, shape in names.items() if name.startswith(f"{block}.") and len(shape) >= 2]
         below = ", ".join(sorted(name.removeprefix(f"{block}.") for name in tensors)[:6])
-        packed = any(name.endswith("query_key_value.weight") for name in tensors)
-        packing = "query_key_value is packed differently by GPT-NeoX, BLOOM and Falcon, and config.json does not say which one applies"
-        yield Block(block, None, {}, _kind(tensors) or (packing if packed else f"no layout has {below}; name the tensors with --map"))
+        packing = next((reason for pattern, reason in PACKINGS if any(re.search(pattern, name) for name in tensors)), None)
+        yield Block(block, None, {}, _kind(tensors) or packing or f"no layout has {below}; name the tensors with --map")
 
 
 def _kind(tensors: Sequence[str]) -> str | None:

@@ -103,7 +103,7 @@ def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
 def pair_imbalance(heads: Heads, head: int, settings: Settings) -> float:
     r"""$\|t_K - t_Q\| / (\|t_K\| + \|t_Q\|)$ with the squared norms of each rotary pair's rows: the part of the law that holds under rotary positions."""
     size = heads.key.shape[1]
-    rotated = int(size * settings.rotated) // 2 * 2
+    rotated = min(size, settings.rotated if isinstance(settings.rotated, int) else int(size * settings.rotated)) // 2 * 2
     if not rotated:
         return 0.0
     group = len(heads.query) // len(heads.key)

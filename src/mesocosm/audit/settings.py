@@ -5,27 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-Positions = Literal["additive", "rotary", "unknown"]
+from mesocosm.audit.families import Family, Positions, config_query_norm, family_of, layer_positions, rotated_share
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 WIDTH = ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "embed_dim", "num_features")
 HEAD_DIM = ("head_dim", "d_kv")
-FRACTION = ("partial_rotary_factor", "rotary_pct")
-
-ADDITIVE = (
-    "albert|bart|beit|bert|bloom|camembert|clip|clip_text_model|clip_vision_model|deit|dinov2|distilbert|electra|gpt2|mbart|mt5|opt|roberta|"
-    "siglip_vision_model|t5|umt5|vit|vit_mae|whisper|xlm-roberta"
-)
-"""Model types whose positions are added to tokens or scores (learned, sinusoidal, relative, ALiBi): the query-key product is one matrix."""
-ROTARY = (
-    "codegen|cohere|cohere2|falcon|gemma|gemma2|gemma3|gemma3_text|glm|glm4|gpt_neox|gptj|granite|llama|mistral|mixtral|olmo|olmo2|persimmon|phi|phi3|"
-    "qwen2|qwen2_moe|qwen3|qwen3_moe|qwen3_next|stablelm|starcoder2"
-)
-INTERLEAVED = "codegen|cohere|cohere2|glm|glm4|gptj"
-"""Model types whose rotary pairs are neighbours (2i, 2i + 1); elsewhere they are (i, i + half)."""
 VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Numbers of heads of timm's plain vision transformers by width; their config.json does not give them."""
 
@@ -40,10 +27,12 @@ class Settings:
         heads, key_heads: numbers of query heads, and of key and value heads.
         head_dim: size of a head.
         positions: how positions enter the scores.
-        rotated: fraction of a head's coordinates that rotate.
-        interleaved: whether rotary pairs are neighbours.
-        gain_offset: offset that is added to the norm's stored gain (1 in Gemma).
+        rotated: the coordinates of a head that rotate: a fraction, or as an integer their number.
+        interleaved: whether rotary pairs are neighbours; None if unknown.
+        gain_offset: offset that is added to the norm's stored gain (1 in Gemma); None if unknown.
         gated: whether each query head's rows are followed by those of a gate.
+        query_norm, value_norm: whether queries and keys, or values, are normalised, as far as the config and the family say.
+        clipped: whether queries, keys and values are clipped.
     """
 
     model_type: str | None = None
@@ -52,27 +41,39 @@ class Settings:
     key_heads: int | None = None
     head_dim: int | None = None
     positions: Positions = "unknown"
-    rotated: float = 1.0
-    interleaved: bool = False
-    gain_offset: float = 0.0
+    rotated: float | int = 1.0
+    interleaved: bool | None = None
+    gain_offset: float | None = None
     gated: bool = False
+    query_norm: bool = False
+    value_norm: bool = False
+    clipped: bool = False
 
 
 def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = None, key_heads: int | None = None) -> Settings:
     """The settings of an attention block; the user's numbers of heads take precedence over the config's."""
     part = _part(config, block)
-    model_type = part.get("model_type") or config.get("model_type")
+    tower = part is config.get("vision_config") or part is config.get("audio_config")
+    model_type = part.get("model_type") or (None if tower else config.get("model_type"))
+    family = family_of(part, model_type)
+    if tower and family.positions == "rotary":  # images may rotate in two directions
+        family = Family(gain_offset=family.gain_offset)
+    positions = layer_positions(part, model_type, family, layer_of(block))
+    gate = part.get("attn_output_gate")
     found = Settings(
         model_type=model_type,
         width=_number(part, WIDTH),
         heads=heads or _heads(part, block),
         key_heads=_number(part, KEY_HEADS),
         head_dim=_number(part, HEAD_DIM),
-        positions=_positions(part, model_type),
-        rotated=float(_first({**(part.get("rope_parameters") or {}), **part}, FRACTION) or 1.0),
-        interleaved=_is(model_type, INTERLEAVED),
-        gain_offset=1.0 if str(model_type).startswith("gemma") else 0.0,
-        gated=bool(part.get("attn_output_gate")) or str(model_type).startswith(("qwen3_next", "qwen3_5")),
+        positions=positions,
+        rotated=rotated_share(part, family),
+        interleaved=family.interleaved,
+        gain_offset=family.gain_offset,
+        gated=family.gated if gate is None else bool(gate),
+        query_norm=family.query_norm or (config_query_norm(part) and not (str(model_type).startswith("llama4") and positions == "additive")),
+        value_norm=family.value_norm,
+        clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
     )
     if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads applies only to the new architecture
         found = replace(found, key_heads=1 if part.get("multi_query", True) else found.heads)
@@ -81,8 +82,9 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
     return replace(found, key_heads=key_heads) if key_heads else found
 
 
-def _is(model_type: Any, names: str) -> bool:
-    return model_type in names.split("|")
+def layer_of(block: str) -> int:
+    """The layer's number in a block's name; 0 if there is none."""
+    return next((int(part) for part in block.split(".") if part.isdigit()), 0)
 
 
 def _part(config: Mapping[str, Any], block: str) -> Mapping[str, Any]:
@@ -110,11 +112,3 @@ def _heads(part: Mapping[str, Any], block: str) -> int | None:
     if re.match(r"(vit|deit)3?_(tiny|small|base|large|huge)_", str(part.get("architecture"))):
         return VIT_HEADS.get(_number(part, WIDTH) or 0)
     return None
-
-
-def _positions(part: Mapping[str, Any], model_type: str | None) -> Positions:
-    if part.get("alibi") is True or _is(model_type, ADDITIVE) or re.match(r"(vit|deit)3?_\w+_patch", str(part.get("architecture"))):
-        return "additive"
-    if _is(model_type, ROTARY) or any(re.match("rope_|rotary_", key) and value is not None for key, value in part.items()):
-        return "rotary"
-    return "unknown"
