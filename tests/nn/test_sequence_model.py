@@ -27,6 +27,7 @@ from mesocosm.nn import (
     language_model,
     vision_transformer,
 )
+from mesocosm.nn.mixer import Mixer
 
 VOCABULARY, DIM, TIME = 11, 12, 9
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, VOCABULARY, TIME))
@@ -194,3 +195,21 @@ def test_an_image_with_other_channels_is_refused():
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="at least one token"):
         generate(model(layers=1), TOKENS[:0], 2, key=jax.random.key(0))
+
+
+class Noise(Mixer):
+    """Uniform numbers from its key, in place of a mixture."""
+
+    def __call__(self, x, *, key=None):
+        return jax.random.uniform(key, x.shape)
+
+
+@pytest.mark.parametrize("read", [None, (-1, 0)])
+def test_every_block_s_mixer_draws_from_a_key_of_its_own(read):
+    found, key = (
+        replace(model(layers=2, mixer=lambda dim, key: Noise(), feed_forward=None, positions=None), norm=None, readout_positions=read),
+        jax.random.key(5),
+    )
+    found = replace(found, readout=lambda x: x)
+    wanted = found.embed(TOKENS) + sum(jax.random.uniform(k, (TIME, DIM)) for k in jax.random.split(key, 2))
+    np.testing.assert_allclose(found(TOKENS, key=key), wanted if read is None else wanted[jnp.array([TIME - 1, 0])], rtol=1e-5)
