@@ -149,3 +149,13 @@ def test_the_common_error_of_a_median_is_the_root_mean_square():
     widths = [row.estimate - row.low for row in rows]
     assert widths[1] == widths[2]
     assert widths[0] == pytest.approx(math.hypot(widths[2], 1.959964 * 3 / math.sqrt(24)))
+
+
+@pytest.mark.parametrize("combine", [lambda a, b: a.minus(b, same_data=False), lambda a, b: a.over(b, same_data=False)])
+def test_a_common_error_stays_common_whichever_arm_has_it(combine):
+    """One arm has data of its own, the other shares a data set: the shared error of the second must not be divided by the number of replicates."""
+    own, common = with_digests([3.0, 3.1, 3.2], 0.1, "abc"), with_digests([1.0, 1.1, 1.3], 0.1, "zzz")
+    assert combine(own, common).shared
+    assert combine(common, own).shared
+    assert not combine(own, with_digests([1.0, 1.1, 1.3], 0.1, "def")).shared
+    assert own.extreme(common, by=np.abs, same_data=False).shared

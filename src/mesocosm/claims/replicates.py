@@ -138,7 +138,7 @@ class Replicates:
             NotJudged: missing replicates or unequal evaluation data.
         """
         self._pair(other, same_data)
-        return Replicates(self.values - other.values, self.ids, self.digests, np.hypot(self.errors, other.errors))
+        return Replicates(self.values - other.values, self.ids, self._digests_with(other), np.hypot(self.errors, other.errors))
 
     def over(self, other: Replicates, *, same_data: bool = True) -> Replicates:
         r"""Paired ratio, $r = x / y$ with $e = \sqrt{e_x^2 + r^2 e_y^2} / |y|$; `same_data` as in `minus`.
@@ -150,7 +150,7 @@ class Replicates:
         if np.any(other.values == 0):
             raise NotJudged(f"the ratio's denominator is zero for replicate {other.ids[int(np.argmin(np.abs(other.values)))]!r}")
         ratio = self.values / other.values
-        return Replicates(ratio, self.ids, self.digests, np.hypot(self.errors, ratio * other.errors) / np.abs(other.values))
+        return Replicates(ratio, self.ids, self._digests_with(other), np.hypot(self.errors, ratio * other.errors) / np.abs(other.values))
 
     def log_ratio(self, other: Replicates, *, same_data: bool = True) -> Replicates:
         """Paired log ratio, log(self / other), the difference on the scale on which losses are compared; `same_data` as in `minus`."""
@@ -172,7 +172,12 @@ class Replicates:
         values = np.stack([arm.values for arm in (self, *others)])
         chosen = np.argmax(by(values), axis=0)
         errors = np.max([arm.errors for arm in (self, *others)], axis=0)
-        return Replicates(values[chosen, np.arange(values.shape[1])], self.ids, self.digests, errors)
+        digests = next((arm.digests for arm in (self, *others) if arm.shared), self.digests)
+        return Replicates(values[chosen, np.arange(values.shape[1])], self.ids, digests, errors)
+
+    def _digests_with(self, other: Replicates) -> tuple[str, ...]:
+        """The digests behind a combination of two arms: those of the arm whose replicates share their data, whose error stays in common."""
+        return other.digests if other.shared and not self.shared else self.digests
 
     def _pair(self, other: Replicates, same_data: bool) -> None:
         missing = sorted(set(map(str, self.ids)) ^ set(map(str, other.ids)))
