@@ -1,5 +1,6 @@
 """Environments: their rules, their arrays and their episodes are one and the same thing."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -255,3 +256,20 @@ def test_an_episode_can_be_read_and_seen():
 def test_impossible_sizes_are_refused(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+@pytest.mark.parametrize(
+    ("env", "others"),
+    [(KeyToDoor(6), [KeyToDoor(5), KeyToDoor(9)]), (Tree(3, 3), [Tree(4, 3)]), (Interleaving(3, 2, 1), [Interleaving(4, 2, 1), Interleaving(3, 2, 2)])],
+)
+def test_params_of_another_size_are_refused_by_every_entry(env, others):
+    key, state = jax.random.key(0), env.reset(jax.random.key(0))[1]
+    entries = (
+        lambda params: env.reset(key, params),
+        lambda params: env.step(key, state, 0, params),
+        lambda params: env.episode(key, lambda _: jnp.ones(env.num_actions) / env.num_actions, params),
+        lambda params: env.tabular(params),
+    )
+    for other, entry in itertools.product(others, entries):
+        with pytest.raises(ValueError, match="the params are of"):
+            entry(other.default_params)

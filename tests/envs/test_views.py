@@ -52,6 +52,32 @@ def test_the_view_goes_through_the_same_episode():
         GymnasiumView(env, render_mode="human")
 
 
+@pytest.mark.parametrize("env", [KeyToDoor(7), Tree(3, 3, 1), Interleaving(3, 2, 1, limit=9)], ids=lambda env: env.name)
+def test_a_step_wants_a_running_episode_and_an_action_of_the_space_and_gives_an_observation_to_keep(env):
+    import gymnasium
+
+    from mesocosm.envs.gymnasium_view import GymnasiumView
+
+    view = GymnasiumView(env)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        view.step(0)
+    seen, _ = view.reset(seed=0)
+    seen /= 2
+    for action in (-1, env.num_actions, 0.5, [0]):
+        with pytest.raises(ValueError, match=f"from 0 to {env.num_actions - 1}"):
+            view.step(action)
+    ended = False
+    while not ended:
+        seen, _, terminated, truncated, _ = view.step(np.int64(0))
+        kept, ended = seen.copy(), terminated or truncated
+        seen *= 0
+    np.testing.assert_array_equal(view.episode().final_observation, kept)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        view.step(0)
+    view.reset()
+    view.step(0)
+
+
 def other_python() -> str:
     """The Python that has rejax: MESOCOSM_AGENTS, or the environment that `make agents` fills."""
     named = os.environ.get("MESOCOSM_AGENTS", str(ROOT / ".venv-agents/bin/python"))

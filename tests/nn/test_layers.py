@@ -129,3 +129,21 @@ def test_earlier_words_are_still_understood(name, old):
     assert eqx.tree_equal(earlier, layer_of(name, state_dim=6))
     with pytest.raises(TypeError, match="earlier name"):
         layer_of(name, **{old: 6, "state_dim": 6})
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bfloat16_weights_take_tokens_of_either_precision(name, dtype):
+    """As in JAX's products, the output is as wide as the wider of weights and tokens, in both forms, and gradients have their arguments' dtypes."""
+    layer, x = layer_of(name), tokens()
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), layer)
+    given = x.astype(dtype)
+    whole = low(given)
+    streamed = low.stream(low.init_state(), given)[1]
+    gradients = jax.grad(lambda layer, x: jnp.sum(layer(x).astype(jnp.float32) ** 2), (0, 1))(low, given)
+    assert whole.dtype == streamed.dtype == jnp.dtype(dtype)
+    for found in (whole, streamed):
+        assert relative_error(found.astype(jnp.float32), layer(x)) < 0.1
+    for gradient, argument in zip(jax.tree.leaves(gradients), jax.tree.leaves((low, given)), strict=True):
+        assert gradient.dtype == argument.dtype
+        assert jnp.isfinite(gradient).all()

@@ -24,7 +24,8 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         render_mode: None, "ansi" or "rgb_array".
 
     Raises:
-        ValueError: the render mode is unknown.
+        ValueError: the render mode is unknown; in `step`, the action is not in the action space.
+        gymnasium.error.ResetNeeded: in `step`, no episode has started, or the last one has ended.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012  (gymnasium reads the class)
@@ -38,6 +39,7 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         self.observation_space = gymnasium.spaces.Box(box.low, box.high, box.shape, dtype=np.float32)
         self._reset = jit(env.reset_env)
         self._step = jit(self._step_and_split)
+        self._running = False
 
     def _step_and_split(self, key: Any, state: Any, action: Any, params: Any) -> tuple[Any, ...]:
         """Also returns the next key: splitting it in Python would cost more than the step."""
@@ -51,16 +53,22 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         first, self._key = jax.random.split(jax.random.key(int(self.np_random.integers(2**31))))
         observation, self._state = self._reset(first, self.params)
         self._past: list[tuple[Any, Any, Any, Any, Any]] = []
-        self._seen = np.asarray(observation, dtype=np.float32)
-        return self._seen, {}
+        self._seen = np.array(observation, dtype=np.float32)
+        self._running = True
+        return self._seen.copy(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one action."""
+        if not self._running:
+            raise gymnasium.error.ResetNeeded("the episode has ended, or none has started: call reset() before step()")
+        if not _is_whole(action) or not 0 <= int(action) < self.env.num_actions:
+            raise ValueError(f"the action must be a whole number from 0 to {self.env.num_actions - 1}, not {action!r}")
         before = self._state
         self._key, observation, self._state, reward, terminated, truncated = self._step(self._key, before, jnp.int32(action), self.params)
         self._past.append((before, int(action), float(reward), bool(terminated), bool(truncated)))
-        self._seen = np.asarray(observation, dtype=np.float32)
-        return self._seen, float(reward), bool(terminated), bool(truncated), {}
+        self._running = not (bool(terminated) or bool(truncated))
+        self._seen = np.array(observation, dtype=np.float32)
+        return self._seen.copy(), float(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
         """Render the episode so far."""
@@ -80,3 +88,7 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         taken = jnp.arange(length) < len(self._past)
         steps = (jnp.asarray(actions, jnp.int32), jnp.asarray(rewards, float), taken, jnp.asarray(terminated), jnp.asarray(truncated))
         return Episode(stacked, observations, *steps, jnp.asarray(self._seen))
+
+
+def _is_whole(action: Any) -> bool:
+    return np.ndim(action) == 0 and np.issubdtype(np.asarray(action).dtype, np.integer)

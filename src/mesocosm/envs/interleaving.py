@@ -135,7 +135,10 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
 
     def observe(self, state: InterleavingState, params: InterleavingParams) -> Float[Array, " features"]:
         """Context, kind of room, left and right object, open contexts, and keys held; all zero at the end."""
-        objects = jnp.asarray(params.objects)[state.context]
+        objects = jnp.asarray(params.objects)
+        if objects.shape != (self.contexts, 2 * self.kinds):
+            raise ValueError(f"the params are of {objects.shape[0]} contexts and {objects.shape[1]} objects, not {self.contexts} and {2 * self.kinds}")
+        objects = objects[state.context]
         pair = jnp.stack([objects[state.rewarding], objects[self.kinds + state.unrewarding]])
         left, right = jnp.where(state.flip, pair[::-1], pair)
         shown = jax.nn.one_hot(jnp.stack([left, right]), 2 * self.kinds) * ~state.answer

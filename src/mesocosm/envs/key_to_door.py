@@ -140,17 +140,23 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
 
     def reward(self, state: KeyToDoorState, action: Any, large: Any, params: KeyToDoorParams) -> Array:
         """The reward of one action; `large` selects between the two rewards of an apple."""
-        cell = jnp.asarray(params.cells)[jnp.minimum(state.time, self.length - 1)]
+        cell = self._cells(params)[jnp.minimum(state.time, self.length - 1)]
         picked = ((cell == APPLE_LEFT) & (action == PICK_LEFT)) | ((cell == APPLE_RIGHT) & (action == PICK_RIGHT))
         small, big = jnp.asarray(params.apple, dtype=float)
         return jnp.where(picked, jnp.where(large, big, small), 0.0) + jnp.where(state.treasure, jnp.asarray(params.treasure, dtype=float), 0.0)
 
     def observe(self, state: KeyToDoorState, params: KeyToDoorParams) -> Float[Array, " features"]:
         """Position over length, the cell (one of six), whether the key is held (one of two)."""
-        cell = jnp.where(state.treasure, TREASURE, jnp.asarray(params.cells)[jnp.minimum(state.time, self.length - 1)])
+        cell = jnp.where(state.treasure, TREASURE, self._cells(params)[jnp.minimum(state.time, self.length - 1)])
         return jnp.concatenate(
             [jnp.asarray(state.time / self.length, dtype=float)[None], jax.nn.one_hot(cell, 6), jax.nn.one_hot(state.has_key.astype(jnp.int32), 2)]
         )
+
+    def _cells(self, params: KeyToDoorParams) -> Int[Array, " length"]:
+        cells = jnp.asarray(params.cells)
+        if len(cells) != self.length or params.max_steps_in_episode > self.length:
+            raise ValueError(f"the params are of a track of {len(cells)} cells and {params.max_steps_in_episode} steps, this one has {self.length}")
+        return cells
 
     def observation_space(self, params: KeyToDoorParams) -> Box:
         """Nine numbers between 0 and 1."""

@@ -113,10 +113,16 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
 
     def outcome(self, index: Any, action: Any, params: TreeParams, groups: int = 1) -> Int[Array, "..."]:
         r"""The reward, split into groups: $(i_s + 9973\, a + \text{offset}) \bmod 5\,\text{groups} - 2$. One group is the reward itself."""
+        self._check(params)
         return (index + action * PRIME + params.offset) % (REWARDS * groups) - 2
+
+    def _check(self, params: TreeParams) -> None:
+        if params.max_steps_in_episode > self.depth:
+            raise ValueError(f"the params are of a tree of depth {params.max_steps_in_episode}, this one has {self.depth}")
 
     def observe(self, state: TreeState, params: TreeParams) -> Float[Array, " nodes"]:
         """One-hot encoding of the node; zeros at the end."""
+        self._check(params)
         return jnp.where(state.time < self.depth, jax.nn.one_hot(self.index(state), self.firsts[-1]), 0.0)
 
     def observation_space(self, params: TreeParams) -> Box:

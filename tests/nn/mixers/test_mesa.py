@@ -168,3 +168,9 @@ def test_bfloat16_over_many_tokens_is_finite():
     assert np.isfinite(np.asarray(y, np.float32)).all()
     assert np.isfinite(np.asarray(gradient, np.float32)).all()
     assert relative_error(y, eqx.filter_jit(_layer())(x.astype(np.float32))) < 0.05
+
+
+@pytest.mark.parametrize("strength", [1e-30, 1e-3, 1.0, 1000.0, 1e30])
+def test_any_strength_is_the_start_of_a_learned_one(strength):
+    layer = MesaAttention.create(4, strength=strength, key=jax.random.key(0))
+    np.testing.assert_allclose(layer.regulariser("float32"), 1 / strength, rtol=1e-4)

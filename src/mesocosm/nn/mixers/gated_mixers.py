@@ -22,6 +22,7 @@ from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
+from mesocosm.nn.mixers.mesa import inverse_softplus
 from mesocosm.nn.mixers.projections import head_sizes, random_projections
 
 _WIDTH = 4  # of the causal convolution
@@ -278,7 +279,7 @@ class GatedMesaAttention(GatedMixer):
         if not regulariser > smallest_regulariser:
             raise ValueError(f"Lambda must start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
         parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key)
-        raw = jnp.full(parts[0].key.shape[:2], math.log(math.expm1(regulariser - smallest_regulariser)))
+        raw = jnp.full(parts[0].key.shape[:2], inverse_softplus(regulariser - smallest_regulariser))
         return cls(*parts, raw, smallest_regulariser=smallest_regulariser, tolerance=tolerance, steps=steps, chunk=chunk)
 
     def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:

@@ -59,6 +59,11 @@ def least_squares_step(
     return LeastSquaresState(inverse, state.map + error[:, None] * gain[None, :]), gain, error
 
 
+def inverse_softplus(y: float) -> float:
+    r"""The x with $\log(1 + e^x) = y > 0$, for any size of y."""
+    return y + math.log(-math.expm1(-y))
+
+
 def initial_least_squares(regulariser: Float[Array, " key_dim"], value_dim: int) -> LeastSquaresState:
     """Before the first token: R_0 = diag(1 / regulariser), Phi_0 = 0."""
     return LeastSquaresState(jnp.diag(1 / regulariser), jnp.zeros((value_dim, regulariser.shape[0]), regulariser.dtype))
@@ -189,7 +194,7 @@ class MesaAttention(Projections):
             raise ValueError(f"The strength lambda must be above 0, got {strength}.")
         sizes = head_sizes(dim, heads, key_dim, value_dim)
         weights = random_projections(dim, *sizes, std, key)
-        raw = jnp.full(sizes[0], math.log(math.expm1(strength))) if learn_strength else None
+        raw = jnp.full(sizes[0], inverse_softplus(strength)) if learn_strength else None
         return cls(*weights, raw_strength=raw, fixed_strength=strength, unit_keys=unit_keys)
 
     def split(self, x: Float[Array, "*time dim"]) -> tuple[Array, Array, Array]:

@@ -74,20 +74,21 @@ class GatedLinearRNN(StreamingMixer):
 
     def read(self, states: Inexact[Array, "*time n"], x: Float[Array, "*time dim"]) -> Float[Array, "*time out"]:
         """Apply the output gate and the readout to states and tokens."""
-        return jnp.real(self.output(states, with_one(x)) @ self.readout.T)
+        return jnp.real(self.output(states, with_one(x)) @ self.readout.T).astype(jnp.result_type(x, self.readout))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
         return self.read(self.states(x), x)
 
     def init_state(self) -> Inexact[Array, " n"]:
-        """A state of zeros."""
-        return jnp.zeros_like(self.decay())
+        """A state of zeros, in float32 or wider."""
+        decay = self.decay()
+        return jnp.zeros(decay.shape, jnp.promote_types(decay.dtype, jnp.float32))
 
     def step(self, state: Inexact[Array, " n"], x: Float[Array, " dim"]) -> tuple[Inexact[Array, " n"], Float[Array, " out"]]:
         """Process one token."""
         token = with_one(x)
-        state = self.decay() * state + self.input(token, token)
+        state = (self.decay() * state + self.input(token, token)).astype(state.dtype)
         return state, self.read(state, x)
 
 

@@ -20,6 +20,7 @@ def linear_recurrence(decay: Decay, inputs: Inexact[Array, "time n"], initial: I
 
     On a CPU, this uses the sequential form: from 256 to 16384 tokens and at 64 and 512 channels, it is nearly as fast as the associative scan or faster, and
     many times as fast with the gradient (`benchmarks/recurrences.py`). On other devices, which launch a loop's steps one by one, it uses the scan.
+    JAX's default backend decides, not the device of the arguments: for work that you place elsewhere, call one of the two forms below.
 
     Args:
         decay: $\lambda$, constant or one per time step.

@@ -56,7 +56,8 @@ class LRU(StreamingMixer):
 
     def read(self, states: Complex[Array, "*time n"], x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
         r"""$\mathrm{Re}(C h_t) + d \odot x_t$."""
-        return states.real @ self.output_weight[0].T - states.imag @ self.output_weight[1].T + self.skip * x
+        out = states.real @ self.output_weight[0].T - states.imag @ self.output_weight[1].T + self.skip * x
+        return out.astype(jnp.result_type(x, self.output_weight))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
@@ -68,7 +69,7 @@ class LRU(StreamingMixer):
 
     def step(self, state: Complex[Array, " n"], x: Float[Array, " dim"]) -> tuple[Complex[Array, " n"], Float[Array, " dim"]]:
         """Process one token."""
-        state = self.decay() * state + self.drive(x)
+        state = (self.decay() * state + self.drive(x)).astype(state.dtype)
         return state, self.read(state, x)
 
 

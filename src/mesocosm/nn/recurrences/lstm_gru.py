@@ -3,7 +3,7 @@ r"""LSTM and GRU as mixers, in the equations of PyTorch and cuDNN, with a linear
 References: Hochreiter and Schmidhuber, "Long short-term memory" (1997); Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,27 +54,28 @@ class LSTM(StreamingMixer):
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
-        return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
+        return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
-        return self.states(x) @ self.readout.T
+        return (self.states(x) @ self.readout.T).astype(jnp.result_type(x, self.readout))
 
     def init_state(self) -> LSTMState:
-        """A state of zeros."""
-        zeros = jnp.zeros(self.recurrent_weight.shape[1], self.recurrent_weight.dtype)
+        """A state of zeros, in float32 or wider."""
+        zeros = jnp.zeros(self.recurrent_weight.shape[1], jnp.promote_types(self.recurrent_weight.dtype, jnp.float32))
         return LSTMState(zeros, zeros)
 
     def step(self, state: LSTMState, x: Float[Array, " dim"]) -> tuple[LSTMState, Float[Array, " out"]]:
         """Process one token."""
         state, hidden = self._next(state, self.input_weight @ x + self.bias)
-        return state, self.readout @ hidden
+        return state, (self.readout @ hidden).astype(jnp.result_type(x, self.readout))
 
     def _next(self, state: LSTMState, drive: Float[Array, " four_n"]) -> tuple[LSTMState, Float[Array, " n"]]:
         i, f, g, o = jnp.split(drive + self.recurrent_weight @ state.hidden, 4)
         cell = jax.nn.sigmoid(f) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-        return LSTMState(hidden, cell), hidden
+        state = _like(state, LSTMState(hidden, cell))
+        return state, state.hidden
 
 
 class GRU(StreamingMixer):
@@ -107,25 +108,35 @@ class GRU(StreamingMixer):
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
-        return jax.lax.scan(lambda state, drive: self._next(state, drive), self.init_state(), x @ self.input_weight.T + self.bias)[1]
+        return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
-        return self.states(x) @ self.readout.T
+        return (self.states(x) @ self.readout.T).astype(jnp.result_type(x, self.readout))
 
     def init_state(self) -> Float[Array, " n"]:
-        """A state of zeros."""
-        return jnp.zeros_like(self.recurrent_bias)
+        """A state of zeros, in float32 or wider."""
+        return jnp.zeros(self.recurrent_bias.shape, jnp.promote_types(self.recurrent_bias.dtype, jnp.float32))
 
     def step(self, state: Float[Array, " n"], x: Float[Array, " dim"]) -> tuple[Float[Array, " n"], Float[Array, " out"]]:
         """Process one token."""
         state, _ = self._next(state, self.input_weight @ x + self.bias)
-        return state, self.readout @ state
+        return state, (self.readout @ state).astype(jnp.result_type(x, self.readout))
 
     def _next(self, state: Float[Array, " n"], drive: Float[Array, " three_n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         size = state.shape[0]
         back = self.recurrent_weight @ state
         r, z = jnp.split(jax.nn.sigmoid(drive[: 2 * size] + back[: 2 * size]), 2)
         new = jnp.tanh(drive[2 * size :] + r * (back[2 * size :] + self.recurrent_bias))
-        state = (1 - z) * new + z * state
+        state = _like(state, (1 - z) * new + z * state)
         return state, state
+
+
+def _at_least(state: Any, x: Array) -> Any:
+    """The state, as wide as the tokens."""
+    return jax.tree.map(lambda part: part.astype(jnp.promote_types(part.dtype, x.dtype)), state)
+
+
+def _like(state: Any, after: Any) -> Any:
+    """The next state in the precision of the last, as a scan requires."""
+    return jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
