@@ -1,5 +1,6 @@
 """The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
 
+import gc
 import os
 import shutil
 import signal
@@ -36,6 +37,15 @@ settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 TOY = Path(__file__).parent / "toy_study"
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 12_000
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Between modules, drop compiled programs once they hold many of the 65,530 memory maps that Linux gives a process; XLA crashes without one."""
+    if (nextitem is None or nextitem.path != item.path) and "jax" in sys.modules and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
