@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from mesocosm.cli import main
 
+pytestmark = pytest.mark.whole
+
 LONGEST_LINE = 700
 GENERATED = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 

@@ -12,6 +12,8 @@ from mesocosm.learning.program import SeedAxis, seed_axis
 from mesocosm.nn import LinearAttention
 from mesocosm.tasks.linear_systems import LinearSystems
 
+pytestmark = pytest.mark.whole
+
 fits = sys.modules["mesocosm.learning.fit"]
 
 def build(key):

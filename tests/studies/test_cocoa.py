@@ -48,6 +48,7 @@ def test_the_bandit_is_the_papers():
     assert found.mutant < 1e-10
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("length", [8, pytest.param(23, marks=pytest.mark.slow)])
 def test_samples_agree_with_the_closed_forms(length):
     """20000 episodes, 0.3 dB."""

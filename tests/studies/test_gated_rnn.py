@@ -62,6 +62,7 @@ def test_students_of_all_sizes_have_the_same_teachers_and_replicates_have_other_
     assert smoke.table("loss", trial="student-18")["digest"].n_unique() == 2
 
 
+@pytest.mark.whole
 def test_the_teacher_itself_as_a_student_is_recognised():
     """A construction in the place of a trained student: no loss, its neurons all kept, its blocks and coefficients attention's."""
     teacher = LinearAttentionTeacher.draw(jax.random.key(0), 3)
@@ -79,6 +80,7 @@ def test_the_teacher_itself_as_a_student_is_recognised():
     np.testing.assert_allclose(polynomial.explained, 1.0, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_gradient_descent_as_a_regressor_is_recognised():
     """Linear attention with the weights of the best gradient step: its loss, its step size, nothing unexplained."""
     task = prompts.regression_task(PRESETS["cpu"].config.prompts)

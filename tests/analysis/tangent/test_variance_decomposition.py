@@ -66,6 +66,7 @@ def test_every_model_meets_the_labels_on_the_training_set():
     assert max(float(part.max()) for part in variance_parts(models)) < 1e-8
 
 
+@pytest.mark.whole
 def test_mirrored_members_have_uncorrelated_kernel_noise():
     keys = jax.random.split(jax.random.key(0), 4)
     train, test = jax.random.normal(keys[0], (5, 4)), jax.random.normal(keys[1], (7, 4))
@@ -145,6 +146,7 @@ def test_one_neuron_and_infinite_width_say_what_rectifiers_do():
     assert abs(np.log(limits.nngp / limits.function)) > 0.02  # another posterior
 
 
+@pytest.mark.whole
 def test_the_average_over_neurons_has_the_predicted_first_moment():
     """E[B] = 0: with fresh neurons, the kernel that Qbar stands for is the analytic one; a wrong Qbar inflates the prediction."""
     problem = draw_problem(Scaling(), jax.random.key(0))

@@ -333,6 +333,8 @@ def test_no_library_is_imported_unless_it_is_asked_for():
 import sys
 from mesocosm.lab.events.event import ignore
 from mesocosm.lab.events.track import tracked
+
+pytestmark = pytest.mark.whole
 with tracked((), ignore):
     sys.exit(len({"tensorboardX", "wandb", "mlflow", "sqlalchemy"} & set(sys.modules)))
 """

@@ -15,6 +15,8 @@ from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
 from toy_study import STUDY
 
+pytestmark = pytest.mark.whole
+
 MESA = Path(__file__).parents[3] / "results" / "mesa"
 PHONE = {"width": 390, "height": 844}
 

@@ -244,6 +244,8 @@ CHILD = """
 import os, signal, sys
 from mesocosm.cli import main
 from mesocosm.lab.store import atomic, checkpoint
+
+pytestmark = pytest.mark.whole
 if sys.argv[1] == "kill":
     checkpoint.SECONDS_BETWEEN_SAVES = 0.0
     from mesocosm.lab.run import runner

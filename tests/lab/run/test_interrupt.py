@@ -70,6 +70,7 @@ def resumes(out: Path) -> None:
     assert {name: (out / "trials" / name / "status.json").stat().st_mtime_ns for name in before} == before
 
 
+@pytest.mark.whole
 def test_a_program_that_deadlocks_is_noticed_and_the_run_resumes(tmp_path, stuck):
     out = tmp_path / "run"
     process = stuck("waiting", out, after=3)

@@ -24,6 +24,8 @@ from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.runner import execute
 from toy_study.config import Bowl, Config
 
+pytestmark = pytest.mark.whole
+
 out, steps = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 try:

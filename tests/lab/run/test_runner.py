@@ -165,6 +165,7 @@ def test_fresh_forgets_everything(tmp_path):
     assert not (tmp_path / "run" / "trials" / "old-arm").exists()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("target", ["trials/rolling/tables/heights.parquet", "models/rolling/ball.safetensors"])
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
 def test_a_damaged_file_is_noticed_and_mended(tmp_path, target, harm):

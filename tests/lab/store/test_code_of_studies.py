@@ -38,6 +38,7 @@ def file_of(module):
 # --- whatever runs is reached -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_whatever_a_trial_calls_is_reached(tmp_path):
     """The toy study, run."""
     study = find("toy-study")

@@ -144,6 +144,7 @@ def test_the_code_is_the_same_in_another_process():
     assert first == second != ""
 
 
+@pytest.mark.whole
 def test_every_check_of_every_study_has_its_code():
     for study in map(find, packages()):
         assert measurement_codes(study.package, study.claims).keys() == {f"{claim.id}.{check.name}" for claim in study.claims for check in claim.checks}

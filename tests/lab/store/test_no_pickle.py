@@ -17,6 +17,8 @@ from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run, TrialStore
 from watching import Remembering, results
 
+pytestmark = pytest.mark.whole
+
 STUDY = find("toy-study")
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNPICKLING = {"load", "loads", "read_pickle", "tree_deserialise_leaves"}
