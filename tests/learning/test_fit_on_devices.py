@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.whole
+
 SCRIPT = """
 import sys, jax, numpy as np
 import mesocosm.learning.fit
@@ -11,8 +15,6 @@ from mesocosm.learning import Supervised, adam, fit
 from mesocosm.learning.program import SeedAxis, seed_axis
 from mesocosm.nn import LinearAttention
 from mesocosm.tasks.linear_systems import LinearSystems
-
-pytestmark = pytest.mark.whole
 
 fits = sys.modules["mesocosm.learning.fit"]
 
