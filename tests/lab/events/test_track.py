@@ -23,6 +23,8 @@ from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
 from watching import Remembering
 
+pytestmark = pytest.mark.whole
+
 TESTS = Path(__file__).parents[2]
 INSTALLED = [name for name, library in LIBRARIES.items() if all(find_spec(module) for module in library.modules)]
 QUIET = "ignore:The ``noload`` loader strategy:DeprecationWarning"  # SQLAlchemy's, at MLflow
@@ -334,7 +336,6 @@ import sys
 from mesocosm.lab.events.event import ignore
 from mesocosm.lab.events.track import tracked
 
-pytestmark = pytest.mark.whole
 with tracked((), ignore):
     sys.exit(len({"tensorboardX", "wandb", "mlflow", "sqlalchemy"} & set(sys.modules)))
 """

@@ -34,6 +34,8 @@ from mesocosm.studies.interface import Trial
 from toy_study.config import Config
 from watching import Remembering, results
 
+pytestmark = pytest.mark.whole
+
 STUDY = find("toy-study")
 TRIALS = ("identity", "rolling", "frozen", "probe")
 run = partial(execute, STUDY, "smoke", save_seconds=0.0)
@@ -245,7 +247,6 @@ import os, signal, sys
 from mesocosm.cli import main
 from mesocosm.lab.store import atomic, checkpoint
 
-pytestmark = pytest.mark.whole
 if sys.argv[1] == "kill":
     checkpoint.SECONDS_BETWEEN_SAVES = 0.0
     from mesocosm.lab.run import runner

@@ -15,6 +15,8 @@ import mesocosm
 from mesocosm.lab.store.run_directory import TrialStore
 from watching import results
 
+pytestmark = pytest.mark.whole
+
 STEPS = 60_000
 DONE, STOPPED = 0, 130
 SCRIPT = """
@@ -24,7 +26,6 @@ from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.runner import execute
 from toy_study.config import Bowl, Config
 
-pytestmark = pytest.mark.whole
 
 out, steps = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
