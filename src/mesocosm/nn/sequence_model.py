@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray
 
 from mesocosm.nn.blocks.feed_forward import FeedForward
 from mesocosm.nn.blocks.linear import Linear, gaussian
@@ -30,7 +30,7 @@ class TokenEmbedding(eqx.Module):
         """Entries N(0, 1 / dim), so that a tied readout starts with logits of order 1."""
         return cls(gaussian((vocabulary, dim), 1.0, key))
 
-    def __call__(self, tokens: Int[Array, "*time"]) -> Float[Array, "*time dim"]:
+    def __call__(self, tokens: Integer[Array, "*time"]) -> Float[Array, "*time dim"]:
         """Look up."""
         return self.table[tokens]
 
@@ -262,7 +262,7 @@ def vision_transformer(
 
 
 def generate(
-    model: SequenceModel, prompt: Int[Array, " time"], steps: int, *, temperature: float | Float[Array, ""] = 1.0, key: PRNGKeyArray
+    model: SequenceModel, prompt: Integer[Array, " time"], steps: int, *, temperature: float | Float[Array, ""] = 1.0, key: PRNGKeyArray
 ) -> Int[Array, " steps"]:
     """Sample `steps` tokens after a prompt, one at a time with the blocks' states.
 

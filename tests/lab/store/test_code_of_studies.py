@@ -167,8 +167,8 @@ def test_what_one_study_is_about_is_none_of_anothers_code():
 MOVES = {
     "mesocosm.learning.program": "mesocosm.learning.compiled.programs",
     "mesocosm.learning.fit": "mesocosm.learning.loop",
-    "mesocosm.nn.mixers.mesa": "mesocosm.nn.mixers.mesa",
-    "mesocosm.nn.mixers.attention": "mesocosm.nn.blocks.linear.attention",
+    "mesocosm.nn.mixers.mesa": "mesocosm.nn.solvers.mesa",
+    "mesocosm.nn.mixers.attention": "mesocosm.nn.blocks.heads.attention",
     "mesocosm.numerics.linear_algebra": "mesocosm.numerics.one_matrix",
     "mesocosm.tasks.task": "mesocosm.tasks.base",
     "mesocosm.claims.replicates": "mesocosm.evidence.replicates",
