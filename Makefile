@@ -40,10 +40,10 @@ checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 M
 agents: $(VENV)-agents/ready ## an environment with rejax, whose PPO a slow test trains on our environments
 
 lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
-	@$(VENV)-lowest/bin/pytest $(PARALLEL) -m 'not slow' $(ENDS) $(PYTEST)
+	@$(VENV)-lowest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)
 
 newest: $(VENV)-newest/ready ## the tests on the newest versions there are
-	@$(VENV)-newest/bin/pytest $(PARALLEL) -m 'not slow' $(ENDS) $(PYTEST)
+	@$(VENV)-newest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)
 
 check: $(READY)-check ## lint, format, types and the floors of the house
 	$(BIN)/ruff check

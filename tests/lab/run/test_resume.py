@@ -15,8 +15,6 @@ import mesocosm
 from mesocosm.lab.store.run_directory import TrialStore
 from watching import results
 
-pytestmark = pytest.mark.whole
-
 STEPS = 60_000
 DONE, STOPPED = 0, 130
 SCRIPT = """
