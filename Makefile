@@ -23,7 +23,7 @@ demo: $(READY)-run ## set up, run the mesa study at its quick preset, print the 
 test: $(READY)-test ## set up and run the tests
 	@$(BIN)/pytest $(PARALLEL) $(PYTEST)
 
-whole: $(READY)-test ## studies, examples, pages and benchmarks from end to end
+whole: $(READY)-test ## studies, examples, pages and benchmarks from end to end, the report in a browser, faults, and other long tests
 	@$(BIN)/pytest $(PARALLEL) -m 'whole and not slow' $(PYTEST)
 
 slow: $(READY)-test ## the tests that take minutes

@@ -63,7 +63,7 @@ def test_norms_and_feed_forward_parts_are_their_formulas():
     np.testing.assert_allclose(LayerNorm(scale, bias)(x), layer_norm(x) * scale + bias, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(RMSNorm(scale)(x), x / np.sqrt(np.mean(x**2, -1, keepdims=True) + 1e-6) * scale, rtol=1e-5)
     gated = GatedFeedForward.create(6, key=jax.random.key(0))
-    wanted = (jax.nn.silu(x @ gated.gate.T) * (x @ gated.value.T)) @ gated.outward.T
+    wanted = (jax.nn.silu(x @ gated.gate.T) * (x @ gated.inward.T)) @ gated.outward.T
     np.testing.assert_allclose(gated(x), wanted, rtol=1e-5, atol=1e-6)
     biased = FeedForward.create(6, hidden=5, activation=jnp.tanh, key=jax.random.key(0))
     biased = eqx.tree_at(lambda f: (f.inward_bias, f.outward_bias), biased, (jnp.arange(5.0), jnp.arange(6.0)))

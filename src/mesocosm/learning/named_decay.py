@@ -20,8 +20,8 @@ from typing import Any
 import jax
 import optax
 
-ATTENTION = r"(^|(?<!\bbiases)(?<!\bfeed_forward)(?<!\bfeed)\.)(query|key|value|output|[qkvo]_proj|out_proj|qkv|c_attn)(\.(weight|kernel|w))?$"
-"""Matches the names of the four matrices of attention layers, here and in common libraries, but not their biases or a feed-forward part's `value`."""
+ATTENTION = r"(^|(?<!\bbiases)\.)(query|key|value|output|[qkvo]_proj|out_proj|qkv|c_attn)(\.(weight|kernel|w))?$"
+"""Matches the names of the four matrices of attention layers, here and in common libraries, but not their biases."""
 
 
 def parameter_name(path: tuple[Any, ...]) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from mesocosm.tasks.task import Split, Task
+from mesocosm.tasks.task import Split, Task, reject_ood
 from mesocosm.tasks.tokens import TokenExample, distinct
 
 
@@ -39,8 +39,7 @@ class Induction(Task[TokenExample]):
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> TokenExample:
         """Draw one sequence; all fields have shape (length,)."""
-        if split == "ood":
-            raise ValueError("Induction has the splits train and iid, which share one distribution, but no split ood")
+        reject_ood(self, split)
         token_key, place_key = jax.random.split(key)
         tokens = jax.random.randint(token_key, (self.length,), 0, self.vocabulary - 1, jnp.int32)
         place = jax.random.randint(place_key, (), 0, self.length - 2)
@@ -71,8 +70,7 @@ class RepeatedSequence(Task[TokenExample]):
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> TokenExample:
         """Draw one sequence; all fields have shape (length,)."""
-        if split == "ood":
-            raise ValueError("RepeatedSequence has the splits train and iid, which share one distribution, but no split ood")
+        reject_ood(self, split)
         once = distinct(key, self.vocabulary, self.length // 2)
         second = jnp.arange(self.length) >= len(once)
         inputs = jnp.concatenate([once, once])

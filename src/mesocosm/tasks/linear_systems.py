@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.numerics.linear_algebra import solve
-from mesocosm.tasks.task import Split, Task
+from mesocosm.tasks.task import Split, Task, reject_ood
 
 Scalar = float | Float[Array, ""]
 
@@ -137,8 +137,7 @@ class LinearSystems(Task[Trajectory]):
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> Trajectory:
         """Draw one sequence: observations (length + 1, dim) and transition (dim, dim)."""
-        if split == "ood":
-            raise ValueError("LinearSystems has the splits train and iid, which share one distribution, but no split ood")
+        reject_ood(self, split)
         transition_key, start_key, noise_key = jax.random.split(key, 3)
         transition = self.transition(transition_key)
         dim = transition.shape[-1]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from mesocosm.tasks.task import Split, Task
+from mesocosm.tasks.task import Split, Task, reject_ood
 from mesocosm.tasks.tokens import TokenExample, distinct
 
 
@@ -44,8 +44,7 @@ class SelectiveCopy(Task[TokenExample]):
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> TokenExample:
         """Draw one sequence; all fields have shape (length,)."""
-        if split == "ood":
-            raise ValueError("SelectiveCopy has the splits train and iid, which share one distribution, but no split ood")
+        reject_ood(self, split)
         symbol_key, place_key = jax.random.split(key)
         symbols = jax.random.randint(symbol_key, (self.symbols,), 1, self.vocabulary - 1, jnp.int32)
         places = jnp.sort(distinct(place_key, self.length - self.symbols, self.symbols))

@@ -28,6 +28,16 @@ class Task(eqx.Module, Generic[Example]):
         """Draw one example of a split; raises a ValueError if the task has no such split."""
 
 
+def reject_ood(task: Task, split: Split) -> None:
+    """For tasks whose splits train and iid share one distribution and that have no others.
+
+    Raises:
+        ValueError: the split is ood.
+    """
+    if split == "ood":
+        raise ValueError(f"{type(task).__name__} has the splits train and iid, which share one distribution, but no split ood")
+
+
 def batch(task: Task[Example], key: Key[Array, ""] | UInt32[Array, "2"], size: int, split: Split = "train") -> Example:
     """Draw `size` independent examples; every array of the example gains a leading axis of that size."""
     return jax.vmap(lambda key: task.sample(key, split))(jax.random.split(key, size))

@@ -113,7 +113,7 @@ def test_the_hawk_block_is_its_parts():
         u = x + (gelu(n @ np.asarray(mixing.gate).T) * np.asarray(eqx.filter_jit(mixing.recurrence)(convolved))) @ np.asarray(mixing.output).T
         v = norm(u)
         feed = block.feed
-        wanted = u + (gelu(v @ np.asarray(feed.gate).T) * (v @ np.asarray(feed.value).T)) @ np.asarray(feed.outward).T
+        wanted = u + (gelu(v @ np.asarray(feed.gate).T) * (v @ np.asarray(feed.inward).T)) @ np.asarray(feed.outward).T
         np.testing.assert_allclose(eqx.filter_jit(block)(x), wanted, rtol=1e-10, atol=1e-12)
 
 

@@ -36,13 +36,13 @@ class FeedForward(eqx.Module):
 
 
 class GatedFeedForward(eqx.Module):
-    r"""$W_o(\phi(W_g x) \odot W_v x)$ without biases: SwiGLU with $\phi$ = SiLU, GEGLU with GELU.
+    r"""$W_2(\phi(W_g x) \odot W_1 x)$ without biases: SwiGLU with $\phi$ = SiLU, GEGLU with GELU.
 
     Reference: Shazeer, "GLU variants improve transformer" (2020).
     """
 
     gate: Float[Array, "hidden dim"]
-    value: Float[Array, "hidden dim"]
+    inward: Float[Array, "hidden dim"]
     outward: Float[Array, "dim hidden"]
     activation: Activation = eqx.field(static=True, default=jax.nn.silu)
 
@@ -50,9 +50,9 @@ class GatedFeedForward(eqx.Module):
     def create(cls, dim: int, *, hidden: int | None = None, activation: Activation = jax.nn.silu, key: PRNGKeyArray) -> "GatedFeedForward":
         """Gaussian weights with standard deviation 1 / sqrt(fan in); `hidden` defaults to 8/3 dim, which has as many weights as `FeedForward`."""
         hidden, (first, second) = 8 * dim // 3 if hidden is None else hidden, jax.random.split(key)
-        gate, value = gaussian((2, hidden, dim), 1.0, first)
-        return cls(gate, value, gaussian((dim, hidden), 1.0, second), activation)
+        gate, inward = gaussian((2, hidden, dim), 1.0, first)
+        return cls(gate, inward, gaussian((dim, hidden), 1.0, second), activation)
 
     def __call__(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
         """Map tokens to tokens."""
-        return (self.activation(x @ self.gate.T) * (x @ self.value.T)) @ self.outward.T
+        return (self.activation(x @ self.gate.T) * (x @ self.inward.T)) @ self.outward.T
