@@ -103,6 +103,7 @@ def test_a_network_policy_learns_through_the_same_table():
     assert np.abs((found.mean(axis=0) - true) / error).max() < 5.5
 
 
+@pytest.mark.whole
 def test_cocoa_learns_what_reinforce_does_not():
     """The treasure is hidden behind noisy apples; the same number of episodes teaches one and not the other."""
     took = {}

@@ -279,6 +279,7 @@ print("spread")
 """
 
 
+@pytest.mark.whole
 def test_rows_are_spread_over_devices():
     environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"}
     done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False, env=environment, cwd=Path(__file__).parents[3])

@@ -135,6 +135,7 @@ def test_linear_networks_have_their_closed_form():
     assert max(float(jnp.abs(part).max()) for part in on_data) < 1e-12
 
 
+@pytest.mark.whole
 def test_one_neuron_and_infinite_width_say_what_rectifiers_do():
     config = Scaling(widths=(256,), members=500, neurons=50_000, at_once=100)
     keys = jax.random.key(0), jax.random.key(1)
@@ -161,6 +162,7 @@ def test_the_average_over_neurons_has_the_predicted_first_moment():
     np.testing.assert_array_less(0, predict(mean).kernel)
 
 
+@pytest.mark.whole
 def test_noise_of_the_function_vanishes_on_the_data_and_is_positive_elsewhere():
     problem = draw_problem(Scaling(), jax.random.key(0))
     points = jnp.concatenate([problem.train, problem.test])

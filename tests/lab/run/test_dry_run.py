@@ -46,6 +46,7 @@ def test_nothing_is_trained_and_arms_of_equal_shape_compile_once(monkeypatch):
     assert done[0].memory_bytes is None
 
 
+@pytest.mark.whole
 def test_memory_grows_with_the_size_and_the_seeds():
     def memory(dim, seeds):
         return dry_run(STUDY, "smoke", config=Config(bowl=Bowl(dim=dim)), seeds=tuple(range(seeds)), strict=True)[1].memory_bytes

@@ -388,6 +388,7 @@ def test_wrong_requests_are_refused_in_the_users_words(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.whole
 def test_default_directories_keep_changed_configs_apart(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     paths = [execute(STUDY, "smoke", **options).path.name for options in ({}, {"config": replace(SMALL, steps=6)}, {"seeds": (1000, 1001)})]
