@@ -188,7 +188,7 @@ def test_averages_with_the_first_compression_are_judged_with_their_error(change,
     [
         (0.5, 0.8, 0.1, ("holds", "holds", "holds")),
         (1.0, 1.0, 0.1, ("fails", "fails", "holds")),
-        (0.5, 0.8, 3.0, ("holds", "inconclusive", "inconclusive")),
+        (0.7, 0.85, 1.0, ("inconclusive", "inconclusive", "inconclusive")),
     ],
     ids=["decoded", "not decoded", "decoded, but only in some groups"],
 )

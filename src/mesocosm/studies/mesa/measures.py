@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import log
 from typing import Any
 
 import numpy as np
@@ -119,37 +118,34 @@ def second_run(versus: Estimate) -> OfSeeds:
 
 
 def probe_change(value: Value, position: Callable[[Any], int], first: int, trial: Trials = DEEPEST) -> OfSeeds:
-    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input)."""
-    layer = Probes.layer
+    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input), paired by sequence."""
 
-    def change(rows: pl.DataFrame) -> float:
-        by_layer = rows.sort(layer)
-        return log(by_layer[value][-1] / by_layer.filter(pl.col(layer) == first)[value][0])
+    def change(table: pl.DataFrame) -> Replicates:
+        return _log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
 
-    return derived(lambda table: _of_probes(table, value, change), Probes.rows(trial, position=position))
+    return derived(change, Probes.rows(trial, position=position))
 
 
 def probe_by_context(value: Value) -> OfSeeds:
-    """Rank correlation of position and held-out probe loss after the last layer."""
-    layer, position = Probes.layer, Probes.position
+    """Rank correlation of position and held-out probe loss after the last layer; its error is the jackknife's over groups of sequences."""
+    position, group = Probes.position, Probes.group
 
     def correlation(rows: pl.DataFrame) -> float:
-        return float(rows.select(pl.corr(position, value, method="spearman")).item())
-
-    return derived(lambda table: _of_probes(table.filter(pl.col(layer) == table[layer].max()), value, correlation), Probes.rows(DEEPEST))
-
-
-def _of_probes(table: pl.DataFrame, value: Value, statistic: Callable[[pl.DataFrame], float]) -> Replicates:
-    """A statistic of each seed's probe losses, whose error is the jackknife's over groups of sequences: layers and positions share their sequences."""
-
-    def of_mean(rows: pl.DataFrame) -> float:
-        return statistic(rows.group_by(Probes.layer, Probes.position).agg(pl.col(value).mean()))
+        return float(rows.group_by(position).agg(pl.col(value).mean()).select(pl.corr(position, value, method="spearman")).item())
 
     def error(rows: pl.DataFrame) -> float:
-        without = [of_mean(rows.filter(pl.col(Probes.group) != group)) for group in rows[Probes.group].unique()]
+        without = [correlation(rows.filter(pl.col(group) != left_out)) for left_out in rows[group].unique()]
         return float(np.std(without) * np.sqrt(len(without) - 1))
 
-    return replace(Replicates.within(table, of_mean), errors=Replicates.within(table, error).values)
+    def measure(table: pl.DataFrame) -> Replicates:
+        last = _last_layer(table)
+        return replace(Replicates.within(last, correlation), errors=Replicates.within(last, error).values)
+
+    return derived(measure, Probes.rows(DEEPEST))
+
+
+def _last_layer(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter(pl.col(Probes.layer) == table[Probes.layer].max())
 
 
 def target_position(config: Any) -> int:
