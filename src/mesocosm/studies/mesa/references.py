@@ -100,7 +100,7 @@ def _reference_losses(config: References, key: PRNGKeyArray) -> ReferenceLosses:
 def measure_polynomials(config: References, context: Context) -> Tables:
     """Losses of polynomials of one to six steps in place of the inverse: learned, fitted for each replicate, and the Neumann series from which it starts.
 
-    The series is scaled by each Gram matrix's own norm: with the fixed norm of the authors' code, it diverges on rare sequences, which then make up its mean loss.
+    The series is scaled by each Gram matrix's own norm: with the fixed norm of the authors' code, it diverges on rare sequences, which then make up its mean.
     """
     sequences = context.evaluate(Partial(draw_sequences, config.evaluation), shared=(orthogonal_systems(config.systems), context.evaluation_key))
     losses = context.evaluate(Partial(_polynomial_losses, config), sequences, context.keys("init"))
