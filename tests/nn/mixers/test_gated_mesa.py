@@ -171,3 +171,15 @@ def test_a_wrong_chunk_or_step_count_is_named():
         gated_mesa(*problem, chunk=0)
     with pytest.raises(ValueError, match="at least 0, got -1"):
         gated_mesa(*problem, steps=-1)
+
+
+def test_a_solver_step_costs_a_multiple_of_the_squared_key_size_per_token():
+    """Operations as the compiler counts them, for one chunk of 8 tokens; a Newton-Schulz step for each token would cost the cube."""
+
+    def operations(size, steps):
+        tokens = (jnp.ones((8, size)),) * 3
+        layer = jax.jit(lambda q, k, v: mesocosm.nn.gated_mesa(q, k, v, None, None, jnp.ones(size), steps=steps, unroll=True, chunk=8).solution)
+        return layer.lower(*tokens).compile().cost_analysis()["flops"]
+
+    small, large = (operations(size, 1) - operations(size, 0) for size in (32, 128))
+    assert 1.5 < np.log(large / small) / np.log(4) < 2.2
