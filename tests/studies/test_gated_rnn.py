@@ -182,6 +182,11 @@ def test_a_learning_rate_is_the_best_of_the_same_search_for_all(trial):
     assert arm.training.learning_rate == tried.sort("loss")["learning_rate"][0]
 
 
+def test_a_control_without_an_input_gate_is_trained_like_the_side_gated_student():
+    arms = {found.name: found.config for found in trials(PRESETS["cpu"].config)}
+    assert arms["student-side-ungated"].training == arms["student-side"].training
+
+
 @pytest.mark.whole
 def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     """The run is read without the layer, which only the other process can import."""

@@ -105,7 +105,7 @@ class Config:
     architectures: tuple[str, ...] = ()
     """Other architectures on the teacher: names in `networks.LAYERS`."""
     learning_rates: tuple[tuple[str, float], ...] = ()
-    """Peak learning rates of architectures for which that of `other_student` was not the best on pilots."""
+    """Peak learning rates of the architectures that do not take that of `other_student`; the best on pilots, or the gated RNN's for a control of it."""
     prompt_neurons: tuple[int, ...] = ()
     """Sizes of gated RNNs on prompts."""
     prompt_architectures: tuple[str, ...] = ("gru", "lstm")
@@ -119,7 +119,7 @@ class Config:
 
 
 OTHERS = ("glu", "side-ungated", "lstm", "gru", "lru", "lru-mlp", "lru-gated", "hawk")
-RATES = (("glu", 1e-2), ("hawk", 1e-2), ("lstm", 1e-1))
+RATES = (("glu", 1e-2), ("side-ungated", 1e-2), ("hawk", 1e-2), ("lstm", 1e-1))
 
 PRESETS = {
     "smoke": Preset(
