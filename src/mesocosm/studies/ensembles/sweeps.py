@@ -7,24 +7,48 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mesocosm.analysis.log_ratio import log_combination
 from mesocosm.learning.ensemble import VariantName
 from mesocosm.studies.ensembles.config import TrainedImages, TrainedSweep
-from mesocosm.studies.ensembles.images import held_out
-from mesocosm.studies.ensembles.trained import detect, detection_columns, train_members
+from mesocosm.studies.ensembles.images import held_out, splits_for
+from mesocosm.studies.ensembles.trained import Members, detect, detection_columns, train_members
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.tasks.data_sets import find
 
 SWEPT: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a")
 
 
 def train_sweep(config: TrainedSweep, context: Context) -> Tables:
-    """One row per network and variant; all networks see the same training subsets, test pictures and outside pictures."""
-    return {"sweep": pl.concat([_rows(name, arm, context) for name, arm in config.arms().items()])}
+    """One row per network and variant, and one per comparison; all networks see the same training subsets, test pictures and outside pictures."""
+    arms = config.arms()
+    trained = {name: _train(name, arm, context) for name, arm in arms.items()}
+    shares = {name: _shares(trained[name], config.trained.score) for name in ("base", "wide", "deep")}
+    comparisons = {
+        "width": (shares["base"][0], shares["wide"][0]),
+        "width unchanged": shares["base"][1:],
+        "depth": (shares["deep"][0], shares["base"][0]),
+        "depth unchanged": shares["deep"][1:],
+    }
+    growth, error = zip(*(log_combination(np.concatenate(pair, 1), np.array([1, -1, -1, 1])) for pair in comparisons.values()), strict=True)
+    columns = {"growth": np.stack(growth, 1), "growth_error": np.stack(error, 1)}
+    return {
+        "sweep": pl.concat([_rows(name, arm, trained[name], context) for name, arm in arms.items()]),
+        "sweep_shares": context.rows({"comparison": list(comparisons)}, digest=trained["base"].digest, **columns),
+    }
 
 
-def _rows(name: str, config: TrainedImages, context: Context) -> Any:
-    test, other = (held_out(find(source).splits().test, config.test) for source in (config.inside, config.outside))
-    members = train_members(config, context, name, SWEPT, test, {config.outside: other.pixels})
+def _train(name: str, config: TrainedImages, context: Context) -> Members:
+    test, other = (held_out(splits_for(context.seeds, source).test, config.test) for source in (config.inside, config.outside))
+    return train_members(config, context, name, SWEPT, test, {config.outside: other.pixels})
+
+
+def _shares(members: Members, score: str) -> list[np.ndarray]:
+    """Scores inside of gd-c and gd, the two sides of kernel noise's share: of all members, and of the first and the last half of them."""
+    half = (members.outputs.shape[2] + 1) // 2
+    pair = [members.outputs[:, SWEPT.index(variant)] for variant in ("gd-c", "gd")]
+    return [np.stack([members.scores(outputs[:, chosen], score)[:, 0] for outputs in pair], 1) for chosen in (slice(None), slice(half), slice(-half, None))]
+
+
+def _rows(name: str, config: TrainedImages, members: Members, context: Context) -> Any:
     sets = np.stack([members.scores(outputs, config.score) for outputs in np.moveaxis(members.outputs, 1, 0)], 1)
     return context.rows(
         {"variant": SWEPT},
