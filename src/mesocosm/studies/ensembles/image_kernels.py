@@ -75,7 +75,10 @@ def measure_images(arm: KernelArm, context: Context) -> Tables:
         context.rows({"of": SCALED}, along=along, **about, **slopes_by_size([found[name] for name in sizes], list(sizes.values()), len(inside)))
         for along, sizes in config.scaling().items()
     ]
-    return {"kernel_detection": pl.concat(detection), "kernel_readout": pl.concat(readout), "kernel_slopes": pl.concat(slopes)}
+    analytic = [name for name in config.networks if builder(name)[1] is not None]
+    limits = [context.rows({"part": PARTS[1:3]}, network=name, **about, **_limits(found[name], len(inside))) for name in analytic]
+    tables = {"kernel_detection": detection, "kernel_readout": readout, "kernel_slopes": slopes, "kernel_limits": limits}
+    return {name: pl.concat(rows) for name, rows in tables.items()}
 
 
 def slopes_by_size(found: list[Measured], sizes: list[int], inside: int) -> dict[str, np.ndarray]:
@@ -90,21 +93,26 @@ def slopes_by_size(found: list[Measured], sizes: list[int], inside: int) -> dict
     return {"slope": np.stack(slopes, 1), "slope_error": np.stack(errors, 1)}
 
 
+def _limits(found: Measured, inside: int) -> dict[str, np.ndarray]:
+    """For each seed, and function and kernel noise: log ratio of the mean variance inside to that of the infinitely wide ensemble."""
+    limit = np.asarray(found.limit)[:, :inside]
+    ratios, errors = zip(*(log_ratio_of_means(np.asarray(getattr(found.parts, part))[:, :inside], limit) for part in PARTS[1:3]), strict=True)
+    return {"ratio": np.stack(ratios, 1), "ratio_error": np.stack(errors, 1)}
+
+
 def _readouts(found: Measured) -> dict[str, np.ndarray]:
     """For each seed and read-out scale: AUROC of the full model."""
     return _fields([[auroc(*np.split(variances, 2)) for variances in seed] for seed in np.asarray(found.readouts)])
 
 
 def _detections(found: Measured, inside: int) -> dict[str, np.ndarray]:
-    """For each seed and part: mean variances, log ratios (outside over inside, between two halves of the inside, over infinite width), AUROC and its gain."""
+    """For each seed and part: mean variances, log ratios (outside over inside, and between two halves of the inside), AUROC and its gain."""
     variances = np.stack([np.asarray(getattr(found.parts, part)) for part in PARTS], 1)  # seeds, parts, t
     within, beyond = variances[..., :inside], variances[..., inside:]
     half = inside // 2
     (inner, inner_error), (outer, outer_error), (one, one_error), (other, other_error) = (
         log_combination(pictures[..., None, :], np.ones(1)) for pictures in (within, beyond, within[..., :half], within[..., half : 2 * half])
     )
-    limit = np.broadcast_to(np.asarray(found.limit)[:, None, :inside], within.shape)
-    unknown = (np.full(within.shape[:2], np.nan),) * 2
     columns = {
         "variance_inside": within.mean(-1),
         "variance_outside": beyond.mean(-1),
@@ -112,7 +120,6 @@ def _detections(found: Measured, inside: int) -> dict[str, np.ndarray]:
         "outside_ratio_error": np.hypot(outer_error, inner_error),
         "halves_ratio": other - one,
         "halves_ratio_error": np.hypot(other_error, one_error),
-        **dict(zip(("limit_ratio", "limit_ratio_error"), log_ratio_of_means(within, limit) if limit.all() else unknown, strict=True)),
     }
     scored = [[auroc(a, b) for a, b in zip(*seed, strict=True)] for seed in zip(within, beyond, strict=True)]
     compared = [[auroc_difference(a, b, *[x[0] for x in seed]) for a, b in zip(*seed, strict=True)] for seed in zip(within, beyond, strict=True)]

@@ -16,6 +16,7 @@ from mesocosm.studies.ensembles.tables import (
     Accuracies,
     AtOneLoss,
     KernelDetection,
+    KernelLimits,
     KernelSlopes,
     Linear,
     Sweep,
@@ -137,7 +138,7 @@ def slope(along: str, of: str, inside: str) -> OfSeeds:
 
 def limit_ratio(part: str, inside: str) -> OfSeeds:
     """Log ratio of a part's variance inside, wide network over infinite width."""
-    return replicates(KernelDetection.limit_ratio, inside=inside, part=part, network=lambda config: mlps(config)[1])
+    return replicates(KernelLimits.ratio, inside=inside, part=part, network=lambda config: mlps(config)[1])
 
 
 def kernel_gain(part: str, inside: str) -> OfSeeds:

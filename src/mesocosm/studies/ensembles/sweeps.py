@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
 
+from mesocosm.analysis.detection import SCORES
 from mesocosm.analysis.log_ratio import log_combination
 from mesocosm.learning.ensemble import VariantName
 from mesocosm.studies.ensembles.config import TrainedImages, TrainedSweep
@@ -21,12 +25,13 @@ def train_sweep(config: TrainedSweep, context: Context) -> Tables:
     """One row per network and variant, and one per comparison; all networks see the same training subsets, test pictures and outside pictures."""
     arms = config.arms()
     trained = {name: _train(name, arm, context) for name, arm in arms.items()}
-    shares = {name: _shares(trained[name], config.trained.score) for name in ("base", "wide", "deep")}
+    score = Partial(_shares, config.trained.score, config.trained.test)
+    shares = {name: context.evaluate(score, trained[name].outputs) for name in ("base", "wide", "deep")}  # seeds, all and halves, gd-c and gd, pictures
     comparisons = {
-        "width": (shares["base"][0], shares["wide"][0]),
-        "width unchanged": shares["base"][1:],
-        "depth": (shares["deep"][0], shares["base"][0]),
-        "depth unchanged": shares["deep"][1:],
+        "width": (shares["base"][:, 0], shares["wide"][:, 0]),
+        "width unchanged": (shares["base"][:, 1], shares["base"][:, 2]),
+        "depth": (shares["deep"][:, 0], shares["base"][:, 0]),
+        "depth unchanged": (shares["deep"][:, 1], shares["deep"][:, 2]),
     }
     growth, error = zip(*(log_combination(np.concatenate(pair, 1), np.array([1, -1, -1, 1])) for pair in comparisons.values()), strict=True)
     columns = {"growth": np.stack(growth, 1), "growth_error": np.stack(error, 1)}
@@ -41,11 +46,11 @@ def _train(name: str, config: TrainedImages, context: Context) -> Members:
     return train_members(config, context, name, SWEPT, test, {config.outside: other.pixels})
 
 
-def _shares(members: Members, score: str) -> list[np.ndarray]:
+def _shares(score: str, inside: int, outputs: Float[Array, "variants members pictures classes"]) -> Float[Array, "3 2 n"]:
     """Scores inside of gd-c and gd, the two sides of kernel noise's share: of all members, and of the first and the last half of them."""
-    half = (members.outputs.shape[2] + 1) // 2
-    pair = [members.outputs[:, SWEPT.index(variant)] for variant in ("gd-c", "gd")]
-    return [np.stack([members.scores(outputs[:, chosen], score)[:, 0] for outputs in pair], 1) for chosen in (slice(None), slice(half), slice(-half, None))]
+    pair = jnp.stack([outputs[SWEPT.index(variant), :, :inside] for variant in ("gd-c", "gd")])
+    half = (outputs.shape[1] + 1) // 2
+    return jnp.stack([SCORES[score](members) for members in (pair, pair[:, :half], pair[:, -half:])])
 
 
 def _rows(name: str, config: TrainedImages, members: Members, context: Context) -> Any:

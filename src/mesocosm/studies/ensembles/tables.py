@@ -75,10 +75,19 @@ class KernelDetection(Table):
     variance_inside: Value
     outside_ratio: Estimate
     halves_ratio: Estimate
-    limit_ratio: Estimate
     auroc: Estimate
     gain: Estimate
     inside_auroc: Estimate
+
+
+class KernelLimits(Table):
+    """Log ratios of variances inside to that of the infinitely wide ensemble."""
+
+    part: Axis
+    network: Axis
+    inside: Axis
+    digest: Value
+    ratio: Estimate
 
 
 class KernelSlopes(Table):
