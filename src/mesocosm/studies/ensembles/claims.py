@@ -294,7 +294,7 @@ CLAIMS = [
                 of_trained(
                     f"{SHORT[inside]}-accuracy",
                     Mean("accuracy of gd-c less that of gd, with as many networks: half the members, whose starts count"),
-                    above(-0.01),
+                    above(-0.015),  # half of what ten members gain over one on pilots, on Fashion-MNIST, where they gain less
                     measures.accuracy_gain(HALF_CENTRED, inside),
                     Control("one member of gd", measures.accuracy_gain(SINGLE, inside)),
                 )
