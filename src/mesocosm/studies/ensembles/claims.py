@@ -1,7 +1,7 @@
 """The paper's claims and their checks.
 
-The paper's full text was not available: statements come from its abstract, the caption of its Fig. 1 and a short summary. The regions are ours, set from
-pilots on seeds from 1000 upward (results/ensembles/search.csv).
+The paper's full text was not available: statements come from its abstract, the caption of its Fig. 1 and a short summary. The regions are ours, from
+theory, from the specification's pilots, or from pilots on seeds from 1000 upward (results/ensembles/search.csv).
 """
 
 from functools import partial
