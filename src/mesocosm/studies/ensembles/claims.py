@@ -97,7 +97,7 @@ def kernel_checks(inside: str) -> list[Check]:
         on_pictures(
             f"{name}-kernel-width",
             Mean("slope of log kernel noise inside on log width, four widths of at least five times the number of training pictures"),
-            between(-1.1, -0.9),
+            between(-1.15, -0.85),
             measures.slope("width", "kernel", inside),
             Control("noise of the initial function", measures.slope("width", "function", inside)),
             reference=Reference(-1.0, "derived"),
