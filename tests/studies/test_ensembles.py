@@ -71,6 +71,16 @@ def test_accuracies_are_compared_picture_by_picture(smoke):
     assert set(found.filter(pl.col("gain") != 0)["ensemble"]) >= {"gd-c", "gd-c, half the members", "gd, one member"}
 
 
+def test_growths_are_ratios_of_shares_in_the_sweep(smoke):
+    found, grown = smoke.table("sweep"), smoke.table("sweep_shares")
+    both = found.filter(pl.col("variant") == "gd-c").join(found.filter(pl.col("variant") == "gd"), on=["seed", "network"], suffix="_gd")
+    share = {(seed, network): a / b for seed, network, a, b in both.select("seed", "network", "variance_inside", "variance_inside_gd").iter_rows()}
+    for comparison, one, other in (("width", "base", "wide"), ("depth", "deep", "base")):
+        rows = grown.filter(pl.col("comparison") == comparison)
+        np.testing.assert_allclose(rows["growth"], [np.log(share[seed, one] / share[seed, other]) for seed in rows["seed"]], atol=1e-5)
+    assert (grown.filter(pl.col("comparison").str.ends_with("unchanged"))["growth"] != 0).all()
+
+
 @pytest.mark.parametrize("members", [3, 10])
 def test_every_member_is_in_as_many_halves(members):
     found = halves(np.arange(2.0 * members).reshape(2, members))
