@@ -49,6 +49,17 @@ def test_stepping_is_the_parallel_form(name):
 
 
 @every_layer
+def test_a_batch_or_a_single_token_is_no_sequence(name):
+    layer, batch = layer_of(name), jnp.ones((3, TIME, DIM))
+    for apply in (layer, layer.explain, lambda x: layer.at(x, jnp.arange(2)), lambda x: layer.stream(layer.init_state(), x)):
+        with pytest.raises(ValueError, match=rf"{type(layer).__name__} must have the shape \(time, dim\), not \(3, {TIME}, {DIM}\); for a batch, use jax.vmap"):
+            apply(batch)
+        with pytest.raises(ValueError, match=rf"\(time, dim\), not \({DIM},\)\.$"):
+            apply(batch[0, 0])
+    assert jax.eval_shape(jax.vmap(layer), batch).shape == batch.shape
+
+
+@every_layer
 def test_constructors_use_the_same_words_and_document_each_argument(name):
     create = LAYERS[name].create
     options = [p for p in inspect.signature(create).parameters.values() if p.kind is p.KEYWORD_ONLY]
