@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mesocosm.audit import AuditError, audit
-from mesocosm.audit.checkpoint import open_checkpoint
+from mesocosm.audit.checkpoint import _state_dict, open_checkpoint
 from packed_models import FAMILIES, pack, write
 
 
@@ -189,6 +189,18 @@ def test_a_training_checkpoint_has_tensors_beside_its_weights(inside, tmp_path):
     torch.save({"best_val_loss": torch.tensor(2.5), inside: state, "iter_num": 7}, tmp_path / "ckpt.pt")
     (tmp_path / "config.json").write_text(json.dumps(family.config))
     assert audit(tmp_path / "ckpt.pt").audited.height == 16
+
+
+def test_the_weights_of_a_training_checkpoint_are_found_under_any_key():
+    """Without torch: any type may stand for its tensors."""
+    weights, best = {"layer.weight": np.ones(2)}, np.array(0.5)
+    assert _state_dict({"best": best, "model": {"state_dict": weights}}, np.ndarray) == weights
+    assert set(_state_dict({"best": best, "epoch": 3, "net": weights, "ema": {"model": weights}}, np.ndarray)) == {
+        "best",
+        "net.layer.weight",
+        "ema.layer.weight",
+    }
+    assert _state_dict({"epoch": 3, "args": {"lr": 0.1}}, np.ndarray) is None
 
 
 def test_a_pytorch_file_without_a_state_dict_is_told(tmp_path):
