@@ -166,6 +166,16 @@ def test_a_pickle_is_never_opened_by_unpickling(tmp_path, capsys):
     assert "never" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("role", ["q_proj", "k_proj", "v_proj", "o_proj"])
+@pytest.mark.parametrize("shape", [(1,), (12,), (0, 12), (12, 0)], ids=str)
+def test_a_tensor_that_is_no_matrix_skips_its_block(role, shape, tmp_path):
+    tensors = dict(pack(FAMILIES["llama"])[0])
+    name = f"model.layers.1.self_attn.{role}.weight"
+    found = audit(write(tmp_path, tensors | {name: np.zeros(shape, np.float32)}, FAMILIES["llama"].config))
+    assert set(found.audited["layer"]) == {0}
+    assert found.skipped["reason"].to_list() == [f"{name} has the shape {list(shape)}, which is no matrix"]
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("inside", [None, "state_dict"])
 def test_pytorch_files_are_read_as_safetensors_are(legacy, inside, tmp_path):
