@@ -32,6 +32,7 @@ from mesocosm.learning.fit_options import Watcher
 from mesocosm.learning.gradient_learner import GradientState, Transform, gradient_step, start
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.optimizers import adam
+from mesocosm.nn.model_file import check_arrays, named_arrays
 from mesocosm.numerics.programs import filter_jit
 
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
@@ -133,8 +134,9 @@ class EnsembleLearner(Learner):
     def init(self, key: Key[Array, ""]) -> EnsembleState:
         """Draw the members and the reference, unless it is given, and freeze the offsets."""
         reference_key, member_key = jax.random.split(key)
-        reference = self._draw(reference_key) if self.reference is None else eqx.filter(self.reference, eqx.is_array)
         drawn = jax.vmap(self._draw)(jax.random.split(member_key, self.members))
+        given = self._draw(reference_key) if self.reference is None else eqx.filter(self.reference, eqx.is_array)
+        reference = jax.tree.unflatten(jax.tree.structure(drawn), jax.tree.leaves(given))  # functions that each network makes anew differ
         shared, own, common, labels, taught = (jnp.stack([jnp.asarray(number) for number in numbers]) for numbers in zip(*self.arms, strict=True))
         first = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
         f_drawn = jax.vmap(self._outputs, (0, None))(drawn, self.inputs)  # members, n, outputs
@@ -330,8 +332,8 @@ class Ensemble(eqx.Module):
         """Reject an unknown variant, an ensemble of one, and a reference that nothing reads or that is another network.
 
         Raises:
-            ValueError: the variant is unknown or has no reference, there are fewer than two members, or the reference differs from a network of
-                `init_network` in more than its numbers.
+            ValueError: the variant is unknown or has no reference, there are fewer than two members, or the arrays of the reference have other
+                names, shapes or dtypes than those of `init_network`.
         """
         if self.variant not in VARIANTS:
             raise ValueError(f"there is no variant {self.variant!r}; choose one of {', '.join(VARIANTS)}")
@@ -341,8 +343,8 @@ class Ensemble(eqx.Module):
             return
         if not any(arm.shared_start or arm.reference for arm in VARIANTS[self.variant]):
             raise ValueError(f"the variant {self.variant!r} has no reference network: its members start at networks of init_network; gd-a starts all at one")
-        if not eqx.tree_equal(*(eqx.filter_eval_shape(make, jax.random.key(0)) for make in (self.init_network, lambda key: self.reference))):
-            raise ValueError("the reference is not a network of init_network: its structure, shapes, dtypes or static fields differ")
+        network = eqx.filter_eval_shape(self.init_network, jax.random.key(0))
+        check_arrays("the reference is not a network of init_network", named_arrays(self.reference), named_arrays(network))
 
     def fit(
         self,
