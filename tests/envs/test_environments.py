@@ -314,3 +314,13 @@ def test_actions_and_policies_of_another_size_are_refused(name):
         jax.eval_shape(lambda action: env.step(key, state, action, params), jnp.float32(0))
     with pytest.raises(ValueError, match=f"has {env.num_actions + 1} probabilities, {env.name} has {env.num_actions} actions"):
         jax.eval_shape(lambda key: env.episode(key, lambda _: jnp.ones(env.num_actions + 1) / 5, params), key)
+
+
+def test_after_the_end_of_arrays_there_is_no_state_and_nothing_to_see():
+    mdp = replace(ARRAYS, transition=0 * ARRAYS.transition)
+    seen, state = mdp.reset_env(jax.random.key(0), mdp)
+    assert seen[mdp.index(state)] == 1
+    seen, after, _, terminated, _ = mdp.step_env(jax.random.key(1), state, 0, mdp)
+    assert terminated
+    assert (int(mdp.index(after)), int(after.time)) == (-1, 1)
+    assert not seen.any()
