@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.envs import KeyToDoor, LayeredMDP
+from mesocosm.envs.random_mdp import random_mdp
 from mesocosm.learning import exact_credit as credit
 from mesocosm.learning.fit import fit
 from mesocosm.learning.optimizers import adam
@@ -101,6 +102,24 @@ def test_a_network_policy_learns_through_the_same_table():
     true = dp.policy_gradient(policy, vector, dp.occupancy(mdp, table)[:, None] * dp.action_values(mdp, table)) / ENV.length
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found)) + 1e-6
     assert np.abs((found.mean(axis=0) - true) / error).max() < 5.5
+
+
+def test_arrays_are_an_environment_to_learn_in():
+    """Episodes are sampled from the arrays; the optimum comes from dynamic programming."""
+    mdp = random_mdp(jax.random.key(1), states=6, actions=3, rewards=3, layers=3)
+    start = Partial(lambda key: TabularPolicy(jnp.zeros((6, 3))))
+    one = PolicyGradient(start, mdp, mdp, mdp.observations, credit.ExactQCritic(LayeredMDP.of(mdp)), adam, {"learning_rate": 0.1}, 0.0, 0.0, 16)
+
+    def value(policy):
+        return float(np.sum(np.asarray(mdp.initial)[:, None] * policy * dp.action_values(mdp, policy)))
+
+    best = np.zeros((6, 3))
+    for _ in range(3):
+        best = mdp.mean_reward + mdp.transition @ best.max(axis=1)
+    optimum = float(mdp.initial @ best.max(axis=1))
+    learned = fit(one, 200, [0]).model.logits[0]
+    assert value(jnp.full((6, 3), 1 / 3)) < 0.9 * optimum
+    assert value(jax.nn.softmax(learned)) > 0.98 * optimum
 
 
 @pytest.mark.whole

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.norms import unit_norm
-from mesocosm.nn.mixer import Diagnostics
+from mesocosm.nn.mixer import Diagnostics, unbatched
 from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
 from mesocosm.nn.mixers.gated_sums import check_gates, check_positive, forget_gate
 from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
@@ -255,12 +255,14 @@ class MesaAttention(Projections):
             return jnp.full((heads, key_dim), 1 / jnp.asarray(self.fixed_strength, dtype))
         return jnp.broadcast_to(1 / jax.nn.softplus(self.raw_strength.astype(dtype))[:, None], (heads, key_dim))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         queries, keys, values = self.split(x)
         solve = jax.vmap(recursive_least_squares, in_axes=(1, 1, 1, 0), out_axes=1)
         return self.merge(solve(queries, keys, values, self.regulariser(keys.dtype)).astype(x.dtype))
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the weight <k_s, R_t q_t> of each value: attention whose queries are preconditioned by the keys so far."""
         queries, keys, values = self.split(x)
