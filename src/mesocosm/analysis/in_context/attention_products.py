@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.mixer import Mixer
+from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
 
@@ -34,6 +35,7 @@ class ProductAttention(Mixer):
     value_output: Float[Array, "heads dim dim"]
 
     @classmethod
+    @full_precision
     def from_factors(
         cls,
         query: Float[Array, "heads key_dim dim"],
@@ -44,6 +46,7 @@ class ProductAttention(Mixer):
         r"""Multiply the projections of the layer $y_t = \sum_h W_{h,o} \sum_{t' \le t} (W_{h,v} e_{t'}) \langle W_{h,k} e_{t'}, W_{h,q} e_t \rangle$."""
         return cls(jnp.einsum("hai,haj->hij", query, key), jnp.einsum("hvi,hjv->hij", value, output))
 
+    @full_precision
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to outputs; `key` is not used."""
         scores = jnp.tril(jnp.einsum("ti,hij,sj->hts", x, self.query_key, x))
@@ -82,6 +85,7 @@ CONSTRUCTED_TOKENS = Pattern(query=2, key=3, value=2, output=0)
 """The pattern for tokens $[0; s_t; s_t; s_{t-1}]$ whose first two blocks are zeroed before the layer, so that $s_t$ appears only once."""
 
 
+@full_precision
 def compress(products: ProductAttention, block_size: int) -> BlockScalars:
     r"""Replace each block of the products by the mean of its diagonal, $\mathrm{tr}(B) / n$, the nearest multiple of the identity."""
     diagonal = jnp.eye(block_size) / block_size
@@ -134,6 +138,7 @@ class PatternStrength(NamedTuple):
     identity: Float[Array, ""]
 
 
+@full_precision
 def pattern_strength(products: ProductAttention, block_size: int, pattern: Pattern = CONSTRUCTED_TOKENS) -> PatternStrength:
     r"""Compare a layer's whole weight tensor with the pattern of gradient descent.
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from mesocosm.analysis.in_context.polynomial_coefficients import bilinear_forms
 from mesocosm.nn.recurrences.decays import FreeDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
+from mesocosm.numerics.precision import full_precision
 
 Loss = Callable[[GatedLinearRNN], Float[Array, ""]]
 
@@ -54,6 +55,7 @@ class Blocks(NamedTuple):
     query_query: Float[Array, ""]
 
 
+@full_precision
 def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
     r"""Fractions of the energy by kind of neuron, memory for $\lambda > \tfrac12$ and query below.
 

@@ -22,11 +22,13 @@ from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
 from mesocosm.numerics.linear_algebra import least_squares
+from mesocosm.numerics.precision import full_precision
 
 Coefficients = Float[Array, "out dim dim dim"]
 Model = Callable[[Array], Array]
 
 
+@full_precision
 def attention_coefficients(attention: LinearAttention) -> Coefficients:
     r"""$C_{cijk} = \mathrm{sym}_{ij} \sum_h (P_h W_{V,h})_{ci} (W_{K,h}^\top W_{Q,h})_{jk}$, the same at every lag."""
     value = jnp.einsum("hcv,hvi->hci", attention.output, attention.value)
@@ -34,6 +36,7 @@ def attention_coefficients(attention: LinearAttention) -> Coefficients:
     return _symmetric(jnp.einsum("hci,hjk->cijk", value, asked))
 
 
+@full_precision
 def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
     r"""C of a gated linear RNN with bilinear gates, for the tokens s = t - lag, lag > 0:
 
@@ -53,6 +56,7 @@ def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
     return jnp.real(jnp.einsum("cab,a,aij,bk->cijk", 2 * bilinear_forms(rnn), kept, squares, linear))
 
 
+@full_precision
 def bilinear_forms(rnn: GatedLinearRNN) -> Float[Array, "out n n"]:
     r"""$M_c = \sum_p D_{cp}\, \mathrm{sym}(W^{out}_{m,p} W_{x,p}^{out\top})$: output c is $h^\top M_c h$.
 
@@ -88,6 +92,7 @@ class FittedCoefficients(NamedTuple):
     explained: Float[Array, ""]
 
 
+@full_precision
 def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array, "batch time dim"]) -> FittedCoefficients:
     r"""Least squares of the last position's outputs on $\sum_{s<T} x_{s,i} x_{s,j} x_{T,k}$ and on the monomials of degree three in $x_T$ alone."""
     dim = tokens.shape[-1]

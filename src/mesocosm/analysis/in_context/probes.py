@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from mesocosm.analysis.in_context.regression import Inverse, precondition
 from mesocosm.numerics.linear_algebra import least_squares
+from mesocosm.numerics.precision import full_precision
 from mesocosm.numerics.programs import filter_jit
 
 Scalar = float | Float[Array, ""]
@@ -71,6 +72,7 @@ class PreconditioningTarget(NamedTuple):
 
 
 @filter_jit
+@full_precision
 def fit_probe(
     activations: Float[Array, "*sites batch dim"],
     targets: Float[Array, "*target_sites batch outputs"],
@@ -91,6 +93,7 @@ def fit_probe(
     return Probe(*jnp.vectorize(solve, signature="(b,d),(b,o),(b)->(d,o),(o)")(activations, targets, weights))
 
 
+@full_precision
 def probe_loss(
     probe: Probe, activations: Float[Array, "*sites batch dim"], targets: Float[Array, "*target_sites batch outputs"], weights: Weights | None = None
 ) -> Float[Array, "*sites"]:

@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.numerics.linear_algebra import solve_positive
+from mesocosm.numerics.precision import full_precision
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.tasks.linear_systems import next_token_loss
 
@@ -128,6 +129,7 @@ class Moments(NamedTuple):
     gram: Float[Array, "time dim dim"]
 
 
+@full_precision
 def prefix_moments(inputs: Float[Array, "time dim"], *, include_last_pair: bool = True) -> Moments:
     r"""Compute the moments of all prefixes.
 
@@ -138,16 +140,18 @@ def prefix_moments(inputs: Float[Array, "time dim"], *, include_last_pair: bool 
     """
     previous = jnp.concatenate([jnp.zeros_like(inputs[:1]), inputs[:-1]])
     known = jnp.tri(len(inputs), k=0 if include_last_pair else -1, dtype=inputs.dtype)
-    cross = jnp.einsum("ut,ti,tj->uij", known, inputs, previous, precision="highest")
-    gram = jnp.einsum("ut,ti,tj->uij", known, previous, previous, precision="highest")
+    cross = jnp.einsum("ut,ti,tj->uij", known, inputs, previous)
+    gram = jnp.einsum("ut,ti,tj->uij", known, previous, previous)
     return Moments(cross, gram)
 
 
+@full_precision
 def precondition(inputs: Float[Array, "time dim"], inverse: Inverse, *, ridge: Scalar = 1e-3, include_last_pair: bool = True) -> Float[Array, "time dim"]:
     r"""Compute $x_t = X(A_t)\, s_t$ at every position: the input, whitened by the inputs before it."""
     return _precondition(inputs, prefix_moments(inputs, include_last_pair=include_last_pair).gram, inverse, ridge)
 
 
+@full_precision
 def least_squares(
     inputs: Float[Array, "time dim"], inverse: Inverse | None = None, *, ridge: Scalar = 1e-3, include_last_pair: bool = True
 ) -> Float[Array, "time dim"]:
@@ -166,6 +170,7 @@ def _precondition(inputs: Float[Array, "time dim"], gram: Float[Array, "time dim
     return jax.vmap(inverse)(gram + ridge * jnp.eye(inputs.shape[-1], dtype=inputs.dtype), inputs)
 
 
+@full_precision
 def gradient_step(inputs: Float[Array, "time dim"], step_size: Scalar) -> Float[Array, "time dim"]:
     r"""Predict with one step of gradient descent from $\Phi_0 = 0$ on the squared error of the pairs seen so far,
 
@@ -186,6 +191,7 @@ def line_search(sequences: Float[Array, "batch time_plus_1 dim"]) -> Float[Array
     return jnp.sum(unit * sequences[:, 1:]) / jnp.sum(unit * unit)
 
 
+@full_precision
 def softmax_regression(inputs: Float[Array, "time dim"], inverse_temperature: Scalar) -> Float[Array, "time dim"]:
     r"""Predict with a softmax kernel over the pairs seen so far, $f_1 = 0$ and
 

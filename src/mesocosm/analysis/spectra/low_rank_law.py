@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mesocosm.numerics.linear_algebra import eigh, svd
+from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
 
@@ -34,6 +35,7 @@ def l2_penalty(factors: Factors) -> Float[Array, "*batch"]:
     return (jnp.sum(factors.a**2, (-2, -1)) + jnp.sum(factors.b**2, (-2, -1))) / 2
 
 
+@full_precision
 def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
     r"""$D = A^\top A - B^\top B$."""
     a, b = factors
@@ -57,6 +59,7 @@ def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar)
     return jnp.exp(-2 * decay * time) * imbalance
 
 
+@full_precision
 def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D + \eta^2 (B^\top G^\top G B - A^\top G G^\top A)$ after one step of gradient descent on $F$ (T5).
 
@@ -66,6 +69,7 @@ def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learni
     return (1 - learning_rate * decay) ** 2 * imbalance(factors) + learning_rate**2 * (left.T @ left - right.T @ right)
 
 
+@full_precision
 def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D - \eta (1 - \eta\lambda) S + \eta^2 (U^\top U - V^\top V)$ after a step along preconditioned directions $U$, $V$ with
     decoupled decay, where $S = A^\top U + U^\top A - B^\top V - V^\top B$.

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.precision import full_precision
+
 FLOOR_DB = -80.0
 
 
@@ -31,6 +33,7 @@ class GradientStatistics(NamedTuple):
     bias: Float[Array, ""]
 
 
+@full_precision
 def gradient_statistics(
     gradients: Float[Array, "episodes parameters"],
     true: Float[Array, " parameters"],

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.precision import full_precision
+
 Nonlinearity = Literal["relu", "erf"]
 
 
@@ -103,6 +105,7 @@ def _after_erf(pairs: Pairs, scale: float, bias: float) -> Pairs:
 RULES = {"relu": (_relu, _after_relu), "erf": (_erf, _after_erf)}
 
 
+@full_precision
 def infinite_width_kernels(
     x1: Float[Array, "n ..."],
     x2: Float[Array, "m ..."],
@@ -137,7 +140,7 @@ def _of_inputs(a: Float[Array, "n d"], b: Float[Array, "m d"], bias_scale: float
         return jnp.sum((row - two) ** 2, axis=1) / 4, jnp.sum((row + two) ** 2, axis=1) / 4
 
     apart, along = jax.lax.map(chords, one)
-    return Pairs(q1[:, None], q2[None], jnp.matmul(a, b.T, precision="highest"), apart, along)
+    return Pairs(q1[:, None], q2[None], jnp.matmul(a, b.T), apart, along)
 
 
 def _pairs(q1: Array, q2: Array, k: Array) -> Pairs:

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function, Outputs
+from mesocosm.numerics.precision import full_precision
 
 
+@full_precision
 def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vector: Float[Array, "m ..."]) -> Float[Array, "n ..."]:
     r"""$\sum_{m} \Theta(x_n, x'_m)\, v_m$, at the cost of a few passes over both sets.
 
@@ -32,6 +34,7 @@ def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vec
     return jax.jvp(lambda params: jax.vmap(function, (None, 0))(params, x1), (params,), (direction,))[1]
 
 
+@full_precision
 def kernel_by_products(function: Function, params: PyTree, x1: Any, x2: Any, outputs: Outputs = "all") -> Array:
     """The whole kernel between two sets, one column per example of x2 and output."""
 
@@ -60,6 +63,7 @@ class Solution(NamedTuple):
     residual: Float[Array, ""]
 
 
+@full_precision
 def solve_by_products(
     function: Function, params: PyTree, x: Any, right: Float[Array, "n ..."], *, ridge: float = 0.0, tolerance: float = 1e-8, steps: int = 1000
 ) -> Solution:
