@@ -19,14 +19,14 @@ def log_ratio_of_means(
         Log ratio and standard error, each of the leading shape.
 
     Raises:
-        ValueError: there are fewer than two examples, or a mean is not positive.
+        ValueError: there are fewer than two examples, or a mean is not positive and finite.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     examples = a.shape[-1]
     if examples < 2:
         raise ValueError(f"a standard error needs two or more examples, not {examples}")
     mean_a, mean_b = a.mean(axis=-1), b.mean(axis=-1)
-    if not (np.all(mean_a > 0) and np.all(mean_b > 0)):
-        raise ValueError(f"a log ratio needs positive means; the smallest are {mean_a.min():g} and {mean_b.min():g}")
+    if not all(np.all((mean > 0) & (mean < np.inf)) for mean in (mean_a, mean_b)):
+        raise ValueError(f"a log ratio needs positive, finite means; the smallest are {mean_a.min():g} and {mean_b.min():g}")
     influence = a / mean_a[..., None] - b / mean_b[..., None]
     return np.asarray(np.log(mean_a / mean_b)), np.asarray(influence.std(axis=-1, ddof=1) / np.sqrt(examples))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.mixer import Mixer
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
@@ -151,10 +152,10 @@ def pattern_strength(products: ProductAttention, block_size: int, pattern: Patte
     gram_query_key = jnp.einsum("hirjs,girjs->ijhg", query_key, query_key)
     gram_value_output = jnp.einsum("hkrls,gkrls->klhg", value_output, value_output)
     squares = jnp.einsum("ijhg,klhg->ijkl", gram_query_key, gram_value_output)
-    norms = jnp.sqrt(jnp.maximum(squares, 0.0))  # rounding may leave a small negative square
+    norms = root(squares)  # rounding may leave a small negative square
     main = norms[*pattern]
     overlap = block_size * effective_step_size(compress(products, block_size), pattern)  # <T, I (x) I> / |I (x) I|
-    return PatternStrength(norms.at[*pattern].set(0.0).max() / main, overlap / main)
+    return PatternStrength(norms.at[*pattern].set(0.0).max() / main, ratio(overlap, main))
 
 
 def _blocks(matrices: Float[Array, "heads dim dim"], block_size: int) -> Float[Array, "heads blocks block_size blocks block_size"]:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
+from mesocosm.numerics.edges import ratio
 from mesocosm.numerics.linear_algebra import least_squares
 from mesocosm.numerics.precision import full_precision
 
@@ -106,7 +107,7 @@ def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array,
     left = outputs - features @ weights
     found = weights[: crossed.shape[1]].T.reshape(-1, len(i), dim)
     whole = jnp.zeros((outputs.shape[1], dim, dim, dim), found.dtype).at[:, i, j].add(found / 2).at[:, j, i].add(found / 2)
-    return FittedCoefficients(whole, 1 - jnp.sum(left**2) / jnp.sum(outputs**2))
+    return FittedCoefficients(whole, 1 - ratio(jnp.sum(left**2), jnp.sum(outputs**2)))
 
 
 class Agreement(NamedTuple):
@@ -119,7 +120,7 @@ class Agreement(NamedTuple):
 def compare(found: Coefficients, wanted: Coefficients) -> Agreement:
     """Compare two tensors of coefficients."""
     norm = jnp.sqrt(jnp.sum(wanted**2))
-    cosine = jnp.sum(found * wanted) / jnp.maximum(norm * jnp.sqrt(jnp.sum(found**2)), jnp.finfo(wanted.dtype).tiny)
+    cosine = ratio(jnp.sum(found * wanted), norm * jnp.sqrt(jnp.sum(found**2)))
     return Agreement(jnp.sqrt(jnp.sum((found - wanted) ** 2)) / norm, cosine)
 
 

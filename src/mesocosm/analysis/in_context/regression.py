@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.linear_algebra import solve_positive
 from mesocosm.numerics.precision import full_precision
 from mesocosm.numerics.programs import filter_jit
@@ -29,7 +30,10 @@ Scalar = float | Float[Array, ""]
 
 
 class Inverse(eqx.Module):
-    r"""A map $A, b \mapsto X(A)\, b$ near $A^{-1} b$ for symmetric positive definite $A$; $b$ is a vector or a matrix of columns."""
+    r"""A map $A, b \mapsto X(A)\, b$ near $A^{-1} b$ for symmetric positive definite $A$; $b$ is a vector or a matrix of columns.
+
+    Approximations that scale by the size of $A$ map everything to 0 if $A$ is 0, as its pseudo-inverse does.
+    """
 
     @abc.abstractmethod
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
@@ -63,8 +67,8 @@ class ChebyshevInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Apply the polynomial to `right`."""
-        norm = jnp.linalg.norm(matrix)
-        scaled = matrix / norm
+        norm = root(jnp.sum(matrix**2))
+        scaled = ratio(matrix, norm)
 
         def step(carry: tuple[Array, Array, Array], numbers: tuple[Array, Array]) -> tuple[tuple[Array, Array, Array], None]:
             term, x, x_before = carry
@@ -73,7 +77,7 @@ class ChebyshevInverse(Inverse):
             return (term, x + term + momentum * (x - x_before), x), None
 
         (_, x, _), _ = jax.lax.scan(step, (right, right, right), (self.step_sizes, self.momenta))
-        return x / norm
+        return ratio(x, norm)
 
 
 class NeumannInverse(Inverse):
@@ -100,10 +104,10 @@ class RichardsonInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Iterate towards $A^{-1} b$."""
-        norm = jnp.linalg.norm(matrix)
-        scaled = matrix / norm
+        norm = root(jnp.sum(matrix**2))
+        scaled = ratio(matrix, norm)
         x, _ = jax.lax.scan(lambda x, step_size: (x + step_size * (right - scaled @ x), None), right, self.step_sizes)
-        return x / norm
+        return ratio(x, norm)
 
 
 class NewtonSchulzInverse(Inverse):
@@ -113,7 +117,7 @@ class NewtonSchulzInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Iterate towards $A^{-1}$ and apply it to `right`."""
-        start = jnp.eye(matrix.shape[0], dtype=matrix.dtype) / jnp.trace(matrix)
+        start = ratio(jnp.eye(matrix.shape[0], dtype=matrix.dtype), jnp.trace(matrix))
         return jax.lax.fori_loop(0, self.steps, lambda _, x: 2 * x - x @ (matrix @ x), start) @ right
 
 
@@ -188,7 +192,7 @@ def line_search(sequences: Float[Array, "batch time_plus_1 dim"]) -> Float[Array
     The loss is quadratic in $\eta$, so with $g_t$ the prediction at $\eta = 1$ the optimum is $\eta^* = \sum \langle g_t, s_{t+1} \rangle / \sum \|g_t\|^2$.
     """
     unit = jax.vmap(gradient_step, in_axes=(0, None))(sequences[:, :-1], 1.0)
-    return jnp.sum(unit * sequences[:, 1:]) / jnp.sum(unit * unit)
+    return ratio(jnp.sum(unit * sequences[:, 1:]), jnp.sum(unit * unit))
 
 
 @full_precision

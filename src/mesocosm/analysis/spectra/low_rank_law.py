@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.linear_algebra import eigh, svd
 from mesocosm.numerics.precision import full_precision
 
@@ -45,8 +46,8 @@ def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
 def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
     r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples; for these factors, the penalty equals the nuclear norm (T1)."""
     left, values, right = svd(product)
-    root = jnp.sqrt(values[:rank])
-    return Factors(left[:, :rank] * root, right[:rank].T * root)
+    scale = root(values[:rank])
+    return Factors(left[:, :rank] * scale, right[:rank].T * scale)
 
 
 def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
@@ -85,7 +86,7 @@ def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_r
 def decay_rate(learning_rate: Scalar, decay: Scalar) -> Float[Array, ""]:
     r"""$-2 \log(1 - \eta\lambda) / \eta$, the rate at which $\|D\|$ falls per unit of time $\eta \cdot$ step, without the $\eta^2$ source of T5; $2\lambda$
     for a small step."""
-    return -2 * jnp.log1p(-jnp.asarray(learning_rate) * decay) / learning_rate
+    return ratio(-2 * jnp.log1p(-jnp.asarray(learning_rate) * decay), learning_rate, 2 * decay)
 
 
 def soft_threshold(values: Float[Array, "..."], decay: Scalar) -> Float[Array, "..."]:
@@ -103,11 +104,11 @@ def mode_strength(time: Float[Array, "..."], start: Scalar, target: Scalar, deca
     critical mode decays only like $1 / 2t$.
     """
     excess = jnp.asarray(target - decay)
-    critical = excess == 0
-    safe = jnp.where(critical, 1.0, excess)
-    # Written with expm1(-2at)/a, which avoids differences of large numbers and has the right limit 2t.
-    shrink = jnp.where(critical, 2 * time, -jnp.expm1(-2 * safe * time) / safe)
-    return start / (jnp.exp(-2 * excess * time) + start * shrink)
+    size = jnp.where(excess == 0, 1.0, jnp.abs(excess))
+    # Written with expm1 and exponentials that fall, which avoids overflow and differences of large numbers and has the right limit 2t.
+    left = jnp.exp(-2 * jnp.abs(excess) * time)
+    shrink = jnp.where(excess == 0, 2 * time, -jnp.expm1(-2 * size * time) / size)
+    return ratio(start * jnp.where(excess < 0, left, 1), jnp.where(excess < 0, 1, left) + start * shrink)
 
 
 def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
@@ -115,4 +116,4 @@ def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
 
     If one of them is zero, there is no pressure on the rank.
     """
-    return jnp.sqrt(jnp.asarray(decay_a) * decay_b)
+    return root(decay_a) * root(decay_b)

@@ -57,7 +57,10 @@ def expected_hca(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, coefficien
 def expected_hca_return(
     policy: Policy, returns: Float[Array, "states actions returns"], return_values: Float[Array, " returns"], hindsight: Float[Array, "states actions returns"]
 ) -> Table:
-    r"""$\sum_z p(z \mid s, a) (1 - \pi(a \mid s) / \hat p(a \mid s, z))\, z$; `returns` is $p(z \mid s, a)$."""
+    r"""$\sum_z p(z \mid s, a) (1 - \pi(a \mid s) / \hat p(a \mid s, z))\, z$; `returns` is $p(z \mid s, a)$.
+
+    With the exact $\hat p$, it is biased only where an action excludes a return (`learning.contributions.hca_return`).
+    """
     known = hindsight > 0
     ratio = jnp.where(known, policy[..., None] / jnp.where(known, hindsight, 1.0), 0.0)
     return jnp.einsum("saz,z->sa", jnp.where(returns > 0, returns * (1.0 - ratio), 0.0), return_values)

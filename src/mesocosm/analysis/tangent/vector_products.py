@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function, Outputs
+from mesocosm.numerics.edges import ratio
 from mesocosm.numerics.precision import full_precision
 
 
@@ -56,7 +57,7 @@ class Solution(NamedTuple):
 
     Attributes:
         coefficients: a, one value per example and output.
-        residual: norm of r - (Theta + rho I) a divided by the norm of r.
+        residual: norm of r - (Theta + rho I) a divided by the norm of r (0 if that is 0).
     """
 
     coefficients: Float[Array, "n ..."]
@@ -81,4 +82,4 @@ def solve_by_products(
         return ntk_vector_product(function, params, x, x, a) + ridge * a
 
     found, _ = jax.scipy.sparse.linalg.cg(product, right, tol=tolerance, maxiter=steps)
-    return Solution(found, jnp.linalg.norm(jnp.ravel(right - product(found))) / jnp.linalg.norm(jnp.ravel(right)))
+    return Solution(found, ratio(jnp.linalg.norm(jnp.ravel(right - product(found))), jnp.linalg.norm(jnp.ravel(right))))
