@@ -10,6 +10,7 @@ from mesocosm.analysis.in_context import probes, regression
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.spectra import low_rank_law
 from mesocosm.analysis.tabular.gradient_statistics import decibels, gradient_statistics
+from mesocosm.analysis.tangent.variance_decomposition import KernelModels, variance_parts
 from mesocosm.analysis.tangent.vector_products import solve_by_products
 from mesocosm.learning.policy_gradient import negative_p_log_p
 from mesocosm.nn import LRU
@@ -108,6 +109,12 @@ def test_a_rate_needs_positive_finite_values_at_different_times(values):
     with pytest.raises(ValueError, match="at 1 times"):
         exponential_rate(np.zeros(2), np.ones(2))
     assert exponential_rate(np.arange(3.0), np.exp(-np.arange(3.0)).astype(np.float16) * np.float16(1e-3)) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_variance_needs_two_members():
+    one = jnp.ones((1, 3))
+    with pytest.raises(ValueError, match="two or more, not 1"):
+        variance_parts(KernelModels(one, one, one, one))
 
 
 def test_a_log_ratio_needs_finite_means():

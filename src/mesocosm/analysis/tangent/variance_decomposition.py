@@ -73,7 +73,13 @@ class VarianceParts(NamedTuple):
 
 
 def variance_parts(models: KernelModels) -> VarianceParts:
-    """Sample variances over members (members - 1 in the denominator) and twice the sample covariances of the parts."""
+    """Sample variances over members (members - 1 in the denominator) and twice the sample covariances of the parts.
+
+    Raises:
+        ValueError: there is only one member.
+    """
+    if models.full.shape[-2] < 2:
+        raise ValueError(f"a variance over members needs two or more, not {models.full.shape[-2]}")
     centred = KernelModels(*(model - model.mean(axis=-2, keepdims=True) for model in models))
     freedom = models.full.shape[-2] - 1
 

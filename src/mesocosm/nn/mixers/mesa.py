@@ -59,8 +59,8 @@ def least_squares_step(
     $$g_t = \frac{S_{t-1} f_t}{b_t}, \quad S_t = \frac{1}{\sqrt{\gamma_t}} \left(S_{t-1} - \frac{S_{t-1} f_t f_t^\top}{b_t + \sqrt{\gamma_t b_t}}\right), \quad
     \Phi_t = \Phi_{t-1} + (v_t - \Phi_{t-1} k_t) g_t^\top.$$
 
-    The inverse $R_t = S_t S_t^\top$ cannot lose its sign, and costs half of the digits that its own recursion would. If $\gamma_t = 0$, the state before the
-    token is that before the first one, with the whole regulariser.
+    The inverse $R_t = S_t S_t^\top$ stays positive semidefinite, and rounding costs half of the digits that it would in a recursion of the inverse itself. If
+    $\gamma_t = 0$, the state before the token is that before the first one, with the whole regulariser.
 
     Returns the new state, the gain $g_t = R_t k_t$ and the error $v_t - \Phi_{t-1} k_t$.
     """
