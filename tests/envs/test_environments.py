@@ -131,6 +131,35 @@ def test_a_whole_episode_is_its_steps(name):
         np.testing.assert_allclose(observation, following)
 
 
+def returns_written_out(depth, branches, overlap, offset):
+    """The returns of all action sequences, from the rules of the tree alone."""
+    step, found = branches - overlap, []
+    for actions in itertools.product(range(branches), repeat=depth):
+        place = first = total = 0
+        width = 1
+        for action in actions:
+            total += (first + place + 9973 * action + offset) % 5 - 2
+            first, width = first + width, width * step + overlap
+            place = (place * step + action - step // 2) % width
+        found.append(total)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("branches", "overlap", "variance"), [(3, 1, 49826 / 6561), (4, 1, 469687 / 65536), (6, 3, 3172079 / 419904)])
+def test_the_returns_of_the_tree_have_the_variance_of_its_rules_written_out(branches, overlap, variance):
+    env = Tree(4, branches, overlap)
+    mdp = env.tabular(env.params(2))
+    mean, square = (np.zeros(mdp.states) for _ in range(2))
+    for state in reversed(range(mdp.states)):  # moments of the return of the uniform policy; rewards and transitions are deterministic
+        reward, after = mdp.reward_probability[state] @ mdp.reward_values, np.asarray(mdp.transition[state])
+        mean[state] = np.mean(reward + after @ mean)
+        square[state] = np.mean(reward**2 + 2 * reward * (after @ mean) + after @ square)
+    returns = returns_written_out(4, branches, overlap, 2)
+    assert mean[0] == pytest.approx(returns.mean())
+    assert square[0] - mean[0] ** 2 == pytest.approx(returns.var())
+    assert returns.var() == pytest.approx(variance)
+
+
 def test_the_sizes_are_the_papers():
     """2 L + 3 with three terminal states, 259 and fewer, 1651 with one terminal state, 40 first states."""
     assert KeyToDoor(23).tabular().states + 3 == 49

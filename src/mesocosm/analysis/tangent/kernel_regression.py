@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from mesocosm.analysis.tangent.features import Function
 from mesocosm.analysis.tangent.kernel import kernel_block
 from mesocosm.numerics.linear_algebra import eigh, solve
+from mesocosm.numerics.precision import full_precision
 
 
 def linearised(function: Function, params: PyTree) -> Callable[[PyTree, Any], Array]:
@@ -44,6 +45,7 @@ def with_jitter(kernel: Float[Array, "*batch n n"], jitter: float) -> Float[Arra
     return kernel + jitter * mean[..., None, None] * jnp.eye(n, dtype=kernel.dtype)
 
 
+@full_precision
 def dual_weights(
     train_kernel: Float[Array, "*batch n n"], residuals: Float[Array, "*batch n columns"], *, ridge: float = 0.0, time: float | Array | None = None
 ) -> Float[Array, "*batch n columns"]:
@@ -81,6 +83,7 @@ def interpolation_weights(test_kernel: Float[Array, "*batch t n"], train_kernel:
     return jnp.swapaxes(solve(train_kernel, jnp.swapaxes(test_kernel, -1, -2)), -1, -2)
 
 
+@full_precision
 def gaussian_process(
     test_kernel: Float[Array, "t n"], train_kernel: Float[Array, "n n"], test_variance: Float[Array, " t"], targets: Float[Array, "n columns"]
 ) -> tuple[Float[Array, "t columns"], Float[Array, " t"]]:

@@ -24,7 +24,7 @@ from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
 from mesocosm.nn.mixers.mesa import inverse_softplus
 from mesocosm.nn.mixers.projections import head_sizes, project, random_projections
-from mesocosm.numerics.precision import full_precision
+from mesocosm.numerics.precision import FULL, full_precision
 
 _WIDTH = 4  # of the causal convolution
 
@@ -317,7 +317,7 @@ class GatedMesaAttention(GatedMixer):
         tokens = self.front(x)
         result = self.solve(tokens)
         pair = chunk_gates(tokens.log_forget.T).pair * tokens.input_gate.T[:, None, :]
-        attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision="highest") * pair
+        attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision=FULL) * pair
         return self._merge(jnp.swapaxes(result.output, 0, 1), x.dtype), Diagnostics(attention=attention, residual=result.residual, steps=result.steps)
 
     def init_memory(self, dtype: DTypeLike) -> RegressionSums:
