@@ -107,12 +107,18 @@ def with_part(study: Study, command: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
     """Copy `--mixer` into the config.
 
     Raises:
-        UserError: the study has no slot for a mixer.
+        UserError: the study has no slot for a mixer, or the mixer has no name or a dot where the colon belongs.
     """
-    if not command.mixer:
+    if command.mixer is None:
         return command
     if "mixer" not in study.slots:
         raise UserError(f"study {study.name} does not accept a --mixer")
+    if not command.mixer.strip():
+        raise UserError("--mixer is empty: name a layer, from `mesocosm layers` or your own as package.module:Name")
+    name, bracket, options = command.mixer.partition("(")
+    if "." in name and ":" not in name:
+        module, _, last = name.strip().rpartition(".")
+        raise UserError(f"--mixer {command.mixer}: a colon separates module and name; did you mean {module}:{last}{bracket}{options}?")
     return replace(command, config=replace(command.config, mixer=command.mixer))
 
 
