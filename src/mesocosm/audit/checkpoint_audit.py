@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
+from mesocosm.analysis.spectra.random_factors import DRAWS
 from mesocosm.audit.block_tensors import meanings
 from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
 from mesocosm.audit.errors import AuditError, Skip
@@ -62,11 +63,12 @@ class Options:
     """Options of an audit.
 
     Attributes:
-        heads, key_heads: numbers of heads, if the config does not give them.
+        heads, key_heads: numbers of heads, for the parts of the model for which the config does not give them.
         maps: `role=name` for unknown layouts.
         inputs_first: for those, whether matrices are stored as (inputs, outputs).
         biases: include the biases of query, key and value as an extra column, for a constant input of 1.
         config: path of a config.json in another place.
+        draws: number of random factors and rotations for the nulls.
     """
 
     heads: int | None = None
@@ -75,6 +77,7 @@ class Options:
     inputs_first: bool = False
     biases: bool = False
     config: Path | None = None
+    draws: int = DRAWS
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
         progress: called with the number of finished blocks and the number of all blocks.
 
     Raises:
-        AuditError: the checkpoint cannot be opened, or nothing in it looks like attention; the message lists tensors.
+        AuditError: the checkpoint cannot be opened, nothing in it looks like attention (the message lists tensors), or a number of heads contradicts the
+            config.
     """
     options = options or Options()
     checkpoint = open_checkpoint(str(model), options.config)
@@ -120,6 +124,7 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
     blocks = find_blocks(shapes, _model_type(checkpoint.config), layouts)
     if not any(block.layout for block in blocks) and (options.maps or not blocks):
         raise AuditError(_nothing_found(checkpoint, options))
+    _check_heads(checkpoint.config, blocks, options)
     rows: list[dict[str, Any]] = []
     spectra: list[pl.DataFrame] = []
     for number, block in enumerate(blocks):
@@ -143,6 +148,15 @@ def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
     return f"{checkpoint.name}: no tensor {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
 
 
+def _check_heads(config: Mapping[str, Any], blocks: Sequence[Block], options: Options) -> None:
+    """Reject numbers of heads that no block needs or has."""
+    stated = [settings_of(config, block.name) for block in blocks if block.layout]
+    for option, given, known in (("--heads", options.heads, {s.heads for s in stated}), ("--kv-heads", options.key_heads, {s.key_heads for s in stated})):
+        if given and known and None not in known and given not in known:
+            numbers = " and ".join(map(str, sorted(filter(None, known))))
+            raise AuditError(f"{option} {given}: config.json states {numbers}; omit the option, or name another config with --config")
+
+
 def _model_type(config: Mapping[str, Any]) -> str | None:
     inner = config.get("text_config")
     return (inner.get("model_type") if isinstance(inner, dict) else None) or config.get("model_type")
@@ -158,7 +172,7 @@ def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list
         heads, settings, notes = load_block(checkpoint, block, options)
         gain = None if options.biases else _gain(checkpoint, block, settings, heads.query.shape[2])
         cross = re.search("EncDec|cross|encoder_attn", block.name) is not None
-        return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain) for pair in pairs_of(heads)]
+        return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain, options.draws) for pair in pairs_of(heads)]
     except (Skip, AuditError, OSError, ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:  # one bad block does not end the audit
         reason = str(error) if isinstance(error, Skip | AuditError) else f"cannot be read: {type(error).__name__}: {error}"
         return [({**place, "status": "skipped", "reason": reason}, None)]
@@ -251,8 +265,10 @@ def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) 
     return checkpoint.matrix(found).astype(np.float64) + settings.gain_offset
 
 
-def _audit_pair(place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None) -> tuple[dict[str, Any], Spectra]:
-    numbers, spectra = measure(pair)
+def _audit_pair(
+    place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None, draws: int
+) -> tuple[dict[str, Any], Spectra]:
+    numbers, spectra = measure(pair, draws)
     applies, note = notes[pair.product]
     rotary = pair.product == "QK" and settings.positions == "rotary" and settings.interleaved is not None
     row = {

@@ -63,16 +63,16 @@ class Spectra(NamedTuple):
     null2_sd: Float64[np.ndarray, " r"]
 
 
-def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
+def measure(pair: Pair, draws: int = DRAWS) -> tuple[dict[str, Any], Spectra]:
     """Compute the numbers of a row, and the spectra behind them."""
     a, b = triangular_factor(pair.a), triangular_factor(pair.b)
     spectrum = core_spectrum(a, b)
     found = core_balance(a, b, spectrum)
     scale, fro = float(np.sqrt(np.prod(found.norms_squared))), float(found.mean_square)
-    gaussian = scale * _gaussian(len(pair.a), len(pair.b), pair.a.shape[1])
-    rotated = rotated_spectra(a, b, _rotations(pair.a.shape[1]))
+    gaussian = scale * _gaussian(len(pair.a), len(pair.b), pair.a.shape[1], draws)
+    rotated = rotated_spectra(a, b, _rotations(pair.a.shape[1], draws))
     ratio = _share(found.nuclear, fro)
-    null1, null2 = (_share(draws.sum(axis=-1), fro) for draws in (gaussian, rotated))
+    null1, null2 = (_share(spectra.sum(axis=-1), fro) for spectra in (gaussian, rotated))
     row = {
         "d_model": pair.b.shape[0] // (pair.group if pair.product == "QK" else 1),
         "d_h": pair.a.shape[1],
@@ -81,7 +81,7 @@ def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
         "ratio": float(ratio),
         **_summary("null1", null1),
         **_summary("null2", null2),
-        "draws": DRAWS,
+        "draws": draws,
         "score": float(_share(ratio - null2.mean(), 1 - null2.mean())),
         "relD": float(found.imbalance),
         "cosPQ": float(found.cosine),
@@ -131,10 +131,10 @@ def _share(part: Any, whole: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _gaussian(m: int, n: int, r: int) -> Float64[np.ndarray, "draws values"]:
-    return gaussian_spectra(m, n, r)
+def _gaussian(m: int, n: int, r: int, draws: int) -> Float64[np.ndarray, "draws values"]:
+    return gaussian_spectra(m, n, r, draws=draws)
 
 
 @lru_cache(maxsize=8)
-def _rotations(r: int) -> Float64[np.ndarray, "draws r r"]:
-    return random_rotations(r)
+def _rotations(r: int, draws: int) -> Float64[np.ndarray, "draws r r"]:
+    return random_rotations(r, draws=draws)

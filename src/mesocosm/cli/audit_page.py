@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from mesocosm.audit.checkpoint_audit import Audit
+from mesocosm.audit.summary import summary
 from mesocosm.cli.audit_table import READING, notes_of, skipped_lines, spread_cells
 from mesocosm.lab.formatting import number
 from mesocosm.lab.report import vega
@@ -89,30 +90,18 @@ def render(audits: Sequence[Audit]) -> str:
 
 
 def _summary(rows: pl.DataFrame) -> list[list[str]]:
-    """One row per product and part of the model: medians, and how many products lie above or below null 2."""
-    if rows.is_empty():
-        return []
-    within = (pl.col("ratio") - pl.col("null2")) / pl.col("null2_sd")
-    grouped = rows.group_by("part", "product", maintain_order=True).agg(
-        pl.len(),
-        pl.col("ratio", "null1", "null2", "rank95_sum", "rank95_sum_null1", "stable", "stable_null1").median(),
-        pl.col("ratio").min().alias("low"),
-        pl.col("ratio").max().alias("high"),
-        (within > 2).sum().alias("above"),
-        (within < -2).sum().alias("below"),
-    )
     return [
         [
             row["part"],
             row["product"],
-            str(row["len"]),
+            str(row["products"]),
             f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
             f"{row['null1']:.4f}",
             f"{row['null2']:.4f}",
             f"{row['above']}, {row['below']}",
             *(number(row[name]) for name in ("rank95_sum", "rank95_sum_null1", "stable", "stable_null1")),
         ]
-        for row in grouped.iter_rows(named=True)
+        for row in summary(rows).iter_rows(named=True)
     ]
 
 

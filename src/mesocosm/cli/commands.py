@@ -156,9 +156,11 @@ class AuditCommand:
     inputs_first: Flag = False
     """With --map: matrices are stored as (inputs, outputs)."""
     heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of query heads, if no config.json gives it."""
+    """Number of query heads, for parts of the model for which config.json does not give it."""
     kv_heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of key heads, if it differs and no config.json gives it."""
+    """Number of key heads, if it differs and config.json does not give it."""
+    draws: Annotated[int, arg(metavar="N")] = 32
+    """Number of random factors and rotations for the nulls; fewer are faster, and their spread is less certain."""
     biases: Flag = False
     """Include biases, as weights of a constant input."""
     config: Annotated[Path | None, arg(metavar="FILE")] = None

@@ -233,10 +233,11 @@ def audit(command: commands.AuditCommand) -> int:
     """Audit checkpoints and print the tables."""
     from mesocosm.audit import Options
     from mesocosm.cli.audit_command import run_audit
+    from mesocosm.cli.audit_table import HELP
 
-    if min(command.heads, command.kv_heads, command.top) < 0:
-        raise UserError("--heads, --kv-heads and --top must be 0 or more")
-    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config)
+    if min(command.heads, command.kv_heads, command.top) < 0 or command.draws < 2:
+        raise UserError(f"--heads, --kv-heads and --top must be 0 or more, and --draws 2 or more; {HELP}")
+    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config, command.draws)
     return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
 
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import tyro
 
@@ -35,7 +35,11 @@ def parse_command(words: Sequence[str]) -> Any:
     """
     if words and words[0] == "run":
         return parse_run(words[1:])
-    return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
+    try:
+        return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
+    except UserError as mistake:
+        named = words[0] in {kind.__metadata__[0].name for kind in get_args(Command)}
+        raise UserError(str(mistake).replace("see mesocosm --help", f"see mesocosm {words[0]} --help") if named else str(mistake)) from None
 
 
 class StudyRun(NamedTuple):
