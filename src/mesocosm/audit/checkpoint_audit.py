@@ -19,6 +19,8 @@ from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.layouts import LAYOUTS, Block, find_blocks, mapped_layout
 from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imbalance, pairs_of
+from mesocosm.audit.mlp import NOTE as MLP_NOTE
+from mesocosm.audit.mlp import Mlp, find_mlps, mlp_pair
 from mesocosm.audit.quantisation import is_quantised
 from mesocosm.audit.settings import Settings, layer_of, settings_of
 
@@ -69,6 +71,7 @@ class Options:
         biases: include the biases of query, key and value as an extra column, for a constant input of 1.
         config: path of a config.json in another place.
         draws: number of random factors and rotations for the nulls.
+        mlps: include the products of MLPs.
     """
 
     heads: int | None = None
@@ -78,6 +81,7 @@ class Options:
     biases: bool = False
     config: Path | None = None
     draws: int = DRAWS
+    mlps: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,19 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
     layouts = (mapped_layout(options.maps, inputs_first=options.inputs_first),) if options.maps else LAYOUTS
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     blocks = find_blocks(shapes, _model_type(checkpoint.config), layouts)
-    if not any(block.layout for block in blocks) and (options.maps or not blocks):
+    mlps = find_mlps(shapes) if options.mlps else []
+    if not mlps and not any(block.layout for block in blocks) and (options.maps or not blocks):
         raise AuditError(_nothing_found(checkpoint, options))
     _check_heads(checkpoint.config, blocks, options)
     rows: list[dict[str, Any]] = []
     spectra: list[pl.DataFrame] = []
-    for number, block in enumerate(blocks):
+    for number, block in enumerate([*blocks, *mlps]):
         with one_blas_thread():
             found = _audit_block(checkpoint, block, options)
         rows += [row for row, _ in found]
         spectra += [_spectrum_frame(row, values) for row, values in found if values is not None]
         if progress:
-            progress(number + 1, len(blocks))
+            progress(number + 1, len(blocks) + len(mlps))
     table = pl.DataFrame(rows, schema=SCHEMA)
     return Audit(checkpoint.name, table, pl.concat(spectra) if spectra else pl.DataFrame(schema=SPECTRA))
 
@@ -165,10 +170,12 @@ def _model_type(config: Mapping[str, Any]) -> str | None:
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
+def _audit_block(checkpoint: Checkpoint, block: Block | Mlp, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
     """The rows of a block; its tensors are freed afterwards."""
     place = _place(checkpoint.name, block)
     try:
+        if isinstance(block, Mlp):
+            return [_audit_mlp(place, checkpoint, block, options.draws)]
         heads, settings, notes = load_block(checkpoint, block, options)
         gain = None if options.biases else _gain(checkpoint, block, settings, heads.query.shape[2])
         cross = re.search("EncDec|cross|encoder_attn", block.name) is not None
@@ -178,13 +185,23 @@ def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list
         return [({**place, "status": "skipped", "reason": reason}, None)]
 
 
-def _place(model: str, block: Block) -> dict[str, Any]:
+def _audit_mlp(place: dict[str, Any], checkpoint: Checkpoint, mlp: Mlp, draws: int) -> tuple[dict[str, Any], Spectra]:
+    pair = mlp_pair(checkpoint, mlp)
+    numbers, spectra = measure(pair, draws)
+    quantised = any(is_quantised(checkpoint.tensors[name].dtype) for name in (mlp.first, mlp.second))
+    notes = "; ".join([MLP_NOTE, *[QUANTISED_NOTE] * quantised])
+    fixed = {"head": pair.head, "group": pair.group, "product": pair.product, "applies": "no", "notes": notes, "status": "audited"}
+    return {**place, **fixed, **numbers}, spectra
+
+
+def _place(model: str, block: Block | Mlp) -> dict[str, Any]:
+    layout = block.names.family if isinstance(block, Mlp) else block.layout.name if block.layout else None
     return {
         "model": model,
         "block": block.name,
         "part": re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", block.name, count=1),
         "layer": layer_of(block.name),
-        "layout": block.layout.name if block.layout else None,
+        "layout": layout,
     }
 
 

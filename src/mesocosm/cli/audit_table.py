@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.audit.checkpoint_audit import Audit
+from mesocosm.audit.layouts import shared_prefix
 from mesocosm.audit.summary import sentence, summary
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
@@ -53,12 +54,12 @@ def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType
     rows = sorted_rows(audit.audited, sort)
     shown = rows.head(top) if top else rows
     parts = rows["part"].unique(maintain_order=True).to_list()
-    several = len(parts) > 1
+    several, shared = len(parts) > 1, f"{shared_prefix(parts)}." if parts else ""
     headings = ("part",) * several + HEADINGS
     table = number_table(headings, words=("part", "product", "law"))
     for row in shown.iter_rows(named=True):
-        table.add_row(*map(Text, [printable(row["part"])] * several + _cells(row)))
-    told: list[RenderableType] = [Text.assemble((printable(audit.model), "bold"), "" if several or not parts else f"  {printable(parts[0])}")]
+        table.add_row(*map(Text, [printable(row["part"].removeprefix(shared))] * several + _cells(row)))
+    told: list[RenderableType] = [Text.assemble((printable(audit.model), "bold"), f"  {printable(shared.rstrip('.') if several else ''.join(parts))}")]
     told += [table] if rows.height else []
     told += left_out(rows.height - shown.height)
     told += [Text(line, style="yellow") for line in skipped_lines(audit.skipped)]

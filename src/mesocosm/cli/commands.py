@@ -161,6 +161,8 @@ class AuditCommand:
     """Number of key heads, if it differs and config.json does not give it."""
     draws: Annotated[int, arg(metavar="N")] = 32
     """Number of random factors and rotations for the nulls; fewer are faster, and their spread is less certain."""
+    mlp: Flag = False
+    """Also measure the product of the two matrices of each MLP; slow for wide models."""
     biases: Flag = False
     """Include biases, as weights of a constant input."""
     config: Annotated[Path | None, arg(metavar="FILE")] = None

@@ -237,7 +237,8 @@ def audit(command: commands.AuditCommand) -> int:
 
     if min(command.heads, command.kv_heads, command.top) < 0 or command.draws < 2:
         raise UserError(f"--heads, --kv-heads and --top must be 0 or more, and --draws 2 or more; {HELP}")
-    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config, command.draws)
+    heads, key_heads = command.heads or None, command.kv_heads or None
+    options = Options(heads, key_heads, command.map, command.inputs_first, command.biases, command.config, command.draws, command.mlp)
     return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
 
 
