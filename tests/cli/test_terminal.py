@@ -1,11 +1,14 @@
 """What the terminal says below the claims table."""
 
 from io import StringIO
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
 from rich.console import Console
 
+from mesocosm.cli.handlers import losses
 from mesocosm.cli.terminal import claims_table, losses_table
 
 ROW = {
@@ -87,6 +90,21 @@ def test_the_losses_of_the_users_part_stand_beside_the_others():
     assert "trial loss: mean [range] ridge loss: mean [range] seeds" in lines
     assert "linear 0.6 [0.5, 0.7] 0 [0, 0] 2" in lines
     assert "user (yours) 0.2 [0.1, 0.3] 0 [0, 0] 2" in lines
+
+
+def test_losses_are_found_in_tables_with_one_a_seed_that_the_users_trials_wrote():
+    seeds = {"seed": [0, 1, 0, 1], "loss": [1.0, 2.0, 3.0, 4.0]}
+    both = {"trial": ["linear", "linear", "user", "user"], **seeds}
+    tables = {
+        "history": pl.DataFrame(both),
+        "loss": pl.DataFrame(both),
+        "curve": pl.DataFrame({**both, "seed": [0, 0, 0, 0]}),
+        "others": pl.DataFrame({"trial": ["linear"] * 2 + ["mesa"] * 2, **seeds}),
+        "weights": pl.DataFrame({"trial": ["user"], "seed": [0]}),
+    }
+    run = cast(Any, SimpleNamespace(tables=tables))
+    assert [table.equals(tables["loss"]) for table in losses(run, {"user"})] == [True]
+    assert losses(run, set()) == []
 
 
 def test_a_remark_on_several_checks_is_told_once():
