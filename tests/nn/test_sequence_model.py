@@ -16,6 +16,7 @@ from mesocosm.nn import (
     GatedMesaAttention,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     PatchEmbedding,
     RelativeBias,
     RMSNorm,
@@ -71,6 +72,21 @@ def test_norms_and_feed_forward_parts_are_their_formulas():
     np.testing.assert_allclose(biased(x), wanted, rtol=1e-4, atol=1e-5)
     bare = FeedForward.create(6, bias=False, key=jax.random.key(0))
     assert jnp.array_equal(bare(jnp.zeros((1, 6))), jnp.zeros((1, 6)))
+
+
+def test_a_mixture_of_experts_is_its_formula():
+    mixture = MixtureOfExperts.create(6, hidden=5, experts=4, active=2, key=jax.random.key(0))
+    x = np.random.default_rng(1).standard_normal((7, 6)).astype(np.float32)
+    wanted = np.zeros((7, 6))
+    for t, token in enumerate(x):
+        scores = np.asarray(mixture.router, np.float64) @ token
+        best = np.argsort(scores)[-2:]
+        gates = np.exp(scores[best]) / np.exp(scores[best]).sum()
+        for gate, expert in zip(gates, best, strict=True):
+            wanted[t] += gate * gelu(token @ np.asarray(mixture.experts.inward[expert]).T) @ np.asarray(mixture.experts.outward[expert]).T
+    np.testing.assert_allclose(mixture(jnp.asarray(x)), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="5 of 4 experts"):
+        MixtureOfExperts.create(6, active=5, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("mixer", [Attention.create, partial(GatedMesaAttention.create, heads=2)], ids=["attention", "mesa"])

@@ -1,6 +1,6 @@
 """Layers: sequence mixers, recurrences and blocks. This package does not depend on training or on the papers' claims."""
 
-from mesocosm.nn.blocks.feed_forward import FeedForward, GatedFeedForward
+from mesocosm.nn.blocks.feed_forward import FeedForward, GatedFeedForward, MixtureOfExperts
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.blocks.norms import LayerNorm, RMSNorm
 from mesocosm.nn.blocks.positions import Position, RelativeBias, Rotary, SinusoidalChannels, sinusoidal_positions
@@ -27,15 +27,17 @@ from mesocosm.nn.constructions.gradient_descent import (
 from mesocosm.nn.constructions.small_signal_limits import gru_limit, lstm_limit
 from mesocosm.nn.layers import LAYERS, Layer
 from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
-from mesocosm.nn.mixers.attention import Attention, Biases, KeyValueCache
+from mesocosm.nn.mixers.attention import Attention, Biases, ContextAndSelf, KeyValueCache
 from mesocosm.nn.mixers.conjugate_gradient import Solution, conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention, GatedMixer, GatedProjections, HeadTokens
 from mesocosm.nn.mixers.gated_sums import RegressionSums
+from mesocosm.nn.mixers.hyla import VARIANTS, Variant, hyla
 from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.mixers.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
 from mesocosm.nn.mixers.scores import rms_over_heads, softmax, unnormalised
+from mesocosm.nn.mixers.value_networks import DeepValues, LinearValues, NonlinearValues, TwoStepValues, ValueNetwork
 from mesocosm.nn.model_file import load_model, save_model
 from mesocosm.nn.recurrences.decays import Decay, FreeDecay, PolarDecay, SigmoidDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
@@ -64,10 +66,13 @@ __all__ = [
     "LRU",
     "LSTM",
     "RGLRU",
+    "VARIANTS",
     "Attention",
     "Biases",
     "BilinearGate",
+    "ContextAndSelf",
     "Decay",
+    "DeepValues",
     "DeltaNet",
     "Diagnostics",
     "FeedForward",
@@ -92,8 +97,11 @@ __all__ = [
     "LeastSquaresState",
     "Linear",
     "LinearAttention",
+    "LinearValues",
     "MesaAttention",
     "Mixer",
+    "MixtureOfExperts",
+    "NonlinearValues",
     "PatchEmbedding",
     "Perceptron",
     "PolarDecay",
@@ -116,7 +124,10 @@ __all__ = [
     "TiedReadout",
     "TokenEmbedding",
     "TransformerBlock",
+    "TwoStepValues",
     "Ungated",
+    "ValueNetwork",
+    "Variant",
     "as_gated_rnn",
     "associative_recurrence",
     "compact_construction",
@@ -132,6 +143,7 @@ __all__ = [
     "gradient_descent_attention",
     "gradient_descent_tokens",
     "gru_limit",
+    "hyla",
     "initial_least_squares",
     "language_model",
     "least_squares_step",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mesocosm.nn.blocks.transformer import TransformerBlock
 from mesocosm.nn.mixers.attention import Attention
 from mesocosm.nn.mixers.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention
+from mesocosm.nn.mixers.hyla import hyla
 from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.mixers.mesa import MesaAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
@@ -28,6 +29,7 @@ class Layer(NamedTuple):
 
 LAYERS: dict[str, Layer] = {
     "attention": Layer(Attention.create, "Softmax attention, the standard layer; other normalisations, masks and positions are options."),
+    "hyla": Layer(hyla, "Attention whose heads generate a value network with a hidden layer for every pair of tokens; its ablations are variants."),
     "linear-attention": Layer(LinearAttention.create, "Attention without softmax: a sum of outer products that can implement a step of gradient descent."),
     "mesa": Layer(MesaAttention.create, "Solves the least-squares regression of values on keys exactly at every token."),
     "gated-linear-attention": Layer(GatedLinearAttention.create, "Linear attention whose memory decays and is written through learned gates."),

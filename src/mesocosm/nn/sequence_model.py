@@ -16,7 +16,7 @@ from mesocosm.nn.blocks.linear import Linear, gaussian
 from mesocosm.nn.blocks.norms import LayerNorm
 from mesocosm.nn.blocks.positions import sinusoidal_positions
 from mesocosm.nn.blocks.transformer import TransformerBlock
-from mesocosm.nn.mixer import Mixer, check_axes
+from mesocosm.nn.mixer import Diagnostics, Mixer, check_axes
 from mesocosm.nn.mixers.attention import Attention
 
 
@@ -151,6 +151,14 @@ class SequenceModel(eqx.Module):
             else:
                 x = block(x, key=block_key, **given)
         return self._read(x)
+
+    def explain(self, inputs: Array) -> tuple[Float[Array, "read out"], tuple[Diagnostics, ...]]:
+        """Outputs at `readout_positions`, and each block's diagnostics at all positions."""
+        x, shown = self._embedded(inputs), []
+        for block in self.blocks:
+            x, diagnostics = block.explain(x)
+            shown.append(diagnostics)
+        return self._read(x if self.readout_positions is None else x[np.asarray(self.readout_positions)]), tuple(shown)
 
     def activations(self, inputs: Array) -> Float[Array, "blocks_and_input time dim"]:
         """The residual stream before the first block and after each block, for probes."""

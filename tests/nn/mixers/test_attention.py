@@ -182,28 +182,6 @@ def test_a_full_cache_says_so():
     assert np.isnan(y[3]).all()
 
 
-class TwoStepAttention(Attention):
-    """Attention as a hypernetwork: the weights of a pair of tokens over heads generate both layers of its value network."""
-
-    def combine(self, weights, values):
-        hidden = jax.nn.relu(jnp.einsum("hqk,khv->qkv", weights, values))
-        return jnp.einsum("hqk,qkv,hdv->qd", weights, hidden, self.output)
-
-
-def test_a_layer_with_another_value_network_overrides_one_method():
-    layer = eqx.filter_jit(TwoStepAttention.create)(DIM, heads=3, key_dim=4, std=0.3, normalisation=rms_over_heads, max_length=TIME, key=jax.random.key(0))
-    x = jnp.asarray(_tokens())
-    y, diagnostics = layer.explain(x)
-    codes, value, output = (np.asarray(a, np.float64) for a in (diagnostics.attention, layer.value, layer.output))
-    expected = np.zeros((TIME, DIM))
-    for q, k in np.ndindex(TIME, TIME):
-        first, second = np.tensordot(codes[:, q, k], value, 1), np.tensordot(codes[:, q, k], output, 1)
-        expected[q] += second @ np.maximum(first @ x[k], 0)
-    assert relative_error(y, expected) < 1e-5
-    assert relative_error(layer.at(x, jnp.array([2, 22])), expected[[2, 22]]) < 1e-5
-    assert relative_error(_stream(layer, x), expected) < 1e-5
-
-
 def test_shapes_that_disagree_are_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
     layer = LAYERS[0]

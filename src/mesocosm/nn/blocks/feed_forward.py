@@ -56,3 +56,36 @@ class GatedFeedForward(eqx.Module):
     def __call__(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
         """Map tokens to tokens."""
         return (self.activation(x @ self.gate.T) * (x @ self.inward.T)) @ self.outward.T
+
+
+class MixtureOfExperts(eqx.Module):
+    r"""$\sum_{e \in A} g_e\, \mathrm{FF}_e(x)$: the `active` experts A with the largest scores $W x$, weighted by the softmax g of their scores.
+
+    All experts are computed for every token. There is no loss that balances their load.
+    """
+
+    experts: FeedForward
+    router: Float[Array, "experts dim"]
+    active: int = eqx.field(static=True, default=2)
+
+    @classmethod
+    def create(
+        cls, dim: int, *, hidden: int | None = None, experts: int = 4, active: int = 2, activation: Activation = jax.nn.gelu, key: PRNGKeyArray
+    ) -> "MixtureOfExperts":
+        """Experts as `FeedForward` makes them, each with `hidden` units (default: 4 dim); router weights with standard deviation 1 / sqrt(fan in).
+
+        Raises:
+            ValueError: the number of active experts is not between 1 and `experts`.
+        """
+        if not 1 <= active <= experts:
+            raise ValueError(f"{active} of {experts} experts cannot be active.")
+        expert_key, router_key = jax.random.split(key)
+        made = eqx.filter_vmap(lambda key: FeedForward.create(dim, hidden=hidden, activation=activation, key=key))(jax.random.split(expert_key, experts))
+        return cls(made, gaussian((experts, dim), 1.0, router_key), active)
+
+    def __call__(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
+        """Map tokens to tokens."""
+        scores = x @ self.router.T
+        least = jax.lax.top_k(scores, self.active)[0][..., -1:]
+        gates = jax.nn.softmax(jnp.where(scores >= least, scores, -jnp.inf))
+        return jnp.einsum("e...d,...e->...d", eqx.filter_vmap(lambda expert: expert(x))(self.experts), gates)

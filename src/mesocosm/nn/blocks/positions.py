@@ -124,11 +124,11 @@ class RelativeBias(Position):
 
     def bias(self, queries: Int[Array, " q"], keys: Int[Array, " k"]) -> Float[Array, "heads q k"]:
         """Look up the bucket of every pair."""
-        distance = queries[:, None] - keys[None, :]
-        if not self.two_sided:
-            return self.table[:, self._bucket(distance, self.table.shape[1])]
-        half = self.table.shape[1] // 2
-        return self.table[:, self._bucket(jnp.abs(distance), half) + half * (distance < 0)]
+        distance, (heads, buckets) = queries[:, None] - keys[None, :], self.table.shape
+        half = buckets // 2
+        bucket = self._bucket(jnp.abs(distance), half) + half * (distance < 0) if self.two_sided else self._bucket(distance, buckets)
+        # XLA lays `table[:, bucket]` out with the heads last, and every later pass over the scores would read it across.
+        return self.table.reshape(-1)[buckets * jnp.arange(heads)[:, None, None] + bucket]
 
     def _bucket(self, distance: Int[Array, "q k"], buckets: int) -> Int[Array, "q k"]:
         """The distances' buckets, from a table that is computed in float32 as in T5."""

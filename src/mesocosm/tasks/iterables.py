@@ -1,0 +1,49 @@
+"""Batches of any task for code outside JAX: an endless NumPy iterator, and a PyTorch data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import jax
+import numpy as np
+
+from mesocosm.numerics.programs import jit
+from mesocosm.tasks.task import Split, Task, batch
+
+_batch = jit(batch, static_argnums=(2, 3))
+
+
+def numpy_batches(task: Task[Any], size: int, *, split: Split = "train", seed: int = 0, start: int = 0) -> Iterator[Any]:
+    """New batches without end, with NumPy arrays in place of JAX's.
+
+    Batch number i depends on the task, the split, the seed and i alone, so that an interrupted loop can go on with `start=i`.
+    """
+    key = jax.random.key(seed)
+    for step in count(start):
+        yield jax.tree.map(np.array, _batch(task, jax.random.fold_in(key, step), size, split))
+
+
+def torch_batches(task: Task[Any], size: int, *, split: Split = "train", seed: int = 0, start: int = 0) -> Any:
+    """The batches of `numpy_batches` as a `torch.utils.data.IterableDataset` of tensors; pass it to a loader with `batch_size=None`.
+
+    Loading in worker processes is refused, because JAX's threads do not survive a fork; a batch takes less time than the message that would carry it.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: a worker process of a loader iterates over it.
+    """
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+        from torch.utils import data  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ImportError("torch_batches needs PyTorch; to get it: python -m pip install torch") from None
+
+    class Batches(data.IterableDataset):  # pyright: ignore[reportUntypedBaseClass]
+        def __iter__(self) -> Iterator[Any]:
+            if data.get_worker_info() is not None:
+                raise ValueError("torch_batches cannot be read by worker processes; make the loader with num_workers=0")
+            return (jax.tree.map(torch.from_numpy, one) for one in numpy_batches(task, size, split=split, seed=seed, start=start))
+
+    return Batches()
