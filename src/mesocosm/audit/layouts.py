@@ -84,6 +84,14 @@ LAYOUTS = (
         separate,
         norms=("layer_norm.weight",),
     ),
+    Layout(
+        "GPT-BigCode",
+        r"(?P<block>.*attn)\.c_attn\.weight",
+        weights(qkv="c_attn", output="c_proj"),
+        in_groups,
+        model_types=frozenset({"gpt_bigcode"}),
+        norms=("ln_1.weight",),
+    ),
     Layout("GPT-2", r"(?P<block>.*attn)\.c_attn\.weight", weights(qkv="c_attn", output="c_proj"), in_blocks, inputs_first=True, norms=("ln_1.weight",)),
     Layout(
         "projections",

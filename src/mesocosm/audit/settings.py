@@ -76,7 +76,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         value_norm=family.value_norm,
         clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
     )
-    if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads applies only to the new architecture
+    if model_type == "gpt_bigcode" or (model_type == "falcon" and not part.get("new_decoder_architecture")):  # num_kv_heads applies only to the new one
         found = replace(found, key_heads=1 if part.get("multi_query", True) else found.heads)
     return found if found.key_heads else replace(found, key_heads=key_heads)
 
