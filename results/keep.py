@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from mesocosm.lab.store.history import is_entered
 from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parent
@@ -23,13 +24,15 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
     """Copy a finished run to `results/STUDY`; returns that folder.
 
     Raises:
-        ValueError: a trial has not finished, or its files are damaged.
+        ValueError: the study's history has no such record, a trial has not finished, or its files are damaged.
     """
     run = Run(source)
+    target = results / run.study.name
+    if not is_entered(target, run.record["started"]):
+        raise ValueError(f"{source} is not entered in {target / 'history.json'}, so it is no record of {run.study.name} that was started here")
     for name, status in run.trials.items():
         if status["state"] != "finished" or (damage := TrialStore(source, name).damage()):
             raise ValueError(f"{source}: trial {name} is {status['state'] if status['state'] != 'finished' else damage}")
-    target = results / run.study.name
     for old in target.iterdir() if target.exists() else ():
         if old.name not in STAYS:
             shutil.rmtree(old) if old.is_dir() else old.unlink()

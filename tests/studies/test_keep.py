@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mesocosm.lab.store.history import write_history
 from mesocosm.lab.store.run_directory import Run, TrialStore
 
 
@@ -20,11 +21,20 @@ def keep():
     return module
 
 
+def enter(run, folder):
+    """Enter the run in a study's history."""
+    entry = {"date": run.record["started"], "git": None, "preset": "cpu", "seeds": [0], "fingerprint": "", "verdicts": {}}
+    write_history(folder, [entry])
+
+
 def test_a_record_keeps_all_but_heavy_files(keep, smoke_of, tmp_path, monkeypatch):
     smoke, target = smoke_of("weight-decay"), tmp_path / "weight-decay"
     (target / "figures").mkdir(parents=True)
     (target / "figures" / "of-before.svg").touch()
     (target / "search.csv").write_text("tried\n")
+    with pytest.raises(ValueError, match="is not entered"):
+        keep.keep(smoke.path, tmp_path)
+    enter(smoke, target)
     monkeypatch.setattr(keep, "POINTS", 2)
     assert keep.keep(smoke.path, tmp_path) == target
     kept = Run(target)
@@ -49,5 +59,9 @@ def test_an_unfinished_run_is_refused(keep, smoke_of, tmp_path):
     shutil.copytree(smoke_of("weight-decay").path, copy)
     table = next(copy.glob("trials/*/tables/*.parquet"))
     table.write_bytes(table.read_bytes()[:-1])
+    target = tmp_path / "results" / "weight-decay"
+    target.mkdir(parents=True)
+    enter(Run(copy), target)
     with pytest.raises(ValueError, match="damaged"):
         keep.keep(copy, tmp_path / "results")
+    assert list(target.iterdir()) == [target / "history.json"]
