@@ -6,6 +6,7 @@ from mesocosm.nn.blocks.norms import LayerNorm, RMSNorm
 from mesocosm.nn.blocks.positions import Position, RelativeBias, Rotary, SinusoidalChannels, sinusoidal_positions
 from mesocosm.nn.blocks.projected import Projected
 from mesocosm.nn.blocks.residual import ResidualStack
+from mesocosm.nn.blocks.seeds import NoiseToken, OneSeed, Seeded, SharedBits, SlotPermutation, TokenNoise
 from mesocosm.nn.blocks.transformer import TransformerBlock
 from mesocosm.nn.constructions.attention_as_rnn import (
     as_gated_rnn,
@@ -93,6 +94,8 @@ __all__ = [
     "LinearAttention",
     "MesaAttention",
     "Mixer",
+    "NoiseToken",
+    "OneSeed",
     "PatchEmbedding",
     "Perceptron",
     "PolarDecay",
@@ -104,16 +107,20 @@ __all__ = [
     "RelativeBias",
     "ResidualStack",
     "Rotary",
+    "Seeded",
     "SequenceModel",
+    "SharedBits",
     "SideGate",
     "SigmoidDecay",
     "SinusoidalChannels",
     "SinusoidalPositions",
+    "SlotPermutation",
     "SoftmaxAttention",
     "Solution",
     "StreamingMixer",
     "TiedReadout",
     "TokenEmbedding",
+    "TokenNoise",
     "TransformerBlock",
     "Ungated",
     "as_gated_rnn",
