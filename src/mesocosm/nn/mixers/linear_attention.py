@@ -5,11 +5,11 @@ Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transf
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mesocosm.nn.mixer import Diagnostics
 from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
-from mesocosm.nn.mixers.projections import Projections, head_sizes, random_projections
+from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
 
 _LONGEST_DENSE = 256  # up to this length one masked time x time product is faster than chunks
 
@@ -52,6 +52,13 @@ class LinearAttention(Projections):
         queries, keys, values = self.split(x)
         heads = jax.vmap(lambda q, k, v: gated_linear_attention(q, k, v)[0], in_axes=1, out_axes=1)(queries, keys, values)
         return self.merge(heads)
+
+    def at(self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, key: PRNGKeyArray | None = None) -> Float[Array, "n dim"]:
+        """The outputs at some positions, negative ones counted from the end; no others are computed."""
+        positions = jnp.where(positions < 0, positions + x.shape[0], positions)
+        queries, keys, values = project(x[positions], self.query), project(x, self.key), project(x, self.value)
+        attention = jnp.where(jnp.arange(x.shape[0]) <= positions[:, None], jnp.einsum("thk,shk->hts", queries, keys), 0)
+        return self.merge(jnp.einsum("hts,shv->thv", attention, values))
 
     def explain(self, x: Float[Array, "time dim"], mask: Bool[Array, "time time"] | None = None) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the attention map <k_s, q_t>, 0 where t does not read s."""
