@@ -93,8 +93,12 @@ def _colourer(config: Colouring, key: PRNGKeyArray) -> Seeded:
 def _attention(dim: int, key_size: int, value_size: int, depth: int, key: PRNGKeyArray) -> LinearAttention:
     """One head; the output map's variance is divided by the number of layers."""
     query, key_map, value, output = jax.random.split(key, 4)
-    inward = [_normal(k, (1, size, dim)) for k, size in ((query, key_size), (key_map, key_size), (value, value_size))]
-    return LinearAttention(*inward, _normal(output, (1, dim, value_size), depth**-0.5))
+    return LinearAttention(
+        _normal(query, (1, key_size, dim)),
+        _normal(key_map, (1, key_size, dim)),
+        _normal(value, (1, value_size, dim)),
+        _normal(output, (1, dim, value_size), depth**-0.5),
+    )
 
 
 def _linear(dim: int, out: int, key: PRNGKeyArray, gain: float = 1.0) -> Linear:

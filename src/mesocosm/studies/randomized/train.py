@@ -121,7 +121,7 @@ def _decide(arm: Arm, answers: Answers, seed: int) -> dict[str, Any]:
     decisions = np.argmax(answers.probabilities, axis=-1)
     found = {"single": success(succeeds(arm.problem, decisions, answers.inputs))}
     if not arm.randomised:
-        return found | {"sampled": success(succeeds(arm.problem, _sampled(answers.probabilities[0], arm.test_seeds, seed), answers.inputs))}
+        return found | {"sampled": success(succeeds(arm.problem, _sampled(np.asarray(answers.probabilities[0]), arm.test_seeds, seed), answers.inputs))}
     for voters in VOTERS:
         groups = voting_groups(decisions, voters)
         found[f"vote-{voters}"] = success(succeeds(arm.problem, majority(groups), answers.inputs))
@@ -138,5 +138,5 @@ def _sampled(probabilities: np.ndarray, draws: int, seed: int) -> Int[np.ndarray
 def succeeds(problem: Recall | Colouring, decisions: np.ndarray, inputs: Any) -> np.ndarray:
     """Whether all bits are right, or no edge joins equal colours: (voters, inputs, parts) -> (voters, inputs)."""
     if isinstance(problem, Recall):
-        return np.all(decisions == inputs.target, axis=-1)
-    return ~np.any(inputs & (decisions[..., :, None] == decisions[..., None, :]), axis=(-2, -1))
+        return np.all(decisions == np.asarray(inputs.target), axis=-1)
+    return ~np.any(np.asarray(inputs) & (decisions[..., :, None] == decisions[..., None, :]), axis=(-2, -1))
