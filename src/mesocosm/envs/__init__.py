@@ -4,6 +4,7 @@ from mesocosm.envs.environment import Box, Discrete, Environment, Episode, Finit
 from mesocosm.envs.interleaving import Interleaving, InterleavingParams, InterleavingState
 from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams, KeyToDoorState, RewardScale, code_scale, paper_scale
 from mesocosm.envs.tabular import LayeredMDP, TabularMDP
+from mesocosm.envs.treasure_grid import TreasureGrid, TreasureParams, TreasureState, Walk
 from mesocosm.envs.tree import Tree, TreeParams, TreeState
 
 __all__ = [
@@ -21,9 +22,13 @@ __all__ = [
     "LayeredMDP",
     "RewardScale",
     "TabularMDP",
+    "TreasureGrid",
+    "TreasureParams",
+    "TreasureState",
     "Tree",
     "TreeParams",
     "TreeState",
+    "Walk",
     "choose",
     "code_scale",
     "paper_scale",

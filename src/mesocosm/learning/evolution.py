@@ -24,6 +24,9 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from mesocosm.learning.learner import Learner
 
+PACKAGES = {"evosax": "python -m pip install 'mesocosm[evolution]'"}
+"""The optional package that strategies come from, and how to install it."""
+
 
 class EvolutionState(NamedTuple):
     """State of `Evolution`.
@@ -71,7 +74,7 @@ def _evosax() -> Any:
     try:
         from evosax import algorithms
     except ImportError as error:
-        raise ImportError("evolution strategies need evosax: pip install 'mesocosm[evolution]'") from error
+        raise ImportError(f"evolution strategies need evosax: {PACKAGES['evosax']}") from error
     return algorithms
 
 

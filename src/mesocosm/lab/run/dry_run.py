@@ -21,6 +21,7 @@ from mesocosm.lab.run.context import check_fit, declared_model, parent_of, witho
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import checked
 from mesocosm.lab.store.parameters import check_model
+from mesocosm.lab.store.requirements import missing
 from mesocosm.lab.store.run_directory import model_name
 from mesocosm.learning.dry_run import dry_run_fit, placeholders
 from mesocosm.learning.fit import Fitted
@@ -29,7 +30,6 @@ from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
 from mesocosm.learning.streams import Stream, evaluation_key, stream_keys
 from mesocosm.studies.interface import Study, Trial
-from mesocosm.tasks import data_sets
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrialDryRun:
         why: why it is stale or failed.
         minutes: from the preset's budget; None if config or seeds differ from the preset's, or if no time was measured.
         fits: the fits that it would train.
-        problem: the missing data set, or the error that ended it, in one line. A function that computes with its measurements may fail on
+        problem: the missing data set or package, or the error that ended it, in one line. A function that computes with its measurements may fail on
             the placeholder numbers.
     """
 
@@ -104,7 +104,7 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
     states, done = plan.states(), []
     for trial in plan.trials:
         context = DryRunContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
-        problem = data_sets.missing(trial.data)
+        problem = missing(trial)
         try:
             with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
                 if problem is None:

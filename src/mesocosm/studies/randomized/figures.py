@@ -40,7 +40,8 @@ def success_by_input(view: View) -> alt.TopLevelMixin:
 @figure("Tail and average, by exponent")
 def tail_by_exponent(view: View) -> alt.TopLevelMixin:
     """Success of single answers and of votes. One dot per replicate; lines through the means."""
-    table = view.table("answers").filter(~pl.col("trial").str.starts_with("enough") & ((pl.col("m") == view.config.seeds_per_step) | ~pl.col("randomised")))
+    usual = pl.col("m") == pl.col("problem").replace_strict({problem: view.config.seeds_per_step(problem) for problem in ("recall", "colouring")})
+    table = view.table("answers").filter(~pl.col("trial").str.starts_with("enough") & (usual | ~pl.col("randomised")))
     seed = pl.when(pl.col("randomised")).then(pl.lit("random seed")).otherwise(pl.lit("fixed seed"))
     long = table.with_columns(network=pl.format("{}, {}", seed, "decision")).unpivot(
         ["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success"

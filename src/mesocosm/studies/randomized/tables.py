@@ -1,5 +1,7 @@
 """Tables and trials of the randomized study, for its claims and measures."""
 
+from math import inf
+
 from mesocosm.claims.tables import Axis, Table, Trials, Value
 from mesocosm.studies.randomized.config import Config
 
@@ -12,18 +14,17 @@ def name(problem: str, randomised: bool, q: float, seeds: int) -> str:
 
 
 def trained(problem: str, *, randomised: bool = True, adversary: bool = True) -> Trials:
-    """The judged networks of a problem: random or fixed seed, against the adversary or on the expected loss."""
+    """The judged networks or agents of a problem: random or fixed seed, against the adversary or on the expected loss."""
 
     def of(config: Config) -> str:
-        judged = config.recall_judged_q if problem == "recall" else config.colouring_judged_q
-        return name(problem, randomised, judged if adversary else 1.0, config.seeds_per_step)
+        return name(problem, randomised, config.judged_q(problem) if adversary else 1.0, config.seeds_per_step(problem))
 
     return Trials(of)
 
 
-def with_seeds(seeds: int) -> Trials:
-    """The randomised recall network that sees this many seeds per step."""
-    return Trials(lambda config: name("recall", True, config.recall_judged_q, seeds))
+def one_seed(problem: str, *, adversary: bool = True) -> Trials:
+    """The random networks of a problem that see one seed per step."""
+    return Trials(lambda config: name(problem, True, config.judged_q(problem) if adversary else 1.0, 1))
 
 
 RECALL, RECALL_MEAN = trained("recall"), trained("recall", adversary=False)
@@ -31,7 +32,11 @@ RECALL_FIXED, RECALL_FIXED_MEAN = trained("recall", randomised=False), trained("
 COLOURING, COLOURING_MEAN = trained("colouring"), trained("colouring", adversary=False)
 COLOURING_FIXED, COLOURING_FIXED_MEAN = trained("colouring", randomised=False), trained("colouring", randomised=False, adversary=False)
 ENOUGH, ENOUGH_FIXED = trained("enough"), trained("enough", randomised=False)
-ONE_SEED = with_seeds(1)
+ONE_SEED = one_seed("recall")
+GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
+GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
+GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
+TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, inf, config.search.seeds))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -73,3 +78,23 @@ class Losses(Table):
     loss: Value
     tail_loss: Value
     variance: Value
+
+
+class Hunts(Table):
+    """Mean steps over test seeds to a treasure: mean, worst, worst minus the least that any deterministic agent can have, 95th percentile and
+    standard deviation over treasures; number of paths, and share of seeds that take the commonest."""
+
+    average: Value
+    worst: Value
+    excess: Value
+    tail: Value
+    unevenness: Value
+    paths: Value
+    commonest: Value
+
+
+class Returns(Table):
+    """Share of found treasures to which the second episode takes the shortest way: the same treasure, or one moved to another cell."""
+
+    same: Value
+    moved: Value
