@@ -57,5 +57,5 @@ def shortest_ways(side: int) -> Int[np.ndarray, " cells"]:
 
 def hunt_values(side: int, episodes: int = 1) -> HuntValues:
     """The best values for a treasure in one of the other cells; from the second episode on, the agent takes the shortest way."""
-    steps = (covering_paths(side) + (episodes - 1) * shortest_ways(side))[:, 1:]
+    steps = (covering_paths(side) + (episodes - 1) * shortest_ways(side))[:, 1:].astype(float)
     return HuntValues(float(steps.mean(axis=1).min()), float(steps.max(axis=1).min()), solve_game(steps).value)

@@ -22,6 +22,8 @@ class Recall:
     seed: Literal["slots", "bits"] = "slots"
     """A random slot for each key, or the same random bits at every token (the paper's form, slower to learn)."""
     shared_bits: int = 10
+    seed_gain: float = 1.0
+    """Scale of the initial weights of the seed's entries, relative to those of keys and bits."""
     completions: int = 4
     """Draws of the other words for each query and target in the test set."""
 

@@ -1,4 +1,4 @@
-"""Figures of the randomized study: success of every input, tails against q and seeds, votes."""
+"""Figures of the randomized study: success of every input, tails and variance against q, first visits in the grid."""
 
 from __future__ import annotations
 
@@ -66,4 +66,20 @@ def variance_by_exponent(view: View) -> alt.TopLevelMixin:
     return encoded.properties(width=260, height=200).facet(column=alt.Column("problem:N", title=None))
 
 
-FIGURES = [success_by_input, tail_by_exponent, variance_by_exponent, training]
+@figure("First visits in the grid")
+def first_visits(view: View) -> alt.TopLevelMixin:
+    """Steps until a treasure in this cell is found, mean over test seeds and replicates; the start is at the lower left. Agents that were trained on the mean
+    over treasures walk one path; against the worst treasure, the path depends on the seed.
+    """
+    side = view.config.grid.side
+    table = view.table("visits").filter(pl.col("trial").str.starts_with("grid"))
+    goal = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.lit("worst"))
+    seed = pl.when(pl.col("randomised")).then(pl.format("{} random seeds", "m")).otherwise(pl.lit("fixed seed"))
+    table = table.with_columns(agent=pl.format("{}, {}", goal, seed), row=pl.col("cell") // side, column=pl.col("cell") % side)
+    means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
+    cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
+    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"))
+    return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None), columns=4)
+
+
+FIGURES = [success_by_input, tail_by_exponent, variance_by_exponent, first_visits, training]

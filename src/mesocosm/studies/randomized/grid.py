@@ -14,7 +14,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from mesocosm.analysis.grid_hunts import HuntValues, hunt_values, shortest_ways
+from mesocosm.analysis.grid_hunts import hunt_values, shortest_ways
 from mesocosm.envs import TreasureGrid
 from mesocosm.learning.evolution import Evolution, pgpe
 from mesocosm.learning.relaxed_adversary import q_norm
@@ -49,17 +49,18 @@ class Walker(eqx.Module):
         model: tokens -> values of the four moves.
         only_seed: the one seed of a deterministic agent, as plain numbers; None if the seed is random.
         seed_size: number of random entries.
+        features: size of an observation.
     """
 
     model: SequenceModel
     only_seed: UInt32[Array, " words"] | None
     seed_size: int = eqx.field(static=True)
+    features: int = eqx.field(static=True)
 
     def begin(self, key: PRNGKeyArray) -> tuple[tuple, Float[Array, " moves"]]:
         """Memory of the seed, and values of the first move."""
         key = key if self.only_seed is None else jax.random.wrap_key_data(self.only_seed)
-        features = self.model.embed.weight.shape[1] - self.seed_size
-        return self.model.step(self.model.init_state(), jnp.concatenate([jax.random.normal(key, (self.seed_size,)), jnp.zeros(features)]))
+        return self.model.step(self.model.init_state(), jnp.concatenate([jax.random.normal(key, (self.seed_size,)), jnp.zeros(self.features)]))
 
     def observe(self, memory: tuple, observation: Float[Array, " features"]) -> tuple[tuple, Float[Array, " moves"]]:
         """Memory of one more step, and values of the next move."""
@@ -75,12 +76,12 @@ class Hunt(NamedTuple):
         second: after each treasure (first axis), steps of the second episode to each cell; None if there is one episode.
     """
 
-    places: Int[Array, "*seeds horizon"]
-    first: Int[Array, "*seeds cells"]
-    second: Int[Array, "*seeds cells cells"] | None
+    places: Int[Array | np.ndarray, "*seeds horizon"]
+    first: Int[Array | np.ndarray, "*seeds cells"]
+    second: Int[Array | np.ndarray, "*seeds cells cells"] | None
 
     @property
-    def steps(self) -> Int[Array, "*seeds cells"]:
+    def steps(self) -> Int[Array | np.ndarray, "*seeds cells"]:
         """Steps to each treasure, over all episodes."""
         return self.first if self.second is None else self.first + self.second.diagonal(axis1=-2, axis2=-1)
 
@@ -91,10 +92,11 @@ def build_walker(arm: Hunter, key: PRNGKeyArray) -> Walker:
     seed_key, embed_key, readout_key, *keys = jax.random.split(key, 3 + config.layers)
     mixer = partial(Attention.create, heads=config.heads, key_dim=config.key_size, bias=True, max_length=1 + grid.horizon * grid.episodes)
     blocks = tuple(TransformerBlock.create(config.width, mixer=mixer, feed_forward=partial(FeedForward.create, hidden=config.hidden), key=k) for k in keys)
-    embed = Linear.create(config.seed_size + 2 * grid.side + 1, out_dim=config.width, key=embed_key)
+    (features,) = grid.observation_space(grid.default_params).shape
+    embed = Linear.create(config.seed_size + features, out_dim=config.width, key=embed_key)
     readout = Linear.create(config.width, out_dim=grid.num_actions, key=readout_key)
     model = SequenceModel(embed, SinusoidalPositions(config.width), blocks, LayerNorm.create(config.width), readout)
-    return Walker(model, None if arm.randomised else jax.random.key_data(seed_key), config.seed_size)
+    return Walker(model, None if arm.randomised else jax.random.key_data(seed_key), config.seed_size, features)
 
 
 def grid_of(config: Grid) -> TreasureGrid:
@@ -135,16 +137,15 @@ def train_walker(arm: Hunter, context: Context) -> Tables:
     context.publish("walker", fitted.model)
     hunts = context.evaluate(Partial(test_hunts, arm), fitted.model, context.keys("eval"))
     steps = hunts.steps.mean(axis=1)[:, 1:]
-    best = hunt_values(arm.problem.side, arm.problem.episodes)
-    check_bounds(best, arm.randomised, steps)
+    worst, possible = steps.max(axis=1), hunt_values(arm.problem.side, arm.problem.episodes)
     labels = {"randomised": arm.randomised, "q": arm.q, "m": arm.seeds}
     paths = [np.unique(places, axis=0, return_counts=True)[1] for places in hunts.places]
     tables = {
         "hunts": context.rows(
             **labels,
             average=steps.mean(axis=1),
-            worst=steps.max(axis=1),
-            excess=steps.max(axis=1) - best.deterministic,
+            worst=worst,
+            excess=worst - possible.deterministic,
             tail=np.percentile(steps, WORST, axis=1),
             unevenness=steps.std(axis=1),
             paths=[len(counts) for counts in paths],
@@ -152,25 +153,18 @@ def train_walker(arm: Hunter, context: Context) -> Tables:
         ),
         "visits": context.rows({"cell": range(1, steps.shape[1] + 1)}, **labels, steps=steps),
     }
-    return tables if hunts.second is None else tables | {"returns": context.rows(**labels, **returns(arm.problem, hunts))}
-
-
-def check_bounds(best: HuntValues, randomised: bool, steps: Float[np.ndarray, "replicates treasures"]) -> None:
-    """Check the results against what no agent can do.
-
-    Raises:
-        AssertionError: a mean or a worst case is better than possible.
-    """
-    if steps.mean(axis=1).min() < best.average - 1e-6 or (not randomised and steps.max(axis=1).min() < best.deterministic):
-        raise AssertionError(f"mean {steps.mean(axis=1).min()} or worst case {steps.max(axis=1).min()} is better than possible ({best})")
+    return tables if hunts.second is None else tables | {"returns": context.rows({}, **labels, **returns(arm.problem, hunts))}
 
 
 def returns(config: Grid, hunts: Hunt) -> dict[str, list[float]]:
-    """Shares of found treasures to which the second episode takes the shortest way: where it was found, and in the other cells, had it been moved there."""
+    """Shares of found treasures to which the second episode takes the shortest way: where it was found, and in the other cells, had it been moved there.
+
+    Both are 0 for an agent that finds none.
+    """
     shortest = shortest_ways(config.side)
     cells = np.arange(1, len(shortest))
     found = np.any(hunts.places[..., None] == cells, axis=-2)  # replicates, seeds, treasures
     straight = (np.asarray(hunts.second) == shortest)[..., 1:, 1:]  # ..., treasures, cells
     same = straight.diagonal(axis1=-2, axis2=-1)
     moved = (straight.sum(axis=-1) - same) / (len(cells) - 1)
-    return {name: [float(part[of].mean()) for part, of in zip(parts, found, strict=True)] for name, parts in (("same", same), ("moved", moved))}
+    return {name: [part[of].sum() / max(of.sum(), 1) for part, of in zip(parts, found, strict=True)] for name, parts in (("same", same), ("moved", moved))}

@@ -1,6 +1,7 @@
 """Measurements for the randomized study's claims. Each replicate has test inputs and test seeds of its own."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,7 +19,7 @@ def answers(value: Value, trial: Trials, decision: str = "single") -> OfSeeds:
     return of(value, trial, decision=decision)
 
 
-def of(value: Value, trial: Trials, **where: str) -> OfSeeds:
+def of(value: Value, trial: Trials, **where: Any) -> OfSeeds:
     """A column of another table."""
     return replicates(value, own_data=True, trial=trial, **where)
 

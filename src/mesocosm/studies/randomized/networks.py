@@ -79,8 +79,9 @@ def _recaller(config: Recall, key: PRNGKeyArray) -> Seeded:
     channels = config.pairs + config.bits + (config.pairs if config.seed == "slots" else config.shared_bits)
     first, second, readout, *layers = jax.random.split(key, 3 + config.layers)
     attention = tuple(_attention(config.width, config.key_size, config.value_size, config.layers, k) for k in layers)
-    maps = (_linear(channels, config.width, first), _linear(config.width, config.width, second))
-    return Seeded(Recaller(*maps, attention, _linear(config.width, config.bits, readout)), encoding)
+    entry = _linear(channels, config.width, first)
+    entry = Linear(entry.weight.at[:, config.pairs + config.bits :].multiply(config.seed_gain), entry.bias)
+    return Seeded(Recaller(entry, _linear(config.width, config.width, second), attention, _linear(config.width, config.bits, readout)), encoding)
 
 
 def _colourer(config: Colouring, key: PRNGKeyArray) -> Seeded:
