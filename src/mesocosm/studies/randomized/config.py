@@ -82,9 +82,17 @@ class Search:
     population: int = 64
     seeds: int = 8
     """Random seeds m per generation, the same for all members and treasures."""
+    worst_q: float | None = 16.0
+    """The exponent over treasures that stands for the worst one; None: infinity, as in the paper. All members are then equal while each of them misses some
+    treasure, and evolution has nothing to choose from; a finite exponent tells them apart."""
     learning_rate: float = 0.01
     std_learning_rate: float = 0.01
     std: float = 0.03
+
+    @property
+    def adversary_q(self) -> float:
+        """`worst_q` as a number (a config holds finite ones only)."""
+        return inf if self.worst_q is None else self.worst_q
 
 
 @dataclass(frozen=True)
@@ -132,8 +140,8 @@ class Config:
     """Replicates of the networks that only the sweeps need; None: as many as of the others."""
 
     def judged_q(self, problem: str) -> float:
-        """The exponent that claims about the adversary are judged at; in the grid, the worst treasure."""
-        return {"recall": self.recall_judged_q, "grid": inf}.get(problem, self.colouring_judged_q)
+        """The exponent that claims about the adversary are judged at."""
+        return {"recall": self.recall_judged_q, "grid": self.search.adversary_q}.get(problem, self.colouring_judged_q)
 
     def seeds_per_step(self, problem: str) -> int:
         """Random seeds per training step."""
@@ -192,7 +200,7 @@ PRESETS = {
             colouring_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),
             colouring_fixed_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),
             grid=Grid(side=5, episodes=2, layers=2, width=80, heads=4, key_size=10, hidden=320, seed_size=80),
-            search=Search(generations=25000, population=300, seeds=10),
+            search=Search(generations=25000, population=300, seeds=10, worst_q=None),
             grid_fixed=True,
             grid_seeds=(1, 5, 20),
             enough_layers=3,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import NamedTuple
 
 import equinox as eqx
@@ -38,8 +37,8 @@ class Hunter:
 
     @property
     def q(self) -> float:
-        """The exponent over treasures: infinity or 1. (A config holds finite numbers only.)"""
-        return inf if self.adversary else 1.0
+        """The exponent over treasures."""
+        return self.training.adversary_q if self.adversary else 1.0
 
 
 class Walker(eqx.Module):

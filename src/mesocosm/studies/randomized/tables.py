@@ -1,7 +1,5 @@
 """Tables and trials of the randomized study, for its claims and measures."""
 
-from math import inf
-
 from mesocosm.claims.tables import Axis, Table, Trials, Value
 from mesocosm.studies.randomized.config import Config
 
@@ -36,7 +34,7 @@ ONE_SEED = one_seed("recall")
 GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
 GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
 GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
-TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, inf, config.search.seeds))
+TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, config.search.adversary_q, config.search.seeds))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
