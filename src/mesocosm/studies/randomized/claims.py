@@ -202,17 +202,17 @@ CLAIMS = [
         checks=[
             of_recall(
                 "average",
-                Rate("networks of which a vote of 30 answers more than 0.95 of the inputs"),
+                Rate("networks of which a vote of 30 answers more than 0.9 of the inputs"),
                 MOST,
-                exceeds(answers(Answers.average, RECALL, "vote-30"), 0.95),
-                Control(ON_THE_MEAN, exceeds(answers(Answers.average, RECALL_MEAN, "vote-30"), 0.95)),
+                exceeds(answers(Answers.average, RECALL, "vote-30"), 0.9),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.average, RECALL_MEAN, "vote-30"), 0.9)),
             ),
             of_recall(
                 "tail",
-                Rate("networks of which a vote of 30 succeeds in more than 0.9 of the cases on the tail of the inputs"),
+                Rate("networks of which a vote of 30 succeeds in more than half of the cases on the tail of the inputs"),
                 MOST,
-                exceeds(answers(Answers.tail, RECALL, "vote-30"), 0.9),
-                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, RECALL_MEAN, "vote-30"), 0.9)),
+                exceeds(answers(Answers.tail, RECALL, "vote-30"), 0.5),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, RECALL_MEAN, "vote-30"), 0.5)),
             ),
         ],
     ),
@@ -331,7 +331,7 @@ CLAIMS = [
                 Rate("agents whose worst treasure takes fewer steps, on average over seeds, than that of any deterministic agent"),
                 MOST,
                 stays_below(of(Hunts.excess, GRID), 0.0),
-                Control("trained on the mean over treasures", stays_below(of(Hunts.excess, GRID_MEAN), 0.0)),
+                Control(ONE_FIXED, stays_below(of(Hunts.excess, GRID_FIXED), 0.0)),
             ),
             of_hunts(
                 "average",

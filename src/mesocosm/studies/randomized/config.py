@@ -22,8 +22,8 @@ class Recall:
     seed: Literal["slots", "bits"] = "slots"
     """A random slot for each key, or the same random bits at every token (the paper's form, slower to learn)."""
     shared_bits: int = 10
-    seed_gain: float = 1.0
-    """Scale of the initial weights of the seed's entries, relative to those of keys and bits."""
+    seed_gain: float = 0.1
+    """Scale of the seed's initial weights, relative to those of keys and bits. At 1, most networks store words by slot on the expected loss too."""
     completions: int = 4
     """Draws of the other words for each query and target in the test set."""
 
@@ -120,7 +120,7 @@ class Config:
     recall_judged_q: float = 32.0
     """The exponent that claims about the adversary are judged at."""
     colouring: Colouring = field(default_factory=Colouring)
-    colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=2e-3, warmup=100, weight_decay=0.1))
+    colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=5e-3, warmup=100, seeds=16, weight_decay=0.1))
     colouring_q: tuple[float, ...] = (1.0, 10.0)
     colouring_fixed_q: tuple[float, ...] = (1.0, 10.0)
     colouring_judged_q: float = 10.0
@@ -134,6 +134,8 @@ class Config:
     """Numbers of seeds per generation, beside that of the search, against the worst treasure."""
     twice_generations: int = 0
     """Generations of agents that hunt twice for the same treasure; 0: not trained."""
+    twice_replicates: int | None = None
+    """Replicates of these; None: as many as of the others."""
     test_seeds: int = 90
     """Random seeds in the test; votes use groups of 5 and 30 of them."""
     sweep_replicates: int | None = None
@@ -181,15 +183,16 @@ PRESETS = {
             enough_layers=2,
             grid_fixed=True,
             grid_seeds=(1, 2, 4, 16),
-            twice_generations=1000,
+            twice_generations=600,
+            twice_replicates=10,
             sweep_replicates=5,
         ),
-        seeds=10,
+        seeds=20,
     ),
     "paper": Preset(
         replace(
             Config(),
-            recall=Recall(pairs=20, bits=5, key_size=5, value_size=5, width=40, seed="bits", completions=16),
+            recall=Recall(pairs=20, bits=5, key_size=5, value_size=5, width=40, seed="bits", seed_gain=1.0, completions=16),
             recall_training=Training(steps=30000, warmup=2000, batch_size=512, seeds=30),
             recall_q=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 128.0, 256.0, 512.0),
             recall_fixed_q=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 128.0, 256.0, 512.0),

@@ -55,22 +55,18 @@ def _enough(config: Config) -> list[Trial]:
 def _hunts(config: Config) -> list[Trial]:
     """Agents in the grid, and one that hunts twice."""
 
-    def hunter(problem: str, arm: Hunter) -> Trial:
-        return Trial(
-            name(problem, arm.randomised, arm.q, arm.seeds),
-            train_walker,
-            arm,
-            models={"walker": build_walker},
-            seeds=config.sweep_replicates if arm.seeds not in (1, arm.training.seeds) else None,
-            packages=PACKAGES,
-        )
+    def hunter(problem: str, arm: Hunter, replicates: int | None) -> Trial:
+        return Trial(name(problem, arm.randomised, arm.q, arm.seeds), train_walker, arm, models={"walker": build_walker}, seeds=replicates, packages=PACKAGES)
+
+    def once(randomised: bool, adversary: bool, seeds: int) -> Trial:
+        arm = Hunter(config.grid, config.search, adversary, seeds, randomised, config.test_seeds)
+        return hunter("grid", arm, None if seeds in (1, config.search.seeds) else config.sweep_replicates)
 
     arms = {(True, adversary, config.search.seeds) for adversary in (False, True)}
     arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}
     arms |= {(False, adversary, 1) for adversary in (False, True) if config.grid_fixed}
-    grid, search, test_seeds = config.grid, config.search, config.test_seeds
-    found = [hunter("grid", Hunter(grid, search, adversary, seeds, randomised, test_seeds)) for randomised, adversary, seeds in sorted(arms)]
+    found = [once(*arm) for arm in sorted(arms)]
     if config.twice_generations:
-        longer = replace(search, generations=config.twice_generations)
-        found.append(hunter("twice", Hunter(replace(grid, episodes=2), longer, True, search.seeds, True, test_seeds)))
+        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations)
+        found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))
     return found
