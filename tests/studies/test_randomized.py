@@ -142,7 +142,6 @@ def test_a_deterministic_agent_walks_one_path_and_a_random_one_several():
 
 @pytest.mark.parametrize("episodes", [1, 2])
 def test_no_agent_is_better_than_possible(episodes):
-    """Random transformers, and the best of them for the average and for the worst treasure."""
     problem, best = replace(TWICE, episodes=episodes), hunt_values(3, episodes)
 
     def hunted(key):
@@ -152,7 +151,6 @@ def test_no_agent_is_better_than_possible(episodes):
     steps = np.asarray(jax.jit(lambda keys: jax.lax.map(hunted, keys, batch_size=50))(jax.random.split(jax.random.key(0), 400)))[:, :, 1:]
     assert best.average <= steps.mean(axis=(1, 2)).min()
     assert best.deterministic <= steps.max(axis=2).min()
-    assert steps.mean(axis=1).max(axis=1).min() < steps.max(axis=2).min()  # seeds help
 
 
 def test_returns_count_shortest_ways_to_what_was_found():

@@ -78,7 +78,7 @@ class Grid:
 class Search:
     """PGPE: population, step sizes of the mean and of the standard deviations, and the initial standard deviation."""
 
-    generations: int = 300
+    generations: int = 600
     population: int = 64
     seeds: int = 8
     """Random seeds m per generation, the same for all members and treasures."""
@@ -183,7 +183,7 @@ PRESETS = {
             enough_layers=2,
             grid_fixed=True,
             grid_seeds=(1, 2, 4, 16),
-            twice_generations=600,
+            twice_generations=300,
             twice_replicates=10,
             sweep_replicates=5,
         ),

@@ -11,9 +11,13 @@ from mesocosm.studies.interface import View, figure
 DOTS = {"size": 30, "opacity": 0.6}
 
 
-def _kind() -> pl.Expr:
-    seed = pl.when(pl.col("randomised")).then(pl.lit("random seed")).otherwise(pl.lit("fixed seed"))
-    return pl.format("{}, q = {}", seed, pl.col("q").cast(pl.Int64))
+SEED = pl.when(pl.col("randomised")).then(pl.lit("random seed")).otherwise(pl.lit("fixed seed"))
+
+
+def _usual(view: View, table: str) -> pl.DataFrame:
+    """Rows of the networks with the usual number of layers and of seeds per step."""
+    usual = pl.col("m") == pl.col("problem").replace_strict({problem: view.config.seeds_per_step(problem) for problem in ("recall", "colouring")})
+    return view.table(table).filter(~pl.col("trial").str.starts_with("enough") & (usual | ~pl.col("randomised")))
 
 
 @figure("Success of every input")
@@ -21,11 +25,11 @@ def success_by_input(view: View) -> alt.TopLevelMixin:
     """Inputs of all replicates by the share of random seeds that succeed on them (one fixed seed: 0 or 1). On the expected loss (q = 1), an input succeeds
     always or never; against the adversary, chance decides.
     """
-    table = view.table("inputs").filter(pl.col("trial").str.starts_with("recall") | pl.col("trial").str.starts_with("colouring"))
-    table = table.with_columns(kind=_kind(), bin=(pl.col("rate") * 10).floor().clip(0, 9) / 10)
-    shares = table.group_by("problem", "kind", "bin").agg(count=pl.len()).with_columns(share=pl.col("count") / pl.col("count").sum().over("problem", "kind"))
+    kind = pl.format("{}, {}, q = {}", "problem", SEED, pl.col("q").cast(pl.Int64))
+    table = _usual(view, "inputs").with_columns(kind=kind, bin=(pl.col("rate") * 10).floor().clip(0, 9) / 10)
+    shares = table.group_by("kind", "bin").agg(count=pl.len()).with_columns(share=pl.col("count") / pl.col("count").sum().over("kind"))
     bars = (
-        alt.Chart(shares.sort("problem", "kind", "bin"))
+        alt.Chart(shares.sort("kind", "bin"))
         .mark_bar()
         .encode(
             x=alt.X("bin:Q", bin=alt.Bin(binned=True, step=0.1), title="success rate"),
@@ -40,11 +44,10 @@ def success_by_input(view: View) -> alt.TopLevelMixin:
 @figure("Tail and average, by exponent")
 def tail_by_exponent(view: View) -> alt.TopLevelMixin:
     """Success of single answers and of votes. One dot per replicate; lines through the means."""
-    usual = pl.col("m") == pl.col("problem").replace_strict({problem: view.config.seeds_per_step(problem) for problem in ("recall", "colouring")})
-    table = view.table("answers").filter(~pl.col("trial").str.starts_with("enough") & (usual | ~pl.col("randomised")))
-    seed = pl.when(pl.col("randomised")).then(pl.lit("random seed")).otherwise(pl.lit("fixed seed"))
-    long = table.with_columns(network=pl.format("{}, {}", seed, "decision")).unpivot(
-        ["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success"
+    long = (
+        _usual(view, "answers")
+        .with_columns(network=pl.format("{}, {}", SEED, "decision"))
+        .unpivot(["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success")
     )
     x = alt.X("q:Q", title="exponent q", scale=alt.Scale(type="log", base=2))
     colour = alt.Color("network:N", title=None)
