@@ -4,6 +4,7 @@ from mesocosm.envs.environment import Box, Discrete, Environment, Episode, choos
 from mesocosm.envs.interleaving import Interleaving, InterleavingParams, InterleavingState
 from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams, KeyToDoorState, RewardScale, code_scale, paper_scale
 from mesocosm.envs.tabular import FiniteEnvironment, LayeredMDP, TabularMDP, TabularState
+from mesocosm.envs.treasure_grid import TreasureGrid, TreasureParams, TreasureState, Walk
 from mesocosm.envs.tree import Tree, TreeParams, TreeState
 
 __all__ = [
@@ -22,9 +23,13 @@ __all__ = [
     "RewardScale",
     "TabularMDP",
     "TabularState",
+    "TreasureGrid",
+    "TreasureParams",
+    "TreasureState",
     "Tree",
     "TreeParams",
     "TreeState",
+    "Walk",
     "choose",
     "code_scale",
     "paper_scale",

@@ -20,7 +20,6 @@ PLANNED = {
     "hyla": "Attention as a hypernetwork",
     "incontext-composition": "When can transformers compositionally generalize in-context?",
     "modular": "Discovering modular solutions that generalize compositionally",
-    "randomized": "Learning randomized algorithms with transformers",
     "coala": "Multi-agent cooperation through learning-aware policy gradients",
 }
 """Studies that this version does not have yet."""

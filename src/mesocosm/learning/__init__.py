@@ -7,6 +7,7 @@ from mesocosm.learning.gradient_learner import GradientLearner, GradientState, g
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.named_decay import ATTENTION, decay_by_name, decay_rates
 from mesocosm.learning.optimizers import adam, adamw, compose, sgd, warmup_cosine
+from mesocosm.learning.relaxed_adversary import RelaxedAdversary, q_norm
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
 from mesocosm.learning.supervised import Supervised
 
@@ -22,6 +23,7 @@ __all__ = [
     "Learner",
     "NonFinite",
     "Probe",
+    "RelaxedAdversary",
     "Stream",
     "Supervised",
     "Watcher",
@@ -33,6 +35,7 @@ __all__ = [
     "decay_rates",
     "fit",
     "gradient_step",
+    "q_norm",
     "sgd",
     "stream_key",
     "stream_keys",

@@ -6,6 +6,7 @@ from mesocosm.nn.blocks.norms import LayerNorm, RMSNorm
 from mesocosm.nn.blocks.positions import Position, RelativeBias, Rotary, SinusoidalChannels, sinusoidal_positions
 from mesocosm.nn.blocks.projected import Projected
 from mesocosm.nn.blocks.residual import ResidualStack
+from mesocosm.nn.blocks.seeds import NoiseToken, OneSeed, Seeded, SharedBits, SlotPermutation, TokenNoise
 from mesocosm.nn.blocks.transformer import TransformerBlock
 from mesocosm.nn.constructions.attention_as_rnn import (
     as_gated_rnn,
@@ -101,7 +102,9 @@ __all__ = [
     "MesaAttention",
     "Mixer",
     "MixtureOfExperts",
+    "NoiseToken",
     "NonlinearValues",
+    "OneSeed",
     "PatchEmbedding",
     "Perceptron",
     "PolarDecay",
@@ -113,16 +116,20 @@ __all__ = [
     "RelativeBias",
     "ResidualStack",
     "Rotary",
+    "Seeded",
     "SequenceModel",
+    "SharedBits",
     "SideGate",
     "SigmoidDecay",
     "SinusoidalChannels",
     "SinusoidalPositions",
+    "SlotPermutation",
     "SoftmaxAttention",
     "Solution",
     "StreamingMixer",
     "TiedReadout",
     "TokenEmbedding",
+    "TokenNoise",
     "TransformerBlock",
     "TwoStepValues",
     "Ungated",

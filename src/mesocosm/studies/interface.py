@@ -124,6 +124,7 @@ class Trial:
         user_parts: modules, or `module:name`, of the parts that the config names; their code counts towards the trial's identity like ours.
         data: names of the data sets (`tasks.data_sets`) that it reads. If one is not installed, the trial and its children are skipped, the install command
             is printed, and checks that need them are not judged. The files' checksums are part of the trial's identity.
+        packages: package -> install command, for optional packages that it needs; treated like data, with their versions.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Trial:
     over_seeds: Literal["vmap", "map"] = "vmap"
     user_parts: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Reject names that are not valid file names, and zero replicates."""

@@ -1,4 +1,4 @@
-"""A trial whose data set is not installed is skipped with the line that installs it; its rows are not judged; nothing else is touched."""
+"""A trial whose data set or package is not installed is skipped with the line that installs it; its rows are not judged; nothing else is touched."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.dry_run import dry_run
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
+from mesocosm.lab.store import requirements
 from mesocosm.lab.store.identity import difference
 from mesocosm.tasks import data_sets
 from watching import Remembering
@@ -58,7 +59,7 @@ def test_nothing_has_failed(pebbles, tmp_path, capsys):
 
 def test_a_dry_run_says_it_beforehand(pebbles, tmp_path):
     told = {trial.trial: trial.problem for trial in dry_run(STUDY, "smoke", out=tmp_path / "run", compile=False, strict=True)}
-    assert "collect-pebbles" in told["rolling"]
+    assert "collect-pebbles" in (told["rolling"] or "")
     assert told["frozen"] is None
 
 
@@ -75,6 +76,24 @@ def test_once_installed_the_same_command_goes_on_and_the_files_are_part_of_the_i
     pebbles.write_bytes(b"white")
     assert Plan.of(STUDY, "quick", out=tmp_path / "run").states()["rolling"] == ("stale", "files of pebbles")
     assert watching.of("skipped") == []
+
+
+def test_a_package_is_like_a_data_set(monkeypatch, tmp_path):
+    original, versions, packages = toy.trials, {}, {"pebble": "collect-pebble"}
+    monkeypatch.setattr(toy, "trials", lambda config: [replace(t, packages=packages) if t.name == "rolling" else t for t in original(config)])
+    monkeypatch.setattr(requirements, "installed_version", versions.get)
+    line = "the package pebble is not installed; to get it: collect-pebble"
+    assert {trial.trial: trial.problem for trial in dry_run(STUDY, "smoke", out=tmp_path / "run", compile=False, strict=True)}["rolling"] == line
+    done, watching = run(tmp_path / "run")
+    assert watching.of("skipped") == [f"rolling: {line}", "probe: needs rolling"]
+    assert {row["id"]: row["reason"] for row in done.claims if line in (row["reason"] or "")}.keys() >= {"toy-study/C2.drop"}
+    versions["pebble"] = "1.0"
+    done, _ = run(tmp_path / "run")
+    assert done.trials["rolling"]["identity"]["packages"] == {"pebble": "1.0"}
+    versions.clear()
+    assert set(Plan.of(STUDY, "quick", out=tmp_path / "run").states().values()) == {("cached", "")}
+    versions["pebble"] = "2.0"
+    assert Plan.of(STUDY, "quick", out=tmp_path / "run").states()["rolling"] == ("stale", "version of pebble")
 
 
 def test_an_unknown_data_set_is_a_mistake_of_the_study(monkeypatch, tmp_path):

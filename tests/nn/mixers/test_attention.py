@@ -77,6 +77,15 @@ def test_softmax_attention_is_its_formula():
     np.testing.assert_allclose(eqx.filter_jit(layer)(_tokens()), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_linear_attention_on_a_graph_reads_the_neighbours_only():
+    layer, x = LAYERS[0], jnp.asarray(_tokens(6))
+    mask = jnp.roll(jnp.eye(6, dtype=bool), 1, axis=1) | jnp.roll(jnp.eye(6, dtype=bool), -1, axis=1)
+    scores = np.einsum("hnd,td,hne,se->hts", layer.query, x, layer.key, x) * mask
+    by_hand = np.einsum("hdv,hts,hve,se->td", layer.output, scores, layer.value, x)
+    assert relative_error(layer(x, mask=mask), by_hand) < 1e-5
+    np.testing.assert_array_equal(layer(x, mask=jnp.tril(jnp.ones((6, 6), bool))), layer(x))
+
+
 @every_layer
 def test_stepping_is_the_parallel_form(layer):
     x = _tokens()

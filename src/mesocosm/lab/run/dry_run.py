@@ -22,6 +22,7 @@ from mesocosm.lab.run.context import check_fit, declared_model, parent_of, witho
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import checked
 from mesocosm.lab.store.parameters import check_model
+from mesocosm.lab.store.requirements import missing
 from mesocosm.lab.store.run_directory import model_name
 from mesocosm.learning.dry_run import dry_run_fit, placeholders
 from mesocosm.learning.fit import Fitted
@@ -30,7 +31,6 @@ from mesocosm.learning.learner import Learner
 from mesocosm.learning.program import Evaluation
 from mesocosm.learning.streams import Stream, evaluation_key, stream_keys
 from mesocosm.studies.interface import Study, Trial
-from mesocosm.tasks import data_sets
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrialDryRun:
         why: why it is stale or failed.
         minutes: as in `Plan.minutes`; None if unknown.
         fits: the fits that it would train.
-        problem: the missing data set, or the error that ended it, in one line. A function that computes with its measurements may fail on
+        problem: the missing data set or package, or the error that ended it, in one line. A function that computes with its measurements may fail on
             the placeholder numbers.
     """
 
@@ -101,7 +101,7 @@ def dry_run(
 def outline(plan: Plan) -> list[TrialDryRun]:
     """What a run would do, without calling any trial: states, minutes and missing data sets."""
     states = plan.states()
-    return [TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), problem=data_sets.missing(trial.data)) for trial in plan.trials]
+    return [TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), problem=missing(trial)) for trial in plan.trials]
 
 
 def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False, observer: Callable[[str], None] = lambda trial: None) -> list[TrialDryRun]:

@@ -17,10 +17,10 @@ from mesocosm.lab.store.formats import FORMAT
 from mesocosm.lab.store.identity import difference, digest, identity
 from mesocosm.lab.store.measurement_code import current_fingerprints
 from mesocosm.lab.store.provenance import provenance
+from mesocosm.lab.store.requirements import installed, missing
 from mesocosm.lab.store.run_directory import TrialStore, read_code, read_record, run_file_errors, write_code
 from mesocosm.learning.streams import EVALUATION_SEED, FIRST_PILOT_SEED, are_pilots
 from mesocosm.studies.interface import Preset, Study, Trial
-from mesocosm.tasks import data_sets
 
 
 class Plan:
@@ -91,13 +91,14 @@ class Plan:
         return (*self.seeds, *following)[:wanted]
 
     def _identity(self, trial: Trial) -> dict[str, Any]:
-        """The trial's current identity. If its data are no longer installed, earlier results stay valid, and so do the trials that depend on it."""
+        """The trial's current identity. If its data or packages are no longer installed, earlier results stay valid, and so do the trials that depend on it."""
         code = trial_code(trial)
         self.codes[code.name] = code.definitions
         found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after}, code)
-        if trial.data and data_sets.missing(trial.data):
+        if missing(trial):
             with run_file_errors(self.path):
-                found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
+                earlier = TrialStore(self.path, trial.name).status.get("identity", {})
+            found |= {part: earlier.get(part, found[part]) for part in installed(trial)}
         return found
 
     def _minutes(self, preset: Preset) -> dict[str, float]:

@@ -25,9 +25,9 @@ from mesocosm.lab.store import atomic, history
 from mesocosm.lab.store.checkpoint import SECONDS_BETWEEN_SAVES
 from mesocosm.lab.store.identity import digest
 from mesocosm.lab.store.measurement_code import current_fingerprints
+from mesocosm.lab.store.requirements import missing
 from mesocosm.lab.store.run_directory import Run, TrialStore, is_run_file_error, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
-from mesocosm.tasks import data_sets
 
 
 def execute(
@@ -152,7 +152,7 @@ class _TrialRunner:
         self.broken: dict[str, str] = {}
 
     def run(self) -> None:
-        """Run each unfinished trial, unless one of its parents failed or its data are not installed."""
+        """Run each unfinished trial, unless one of its parents failed or its data or packages are not installed."""
         for index, trial in enumerate(self.plan.trials, start=1):
             store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
             if state == "cached":
@@ -162,7 +162,7 @@ class _TrialRunner:
             if parents := [name for name in trial.after if name in self.broken]:
                 self._skip(trial, store, f"needs {', '.join(parents)}")
                 continue
-            if (lacking := data_sets.missing(trial.data)) is not None:
+            if (lacking := missing(trial)) is not None:
                 self._skip(trial, store, lacking)
                 continue
             if self.interrupt.asked():

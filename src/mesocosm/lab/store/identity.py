@@ -15,14 +15,16 @@ import jax
 from mesocosm.lab.store.code import Code, changed_code, listed
 from mesocosm.lab.store.configuration import changed_fields, plain
 from mesocosm.lab.store.provenance import schedule, thread_count
+from mesocosm.lab.store.requirements import installed
 from mesocosm.studies.interface import Study, Trial
-from mesocosm.tasks import data_sets
+
+NAMED = {"data": "files of", "packages": "version of", "parents": "parent"}
+"""Parts with an entry for each name, and the words before the names that changed."""
 
 
 def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str], code: Code) -> dict[str, Any]:
     """The identity's parts, ready for JSON. They hold only the code's name; code.json keeps the hash of each definition once per run."""
-    data = {"data": {name: data_sets.find(name).checksum for name in trial.data}} if trial.data else {}
-    return data | {
+    return installed(trial) | {
         "study": study.name,
         "trial": trial.name,
         "config": plain(trial.config),
@@ -60,12 +62,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], known: Mapping[st
             changed.append(f"code of {listed(changed_code(old.get('code'), Code(new['code'], known.get(new['code'], {})), known))}")
         elif part == "config":
             changed.append(f"config ({', '.join(changed_fields(old.get('config', {}), new['config']))})")
-        elif part == "data":
-            before, after = old.get("data", {}), new["data"]
-            changed.append(f"files of {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")
-        elif part == "parents":
-            before, after = old.get("parents", {}), new["parents"]
-            changed.append(f"parent {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")
+        elif part in NAMED:
+            before, after = old.get(part, {}), new[part]
+            changed.append(f"{NAMED[part]} {', '.join(sorted(name for name in after if before.get(name) != after[name]))}")
         else:
             changed.append(f"{part} ({old.get(part)} -> {new[part]})")
     return "; ".join(changed)

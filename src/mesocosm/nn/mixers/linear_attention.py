@@ -1,15 +1,15 @@
-"""Causal multi-head linear attention.
+"""Multi-head linear attention, causal unless told.
 
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 2.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mesocosm.nn.mixer import Diagnostics, unbatched
 from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
-from mesocosm.nn.mixers.projections import Projections, head_sizes, random_projections
+from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
 
 _LONGEST_DENSE = 256  # up to this length one masked time x time product is faster than chunks
 
@@ -38,20 +38,36 @@ class LinearAttention(Projections):
         return cls(*random_projections(dim, *head_sizes(dim, heads, key_dim, value_dim), std, key))
 
     @unbatched
-    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
-        """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones."""
-        if x.shape[0] <= _LONGEST_DENSE:
-            return self.explain(x)[0]
+    def __call__(
+        self, x: Float[Array, "time dim"], *, mask: Bool[Array, "time time"] | None = None, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "time dim"]:
+        """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones.
+
+        Args:
+            x: the tokens.
+            mask: whether token t reads token s, such as the neighbours in a graph, instead of s <= t.
+            key: unused.
+        """
+        if mask is not None or x.shape[0] <= _LONGEST_DENSE:
+            return self.explain(x, mask)[0]
         queries, keys, values = self.split(x)
         heads = jax.vmap(lambda q, k, v: gated_linear_attention(q, k, v)[0], in_axes=1, out_axes=1)(queries, keys, values)
         return self.merge(heads)
 
     @unbatched
-    def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
-        """Return the output and the attention map <k_s, q_t>, s <= t."""
+    def at(self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, key: PRNGKeyArray | None = None) -> Float[Array, "n dim"]:
+        """The outputs at some positions, negative ones counted from the end; no others are computed."""
+        positions = jnp.where(positions < 0, positions + x.shape[0], positions)
+        queries, keys, values = project(x[positions], self.query), project(x, self.key), project(x, self.value)
+        attention = jnp.where(jnp.arange(x.shape[0]) <= positions[:, None], jnp.einsum("thk,shk->hts", queries, keys), 0)
+        return self.merge(jnp.einsum("hts,shv->thv", attention, values))
+
+    @unbatched
+    def explain(self, x: Float[Array, "time dim"], mask: Bool[Array, "time time"] | None = None) -> tuple[Float[Array, "time dim"], Diagnostics]:
+        """Return the output and the attention map <k_s, q_t>, 0 where t does not read s."""
         queries, keys, values = self.split(x)
-        causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), x.dtype))
-        attention = jnp.einsum("thk,shk->hts", queries, keys) * causal
+        reads = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), bool)) if mask is None else mask
+        attention = jnp.where(reads, jnp.einsum("thk,shk->hts", queries, keys), 0)
         return self.merge(jnp.einsum("hts,shv->thv", attention, values)), Diagnostics(attention=attention)
 
     def init_state(self) -> Float[Array, "heads value_dim key_dim"]:

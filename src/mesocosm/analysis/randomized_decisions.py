@@ -1,0 +1,115 @@
+r"""Decisions of a model that reads a random seed: how often each input succeeds, the tail over inputs, and votes over seeds.
+
+The first axis is seeds, the second inputs. Evaluate a model once, `outputs[s, x]`, and derive everything from it. The *tail* is the bad end over inputs: the
+5th percentile of the success rate, interpolated linearly between order statistics (`numpy.percentile`). With few inputs, report the minimum as well.
+
+Reference: von Oswald et al., "Learning randomized algorithms with transformers" (2025), Sec. 3 and App. E.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Num, Shaped
+from scipy.stats import mode
+
+TAIL = 5.0  # percent of the inputs
+
+
+class Success(NamedTuple):
+    """Success over seeds and inputs.
+
+    Attributes:
+        rate: of each input, the share of seeds that succeed.
+        average: mean rate.
+        tail: 5th percentile of the rates over inputs.
+        minimum: smallest rate.
+        never: share of inputs on which no seed succeeds.
+        always: share of inputs on which every seed succeeds.
+    """
+
+    rate: Float[np.ndarray, " inputs"]
+    average: float
+    tail: float
+    minimum: float
+    never: float
+    always: float
+
+    @property
+    def spread(self) -> float:
+        """Share of inputs that succeed under some seeds only; 0 for a deterministic model."""
+        return 1 - self.never - self.always
+
+
+def success(succeeds: Bool[np.ndarray, "seeds inputs"]) -> Success:
+    """Summarise which seeds succeed on which inputs."""
+    succeeds = np.asarray(succeeds, bool)
+    rate = succeeds.mean(axis=0)
+    tail = float(np.percentile(rate, TAIL))
+    return Success(rate, float(rate.mean()), tail, float(rate.min()), float((~succeeds.any(axis=0)).mean()), float(succeeds.all(axis=0).mean()))
+
+
+def tail_loss(losses: Float[np.ndarray, "seeds inputs"]) -> float:
+    """95th percentile over inputs of the mean loss over seeds."""
+    return float(np.percentile(np.mean(losses, axis=0, dtype=np.float64), 100 - TAIL))
+
+
+def seed_variance(probabilities: Float[np.ndarray, "seeds inputs *outputs"]) -> Float[np.ndarray, " inputs"]:
+    """Variance over seeds of predicted probabilities (seeds in the denominator), mean over outputs: 0 for a deterministic model."""
+    probabilities = np.asarray(probabilities, np.float64)
+    variance = np.var(probabilities - probabilities[:1], axis=0)  # relative to one seed, so that equal seeds give exactly 0
+    return variance.reshape(variance.shape[0], -1).mean(axis=1)
+
+
+def majority(decisions: Shaped[np.ndarray, "voters *inputs parts"]) -> Shaped[np.ndarray, "*inputs parts"]:
+    """The most frequent decision, taken whole (all bits of a word, all colours of a graph). Of equally frequent ones, the lexicographically smallest."""
+    decisions = np.asarray(decisions)
+    words, index = np.unique(decisions.reshape(-1, decisions.shape[-1]), axis=0, return_inverse=True)
+    return words[mode(index.reshape(decisions.shape[:-1]), axis=0).mode]
+
+
+def part_majority(decisions: Integer[np.ndarray, "voters *inputs parts"]) -> Integer[np.ndarray, "*inputs parts"]:
+    """The most frequent value of each part by itself; of equally frequent ones, the smallest."""
+    decisions = np.asarray(decisions)
+    counts = np.stack([(decisions == value).sum(axis=0) for value in range(int(decisions.max()) + 1)])
+    return np.argmax(counts, axis=0).astype(decisions.dtype)
+
+
+def mean_vote(probabilities: Float[np.ndarray, "voters *inputs parts classes"]) -> Integer[np.ndarray, "*inputs parts"]:
+    """The most probable class of each part under the mean probability of the voters."""
+    return np.argmax(np.mean(probabilities, axis=0, dtype=np.float64), axis=-1)
+
+
+def verified(succeeds: Bool[np.ndarray, "voters *inputs"]) -> Bool[np.ndarray, " *inputs"]:
+    """Whether any voter succeeds: the success of running seeds until a checker accepts, where a checker exists."""
+    return np.any(succeeds, axis=0)
+
+
+def voting_groups(decisions: Num[np.ndarray, "seeds *rest"], voters: int) -> Num[np.ndarray, "voters groups *rest"]:
+    """Cut the seeds into as many groups of `voters` as there are; left-over seeds are dropped.
+
+    Raises:
+        ValueError: there are fewer seeds than voters.
+    """
+    groups = decisions.shape[0] // voters
+    if groups < 1:
+        raise ValueError(f"{voters} voters need at least as many seeds; there are {decisions.shape[0]}")
+    return np.moveaxis(decisions[: groups * voters].reshape(groups, voters, *decisions.shape[1:]), 0, 1)
+
+
+def voters_needed(margin: float, wrong_answers: int, delta: float) -> int:
+    r"""Smallest n with $n > \frac{2}{\Delta^2} \ln \frac{k}{\delta}$: the most frequent answer of n seeds is right with a probability above $1 - \delta$.
+
+    Args:
+        margin: $\Delta$, the probability of the most probable right answer minus that of the most probable wrong one, above 0.
+        wrong_answers: number k of wrong answers.
+        delta: allowed probability of error.
+
+    Raises:
+        ValueError: the margin is not in (0, 1], or delta not in (0, 1).
+
+    Source: von Oswald et al. (2025), Prop. 2 (Hoeffding's bound for each wrong answer).
+    """
+    if not 0 < margin <= 1 or not 0 < delta < 1 or wrong_answers < 1:
+        raise ValueError(f"a vote needs 0 < margin <= 1, 0 < delta < 1 and a wrong answer; got {margin}, {delta} and {wrong_answers}")
+    return max(1, math.floor(2 / margin**2 * math.log(wrong_answers / delta)) + 1)

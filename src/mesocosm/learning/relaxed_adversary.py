@@ -1,0 +1,67 @@
+r"""Randomised algorithms, trained: the adversary chooses the input, knowing the parameters but not the random seed.
+
+$$\bar\ell_i = \frac1m \sum_{j=1}^m \ell\big(A_\theta(x_i, r_j)\big), \qquad L^q = \Big(\frac1n \sum_{i=1}^n \bar\ell_i^{\,q}\Big)^{1/q}.$$
+
+With q = 1 this is the expected loss, with q = $\infty$ the loss of the worst input. The mean over seeds is inside: an input is as bad as it is *on average
+over seeds*, so it pays to fail on other inputs under other seeds. A seed is a JAX key: any model `model(x, key=key)` can be trained so.
+
+Reference: von Oswald et al., "Learning randomized algorithms with transformers" (2025), Sec. 2.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mesocosm.learning.gradient_learner import Metrics
+from mesocosm.learning.supervised import Supervised
+
+Scalar = float | Float[Array, ""]
+
+
+def q_norm(losses: Float[Array, " inputs"], q: Scalar) -> Float[Array, ""]:
+    r"""$\big(\frac1n \sum_i \ell_i^q\big)^{1/q}$ of losses $\ell_i \ge 0$, with q from 1 to infinity (`jnp.inf`: the maximum).
+
+    Computed relative to the largest loss, so that no power overflows. The gradient is $\frac1n (\ell_i / L^q)^{q-1}$, and 0 where all losses are 0. The norm
+    of a batch is at most that of all inputs: $\max_i \ell_i \le n^{1/q} L^q$.
+    """
+    largest = jnp.max(losses)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    finite = jnp.isfinite(q)
+    power = jnp.where(finite, q, 1.0)
+    mean = jnp.mean((losses / scale) ** power)
+    relative = jnp.where(largest > 0, mean, 1.0) ** (1 / power)
+    return jnp.where(largest > 0, jnp.where(finite, scale * relative, largest), 0.0)
+
+
+class RelaxedAdversary(Supervised):
+    """Minimise the q-norm over inputs of the mean loss over seeds, on fresh batches. Losses must not be negative.
+
+    `loss(model, example, key)` passes its key to the model as the seed. To anneal q, fit in stages that start from the state of the stage before; q is traced,
+    so all stages share one compiled program.
+
+    Attributes:
+        q: exponent, 1 or more.
+        seeds: number m of seeds per step.
+        shared: whether all inputs of a batch see the same seeds (as in the paper), or each its own.
+    """
+
+    q: Scalar = 100.0
+    seeds: int = eqx.field(static=True, default=1)
+    shared: bool = eqx.field(static=True, default=True)
+
+    def losses(self, model: Any, batch: Any, key: Key[Array, ""]) -> Float[Array, " batch"]:
+        """The loss of each input, mean over its seeds."""
+        over_seeds = jax.vmap(self.loss, in_axes=(None, None, 0))
+        if self.shared:
+            return jnp.mean(jax.vmap(over_seeds, in_axes=(None, 0, None))(model, batch, jax.random.split(key, self.seeds)), axis=1)
+        return jnp.mean(jax.vmap(over_seeds, in_axes=(None, 0, 0))(model, batch, jax.random.split(key, (self.batch_size, self.seeds))), axis=1)
+
+    def objective(self, model: Any, batch: Any, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
+        """The q-norm, and the mean and the largest of the losses."""
+        losses = self.losses(model, batch, key)
+        return q_norm(losses, self.q), {"mean_loss": jnp.mean(losses), "largest_loss": jnp.max(losses)}

@@ -1,0 +1,408 @@
+"""The paper's claims and their checks. Regions come from theory and from pilots on seeds from 1000 upward (results/randomized/search.csv).
+
+Whether a network learns to use its seed differs from training to training, so that most outcomes lie at two places: these are judged as rates.
+"""
+
+from functools import partial
+from math import log
+
+from mesocosm.claims.forms import ALL, CPU, against_mutant
+from mesocosm.claims.measures import instances
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, above, below
+from mesocosm.studies.randomized.measures import answers, exceeds, lead, loss_ratio, of, stays_below, tail_lead, vote_gain
+from mesocosm.studies.randomized.tables import (
+    COLOURING,
+    COLOURING_FIXED,
+    COLOURING_MEAN,
+    ENOUGH,
+    ENOUGH_FIXED,
+    GRID,
+    GRID_FIXED,
+    GRID_FIXED_MEAN,
+    GRID_MEAN,
+    GRID_ONE_SEED,
+    GRID_ONE_SEED_MEAN,
+    ONE_SEED,
+    RECALL,
+    RECALL_FIXED,
+    RECALL_MEAN,
+    TWICE,
+    Answers,
+    Games,
+    Hunts,
+    Losses,
+    Returns,
+    Votes,
+)
+
+NET = "initialisation, training inputs and seeds, test inputs and seeds"
+GAME = "a random game"
+
+# Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
+SEARCHED = {"recall": 0, "colouring": 0, "grid": 0}
+ON_THE_MEAN = "trained on the expected loss"
+AGAINST = "trained against the adversary"
+ONE_FIXED = "one fixed seed"
+MOST, FEW = above(0.5), below(0.5)
+
+of_recall = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["recall"])
+of_colouring = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["colouring"])
+of_hunts = partial(Check, judged_at=CPU, replicate="initialisation, populations, training and test seeds", searched=SEARCHED["grid"])
+of_games = partial(Check, judged_at=ALL, replicate=GAME)
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "Whatever the distributions, the best seed's mean loss is at most the expected loss, which is at most the worst input's mean over seeds.",
+        source="Eq. 1 (Yao)",
+        checks=[
+            of_games(
+                "order",
+                Every("smaller of the two differences"),
+                above(-1e-12),
+                instances(Games.slack),
+                Control("the best seed against its worst input instead", instances(Games.mutant)),
+            )
+        ],
+    ),
+    Claim(
+        "C2",
+        "A network that can answer every input under one seed gains nothing from randomness.",
+        source="Sec. 2.1",
+        checks=[
+            of_colouring(
+                "enough",
+                Rate("networks with two rounds and one fixed seed that colour more than 0.95 of the cycles"),
+                MOST,
+                exceeds(answers(Answers.average, ENOUGH_FIXED), 0.95),
+                Control("one round", exceeds(answers(Answers.average, COLOURING_FIXED), 0.95)),
+            ),
+            of_colouring(
+                "gain",
+                Rate("pairs of networks with two rounds of which a random seed raises the tail of the success rate over cycles by more than 0.1"),
+                FEW,
+                exceeds(tail_lead(ENOUGH, ENOUGH_FIXED), 0.1),
+                Control("one round", exceeds(tail_lead(COLOURING, COLOURING_FIXED), 0.1)),
+            ),
+        ],
+    ),
+    Claim(
+        "C3",
+        "If several seeds attain the deterministic worst-case loss and no input is worst for all of them, their mixture has a smaller worst-case loss.",
+        source="Prop. 1",
+        checks=[
+            of_games(
+                "mixture",
+                Every("worst loss of the best algorithm minus that of the uniform mixture"),
+                above(0.0),
+                instances(Games.gain),
+                Control("one input is worst for all of them", instances(Games.common_failure)),
+            )
+        ],
+    ),
+    Claim(
+        "C4",
+        "The q-norm over inputs of the mean over seeds is the expected loss at q = 1 and the worst input's at infinity.",
+        source="Eq. 4, 5",
+        checks=[
+            against_mutant("C4 norm", "the norm over seeds and inputs at once", check="norm", evidence="implementation"),
+            against_mutant("C4 ends", "the ends exchanged", check="ends", evidence="implementation"),
+            against_mutant("C4 gradient", "one more power", check="gradient", evidence="implementation"),
+        ],
+    ),
+    Claim(
+        "C5",
+        "With more than (2 / margin^2) ln(wrong answers / delta) seeds, the most frequent answer is wrong with a probability below delta.",
+        source="Prop. 2",
+        checks=[
+            of_games(
+                "voters",
+                Every("log10 of the exact probability of a wrong majority of two answers, over delta"),
+                below(0.0),
+                instances(Votes.excess, exhaustive=True),
+                Control("a twentieth of the voters", instances(Votes.fewer, exhaustive=True)),
+                replicate="a margin and a delta",
+            )
+        ],
+    ),
+    Claim(
+        "C6",
+        "Trained on the expected loss, a network ignores its seed: random, fixed and voting networks coincide, and some inputs always fail.",
+        source="Fig. 3A",
+        checks=[
+            of_recall(
+                "tail",
+                Rate("networks that fail on more than 0.05 of the inputs under every seed, expected loss"),
+                MOST,
+                exceeds(answers(Answers.never, RECALL_MEAN), 0.05),
+                Control(AGAINST, exceeds(answers(Answers.never, RECALL), 0.05)),
+            ),
+            of_recall(
+                "vote",
+                Mean("success of a vote of 30 minus success of one seed, expected loss"),
+                below(0.03),
+                vote_gain(RECALL_MEAN),
+                Control(AGAINST, vote_gain(RECALL)),
+            ),
+        ],
+    ),
+    Claim(
+        "C7",
+        "Predictions vary with the seed only when the adversary is strong.",
+        source="Fig. 2, left",
+        checks=[
+            of_recall(
+                "mean",
+                Mean("variance over seeds, expected loss"),
+                below(0.01),
+                of(Losses.variance, RECALL_MEAN),
+                Control(AGAINST, of(Losses.variance, RECALL)),
+            ),
+            of_recall(
+                "adversary",
+                Mean("variance over seeds, against the adversary"),
+                above(0.01),
+                of(Losses.variance, RECALL),
+                Control(ON_THE_MEAN, of(Losses.variance, RECALL_MEAN)),
+            ),
+        ],
+    ),
+    Claim(
+        "C8",
+        "On the expected loss inputs succeed always or never; against the adversary, no input fails always.",
+        source="Fig. 2, right; Fig. 8",
+        checks=[
+            of_recall(
+                "never",
+                Rate("networks that fail on fewer than 0.02 of the inputs under every seed, against the adversary"),
+                MOST,
+                stays_below(answers(Answers.never, RECALL), 0.02),
+                Control(ON_THE_MEAN, stays_below(answers(Answers.never, RECALL_MEAN), 0.02)),
+            )
+        ],
+    ),
+    Claim(
+        "C9",
+        "Against the adversary, a random seed keeps the tail of success above zero where one fixed seed leaves it at zero.",
+        source="Fig. 3B, 1C",
+        checks=[
+            of_recall(
+                "tail",
+                Rate("networks whose tail over inputs of the success rate exceeds 0.2, random seed"),
+                MOST,
+                exceeds(answers(Answers.tail, RECALL), 0.2),
+                Control(ONE_FIXED, exceeds(answers(Answers.tail, RECALL_FIXED), 0.2)),
+            )
+        ],
+    ),
+    Claim(
+        "C10",
+        "A majority over 30 seeds answers almost every input.",
+        source="Fig. 1B, 1C, 3B",
+        checks=[
+            of_recall(
+                "average",
+                Rate("networks of which a vote of 30 answers more than 0.9 of the inputs"),
+                MOST,
+                exceeds(answers(Answers.average, RECALL, "vote-30"), 0.9),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.average, RECALL_MEAN, "vote-30"), 0.9)),
+            ),
+            of_recall(
+                "tail",
+                Rate("networks of which a vote of 30 succeeds in more than half of the cases on the tail of the inputs"),
+                MOST,
+                exceeds(answers(Answers.tail, RECALL, "vote-30"), 0.5),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, RECALL_MEAN, "vote-30"), 0.5)),
+            ),
+        ],
+    ),
+    Claim(
+        "C11",
+        "Sampling the answer of a fixed-seed network from its distribution does not recover this.",
+        source="Fig. 3A, 3B",
+        checks=[
+            of_recall(
+                "sampled",
+                Mean("tail of the success rate, random seed minus sampled answers of the fixed-seed network"),
+                above(0.1),
+                tail_lead(RECALL, RECALL_FIXED, "sampled"),
+                Control(ON_THE_MEAN, tail_lead(RECALL_MEAN, RECALL_FIXED, "sampled")),
+            )
+        ],
+    ),
+    Claim(
+        "C12",
+        "A strong adversary lowers the tail loss of random-seed networks, not of fixed-seed networks.",
+        source="Fig. 3C, left",
+        checks=[
+            of_recall(
+                "tail-loss",
+                Mean("log ratio of tail losses, random over fixed seed, against the adversary"),
+                below(log(0.9)),
+                loss_ratio(Losses.tail_loss, RECALL, RECALL_FIXED),
+                Control(ON_THE_MEAN, loss_ratio(Losses.tail_loss, RECALL_MEAN, RECALL_FIXED)),
+            )
+        ],
+    ),
+    Claim(
+        "C13",
+        "A few seeds per step suffice; with one, randomness is not learned.",
+        source="Fig. 3C, right",
+        checks=[
+            of_recall(
+                "seeds",
+                Mean("log ratio of tail losses, several seeds per step over one"),
+                below(log(0.9)),
+                loss_ratio(Losses.tail_loss, RECALL, ONE_SEED),
+                Control("several seeds per step, expected loss", loss_ratio(Losses.tail_loss, RECALL_MEAN, ONE_SEED)),
+            )
+        ],
+    ),
+    Claim(
+        "C14",
+        "On the expected loss, a cycle is always or never coloured; against the adversary all are under some seeds, and asking several seeds gains.",
+        source="Fig. 5A, 5C, 9",
+        checks=[
+            of_colouring(
+                "tail",
+                Rate("networks whose tail over cycles of the success rate exceeds 0.1, random seed, against the adversary"),
+                MOST,
+                exceeds(answers(Answers.tail, COLOURING), 0.1),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, COLOURING_MEAN), 0.1)),
+            ),
+            of_colouring(
+                "fixed-tail",
+                Rate("networks whose tail over cycles of the success rate exceeds 0.1, one fixed seed, against the adversary"),
+                FEW,
+                exceeds(answers(Answers.tail, COLOURING_FIXED), 0.1),
+                Control("two rounds, which are enough for every cycle", exceeds(answers(Answers.tail, ENOUGH_FIXED), 0.1)),
+            ),
+            of_colouring(
+                "mean-spread",
+                Rate("networks of which more than 0.05 of the cycles succeed under some seeds only, expected loss"),
+                FEW,
+                exceeds(answers(Answers.spread, COLOURING_MEAN), 0.05),
+                Control(AGAINST, exceeds(answers(Answers.spread, COLOURING), 0.05)),
+            ),
+            of_colouring(
+                "verified",
+                Mean("success of 30 seeds with a checker minus success of one seed, against the adversary"),
+                above(0.1),
+                vote_gain(COLOURING, "verified-30"),
+                Control(ON_THE_MEAN, vote_gain(COLOURING_MEAN, "verified-30")),
+            ),
+        ],
+    ),
+    Claim(
+        "C15",
+        "Against the adversary, the tail loss of random-seed networks is below that of fixed-seed networks.",
+        source="Fig. 5B",
+        checks=[
+            of_colouring(
+                "tail-loss",
+                Mean("log ratio of tail losses, random over fixed seed, against the adversary"),
+                below(log(0.9)),
+                loss_ratio(Losses.tail_loss, COLOURING, COLOURING_FIXED),
+                Control(ON_THE_MEAN, loss_ratio(Losses.tail_loss, COLOURING_MEAN, COLOURING_FIXED)),
+            )
+        ],
+    ),
+    Claim(
+        "C16",
+        "Sampling colours from a fixed-seed network's distribution leaves the tail far below that of a random seed.",
+        source="Fig. 5A",
+        checks=[
+            of_colouring(
+                "sampled",
+                Mean("tail over cycles of the success rate, random seed minus sampled colours of the fixed-seed network"),
+                above(0.1),
+                tail_lead(COLOURING, COLOURING_FIXED, "sampled"),
+                Control(ON_THE_MEAN, tail_lead(COLOURING_MEAN, COLOURING_FIXED, "sampled")),
+            )
+        ],
+    ),
+    Claim(
+        "C17",
+        "In a grid world, the randomised agent is near the mean-trained one on average and much better in the tail.",
+        source="Fig. 7A",
+        checks=[
+            of_hunts(
+                "worst",
+                Rate("agents whose worst treasure takes fewer steps, on average over seeds, than that of any deterministic agent"),
+                MOST,
+                stays_below(of(Hunts.excess, GRID), 0.0),
+                Control(ONE_FIXED, stays_below(of(Hunts.excess, GRID_FIXED), 0.0)),
+            ),
+            of_hunts(
+                "average",
+                Mean("mean steps over treasures, against the worst treasure minus on the mean"),
+                below(1.5),
+                lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN)),
+                Control(ONE_FIXED, lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_MEAN))),
+            ),
+        ],
+    ),
+    Claim(
+        "C18",
+        "More seeds per step improve the average.",
+        source="Fig. 7B",
+        checks=[
+            of_hunts(
+                "seeds",
+                Mean("mean steps over treasures, several seeds per generation minus one, against the worst treasure"),
+                below(-0.3),
+                lead(of(Hunts.average, GRID), of(Hunts.average, GRID_ONE_SEED)),
+                Control("trained on the mean over treasures", lead(of(Hunts.average, GRID_MEAN), of(Hunts.average, GRID_ONE_SEED_MEAN))),
+            )
+        ],
+    ),
+    Claim(
+        "C19",
+        "The mean-trained agent follows one path; the randomised one visits cells almost uniformly.",
+        source="Fig. 7C",
+        checks=[
+            of_hunts(
+                "one-path",
+                Rate("agents that take one path under more than 0.9 of the seeds, trained on the mean over treasures"),
+                MOST,
+                exceeds(of(Hunts.commonest, GRID_MEAN), 0.9),
+                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.9)),
+            ),
+            of_hunts(
+                "even",
+                Mean("standard deviation over cells of the mean first visit, against the worst treasure minus on the mean"),
+                below(-0.5),
+                lead(of(Hunts.unevenness, GRID), of(Hunts.unevenness, GRID_MEAN)),
+                Control("one seed per generation", lead(of(Hunts.unevenness, GRID_ONE_SEED), of(Hunts.unevenness, GRID_MEAN))),
+            ),
+        ],
+    ),
+    Claim(
+        "C20",
+        "The second episode takes the shortest path to the treasure found in the first.",
+        source="Fig. 6C",
+        checks=[
+            of_hunts(
+                "shortest",
+                Mean("share of found treasures to which the second episode takes a shortest path"),
+                above(0.9),
+                of(Returns.same, TWICE),
+                Control("the treasure is moved to another cell between the episodes", of(Returns.moved, TWICE)),
+            )
+        ],
+    ),
+    Claim(
+        "C21",
+        "With one fixed seed, training against the adversary fails.",
+        source="Fig. 10",
+        checks=[
+            of_hunts(
+                "fixed",
+                Mean("mean steps over treasures, against the worst treasure minus on the mean, one fixed seed"),
+                above(1.0),
+                lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
+                Control("random seeds", lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN))),
+            )
+        ],
+    ),
+]

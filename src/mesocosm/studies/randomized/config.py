@@ -1,0 +1,214 @@
+"""Config and presets of the randomized study. Small sizes are ours, from pilots (results/randomized/search.csv); those of `paper` are the paper's."""
+
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Words of bits under keys, in a memory too small for all of them."""
+
+    pairs: int = 8
+    """Keys; the memory of two layers with this key and value size holds fewer."""
+    bits: int = 3
+    """Bits of a word; a guess is right once in 2^bits."""
+    key_size: int = 2
+    value_size: int = 3
+    layers: int = 2
+    width: int = 24
+    seed: Literal["slots", "bits"] = "slots"
+    """A random slot for each key, or the same random bits at every token (the paper's form, slower to learn)."""
+    shared_bits: int = 10
+    seed_gain: float = 0.1
+    """Scale of the seed's initial weights, relative to those of keys and bits. At 1, most networks store words by slot on the expected loss too."""
+    completions: int = 4
+    """Draws of the other words for each query and target in the test set."""
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """Three colours for the vertices of a cycle, whose neighbours talk for a few rounds."""
+
+    vertices: int = 7
+    layers: int = 1
+    """Rounds; two suffice for all cycles of seven vertices."""
+    width: int = 16
+    key_size: int = 16
+    embedding_gain: float = 0.1
+    """Variance of the initial input map, relative to 1 / fan in (as in the authors' code)."""
+    test_cycles: int = 0
+    """Random cycles to test on; 0: all of them."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Adam with a linear warm-up and a cosine to a tenth of the rate."""
+
+    steps: int = 2500
+    learning_rate: float = 3e-3
+    warmup: int = 166
+    batch_size: int = 64
+    """Inputs per step."""
+    seeds: int = 8
+    """Random seeds m per step, the same for all inputs of a batch."""
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    epsilon: float = 1e-5
+    b2: float = 0.95
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid with a treasure, and the transformer that walks in it."""
+
+    side: int = 3
+    episodes: Literal[1, 2] = 1
+    layers: int = 1
+    width: int = 16
+    heads: int = 1
+    key_size: int = 16
+    hidden: int = 32
+    seed_size: int = 8
+
+
+@dataclass(frozen=True)
+class Search:
+    """PGPE: population, step sizes of the mean and of the standard deviations, and the initial standard deviation."""
+
+    generations: int = 600
+    population: int = 64
+    seeds: int = 8
+    """Random seeds m per generation, the same for all members and treasures."""
+    worst_q: float | None = 16.0
+    """The exponent over treasures that stands for the worst one; None: infinity, as in the paper. All members are then equal while each of them misses some
+    treasure, and evolution has nothing to choose from; a finite exponent tells them apart."""
+    learning_rate: float = 0.01
+    std_learning_rate: float = 0.01
+    std: float = 0.03
+
+    @property
+    def adversary_q(self) -> float:
+        """`worst_q` as a number (a config holds finite ones only)."""
+        return inf if self.worst_q is None else self.worst_q
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Random games for the identities."""
+
+    instances: int = 100
+    rows: int = 6
+    columns: int = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """Config of the randomized study."""
+
+    theory: Theory = field(default_factory=Theory)
+    recall: Recall = field(default_factory=Recall)
+    recall_training: Training = field(default_factory=Training)
+    recall_q: tuple[float, ...] = ()
+    """Exponents of randomised models on recall; 1 is training on the expected loss."""
+    recall_fixed_q: tuple[float, ...] = ()
+    """Exponents of deterministic models, which see one seed in training and test."""
+    recall_seeds: tuple[int, ...] = ()
+    """Numbers of seeds per step, beside that of the training, at the judged exponent."""
+    recall_judged_q: float = 32.0
+    """The exponent that claims about the adversary are judged at."""
+    colouring: Colouring = field(default_factory=Colouring)
+    colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=5e-3, warmup=100, seeds=16, weight_decay=0.1))
+    colouring_q: tuple[float, ...] = (1.0, 10.0)
+    colouring_fixed_q: tuple[float, ...] = (1.0, 10.0)
+    colouring_judged_q: float = 10.0
+    enough_layers: int = 0
+    """Rounds of a second pair of networks, for which randomness has nothing to offer; 0: not trained."""
+    grid: Grid = field(default_factory=Grid)
+    search: Search = field(default_factory=Search)
+    grid_fixed: bool = False
+    """Whether deterministic agents are trained beside the random ones."""
+    grid_seeds: tuple[int, ...] = ()
+    """Numbers of seeds per generation, beside that of the search, against the worst treasure."""
+    twice_generations: int = 0
+    """Generations of agents that hunt twice for the same treasure; 0: not trained."""
+    twice_replicates: int | None = None
+    """Replicates of these; None: as many as of the others."""
+    test_seeds: int = 90
+    """Random seeds in the test; votes use groups of 5 and 30 of them."""
+    sweep_replicates: int | None = None
+    """Replicates of the networks that only the sweeps need; None: as many as of the others."""
+
+    def judged_q(self, problem: str) -> float:
+        """The exponent that claims about the adversary are judged at."""
+        return {"recall": self.recall_judged_q, "grid": self.search.adversary_q}.get(problem, self.colouring_judged_q)
+
+    def seeds_per_step(self, problem: str) -> int:
+        """Random seeds per training step."""
+        return {"recall": self.recall_training, "grid": self.search}.get(problem, self.colouring_training).seeds
+
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            theory=Theory(instances=4, rows=3, columns=4),
+            recall=Recall(pairs=3, bits=2, completions=1, width=8),
+            recall_training=Training(steps=3, batch_size=4, seeds=2),
+            recall_q=(1.0, 32.0),
+            recall_fixed_q=(1.0, 32.0),
+            recall_seeds=(1,),
+            colouring=Colouring(vertices=5, width=4, key_size=4),
+            colouring_training=Training(steps=3, batch_size=4, seeds=2),
+            enough_layers=2,
+            grid=Grid(side=2, width=4, key_size=2, hidden=4, seed_size=2),
+            search=Search(generations=2, population=4, seeds=2),
+            grid_fixed=True,
+            grid_seeds=(1,),
+            twice_generations=1,
+            test_seeds=30,
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(Config(), seeds=3),
+    "cpu": Preset(
+        replace(
+            Config(),
+            recall_q=(1.0, 4.0, 8.0, 16.0, 32.0, 100.0),
+            recall_fixed_q=(1.0, 4.0, 8.0, 16.0, 32.0, 100.0),
+            recall_seeds=(1, 2, 4, 16),
+            colouring_q=(1.0, 2.0, 3.0, 5.0, 10.0),
+            colouring_fixed_q=(1.0, 2.0, 3.0, 5.0, 10.0),
+            enough_layers=2,
+            grid_fixed=True,
+            grid_seeds=(1, 2, 4, 16),
+            twice_generations=300,
+            twice_replicates=10,
+            sweep_replicates=5,
+        ),
+        seeds=20,
+    ),
+    "paper": Preset(
+        replace(
+            Config(),
+            recall=Recall(pairs=20, bits=5, key_size=5, value_size=5, width=40, seed="bits", seed_gain=1.0, completions=16),
+            recall_training=Training(steps=30000, warmup=2000, batch_size=512, seeds=30),
+            recall_q=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 128.0, 256.0, 512.0),
+            recall_fixed_q=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 128.0, 256.0, 512.0),
+            recall_seeds=(1, 5, 10, 15, 20, 50),
+            recall_judged_q=100.0,
+            colouring=Colouring(vertices=10, layers=2, test_cycles=0),
+            colouring_training=Training(steps=300000, learning_rate=1e-3, warmup=1000, batch_size=256, seeds=10, weight_decay=0.1),
+            colouring_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),
+            colouring_fixed_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),
+            grid=Grid(side=5, episodes=2, layers=2, width=80, heads=4, key_size=10, hidden=320, seed_size=80),
+            search=Search(generations=25000, population=300, seeds=10, worst_q=None),
+            grid_fixed=True,
+            grid_seeds=(1, 5, 20),
+            enough_layers=3,
+            test_seeds=100,
+        ),
+        seeds=5,
+    ),
+}

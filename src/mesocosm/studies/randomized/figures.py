@@ -1,0 +1,88 @@
+"""Figures of the randomized study: success of every input, tails and variance against q, first visits in the grid."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.charts import training
+from mesocosm.studies.interface import View, figure
+
+DOTS = {"size": 30, "opacity": 0.6}
+
+
+SEED = pl.when(pl.col("randomised")).then(pl.lit("random seed")).otherwise(pl.lit("fixed seed"))
+
+
+def _usual(view: View, table: str) -> pl.DataFrame:
+    """Rows of the networks with the usual number of layers and of seeds per step."""
+    usual = pl.col("m") == pl.col("problem").replace_strict({problem: view.config.seeds_per_step(problem) for problem in ("recall", "colouring")})
+    return view.table(table).filter(~pl.col("trial").str.starts_with("enough") & (usual | ~pl.col("randomised")))
+
+
+@figure("Success of every input")
+def success_by_input(view: View) -> alt.TopLevelMixin:
+    """Inputs of all replicates by the share of random seeds that succeed on them (one fixed seed: 0 or 1). On the expected loss (q = 1), an input succeeds
+    always or never; against the adversary, chance decides.
+    """
+    kind = pl.format("{}, {}, q = {}", "problem", SEED, pl.col("q").cast(pl.Int64))
+    table = _usual(view, "inputs").with_columns(kind=kind, bin=(pl.col("rate") * 10).floor().clip(0, 9) / 10)
+    shares = table.group_by("kind", "bin").agg(count=pl.len()).with_columns(share=pl.col("count") / pl.col("count").sum().over("kind"))
+    bars = (
+        alt.Chart(shares.sort("kind", "bin"))
+        .mark_bar()
+        .encode(
+            x=alt.X("bin:Q", bin=alt.Bin(binned=True, step=0.1), title="success rate"),
+            x2=alt.X2("end:Q"),
+            y=alt.Y("share:Q", title="share of inputs"),
+            tooltip=["kind", "share"],
+        )
+    )
+    return bars.transform_calculate(end="datum.bin + 0.1").properties(width=130, height=90).facet(alt.Facet("kind:N", title=None), columns=4)
+
+
+@figure("Tail and average, by exponent")
+def tail_by_exponent(view: View) -> alt.TopLevelMixin:
+    """Success of single answers and of votes. One dot per replicate; lines through the means."""
+    long = (
+        _usual(view, "answers")
+        .with_columns(network=pl.format("{}, {}", SEED, "decision"))
+        .unpivot(["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success")
+    )
+    x = alt.X("q:Q", title="exponent q", scale=alt.Scale(type="log", base=2))
+    colour = alt.Color("network:N", title=None)
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("success:Q", title="success"), color=colour, tooltip=["seed", "network", "q", "success"])
+    lines = alt.Chart().mark_line().encode(x=x, y="mean(success):Q", color=colour)
+    layers = alt.layer(lines, dots, data=long.sort("problem", "network", "q", "seed")).properties(width=230, height=180)
+    return layers.facet(column=alt.Column("over inputs:N", title=None), row=alt.Row("problem:N", title=None))
+
+
+@figure("Variance over seeds")
+def variance_by_exponent(view: View) -> alt.TopLevelMixin:
+    """Variance over seeds of predicted probabilities, mean over inputs and parts of the answer: one dot per replicate."""
+    table = view.table("losses").filter(pl.col("randomised") & ~pl.col("trial").str.starts_with("enough"))
+    dots = alt.Chart(table.select("problem", "q", "m", "seed", "variance").sort("problem", "q", "seed")).mark_circle(**DOTS)
+    x = alt.X("q:Q", title="exponent q", scale=alt.Scale(type="log", base=2))
+    encoded = dots.encode(
+        x=x, y=alt.Y("variance:Q", title="variance over seeds"), color=alt.Color("m:O", title="seeds per step"), tooltip=["seed", "q", "m", "variance"]
+    )
+    return encoded.properties(width=260, height=200).facet(column=alt.Column("problem:N", title=None))
+
+
+@figure("First visits in the grid")
+def first_visits(view: View) -> alt.TopLevelMixin:
+    """Steps until a treasure in this cell is found, mean over test seeds and replicates; the start is at the lower left. Agents that were trained on the mean
+    over treasures walk one path; against the worst treasure, the path depends on the seed.
+    """
+    side = view.config.grid.side
+    table = view.table("visits").filter(pl.col("trial").str.starts_with("grid"))
+    goal = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.lit("worst"))
+    seed = pl.when(pl.col("randomised")).then(pl.format("{} random seeds", "m")).otherwise(pl.lit("fixed seed"))
+    table = table.with_columns(agent=pl.format("{}, {}", goal, seed), row=pl.col("cell") // side, column=pl.col("cell") % side)
+    means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
+    cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
+    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"))
+    return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None), columns=4)
+
+
+FIGURES = [success_by_input, tail_by_exponent, variance_by_exponent, first_visits, training]

@@ -1,0 +1,98 @@
+"""Tables and trials of the randomized study, for its claims and measures."""
+
+from mesocosm.claims.tables import Axis, Table, Trials, Value
+from mesocosm.studies.randomized.config import Config
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+def name(problem: str, randomised: bool, q: float, seeds: int) -> str:
+    """A trial's name."""
+    return f"{problem}-random-q{q:g}-m{seeds}" if randomised else f"{problem}-fixed-q{q:g}"
+
+
+def trained(problem: str, *, randomised: bool = True, adversary: bool = True) -> Trials:
+    """The judged networks or agents of a problem: random or fixed seed, against the adversary or on the expected loss."""
+
+    def of(config: Config) -> str:
+        return name(problem, randomised, config.judged_q(problem) if adversary else 1.0, config.seeds_per_step(problem))
+
+    return Trials(of)
+
+
+def one_seed(problem: str, *, adversary: bool = True) -> Trials:
+    """The random networks of a problem that see one seed per step."""
+    return Trials(lambda config: name(problem, True, config.judged_q(problem) if adversary else 1.0, 1))
+
+
+RECALL, RECALL_MEAN = trained("recall"), trained("recall", adversary=False)
+RECALL_FIXED, RECALL_FIXED_MEAN = trained("recall", randomised=False), trained("recall", randomised=False, adversary=False)
+COLOURING, COLOURING_MEAN = trained("colouring"), trained("colouring", adversary=False)
+COLOURING_FIXED, COLOURING_FIXED_MEAN = trained("colouring", randomised=False), trained("colouring", randomised=False, adversary=False)
+ENOUGH, ENOUGH_FIXED = trained("enough"), trained("enough", randomised=False)
+ONE_SEED = one_seed("recall")
+GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
+GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
+GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
+TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, config.search.adversary_q, config.search.seeds))
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+class Games(Table):
+    """Slack of Yao's inequality, and what a mixture of algorithms gains."""
+
+    slack: Value
+    mutant: Value
+    gain: Value
+    common_failure: Value
+
+
+class Votes(Table):
+    """log10 of the exact probability of a wrong majority over the allowed one."""
+
+    margin: Axis
+    delta: Axis
+    excess: Value
+    fewer: Value
+
+
+class Answers(Table):
+    """Success over test inputs of one way of deciding: one seed, a vote, a checked vote, or sampling from a deterministic network's distribution."""
+
+    decision: Axis
+    average: Value
+    tail: Value
+    minimum: Value
+    never: Value
+    always: Value
+    spread: Value
+
+
+class Losses(Table):
+    """The loss, its 95th percentile over inputs, and the variance of predictions over seeds."""
+
+    loss: Value
+    tail_loss: Value
+    variance: Value
+
+
+class Hunts(Table):
+    """Mean steps over test seeds to a treasure: mean, worst, worst minus the least that any deterministic agent can have, 95th percentile and
+    standard deviation over treasures; number of paths, and share of seeds that take the commonest."""
+
+    average: Value
+    worst: Value
+    excess: Value
+    tail: Value
+    unevenness: Value
+    paths: Value
+    commonest: Value
+
+
+class Returns(Table):
+    """Share of found treasures to which the second episode takes the shortest way: the same treasure, or one moved to another cell."""
+
+    same: Value
+    moved: Value

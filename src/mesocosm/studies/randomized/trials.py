@@ -1,0 +1,72 @@
+"""Trials of the randomized study: theory, recall, colouring and treasure hunts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesocosm.learning.evolution import PACKAGES
+from mesocosm.studies.interface import Trial
+from mesocosm.studies.randomized.config import Config
+from mesocosm.studies.randomized.grid import Hunter, build_walker, train_walker
+from mesocosm.studies.randomized.networks import Arm, build_network
+from mesocosm.studies.randomized.tables import name
+from mesocosm.studies.randomized.theory import check_theory
+from mesocosm.studies.randomized.train import train
+
+
+def trials(config: Config) -> list[Trial]:
+    """One trial per network; networks that differ only in q share one compiled program."""
+    recall = {(True, q, config.recall_training.seeds) for q in config.recall_q}
+    recall |= {(False, q, 1) for q in config.recall_fixed_q}
+    recall |= {(True, config.recall_judged_q, seeds) for seeds in config.recall_seeds}
+    colouring = {(True, q, config.colouring_training.seeds) for q in config.colouring_q} | {(False, q, 1) for q in config.colouring_fixed_q}
+
+    def arm(problem: str, randomised: bool, q: float, seeds: int) -> Trial:
+        of, training = (config.recall, config.recall_training) if problem == "recall" else (config.colouring, config.colouring_training)
+        swept = q not in (1.0, config.judged_q(problem)) or (randomised and seeds not in (1, training.seeds))
+        return Trial(
+            name(problem, randomised, q, seeds),
+            train,
+            Arm(of, training, q, seeds, randomised, config.test_seeds),
+            models={"network": build_network},
+            seeds=config.sweep_replicates if swept else None,
+        )
+
+    found = [Trial("theory", check_theory, config.theory, precision="float64", seeds=1)]
+    found += [arm("recall", *key) for key in sorted(recall)] + [arm("colouring", *key) for key in sorted(colouring)]
+    return found + _enough(config) + _hunts(config)
+
+
+def _enough(config: Config) -> list[Trial]:
+    """Colouring with as many rounds as it takes."""
+    problem = replace(config.colouring, layers=config.enough_layers)
+    return [
+        Trial(
+            name("enough", randomised, config.colouring_judged_q, seeds),
+            train,
+            Arm(problem, config.colouring_training, config.colouring_judged_q, seeds, randomised, config.test_seeds),
+            models={"network": build_network},
+        )
+        for randomised, seeds in ((True, config.colouring_training.seeds), (False, 1))
+        if config.enough_layers
+    ]
+
+
+def _hunts(config: Config) -> list[Trial]:
+    """Agents in the grid, and one that hunts twice."""
+
+    def hunter(problem: str, arm: Hunter, replicates: int | None) -> Trial:
+        return Trial(name(problem, arm.randomised, arm.q, arm.seeds), train_walker, arm, models={"walker": build_walker}, seeds=replicates, packages=PACKAGES)
+
+    def once(randomised: bool, adversary: bool, seeds: int) -> Trial:
+        arm = Hunter(config.grid, config.search, adversary, seeds, randomised, config.test_seeds)
+        return hunter("grid", arm, None if seeds in (1, config.search.seeds) else config.sweep_replicates)
+
+    arms = {(True, adversary, config.search.seeds) for adversary in (False, True)}
+    arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}
+    arms |= {(False, adversary, 1) for adversary in (False, True) if config.grid_fixed}
+    found = [once(*arm) for arm in sorted(arms)]
+    if config.twice_generations:
+        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations)
+        found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))
+    return found

@@ -1,0 +1,50 @@
+"""Games whose value is known, Yao's inequality on random ones, and mixtures that no deterministic algorithm equals."""
+
+import numpy as np
+import pytest
+
+from mesocosm.analysis.matrix_games import solve_game, yao_bounds
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "rows"),
+    [
+        ([[1, -1], [-1, 1]], 0.0, [0.5, 0.5]),
+        (np.eye(5), 0.2, np.full(5, 0.2)),
+        ([[0, 2, -1], [-2, 0, 3], [1, -3, 0]], 0.0, [1 / 2, 1 / 6, 1 / 3]),
+        ([[1.0, 2.0], [3.0, 4.0]], 2.0, [1, 0]),
+    ],
+)
+def test_known_games(loss, value, rows):
+    solved = solve_game(np.array(loss, float))
+    assert solved.value == pytest.approx(value, abs=1e-9)
+    np.testing.assert_allclose(solved.rows, rows, atol=1e-9)
+
+
+def test_both_mixtures_attain_the_value_of_random_games():
+    generator = np.random.default_rng(0)
+    for shape in [(3, 7), (8, 2), (6, 6)] * 5:
+        loss = generator.normal(size=shape)
+        solved = solve_game(loss)
+        for mixture in (solved.rows, solved.columns):
+            assert mixture.min() > -1e-9
+            assert mixture.sum() == pytest.approx(1)
+        assert (solved.rows @ loss).max() == pytest.approx(solved.value, abs=1e-8)
+        assert (loss @ solved.columns).min() == pytest.approx(solved.value, abs=1e-8)
+        bounds = yao_bounds(loss, generator.dirichlet(np.ones(shape[0])), generator.dirichlet(np.ones(shape[1])))
+        assert bounds.best_row <= bounds.mean <= bounds.worst_column
+        assert yao_bounds(loss, columns=solved.columns).best_row == pytest.approx(solved.value, abs=1e-8)
+        assert yao_bounds(loss, rows=solved.rows).worst_column == pytest.approx(solved.value, abs=1e-8)
+
+
+def test_a_mixture_of_algorithms_that_fail_apart_beats_every_one_of_them():
+    fails = np.eye(5)
+    bounds = yao_bounds(fails)
+    assert fails.max(axis=1).min() == 1
+    assert bounds == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_a_matrix_without_entries_or_with_nan_is_refused():
+    for loss in (np.zeros((0, 3)), np.array([[np.nan]])):
+        with pytest.raises(ValueError, match="finite losses"):
+            solve_game(loss)

@@ -1,0 +1,90 @@
+"""Votes against enumeration and known probabilities, statistics on cases worked by hand."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mesocosm.analysis.randomized_decisions import (
+    majority,
+    mean_vote,
+    part_majority,
+    seed_variance,
+    success,
+    tail_loss,
+    verified,
+    voters_needed,
+    voting_groups,
+)
+
+
+def test_success_by_hand():
+    found = success(np.array([[1, 0, 1, 0], [1, 0, 0, 0]], bool))
+    np.testing.assert_array_equal(found.rate, [1, 0, 0.5, 0])
+    assert (found.average, found.minimum, found.never, found.always, found.spread) == (0.375, 0, 0.5, 0.25, 0.25)
+    rates = np.repeat(np.arange(101)[None] / 100, 1, axis=0)
+    assert tail_loss(rates) == pytest.approx(0.95)
+    many = np.arange(100)[:, None] < np.arange(101)[None]
+    assert success(many).tail == pytest.approx(0.05)
+
+
+def test_a_deterministic_model_has_no_variance_over_seeds():
+    probabilities = np.random.default_rng(0).uniform(size=(1, 3, 4))
+    np.testing.assert_array_equal(seed_variance(np.repeat(probabilities, 6, axis=0)), 0)
+    np.testing.assert_allclose(seed_variance(np.array([[[0.0, 0.5]], [[1.0, 0.5]]])), [0.125])
+
+
+def test_the_majority_is_the_most_frequent_whole_answer():
+    decisions = np.random.default_rng(0).integers(0, 2, (7, 4, 5, 2))
+    voted = majority(decisions)
+    for x in np.ndindex(4, 5):
+        counts = Counter(map(tuple, decisions[(slice(None), *x)].tolist()))
+        best = max(counts.values())
+        assert tuple(voted[x].tolist()) == min(word for word, count in counts.items() if count == best)
+    np.testing.assert_array_equal(majority(decisions[::-1]), voted)
+    np.testing.assert_array_equal(majority(decisions[:1]), decisions[0])
+
+
+def test_parts_may_win_that_no_voter_combined():
+    decisions = np.array([[[1, 1, 0]], [[1, 0, 1]], [[0, 1, 1]]])
+    np.testing.assert_array_equal(part_majority(decisions), [[1, 1, 1]])
+    np.testing.assert_array_equal(majority(decisions), [[0, 1, 1]])
+    np.testing.assert_array_equal(part_majority(np.array([[[2]], [[0]]])), [[0]])
+
+
+def test_a_confident_voter_outweighs_two_that_hesitate():
+    yes = np.array([0.45, 0.45, 0.99])
+    probabilities = np.stack([1 - yes, yes], axis=-1)[:, None, None]
+    np.testing.assert_array_equal(mean_vote(probabilities), [[1]])
+    np.testing.assert_array_equal(part_majority(np.argmax(probabilities, axis=-1)), [[0]])
+
+
+@pytest.mark.parametrize(("p", "voters", "whole", "by_bit", "any_"), [(0.2, 5, 0.376, 0.239, 0.675), (0.39, 30, 1.0, 0.942, 1.0), (0.3, 30, 0.994, 0.807, 1.0)])
+def test_votes_of_independent_seeds_succeed_as_often_as_simulated_elsewhere(p, voters, whole, by_bit, any_):
+    """A seed is right with probability p, else guesses one of 32 words; reference values have a standard error below 0.004."""
+    generator = np.random.default_rng(1)
+    trials = 4000
+    stored = generator.random((voters, trials)) < p
+    guesses = generator.integers(0, 2, (voters, trials, 5))
+    right = generator.integers(0, 2, (trials, 5))
+    decisions = np.where(stored[..., None], right, guesses)
+    for voted, expected in ((majority(decisions), whole), (part_majority(decisions), by_bit)):
+        assert np.all(voted == right, axis=-1).mean() == pytest.approx(expected, abs=3 * np.sqrt(0.25 / trials + 0.004**2))
+    assert verified(stored).mean() == pytest.approx(any_, abs=0.03)
+
+
+def test_groups_of_voters():
+    seeds = np.arange(11)
+    groups = voting_groups(seeds[:, None], 4)
+    np.testing.assert_array_equal(groups[..., 0], [[0, 4], [1, 5], [2, 6], [3, 7]])
+    with pytest.raises(ValueError, match="12 voters"):
+        voting_groups(seeds, 12)
+
+
+def test_enough_voters_are_right():
+    assert voters_needed(0.1, 2, 0.05) == 738
+    answers = np.random.default_rng(0).choice(3, p=(0.4, 0.3, 0.3), size=(738, 2000, 1))
+    assert np.mean(majority(answers)[:, 0] != 0) < 0.05
+    for arguments in ((0.0, 2, 0.05), (0.1, 2, 1.0), (0.1, 0, 0.5)):
+        with pytest.raises(ValueError, match="a vote needs"):
+            voters_needed(*arguments)
