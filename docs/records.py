@@ -1,7 +1,9 @@
 """What the documentation takes from the records: tables of studies and claims, read from `results/` when a page is built, never typed.
 
 A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- benchmarks -->` the benchmarks' tables, `<!-- studies -->` the table of all
-studies, which stands in the README; `python docs/records.py` writes each study's status there. Formulas become MathML, which browsers draw without a script or
+studies, which stands in the README; `python docs/records.py` writes each study's status there. In a sentence, `{{ mesa/C2.loss }}` becomes the row's estimate
+with its interval, and `{{ mesa/C2.loss control }}`, or `estimate`, `low`, `high`, `n`, `verdict`, one of its entries; a number takes a format, as in
+`{{ mesa/C2.loss estimate .1f }}`. On a study's own page, `C2.loss` is enough. Formulas become MathML, which browsers draw without a script or
 a font from elsewhere.
 """
 
@@ -18,12 +20,14 @@ from typing import Any
 
 import mesocosm.studies
 from mesocosm.claims.earlier import earlier_text, verdict_changed
-from mesocosm.claims.judge import CheckRow, from_json
+from mesocosm.claims.judge import CheckRow, ControlRow, from_json
 from mesocosm.claims.summary import claim_verdict, group_by_claim, tally_text
 from mesocosm.lab.store.run_directory import Run
 
 ROOT = Path(__file__).parents[1]
 STUDY = re.compile(r"^\| (?:\[)?`([a-z-]+)`", re.MULTILINE)
+QUOTED = re.compile(r"\{\{ *(?:([a-z-]+)/)?([A-Z]\w*\.[\w-]+)(?: (\w+))?(?: ([^ }]+))? *\}\}")
+ENTRIES = ("estimate", "low", "high", "n", "verdict", "control")
 MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -39,8 +43,10 @@ def on_config(config: Any, **_: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the tables."""
+def on_page_markdown(markdown: str, *, page: Any = None, **_: Any) -> str:
+    """Fill in the tables, and the numbers in sentences."""
+    study = Path(page.file.src_uri).stem if page else ""
+    markdown = QUOTED.sub(lambda found: quoted(ROOT / "results", found[1] or study, *found.groups()[1:]), markdown)
     markdown = markdown.replace("<!-- benchmarks -->", benchmarks_section(ROOT / "benchmarks" / "results"))
     markdown = re.sub(r"<!-- claims ([a-z-]+) -->", lambda found: claims_section(ROOT / "results", found[1]), markdown)
     return markdown.replace("<!-- studies -->", studies_table((ROOT / "README.md").read_text()))
@@ -126,6 +132,21 @@ def benchmark_cells(row: dict[str, Any]) -> list[str]:
     ratio = "" if row["ratio"] is None else number(row["ratio"], row["low"], row["high"])
     error = "" if row["error"] is None else f"{row['error']:.0e}"
     return [cell(row["case"]), cell(row["size"]), ours, cell(row["peer"]), theirs, ratio, error, row["target"], verdict(row["verdict"], row["note"])]
+
+
+# --- numbers in sentences --------------------------------------------------------------------------------------------
+
+
+def quoted(results: Path, study: str, check: str, entry: str | None, form: str | None) -> str:
+    """What one row of the record says. `KeyError`: there is no such row, or it has no such entry."""
+    rows = {row.id: row for row in read(results, study)[0]} if (results / study / "claims.json").exists() else {}
+    row = rows.get(f"{study}/{check}")
+    value = row if entry is None else getattr(row, entry, None) if entry in ENTRIES else None
+    if value is None:
+        raise KeyError(f"a page quotes {study}/{check} {entry or ''}, which the record in results/{study} does not have")
+    if isinstance(value, CheckRow | ControlRow):
+        return number(value.estimate, value.low, value.high, form)
+    return number(value, None, None, form) if isinstance(value, float) else str(value)
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -216,11 +237,12 @@ def reference(row: CheckRow) -> str:
     return "" if row.reference is None else f"{row.reference:g} ({row.origin})"
 
 
-def number(estimate: float | None, low: float | None, high: float | None) -> str:
-    """Three significant digits."""
+def number(estimate: float | None, low: float | None, high: float | None, form: str | None = None) -> str:
+    """A number, with its interval if it has one; three significant digits unless told."""
     if estimate is None:
         return "none"
-    return f"{estimate:.3g}" + (f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else "")
+    form = form or ".3g"
+    return f"{estimate:{form}}" + (f" [{low:{form}}, {high:{form}}]" if low is not None and high is not None else "")
 
 
 def cell(text: str) -> str:

@@ -1,5 +1,6 @@
 """What the pages say is true: their Python runs, their commands are understood, their links lead somewhere, their numbers come from the records."""
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -175,6 +176,31 @@ def test_a_record_is_shown_as_it_was_judged(records, tmp_path):
         assert shown in text
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") in (5, 7), line
+
+
+def test_a_sentence_quotes_a_row_of_the_record(records, tmp_path):
+    (tmp_path / "mesa").mkdir()
+    rows = [row("C1.a", "holds", estimate=0.012345, low=0.01, high=0.0212, n=8), row("C1.b", "not judged")]
+    (tmp_path / "mesa" / "claims.json").write_text(to_json(rows))
+    (tmp_path / "mesa" / "run.json").write_text("{}")
+    found = records.QUOTED.fullmatch
+    assert found("{{ C1.a }}").groups() == (None, "C1.a", None, None)
+    assert found("{{ gated-rnn/C1.a-b estimate .2f }}").groups() == ("gated-rnn", "C1.a-b", "estimate", ".2f")
+    quoted = functools.partial(records.quoted, tmp_path, "mesa")
+    assert quoted("C1.a", None, None) == "0.0123 [0.01, 0.0212]"
+    assert quoted("C1.a", "control", ".2f") == "1.00 [0.90, 1.10]"
+    assert (quoted("C1.a", "low", ".3f"), quoted("C1.a", "n", None), quoted("C1.b", "verdict", None)) == ("0.010", "8", "not judged")
+    for check, entry in (("C1.c", None), ("C1.b", "estimate"), ("C1.a", "metric")):
+        with pytest.raises(KeyError, match=check):
+            quoted(check, entry, None)
+    with pytest.raises(KeyError, match="no-such-study"):
+        records.quoted(tmp_path, "no-such-study", "C1.a", None, None)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_all_that_a_page_quotes_stands_in_a_record(records, page):
+    for study, *rest in records.QUOTED.findall(page.read_text()):
+        assert records.quoted(ROOT / "results", study or page.stem, *(part or None for part in rest))
 
 
 def test_without_a_record_the_page_says_so(records, tmp_path):

@@ -212,6 +212,10 @@ def test_a_failed_trial_is_named_where_its_table_is_missing():
     row = verdict(reads, unfinished=(Unfinished("student-8", "failed: loss is not finite at step 30"),))
     assert row.verdict == "not judged"
     assert row.reason == "no finished trial wrote the table 'student'; trial student-8 failed: loss is not finite at step 30"
+    alike = [Unfinished(name, "skipped: no images") for name in ("student-8", "student-16")]
+    assert verdict(reads, unfinished=(alike[0], Unfinished("other", "not run"), alike[1])).reason == (
+        "no finished trial wrote the table 'student'; trial other not run; trials student-8, student-16 skipped: no images"
+    )
 
 
 def test_a_failed_trial_stops_the_verdict_where_its_rows_are_missing():

@@ -151,12 +151,16 @@ def test_credit_by_the_return_has_its_mean(world, certain):
     assert (error["hca"] > 0.1) == certain
 
 
-def test_the_two_armed_bandit_of_the_appendix():
-    """Rewards 1 and -2, policy (2/3, 1/3): HCA-return says (1/3, -4/3) where the truth is (1, -2); the counterfactual return is right."""
-    policy, rewards = jnp.array([[2 / 3, 1 / 3]]), jnp.array([1.0, -2.0])
+@pytest.mark.parametrize("first", [0.01, 0.3, 2 / 3, 0.99])
+def test_the_two_armed_bandit_of_the_appendix(first):
+    """Rewards 1 and -2, the return gives the arm away: HCA-return multiplies each reward by the other arm's probability; the counterfactual return is right.
+
+    The paper's policy is (2/3, 1/3), where HCA-return says (1/3, -4/3) and the truth is (1, -2).
+    """
+    policy, rewards = jnp.array([[first, 1 - first]]), jnp.array([1.0, -2.0])
     episodes = [(jnp.array([a]), rewards[a][None], jnp.eye(2)[a][None]) for a in range(2)]  # the return gives the arm away
     hca = sum(policy[0, a] * c.hca_return(*steps[:2], policy, steps[2])[0] for a, steps in enumerate(episodes))
-    np.testing.assert_allclose(hca, [1 / 3, -4 / 3], atol=1e-12)
+    np.testing.assert_allclose(hca, [1 - first, -2 * first], atol=1e-12)
     free = sum(policy[0, a] * c.counterfactual_return(steps[1], policy, steps[2])[0] for a, steps in enumerate(episodes))
     np.testing.assert_allclose(free - free @ policy[0], rewards - rewards @ policy[0], atol=1e-12)
 

@@ -142,8 +142,9 @@ def test_bfloat16_weights_take_tokens_of_either_precision(name, dtype):
     streamed = low.stream(low.init_state(), given)[1]
     gradients = jax.grad(lambda layer, x: jnp.sum(layer(x).astype(jnp.float32) ** 2), (0, 1))(low, given)
     assert whole.dtype == streamed.dtype == jnp.dtype(dtype)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), low)(given.astype(jnp.float32))
     for found in (whole, streamed):
-        assert relative_error(found.astype(jnp.float32), layer(x)) < 0.1
+        assert relative_error(found.astype(jnp.float32), wide) < 0.02
     for gradient, argument in zip(jax.tree.leaves(gradients), jax.tree.leaves((low, given)), strict=True):
         assert gradient.dtype == argument.dtype
         assert jnp.isfinite(gradient).all()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
@@ -12,11 +13,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
+from mesocosm.claims.view import View
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
 from mesocosm.studies.gated_rnn import claims, identities, prompts, structure, students, train
 from mesocosm.studies.gated_rnn.config import PRESETS, Evaluation, Network
 from mesocosm.studies.gated_rnn.networks import LAYERS
+from mesocosm.studies.gated_rnn.trials import trials
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 from mesocosm.tasks.regression_prompts import gradient_step_attention
 from mesocosm.tasks.task import batch
@@ -69,8 +74,8 @@ def test_the_teacher_itself_as_a_student_is_recognised():
     student = compact_construction(teacher.attention)
     test, held_out = train._draw_sequences(Evaluation(sequences=64, held_out=64), jax.random.key(1), teacher)
     found = structure.read_structure(1e-4, student, teacher, test, held_out)
-    assert found.loss < 1e-10
-    assert found.snapped_loss < 1e-10
+    assert max(found.loss, found.snapped_loss, found.block_loss) < 1e-10
+    assert found.other_block_loss > 1e-2
     assert found.kept.all()
     np.testing.assert_allclose([found.extreme, found.right_block], 1.0, rtol=1e-6)
     np.testing.assert_allclose(found.coefficients, found.wanted, atol=1e-5)
@@ -120,12 +125,66 @@ def test_features_without_a_gate_are_those_of_such_a_layer():
     assert identities._unexplained(features["output gate"], output) > 1e-2
 
 
+def judged(check, **tables):
+    """The row of a check, judged on these tables at the preset of the record."""
+    view = View(PRESETS["cpu"].config, "cpu", {name: pl.DataFrame(rows) for name, rows in tables.items()})
+    claim, _, name = check.partition(".")
+    found = next(found for found in claims.CLAIMS if found.id == claim)
+    kept = replace(found, checks=[one for one in found.checks if one.name == name])
+    (row,) = judge("gated-rnn", [kept], view, Circumstances(command=""), strict=True)
+    return row
+
+
+SEEDS, SPREAD = list(range(10)), np.exp(np.random.default_rng(0).normal(0, 0.3, 10))
+
+
+@pytest.mark.parametrize(("cost", "others", "verdict"), [(2.7, 1e4, "holds"), (9.0, 1e4, "fails"), (5.0, 1e4, "inconclusive"), (2.7, 2.7, "not judged")])
+def test_pruning_can_cost_too_much_or_nothing_can_be_learned_from_it(cost, others, verdict):
+    loss = 1e-5 * SPREAD
+    rows = {"trial": "student-18", "seed": SEEDS, "loss": loss, "block_loss": cost * loss * SPREAD, "other_block_loss": others * loss * SPREAD}
+    assert judged("C5.pruned", structure=rows).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["glu", "lstm", "gru", "lru", "hawk"])
+@pytest.mark.parametrize(("ratio", "side", "verdict"), [(100, 1.0, "holds"), (2, 1.0, "fails"), (100, 100, "not judged")])
+def test_another_architecture_can_be_as_good_and_a_control_as_bad(name, ratio, side, verdict):
+    losses = {f"student-{name}": ratio * SPREAD, "student-18": np.ones(10), "student-side": side * SPREAD}
+    rows = [
+        {"trial": trial, "seed": seed, "loss": 1e-5 * loss, "error": 1e-7, "digest": str(seed)}
+        for trial, arm in losses.items()
+        for seed, loss in zip(SEEDS, arm, strict=True)
+    ]
+    assert judged(f"C7.{name}", loss=rows).verdict == verdict
+
+
+@pytest.mark.parametrize(("errors", "verdict"), [([0.5, 0.3], "holds"), ([0.5, 1e-4], "holds"), ([1e-3, 1e-4], "fails")])
+def test_only_grus_that_compute_every_instance_refute_that_they_cannot(errors, verdict):
+    rows = {"gru": np.resize(errors, 100), "lstm": np.full(100, 1e-3)}
+    assert judged("C8.gru", limits=rows).verdict == verdict
+
+
 def test_the_number_of_searched_configurations_is_that_of_the_search():
-    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop("seed", "loss", "versus_step", "unexplained").unique()
+    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop("seed", "loss", "versus_step", "unexplained", "pruning_cost").unique()
     regressors = pl.col("task") == "prompts"
     gated = pl.col("layer").is_in(["gated", "side"])
     groups = {claims.STUDENTS: ~regressors & gated, claims.ARCHITECTURES: ~regressors & ~gated, claims.REGRESSORS: regressors}
     assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}
+
+
+@pytest.mark.parametrize("trial", ["student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"])
+def test_a_learning_rate_is_the_best_of_the_same_search_for_all(trial):
+    """Of four rates on the same four seeds, the one with the smallest mean log loss."""
+    (arm,) = [found.config for found in trials(PRESETS["cpu"].config) if found.name == trial]
+    trained = (pl.col("task") == "teacher") & (pl.col("layer") == arm.network.layer) & (pl.col("neurons") == arm.network.neurons)
+    grid = trained & pl.col("learning_rate").is_in([0.003, 0.01, 0.03, 0.1]) & pl.col("seed").is_between(1100, 1103)
+    tried = pl.read_csv(SEARCH, infer_schema_length=None).filter(grid).group_by("learning_rate").agg(pl.col("loss").log10().mean(), pl.len())
+    assert tried["len"].to_list() == [4] * 4
+    assert arm.training.learning_rate == tried.sort("loss")["learning_rate"][0]
+
+
+def test_a_control_without_an_input_gate_is_trained_like_the_side_gated_student():
+    arms = {found.name: found.config for found in trials(PRESETS["cpu"].config)}
+    assert arms["student-side-ungated"].training == arms["student-side"].training
 
 
 @pytest.mark.whole

@@ -1,4 +1,4 @@
-"""The mesa study: what its smoke run measured, the paper's sizes, its identities and mutants."""
+"""The mesa study: what its smoke run measured, the paper's sizes, its identities and mutants, and verdicts on made-up tables."""
 
 import subprocess
 import sys
@@ -11,10 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mesocosm.analysis.log_ratio import log_ratio_of_means
+from mesocosm.analysis.tables import long_table
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
+from mesocosm.claims.view import View
 from mesocosm.nn import LinearAttention, MesaAttention
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
 from mesocosm.studies.mesa.networks import NetworkArm, build_linear, prediction_loss
+from mesocosm.studies.mesa.references import group_means
 from mesocosm.studies.mesa.trials import trials
 from mesocosm.studies.mesa.weights import compressed, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
@@ -100,8 +106,102 @@ def test_the_number_of_searched_configurations_is_that_of_the_search():
     groups = {
         "one layer": orthogonal & linear & (pl.col("layers") == 1),
         "deep": orthogonal & linear & (pl.col("layers") > 1),
-        "mesa": orthogonal & ~linear,
+        "mesa": orthogonal & (pl.col("kind") == "mesa"),
+        "polynomial": pl.col("kind") == "polynomial",
         "fixed system": pl.col("source") == "fixed",
         "contracting": pl.col("source") == "contracting",
     }
     assert {name: tried.filter(group).height for name, group in groups.items()} == claims.SEARCHED
+
+
+# --- verdicts on made-up tables ---------------------------------------------------------------------------------------
+
+SEEDS = {"seed": range(10)}
+GROUPS = {"group": range(64)}
+LOSSES = {"linear-1": 0.88, "linear-1-wide": 0.88, "linear-2": 0.45, "linear-4": 0.24, "linear-6": 0.21, "mesa-1": 0.19}
+LOSSES |= {f"contracting-{name}": loss for name, loss in {"1": 0.9, "1-wide": 0.9, "4": 0.25, "mesa-1": 0.23}.items()}
+POLYNOMIALS = {"learned": {1: 0.8, 6: 0.22}, "neumann": {1: 0.9, 6: 0.36}}
+POSITIONS = (10, 15, 20, 25, 30, 35, 40, 45)
+
+
+def verdicts(**tables):
+    rows = judge("mesa", claims.CLAIMS, View(PRESETS["cpu"].config, "cpu", tables), Circumstances(command=""), strict=True)
+    return {row.id.removeprefix("mesa/"): row.verdict for row in rows if row.estimate is not None}
+
+
+def losses_of(losses, common=0.5):
+    """Losses by seed and group. Groups differ by a factor that networks and polynomials share, which alone gives each mean an error of six per cent."""
+    random = np.random.default_rng(0)
+    hard = 1 + common * random.normal(size=64)
+
+    def around(loss):
+        return loss * hard * (1 + 0.01 * random.normal(size=(10, 1))) * (1 + 0.01 * random.normal(size=(10, 64)))
+
+    networks = [long_table({**SEEDS, **GROUPS}, trial=trial, digest="a", loss=around(loss)) for trial, loss in losses.items()]
+    steps = {name: np.stack([around(loss) for loss in by_steps.values()], axis=1) for name, by_steps in POLYNOMIALS.items()}
+    return {"group_loss": pl.concat(networks), "polynomial": long_table({**SEEDS, "steps": (1, 6), **GROUPS}, trial="polynomials", digest="a", **steps)}
+
+
+PAIRED = ("C4.learned", "C5.two", "C5.four", "C5.six", "C5.mesa-one", "C5.mesa-all", "C14.depth", "C14.mesa")
+
+
+def test_depth_and_the_mesa_layer_hold_although_all_losses_share_a_large_error():
+    assert verdicts(**losses_of(LOSSES)) == dict.fromkeys(PAIRED, "holds")
+
+
+def test_depth_and_the_mesa_layer_fail_where_they_change_nothing():
+    found = verdicts(**losses_of(dict.fromkeys(LOSSES, 0.88)))
+    assert found == {**dict.fromkeys(PAIRED, "fails"), "C4.learned": "holds", "C5.mesa-all": "not judged"}  # whose control is the best network too
+    found = verdicts(**losses_of({**LOSSES, "linear-6": 0.3, "mesa-1": 0.32}))
+    assert {name for name, verdict in found.items() if verdict == "fails"} == {"C5.six", "C5.mesa-all"}
+
+
+def test_losses_on_other_sequences_are_not_compared():
+    tables = losses_of(LOSSES)
+    other = pl.when(pl.col("trial") == "linear-2").then(pl.lit("b")).otherwise("digest").alias("digest")
+    found = verdicts(**{**tables, "group_loss": tables["group_loss"].with_columns(other)})
+    assert "C5.two" not in found
+    assert found["C5.mesa-one"] == "holds"
+
+
+def test_the_error_of_a_paired_difference_survives_its_groups():
+    random = np.random.default_rng(0)
+    one, other = random.lognormal(size=(2, 3, 4096)) + random.lognormal(sigma=2, size=4096)
+    (whole, error), (grouped, grouped_error) = log_ratio_of_means(one, other), log_ratio_of_means(group_means(one), group_means(other))
+    assert group_means(one).shape == (3, 64)
+    np.testing.assert_allclose(grouped, whole, rtol=1e-9)
+    np.testing.assert_allclose(grouped_error, error, rtol=0.3)
+
+
+@pytest.mark.parametrize(("change", "error", "verdict"), [(0.005, 0.001, "holds"), (0.05, 0.001, "fails"), (0.005, 0.02, "inconclusive")])
+def test_averages_with_the_first_compression_are_judged_with_their_error(change, error, verdict):
+    values = change + 1e-3 * np.random.default_rng(0).normal(size=(20, 12))
+    axes = {"seed": range(20), "step": range(0, 1200, 100)}
+    table = long_table(
+        axes, trial="linear-1-again", versus_network=values, versus_network_error=np.full((20, 12), error), mutant=1 + values, mutant_error=values**2
+    )
+    assert verdicts(interpolation=table) == {"C3.interpolated": verdict}
+
+
+@pytest.mark.parametrize(
+    ("target", "preconditioned", "spread", "expected"),
+    [
+        (0.5, 0.8, 0.1, ("holds", "holds", "holds")),
+        (1.0, 1.0, 0.1, ("fails", "fails", "holds")),
+        (0.7, 0.85, 1.0, ("inconclusive", "inconclusive", "inconclusive")),
+    ],
+    ids=["decoded", "not decoded", "decoded, but only in some groups"],
+)
+def test_probes_are_judged_with_the_error_of_their_sequences(target, preconditioned, spread, expected):
+    """Losses that fall from layer to layer and along the sequence; groups differ by a factor that layers share, and by one that they do not."""
+    random = np.random.default_rng(0)
+    shape = (7, len(POSITIONS), 16)
+    common, own = np.exp(0.5 * random.normal(size=16)), np.exp(spread * random.normal(size=shape))
+    seeds = common * own * (1 + 0.1 * random.normal(size=(10, 7, len(POSITIONS), 1)))
+    layers, along = np.arange(7)[:, None, None], np.linspace(1, 0.4, len(POSITIONS))[:, None]
+    shuffled = common * (1 + 0.01 * random.normal(size=(10, *shape))) / along
+    losses = {"target": seeds * target**layers * along, "preconditioned": seeds * preconditioned**layers}
+    losses |= {"shuffled_target": shuffled, "shuffled_preconditioned": shuffled}
+    table = long_table({**SEEDS, "layer": range(7), "position": POSITIONS, "group": range(16)}, trial="linear-6", **losses)
+    found = verdicts(probes=table)
+    assert tuple(found[f"C6.{check}"] for check in ("target", "preconditioning", "context")) == expected

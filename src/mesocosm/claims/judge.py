@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -250,7 +251,9 @@ def _obstacles(check: Check, view: View, run: Circumstances, obstacle: str | Non
     if obstacle or control_obstacle:
         reasons = [obstacle] if obstacle else []
         reasons += [f"control {check.control.name!r}: {control_obstacle}"] if control_obstacle and control_obstacle != obstacle else []
-        return reasons + [f"trial {trial.trial} {trial.reason}" for trial in run.unfinished]
+        alike = groupby(sorted(run.unfinished, key=lambda trial: trial.reason), lambda trial: trial.reason)
+        named = [(reason, [trial.trial for trial in trials]) for reason, trials in alike]
+        return reasons + [f"trial{'s' * (len(names) > 1)} {', '.join(names)} {reason}" for reason, names in named]
     lacking = [(trial, sorted(trial.tables & view.read)) for trial in run.unfinished]
     return [f"table {', '.join(tables)} lacks trial {trial.trial}, which {trial.reason}" for trial, tables in lacking if tables]
 

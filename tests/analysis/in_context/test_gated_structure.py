@@ -7,8 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.analysis.in_context.gated_structure import block_energies, neuron_influence, prune, silence, snap, state_sizes
-from mesocosm.analysis.in_context.polynomial_coefficients import gated_coefficients
+from mesocosm.analysis.in_context.gated_structure import (
+    block_energies,
+    keep_products,
+    memory_with_query,
+    neuron_influence,
+    prune,
+    silence,
+    snap,
+    state_sizes,
+)
+from mesocosm.analysis.in_context.polynomial_coefficients import bilinear_forms, gated_coefficients
 from mesocosm.nn import BilinearGate, FreeDecay, GatedLinearRNN, LinearAttention, compact_construction
 
 
@@ -86,6 +95,24 @@ def test_snapping_mends_what_leaks():
     trained = random_rnn()
     decays, snapped = jax.jit(lambda rnn: (rnn.decay(), snap(rnn).decay()))(trained)
     np.testing.assert_array_equal(snapped, np.asarray(decays) > 0.5)
+
+
+def test_a_construction_needs_its_products_of_a_memory_and_a_query_and_no_others():
+    rnn, _ = hidden_construction()
+    pairs = np.asarray(memory_with_query(rnn.decay()))
+    kept = jax.jit(lambda rnn, pairs: loss(keep_products(rnn, pairs)))
+    assert kept(rnn, pairs) < 1e-20
+    assert kept(rnn, ~pairs) > 1e-2
+    assert kept(rnn, np.roll(pairs, 1, axis=(0, 1))) > 1e-2
+    np.testing.assert_array_equal(memory_with_query(jnp.array([0.99, 0.4, 0.0])), [[False, True, True], [True, False, False], [True, False, False]])
+
+
+def test_kept_products_are_those_entries_of_the_forms():
+    random = np.random.default_rng(6)
+    pairs = random.random((8, 8)) < 0.5
+    pairs |= pairs.T
+    found, wanted = jax.jit(lambda rnn, pairs: (bilinear_forms(keep_products(rnn, pairs)), bilinear_forms(rnn)))(random_rnn(), pairs)
+    np.testing.assert_allclose(found, wanted * pairs, rtol=1e-10, atol=1e-12)
 
 
 def test_all_energy_stands_between_memory_and_query():

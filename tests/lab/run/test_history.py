@@ -18,6 +18,7 @@ from mesocosm.lab.store import atomic
 from mesocosm.lab.store.history import is_record, read_history, reject_used_seeds, write_history
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.studies.interface import Trial, below
+from mesocosm.tasks import data_sets
 from toy_study.config import PRESETS
 
 STUDY = find("toy-study")
@@ -71,6 +72,21 @@ def test_a_record_on_unused_seeds_is_made_and_shows_the_earlier_ones(registry):
     assert earlier(run)["C2.drop"] == [("fails", "other seeds")]
     with pytest.raises(UserError, match="seeds 10, 11"):
         record(11, 12)
+
+
+def test_a_record_goes_on_when_the_data_that_it_lacked_are_installed(registry, tmp_path, monkeypatch):
+    file, original = tmp_path / "pebbles.bin", trials.trials
+    made = data_sets.DataSet("pebbles", "stones", "CC0", "collect-pebbles", (1, 1), lambda: [file] if file.exists() else [], lambda files: None)  # type: ignore[arg-type, return-value]
+    monkeypatch.setitem(data_sets.DATA_SETS, "pebbles", made)
+    monkeypatch.setattr(trials, "trials", lambda config: [replace(t, data=("pebbles",)) if t.name == "rolling" else t for t in original(config)])
+    lacking = record(10, 11)
+    assert lacking.trials["rolling"]["state"] == "skipped"
+    started = lacking.record["started"]
+    file.write_bytes(b"grey")
+    whole = record(10, 11)
+    assert {status["state"] for status in whole.trials.values()} == {"finished"}
+    assert whole.record["started"] == started
+    assert [(entry["date"], "judged" in entry) for entry in read_history(registry)[1:]] == [(started, False), (started, True)]
 
 
 def test_a_finished_record_is_judged_again_and_not_entered_twice(registry):

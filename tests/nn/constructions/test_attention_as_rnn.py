@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mesocosm.nn import (
+    FreeDecay,
     LinearAttention,
     MesaAttention,
     as_gated_rnn,
@@ -92,7 +93,17 @@ def test_numbers_of_neurons_and_parameters(dim):
     assert side.decay.value.size == dim * (dim + 1) // 2
     assert minimal_count(layer) == compact_count(dim)
     n, m = dim**2 + dim, dim**2
-    assert sum(leaf.size for leaf in jax.tree.leaves(full)) == 2 * n * (dim + 1) + 2 * m * n + dim * m + n
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(full))
+    assert parameters == 2 * n * (dim + 1) + 2 * m * n + dim * m + n
+    assert 2 * dim**4 < parameters < 8 * dim**4  # attention has 3 dim**2
+
+
+@pytest.mark.parametrize("construction", [full_construction, compact_construction])
+def test_the_memories_must_be_perfect(construction):
+    """A hundredth lost per step costs far more than rounding."""
+    layer, x = attention(4), tokens(4)
+    leaking = jax.jit(lambda x: (rnn := construction(layer), replace(rnn, decay=FreeDecay(0.99 * rnn.decay()))(x))[1])
+    assert worst(leaking(x), quadratic_form(layer, x)) > 1e-2
 
 
 def low_rank(value_rank, key_rank, shared, dim, seed):

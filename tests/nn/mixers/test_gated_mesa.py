@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,9 +167,84 @@ def test_bfloat16_and_repeated_keys_over_many_tokens_are_finite():
     assert np.abs(output[3000:]).max() > 1e-3
 
 
+@pytest.mark.parametrize("chunk", [7, 300])
+def test_strong_forgetting_costs_the_later_tokens_no_digits(chunk):
+    query, key, value, log_forget, input_gate, regulariser = _problem(300, 6, 4, dtype=np.float64)
+    log_forget[::7], log_forget[100] = -90, 0
+    problem = (query, key, value, log_forget, input_gate, regulariser)
+    with jax.enable_x64(True):
+        exact = jnp.concatenate([_dense(*(x[part] for x in problem[:5]), regulariser) for part in (slice(0, 100), slice(100, 300))])
+    log_forget[100] = -np.inf
+    narrow = [x.astype(np.float32) for x in problem]
+    assert relative_error(gated_mesa(*narrow, tolerance=0.0, chunk=chunk).output, exact) < 3e-6
+    linear = jax.jit(gated_linear_attention, static_argnames="chunk")
+    whole, parts = linear(*narrow[:5], chunk=chunk)[0], linear(*(x[100:] for x in narrow[:5]), chunk=1)[0]
+    assert relative_error(whole[100:], parts) < 3e-6
+
+
+def test_derivatives_of_any_order_and_mode_are_those_of_the_dense_solve():
+    with jax.enable_x64(True):
+        problem = tuple(map(jnp.asarray, _problem(8, 3, 2, dtype=np.float64, low=0.5)))
+        moved = tuple(jnp.cos(7 * x) for x in problem)
+
+        def every_kind(solve):
+            def loss(*p):
+                return jnp.sum(jnp.sin(solve(*p)))
+
+            along = jax.jvp(loss, problem, moved)[1]
+            twice = jax.jvp(lambda *p: jax.jvp(loss, p, moved)[1], problem, moved)[1]
+            gradient = jax.grad(lambda *p: sum(jnp.sum(jnp.cos(x)) for x in jax.grad(loss, range(6))(*p)), range(6))
+            forward = jax.vmap(lambda x: jax.jvp(loss, problem, (*problem[:5], x))[1])(jnp.eye(3))
+            return along, twice, forward, *gradient(*problem)
+
+        ours = jax.jit(lambda: every_kind(lambda *p: mesocosm.nn.gated_mesa(*p, tolerance=1e-14, chunk=3).output))()
+        for a, b in zip(ours, jax.jit(lambda: every_kind(_dense))(), strict=True):
+            assert relative_error(a, b) < 1e-8
+
+
+def test_the_residual_has_a_gradient_only_where_the_steps_do():
+    query, *rest = _problem(5, 4, 3)
+
+    def residual(query, **settings):
+        return jnp.sum(gated_mesa(query, *rest, steps=2, **settings).residual)
+
+    assert np.isnan(jax.grad(residual)(query)).all()
+    assert np.isnan(jax.jvp(residual, (query,), (query,))[1])
+    moved = np.random.default_rng(1).standard_normal(query.shape).astype(np.float32)
+    differences = (residual(query + 1e-2 * moved, unroll=True) - residual(query - 1e-2 * moved, unroll=True)) / 2e-2
+    np.testing.assert_allclose(jnp.sum(jax.grad(partial(residual, unroll=True))(query) * moved), differences, rtol=0.02)
+    assert abs(differences) > 1e-4
+
+
+def test_a_start_given_by_the_caller_has_no_derivative():
+    query, *rest = _problem(5, 4, 3)
+    gradient = jax.grad(lambda guess: jnp.sum(gated_mesa(query, *rest, initial_guess=guess, steps=2).output))(query)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize(("argument", "value"), [(3, 0.1), (4, -0.1), (5, 0.0)])
+def test_a_gate_or_regulariser_of_the_wrong_sign_is_refused(argument, value):
+    problem = list(map(jnp.asarray, _problem(10, 4, 3)))
+    problem[argument] = jnp.full_like(problem[argument], value)
+    with pytest.raises(ValueError, match=r"must be (at most|at least|above) 0, got"):
+        mesocosm.nn.gated_mesa(*problem)
+
+
 def test_a_wrong_chunk_or_step_count_is_named():
     problem = _problem(10, 4, 3)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         gated_mesa(*problem, chunk=0)
     with pytest.raises(ValueError, match="at least 0, got -1"):
         gated_mesa(*problem, steps=-1)
+
+
+def test_a_solver_step_costs_a_multiple_of_the_squared_key_size_per_token():
+    """Operations as the compiler counts them, for one chunk of 8 tokens; a Newton-Schulz step for each token would cost the cube."""
+
+    def operations(size, steps):
+        tokens = (jnp.ones((8, size)),) * 3
+        layer = jax.jit(lambda q, k, v: mesocosm.nn.gated_mesa(q, k, v, None, None, jnp.ones(size), steps=steps, unroll=True, chunk=8).solution)
+        return layer.lower(*tokens).compile().cost_analysis()["flops"]
+
+    small, large = (operations(size, 1) - operations(size, 0) for size in (32, 128))
+    assert 1.5 < np.log(large / small) / np.log(4) < 2.2

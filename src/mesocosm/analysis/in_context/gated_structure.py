@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from mesocosm.analysis.in_context.polynomial_coefficients import bilinear_forms
 from mesocosm.nn.recurrences.decays import FreeDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
+from mesocosm.nn.recurrences.gates import BilinearGate
 
 Loss = Callable[[GatedLinearRNN], Float[Array, ""]]
 
@@ -35,6 +36,30 @@ def prune(rnn: GatedLinearRNN, influence: Float[Array, " n"], threshold: Any) ->
     """Remove the neurons whose influence is below the threshold; also returns the mask of kept neurons."""
     keep = influence >= threshold
     return silence(rnn, keep), keep
+
+
+def keep_products(rnn: GatedLinearRNN, pairs: Bool[Array, "n n"]) -> GatedLinearRNN:
+    r"""The RNN that multiplies only some pairs of neurons: output c is $h^\top (M_c \odot P) h$ with the mask P.
+
+    Args:
+        rnn: an RNN with bilinear gates.
+        pairs: the symmetric mask of pairs to keep, for example `memory_with_query`.
+    """
+    forms = bilinear_forms(rnn) * pairs
+    out, neurons, _ = forms.shape
+    left, readout = (jnp.eye(size, dtype=forms.dtype) for size in (neurons, out))
+    gate = BilinearGate(jnp.tile(left, (out, 1)), forms.reshape(-1, neurons))
+    return eqx.tree_at(lambda layer: (layer.output, layer.readout), rnn, (gate, jnp.repeat(readout, neurons, axis=1)))
+
+
+def memory_with_query(decay: Float[Array, " n"]) -> Bool[Array, "n n"]:
+    r"""The pairs of a neuron with memory, $\lambda > \tfrac12$, and one without: the products that attention forms."""
+    memory = _has_memory(decay)
+    return memory[:, None] != memory
+
+
+def _has_memory(decay: Float[Array, " n"]) -> Bool[Array, " n"]:
+    return jnp.abs(decay) > 0.5
 
 
 def snap(rnn: GatedLinearRNN) -> GatedLinearRNN:
@@ -62,7 +87,7 @@ def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
         sizes: root mean square of each neuron's state; they make the result independent of a neuron's arbitrary scale.
     """
     energy = jnp.sum(weighted_forms(rnn, sizes) ** 2, axis=0)
-    memory = (jnp.abs(rnn.decay()) > 0.5).astype(energy.dtype)
+    memory = _has_memory(rnn.decay()).astype(energy.dtype)
     parts = [memory @ energy @ memory, 2 * memory @ energy @ (1 - memory), (1 - memory) @ energy @ (1 - memory)]
     return Blocks(*(part / jnp.maximum(jnp.sum(energy), jnp.finfo(energy.dtype).tiny) for part in parts))
 

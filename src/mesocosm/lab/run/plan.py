@@ -147,6 +147,8 @@ class Plan:
         status = store.status
         if "identity" not in status:
             return "new", ""
+        if status["state"] == "skipped":  # it wrote nothing that could be out of date
+            return "skipped", status.get("error", "")
         if status["identity"] != wanted:
             return "stale", difference(status["identity"], wanted, read_code(self.path) | self.codes)
         if status["state"] == "finished":

@@ -64,12 +64,15 @@ def processor() -> str:
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout that mesocosm runs from, with a mark for uncommitted changes; None for an installed copy."""
-    folder = Path(__file__).resolve().parent
+    """Revision of the checkout that mesocosm runs from, with a mark for uncommitted changes of the package; None for an installed copy."""
+    package = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(package), *arguments], capture_output=True, text=True, timeout=10, check=False)
+
     try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10, check=False
-        )
+        described = git("describe", "--always", "--abbrev=12")
+        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode == 1
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return described.stdout.strip() or None if described.returncode == 0 else None
+    return described.stdout.strip() + "-dirty" * changed or None if described.returncode == 0 else None

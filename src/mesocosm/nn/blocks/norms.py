@@ -7,17 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.precision import widened
+
 
 def unit_norm(x: Float[Array, "*rows dim"]) -> Float[Array, "*rows dim"]:
     """x / ||x|| along the last axis; a zero vector stays zero, with zero gradient."""
-    wide = _wide(x)
+    wide = widened(x)
     squared = jnp.sum(wide * wide, axis=-1, keepdims=True)
     return jnp.where(squared > 0, wide * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0).astype(x.dtype)
 
 
 def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"], epsilon: float = 1e-6) -> Float[Array, "*rows dim"]:
     r"""$s \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}$ with the scale s, along the last axis, computed in float32 or wider."""
-    wide = _wide(x)
+    wide = widened(x)
     return (wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
 
 
@@ -45,10 +47,6 @@ def _standardised(x: Array, epsilon: float) -> tuple[Array, Array]:
     return centred * inverse, inverse
 
 
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 class LayerNorm(eqx.Module):
     r"""$\gamma \odot (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta$, with mean and variance over the last axis."""
 
@@ -63,7 +61,7 @@ class LayerNorm(eqx.Module):
 
     def __call__(self, x: Float[Array, "*rows dim"]) -> Float[Array, "*rows dim"]:
         """Normalise."""
-        return (standardise(_wide(x), self.epsilon) * self.scale + self.bias).astype(x.dtype)
+        return (standardise(widened(x), self.epsilon) * self.scale + self.bias).astype(x.dtype)
 
 
 class RMSNorm(eqx.Module):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from mesocosm.numerics.edges import ratio, root
+
 
 class Solution(NamedTuple):
     """x: the solutions. residual: norm of the last residual divided by that of the first (0 if that is 0). steps: steps taken."""
@@ -27,12 +29,6 @@ class _Search(NamedTuple):
 
 def _dot(a: Array, b: Array) -> Array:
     return jnp.sum(a * b, axis=-1)
-
-
-def _ratio(numerator: Array, denominator: Array, where: Array) -> Array:
-    """Numerator over denominator where requested and defined, else 0; unlike an added epsilon, the guard keeps small residuals exact."""
-    where = where & (denominator > 0)
-    return jnp.where(where, numerator / jnp.where(where, denominator, 1), 0)
 
 
 def conjugate_gradient(
@@ -62,11 +58,11 @@ def conjugate_gradient(
     def advance(search: _Search) -> _Search:
         active = search.squared_norm > limit
         image = operator(search.direction)
-        length = _ratio(search.squared_norm, _dot(search.direction, image), active)[..., None]
+        length = ratio(search.squared_norm, jnp.where(active, _dot(search.direction, image), 0))[..., None]
         x = search.x + length * search.direction
         residual = search.residual - length * image
         squared_norm = _dot(residual, residual)
-        momentum = _ratio(squared_norm, search.squared_norm, active)[..., None]
+        momentum = ratio(squared_norm, jnp.where(active, search.squared_norm, 0))[..., None]
         direction = jnp.where(active[..., None], residual + momentum * search.direction, search.direction)
         return _Search(x, residual, direction, squared_norm, search.steps + active)
 
@@ -76,5 +72,4 @@ def conjugate_gradient(
         _, search = jax.lax.while_loop(
             lambda carry: (carry[0] < steps) & jnp.any(carry[1].squared_norm > limit), lambda carry: (carry[0] + 1, advance(carry[1])), (0, search)
         )
-    relative = jax.lax.stop_gradient(jnp.sqrt(_ratio(search.squared_norm, first, first > 0)))
-    return Solution(search.x, relative, search.steps)
+    return Solution(search.x, root(ratio(search.squared_norm, first)), search.steps)

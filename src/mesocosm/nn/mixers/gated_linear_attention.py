@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mesocosm.nn.mixers.gated_sums import SMALLEST_LOG_FORGET, balanced_chunk, chunk_gates, entry_states, join_chunks, outer_sums, read_chunks, split_chunks
+from mesocosm.nn.mixers.gated_sums import balanced_chunk, check_gates, chunk_gates, entry_states, join_chunks, outer_sums, read_chunks, split_chunks
 
 
 def gated_linear_attention(
@@ -28,7 +28,7 @@ def gated_linear_attention(
 ) -> tuple[Float[Array, "time value_dim"], Float[Array, "value_dim key_dim"]]:
     r"""$G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top$, $o_t = G_t q_t$, chunk-parallel, one head (use `jax.vmap`).
 
-    Args: log_forget, $\log \gamma_t \le 0$ (None: 0); input_gate, $\beta_t$ (None: 1); state, $G_0$ (None: 0).
+    Args: log_forget, $\log \gamma_t \le 0$, -inf for a reset (None: 0); input_gate, $\beta_t$ (None: 1); state, $G_0$ (None: 0).
     Returns the outputs in the dtype of `query`, and the last state in float32 or wider.
     """
     length, dtype = query.shape[0], jnp.promote_types(query.dtype, jnp.float32)
@@ -75,6 +75,11 @@ def delta_rule(
 def fill_gates(
     length: int, dtype: DTypeLike, log_forget: Float[Array, " time"] | None, input_gate: Float[Array, " time"] | None
 ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
-    """Convert gates to the dtype of the computation; a missing forget gate becomes log gate 0 (keep everything), a missing input gate 1."""
-    log_forget = jnp.zeros(length, dtype) if log_forget is None else jnp.maximum(log_forget.astype(dtype), SMALLEST_LOG_FORGET)
+    """Convert gates to the dtype of the computation; a missing forget gate becomes log gate 0 (keep everything), a missing input gate 1.
+
+    Raises:
+        ValueError: a log forget gate that is not traced is above 0.
+    """
+    check_gates(log_forget)
+    log_forget = jnp.zeros(length, dtype) if log_forget is None else log_forget.astype(dtype)
     return log_forget, jnp.ones(length, dtype) if input_gate is None else input_gate.astype(dtype)

@@ -23,7 +23,8 @@ from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_a
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
 from mesocosm.nn.mixers.mesa import inverse_softplus
-from mesocosm.nn.mixers.projections import head_sizes, random_projections
+from mesocosm.nn.mixers.projections import head_sizes, project, random_projections
+from mesocosm.numerics.precision import full_precision
 
 _WIDTH = 4  # of the causal convolution
 
@@ -64,20 +65,30 @@ class GatedProjections(eqx.Module):
     forget_bias: Float[Array, " heads"]
     write_forgets: float = eqx.field(static=True, default=0.0)
 
+    def __check_init__(self):
+        if not 0 <= self.write_forgets <= 1:
+            raise ValueError(f"write_forgets must be between 0 and 1, got {self.write_forgets}: forget gates are multiplied by 1 - write_forgets beta^2")
+
     def raw_keys(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time two heads key_dim"]:
-        """Queries and keys before the convolution."""
-        x = rms_normalise(x, self.input_scale)
-        return jnp.stack([jnp.einsum("...d,hnd->...hn", x, w) for w in (self.query, self.key)], axis=-3)
+        """Queries and keys before the convolution, in the precision of the memory."""
+        normal, dtype = self._normalised(x)
+        return jnp.stack([project(normal, w, dtype) for w in (self.query, self.key)], axis=-3)
 
     def tokens(self, x: Float[Array, "*time dim"], convolved: Float[Array, "*time two heads key_dim"]) -> HeadTokens:
         """Everything after the convolution, in the precision of the memory (float32 or wider)."""
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
-        x = rms_normalise(x, self.input_scale)
-        queries, keys = jnp.moveaxis(unit_norm(jax.nn.silu(convolved.astype(dtype))), -3, 0)
-        values = jnp.einsum("...d,hnd->...hn", x, self.value).astype(dtype)
-        input_gate = jax.nn.sigmoid((x @ self.input_gate.T + self.input_bias).astype(dtype))
-        log_forget = jax.nn.log_sigmoid((x @ self.forget_gate.T + self.forget_bias).astype(dtype)) + jnp.log1p(-self.write_forgets * input_gate**2)
+        normal, dtype = self._normalised(x)
+        queries, keys = jnp.moveaxis(unit_norm(jax.nn.silu(convolved)), -3, 0)
+        values = project(normal, self.value, dtype)
+        writes, keeps = (
+            jnp.matmul(normal, w.T, preferred_element_type=dtype) + b for w, b in ((self.input_gate, self.input_bias), (self.forget_gate, self.forget_bias))
+        )
+        input_gate = jax.nn.sigmoid(writes)
+        log_forget = jax.nn.log_sigmoid(keeps) + jnp.log1p(-self.write_forgets * input_gate**2)
         return HeadTokens(queries, keys, values, log_forget, input_gate)
+
+    def _normalised(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time dim"], DTypeLike]:
+        """The normalised tokens, and the precision of sums over their channels: float32 or wider."""
+        return rms_normalise(x, self.input_scale), jnp.promote_types(jnp.result_type(x, self.key), jnp.float32)
 
     def __call__(self, x: Float[Array, "time dim"]) -> HeadTokens:
         """Head tokens of a whole sequence."""
@@ -111,7 +122,8 @@ class GatedMixer(StreamingMixer):
         """Pass one token through the memories of all heads."""
 
     def _merge(self, heads: Float[Array, "*time heads value_dim"], dtype: DTypeLike) -> Float[Array, "*time dim"]:
-        return jnp.einsum("...hv,hdv->...d", rms_normalise(heads, self.head_scale).astype(dtype), self.output)
+        merged = jnp.einsum("...hv,hdv->...d", rms_normalise(heads, self.head_scale), self.output)
+        return merged.astype(jnp.result_type(dtype, self.output))
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
@@ -119,10 +131,8 @@ class GatedMixer(StreamingMixer):
 
     def init_state(self) -> GatedState:
         """Zeros for the past inputs (the padding of the convolution), and the memory before the first token."""
-        dtype = self.front.key.dtype
-        return GatedState(
-            jnp.zeros((self.front.filters.shape[0] - 1, *self.front.filters.shape[1:]), dtype), self.init_memory(jnp.promote_types(dtype, jnp.float32))
-        )
+        dtype = jnp.promote_types(self.front.key.dtype, jnp.float32)
+        return GatedState(jnp.zeros((self.front.filters.shape[0] - 1, *self.front.filters.shape[1:]), dtype), self.init_memory(dtype))
 
     def step(self, state: GatedState, x: Float[Array, " dim"]) -> tuple[GatedState, Float[Array, " dim"]]:
         """Process one token: convolution, write, read."""
@@ -246,6 +256,10 @@ class GatedMesaAttention(GatedMixer):
     steps: int = eqx.field(static=True, default=30)
     chunk: int = eqx.field(static=True, default=64)
 
+    def __check_init__(self):
+        if not self.smallest_regulariser >= 0:
+            raise ValueError(f"the lower bound of Lambda must be at least 0, got {self.smallest_regulariser}")
+
     @classmethod
     def create(
         cls,
@@ -309,14 +323,14 @@ class GatedMesaAttention(GatedMixer):
         heads, value_dim, key_dim = *self.front.value.shape[:2], self.front.key.shape[1]
         return RegressionSums(jnp.zeros((heads, key_dim, key_dim), dtype), jnp.zeros((heads, value_dim, key_dim), dtype))
 
+    @full_precision
     def recall_step(self, memory: RegressionSums, tokens: HeadTokens) -> tuple[RegressionSums, Float[Array, "heads value_dim"]]:
         """Process one token: add to both sums, solve, read."""
         forget, write = jnp.exp(tokens.log_forget)[:, None, None], tokens.input_gate[:, None, None] * tokens.key[:, None, :]
-        with jax.default_matmul_precision("highest"):
-            gram, cross = forget * memory.gram + write * tokens.key[:, :, None], forget * memory.cross + write * tokens.value[:, :, None]
-            diagonal = self.regulariser(gram.dtype)
-            guess = tokens.query / (jnp.diagonal(gram, axis1=1, axis2=2) + diagonal)
-            solution = conjugate_gradient(
-                lambda p: jnp.einsum("hij,hj->hi", gram, p) + diagonal * p, tokens.query, guess, steps=self.steps, tolerance=self.tolerance
-            )
-            return RegressionSums(gram, cross), jnp.einsum("hvk,hk->hv", cross, solution.x)
+        gram, cross = forget * memory.gram + write * tokens.key[:, :, None], forget * memory.cross + write * tokens.value[:, :, None]
+        diagonal = self.regulariser(gram.dtype)
+        guess = tokens.query / (jnp.diagonal(gram, axis1=1, axis2=2) + diagonal)
+        solution = conjugate_gradient(
+            lambda p: jnp.einsum("hij,hj->hi", gram, p) + diagonal * p, tokens.query, guess, steps=self.steps, tolerance=self.tolerance
+        )
+        return RegressionSums(gram, cross), jnp.einsum("hvk,hk->hv", cross, solution.x)

@@ -1,4 +1,4 @@
-r"""Gated sums of outer products over time, in chunk-parallel form, and the closed-form gradient shared by all layers that solve a regression on them.
+r"""Gated sums of outer products over time, in chunk-parallel form.
 
 $$H_t = \gamma_t H_{t-1} + \beta_t k_t k_t^\top, \qquad G_t = \gamma_t G_{t-1} + \beta_t v_t k_t^\top.$$
 
@@ -10,13 +10,16 @@ attention transformers" (2024).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Num
 
-SMALLEST_LOG_FORGET = -100.0  # exp(-100) is zero in float32, but differences of its cumulative sums stay finite and accurate
+RESET = -100.0
+"""A log forget gate of this size or less is a gate of 0, as it would be after exp in float32."""
 
 
 class RegressionSums(NamedTuple):
@@ -36,6 +39,38 @@ class ChunkGates(NamedTuple):
     remaining: Float[Array, "chunks chunk"]
     total: Float[Array, " chunks"]
     pair: Float[Array, "chunks chunk chunk"]
+
+
+def forget_gate(log_forget: Float[Array, "*time"]) -> Float[Array, "*time"]:
+    """exp, with zeros for log gates of at most -100."""
+    return jnp.where(log_forget > RESET, jnp.exp(log_forget), 0)
+
+
+def check_gates(log_forget: Float[Array, "*time"] | None, input_gate: Float[Array, "*time"] | None = None) -> None:
+    """Reject forget gates above 1 and negative input gates, where the values are known.
+
+    Raises:
+        ValueError: a log forget gate is above 0, or an input gate below.
+    """
+    if (largest := max(_values(log_forget), default=0)) > 0:
+        raise ValueError(f"a log forget gate must be at most 0, got {largest}: a gate above 1 does not forget")
+    if (smallest := min(_values(input_gate), default=0)) < 0:
+        raise ValueError(f"an input gate must be at least 0, got {smallest}")
+
+
+def check_positive(name: str, value: Float[Array, "..."] | float) -> None:
+    """Reject what is not positive, where the values are known.
+
+    Raises:
+        ValueError: a value is 0, negative or NaN.
+    """
+    if not all(x > 0 for x in _values(value)):
+        raise ValueError(f"the {name} must be above 0, got {min(_values(value))}")
+
+
+def _values(x: Any) -> list[float]:
+    """The entries of an array whose values are known; none if it is traced."""
+    return [] if x is None or isinstance(x, Tracer) else np.ravel(x).tolist()
 
 
 def balanced_chunk(length: int, chunk: int) -> int:
@@ -58,11 +93,15 @@ def join_chunks(x: Num[Array, "chunks chunk *rest"], length: int) -> Num[Array, 
 
 
 def chunk_gates(log_forget: Float[Array, "chunks chunk"]) -> ChunkGates:
-    """Compute gate products from log gates; only differences are exponentiated, after masking, so that strong forgetting cannot overflow."""
-    c = jnp.cumsum(log_forget, axis=1)
-    causal = jnp.tril(jnp.ones((c.shape[1], c.shape[1]), bool))
-    pair = jnp.exp(jnp.where(causal, c[:, :, None] - c[:, None, :], -jnp.inf))
-    return ChunkGates(decay=jnp.exp(c), remaining=jnp.exp(c[:, -1:] - c), total=jnp.exp(c[:, -1]), pair=pair)
+    """Compute gate products from log gates, which may be -inf.
+
+    Every pair sums the gates between its two tokens: differences of cumulative sums would lose digits after strong forgetting.
+    """
+    later = jnp.tril(jnp.ones((log_forget.shape[1],) * 2, bool), -1)
+    between = jnp.cumsum(jnp.where(later, log_forget[:, :, None], 0), axis=1)
+    pair = jnp.where(later | jnp.eye(log_forget.shape[1], dtype=bool), jnp.exp(between), 0)
+    decay = jnp.exp(jnp.cumsum(log_forget, axis=1))
+    return ChunkGates(decay=decay, remaining=pair[:, -1], total=decay[:, -1], pair=pair)
 
 
 def entry_states(
@@ -94,66 +133,3 @@ def read_chunks(
     """S_t q_t for every t, where S_t is the sum of outer products value key^T: the part before the chunk plus masked products inside it."""
     before = jnp.einsum("ctk,cvk->ctv", query * decay[..., None], entry)
     return before + jnp.einsum("cts,csv->ctv", jnp.einsum("ctk,csk->cts", query, key) * weights, value)
-
-
-def gradient_through_sums(
-    key: Float[Array, "time key_dim"],
-    value: Float[Array, "time value_dim"],
-    log_forget: Float[Array, " time"],
-    input_gate: Float[Array, " time"],
-    initial: RegressionSums,
-    solution: Float[Array, "time key_dim"],
-    adjoint: Float[Array, "time key_dim"],
-    cotangent: Float[Array, "time value_dim"],
-    final_gradient: RegressionSums,
-    *,
-    chunk: int,
-) -> tuple[Float[Array, "time key_dim"], Float[Array, "time value_dim"], Float[Array, " time"], Float[Array, " time"], RegressionSums]:
-    r"""Gradient of a loss that depends on the sums through $o_t = G_t q^*_t$ with $q^*_t = (H_t + \Lambda)^{-1} q_t$ (MesaNet, App. D).
-
-    With the cotangent $e_t = \partial L / \partial o_t$ and the adjoint solution $e^*_t = (H_t + \Lambda)^{-1} G_t^\top e_t$, and
-    $\zeta_{ts} = \prod_{r=s+1}^t \gamma_r$, $a_{ts} = q^*_t \cdot k_s$, $b_{ts} = e^*_t \cdot k_s$, $c_{ts} = e_t \cdot v_s$:
-
-    $$dv_s = \beta_s \sum_{t \ge s} \zeta_{ts} a_{ts} e_t, \quad dk_s = \beta_s \sum_{t \ge s} \zeta_{ts} [(c_{ts} - b_{ts}) q^*_t - a_{ts} e^*_t], \quad
-    d\beta_s = \sum_{t \ge s} \zeta_{ts} (c_{ts} - b_{ts}) a_{ts},$$
-    $$d\log\gamma_r = \sum_{t \ge r} \sum_{s < r} \zeta_{ts} \beta_s (c_{ts} - b_{ts}) a_{ts}, \quad \text{initial sums counted as } s = 0.$$
-
-    (In the same notation, $dq_t = e^*_t$ and $d\Lambda = -\sum_t q^*_t e^{*\top}_t$, which are not computed here.) The solve must have converged.
-
-    Args: initial, the sums before the first token; final_gradient, the loss gradient with respect to the sums after the last token.
-    Returns the gradients of key, value, log_forget, input_gate and initial.
-    """
-    length = key.shape[0]
-    gates = chunk_gates(split_chunks(log_forget, chunk))
-    gate = split_chunks(input_gate, chunk)
-    written = gates.remaining * gate
-    entry_gram, _ = entry_states(outer_sums(key, key, written), gates.total, initial.gram)
-    entry_cross, _ = entry_states(outer_sums(value, key, written), gates.total, initial.cross)
-    exit_gram, initial_gram = entry_states(-outer_sums(adjoint, solution, gates.decay), gates.total, final_gradient.gram, reverse=True)
-    exit_cross, initial_cross = entry_states(outer_sums(cotangent, solution, gates.decay), gates.total, final_gradient.cross, reverse=True)
-
-    k, v, q, a, e = (split_chunks(x, chunk) for x in (key, value, solution, adjoint, cotangent))
-    read = jnp.einsum("cti,csi->cts", q, k)
-    missed = jnp.einsum("cti,csi->cts", e, v) - jnp.einsum("cti,csi->cts", a, k)
-    weighted_read, weighted_missed = gates.pair * read, gates.pair * missed
-    later_value = jnp.einsum("csi,cji->csj", k, exit_cross)
-    later_cross = jnp.einsum("csj,cji->csi", v, exit_cross)
-    later_gram = jnp.einsum("csj,cji->csi", k, exit_gram)
-
-    dvalue = jnp.einsum("cts,ctv->csv", weighted_read, e) + gates.remaining[..., None] * later_value
-    dkey = jnp.einsum("cts,cti->csi", weighted_missed, q) - jnp.einsum("cts,cti->csi", weighted_read, a)
-    dkey += gates.remaining[..., None] * (later_cross + later_gram + jnp.einsum("csj,cij->csi", k, exit_gram))
-    pairs = weighted_missed * read
-    later = gates.remaining * jnp.sum((later_cross + later_gram) * k, axis=-1)
-    dinput_gate = pairs.sum(1) + later
-
-    earlier = gates.decay * (jnp.einsum("ctv,cvi,cti->ct", e, entry_cross, q) - jnp.einsum("ctj,cji,cti->ct", a, entry_gram, q))
-    across = gates.total * (jnp.sum(exit_cross * entry_cross, (1, 2)) + jnp.sum(exit_gram * entry_gram, (1, 2)))
-    pairs = pairs * gate[:, None, :]
-    later = later * gate
-    from_here = jax.lax.cumsum(earlier + pairs.sum(2) - pairs.sum(1), axis=1, reverse=True)
-    dlog_forget = across[:, None] + from_here + jnp.cumsum(later, axis=1) - later
-
-    gradients = (dkey * gate[..., None], dvalue * gate[..., None], dlog_forget, dinput_gate)
-    dkey, dvalue, dlog_forget, dinput_gate = (join_chunks(g, length) for g in gradients)
-    return dkey, dvalue, dlog_forget, dinput_gate, RegressionSums(initial_gram, initial_cross)

@@ -1,9 +1,10 @@
 r"""The mesa layer: at every token, the optimal regression of values on the keys so far, by recursive least squares.
 
-The forward pass is a scan that is exact at every step and stays in cache. The backward pass is the closed form of `gated_sums` and needs only three numbers
-per channel from the scan: it stores no inverse and does not differentiate through the recursion.
+The forward pass is a scan that is exact at every step and stays in cache. The backward pass is a closed form and needs only three numbers per channel from
+the scan: it stores no inverse and does not differentiate through the recursion.
 
-Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 4 and App. B.
+References: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 4 and App. B; for the root of the inverse, Potter's
+square-root filter, in Bierman, "Factorization methods for discrete sequential estimation" (1977).
 """
 
 import math
@@ -17,18 +18,27 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.norms import unit_norm
 from mesocosm.nn.mixer import Diagnostics
-from mesocosm.nn.mixers.gated_linear_attention import fill_gates, gated_linear_attention
-from mesocosm.nn.mixers.gated_sums import RegressionSums, balanced_chunk, gradient_through_sums
-from mesocosm.nn.mixers.projections import Projections, head_sizes, random_projections
+from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
+from mesocosm.nn.mixers.gated_sums import check_gates, check_positive, forget_gate
+from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
+from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+from mesocosm.numerics.precision import full_precision
 
 _CHUNK = 64
 
 
 class LeastSquaresState(NamedTuple):
-    """inverse: R_t, the inverse of the regularised gram matrix of the keys. map: Phi_t, the regression of values on keys."""
+    """root: S_t, where R_t = S_t S_t^T is the inverse of the regularised gram matrix of the keys. map: Phi_t, the regression of values on keys. regulariser:
+    the diagonal of Lambda."""
 
-    inverse: Float[Array, "*heads key_dim key_dim"]
+    root: Float[Array, "*heads key_dim key_dim"]
     map: Float[Array, "*heads value_dim key_dim"]
+    regulariser: Float[Array, "*heads key_dim"]
+
+    @property
+    def inverse(self) -> Float[Array, "*heads key_dim key_dim"]:
+        """R_t."""
+        return jnp.einsum("...ij,...kj->...ik", self.root, self.root, precision="highest")
 
 
 class _Trace(NamedTuple):
@@ -40,23 +50,34 @@ class _Trace(NamedTuple):
     error: Array
 
 
+@full_precision
 def least_squares_step(
-    state: LeastSquaresState, key: Float[Array, " key_dim"], value: Float[Array, " value_dim"], forget: Float[Array, ""] | float = 1.0
+    state: LeastSquaresState, key: Float[Array, " key_dim"], value: Float[Array, " value_dim"], forget: Float[Array, ""] | float | None = None
 ) -> tuple[LeastSquaresState, Float[Array, " key_dim"], Float[Array, " value_dim"]]:
-    r"""One step of recursive least squares, which is one online Newton step:
+    r"""One step of recursive least squares, which is one online Newton step. With $f_t = S_{t-1}^\top k_t$ and $b_t = \gamma_t + f_t^\top f_t$:
 
-    $$g_t = \frac{R_{t-1} k_t}{\gamma_t + k_t^\top R_{t-1} k_t}, \quad R_t = \gamma_t^{-1} (R_{t-1} - g_t (R_{t-1} k_t)^\top), \quad \Phi_t = \Phi_{t-1} +
-    (v_t - \Phi_{t-1} k_t) g_t^\top.$$
+    $$g_t = \frac{S_{t-1} f_t}{b_t}, \quad S_t = \frac{1}{\sqrt{\gamma_t}} \left(S_{t-1} - \frac{S_{t-1} f_t f_t^\top}{b_t + \sqrt{\gamma_t b_t}}\right), \quad
+    \Phi_t = \Phi_{t-1} + (v_t - \Phi_{t-1} k_t) g_t^\top.$$
+
+    The inverse $R_t = S_t S_t^\top$ cannot lose its sign, and costs half of the digits that its own recursion would. If $\gamma_t = 0$, the state before the
+    token is that before the first one, with the whole regulariser.
 
     Returns the new state, the gain $g_t = R_t k_t$ and the error $v_t - \Phi_{t-1} k_t$.
     """
-    moved = state.inverse @ key
-    scale = 1 / (forget + key @ moved)
-    # The product of `moved` with itself comes first: it is bitwise symmetric, so the inverse stays symmetric over any number of steps.
-    inverse = (state.inverse - moved[:, None] * moved[None, :] * scale) / forget
-    error = value - state.map @ key
-    gain = moved * scale
-    return LeastSquaresState(inverse, state.map + error[:, None] * gain[None, :]), gain, error
+    root, map_, start = state.root, state.map, state.regulariser**-0.5
+    seen, recalled = key @ root, map_ @ key
+    moved = root @ seen
+    if forget is None:
+        forget = jnp.ones((), root.dtype)
+    else:  # selected after the products, which saves a pass over the state
+        again = jnp.asarray(forget) == 0
+        seen, recalled = jnp.where(again, start * key, seen), jnp.where(again, 0, recalled)
+        moved = jnp.where(again, start * seen, moved)
+        root, map_, forget = jnp.where(again, jnp.diag(start), root), jnp.where(again, 0, map_), jnp.where(again, 1, forget)
+    total = forget + seen @ seen
+    root = (root - moved[:, None] * (seen / (total + jnp.sqrt(forget * total)))) / jnp.sqrt(forget)
+    error, gain = value - recalled, moved / total
+    return LeastSquaresState(root, map_ + error[:, None] * gain[None, :], state.regulariser), gain, error
 
 
 def inverse_softplus(y: float) -> float:
@@ -65,18 +86,23 @@ def inverse_softplus(y: float) -> float:
 
 
 def initial_least_squares(regulariser: Float[Array, " key_dim"], value_dim: int) -> LeastSquaresState:
-    """Before the first token: R_0 = diag(1 / regulariser), Phi_0 = 0."""
-    return LeastSquaresState(jnp.diag(1 / regulariser), jnp.zeros((value_dim, regulariser.shape[0]), regulariser.dtype))
+    """Before the first token: R_0 = diag(1 / regulariser), Phi_0 = 0.
+
+    Raises:
+        ValueError: a regulariser that is not traced is not positive.
+    """
+    check_positive("regulariser", regulariser)
+    return LeastSquaresState(jnp.diag(regulariser**-0.5), jnp.zeros((value_dim, regulariser.shape[0]), regulariser.dtype), regulariser)
 
 
-def _scan(state: LeastSquaresState, query: Array, key: Array, value: Array, forget: Array | None) -> tuple[LeastSquaresState, _Trace]:
+@full_precision  # TF32 is not precise enough for a solve
+def _scan(state: LeastSquaresState, query: Array, key: Array, value: Array, log_forget: Array | None) -> tuple[LeastSquaresState, _Trace]:
     def step(state: LeastSquaresState, token: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
         q, k, v, *gate = token
         state, gain, error = least_squares_step(state, k, v, *gate)
-        return state, _Trace(state.map @ q, state.inverse @ q, gain, error)
+        return state, _Trace(state.map @ q, state.root @ (q @ state.root), gain, error)
 
-    with jax.default_matmul_precision("highest"):  # TF32 is not precise enough for a solve
-        return jax.lax.scan(step, state, (query, key, value) if forget is None else (query, key, value, forget))
+    return jax.lax.scan(step, state, (query, key, value) if log_forget is None else (query, key, value, forget_gate(log_forget)))
 
 
 def continue_least_squares(
@@ -88,12 +114,12 @@ def continue_least_squares(
 ) -> tuple[LeastSquaresState, Float[Array, "time value_dim"]]:
     """`recursive_least_squares` from a given state; also returns the last state, so that you can process a sequence in segments.
 
-    It can also be differentiated with respect to the state, by plain reverse mode through the recursion (one inverse stored per token).
+    It can be differentiated in all modes, also with respect to the state, by plain differentiation of the recursion (in reverse mode, one root stored per
+    token).
     """
-    dtype = state.inverse.dtype
+    dtype = state.root.dtype
     q, k, v = (x.astype(dtype) for x in (query, key, value))
-    forget = None if log_forget is None else jnp.exp(log_forget.astype(dtype))
-    state, trace = _scan(state, q, k, v, forget)
+    state, trace = _scan(state, q, k, v, None if log_forget is None else log_forget.astype(dtype))
     return state, trace.output.astype(query.dtype)
 
 
@@ -108,13 +134,20 @@ def recursive_least_squares(
     \Lambda \Phi^\top)$, one head (use `jax.vmap`).
 
     $\Lambda$ is the diagonal `regulariser` ($1/\lambda$ in the paper) and $\zeta_{ts} = \prod_{r=s+1}^t \gamma_r$ is the forgetting, which also decays the
-    regulariser; without `log_forget`, $\zeta = 1$.
+    regulariser; without `log_forget`, $\zeta = 1$. A token with $\gamma_t = 0$ (`log_forget` at most -100, such as -inf) starts again, with the whole
+    regulariser, as if it were the first one.
     With strong forgetting and keys that do not keep exciting every direction, the inverse grows without bound: use `gated_mesa`, whose regulariser is constant.
 
-    The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
+    The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward. The gradient
+    can be differentiated again, but JAX's forward mode cannot come first: there, use `continue_least_squares`.
+
+    Raises:
+        ValueError: a regulariser that is not traced is not positive, or a `log_forget` is.
     """
     dtype = jnp.promote_types(jnp.result_type(query, key, value, regulariser), jnp.float32)
     q, k, v, diagonal = (x.astype(dtype) for x in (query, key, value, regulariser))
+    check_positive("regulariser", regulariser)
+    check_gates(log_forget)
     forget = None if log_forget is None else log_forget.astype(dtype)
     return _least_squares(q, k, v, diagonal, forget).astype(query.dtype)
 
@@ -125,23 +158,33 @@ def _least_squares(query: Array, key: Array, value: Array, regulariser: Array, l
 
 
 def _least_squares_forward(query: Array, key: Array, value: Array, regulariser: Array, log_forget: Array | None) -> tuple[Array, tuple]:
-    state = initial_least_squares(regulariser, value.shape[1])
-    _, trace = _scan(state, query, key, value, None if log_forget is None else jnp.exp(log_forget))
+    _, trace = _scan(initial_least_squares(regulariser, value.shape[1]), query, key, value, log_forget)
     return trace.output, (key, value, regulariser, log_forget, trace.solution, trace.gain, trace.error)
 
 
+@full_precision
 def _least_squares_backward(saved: tuple, cotangent: Array) -> tuple:
+    r"""With $q^*_t = R_t q_t$, $e^*_t = R_t G_t^\top e_t$ and the cotangent $e_t$, all held fixed, the gradient is that of $\sum_t e_t \cdot G_t q^*_t -
+    e^*_t \cdot (H_t + \zeta_{t0} \Lambda) q^*_t$ (MesaNet, App. D), and $e^*_t$ for the queries."""
     key, value, regulariser, log_forget, solution, gain, error = saved
-    chunk = balanced_chunk(key.shape[0], _CHUNK)
-    with jax.default_matmul_precision("highest"):
-        # R_t G_t^T e_t = Phi_t^T e_t, and Phi_t is a sum of outer products of errors and gains: linear attention with queries e_t, keys errors, values gains.
-        adjoint, _ = gated_linear_attention(cotangent, error, gain, chunk=chunk)
-        gates = fill_gates(key.shape[0], key.dtype, log_forget, None)
-        # The regulariser decays like a write before the first token: it is the initial gram matrix.
-        initial = RegressionSums(jnp.diag(regulariser), jnp.zeros((value.shape[1], key.shape[1]), key.dtype))
-        final = jax.tree.map(jnp.zeros_like, initial)
-        dkey, dvalue, dforget, _, dinitial = gradient_through_sums(key, value, *gates, initial, solution, adjoint, cotangent, final, chunk=chunk)
-    return adjoint, dkey, dvalue, jnp.diag(dinitial.gram), None if log_forget is None else dforget
+    # R_t G_t^T e_t = Phi_t^T e_t, and Phi_t is a sum of outer products of errors and gains: linear attention with queries e_t, keys errors, values gains.
+    restarts = None if log_forget is None else jnp.where(forget_gate(log_forget) == 0, -jnp.inf, 0)
+    adjoint, _ = gated_linear_attention(cotangent, error, gain, restarts, chunk=_CHUNK)
+
+    def read(key: Array, value: Array, regulariser: Array, log_forget: Array | None) -> Array:
+        sums, _ = gated_linear_attention(solution, key, jnp.concatenate([value, key], axis=1), log_forget, chunk=_CHUNK)
+        cross, gram = sums[:, : value.shape[1]], sums[:, value.shape[1] :]
+        return jnp.sum(cotangent * cross) - jnp.sum(adjoint * (gram + _worn(log_forget, regulariser) * solution))
+
+    return adjoint, *jax.grad(read, (0, 1, 2, 3))(key, value, regulariser, log_forget)
+
+
+def _worn(log_forget: Array | None, regulariser: Array) -> Array:
+    """The regulariser at every token: it decays like the writes, and is whole again where a gate is 0."""
+    if log_forget is None:
+        return regulariser
+    gate = forget_gate(log_forget)[:, None]
+    return regulariser * linear_recurrence(gate, (gate == 0).astype(gate.dtype), jnp.ones(1, gate.dtype))
 
 
 _least_squares.defvjp(_least_squares_forward, _least_squares_backward)
@@ -161,6 +204,9 @@ class MesaAttention(Projections):
     raw_strength: Float[Array, " heads"] | None
     fixed_strength: float = eqx.field(static=True, default=1.0)
     unit_keys: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_positive("strength lambda", self.fixed_strength)
 
     @classmethod
     def create(
@@ -190,8 +236,7 @@ class MesaAttention(Projections):
         Raises:
             ValueError: the strength is not positive.
         """
-        if not strength > 0:
-            raise ValueError(f"The strength lambda must be above 0, got {strength}.")
+        check_positive("strength lambda", strength)
         sizes = head_sizes(dim, heads, key_dim, value_dim)
         weights = random_projections(dim, *sizes, std, key)
         raw = jnp.full(sizes[0], inverse_softplus(strength)) if learn_strength else None
@@ -200,7 +245,7 @@ class MesaAttention(Projections):
     def split(self, x: Float[Array, "*time dim"]) -> tuple[Array, Array, Array]:
         """Queries, keys and values of every head, in the precision of the solve."""
         dtype = jnp.promote_types(jnp.result_type(x, self.key), jnp.float32)
-        queries, keys, values = (a.astype(dtype) for a in super().split(x))
+        queries, keys, values = (project(x, w, dtype) for w in (self.query, self.key, self.value))
         return (unit_norm(queries), unit_norm(keys), values) if self.unit_keys else (queries, keys, values)
 
     def regulariser(self, dtype: DTypeLike) -> Float[Array, "heads key_dim"]:
@@ -227,13 +272,11 @@ class MesaAttention(Projections):
 
     def init_state(self) -> LeastSquaresState:
         """R_0 = lambda I and Phi_0 = 0 for each head."""
-        dtype = jnp.promote_types(self.key.dtype, jnp.float32)
-        return jax.vmap(lambda r: initial_least_squares(r, self.value.shape[1]))(self.regulariser(dtype))
+        return jax.vmap(lambda r: initial_least_squares(r, self.value.shape[1]))(self.regulariser(jnp.promote_types(self.key.dtype, jnp.float32)))
 
     def step(self, state: LeastSquaresState, x: Float[Array, " dim"]) -> tuple[LeastSquaresState, Float[Array, " dim"]]:
         """Process one token with one step of recursive least squares per head."""
-        queries, keys, values = (a.astype(state.inverse.dtype) for a in self.split(x))
-        with jax.default_matmul_precision("highest"):
-            state, _, _ = jax.vmap(least_squares_step)(state, keys, values)
-            out = jnp.einsum("hvk,hk->hv", state.map, queries)
+        queries, keys, values = (a.astype(state.root.dtype) for a in self.split(x))
+        state, _, _ = jax.vmap(least_squares_step)(state, keys, values)
+        out = jnp.einsum("hvk,hk->hv", state.map, queries, precision="highest")
         return state, self.merge(out.astype(x.dtype))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.mixer import StreamingMixer
@@ -36,9 +37,9 @@ class Projections(StreamingMixer):
         return jnp.einsum("...hv,hdv->...d", heads, self.output)
 
 
-def project(x: Float[Array, "*time dim"], weights: Float[Array, "heads n dim"]) -> Float[Array, "*time heads n"]:
-    """Apply the map of every head."""
-    return jnp.einsum("...d,hnd->...hn", x, weights)
+def project(x: Float[Array, "*time dim"], weights: Float[Array, "heads n dim"], dtype: DTypeLike | None = None) -> Float[Array, "*time heads n"]:
+    """Apply the map of every head, with sums and result in `dtype`."""
+    return jnp.einsum("...d,hnd->...hn", x, weights, preferred_element_type=dtype)
 
 
 DEFAULT_HEADS = 4

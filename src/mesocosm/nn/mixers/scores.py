@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mesocosm.numerics.precision import widened
+
 Normalisation = Callable[[Float[Array, "heads q k"], Bool[Array, "#q k"]], Float[Array, "heads q k"]]
 
 _EPSILON = 1e-6
@@ -19,7 +21,7 @@ _EPSILON = 1e-6
 
 def softmax(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
     """Positive weights that sum to 1 over keys. If all keys of a query are masked, its weights are equal, not 0."""
-    return jax.nn.softmax(jnp.where(mask, _wide(scores), -1e30), axis=-1).astype(scores.dtype)
+    return jax.nn.softmax(jnp.where(mask, widened(scores), -1e30), axis=-1).astype(scores.dtype)
 
 
 def unnormalised(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
@@ -32,9 +34,5 @@ def rms_over_heads(scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"])
 
     With one head, only the sign of the score remains, and its gradient is close to 0.
     """
-    seen = jnp.where(mask, _wide(scores), 0)
+    seen = jnp.where(mask, widened(scores), 0)
     return (seen * jax.lax.rsqrt(jnp.mean(seen**2, axis=0, keepdims=True) + _EPSILON)).astype(scores.dtype)
-
-
-def _wide(scores: Array) -> Array:
-    return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Inexact, PRNGKeyArray
 
+from mesocosm.numerics.precision import widened
+
 SHARPNESS = 12.0
 
 
 class Decay(eqx.Module):
-    r"""Parameters of $\lambda$; calling the module returns $\lambda$."""
+    r"""Parameters of $\lambda$; calling the module returns $\lambda$, in float32 or wider: close to 1, narrower numbers forget far too much or too little."""
 
     @abstractmethod
     def __call__(self) -> Inexact[Array, " n"]:
@@ -25,7 +27,7 @@ class FreeDecay(Decay):
 
     def __call__(self) -> Inexact[Array, " n"]:
         r"""$\lambda$."""
-        return self.value
+        return widened(self.value)
 
 
 class SigmoidDecay(Decay):
@@ -40,7 +42,7 @@ class SigmoidDecay(Decay):
 
     def __call__(self) -> Float[Array, " n"]:
         r"""$\lambda$."""
-        return jax.nn.sigmoid(SHARPNESS * (self.position - 0.5))
+        return jax.nn.sigmoid(SHARPNESS * (widened(self.position) - 0.5))
 
 
 class PolarDecay(Decay):
@@ -61,4 +63,4 @@ class PolarDecay(Decay):
 
     def __call__(self) -> Complex[Array, " n"]:
         r"""$\lambda$."""
-        return jnp.exp(-jnp.exp(self.log_rate) + 1j * jnp.exp(self.log_phase))
+        return jnp.exp(-jnp.exp(widened(self.log_rate)) + 1j * jnp.exp(widened(self.log_phase)))

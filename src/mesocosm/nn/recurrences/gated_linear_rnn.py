@@ -83,7 +83,7 @@ class GatedLinearRNN(StreamingMixer):
     def init_state(self) -> Inexact[Array, " n"]:
         """A state of zeros, in float32 or wider."""
         decay = self.decay()
-        return jnp.zeros(decay.shape, jnp.promote_types(decay.dtype, jnp.float32))
+        return jnp.zeros(decay.shape, decay.dtype)
 
     def step(self, state: Inexact[Array, " n"], x: Float[Array, " dim"]) -> tuple[Inexact[Array, " n"], Float[Array, " out"]]:
         """Process one token."""

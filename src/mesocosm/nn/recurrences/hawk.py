@@ -15,6 +15,7 @@ from mesocosm.nn.blocks.norms import rms_normalise
 from mesocosm.nn.mixer import StreamingMixer
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 from mesocosm.nn.renamed import renamed
+from mesocosm.numerics.precision import widened
 
 SHARPNESS = 8.0
 _SMALLEST = 1e-7  # below this, 1 - a^2 is rounding error; a line continues the square root, so that its slope stays finite
@@ -56,11 +57,11 @@ class RGLRU(StreamingMixer):
 
     def gates(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time dim"], Float[Array, "*time dim"]]:
         r"""The decay $a_t$ and the scaled input $\sqrt{1 - a_t^2} \odot i_t \odot x_t$."""
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = widened(x)
         r, i = (
             jax.nn.sigmoid(self._by_head(x, w) + b.reshape(-1)) for w, b in ((self.recurrence_gate, self.recurrence_bias), (self.input_gate, self.input_bias))
         )
-        log_decay = SHARPNESS * r * jax.nn.log_sigmoid(self.memory)
+        log_decay = SHARPNESS * r * jax.nn.log_sigmoid(widened(self.memory))
         return jnp.exp(log_decay), _root(-jnp.expm1(2 * log_decay)) * i * x
 
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:

@@ -16,6 +16,7 @@ from mesocosm.nn.recurrences.gated_linear_rnn import with_one
 from mesocosm.nn.recurrences.gates import Gate, GatedLinearUnit
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 from mesocosm.nn.renamed import renamed
+from mesocosm.numerics.precision import widened
 
 
 class LRU(StreamingMixer):
@@ -52,7 +53,8 @@ class LRU(StreamingMixer):
 
     def drive(self, x: Float[Array, "*time dim"]) -> Complex[Array, "*time n"]:
         r"""$e^{\gamma} \odot (B x_t)$."""
-        return jnp.exp(self.log_scale) * (x @ self.input_weight[0].T + 1j * (x @ self.input_weight[1].T))
+        x = widened(x)
+        return jnp.exp(widened(self.log_scale)) * (x @ self.input_weight[0].T + 1j * (x @ self.input_weight[1].T))
 
     def read(self, states: Complex[Array, "*time n"], x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
         r"""$\mathrm{Re}(C h_t) + d \odot x_t$."""

@@ -25,6 +25,7 @@ def variance_by_overlap(view: View) -> alt.TopLevelMixin:
     """
     table = view.table("tree").with_columns(decibels=10 * pl.col("variance").log10()).select("offset", "overlap", "estimator", "decibels")
     names = ["cocoa-reward", *(f"groups-{n}" for n in view.config.trees.groups), "hca-plus", "reinforce"]
+    table = table.filter(pl.col("estimator").is_in(names))
     x, y = alt.X("overlap:Q", title="children shared by neighbours", axis=alt.Axis(tickMinStep=1)), "variance over squared gradient, dB"
     dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("decibels:Q", title=y, scale=alt.Scale(zero=False)), color=_colour(names))
     lines = alt.Chart(table).mark_line().encode(x=x, y="mean(decibels):Q", color=_colour(names))

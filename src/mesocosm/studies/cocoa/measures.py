@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
-from mesocosm.claims.tables import Value
+from mesocosm.claims.tables import Rows, Value
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.tables import Ratios, Signal, Solved, Tree, TreeGroups, learner
 from mesocosm.studies.interface import View
@@ -18,12 +17,12 @@ from mesocosm.studies.interface import View
 OfSeeds = Measure[Replicates]
 
 
-def every(value: Value) -> Measure[Instances]:
+def every(value: Value, **where: Any) -> Measure[Instances]:
     """A column over all instances of a finite set."""
-    return instances(value, exhaustive=True)
+    return instances(value, exhaustive=True, **where)
 
 
-# --- trees: decibels between two estimators' variances, one environment (offset) per replicate ---------------------------
+# --- trees: exact variances in the five environments that differ ---------------------------------------------------------
 
 
 def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
@@ -36,58 +35,48 @@ def _gaps(table: pl.DataFrame, low: str, high: str) -> pl.DataFrame:
     return wide.select("offset", "overlap", gap=10 * (pl.col(high) / pl.col(low)).log10())
 
 
+def _all_five(gaps: pl.DataFrame, value: str = "gap") -> Instances:
+    return Instances.of(gaps, value, exhaustive=True)
+
+
 def leads(low: str, high: str, overlap: Callable[[Config], int] | int | None = None) -> Measure[Instances]:
-    """The gap in every environment, at one overlap or at all. Five offsets cover all reward functions if groups play no part."""
+    """The gap in every environment, at one overlap or at all."""
+    return derived(lambda table: _all_five(_gaps(table, low, high)), Tree.rows() if overlap is None else Tree.rows(overlap=overlap))
+
+
+def mean_lead(low: str, high: str) -> Measure[Instances]:
+    """The gap in every environment, averaged over overlaps above 0, where states differ from histories."""
+
+    def mean(table: pl.DataFrame) -> Instances:
+        return _all_five(_gaps(table, low, high).filter(pl.col("overlap") > 0).group_by("offset").agg(pl.col("gap").mean()))
+
+    return derived(mean, Tree.rows())
+
+
+def apart(low: str, high: str, rows: Rows) -> Measure[Instances]:
+    """The relative difference of two variances in every environment."""
+    return derived(lambda table: _all_five(_gaps(table, low, high).with_columns(apart=(10 ** (pl.col("gap") / 10) - 1).abs()), "apart"), rows)
+
+
+def smallest_rise(groups: str) -> Measure[Instances]:
+    """The smallest rise of the variance, in decibels, from one number of groups to the next, in every environment."""
+    number = pl.col("estimator").str.strip_prefix(f"{groups}-").cast(pl.Int64)
+    rise = (10 * pl.col("variance").log10()).sort_by(number).diff().min()
 
     def measure(table: pl.DataFrame) -> Instances:
-        gaps = _gaps(table, low, high)
-        return Instances(gaps["gap"].to_numpy(), exhaustive=(gaps["offset"] % 5).n_unique() == 5)
+        return _all_five(table.filter(pl.col("estimator").str.starts_with(f"{groups}-")).group_by("offset").agg(rise=rise), "rise")
 
-    return derived(measure, Tree.rows() if overlap is None else Tree.rows(overlap=overlap))
-
-
-def mean_lead(low: str, high: str) -> OfSeeds:
-    """The gap averaged over overlaps above 0, where states differ from histories."""
-    overlap, offset = Tree.overlap, Tree.offset
-
-    def mean(rows: pl.DataFrame) -> float:
-        return float(rows.filter(pl.col(overlap) > 0)["gap"].to_numpy().mean())
-
-    return derived(lambda table: Replicates.within(_gaps(table, low, high), mean, by=offset), Tree.rows())
+    return derived(measure, TreeGroups.rows())
 
 
-def _sweep(table: pl.DataFrame) -> pl.DataFrame:
-    """Variance in decibels by number of groups."""
-    table = table.filter(pl.col("estimator").str.starts_with("groups-"))
-    number = pl.col("estimator").str.strip_prefix("groups-").cast(pl.Int64)
-    return table.with_columns(groups=number, decibels=10 * pl.col("variance").log10()).sort("offset", "groups")
+def way_to_states(groups: Callable[[Config], int]) -> Measure[Instances]:
+    """Where the variance with this many groups lies between COCOA-reward's (0) and HCA+'s (1), in decibels, in every environment."""
+    rows = TreeGroups.rows()
 
-
-def _rank_with_groups(table: pl.DataFrame) -> Replicates:
-    def correlation(rows: pl.DataFrame) -> float:
-        return float(rows.select(pl.corr("groups", "decibels", method="spearman")).item())
-
-    sweep = _sweep(table)
-    found, ranks = Replicates.within(sweep, correlation, by="offset"), sweep["groups"].n_unique()
-    return replace(found, errors=np.full(len(found.values), 12 / (ranks * (ranks**2 - 1)) / np.sqrt(12)))
-
-
-rank_with_groups: OfSeeds = derived(_rank_with_groups, TreeGroups.rows())
-"""Rank correlation of variance with the number of groups in each environment.
-
-The variances are exact, but k ranks resolve the correlation only to 12 / (k (k^2 - 1)), the loss when two neighbours swap. Its error is that of rounding to
-such steps.
-"""
-
-
-def way_to_states(groups: Callable[[Config], int]) -> OfSeeds:
-    """Where the variance with this many groups lies between COCOA-reward's (0) and HCA+'s (1), in decibels."""
-    rows, offset = TreeGroups.rows(), TreeGroups.offset
-
-    def measure(view: View) -> Replicates:
+    def measure(view: View) -> Instances:
         table = rows.read(view)
-        near = Replicates.of(_gaps(table, "cocoa-reward", f"groups-{groups(view.config)}"), "gap", by=offset)
-        return near.over(Replicates.of(_gaps(table, "cocoa-reward", "hca-plus"), "gap", by=offset))
+        near, far = (_gaps(table, "cocoa-reward", name) for name in (f"groups-{groups(view.config)}", "hca-plus"))
+        return _all_five(near.join(far, on="offset").select(share=pl.col("gap") / pl.col("gap_right")), "share")
 
     return Measure((rows,), measure)
 
@@ -105,20 +94,8 @@ def furthest(config: Config) -> int:
     return max(config.signal.lengths)
 
 
-def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int]) -> OfSeeds:
-    return replicates(table.snr, estimator=estimator, length=length, own_data=True)  # each layout has episodes of its own
-
-
-def off_the_form(table: type[Signal], estimator: str, of: str | None = None) -> OfSeeds:
-    """Sampled minus closed form, averaged over distances; `of` selects another estimator's formula."""
-    length, snr, error, form = table.length, table.snr, table.snr.error, table.closed_form
-
-    def measure(rows: pl.DataFrame, others: pl.DataFrame) -> Replicates:
-        rows = rows.drop(form).join(others.select("seed", length, form), on=["seed", length])
-        mean = rows.group_by("seed").agg(difference=(pl.col(snr) - pl.col(form)).mean(), error=(pl.col(error) ** 2).sum().sqrt() / pl.len())
-        return Replicates.of(mean, "difference", error="error", own_data=True)
-
-    return derived(measure, table.rows(estimator=estimator), table.rows(estimator=of or estimator))
+def _signal(table: type[Ratios], estimator: str, length: Callable[[Config], int], **where: Any) -> OfSeeds:
+    return replicates(table.snr, estimator=estimator, length=length, own_data=True, **where)  # each layout has episodes of its own
 
 
 def fall(estimator: str) -> OfSeeds:
@@ -126,9 +103,9 @@ def fall(estimator: str) -> OfSeeds:
     return _signal(Signal, estimator, nearest).minus(_signal(Signal, estimator, furthest))
 
 
-def signal_lead(table: type[Ratios], estimator: str, other: str) -> OfSeeds:
+def signal_lead(table: type[Ratios], estimator: str, other: str, **where: Any) -> OfSeeds:
     """Decibels between two estimators at the shortest track."""
-    return _signal(table, estimator, nearest).minus(_signal(table, other, nearest))
+    return _signal(table, estimator, nearest, **where).minus(_signal(table, other, nearest, **where))
 
 
 # --- learning ------------------------------------------------------------------------------------------------------------
@@ -139,11 +116,16 @@ def solved(estimator: str) -> OfSeeds:
     return replicates(Solved.solved, trial=learner(estimator))
 
 
-def treasure_at_last(estimator: str) -> OfSeeds:
+def _at_last(estimator: str) -> OfSeeds:
     """Probability of the treasure over the last tenth of training."""
     return replicates(Solved.last, trial=learner(estimator))
 
 
+def learned(estimator: str) -> OfSeeds:
+    """Whether the treasure is more probable than not over the last tenth of training (1 or 0)."""
+    return _at_last(estimator).map(lambda last: 1.0 * (last > 0.5))
+
+
 def behind(estimator: str) -> OfSeeds:
-    """By how much an estimator's last probability of the treasure is below the leader's."""
-    return treasure_at_last("cocoa-reward").minus(treasure_at_last(estimator))
+    """Whether an estimator's last probability of the treasure is more than 0.5 below the leader's (1 or 0)."""
+    return _at_last("cocoa-reward").minus(_at_last(estimator)).map(lambda gap: 1.0 * (gap > 0.5))

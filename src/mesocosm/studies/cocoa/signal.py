@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
-from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams, code_scale
+from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, EMPTY, KeyToDoor, KeyToDoorParams, code_scale
 from mesocosm.envs.tabular import LayeredMDP
 from mesocosm.learning.exact_credit import (
     Credit,
@@ -32,6 +33,7 @@ from mesocosm.studies.cocoa.config import Estimator, Signal
 from mesocosm.studies.interface import Context, Tables
 
 CLASSICAL: tuple[Estimator, ...] = ("cocoa-reward", "trajcv", "advantage", "hca-plus", "reinforce")
+BY_RETURN: tuple[Estimator, ...] = ("cocoa-reward", "hca-return", "counterfactual-return")
 CHUNK = 128  # episodes at once
 
 
@@ -61,27 +63,29 @@ class Signals(NamedTuple):
 
 
 def measure_signal(config: Signal, context: Context) -> Tables:
-    """Measure every estimator at every distance under the uniform policy, COCOA-reward also under a partly trained one.
+    """Measure every estimator at every distance under the uniform policy.
 
-    Estimators that credit by the return are measured at the shortest distance only.
+    Estimators that credit by the return are measured at the shortest distance only, also on the same tracks without apples.
     """
-    rows, trained = [], []
+    rows = []
     for length in config.lengths:
-        env = KeyToDoor(length)
-        layouts = [env.params(layout=seed) for seed in context.seeds]
+        layouts = [KeyToDoor(length).params(layout=seed) for seed in context.seeds]
         forms = [signal_to_noise(_track(params)) for params in layouts]
-        uniform = [jnp.full((2 * length, 4), 0.25) for _ in layouts]
-        found = _measure(config, context, env, layouts, uniform, CLASSICAL)
+        found = _measure(config, context, KeyToDoor(length), layouts, CLASSICAL)
         rows.append(_rows(context, length, CLASSICAL, found).with_columns(closed_form=_column([[form[name] for name in CLASSICAL] for form in forms])))
-        partly = [partly_trained(env, params) for params in layouts]
-        solved = np.array([float(table[0, TAKE_KEY] * table[2 * (length - 2), OPEN_DOOR]) for table in partly])
-        done = _measure(config, context, env, layouts, partly, CLASSICAL[:1])
-        trained.append(_rows(context, length, CLASSICAL[:1], done).with_columns(closed_form=_column([[p / (1 - p)] for p in solved])))
     env = KeyToDoor(min(config.lengths))
-    layouts = [env.params(layout=seed) for seed in context.seeds]
-    names: tuple[Estimator, ...] = ("cocoa-reward", "hca-return", "counterfactual-return")
-    by_return = _measure(config, context, env, layouts, [jnp.full((2 * env.length, 4), 0.25) for _ in layouts], names)
-    return {"signal": pl.concat(rows), "signal_partly_trained": pl.concat(trained), "signal_by_return": _rows(context, env.length, names, by_return)}
+    drawn = [env.params(layout=seed) for seed in context.seeds]
+    by_return = []
+    for apples, layouts in ((True, drawn), (False, [_without_apples(params) for params in drawn])):
+        found = _measure(config, context, env, layouts, BY_RETURN)
+        by_return.append(_rows(context, env.length, BY_RETURN, found).with_columns(apples=pl.lit(apples)))
+    return {"signal": pl.concat(rows), "signal_by_return": pl.concat(by_return)}
+
+
+def _without_apples(params: KeyToDoorParams) -> KeyToDoorParams:
+    """The same track with nothing between key and door."""
+    cells = np.asarray(params.cells)
+    return eqx.tree_at(lambda p: p.cells, params, np.where(np.isin(cells, [APPLE_LEFT, APPLE_RIGHT]), EMPTY, cells))
 
 
 def _rows(context: Context, length: int, names: tuple[Estimator, ...], found: Signals) -> pl.DataFrame:
@@ -99,19 +103,9 @@ def _track(params: KeyToDoorParams) -> Track:
     return Track(apples, float(params.apple[0]), float(params.apple[1]), float(params.treasure))
 
 
-def partly_trained(env: KeyToDoor, params: KeyToDoorParams) -> Float[Array, "states actions"]:
-    """A policy that takes the key and opens the door with probability 1/2, and picks the right side with 0.7 in between, with or without the key."""
-    favoured = np.concatenate([[TAKE_KEY], np.repeat(np.asarray(params.cells)[1:], 2), [0]])
-    favoured[-5:-3] = OPEN_DOOR
-    share = np.concatenate([[0.5], np.full(2 * (env.length - 1), 0.7), [0.25]])
-    share[-5:-3] = 0.5
-    table = np.repeat((1 - share)[:, None] / 3, 4, axis=1)
-    table[np.arange(len(table)), favoured] = share
-    return jnp.asarray(table, dtype=float)
-
-
-def _measure(config: Signal, context: Context, env: KeyToDoor, layouts: list[KeyToDoorParams], policies: list[Array], names: tuple[Estimator, ...]) -> Signals:
+def _measure(config: Signal, context: Context, env: KeyToDoor, layouts: list[KeyToDoorParams], names: tuple[Estimator, ...]) -> Signals:
     """All estimators on the same episodes, for each replicate."""
+    policies = [jnp.full((2 * env.length, 4), 0.25) for _ in layouts]
     credits = [tuple(exact_credit(name, env, params) for name in names) for params in layouts]
     mdps = [LayeredMDP.of(env.tabular(params)) for params in layouts]
     layout, credit, mdp, policy = (jax.tree.map(lambda *leaves: np.stack(leaves), *parts) for parts in (layouts, credits, mdps, policies))

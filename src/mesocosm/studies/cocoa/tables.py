@@ -25,13 +25,6 @@ class Covariances(Table):
     mutant: Value
 
 
-class Bandits(Table):
-    """Squared bias over squared gradient of two estimators that credit by the return."""
-
-    hca_return: Value
-    counterfactual_return: Value
-
-
 class Tree(Table):
     """Exact variances in each environment, by overlap."""
 
@@ -49,15 +42,11 @@ class TreeGroups(Table):
     variance: Value
 
 
-class TreeIdentities(Table):
-    """Errors of the tree's identities, for every reward function."""
+class TreeEpisodes(Table):
+    """Largest difference between gradients of HCA+ and REINFORCE in one episode, by environment and overlap."""
 
-    episodes_without_overlap: Value
-    episodes_with_overlap: Value
-    variance_without_overlap: Value
-    variance_with_overlap: Value
-    variance_with_one_group: Value
-    variance_with_two_groups: Value
+    overlap: Axis
+    apart: Value
 
 
 # --- sampled ----------------------------------------------------------------------------------------------------------
@@ -72,17 +61,13 @@ class Ratios(Table):
 
 
 class SignalByReturn(Ratios):
-    """Signal-to-noise ratios of estimators that credit by the return."""
+    """Signal-to-noise ratios of estimators that credit by the return, on tracks with and without apples."""
+
+    apples: Axis
 
 
 class Signal(Ratios):
-    """Signal-to-noise ratios and their closed forms."""
-
-    closed_form: Value
-
-
-class SignalPartlyTrained(Signal):
-    """The same for a partly trained policy."""
+    """Signal-to-noise ratios of estimators that credit by single rewards, states or values."""
 
 
 class Solved(Table):

@@ -21,7 +21,7 @@ from mesocosm.analysis.tabular.enumeration import EveryEpisode, by_state, episod
 from mesocosm.analysis.tabular.expected_contributions import expected_cocoa, expected_counterfactual_return, expected_hca_return
 from mesocosm.envs.random_mdp import random_mdp, random_policy
 from mesocosm.envs.tabular import TabularMDP
-from mesocosm.learning.contributions import cocoa, counterfactual_return, hca_return, n_step_cocoa, reinforce
+from mesocosm.learning.contributions import cocoa, n_step_cocoa, reinforce
 from mesocosm.learning.outcomes import Encoding, grouped_outcomes, reward_outcomes, state_outcomes
 from mesocosm.numerics.linear_algebra import eigh, solve
 from mesocosm.studies.cocoa.config import Theorems
@@ -36,18 +36,15 @@ Theorem = Callable[[Theorems, EveryEpisode, PRNGKeyArray], Errors]
 
 
 def check_theorems(config: Theorems, context: Context) -> Tables:
-    """Check every theorem on `config.instances` random instances, with the covariances of Theorem 3 and the bandits of App. L."""
+    """Check every theorem on `config.instances` random instances, with the covariances of Theorem 3."""
     example = random_mdp(jax.random.key(0), config.states, config.actions, config.rewards, LAYERS)
     episodes = every_episode(example)
     chain = every_episode(chain_mdp(jax.random.key(0), config.actions))
     keys = instance_keys(context, len(THEOREMS), config.instances)
     order = context.evaluate(Partial(on_instances, covariance_order, config), shared=(chain, keys))
-    first = np.linspace(0.01, 0.99, 99)
-    bandits = context.evaluate(jax.vmap(bandit), shared=(jnp.asarray(first),))
     return {
         "theorems": check_statements(context, config, THEOREMS, episodes, label="theorem"),
         "covariances": context.rows({"instance": range(config.instances)}, smallest_eigenvalue=order.error, mutant=order.mutant),
-        "bandits": context.rows({"probability": first.tolist()}, hca_return=bandits.error, counterfactual_return=bandits.mutant),
     }
 
 
@@ -236,17 +233,6 @@ def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKe
     found = expected_counterfactual_return(*arguments), expected_hca_return(*arguments)
     counterfactual, hca = (_largest(_centred(policy, table) - _advantage(mdp, policy)) for table in found)
     return Errors(counterfactual, hca)
-
-
-def bandit(first: Float[Array, ""]) -> Errors:
-    """App. L: squared bias over squared gradient of HCA-return and Counterfactual Return, on two arms with rewards 1 and -2."""
-    policy, rewards = jnp.stack([first, 1 - first])[None], jnp.array([1.0, -2.0])
-    arms = [(jnp.array([arm]), rewards[arm][None], jnp.eye(2)[arm][None]) for arm in range(2)]  # the return reveals the arm
-    by_arm = [(hca_return(taken, reward, policy, known), counterfactual_return(reward, policy, known)) for taken, reward, known in arms]
-    biased, free = (policy[0, 0] * first + policy[0, 1] * second for first, second in zip(*by_arm, strict=True))
-    logits = jnp.log(policy)
-    true, *found = (dp.policy_gradient(jax.nn.softmax, logits, table) for table in (rewards[None], biased, free))
-    return Errors(*(jnp.sum((g - true) ** 2) / jnp.sum(true**2) for g in found))
 
 
 # --- C9: discounts and bootstraps --------------------------------------------------------------------------------------

@@ -7,6 +7,10 @@ from mesocosm.studies.interface import Preset
 
 HALF = "gd, half the members"
 """A variant's name in the tables: gd with half the members and all its noise, averaged over as many halves as there are members."""
+HALF_CENTRED = "gd-c, half the members"
+"""The same for gd-c: as many networks as gd has, since each member also needs the network that it started from."""
+SINGLE = "gd, one member"
+"""One member of gd, averaged over all."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,12 @@ class KernelImages:
     pairs: tuple[Pair, ...] = (Pair("mnist-5k", (3, 5), "fashion-mnist"), Pair("fashion-mnist", (0, 6), "mnist-5k"))
     networks: tuple[str, ...] = ("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32")
     """mlp-DEPTH-WIDTH or cnn-WIDTH; a CNN has two convolutions."""
+    widths: tuple[int, ...] = (512, 1024, 2048, 4096)
+    """Widths of one hidden layer over which slopes are taken; many times the number of training pictures, where kernel noise should be of order 1/n."""
+    depths: tuple[int, ...] = (1, 2, 3, 4)
+    """Numbers of hidden layers over which slopes are taken."""
+    deep_width: int = 512
+    """Width of the networks of several depths."""
     train: int = 100
     test: int = 180
     members: int = 24
@@ -95,6 +105,13 @@ class KernelImages:
     """Read-out scales at which the full model is scored."""
     at_once: int = 1
     """Members computed side by side."""
+
+    def scaling(self) -> dict[str, dict[str, int]]:
+        """The networks along each axis of size, with their sizes."""
+        return {
+            "width": {f"mlp-1-{width}": width for width in self.widths},
+            "depth": {f"mlp-{depth}-{self.deep_width}": depth for depth in self.depths},
+        }
 
 
 @dataclass(frozen=True)
@@ -166,7 +183,16 @@ _SMOKE = Config(
     scaling=Scaling(widths=(32, 128), members=20, neurons=10_000, at_once=10, test=5),
     wide=Wide(Scaling(test=5), widths=(32, 64), members=2, steps=20),
     toy=Toy(width=16, members=6, grid=5, at_once=3),
-    kernels=KernelImages(networks=("mlp-1-16", "mlp-1-32", "mlp-3-16", "cnn-4"), train=10, test=20, members=3, averaged=3),
+    kernels=KernelImages(
+        networks=("mlp-1-16", "mlp-1-32", "mlp-3-16", "cnn-4"),
+        widths=(16, 32),
+        depths=(1, 2),
+        deep_width=16,
+        train=10,
+        test=20,
+        members=3,
+        averaged=3,
+    ),
     trained=TrainedImages(train=40, test=20, width=16, members=3, batch_size=10, steps=20, check_every=5),
     sweep=TrainedSweep(TrainedImages(train=40, test=20, width=8, members=3, batch_size=10, steps=20, check_every=5), wide=8, deep=2, readouts=(0.5, 2.0)),
 )
@@ -176,7 +202,7 @@ _PAPER = Config(
     scaling=Scaling(widths=(64, 128, 256, 512, 1024, 2048), members=1000, neurons=200_000),
     wide=Wide(Scaling(train=3), widths=(128, 256, 512, 1024, 2048), members=10),
     toy=Toy(members=200, grid=61),
-    kernels=KernelImages(networks=("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32", "mlp-2-256", "mlp-3-512"), test=200, members=200, averaged=200),
+    kernels=KernelImages(networks=("mlp-1-128", "mlp-1-512", "mlp-3-128", "cnn-32", "mlp-2-256", "mlp-3-512"), test=190, members=200, averaged=200),
     trained=TrainedImages(train=1000, pooling=1, depth=2),
     sweep=TrainedSweep(TrainedImages(train=1000, pooling=1, width=128), wide=512, readouts=(0.25, 0.5, 2.0)),
 )
@@ -185,22 +211,22 @@ _PAPER = Config(
 PRESETS = {
     "smoke": Preset(_SMOKE, seeds=2),
     "quick": Preset(
-        replace(Config(), images=False), seeds=5, minutes={"identities": 0.2, "linear-network": 0.09, "widths": 0.33, "wide-trained": 0.32, "toy": 0.18}
+        replace(Config(), images=False), seeds=10, minutes={"identities": 0.19, "linear-network": 0.29, "widths": 0.37, "wide-trained": 0.34, "toy": 0.23}
     ),
     "cpu": Preset(
         Config(),
-        seeds=10,
+        seeds=12,
         minutes={
-            "kernels-fashion-mnist": 2.89,
+            "kernels-fashion-mnist": 10.0,
             "identities": 0.19,
-            "trained-mnist-5k": 1.82,
-            "wide-trained": 0.34,
-            "trained-sweep": 1.78,
-            "toy": 0.23,
-            "trained-fashion-mnist": 3.0,
-            "widths": 0.37,
-            "kernels-mnist-5k": 3.13,
-            "linear-network": 0.29,
+            "trained-mnist-5k": 2.2,
+            "wide-trained": 0.4,
+            "trained-sweep": 2.1,
+            "toy": 0.26,
+            "trained-fashion-mnist": 3.6,
+            "widths": 0.4,
+            "kernels-mnist-5k": 10.0,
+            "linear-network": 0.35,
         },
     ),
     "paper": Preset(_PAPER, seeds=10),

@@ -13,21 +13,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.analysis.tangent.kernel import kernel_block, of_module
-from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, kernel_models, variance_parts
-from mesocosm.learning.ensemble import EnsembleLearner, arms_of, call, squared_error
-from mesocosm.learning.optimizers import adam
+from mesocosm.analysis.tangent.variance_decomposition import VarianceParts, variance_parts
 from mesocosm.nn.tangent_parametrisation import TangentMLP, negate_readout
 from mesocosm.studies.ensembles.config import Identities
-from mesocosm.studies.ensembles.kernels import weights_of
+from mesocosm.studies.ensembles.kernels import Draws, models_of, weights_of
 from mesocosm.studies.identity_trials import Errors, instance_keys, relative_error, statement_rows
 from mesocosm.studies.interface import Context, Tables
-
-
-class Draws(NamedTuple):
-    """Initial functions and kernels of a small problem's members, at test points, then training points."""
-
-    start: Array
-    kernel: Array
 
 
 class Instance(NamedTuple):
@@ -47,17 +38,8 @@ class Instance(NamedTuple):
 
     def parts(self, targets: Array | None = None, scale: float = 1.0) -> VarianceParts:
         """Variances of the kernel models, optionally for other labels or a scaled read-out."""
-        return variance_parts(self.models(targets, scale))
-
-    def models(self, targets: Array | None = None, scale: float = 1.0) -> KernelModels:
-        """Kernel models, optionally for other labels or a scaled read-out."""
         scaled = Draws(scale * self.members.start, scale**2 * self.members.kernel)
-        return _models(scaled, self.mean_weights, self.targets if targets is None else targets)
-
-
-def _models(draws: Draws, mean_weights: Array, targets: Array) -> KernelModels:
-    test = len(mean_weights)
-    return kernel_models(draws.start[:, :test], draws.start[:, test:], weights_of(draws.kernel), mean_weights, targets)
+        return variance_parts(models_of(scaled, self.mean_weights, self.targets if targets is None else targets))
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
@@ -65,8 +47,8 @@ def check_identities(config: Identities, context: Context) -> Tables:
     keys = [instance_keys(context, number, config.instances) for number in range(2)]
     instances = context.evaluate(Partial(draw_instances, config), shared=(keys[0],))
     one = jax.tree.map(lambda leaf: leaf[0], instances)
-    given = [(name, statement, one) for name, statement in OF_MODELS.items()] + [(name, statement, keys[1]) for name, statement in OF_NETWORKS.items()]
-    tables = [statement_rows(context, config, statement, each, labels={"identity": name}) for name, statement, each in given]
+    given = {"kernel": (kernel_identity, keys[1])} | {name: (statement, one) for name, statement in OF_MODELS.items()}
+    tables = [statement_rows(context, config, statement, each, labels={"identity": name}) for name, (statement, each) in given.items()]
     return {"identities": pl.concat(tables)}
 
 
@@ -110,24 +92,10 @@ def kernel_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     return Errors(relative_error(kernel_block(function, params, x), wanted), relative_error(uncoupled, wanted))
 
 
-def models_identity(config: Identities, instance: Instance) -> Errors:
-    """Each member's f^lin is a + c + i - 2 Qbar Y. Mutant: without the interaction."""
-    full, a, c, i = instance.models()
-    mean = instance.mean_weights @ instance.targets
-    return Errors(relative_error(a + c + i - 2 * mean, full), relative_error(a + c - mean, full))
-
-
-def variances_identity(config: Identities, instance: Instance) -> Errors:
-    """V[f^lin] is the sum of three variances and three covariances. Mutant: without the covariances."""
-    parts = instance.parts()
-    alone = parts.function + parts.kernel + parts.interaction
-    return Errors(relative_error(sum(parts[1:], start=jnp.zeros(())), parts.full), relative_error(alone, parts.full))
-
-
 def mirrored_identity(config: Identities, instance: Instance) -> Errors:
     """Over members and their mirrors, kernel noise is uncorrelated with the other two parts. Mutant: the same members without mirrors."""
     pairs = Draws(*(jnp.concatenate(both) for both in zip(instance.members, instance.mirrors, strict=True)))
-    parts = variance_parts(_models(pairs, instance.mean_weights, instance.targets))
+    parts = variance_parts(models_of(pairs, instance.mean_weights, instance.targets))
     return Errors(_correlation(parts), _correlation(instance.parts()))
 
 
@@ -152,34 +120,4 @@ def readout_identity(config: Identities, instance: Instance) -> Errors:
     return Errors(jnp.max(jnp.stack([relative_error(*pair) for pair in pairs])), relative_error(twice.full, 4 * once.full))
 
 
-def start_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """Before training, gd-c predicts zero and gd-a predicts the same as gd. Mutant: gd-a without its offset."""
-    data_key, member_key = jax.random.split(key)
-    x = jax.random.normal(data_key, (config.train + config.test, config.dim))
-    targets = jnp.zeros((config.train, 1))
-    learner = EnsembleLearner(
-        Partial(_network, config),
-        call,
-        x[: config.train],
-        targets,
-        arms_of(("gd", "gd-c", "gd-a")),
-        squared_error,
-        adam,
-        {"learning_rate": 0.0},
-        members=config.members,
-    )
-    state = learner.init(member_key)
-    gd, centred, shared = learner.model(state).outputs(x)
-    bare = learner.model(state._replace(drawn=jax.tree.map(jnp.zeros_like, state.drawn), reference=jax.tree.map(jnp.zeros_like, state.reference))).outputs(x)[2]
-    scale = jnp.max(jnp.abs(gd))
-    return Errors(jnp.maximum(jnp.max(jnp.abs(centred)), jnp.max(jnp.abs(shared - gd))) / scale, relative_error(bare, gd))
-
-
-OF_MODELS = {
-    "models": models_identity,
-    "variances": variances_identity,
-    "mirrored": mirrored_identity,
-    "labels": labels_identity,
-    "readout": readout_identity,
-}
-OF_NETWORKS = {"kernel": kernel_identity, "start": start_identity}
+OF_MODELS = {"mirrored": mirrored_identity, "labels": labels_identity, "readout": readout_identity}

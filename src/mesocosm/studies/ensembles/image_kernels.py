@@ -14,18 +14,20 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.detection import Detection, auroc, auroc_difference
+from mesocosm.analysis.log_ratio import log_combination, log_ratio_of_means
 from mesocosm.analysis.tangent.infinite_width import infinite_width_kernels
 from mesocosm.analysis.tangent.kernel_regression import with_jitter
 from mesocosm.analysis.tangent.variance_decomposition import KernelModels, VarianceParts, function_noise_limit, variance_parts
 from mesocosm.nn.tangent_parametrisation import TangentCNN, TangentMLP
 from mesocosm.studies.ensembles.config import KernelImages, Pair
-from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, of_classes
+from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, of_classes, splits_for
 from mesocosm.studies.ensembles.kernels import JITTER, draw_networks, models_of, weights_of
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.tasks.data_sets import find
 from mesocosm.tasks.task import digest
 
 PARTS = ("full", "function", "kernel", "interaction")
+SCALED = ("function", "kernel", "share", "share, sizes shuffled")
+"""What has slopes on width and depth: two noises, kernel noise's share of the variance, and that with the sizes in another order."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Measured(NamedTuple):
 
 
 def measure_images(arm: KernelArm, context: Context) -> Tables:
-    """One row per network and part, and one per network and read-out scale."""
+    """Detection by network and part, and by network and read-out scale; slopes of the noises inside on width and depth."""
     config, pair = arm.kernels, arm.pair
-    data, elsewhere = find(pair.inside).splits(), find(pair.outside).splits()
+    data, elsewhere = (splits_for(context.seeds, name) for name in (pair.inside, pair.outside))
     training = draw_training(of_classes(data.train, pair.classes), config.train // 2, context.keys("env"))
     inside = held_out(of_classes(data.test, pair.classes), config.test).pixels
     outside = held_out(elsewhere.test, config.test).pixels
@@ -64,28 +66,60 @@ def measure_images(arm: KernelArm, context: Context) -> Tables:
     )
     labels = 2.0 * training.labels - 1.0
     shown = digest((inside, outside))
-    tables: dict[str, list[pl.DataFrame]] = {"detection": [], "readout": []}
-    for network in config.networks:
-        found = context.evaluate(Partial(network_variances, config, network), train, labels, test, context.keys("init"))
-        about = {"network": network, "inside": pair.inside, "outside": pair.outside, "digest": shown}
-        tables["detection"].append(context.rows({"part": PARTS}, **about, **_detections(found, len(inside))))
-        scales = {"readout": config.readouts}
-        values = [[auroc(*np.split(variances, 2)) for variances in seed] for seed in np.asarray(found.readouts)]
-        tables["readout"].append(context.rows(scales, **about, **_fields(values)))
-    return {f"kernel_{name}": pl.concat(parts) for name, parts in tables.items()}
+    networks = dict.fromkeys([*config.networks, *(network for sizes in config.scaling().values() for network in sizes)])
+    found = {name: context.evaluate(Partial(network_variances, config, name), train, labels, test, context.keys("init")) for name in networks}
+    about = {"inside": pair.inside, "outside": pair.outside, "digest": shown}
+    detection = [context.rows({"part": PARTS}, network=name, **about, **_detections(found[name], len(inside))) for name in config.networks]
+    readout = [context.rows({"readout": config.readouts}, network=name, **about, **_readouts(found[name])) for name in config.networks]
+    slopes = [
+        context.rows({"of": SCALED}, along=along, **about, **slopes_by_size([found[name] for name in sizes], list(sizes.values()), len(inside)))
+        for along, sizes in config.scaling().items()
+    ]
+    analytic = [name for name in config.networks if builder(name)[1] is not None]
+    limits = [context.rows({"part": PARTS[1:3]}, network=name, **about, **_limits(found[name], len(inside))) for name in analytic]
+    tables = {"kernel_detection": detection, "kernel_readout": readout, "kernel_slopes": slopes, "kernel_limits": limits}
+    return {name: pl.concat(rows) for name, rows in tables.items()}
+
+
+def slopes_by_size(found: list[Measured], sizes: list[int], inside: int) -> dict[str, np.ndarray]:
+    """For each seed and entry of SCALED: slope of the log of the mean variance inside on the log of the networks' size."""
+    full, function, kernel = (np.stack([np.asarray(getattr(each.parts, part))[:, :inside] for each in found], 1) for part in PARTS[:3])
+    log_size = np.log(sizes) - np.mean(np.log(sizes))
+    weights = log_size / (log_size @ log_size)
+    shuffled = np.concatenate([weights[1::2], weights[::2]])
+    share = np.concatenate([kernel, full], 1)
+    fits = [(function, weights), (kernel, weights), (share, np.append(weights, -weights)), (share, np.append(shuffled, -shuffled))]
+    slopes, errors = zip(*(log_combination(variances, each) for variances, each in fits), strict=True)
+    return {"slope": np.stack(slopes, 1), "slope_error": np.stack(errors, 1)}
+
+
+def _limits(found: Measured, inside: int) -> dict[str, np.ndarray]:
+    """For each seed, and function and kernel noise: log ratio of the mean variance inside to that of the infinitely wide ensemble."""
+    limit = np.asarray(found.limit)[:, :inside]
+    ratios, errors = zip(*(log_ratio_of_means(np.asarray(getattr(found.parts, part))[:, :inside], limit) for part in PARTS[1:3]), strict=True)
+    return {"ratio": np.stack(ratios, 1), "ratio_error": np.stack(errors, 1)}
+
+
+def _readouts(found: Measured) -> dict[str, np.ndarray]:
+    """For each seed and read-out scale: AUROC of the full model."""
+    return _fields([[auroc(*np.split(variances, 2)) for variances in seed] for seed in np.asarray(found.readouts)])
 
 
 def _detections(found: Measured, inside: int) -> dict[str, np.ndarray]:
-    """For each seed and part: mean variances (inside and each half of it, outside, infinite width), AUROC, and AUROC minus the full model's."""
+    """For each seed and part: mean variances, log ratios (outside over inside, and between two halves of the inside), AUROC and its gain."""
     variances = np.stack([np.asarray(getattr(found.parts, part)) for part in PARTS], 1)  # seeds, parts, t
     within, beyond = variances[..., :inside], variances[..., inside:]
     half = inside // 2
+    (inner, inner_error), (outer, outer_error), (one, one_error), (other, other_error) = (
+        log_combination(pictures[..., None, :], np.ones(1)) for pictures in (within, beyond, within[..., :half], within[..., half : 2 * half])
+    )
     columns = {
         "variance_inside": within.mean(-1),
-        "variance_half": within[..., :half].mean(-1),
-        "variance_other_half": within[..., half : 2 * half].mean(-1),
         "variance_outside": beyond.mean(-1),
-        "limit_inside": np.broadcast_to(np.asarray(found.limit)[:, None, :inside].mean(-1), within.shape[:2]),
+        "outside_ratio": outer - inner,
+        "outside_ratio_error": np.hypot(outer_error, inner_error),
+        "halves_ratio": other - one,
+        "halves_ratio_error": np.hypot(other_error, one_error),
     }
     scored = [[auroc(a, b) for a, b in zip(*seed, strict=True)] for seed in zip(within, beyond, strict=True)]
     compared = [[auroc_difference(a, b, *[x[0] for x in seed]) for a, b in zip(*seed, strict=True)] for seed in zip(within, beyond, strict=True)]

@@ -1,17 +1,20 @@
-"""Pictures of the study: training subsets that differ between seeds, and test and outside pictures that are the same for all."""
+"""Pictures of the study: training subsets that differ between seeds, and test and outside pictures that are the same for all records, or for all pilots."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Integer
 
-from mesocosm.tasks.data_sets import Images, find
+from mesocosm.learning.streams import are_pilots
+from mesocosm.tasks.data_sets import Images, Splits, find
 from mesocosm.tasks.out_of_distribution import inverted, photograph_patches, rendered_letters, uniform_noise
 
-EVALUATION_SEED = 0
+PILOT_TEST = 1000
+"""Training pictures on which pilots are evaluated, and not trained."""
 
 
 class Standard(NamedTuple):
@@ -37,6 +40,15 @@ class Training(NamedTuple):
     labels: Integer[np.ndarray, "seeds n"]
 
 
+def splits_for(seeds: Sequence[int], name: str) -> Splits:
+    """Training and test pictures of a data set. Those of pilots are both from the training set, so that nothing is chosen on a record's test pictures."""
+    splits = find(name).splits()
+    if not are_pilots(seeds):
+        return splits
+    train, test = (Images(*(part[rows] for part in splits.train)) for rows in (slice(PILOT_TEST, None), slice(PILOT_TEST)))
+    return Splits(train, test)
+
+
 def of_classes(images: Images, classes: tuple[int, ...]) -> Images:
     """Keep only these classes, numbered in this order."""
     kept = np.isin(images.labels, classes)
@@ -56,18 +68,24 @@ def draw_training(images: Images, each: int, keys: Any) -> Training:
 
 
 def held_out(images: Images, number: int) -> Images:
-    """Draw test pictures, the same for all seeds."""
-    rows = np.random.default_rng(EVALUATION_SEED).permutation(len(images.labels))[:number]
+    """Draw test pictures, the same for all seeds.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    if number > len(images.labels):
+        raise ValueError(f"there are {len(images.labels)} pictures to test on, not {number}")
+    rows = np.random.default_rng(0).permutation(len(images.labels))[:number]
     return Images(images.pixels[rows], images.labels[rows])
 
 
-def outside_sets(other: str, inside: np.ndarray) -> dict[str, np.ndarray]:
+def outside_sets(seeds: Sequence[int], other: str, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Name -> out-of-distribution pictures, as many as are inside."""
-    number, side = inside.shape[:2]
+    (number, side), draw = inside.shape[:2], int(are_pilots(seeds))
     return {
-        other: held_out(find(other).splits().test, number).pixels,
-        "noise": uniform_noise(number, side, EVALUATION_SEED),
+        other: held_out(splits_for(seeds, other).test, number).pixels,
+        "noise": uniform_noise(number, side, draw),
         "inverted": inverted(inside),
-        "patches": photograph_patches(number, side, EVALUATION_SEED),
-        "letters": rendered_letters(number, side, EVALUATION_SEED),
+        "patches": photograph_patches(number, side, draw),
+        "letters": rendered_letters(number, side, draw),
     }

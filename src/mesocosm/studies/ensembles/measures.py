@@ -12,7 +12,20 @@ from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import NotJudged, Replicates
 from mesocosm.claims.tables import Estimate, Rows, Value
 from mesocosm.studies.ensembles.config import Config
-from mesocosm.studies.ensembles.tables import AtOneLoss, KernelDetection, Linear, NetworksAlone, Sweep, Trained, TrainedDetection, Wide, Widths
+from mesocosm.studies.ensembles.tables import (
+    Accuracies,
+    AtOneLoss,
+    KernelDetection,
+    KernelLimits,
+    KernelSlopes,
+    Linear,
+    Sweep,
+    SweepShares,
+    Trained,
+    TrainedDetection,
+    Wide,
+    Widths,
+)
 from mesocosm.studies.interface import View
 
 OfSeeds = Measure[Replicates]
@@ -63,17 +76,13 @@ def widest_ratio(limit: Value) -> OfSeeds:
     return widest.log_ratio(replicates(limit))
 
 
-def explained_share(*parts: Value, narrowest: bool = False) -> OfSeeds:
-    """The share of the full variance that these parts sum to, at width 256 (or the middle width, if there is no 256), or at the narrowest."""
-    by, full = Widths.width, Widths.full
+def explained_share(*parts: Value) -> OfSeeds:
+    """The share of the full variance that these parts sum to, at width 128."""
 
-    def measure(table: pl.DataFrame) -> Replicates:
-        widths = sorted(table[by].unique().to_list())
-        width = 256 if 256 in widths else widths[len(widths) // 2]
-        rows = table.filter(pl.col(by) == (widths[0] if narrowest else width))
-        return Replicates.of(rows.with_columns(explained=pl.sum_horizontal(*parts)), "explained").over(Replicates.of(rows, full))
+    def measure(rows: pl.DataFrame) -> Replicates:
+        return Replicates.of(rows.with_columns(explained=pl.sum_horizontal(*parts)), "explained").over(Replicates.of(rows, Widths.full))
 
-    return derived(measure, Widths.rows())
+    return derived(measure, Widths.rows(width=128))
 
 
 def distance_slope(*variants: Value) -> OfSeeds:
@@ -122,40 +131,14 @@ def smallest(names: Names, parts: tuple[str, ...], column: Estimate, inside: str
     return derived(measure, KernelDetection.rows(inside=inside, network=names, part=parts))
 
 
-def smallest_ratio(names: Names, parts: tuple[str, ...], inside: str, *, control: bool = False) -> OfSeeds:
-    """The smallest log ratio of mean variance, outside over inside; the control compares two halves of the inside."""
-    table = KernelDetection
-    above, below = (table.variance_half, table.variance_other_half) if control else (table.variance_outside, table.variance_inside)
-
-    def measure(rows: pl.DataFrame) -> Replicates:
-        ratios = rows.with_columns(ratio=(pl.col(above) / pl.col(below)).log())
-        return Replicates.of(ratios.group_by("seed", "digest").agg(pl.col("ratio").min()), "ratio")
-
-    return derived(measure, table.rows(inside=inside, network=names, part=parts))
-
-
-def variance(part: str, place: int, inside: str, value: Value = KernelDetection.variance_inside) -> OfSeeds:
-    """Mean variance inside of one part, in the network at `place` in `mlps`."""
-    return replicates(value, inside=inside, part=part, network=lambda config: mlps(config)[place])
-
-
-def kernel_fall(part: str, inside: str) -> OfSeeds:
-    """Log ratio of a part's variance, narrow network over wide."""
-    return variance(part, 0, inside).log_ratio(variance(part, 1, inside))
-
-
-def share_growth(place: int, inside: str) -> OfSeeds:
-    """Log ratio of kernel noise's share of the variance, network at `place` over the narrow shallow one."""
-
-    def share(where: int) -> OfSeeds:
-        return variance("kernel", where, inside).over(variance("full", where, inside))
-
-    return share(place).log_ratio(share(0))
+def slope(along: str, of: str, inside: str) -> OfSeeds:
+    """Slope of log variance inside on the log of the networks' size."""
+    return replicates(KernelSlopes.slope, along=along, of=of, inside=inside)
 
 
 def limit_ratio(part: str, inside: str) -> OfSeeds:
-    """Log ratio of a part's variance, wide network over infinite width."""
-    return variance(part, 1, inside).log_ratio(variance(part, 1, inside, KernelDetection.limit_inside))
+    """Log ratio of a part's variance inside, wide network over infinite width."""
+    return replicates(KernelLimits.ratio, inside=inside, part=part, network=lambda config: mlps(config)[1])
 
 
 def kernel_gain(part: str, inside: str) -> OfSeeds:
@@ -206,15 +189,9 @@ def trained_variance(variant: str, reference: str, inside: str) -> OfSeeds:
     return of(variant).log_ratio(of(reference))
 
 
-def accuracy_gain(variant: str, inside: str) -> OfSeeds:
-    """Accuracy minus that of gd, paired by picture."""
-    gained = replicates(Trained.accuracy_gain, variant=variant, inside=inside)
-    return _trained(gained, inside, "gd", variant)
-
-
-def accuracy_alone(variant: str, inside: str) -> OfSeeds:
-    """Accuracy of a variant's networks without their offsets, minus that of gd."""
-    return replicates(NetworksAlone.accuracy_gain, variant=variant, inside=inside)
+def accuracy_gain(ensemble: str, inside: str) -> OfSeeds:
+    """Accuracy of an ensemble of gd-c or gd minus that of gd, paired by picture."""
+    return _trained(replicates(Accuracies.gain, ensemble=ensemble, inside=inside), inside, "gd", "gd-c")
 
 
 def gain(variant: str, inside: str, outside: str) -> OfSeeds:
@@ -259,13 +236,10 @@ def readout_growth(variant: str) -> OfSeeds:
     return swept_variance(variant, readout(-1)).log_ratio(swept_variance(variant, readout(0)))
 
 
-def kernel_share_growth(network: str, reference: str) -> OfSeeds:
-    """Log ratio of two networks' share of kernel noise, which is gd-c's variance inside over gd's."""
-
-    def share(name: str) -> OfSeeds:
-        return swept_variance("gd-c", name).over(swept_variance("gd", name))
-
-    return share(network).log_ratio(share(reference))
+def kernel_share_growth(comparison: str, *networks: str) -> OfSeeds:
+    """Log ratio of kernel noise's share of the variance inside between two of these networks, or two halves of one network's members."""
+    needed = (Sweep.rows(variant=variant, network=network) for variant in ("gd", "gd-c") for network in networks)
+    return at_equal_loss(replicates(SweepShares.growth, comparison=comparison), *needed, goal=lambda config: config.sweep.trained.goal)
 
 
 def swept_gain(variant: str, place: int) -> OfSeeds:

@@ -48,21 +48,24 @@ class Wide(Table):
 
 
 class Correlations(Table):
-    """Rank correlations of each part of the variance with distance and angle over the plane."""
+    """Rank correlations of each part of the variance with distance and angle over the plane; `_alone`, with the norm and the other held fixed."""
 
     part: Axis
     network: Axis
     distance: Value
     turned_distance: Value
+    distance_alone: Value
+    turned_distance_alone: Value
     angle: Value
     turned_angle: Value
+    angle_alone: Value
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
 class KernelDetection(Table):
-    """Kernel models on pictures: variances inside and outside, and their AUROC."""
+    """Kernel models on pictures: variances inside and outside, their log ratios, and their AUROC."""
 
     part: Axis
     network: Axis
@@ -70,13 +73,31 @@ class KernelDetection(Table):
     outside: Axis
     digest: Value
     variance_inside: Value
-    variance_half: Value
-    variance_other_half: Value
-    variance_outside: Value
-    limit_inside: Value
+    outside_ratio: Estimate
+    halves_ratio: Estimate
     auroc: Estimate
     gain: Estimate
     inside_auroc: Estimate
+
+
+class KernelLimits(Table):
+    """Log ratios of variances inside to that of the infinitely wide ensemble."""
+
+    part: Axis
+    network: Axis
+    inside: Axis
+    digest: Value
+    ratio: Estimate
+
+
+class KernelSlopes(Table):
+    """Slopes of log variance inside on log width and on log depth."""
+
+    along: Axis
+    of: Axis
+    inside: Axis
+    digest: Value
+    slope: Estimate
 
 
 class AtOneLoss(Table):
@@ -94,7 +115,15 @@ class Trained(AtOneLoss):
     """A variant on one data set."""
 
     inside_auroc: Estimate
-    accuracy_gain: Estimate
+
+
+class Accuracies(Table):
+    """Accuracy of some ensembles, less that of gd."""
+
+    ensemble: Axis
+    inside: Axis
+    digest: Value
+    gain: Estimate
 
 
 class TrainedDetection(Table):
@@ -109,15 +138,6 @@ class TrainedDetection(Table):
     gain: Estimate
 
 
-class NetworksAlone(Table):
-    """Accuracy without the offsets."""
-
-    variant: Axis
-    inside: Axis
-    digest: Value
-    accuracy_gain: Estimate
-
-
 class Sweep(AtOneLoss):
     """Ensembles of several shapes and read-out scales."""
 
@@ -127,3 +147,11 @@ class Sweep(AtOneLoss):
     variance_outside: Value
     auroc: Estimate
     gain: Estimate
+
+
+class SweepShares(Table):
+    """Log ratios of kernel noise's share of the variance inside, between two networks of the sweep, or two halves of one network's members."""
+
+    comparison: Axis
+    digest: Value
+    growth: Estimate

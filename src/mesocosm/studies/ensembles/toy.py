@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,23 +75,14 @@ def networks(config: Toy) -> list[Network]:
 
 def measure_toy(config: Toy, context: Context) -> Tables:
     """Rank correlations of each part of the variance with distance and angle, one row per network and part; the first seed's maps."""
-    from scipy.stats import spearmanr
-
     turns = np.asarray(context.evaluate(_turn, context.keys("env")))
     planes = [plane(config, float(turn)) for turn in turns]
     stacked = Plane(*(np.stack(parts) for parts in zip(*planes, strict=True)))
-    asked = ("distance", "turned_distance", "angle", "turned_angle")
     tables, maps = [], []
     for network in networks(config):
         found = context.evaluate(Partial(toy_variances, config, network), stacked.train, stacked.grid, context.keys("init"))
-        columns = {name: np.zeros((len(planes), len(PARTS))) for name in asked}
-        for seed, places in enumerate(planes):
-            for number, part in enumerate(PARTS):
-                values = np.asarray(getattr(found, part)[seed])
-                per_square = values / np.sum(places.grid**2, axis=1)
-                for name in asked:
-                    ranked: Any = spearmanr(values if "distance" in name else per_square, getattr(places, name))
-                    columns[name][seed, number] = ranked.statistic
+        each = [[correlations(places, np.asarray(getattr(found, part)[seed])) for part in PARTS] for seed, places in enumerate(planes)]
+        columns = {name: np.array([[part[name] for part in parts] for parts in each]) for name in each[0][0]}
         tables.append(context.rows({"part": PARTS}, network=network.name, **columns))
         axes = {"seed": context.seeds[:1], "network": [network.name], "place": range(config.grid**2)}
         first = {name: np.asarray(getattr(found, name)[:1])[:, None] for name in PARTS}
@@ -102,6 +93,32 @@ def measure_toy(config: Toy, context: Context) -> Tables:
         {"seed": context.seeds[:1], "point": range(len(LABELS))}, x=stacked.train[:1, :, 0], y=stacked.train[:1, :, 1], label=np.asarray(LABELS)[None]
     )
     return {"correlations": pl.concat(tables), "maps": pl.concat(maps), "points": points}
+
+
+def correlations(places: Plane, variance: Float[np.ndarray, " places"]) -> dict[str, float]:
+    """Rank correlations of a variance with the distance, and of the variance over the squared norm with the angle; `_alone`: of the variance, with the norm
+    and the other of the two held fixed."""
+    square = np.sum(places.grid**2, axis=1)
+    per_square = variance / square
+    return {
+        "distance": rank_correlation(variance, places.distance),
+        "turned_distance": rank_correlation(variance, places.turned_distance),
+        "distance_alone": rank_correlation(variance, places.distance, places.angle, square),
+        "turned_distance_alone": rank_correlation(variance, places.turned_distance, places.turned_angle, square),
+        "angle": rank_correlation(per_square, places.angle),
+        "turned_angle": rank_correlation(per_square, places.turned_angle),
+        "angle_alone": rank_correlation(variance, places.angle, places.distance, square),
+    }
+
+
+def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], *fixed: Float[np.ndarray, " n"]) -> float:
+    """Spearman's rank correlation, partial if some variables are held fixed: the correlation of what a linear fit to their ranks leaves of the ranks."""
+    from scipy.stats import rankdata
+
+    ranks = np.stack([rankdata(values) for values in (a, b, *fixed)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    left = ranks[:2] - np.linalg.lstsq(ranks[2:].T, ranks[:2].T, rcond=None)[0].T @ ranks[2:] if fixed else ranks
+    return float(np.corrcoef(left)[0, 1])
 
 
 def _turn(key: PRNGKeyArray) -> Array:

@@ -9,21 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
 from mesocosm.analysis.detection import SCORES, Detection, auroc, auroc_difference
 from mesocosm.learning.ensemble import EnsembleLearner, TrainedEnsemble, VariantName, all_reached, arms_of, combined, squared_error
 from mesocosm.learning.optimizers import adam
 from mesocosm.nn.tangent_parametrisation import TangentMLP
-from mesocosm.studies.ensembles.config import HALF, TrainedImages
-from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets
+from mesocosm.studies.ensembles.config import HALF, HALF_CENTRED, SINGLE, TrainedImages
+from mesocosm.studies.ensembles.images import Standard, draw_training, held_out, outside_sets, splits_for
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.tasks.data_sets import Images, find
+from mesocosm.tasks.data_sets import Images
 from mesocosm.tasks.task import digest
 
 CLASSES = 10
 TRAINED: tuple[VariantName, ...] = ("gd", "gd-c", "gd-a", "gd-i")
 SCORED = (*TRAINED, HALF)
+ACCURATE = (*TRAINED, HALF_CENTRED, SINGLE)
 
 
 class Members(NamedTuple):
@@ -31,7 +32,6 @@ class Members(NamedTuple):
 
     Attributes:
         outputs: on pictures inside, then on each outside set.
-        alone: outputs inside of the networks without their offsets.
         loss: training loss, mean over members (and over both trainings of gd-i).
         worst: the largest training loss of any member.
         labels: of the pictures inside.
@@ -40,7 +40,6 @@ class Members(NamedTuple):
     """
 
     outputs: Float[np.ndarray, "seeds variants members pictures classes"]
-    alone: Float[np.ndarray, "seeds variants members n classes"]
     loss: Float[np.ndarray, "seeds variants"]
     worst: Float[np.ndarray, "seeds variants"]
     labels: Integer[np.ndarray, " n"]
@@ -59,15 +58,16 @@ class Members(NamedTuple):
 
 def train_images(config: TrainedImages, context: Context) -> Tables:
     """Train all variants of all members in one program; one row per variant, and one per variant and outside set."""
-    test = held_out(find(config.inside).splits().test, config.test)
-    return _tables(config, context, train_members(config, context, "ensemble", TRAINED, test, outside_sets(config.outside, test.pixels)))
+    test = held_out(splits_for(context.seeds, config.inside).test, config.test)
+    outside = outside_sets(context.seeds, config.outside, test.pixels)
+    return _tables(config, context, train_members(config, context, "ensemble", TRAINED, test, outside))
 
 
 def train_members(
     config: TrainedImages, context: Context, name: str, variants: tuple[VariantName, ...], test: Images, outside: dict[str, np.ndarray]
 ) -> Members:
     """Train every variant to the common loss and evaluate it on the pictures."""
-    training = draw_training(find(config.inside).splits().train, config.train // CLASSES, context.keys("env"))
+    training = draw_training(splits_for(context.seeds, config.inside).train, config.train // CLASSES, context.keys("env"))
     standards = [Standard.of(pixels) for pixels in training.pixels]
     inputs = np.stack([pooled(scale(pixels, np.float32), config.pooling) for scale, pixels in zip(standards, training.pixels, strict=True)])
     targets = np.eye(CLASSES, dtype=np.float32)[training.labels] - np.float32(1 / CLASSES)
@@ -92,9 +92,8 @@ def train_members(
     shown = np.concatenate([test.pixels, *outside.values()])
     pictures = np.stack([pooled(scale(shown, np.float32), config.pooling) for scale in standards])
     outputs = context.evaluate(Partial(_outputs, variants), fitted.model, pictures)
-    alone = context.evaluate(Partial(_alone, variants), fitted.model, pictures[:, : len(test.labels)])
     loss, worst = (np.stack([value(losses[:, arms], axis=(1, 2)) for arms in places(variants)], 1) for value in (np.mean, np.max))
-    return Members(np.asarray(outputs), np.asarray(alone), loss, worst, test.labels, tuple(outside), digest(shown))
+    return Members(np.asarray(outputs), loss, worst, test.labels, tuple(outside), digest(shown))
 
 
 def places(variants: tuple[VariantName, ...]) -> list[slice]:
@@ -130,21 +129,14 @@ def _outputs(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, pictu
     return jnp.stack([combined(outputs[arms]) for arms in places(variants)])
 
 
-def _alone(variants: tuple[VariantName, ...], ensemble: TrainedEnsemble, pictures: Array) -> Array:
-    bare = tuple(arm._replace(drawn=0.0, reference=0.0) for arm in ensemble.arms)
-    return _outputs(variants, eqx.tree_at(lambda trained: trained.arms, ensemble, bare), pictures)
-
-
 def _tables(config: TrainedImages, context: Context, members: Members) -> Tables:
     ensembles = [*([own] for own in np.moveaxis(members.outputs, 1, 0)), halves(members.outputs[:, 0])]  # of each row of SCORED
     sets = [np.stack([members.scores(outputs, config.score) for outputs in row], 1) for row in ensembles]  # seeds, ensembles, inside and outside sets, pictures
-    right = np.stack([np.mean([members.right(outputs) for outputs in row], 0) for row in ensembles], 1)  # seeds, SCORED, pictures
-    alone = np.stack([members.right(outputs) for outputs in np.moveaxis(members.alone, 1, 0)], 1)
     about = {"inside": config.inside, "digest": members.digest}
     scores = np.stack([row[:, 0] for row in sets[: len(TRAINED)]], 1)
     return {
-        "trained": context.rows({"variant": SCORED}, **about, **_inside(members, sets), accuracy=right.mean(-1), **_accuracy_gain(right, right[:, :1])),
-        "networks_alone": context.rows({"variant": TRAINED}, **about, **_accuracy_gain(alone, right[:, :1])),
+        "trained": context.rows({"variant": SCORED}, **about, **_inside(members, sets)),
+        "accuracies": context.rows({"ensemble": ACCURATE}, **about, **_accuracies(members)),
         "trained_detection": context.rows({"variant": SCORED, "outside": members.sets}, **about, **_outside(sets)),
         "scores": _histograms(context, scores, members.sets, config.inside),
     }
@@ -185,10 +177,14 @@ def _mean(found: Any) -> np.ndarray:
     return np.mean(found, axis=0)
 
 
-def _accuracy_gain(right: Shaped[np.ndarray, "seeds scored n"], reference: Shaped[np.ndarray, "seeds 1 n"]) -> dict[str, np.ndarray]:
-    """Accuracy minus the reference's, and its standard error over pictures."""
-    number, better = right.shape[-1], right - reference.astype(float)
-    return {"accuracy_gain": better.mean(-1), "accuracy_gain_error": np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)}
+def _accuracies(members: Members) -> dict[str, np.ndarray]:
+    """For each seed and entry of ACCURATE: accuracy, and accuracy minus that of gd, compared picture by picture; means over halves and single members."""
+    gd, centred = (members.outputs[:, TRAINED.index(variant)] for variant in ("gd", "gd-c"))
+    ensembles = [*([own] for own in np.moveaxis(members.outputs, 1, 0)), halves(centred), np.split(gd, gd.shape[1], axis=1)]
+    right = np.stack([np.mean([members.right(outputs) for outputs in row], 0) for row in ensembles], 1)  # seeds, ACCURATE, pictures
+    better, number = right - right[:, :1], right.shape[-1]
+    error = np.maximum(better.std(-1, ddof=1) / np.sqrt(number), 0.5 / number)
+    return {"accuracy": right.mean(-1), "gain": better.mean(-1), "gain_error": error}
 
 
 def detect(own: Float[np.ndarray, "sets n"], reference: Float[np.ndarray, "sets n"], outside: int) -> tuple[Detection, Detection]:

@@ -4,9 +4,9 @@ own figures could not be obtained."""
 from functools import partial
 from math import log
 
-from mesocosm.claims.forms import ALL, CPU, against_mutant
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
-from mesocosm.studies.gated_rnn.measures import log_instances, log_loss, log_ratio, over_optimum, pruning_cost, structure, unexplained, versus_step
+from mesocosm.studies.gated_rnn.measures import log_largest, log_loss, log_ratio, over_optimum, pruning_cost, structure, unexplained, versus_step
 from mesocosm.studies.gated_rnn.tables import (
     ATTENTION_REGRESSOR,
     COMPACT,
@@ -19,7 +19,6 @@ from mesocosm.studies.gated_rnn.tables import (
     SMALLEST_REGRESSOR,
     WIDEST,
     WIDEST_REGRESSOR,
-    Cost,
     Gates,
     Limits,
     Structure,
@@ -33,8 +32,8 @@ INSTANCE = "a random instance"
 FORGETS = "students of a teacher that forgets a fifth a step"
 OTHER_GATE = "another bilinear gate: side gating, fewer neurons"
 
-# Number of configurations in results/gated-rnn/search.csv, by what they trained; a test counts them.
-STUDENTS, ARCHITECTURES, REGRESSORS = 11, 4, 9
+# Number of configurations in results/gated-rnn/search.csv, the specification's pilots included, by what they trained; a test counts them.
+STUDENTS, ARCHITECTURES, REGRESSORS = 32, 24, 15
 
 
 # Arguments shared by similar checks.
@@ -55,8 +54,8 @@ def without_gate(check: str, missing: str) -> Check:
     )
 
 
-def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU, note: str | None = None) -> Check:
-    """Another architecture does worse on the same teachers."""
+def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU) -> Check:
+    """Another architecture, with its best learning rate on pilots, does worse on the same teachers."""
     return of_students(
         check,
         Mean(f"log10 ratio of losses, {layer} over the gated linear RNN"),
@@ -65,7 +64,6 @@ def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU, note: str | 
         Control(OTHER_GATE, log_ratio(SIDE, JUDGED)),
         judged_at=judged_at,
         searched=ARCHITECTURES,
-        note=note,
     )
 
 
@@ -81,23 +79,7 @@ CLAIMS = [
             without_gate("output-gate", "output gate"),
         ],
     ),
-    Claim(
-        "C2",
-        "The construction takes O(d^4) parameters, attention 3 d^2.",
-        source="Sec. 3",
-        checks=[
-            Check(
-                "growth",
-                Every("exponent of parameters between successive dimensions 4, 8, 16, 32, 64"),
-                between(3.5, 4.5),
-                instances(Cost.exponent, exhaustive=True),
-                Control("attention", instances(Cost.mutant, exhaustive=True)),
-                judged_at=ALL,
-                replicate="a doubling of the dimension",
-                reference=Reference(4.0, "paper"),
-            )
-        ],
-    ),
+    unjudged("C2", "The construction takes O(d^4) parameters, attention 3 d^2.", "Sec. 3", "this is counting, which cannot come out otherwise; a test counts"),
     Claim(
         "C3",
         "d(d+1)/2 accumulators and d query neurons always suffice; with less than full ranks fewer do.",
@@ -127,8 +109,6 @@ CLAIMS = [
         "In the trained student only neurons with perfect memory or none influence the output, and after pruning its weights have the construction's blocks.",
         source="Fig. 2",
         checks=[
-            against_mutant("C5 memory", "memory of 0.99", check="perfect", evidence="implementation"),
-            against_mutant("C5 coefficients", "the first memory neuron is not read", check="coefficients-identity", evidence="implementation"),
             of_students(
                 "decays",
                 Mean("influence of neurons with decay below 0.05 or above 0.95, as a fraction of all survivors'"),
@@ -144,11 +124,11 @@ CLAIMS = [
                 Control("the same weights, decays moved to other neurons", structure(Structure.right_block_shuffled, JUDGED)),
             ),
             of_students(
-                "snapped",
-                Mean("log10 ratio of losses, pruned and decays rounded to 0 and 1 over as trained"),
-                below(1.0),
-                pruning_cost(JUDGED),
-                Control(FORGETS, pruning_cost(FORGETFUL)),
+                "pruned",
+                Mean("log10 ratio of losses, only products of a neuron with memory and one without kept, over as trained"),
+                below(0.7),
+                pruning_cost(Structure.block_loss, JUDGED),
+                Control("as many other products kept", pruning_cost(Structure.other_block_loss, JUDGED)),
             ),
             of_students(
                 "coefficients",
@@ -178,14 +158,7 @@ CLAIMS = [
         "Nonlinearities hinder identification; existing RNN architectures do not properly mimic linear attention.",
         source="Sec. 4.3",
         checks=[
-            mimics(
-                "gated linear units in place of bilinear gates",
-                "glu",
-                note=(
-                    "In the record, all students with sigmoids in their gates end far above the bilinear ones, but their spread is so wide that only more "
-                    "replicates would settle it."
-                ),
-            ),
+            mimics("gated linear units in place of bilinear gates", "glu"),
             mimics("LSTM", "lstm"),
             mimics("GRU", "gru"),
             mimics("LRU with a gated linear unit", "lru"),
@@ -196,7 +169,7 @@ CLAIMS = [
     Claim(
         "C8",
         "LSTMs can be configured to implement the construction; GRUs cannot, with one layer.",
-        source="Sec. 3.3",
+        source="Sec. 3.3, in the words of a second-hand source",
         checks=[
             of_instances(
                 "lstm",
@@ -208,13 +181,14 @@ CLAIMS = [
             ),
             of_instances(
                 "gru",
-                Every("log10 relative error of a one-layer GRU configured for small signals"),
+                Every("log10 of the largest relative error of a one-layer GRU configured for small signals, over 100 random instances of attention"),
                 above(-1.0),
-                log_instances(Limits.gru),
-                Control("the LSTM", log_instances(Limits.lstm)),
+                log_largest(Limits.gru),
+                Control("the LSTM", log_largest(Limits.lstm)),
+                replicate="all random instances",
                 note=(
-                    "A counterexample to the claim: a GRU's reset gate multiplies what a cell reads from other cells. Weights that use this compute "
-                    "linear attention for small signals, as an LSTM does. Trained GRUs do not find them."
+                    "Counterexamples to the sentence as our source has it; the paper's own may be narrower. A GRU's reset gate multiplies what a cell reads "
+                    "from other cells. Weights that use this compute linear attention for small signals, as an LSTM does, with more cells."
                 ),
             ),
         ],
@@ -224,7 +198,6 @@ CLAIMS = [
         "In in-context linear regression trained gated RNNs take one gradient step, as linear attention does; coefficients of polynomial terms show it.",
         source="Table 2",
         checks=[
-            against_mutant("C9 coefficients", "coefficients at another lag", check="extractor", evidence="implementation"),
             of_regressors(
                 "step",
                 Mean("fraction of the predictions' power that the terms y_i (x_i . x_q) leave unexplained"),

@@ -104,14 +104,14 @@ class Config:
     """Neurons of the side-gated student."""
     architectures: tuple[str, ...] = ()
     """Other architectures on the teacher: names in `networks.LAYERS`."""
+    learning_rates: tuple[tuple[str, float], ...] = ()
+    """Peak learning rates of the architectures that do not take that of `other_student`; the best on pilots, or the gated RNN's for a control of it."""
     prompt_neurons: tuple[int, ...] = ()
     """Sizes of gated RNNs on prompts."""
     prompt_architectures: tuple[str, ...] = ("gru", "lstm")
     """Other architectures on prompts: names in `networks.LAYERS`."""
     hidden: int = 48
     """Cells of the other architectures."""
-    seeds_of_others: int = 4
-    """Replicates of the other architectures and of networks on prompts."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, between two linear maps, and gated linear RNNs on the teacher."""
@@ -119,6 +119,7 @@ class Config:
 
 
 OTHERS = ("glu", "side-ungated", "lstm", "gru", "lru", "lru-mlp", "lru-gated", "hawk")
+RATES = (("glu", 1e-2), ("side-ungated", 1e-2), ("hawk", 1e-2), ("lstm", 1e-1))
 
 PRESETS = {
     "smoke": Preset(
@@ -136,55 +137,54 @@ PRESETS = {
             prompt_neurons=(6,),
             prompt_architectures=("gru",),
             hidden=4,
-            seeds_of_others=2,
         ),
         seeds=2,
     ),
     "quick": Preset(
         Config(),
-        seeds=5,
+        seeds=10,
         minutes={
             "identities": 0.28,
-            "student-5": 0.17,
-            "student-9": 0.14,
-            "student-18": 0.16,
-            "student-forgetful": 0.16,
-            "student-side": 0.1,
+            "student-5": 0.25,
+            "student-9": 0.25,
+            "student-18": 0.3,
+            "student-forgetful": 0.3,
+            "student-side": 0.2,
         },
     ),
     "cpu": Preset(
         replace(
             Config(),
             student=Training(steps=4000),
-            other_student=Training(steps=4000),
+            other_student=Training(steps=4000, learning_rate=3e-2),
             regression=Training(steps=4000, batch_size=64),
             neurons=(5, 9, 12, 18, 27),
             architectures=("glu", "side-ungated", "lstm", "gru", "lru", "hawk"),
+            learning_rates=RATES,
             prompt_neurons=(6, 12, 24),
             prompt_architectures=("gru",),
-            seeds_of_others=5,
         ),
-        seeds=10,
+        seeds=20,
         minutes={
-            "identities": 0.49,
-            "student-5": 0.42,
-            "student-9": 0.45,
-            "student-12": 0.41,
-            "student-18": 0.56,
-            "student-27": 0.72,
-            "student-forgetful": 0.56,
-            "student-side": 0.3,
-            "student-glu": 0.35,
-            "student-side-ungated": 0.23,
-            "student-lstm": 0.66,
-            "student-gru": 0.49,
-            "student-lru": 0.82,
-            "student-hawk": 1.48,
-            "prompts-6": 0.62,
-            "prompts-12": 0.46,
-            "prompts-24": 0.72,
-            "prompts-attention": 0.33,
-            "prompts-gru": 0.87,
+            "identities": 0.5,
+            "student-5": 0.6,
+            "student-9": 0.7,
+            "student-12": 0.7,
+            "student-18": 1.0,
+            "student-27": 1.3,
+            "student-forgetful": 1.0,
+            "student-side": 0.5,
+            "student-glu": 0.9,
+            "student-side-ungated": 0.6,
+            "student-lstm": 1.8,
+            "student-gru": 1.4,
+            "student-lru": 2.2,
+            "student-hawk": 4.0,
+            "prompts-6": 1.7,
+            "prompts-12": 1.4,
+            "prompts-24": 2.2,
+            "prompts-attention": 0.9,
+            "prompts-gru": 2.6,
         },
     ),
     "paper": Preset(
@@ -192,14 +192,14 @@ PRESETS = {
             Config(),
             teacher=Teacher(dim=4),
             student=Training(steps=50000, batch_size=256),
-            other_student=Training(steps=50000, batch_size=256),
+            other_student=Training(steps=50000, learning_rate=3e-2, batch_size=256),
             regression=Training(steps=50000, batch_size=512),
             other_regression=Training(steps=50000, batch_size=512),
             neurons=(7, 14, 20, 28, 42),
             side_neurons=14,
             architectures=OTHERS,
+            learning_rates=RATES,
             prompt_neurons=(6, 12, 18, 24),
-            seeds_of_others=10,
         ),
         seeds=10,
     ),

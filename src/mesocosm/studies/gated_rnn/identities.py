@@ -19,14 +19,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm import nn
 from mesocosm.analysis.in_context.gated_structure import silence
-from mesocosm.analysis.in_context.polynomial_coefficients import attention_coefficients, derivative_coefficients, gated_coefficients
 from mesocosm.nn.constructions.attention_as_rnn import independent_forms, thin_heads
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.gated_rnn.config import Identities
 from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
 from mesocosm.studies.interface import Context, Tables
 
-DIMS = (4, 8, 16, 32, 64)
 SCALES = (2e-2, 1e-2)
 
 
@@ -41,7 +39,6 @@ def check_identities(config: Identities, context: Context) -> Tables:
     return {
         "identities": pl.concat(tables),
         "limits": context.rows(instances, **limits._asdict()),
-        "cost": construction_cost(context),
         "gates": missing_gates(config, context),
     }
 
@@ -61,37 +58,9 @@ def construction_identity(construction: Callable[[nn.LinearAttention], nn.GatedL
     return Errors(relative_error(rnn(tokens), wanted), relative_error(without(tokens), wanted))
 
 
-def memory_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C5: the construction needs perfect memory, lambda = 1. Mutant: 0.99."""
-    attention, tokens = _draw(config, key)
-    rnn, wanted = nn.compact_construction(attention), attention(tokens)
-    leaking = eqx.tree_at(lambda layer: layer.decay, rnn, nn.FreeDecay(0.99 * rnn.decay()))
-    return Errors(relative_error(rnn(tokens), wanted), relative_error(leaking(tokens), wanted))
-
-
-def coefficient_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C9: closed-form coefficients equal those from automatic differentiation, for any bilinear gated RNN. Mutant: another lag."""
-    rnn = nn.GatedLinearRNN.create(config.dim, state_dim=6, key=key)
-    wanted = derivative_coefficients(rnn, config.dim, time=4, source=2)
-    return Errors(relative_error(gated_coefficients(rnn, 2), wanted), relative_error(gated_coefficients(rnn, 1), wanted))
-
-
-def invariance_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C5: the full and the compact construction have attention's coefficients. Mutant: the first memory neuron is not read."""
-    attention, _ = _draw(config, key)
-    wanted = attention_coefficients(attention)
-    found = [gated_coefficients(make(attention), 3) for make in (nn.full_construction, nn.compact_construction)]
-    rnn = nn.compact_construction(attention)
-    without = gated_coefficients(silence(rnn, jnp.ones(rnn.decay().shape).at[0].set(0.0)), 3)
-    return Errors(jnp.maximum(*(relative_error(part, wanted) for part in found)), relative_error(without, wanted))
-
-
 IDENTITIES = {
     "C1 full": partial(construction_identity, nn.full_construction),
     "C1 compact": partial(construction_identity, nn.compact_construction),
-    "C5 memory": memory_identity,
-    "C5 coefficients": invariance_identity,
-    "C9 coefficients": coefficient_identity,
 }
 
 
@@ -145,19 +114,6 @@ def _minimal_errors(attention: nn.LinearAttention, rnn: nn.GatedLinearRNN, token
     wanted = attention(tokens)
     without = silence(rnn, jnp.ones(rnn.decay().shape).at[-1].set(0.0))
     return Errors(relative_error(rnn(tokens), wanted), relative_error(without(tokens), wanted))
-
-
-def construction_cost(context: Context) -> pl.DataFrame:
-    """C2: growth exponents of the numbers of parameters between dimensions, for the full construction and for attention."""
-
-    def size(make: Callable[[nn.LinearAttention], Any], dim: int) -> int:
-        attention = nn.LinearAttention(*(jnp.zeros((1, dim, dim)) for _ in range(4)))
-        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(eqx.filter_eval_shape(make, attention)))
-
-    full = np.array([size(nn.full_construction, dim) for dim in DIMS], np.float64)
-    layer = np.array([3 * dim**2 for dim in DIMS], np.float64)  # output map: the identity
-    growth = {"exponent": np.diff(np.log2(full)), "mutant": np.diff(np.log2(layer))}
-    return context.rows({"dim": DIMS[1:]}, parameters=full[None, 1:], attention=layer[None, 1:], **{name: values[None] for name, values in growth.items()})
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """Measurements for the gated-rnn study's claims: tables to one number per replicate."""
 
 import numpy as np
-import polars as pl
 
-from mesocosm.claims.measures import Measure, derived, instances, replicates
+from mesocosm.claims.measures import Measure, instances, replicates
 from mesocosm.claims.replicates import Instances, Replicates
 from mesocosm.claims.tables import Trials, Value
 from mesocosm.studies.gated_rnn.tables import Loss, PromptLoss, Structure
@@ -11,10 +10,10 @@ from mesocosm.studies.gated_rnn.tables import Loss, PromptLoss, Structure
 OfSeeds = Measure[Replicates]
 
 
-def log_instances(value: Value) -> Measure[Instances]:
-    """log10 of a column of instances."""
+def log_largest(value: Value) -> Measure[Instances]:
+    """log10 of the largest of a column of instances: one number for all of them."""
     plain = instances(value)
-    return Measure(plain.reads, lambda view: Instances(np.log10(plain(view).values)))
+    return Measure(plain.reads, lambda view: Instances(np.log10([plain(view).values.max()]), exhaustive=True))
 
 
 # --- students ---------------------------------------------------------------------------------------------------------
@@ -26,14 +25,8 @@ def log_loss(trial: Trials) -> OfSeeds:
 
 
 def log_ratio(trial: Trials, other: Trials) -> OfSeeds:
-    """log10 ratio of two students' losses on the same teachers, for the seeds that both have."""
-
-    def measure(*tables: pl.DataFrame) -> Replicates:
-        seeds = set(tables[0]["seed"]) & set(tables[1]["seed"])
-        losses = [Replicates.of(table.filter(table["seed"].is_in(sorted(seeds))), Loss.loss, error=Loss.error) for table in tables]
-        return losses[0].over(losses[1]).map(np.log10)
-
-    return derived(measure, Loss.rows(trial), Loss.rows(other))
+    """log10 ratio of two students' losses on the same teachers."""
+    return log_loss(trial).minus(log_loss(other))
 
 
 def structure(value: Value, trial: Trials) -> OfSeeds:
@@ -41,9 +34,9 @@ def structure(value: Value, trial: Trials) -> OfSeeds:
     return replicates(value, trial=trial)
 
 
-def pruning_cost(trial: Trials) -> OfSeeds:
-    """log10 ratio of losses, pruned and snapped student over as trained."""
-    return structure(Structure.snapped_loss, trial).over(structure(Structure.loss, trial)).map(np.log10)
+def pruning_cost(loss: Value, trial: Trials) -> OfSeeds:
+    """log10 ratio of losses, after pruning over as trained."""
+    return structure(loss, trial).over(structure(Structure.loss, trial)).map(np.log10)
 
 
 # --- regressors -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,16 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from mesocosm.analysis.in_context.gated_structure import block_energies, neuron_influence, prune, snap, state_sizes, weighted_forms
+from mesocosm.analysis.in_context.gated_structure import (
+    block_energies,
+    keep_products,
+    memory_with_query,
+    neuron_influence,
+    prune,
+    snap,
+    state_sizes,
+    weighted_forms,
+)
 from mesocosm.analysis.in_context.polynomial_coefficients import (
     attention_coefficients,
     compare,
@@ -72,7 +81,12 @@ def _first_seed(context: Context, found: Polynomial) -> Any:
 
 
 class Structure(NamedTuple):
-    """Measurements of a trained gated RNN, per neuron and as a whole."""
+    """Measurements of a trained gated RNN, per neuron and as a whole.
+
+    Attributes:
+        block_loss: with only the products of a neuron with memory and one without.
+        other_block_loss: with as many other products, those of the neurons that have these decays once the decays are moved by one neuron.
+    """
 
     decay: Array
     influence: Array
@@ -81,6 +95,8 @@ class Structure(NamedTuple):
     loss: Array
     pruned_loss: Array
     snapped_loss: Array
+    block_loss: Array
+    other_block_loss: Array
     extreme: Array
     right_block: Array
     right_block_shuffled: Array
@@ -96,15 +112,30 @@ def read_structure(threshold: float, student: GatedLinearRNN, teacher: LinearAtt
     pruned, kept = prune(student, influence, threshold)
     snapped, size, decay = snap(pruned), state_sizes(student, held_out.tokens), student.decay()
     weight = jnp.maximum(influence, 0.0) * kept
-    extreme = jnp.sum(weight * ((decay < 0.05) | (decay > 0.95))) / jnp.maximum(jnp.sum(weight), 1e-30)
-    whole, without, rounded = (jnp.mean(sequence_losses(rnn, test)) for rnn in (student, pruned, snapped))
-    blocks = block_energies(pruned, size).memory_query
-    coefficients = jnp.mean(jnp.stack([gated_coefficients(snapped, lag) for lag in LAGS]), axis=0)
-    forms, snapped_forms = weighted_forms(student, size), weighted_forms(snapped, size)
-    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(jnp.roll(decay, 1)))  # neurons are in random order
-    other_blocks = block_energies(shuffled, size).memory_query
-    wanted = attention_coefficients(teacher.attention)
-    return Structure(decay, influence, size, kept, whole, without, rounded, extreme, blocks, other_blocks, coefficients, wanted, forms, snapped_forms)
+    moved = jnp.roll(decay, 1)  # neurons are in random order
+    shuffled = eqx.tree_at(lambda rnn: rnn.decay, pruned, FreeDecay(moved))
+
+    def loss(rnn: GatedLinearRNN) -> Array:
+        return jnp.mean(sequence_losses(rnn, test))
+
+    return Structure(
+        decay=decay,
+        influence=influence,
+        size=size,
+        kept=kept,
+        loss=loss(student),
+        pruned_loss=loss(pruned),
+        snapped_loss=loss(snapped),
+        block_loss=loss(keep_products(student, memory_with_query(decay))),
+        other_block_loss=loss(keep_products(student, memory_with_query(moved))),
+        extreme=jnp.sum(weight * ((decay < 0.05) | (decay > 0.95))) / jnp.maximum(jnp.sum(weight), 1e-30),
+        right_block=block_energies(pruned, size).memory_query,
+        right_block_shuffled=block_energies(shuffled, size).memory_query,
+        coefficients=jnp.mean(jnp.stack([gated_coefficients(snapped, lag) for lag in LAGS]), axis=0),
+        wanted=attention_coefficients(teacher.attention),
+        forms=weighted_forms(student, size),
+        snapped_forms=weighted_forms(snapped, size),
+    )
 
 
 def measure_structure(arm: StudentArm, context: Context, trained: Trained) -> dict[str, Any]:
@@ -112,7 +143,8 @@ def measure_structure(arm: StudentArm, context: Context, trained: Trained) -> di
     read = Partial(read_structure, arm.evaluation.threshold)
     found = context.evaluate(read, trained.students, trained.teachers, trained.test, trained.held_out)
     agreement, other = _compare(found.coefficients, found.wanted), _compare(found.coefficients, np.roll(found.wanted, 1, axis=0))
-    scalars = {name: getattr(found, name) for name in ("loss", "pruned_loss", "snapped_loss", "extreme", "right_block", "right_block_shuffled")}
+    losses = ("loss", "pruned_loss", "snapped_loss", "block_loss", "other_block_loss")
+    scalars = {name: getattr(found, name) for name in (*losses, "extreme", "right_block", "right_block_shuffled")}
     labels = {"neurons": arm.network.neurons, "memory": arm.teacher.memory}
     number = range(arm.network.neurons)
     each = {name: getattr(found, name) for name in ("decay", "influence", "size", "kept")}

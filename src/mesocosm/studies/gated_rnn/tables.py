@@ -54,10 +54,11 @@ class Loss(Table):
 
 
 class Structure(Table):
-    """Losses of a gated RNN after pruning and snapping, and the structure of its weights."""
+    """Losses of a gated RNN after pruning, and the structure of its weights."""
 
     loss: Value
-    snapped_loss: Value
+    block_loss: Value
+    other_block_loss: Value
     extreme: Value
     right_block: Value
     right_block_shuffled: Value
@@ -85,13 +86,6 @@ class Limits(Table):
     lstm_ratio: Value
     lstm_held_ratio: Value
     gru: Value
-
-
-class Cost(Table):
-    """Growth of the number of parameters with the dimension."""
-
-    exponent: Value
-    mutant: Value
 
 
 class Gates(Table):

@@ -27,22 +27,20 @@ def check(config: Config) -> None:
 def trials(config: Config) -> list[Trial]:
     """One trial per network; all its seeds are one program."""
 
-    def student(name: str, layer: str, neurons: int, *, memory: float = 1.0, others: bool = False) -> Trial:
-        training = config.other_student if others else config.student
+    def student(name: str, layer: str, neurons: int, *, memory: float = 1.0, training: Training = config.student) -> Trial:
         teacher, network = replace(config.teacher, memory=memory), Network(layer, neurons, config.products_per_neuron)
         arm = StudentArm(teacher, network, training, config.evaluation, config.mixer if layer == "user" else "")
         run = train_identified if layer == "gated" else train_student
-        return Trial(name, run, arm, models={"student": build_student}, seeds=config.seeds_of_others if others else None, over_seeds=config.over_seeds)
+        return Trial(name, run, arm, models={"student": build_student}, over_seeds=config.over_seeds)
 
     def regressor(layer: str, neurons: int, training: Training) -> Trial:
         arm = RegressorArm(config.prompts, Network(layer, neurons, config.products_per_neuron), training, config.evaluation)
         name = f"prompts-{neurons}" if layer == "gated" else f"prompts-{layer}"
-        models = {"regressor": build_regressor}
-        return Trial(name, train_regressor, arm, models=models, seeds=config.seeds_of_others, over_seeds=config.over_seeds)
+        return Trial(name, train_regressor, arm, models={"regressor": build_regressor}, over_seeds=config.over_seeds)
 
     students = [student(f"student-{neurons}", "gated", neurons) for neurons in config.neurons]
     if config.mixer:
-        theirs = replace(student("student-user", "user", config.hidden, others=True), user_parts=code_of(config.mixer))
+        theirs = replace(student("student-user", "user", config.hidden, training=config.other_student), user_parts=code_of(config.mixer))
         return [*students, theirs]
     judged = student_size(config)
     found = [
@@ -51,7 +49,9 @@ def trials(config: Config) -> list[Trial]:
         student("student-forgetful", "gated", judged, memory=config.forgetful),
         student("student-side", "side", config.side_neurons),
     ]
-    found += [student(f"student-{name}", name, _size(name, config), others=True) for name in config.architectures]
+    trainings = {name: replace(config.other_student, learning_rate=rate) for name, rate in config.learning_rates}
+    for name in config.architectures:
+        found.append(student(f"student-{name}", name, _size(name, config), training=trainings.get(name, config.other_student)))
     if config.prompt_neurons:
         found += [regressor("gated", neurons, config.regression) for neurons in config.prompt_neurons]
         found += [regressor("attention", 1, config.regression)]

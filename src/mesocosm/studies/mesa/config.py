@@ -82,16 +82,6 @@ class Identities:
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """Early stopping of conjugate gradients, in one random gated mesa layer per replicate."""
-
-    sequences: int = 4
-    length: int = 512
-    key_dim: int = 32
-    heads: int = 4
-
-
-@dataclass(frozen=True)
 class Config:
     """Config of the mesa study."""
 
@@ -104,7 +94,7 @@ class Config:
     """One layer of linear attention."""
     fixed: Training = field(default_factory=lambda: Training(steps=3000, batch_size=16, clip_norm=None, init_std=0.05))
     """One layer of linear attention on one fixed system (C15), and on fresh systems as its control; larger initial weights escape the plateau."""
-    fixed_seeds: int = 3
+    fixed_seeds: int = 0
     """Replicates of these two arms."""
     deep: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=2e-3))
     """Two or more layers."""
@@ -118,12 +108,9 @@ class Config:
     """Deeper networks on orthogonal systems."""
     contracting_depths: tuple[int, ...] = ()
     """Networks on contracting systems; 1 is the one-layer network."""
-    retrain: bool = False
-    """Train the one-layer network twice and average it with its own compression (C3)."""
+    retrain_seeds: int = 0
+    """Replicates that train the one-layer network twice and average it with its own compression (C3)."""
     probing: Probing = field(default_factory=Probing)
-    stopping: Stopping = field(default_factory=Stopping)
-    stopping_judged: bool = False
-    """Measure early stopping of conjugate gradients (N4)."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, linear attention and the mesa layer."""
@@ -146,10 +133,8 @@ PRESETS = {
             contracting=Training(steps=4, batch_size=4),
             mesa=Training(steps=4, batch_size=4, init_std=0.05),
             depths=(2,),
-            retrain=True,
+            retrain_seeds=2,
             probing=Probing(sequences=64, target_position=11, preconditioning_position=10),
-            stopping=Stopping(sequences=1, length=64, key_dim=8, heads=2),
-            stopping_judged=True,
         ),
         seeds=2,
     ),
@@ -161,8 +146,6 @@ PRESETS = {
             "references": 0.05,
             "linear-1": 0.27,
             "linear-1-fixed": 0.2,
-            "fixed-system": 0.33,
-            "fresh-systems": 0.3,
             "mesa-1": 0.3,
             "linear-1-wide": 0.23,
         },
@@ -172,33 +155,31 @@ PRESETS = {
             Config(),
             linear=Training(steps=800),
             fixed=Training(steps=5000, batch_size=16, clip_norm=None, init_std=0.05),
-            fixed_seeds=5,
+            fixed_seeds=10,
             mesa=Training(steps=1000, init_std=0.05),
             depths=(2, 4, 6),
             contracting_depths=(1, 4),
-            retrain=True,
-            stopping_judged=True,
+            retrain_seeds=20,
         ),
-        seeds=5,
+        seeds=10,
         minutes={
             "identities": 0.41,
             "references": 0.09,
-            "linear-1": 0.44,
-            "linear-1-fixed": 0.44,
-            "fixed-system": 1.32,
-            "fresh-systems": 1.19,
-            "mesa-1": 1.02,
-            "linear-1-wide": 0.68,
-            "linear-2": 3.29,
-            "linear-4": 4.77,
-            "linear-6": 3.4,
-            "polynomials": 1.4,
-            "contracting-1": 0.31,
-            "contracting-4": 2.91,
-            "contracting-mesa-1": 0.76,
-            "contracting-1-wide": 0.37,
-            "linear-1-again": 0.77,
-            "stopping": 0.3,
+            "linear-1": 0.88,
+            "linear-1-fixed": 0.88,
+            "fixed-system": 2.64,
+            "fresh-systems": 2.38,
+            "mesa-1": 2.04,
+            "linear-1-wide": 1.36,
+            "linear-2": 6.58,
+            "linear-4": 9.54,
+            "linear-6": 6.8,
+            "polynomials": 2.8,
+            "contracting-1": 0.62,
+            "contracting-4": 5.82,
+            "contracting-mesa-1": 1.52,
+            "contracting-1-wide": 0.74,
+            "linear-1-again": 3.08,
         },
     ),
     "paper": Preset(
@@ -213,8 +194,7 @@ PRESETS = {
             mesa=replace(_PAPER_LINEAR, learning_rate=4e-4),
             depths=(2, 4, 6),
             contracting_depths=(1, 2, 4, 6),
-            retrain=True,
-            stopping_judged=True,
+            retrain_seeds=5,
         ),
         seeds=5,
     ),

@@ -1,8 +1,6 @@
-"""Figures of the mesa study: losses, weights before and after compression, probes, and solver steps."""
+"""Figures of the mesa study: losses, weights before and after compression, and probes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -105,21 +103,4 @@ def probes(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
 
-@figure("Solver steps against error")
-def stopping(view: View) -> alt.TopLevelMixin:
-    """A gated mesa layer on random tokens. Conjugate gradients stop at a tolerance (0.1 to 1e-5) for each token, or after a fixed number of steps."""
-    dynamic = view.table("stopping").select("seed", "layer", "steps", "error", rule=pl.lit("at a tolerance, per token"))
-    fixed = view.table("fixed_steps").select("seed", "layer", pl.col("steps").cast(pl.Float32), "error", rule=pl.lit("after a fixed number"))
-    both = pl.concat([dynamic, fixed]).filter(pl.col("layer") == "forgetting")
-    mean = both.with_columns(group=pl.int_range(pl.len()).over("seed", "rule")).group_by("rule", "group").agg(pl.col("steps", "error").mean())
-    encoding: dict[str, Any] = {
-        "x": alt.X("steps:Q", title="mean solver steps per token"),
-        "y": log_axis("error", "relative output error"),
-        "color": alt.Color("rule:N", title="stopping"),
-    }
-    lines = alt.Chart(mean.sort("rule", "steps")).mark_line().encode(**encoding)
-    dots = alt.Chart(both.sort("rule", "seed", "steps")).mark_circle(**SEED_DOTS).encode(**encoding, tooltip=["rule", "seed", "steps", "error"])
-    return alt.layer(lines, dots).properties(width=520, height=260)
-
-
-FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, stopping, training]
+FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, training]

@@ -5,32 +5,27 @@ Each identity maps a key to two relative errors: that of the statement, and that
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm import nn
 from mesocosm.numerics.linear_algebra import solve
-from mesocosm.numerics.programs import jit
 from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Identities
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Check every identity on `config.instances` random instances, and count the operations of a conjugate gradient step."""
+    """Check every identity on `config.instances` random instances."""
     keys = instance_keys(context, len(IDENTITIES), config.instances)
     falls = context.evaluate(Partial(on_instances, series_falls, config), shared=(keys,))
     return {
         "identities": check_statements(context, config, IDENTITIES),
         "series": context.rows({"instance": range(config.instances)}, smallest_fall=falls.error, mutant=falls.mutant),
-        "solver_cost": solver_cost(context),
     }
 
 
@@ -235,38 +230,3 @@ IDENTITIES = {
     "N2": solver_gradient_identity,
     "N3": zero_steps_identity,
 }
-
-
-# --- cost -----------------------------------------------------------------------------------------------------------
-
-
-def solver_cost(context: Context) -> pl.DataFrame:
-    """Floating-point operations of one conjugate gradient step per token, and their growth exponents between successive key sizes.
-
-    The compiler counts them, at a fixed chunk of 64 tokens. The mutant is a Newton-Schulz step: two matrix products per token.
-    """
-    length = 64
-
-    def solver(size: int, steps: int) -> float:
-        tokens = (jnp.ones((length, size)),) * 3
-
-        def layer(q: Array, k: Array, v: Array) -> Array:
-            return nn.gated_mesa(q, k, v, None, None, jnp.ones(size), steps=steps, unroll=True, chunk=length).solution
-
-        return _operations(layer, *tokens)
-
-    def newton_schulz(size: int) -> float:
-        return _operations(jax.vmap(lambda x, a: 2 * x - x @ a @ x), jnp.ones((length, size, size)), jnp.ones((length, size, size)))
-
-    step = np.array([solver(size, 1) - solver(size, 0) for size in SIZES])
-    inverse = np.array([newton_schulz(size) for size in SIZES])
-    growth = {"exponent": np.diff(np.log2(step)), "mutant": np.diff(np.log2(inverse))}
-    return context.rows({"key_dim": SIZES[1:]}, operations=step[None, 1:] / length, **{name: values[None] for name, values in growth.items()})
-
-
-SIZES = (16, 32, 64, 128)
-
-
-def _operations(function: Callable[..., Any], *arguments: Array) -> float:
-    analysis = jit(function).lower(*arguments).compile().cost_analysis()
-    return float(analysis["flops"])  # type: ignore[index]

@@ -1,40 +1,23 @@
 """Measurements for the mesa study's claims: tables to one number per replicate."""
 
 from collections.abc import Callable
-from math import log
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import Replicates
-from mesocosm.claims.tables import Column, Rows, Trials, Value
+from mesocosm.claims.tables import Estimate, Rows, Trials, Value
 from mesocosm.studies.interface import View
-from mesocosm.studies.mesa.tables import (
-    AGAIN,
-    DEEPEST,
-    STOPPING,
-    Compressed,
-    FixedStepsByQuarter,
-    Interpolation,
-    Loss,
-    Pattern,
-    Polynomial,
-    Probes,
-    Stopping,
-    StoppingByQuarter,
-)
+from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, Probes
 
 OfSeeds = Measure[Replicates]
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
-
-
-def loss(trial: Trials) -> OfSeeds:
-    """Test loss of a network."""
-    return replicates(Loss.loss, trial=trial)
 
 
 def versus_step(trial: Trials) -> OfSeeds:
@@ -48,30 +31,49 @@ def versus_ridge(trial: Trials) -> OfSeeds:
 
 
 def ratio(trial: Trials, other: Trials) -> OfSeeds:
-    """Log ratio of two networks' losses on the same sequences."""
-    return loss(trial).log_ratio(loss(other))
+    """Log ratio of two networks' losses, paired by test sequence."""
+    return _paired(GroupLoss.rows(trial), GroupLoss.loss, GroupLoss.rows(other), GroupLoss.loss)
+
+
+def over_polynomial(trial: Trials, steps: int) -> OfSeeds:
+    """Log ratio of a network's loss to that of the learned polynomial with this many steps, paired by test sequence."""
+    return _paired(GroupLoss.rows(trial), GroupLoss.loss, Polynomial.rows(steps=steps), Polynomial.learned)
+
+
+def learned_over_neumann(learned: int, neumann: int) -> OfSeeds:
+    """Log ratio of the learned polynomial's loss to the Neumann series', with these numbers of steps, paired by test sequence."""
+    return _paired(Polynomial.rows(steps=learned), Polynomial.learned, Polynomial.rows(steps=neumann), Polynomial.neumann)
 
 
 def best_of(others: Trials, trial: Trials) -> OfSeeds:
     """Log ratio of a network's loss to the smallest of several others', seed by seed."""
-    own, rows = loss(trial), Loss.rows(others)
+    own, rows = GroupLoss.rows(trial), GroupLoss.rows(others)
 
     def measure(view: View) -> Replicates:
-        arms = rows.read(view).partition_by("trial", maintain_order=True)
-        first, *further = (Replicates.of(arm, Loss.loss, error=Loss.loss.error) for arm in arms)
-        return own(view).log_ratio(first.extreme(*further, by=np.negative))
+        network, arms = own.read(view), rows.read(view).partition_by("trial", maintain_order=True)
+        first, *further = (_log_ratio(network, GroupLoss.loss, arm, GroupLoss.loss) for arm in arms)
+        return first.extreme(*further, by=np.positive)
 
-    return Measure((*own.reads, rows), measure)
-
-
-def learned_polynomial(steps: int) -> OfSeeds:
-    """Test loss of the learned polynomial with this many steps."""
-    return replicates(Polynomial.learned, steps=steps)
+    return Measure((own, rows), measure)
 
 
-def neumann_series(steps: int) -> OfSeeds:
-    """Test loss of the Neumann series with this many steps."""
-    return replicates(Polynomial.neumann, steps=steps)
+def _paired(rows: Rows, loss: Value, other_rows: Rows, other_loss: Value) -> OfSeeds:
+    return derived(lambda table, other: _log_ratio(table, loss, other, other_loss), rows, other_rows)
+
+
+def _log_ratio(table: pl.DataFrame, loss: Value, other: pl.DataFrame, other_loss: Value) -> Replicates:
+    """Replicates of a log ratio of mean losses; what the two have in common on each group of sequences cancels in its error."""
+    pairs = _mean(table, loss).minus(_mean(other, other_loss))
+    values, errors = log_ratio_of_means(_by_seed(table, loss), _by_seed(other, other_loss))
+    return replace(pairs, values=values, errors=errors)
+
+
+def _mean(table: pl.DataFrame, loss: Value) -> Replicates:
+    return Replicates.within(table, lambda rows: float(rows[loss].to_numpy().mean()))
+
+
+def _by_seed(table: pl.DataFrame, loss: Value) -> np.ndarray:
+    return table.sort("seed", GroupLoss.group)[loss].to_numpy().reshape(table["seed"].n_unique(), -1)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -102,42 +104,48 @@ def compressed_mutant(trial: Trials) -> OfSeeds:
     return replicates(Compressed.mutant, trial=trial)
 
 
-def second_run(arm: Value) -> OfSeeds:
+def second_run(versus: Estimate) -> OfSeeds:
     """Largest log ratio of an averaged network's loss to the network's own, after the first sixth of the second training."""
-    step, network = Interpolation.step, Interpolation.network
+    step = Interpolation.step
 
     def worst(rows: pl.DataFrame) -> float:
-        late = rows.filter(pl.col(step) >= pl.col(step).max() / 6)
-        return float(np.max(np.log(late[arm].to_numpy() / late[network].to_numpy())))
+        return float(rows.filter(pl.col(step) >= pl.col(step).max() / 6)[versus].to_numpy().max())
 
-    return within(Interpolation.rows(AGAIN), worst)
+    return within(Interpolation.rows(AGAIN), worst, of=(versus,))
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------
 
 
 def probe_change(value: Value, position: Callable[[Any], int], first: int, trial: Trials = DEEPEST) -> OfSeeds:
-    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input)."""
-    layer = Probes.layer
+    """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input), paired by sequence."""
 
-    def change(rows: pl.DataFrame) -> float:
-        by_layer = rows.sort(layer)
-        return log(by_layer[value][-1] / by_layer.filter(pl.col(layer) == first)[value][0])
+    def change(table: pl.DataFrame) -> Replicates:
+        return _log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
 
-    return within(Probes.rows(trial, position=position), change)
+    return derived(change, Probes.rows(trial, position=position))
 
 
 def probe_by_context(value: Value) -> OfSeeds:
-    """Rank correlation of position and held-out probe loss after the last layer."""
-    layer, position = Probes.layer, Probes.position
+    """Rank correlation of position and held-out probe loss after the last layer; its error is the jackknife's over groups of sequences."""
+    position, group = Probes.position, Probes.group
 
     def correlation(rows: pl.DataFrame) -> float:
-        return float(rows.select(pl.corr(position, value, method="spearman")).item())
+        return float(rows.group_by(position).agg(pl.col(value).mean()).select(pl.corr(position, value, method="spearman")).item())
+
+    def error(rows: pl.DataFrame) -> float:
+        without = [correlation(rows.filter(pl.col(group) != left_out)) for left_out in rows[group].unique()]
+        return float(np.std(without) * np.sqrt(len(without) - 1))
 
     def measure(table: pl.DataFrame) -> Replicates:
-        return Replicates.within(table.filter(pl.col(layer) == table[layer].max()), correlation)
+        last = _last_layer(table)
+        return replace(Replicates.within(last, correlation), errors=Replicates.within(last, error).values)
 
     return derived(measure, Probes.rows(DEEPEST))
+
+
+def _last_layer(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter(pl.col(Probes.layer) == table[Probes.layer].max())
 
 
 def target_position(config: Any) -> int:
@@ -148,36 +156,3 @@ def target_position(config: Any) -> int:
 def preconditioning_position(config: Any) -> int:
     """The position of the probe for the preconditioned input."""
     return config.probing.preconditioning_position
-
-
-# --- stopping ---------------------------------------------------------------------------------------------------------
-
-
-def stopping(value: Value, tolerance: float, layer: str = "forgetting") -> OfSeeds:
-    """A column of `Stopping` at one tolerance."""
-    return replicates(value, trial=STOPPING, layer=layer, tolerance=tolerance)
-
-
-def stopping_error(tolerance: float) -> OfSeeds:
-    """log10 of the output error at a tolerance."""
-    return stopping(Stopping.error, tolerance).map(np.log10)
-
-
-def late_over_early_at_tolerance(tolerance: float) -> OfSeeds:
-    """Log ratio of the relative output error in the last quarter of the sequence to that in the first."""
-    table = StoppingByQuarter
-    return _late_over_early(table.rows(layer="forgetting", tolerance=tolerance), table.quarter, table.error)
-
-
-def late_over_early_of_steps(steps: int) -> OfSeeds:
-    """The same after a fixed number of steps for every token."""
-    table = FixedStepsByQuarter
-    return _late_over_early(table.rows(layer="forgetting", steps=steps), table.quarter, table.error)
-
-
-def _late_over_early(rows: Rows, quarter: Column, error: Column) -> OfSeeds:
-    def change(rows: pl.DataFrame) -> float:
-        by_quarter = rows.sort(quarter)[error]
-        return log(by_quarter[-1] / by_quarter[0])
-
-    return within(rows, change)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from mesocosm.analysis.in_context.probes import ProbeData, preconditioning_target, probe_losses
+from mesocosm.analysis.in_context.probes import ProbeData, fit_probe, preconditioning_target, probe_loss
 from mesocosm.analysis.in_context.regression import ChebyshevInverse
 from mesocosm.nn import ResidualStack
 from mesocosm.studies.interface import Context
@@ -18,9 +18,11 @@ from mesocosm.studies.mesa.networks import NetworkArm, Trained
 from mesocosm.studies.mesa.references import Sequences
 from mesocosm.tasks.linear_systems import constructed_tokens
 
+GROUPS = 16
+
 
 class ProbeCurves(NamedTuple):
-    """Held-out losses of linear probes at every layer (input first) and position, (layers + 1, positions)."""
+    """Losses of linear probes at every layer (input first) and position in each group of held-out sequences, (layers + 1, positions, groups)."""
 
     target: Array
     preconditioned: Array
@@ -29,18 +31,31 @@ class ProbeCurves(NamedTuple):
 
 
 def measure_probes(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, Any]:
-    """Held-out probe losses by layer and position."""
+    """Held-out probe losses by layer, position and group."""
     n, probing = arm.systems.length, arm.probing
     positions = sorted({*range(10, n + 1, 5), probing.target_position, probing.preconditioning_position})
     curves = context.evaluate(Partial(probe_network, tuple(positions), probing.sequences), trained.networks, trained.sequences)
-    axes = {"layer": range(arm.network.layers + 1), "position": positions}
+    axes = {"layer": range(arm.network.layers + 1), "position": positions, "group": range(1, 1 + GROUPS)}
     return {"probes": context.rows(axes, layers=arm.network.layers, **curves._asdict())}
 
 
 def probe_network(positions: tuple[int, ...], size: int, network: ResidualStack, sequences: Sequences) -> ProbeCurves:
     """Probe for the next state and the preconditioned input; the controls probe for those of another sequence."""
     fitted, held_out = (_probe_data(positions, network, observations[:size]) for observations in (sequences.tuning, sequences.test))
-    return ProbeCurves(*(probe_losses(a, b).held_out for a, b in zip(fitted, held_out, strict=True)))
+    return ProbeCurves(*map(_held_out_losses, fitted, held_out))
+
+
+def _held_out_losses(fitted_on: ProbeData, held_out: ProbeData) -> Array:
+    """The loss of one probe in each group of examples."""
+    probe = jax.tree.map(lambda leaf: leaf[:, :, None], fit_probe(*fitted_on))
+    activations, targets, weights = held_out
+    return probe_loss(probe, _in_groups(activations, 2), _in_groups(targets, 1), None if weights is None else _in_groups(weights, 1))
+
+
+def _in_groups(part: Array, axis: int) -> Array:
+    """Split the axis of examples into groups of equal size; the rest is left out."""
+    size = part.shape[axis] // GROUPS
+    return jnp.stack([jax.lax.slice_in_dim(part, i * size, (i + 1) * size, axis=axis) for i in range(GROUPS)], axis=axis)
 
 
 def _probe_data(positions: tuple[int, ...], network: ResidualStack, observations: Array) -> list[ProbeData]:

@@ -23,27 +23,35 @@ CONTRACTING = Trials("contracting-1")
 CONTRACTING_WIDE = Trials("contracting-1-wide")
 CONTRACTING_MESA = Trials("contracting-mesa-1")
 CONTRACTING_DEEPEST = Trials(lambda config: f"contracting-{max(config.contracting_depths, default=1)}")
-STOPPING = Trials("stopping")
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
 class Loss(Table):
-    """Test losses of a network and its references on the same sequences, and log ratios of the network's to theirs."""
+    """Log ratios of a network's test loss to those of its references on the same sequences."""
 
     digest: Value
-    loss: Estimate
     versus_step: Estimate
     versus_ridge: Estimate
 
 
+class GroupLoss(Table):
+    """Test loss of a network in each group of test sequences."""
+
+    group: Axis
+    digest: Value
+    loss: Value
+
+
 class Polynomial(Table):
-    """Losses of polynomials in place of the inverse."""
+    """Losses of polynomials in place of the inverse, in each group of test sequences."""
 
     steps: Axis
-    learned: Estimate
-    neumann: Estimate
+    group: Axis
+    digest: Value
+    learned: Value
+    neumann: Value
 
 
 class Pattern(Table):
@@ -62,19 +70,19 @@ class Compressed(Table):
 
 
 class Interpolation(Table):
-    """Losses during the second training, of the network and of its averages with the first training's compression."""
+    """Log ratios of losses during the second training, average with the first training's compression over network."""
 
     step: Axis
-    network: Value
-    interpolated: Value
-    shuffled: Value
+    versus_network: Estimate
+    mutant: Estimate
 
 
 class Probes(Table):
-    """Held-out losses of linear probes."""
+    """Losses of linear probes in each group of held-out sequences."""
 
     layer: Axis
     position: Axis
+    group: Axis
     target: Value
     preconditioned: Value
     shuffled_target: Value
@@ -89,37 +97,3 @@ class Series(Table):
 
     smallest_fall: Value
     mutant: Value
-
-
-class SolverCost(Table):
-    """Operations of a solver step, and their growth with the key size."""
-
-    exponent: Value
-    mutant: Value
-
-
-class Stopping(Table):
-    """Solver steps and output error by tolerance."""
-
-    tolerance: Axis
-    layer: Axis
-    steps: Value
-    error: Value
-
-
-class StoppingByQuarter(Table):
-    """Output error in each quarter of the sequence, by tolerance."""
-
-    tolerance: Axis
-    quarter: Axis
-    layer: Axis
-    error: Value
-
-
-class FixedStepsByQuarter(Table):
-    """Output error in each quarter of the sequence, by fixed number of steps."""
-
-    steps: Axis
-    quarter: Axis
-    layer: Axis
-    error: Value

@@ -18,7 +18,7 @@ from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Systems
 from mesocosm.studies.mesa.networks import NetworkArm, Trained, build_linear, build_mesa, build_user_mixer, learner, predict
 from mesocosm.studies.mesa.probing import measure_probes
-from mesocosm.studies.mesa.references import Sequences, draw_sequences, orthogonal_systems, sequence_losses, step_predictor
+from mesocosm.studies.mesa.references import Sequences, draw_sequences, group_means, orthogonal_systems, sequence_losses, step_predictor
 from mesocosm.studies.mesa.weights import measure_compressed, measure_weights, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
 from mesocosm.tasks.task import digest
@@ -107,7 +107,8 @@ def _losses(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, An
     )
     positions = {"position": range(1, arm.systems.length + 1)}
     curve = context.rows(positions, **{name: getattr(measured, name).mean(1) for name in ("network", "gradient_step", "ridge")})
-    return {"loss": loss, "position_loss": curve}
+    groups = group_means(mean["network"])
+    return {"loss": loss, "position_loss": curve, "group_loss": context.rows({"group": range(1, 1 + groups.shape[-1])}, digest=digests, loss=groups)}
 
 
 # --- twice ------------------------------------------------------------------------------------------------------------
@@ -130,7 +131,12 @@ def train_twice(arm: NetworkArm, context: Context) -> Tables:
     again = Retrained(plain.build, task, plain.loss, plain.optimizer, faster, plain.batch_size, scalars)
     every = max(1, arm.training.steps // 12)
     second = context.fit("second", again, arm.training.steps, per_seed=True, probe=(Partial(_interpolated, jnp.asarray(test)), every))
-    return {"interpolation": context.rows({"step": second.probe_steps.tolist()}, **second.probes)}
+    losses = second.probes
+    versus, error = log_ratio_of_means(losses["interpolated"], losses["network"])
+    mutant, mutant_error = log_ratio_of_means(losses["shuffled"], losses["network"])
+    means = {name: losses[name].mean(-1) for name in ("network", "interpolated", "compressed")}
+    columns = {"versus_network": versus, "versus_network_error": error, "mutant": mutant, "mutant_error": mutant_error, **means}
+    return {"interpolation": context.rows({"step": second.probe_steps.tolist()}, **columns)}
 
 
 def _compress_first(dim: int, network: ResidualStack) -> ProductAttention:
@@ -138,6 +144,7 @@ def _compress_first(dim: int, network: ResidualStack) -> ProductAttention:
 
 
 def _interpolated(test: Array, second: Retrained, state: Any, key: PRNGKeyArray) -> dict[str, Array]:
+    """Losses of every test sequence, mean over positions."""
     network = state.model
     now = products_of(network.layers[0])
     stacks = {
@@ -146,7 +153,7 @@ def _interpolated(test: Array, second: Retrained, state: Any, key: PRNGKeyArray)
         "compressed": ResidualStack((second.first,), clip=network.clip, visible=network.visible),
         "shuffled": ResidualStack((interpolate(now, _other_blocks(second.first)),), clip=network.clip, visible=network.visible),
     }
-    return {name: sequence_losses(Partial(predict, stack), test).mean() for name, stack in stacks.items()}
+    return {name: sequence_losses(Partial(predict, stack), test).mean(-1) for name, stack in stacks.items()}
 
 
 def _other_blocks(products: ProductAttention) -> ProductAttention:

@@ -10,7 +10,6 @@ from mesocosm.studies.mesa.config import Config, Network, Training
 from mesocosm.studies.mesa.identities import check_identities
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
 from mesocosm.studies.mesa.references import References, measure_polynomials, measure_references
-from mesocosm.studies.mesa.stopping import measure_stopping
 from mesocosm.studies.mesa.train import train_linear, train_mesa, train_twice, train_user_mixer
 from mesocosm.studies.part_names import code_of
 from mesocosm.studies.parts import check_mixer
@@ -53,11 +52,12 @@ def trials(config: Config) -> list[Trial]:
         Trial("references", measure_references, references, seeds=1),
         arm("linear-1", heads=heads),
         arm("linear-1-fixed", "fixed", heads=heads),
-        replace(arm("fixed-system", "fixed", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
-        replace(arm("fresh-systems", heads=heads, training=config.fixed), seeds=config.fixed_seeds),
         arm("mesa-1", layer="mesa"),
         arm("linear-1-wide"),
     ]
+    if config.fixed_seeds:
+        found.append(replace(arm("fixed-system", "fixed", heads=heads, training=config.fixed), seeds=config.fixed_seeds))
+        found.append(replace(arm("fresh-systems", heads=heads, training=config.fixed), seeds=config.fixed_seeds))
     found += [arm(f"linear-{depth}", layers=depth) for depth in config.depths]
     if config.depths:
         found.append(Trial("polynomials", measure_polynomials, references))
@@ -66,9 +66,7 @@ def trials(config: Config) -> list[Trial]:
         found.append(arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4, training=training))
     if config.contracting_depths:
         found += [arm("contracting-mesa-1", "contracting", layer="mesa"), arm("contracting-1-wide", "contracting")]
-    if config.retrain:
+    if config.retrain_seeds:
         again = NetworkArm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
-        found.append(Trial("linear-1-again", train_twice, again, over_seeds=config.over_seeds))
-    if config.stopping_judged:
-        found.append(Trial("stopping", measure_stopping, config.stopping))
+        found.append(Trial("linear-1-again", train_twice, again, seeds=config.retrain_seeds, over_seeds=config.over_seeds))
     return found

@@ -99,7 +99,7 @@ class TwoLayers:
     steps: int = 5000
     init_std: float = 0.2
     active: float = 1e-3
-    """A singular value, or a neuron's product of norms, above this counts as active."""
+    """A singular value above this counts as an active direction."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ PRESETS = {
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(), seeds=5),
+    "quick": Preset(Config(), seeds=20),
     "cpu": Preset(
         Config(),
-        seeds=20,
-        minutes={"step": 0.03, "minima": 0.1, "descent": 0.05, "factorisation": 0.04, "scalar-pair": 0.13, "adaptive": 0.16, "two-layers": 0.36},
+        seeds=40,
+        minutes={"step": 0.03, "minima": 0.1, "descent": 0.1, "factorisation": 0.08, "scalar-pair": 0.2, "adaptive": 0.25, "two-layers": 0.7},
     ),
-    "paper": Preset(Config(), seeds=20),
+    "paper": Preset(Config(), seeds=40),
 }

@@ -125,14 +125,14 @@ def dead_modes(arm: str) -> OfSeeds:
 # --- adaptive optimisers --------------------------------------------------------------------------------------------
 
 
-def scalar_threshold(form: str) -> OfSeeds:
-    """Largest distance of the two scalars from the soft threshold under Adam with L2, over positive decays."""
+def scalars_at_threshold(form: str) -> OfSeeds:
+    """Whether both scalars lie within 0.01 of the soft threshold under Adam with L2, at every positive decay (1 or 0)."""
     decay, target, value = Scalars.decay, Scalars.target, Scalars.value
 
-    def largest(rows: pl.DataFrame) -> float:
-        return float((rows[value] - (rows[target] - rows[decay]).clip(0.0)).abs().max())  # type: ignore[arg-type]
+    def met(rows: pl.DataFrame) -> float:
+        return float(((rows[value] - (rows[target] - rows[decay]).clip(0.0)).abs() < 0.01).all())
 
-    return derived(lambda rows: Replicates.within(rows.filter(pl.col(decay) > 0), largest), Scalars.rows(optimizer="adam_l2", form=form))
+    return derived(lambda rows: Replicates.within(rows.filter(pl.col(decay) > 0), met), Scalars.rows(optimizer="adam_l2", form=form))
 
 
 def scalar_selectivity(form: str) -> OfSeeds:
@@ -170,7 +170,7 @@ def rank_change(arm: str) -> OfSeeds:
 # --- two layers -----------------------------------------------------------------------------------------------------
 
 
-def as_many_as_the_teacher(arm: str, what: Value) -> OfSeeds:
-    """1 if as many stay as the teacher has, else 0."""
-    met = (pl.col(what) == pl.col(Hidden.teacher)).cast(pl.Float64)
+def as_many_as_the_teacher(arm: str) -> OfSeeds:
+    """1 if as many directions stay as the teacher has, else 0."""
+    met = (pl.col(Hidden.directions) == pl.col(Hidden.teacher)).cast(pl.Float64)
     return derived(lambda rows: Replicates.of(rows.with_columns(met=met), "met"), Hidden.rows(arm=arm))

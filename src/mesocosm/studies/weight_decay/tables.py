@@ -86,9 +86,8 @@ class Scalars(Table):
 
 
 class Hidden(Table):
-    """Numbers of hidden directions and neurons that stay, and the teacher's rank."""
+    """Number of hidden directions that stay, and the teacher's rank."""
 
     arm: Axis
     directions: Value
-    neurons: Value
     teacher: Value

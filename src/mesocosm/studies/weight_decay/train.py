@@ -198,7 +198,7 @@ def _orthonormal(matrix: Array) -> Array:
 
 
 def train_two_layers(config: TwoLayers, context: Context) -> Tables:
-    """Count the hidden directions and neurons that stay with both matrices regularised, one, or none."""
+    """Count the hidden directions that stay with both matrices regularised, one, or none."""
     counts, spectra = [], []
     for arm, decay_a, decay_b in (("both", config.decay, config.decay), ("one", config.decay, 0.0), ("none", 0.0, 0.0)):
         hyperparameters = {"learning_rate": config.learning_rate, "a": decay_a, "b": decay_b}
@@ -206,11 +206,7 @@ def train_two_layers(config: TwoLayers, context: Context) -> Tables:
         model = train(context, arm, learner, hyperparameters, config.steps).model
         spectrum = product_spectrum(model.a, model.b)
         neurons = np.linalg.norm(model.a, axis=1) * np.linalg.norm(model.b, axis=1)
-        counts.append(
-            context.rows(
-                arm=arm, directions=np.sum(spectrum > config.active, -1), neurons=np.sum(neurons > config.active, -1), teacher=len(config.teacher_values)
-            )
-        )
+        counts.append(context.rows(arm=arm, directions=np.sum(spectrum > config.active, -1), teacher=len(config.teacher_values)))
         sizes = {"place": range(1, config.width + 1)}
         spectra.append(context.rows(sizes, arm=arm, value=spectrum, neuron=np.sort(neurons, axis=-1)[:, ::-1].copy()))
     return {"hidden": pl.concat(counts), "hidden_spectrum": pl.concat(spectra)}

@@ -1,0 +1,61 @@
+"""Keep a finished run as the record of its study: `python results/keep.py RUN`, in the checkout in which the run was started.
+
+Files of one run directory become `results/STUDY`, without checkpoints, PNG pictures and models above 300 kB. Training curves are thinned to 50 points per seed,
+whose checksums the status files then hold; all other tables stay as they are. The list of pilots (`search.csv`) and the history stay.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from mesocosm.lab.store.run_directory import Run, TrialStore
+
+RESULTS = Path(__file__).parent
+LARGEST_MODEL = 300_000
+POINTS = 50
+STAYS = ("search.csv", "history.json")
+
+
+def keep(source: Path, results: Path = RESULTS) -> Path:
+    """Copy a finished run to `results/STUDY`; returns that folder.
+
+    Raises:
+        ValueError: a trial has not finished, or its files are damaged.
+    """
+    run = Run(source)
+    for name, status in run.trials.items():
+        if status["state"] != "finished" or (damage := TrialStore(source, name).damage()):
+            raise ValueError(f"{source}: trial {name} is {status['state'] if status['state'] != 'finished' else damage}")
+    target = results / run.study.name
+    for old in target.iterdir() if target.exists() else ():
+        if old.name not in STAYS:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    shutil.copytree(source, target, ignore=_left_out, dirs_exist_ok=True)
+    for name in run.trials:
+        _thin_history(TrialStore(target, name))
+    return target
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    large = {name for name in names if name.endswith(".safetensors") and (Path(folder) / name).stat().st_size > LARGEST_MODEL}
+    return large | {name for name in names if name in (*STAYS, "checkpoints", ".lock") or name.endswith(".png")}
+
+
+def _thin_history(store: TrialStore) -> None:
+    """Keep evenly spaced windows of each curve, the last one among them."""
+    if "history" not in store.status["tables"]:
+        return
+    history = store.tables()["history"]
+    windows, place = pl.len().over("fit", "seed"), pl.int_range(pl.len()).over("fit", "seed")
+    stride = ((windows + POINTS - 1) // POINTS).clip(1)
+    checksum = store.write_table("history", history.filter((windows - 1 - place) % stride == 0))
+    status = store.status
+    store.write_status(**{**status, "tables": {**status["tables"], "history": checksum}})
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("run", type=Path, help="a finished run directory")
+    print(keep(arguments.parse_args().run))
