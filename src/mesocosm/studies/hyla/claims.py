@@ -27,7 +27,7 @@ PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
 # Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN = 0, 0
+FUZZY, RAVEN = 10, 7
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
