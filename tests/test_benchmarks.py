@@ -86,6 +86,16 @@ def test_decoders_and_their_peers_agree(bench):
 
 
 @pytest.mark.whole
+def test_hyla_and_its_transcription_agree(bench):
+    record = run("hypernetwork_attention", bench)
+    check_form(record)
+    assert {"HYLA, forward", "HYLA, forward + backward", "HYLA, training step", "softmax, forward"} <= {row["case"] for row in record["rows"]}
+    for row in record["rows"]:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["error"] is None or row["error"] <= 1e-5
+
+
+@pytest.mark.whole
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)

@@ -27,16 +27,16 @@ def test_numpy_batches_are_the_task_s_by_number(split):
     assert not np.array_equal(found[0].tokens, found[1].tokens)
 
 
-def test_torch_batches_are_the_numpy_ones():
+def test_torch_batches_are_the_numpy_ones(monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed: make peers")
     loader = torch.utils.data.DataLoader(torch_batches(TASK, 3, split="ood", seed=7), batch_size=None)
     for ours, theirs in zip(islice(loader, 3), numpy_batches(TASK, 3, split="ood", seed=7), strict=False):
         assert isinstance(ours.tokens, torch.Tensor)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(a.numpy(), b)
-    forked = torch.utils.data.DataLoader(torch_batches(TASK, 3), batch_size=None, num_workers=1)
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: "worker 0 of 1")
     with pytest.raises(ValueError, match="num_workers=0"):
-        next(iter(forked))
+        next(iter(torch_batches(TASK, 3)))
 
 
 def test_a_missing_torch_is_named(monkeypatch):

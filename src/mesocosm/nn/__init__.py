@@ -33,7 +33,7 @@ from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_a
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_mixers import DeltaNet, GatedLinearAttention, GatedMesaAttention, GatedMixer, GatedProjections, HeadTokens
 from mesocosm.nn.mixers.gated_sums import RegressionSums
-from mesocosm.nn.mixers.hyla import VARIANTS, Variant, hyla
+from mesocosm.nn.mixers.hyla import HYLA_VARIANTS, hyla
 from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.mixers.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
 from mesocosm.nn.mixers.scores import rms_over_heads, softmax, unnormalised
@@ -61,11 +61,11 @@ SoftmaxAttention = Attention  # its earlier name
 
 __all__ = [
     "GRU",
+    "HYLA_VARIANTS",
     "LAYERS",
     "LRU",
     "LSTM",
     "RGLRU",
-    "VARIANTS",
     "Attention",
     "Biases",
     "BilinearGate",
@@ -126,7 +126,6 @@ __all__ = [
     "TwoStepValues",
     "Ungated",
     "ValueNetwork",
-    "Variant",
     "as_gated_rnn",
     "associative_recurrence",
     "compact_construction",

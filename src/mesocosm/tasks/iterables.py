@@ -28,7 +28,7 @@ def numpy_batches(task: Task[Any], size: int, *, split: Split = "train", seed: i
 def torch_batches(task: Task[Any], size: int, *, split: Split = "train", seed: int = 0, start: int = 0) -> Any:
     """The batches of `numpy_batches` as a `torch.utils.data.IterableDataset` of tensors; pass it to a loader with `batch_size=None`.
 
-    Loading in worker processes is refused, because JAX's threads do not survive a fork; a batch takes less time than the message that would carry it.
+    Loading in worker processes is refused, because JAX's threads do not survive a fork.
 
     Raises:
         ImportError: PyTorch is not installed.

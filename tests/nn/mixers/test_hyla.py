@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mesocosm.nn import (
-    VARIANTS,
+    HYLA_VARIANTS,
     Attention,
     ContextAndSelf,
     FeedForward,
@@ -27,7 +27,7 @@ from mesocosm.nn.mixers.value_networks import identity, two_step
 from nn.random_weights import with_random_weights
 
 TIME, DIM, HEADS, KEYS, VALUES = 6, 7, 3, 2, 4
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+every_variant = pytest.mark.parametrize("variant", HYLA_VARIANTS)
 CODES = {  # spelled out, so that a variant under a wrong name fails
     "softmax": {"softmax", "hyla-softmax"},
     "none": {"linear", "hyla-unnormalised", "hyla-linear-unnormalised"},
@@ -268,9 +268,12 @@ def test_scores_without_scale_are_the_products():
 
 
 def test_keys_start_as_queries_only_where_asked():
-    for options, equal in (({}, False), ({"keys_start_as_queries": True, "std": 0.1}, True)):
-        layer = hyla(DIM, heads=1, **options, key=jax.random.key(0))
+    for options, equal in (({}, False), ({"std": 0.1}, False), ({"keys_start_as_queries": True}, True), ({"keys_start_as_queries": True, "std": 0.1}, True)):
+        layer = hyla(40, heads=2, **options, key=jax.random.key(0))
         assert bool(jnp.array_equal(layer.query, layer.key)) is equal
+        assert layer.query.unsafe_buffer_pointer() != layer.key.unsafe_buffer_pointer()
+        np.testing.assert_allclose(jnp.std(layer.key), options.get("std", 40**-0.5), rtol=0.1)
+        assert abs(np.corrcoef(layer.query.ravel(), layer.key.ravel())[0, 1] - equal) < 0.1
 
 
 def test_an_unknown_variant_is_named():

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.blocks.norms import unit_norm
 from mesocosm.nn.blocks.positions import Position
 from mesocosm.nn.mixer import Diagnostics
@@ -109,14 +110,16 @@ class Attention(Projections):
             scaled: whether scores are divided by the square root of the key size.
             max_length: size of the cache when streaming.
         """
-        weights_key, position_key, network_key = jax.random.split(key, 3)
+        weights_key, position_key, network_key, key_map_key = jax.random.split(key, 4)
         heads, key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
         part = None if position is None else position(heads, key=position_key)
         channels = 0 if part is None else part.channels()
-        weights = random_projections(dim, heads, key_dim, value_dim, std, weights_key, position_dim=channels, keys_start_as_queries=keys_start_as_queries)
+        query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, weights_key, position_dim=channels)
+        if keys_start_as_queries is not None and keys_start_as_queries != (std is None):
+            key_map = jnp.copy(query) if keys_start_as_queries else gaussian(query.shape, 1.0, key_map_key)
         values = network(heads, value_dim, key=network_key)
         biases = Biases(jnp.zeros((heads, key_dim)), jnp.zeros((heads, key_dim)), jnp.zeros((heads, value_dim)), jnp.zeros(dim)) if bias else None
-        return cls(*weights, biases, part, normalisation, causal, unit_keys, max_length, values, mask, scaled)
+        return cls(query, key_map, value, output, biases, part, normalisation, causal, unit_keys, max_length, values, mask, scaled)
 
     def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens. Tokens where `valid` is false (padding) are masked out as keys."""

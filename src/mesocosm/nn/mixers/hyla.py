@@ -25,7 +25,7 @@ def _quadratic(heads: int, value_dim: int, *, key: PRNGKeyArray) -> TwoStepValue
     return TwoStepValues(identity)
 
 
-VARIANTS = {
+HYLA_VARIANTS = {
     "hyla": Variant(rms_over_heads, TwoStepValues.create),
     "hyla-unnormalised": Variant(unnormalised, TwoStepValues.create),
     "hyla-softmax": Variant(softmax, TwoStepValues.create),
@@ -65,14 +65,14 @@ def hyla(
     Args:
         dim: width of the tokens.
         variant: hyla, hyla-unnormalised, hyla-softmax, hyla-linear, hyla-linear-unnormalised, hyla-deep, softmax, linear, linear-rms or linear-rms-relu
-            (`VARIANTS`).
+            (`HYLA_VARIANTS`).
         heads, key_dim, value_dim, std, keys_start_as_queries, bias, position, causal, mask, max_length: see `Attention.create`.
 
     Raises:
         ValueError: there is no such variant.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"There is no variant {variant!r}; there are {', '.join(VARIANTS)}.")
+    if variant not in HYLA_VARIANTS:
+        raise ValueError(f"There is no variant {variant!r}; there are {', '.join(HYLA_VARIANTS)}.")
     return Attention.create(
         dim,
         heads=heads,
@@ -82,8 +82,8 @@ def hyla(
         keys_start_as_queries=keys_start_as_queries,
         bias=bias,
         position=position,
-        normalisation=VARIANTS[variant].normalisation,
-        network=VARIANTS[variant].network,
+        normalisation=HYLA_VARIANTS[variant].normalisation,
+        network=HYLA_VARIANTS[variant].network,
         causal=causal,
         mask=mask,
         max_length=max_length,

@@ -69,28 +69,19 @@ def head_sizes(dim: int, heads: int | None, key_dim: int | None, value_dim: int 
 
 
 def random_projections(
-    dim: int,
-    heads: int,
-    key_dim: int,
-    value_dim: int,
-    std: float | None,
-    key: PRNGKeyArray,
-    *,
-    position_dim: int = 0,
-    keys_start_as_queries: bool | None = None,
+    dim: int, heads: int, key_dim: int, value_dim: int, std: float | None, key: PRNGKeyArray, *, position_dim: int = 0
 ) -> tuple[
     Float[Array, "heads key_dim place_dim"], Float[Array, "heads key_dim place_dim"], Float[Array, "heads value_dim dim"], Float[Array, "heads dim value_dim"]
 ]:
-    """Query, key, value and output maps with entries N(0, std^2), or, if `std` is None, N(0, 1 / fan in); the output map's fan in is over all heads.
+    """Query, key, value and output maps with entries N(0, std^2).
 
-    If `keys_start_as_queries` (by default: if `std` is None), the key map starts as a copy of the query map. Tokens then look at tokens like themselves from
-    the first step, and recall is learned several times sooner (Trockman and Kolter, "Mimetic initialization of self-attention layers", arXiv 2305.09828,
-    start close to this).
+    If `std` is None, entries are N(0, 1 / fan in), where the output map's fan in is over all heads, and the key map starts as a copy of the query map. Tokens
+    then look at tokens like themselves from the first step, and recall is learned several times sooner (Trockman and Kolter, "Mimetic initialization of
+    self-attention layers", arXiv 2305.09828, start close to this).
     """
-    keys_start_as_queries = std is None if keys_start_as_queries is None else keys_start_as_queries
     shapes = ((heads, key_dim, dim + position_dim), (heads, key_dim, dim + position_dim), (heads, value_dim, dim), (heads, dim, value_dim))
     fans = (dim + position_dim, dim + position_dim, dim, heads * value_dim)
     query, key_map, value, output = (
         (fan**-0.5 if std is None else std) * jax.random.normal(k, shape) for k, shape, fan in zip(jax.random.split(key, 4), shapes, fans, strict=True)
     )
-    return query, jnp.copy(query) if keys_start_as_queries else key_map, value, output
+    return query, jnp.copy(query) if std is None else key_map, value, output
