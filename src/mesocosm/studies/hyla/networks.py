@@ -36,6 +36,8 @@ class _Arm:
     evaluation: Evaluation
     mixer: str = ""
     """The user's layer, in place of the variant."""
+    again: bool = False
+    """Whether the initial weights are others than those of the seed's other arms."""
 
     @property
     def layer(self) -> str:
@@ -87,7 +89,7 @@ def learner(arm: Arm, drawn: Any, loss: Loss) -> Supervised:
 def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
     """A network with random weights; it is read at the tokens whose values are to be predicted."""
     task, network = arm.task, arm.network
-    embed_key, read_key, *keys = jax.random.split(key, 2 + network.layers)
+    embed_key, read_key, *keys = jax.random.split(jax.random.fold_in(key, int(arm.again)), 2 + network.layers)
     inputs, outputs, read = (task.symbols, task.symbols, task.features) if isinstance(task, Raven) else (task.variables + 1, 1, task.queries)
     feed_forward = partial(nn.FeedForward.create, hidden=network.hidden)
     blocks = (nn.TransformerBlock.create(network.dim, mixer=_mixer(arm), feed_forward=feed_forward, key=key) for key in keys)

@@ -56,6 +56,8 @@ def trials(config: Config) -> list[Trial]:
     found += [variant("raven", name) for name in config.raven_variants]
     for heads in config.raven_heads:
         found.append(trained(f"raven-softmax-heads-{heads}", replace(raven, network=replace(config.raven_network, heads=heads))))
+    if config.raven_heads:
+        found.append(trained("raven-softmax-again", replace(raven, again=True)))
     for features in config.raven_features:
         found.append(trained(f"raven-softmax-features-{features}", replace(raven, task=replace(config.raven, features=features))))
     if "softmax" in config.raven_variants:
