@@ -13,7 +13,7 @@ import pytest
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
-from mesocosm.nn import VARIANTS
+from mesocosm.nn import HYLA_VARIANTS
 from mesocosm.studies.hyla import claims, codes, identities, train
 from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, Identities, Raven
 from mesocosm.studies.hyla.networks import build, tasks
@@ -101,7 +101,7 @@ def test_an_identity_holds_and_its_mutant_does_not(name):
 
 def test_every_variant_has_an_identity_and_a_check():
     named = {check.name for claim in claims.CLAIMS[:2] for check in claim.checks}
-    assert set(VARIANTS) | {"keys"} == named
+    assert set(HYLA_VARIANTS) | {"keys"} == named
 
 
 # --- latent codes -----------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class Config:
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
     variants: tuple[str, ...] = ("softmax", "hyla")
-    """Layers on fuzzy logic: names in `mesocosm.nn.VARIANTS`."""
+    """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
     probed: tuple[str, ...] = ()
     """Those of them whose latent codes are read (C6)."""
     held_outs: tuple[float, ...] = ()

@@ -112,7 +112,7 @@ def separate_keys_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     return Errors(error("hyla"), error("hyla-softmax"))
 
 
-VALUE_NETWORKS = tuple(variant for variant in nn.VARIANTS if variant not in ("softmax", "linear"))
+VALUE_NETWORKS = tuple(variant for variant in nn.HYLA_VARIANTS if variant not in ("softmax", "linear"))
 IDENTITIES = {
     **{f"C1 {variant}": partial(attention_identity, variant) for variant in ("softmax", "linear")},
     **{f"C2 {variant}": partial(value_network_identity, variant) for variant in VALUE_NETWORKS},

@@ -31,7 +31,7 @@ class _Arm:
 
     network: Network
     variant: str
-    """A name in `nn.VARIANTS`."""
+    """A name in `nn.HYLA_VARIANTS`."""
     training: Training
     evaluation: Evaluation
     mixer: str = ""
