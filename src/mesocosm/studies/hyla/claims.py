@@ -10,7 +10,6 @@ from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, 
 from mesocosm.studies.hyla.tables import (
     AGAIN,
     FEWER_FEATURES,
-    MORE_FEATURES,
     ONE_HEAD,
     SHORTER,
     Ambiguous,
@@ -126,7 +125,7 @@ CLAIMS = [
         source="Eqs. 6, 7 and 10, Table A1",
         checks=[
             *(against_mutant(f"C2 {variant}", mutant, check=variant, evidence="implementation") for variant, mutant in VARIANTS),
-            against_mutant("C2 keys", "softmax over keys in place of the normalisation over heads", check="keys", tolerance=1e-9),
+            against_mutant("C2 keys", "softmax over keys in place of the normalisation over heads", check="keys"),
         ],
     ),
     Claim(
@@ -281,9 +280,9 @@ CLAIMS = [
         checks=[
             of_raven(
                 "features",
-                Mean("softmax attention's accuracy on held-out combinations, most features minus fewest"),
+                Mean("softmax attention's accuracy on held-out combinations, four features minus two"),
                 below(-0.05),
-                solved(Solved.held_out, MORE_FEATURES, FEWER_FEATURES, same_data=False),
+                solved(Solved.held_out, raven("softmax"), FEWER_FEATURES, same_data=False),
                 Control("softmax minus linear attention, as many features", solved(Solved.held_out, raven("softmax"), raven("linear"))),
                 judged_at=PAPER,
             )

@@ -1,6 +1,6 @@
 """Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (results/hyla/search.csv)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mesocosm.studies.interface import Preset
@@ -162,7 +162,7 @@ PRESETS = {
             probed=("softmax", "hyla"),
             held_outs=(0.3,),
             lengths=(4,),
-            raven_variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
+            raven_variants=("softmax", "linear", "hyla", "hyla-linear", "hyla-unnormalised"),
             raven_heads=(1,),
             raven_features=(3,),
             scales=(Scale("wide", steps=2, width=2, layers=1),),
@@ -182,8 +182,7 @@ PRESETS = {
         seeds=10,
     ),
     "paper": Preset(
-        replace(
-            Config(),
+        Config(
             fuzzy=Fuzzy(length=32, queries=1),
             fuzzy_network=Network(dim=128, hidden=256),
             fuzzy_training=Training(steps=50000, learning_rate=3e-3, warmup=100, batch_size=128),

@@ -120,6 +120,6 @@ def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
     )
 
 
-def outputs(model: nn.SequenceModel, tokens: Array) -> Array:
+def outputs(model: Callable[[Array], Array], tokens: Array) -> Array:
     """The network's outputs on many sequences, some at a time."""
     return jax.lax.map(model, tokens, batch_size=256)

@@ -37,7 +37,6 @@ def raven(variant: str) -> Trials:
 ONE_HEAD = Trials("raven-softmax-heads-1")
 AGAIN = Trials("raven-softmax-again")
 """The judged network on Raven matrices from other initial weights."""
-MORE_FEATURES = Trials(lambda config: f"raven-softmax-features-{max(config.raven_features, default=0)}")
 FEWER_FEATURES = Trials(lambda config: f"raven-softmax-features-{min(config.raven_features, default=0)}")
 
 

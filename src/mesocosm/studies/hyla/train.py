@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +71,7 @@ def draw_fuzzy(evaluation: Evaluation, key: PRNGKeyArray, task: FuzzyLogic) -> F
     )
 
 
-def explain(model: SequenceModel, examples: FuzzyExample) -> Scores:
+def explain(model: Callable[[Array], Array], examples: FuzzyExample) -> Scores:
     """R^2 of every sequence, and pooled."""
     predictions = outputs(model, examples.tokens)[..., 0]
     each = jax.vmap(lambda guesses, example: explained_variance(guesses, example).mean)(predictions, examples)
@@ -108,7 +109,7 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
     return known, held_out
 
 
-def answer_all(model: SequenceModel, examples: RavenExample) -> Any:
+def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
     """Fractions of correct answers."""
     return accuracy(outputs(model, examples.tokens), examples)
 
