@@ -154,7 +154,7 @@ def judged(check, preset="cpu", **tables):
 
 def scores(trial, **columns):
     """A table of scores, an error of 0.005 for each; arms differ by a little noise of their own."""
-    noise = np.random.default_rng(len(trial)).normal(0, 0.02, 10)
+    noise = np.random.default_rng(len(trial)).normal(0, 0.005, 10)
     values = {name: value + SPREAD + noise for name, value in columns.items()}
     errors = {f"{name}_error": [0.005] * 10 for name in columns}
     return pl.DataFrame({"trial": trial, "seed": SEEDS, "digest": [str(seed) for seed in SEEDS], **values, **errors})
@@ -189,9 +189,9 @@ def test_length_can_have_no_effect_or_work_without_new_tokens(short, repeated, v
     assert judged("C3.length", explained=tables).verdict == verdict
 
 
-@pytest.mark.parametrize(("train", "held_out", "verdict"), [(0.86, 0.65, "holds"), (0.7, 0.65, "fails"), (0.86, 0.5, "not judged")])
-def test_training_can_differ_and_the_rest_can_agree(train, held_out, verdict):
-    tables = pl.concat([explained("softmax", 0.85, 0.5), explained("hyla", train, held_out)])
+@pytest.mark.parametrize(("train", "held_out", "verdict"), [(0.86, 0.5, "holds"), (0.7, 0.5, "fails"), (0.86, 0.84, "not judged")])
+def test_training_can_differ_and_composition_cost_nothing(train, held_out, verdict):
+    tables = pl.concat([explained("softmax", 0.85, held_out), explained("hyla", train, 0.6)])
     assert judged("C4.train", explained=tables).verdict == verdict
 
 

@@ -112,6 +112,8 @@ def fewest_features(config: Config) -> int:
     return min(config.ambiguity.features)
 
 
+composed = r2(Explained.held_out, fuzzy("softmax")).minus(r2(Explained.train, fuzzy("softmax")))
+
 CLAIMS = [
     Claim(
         "C1",
@@ -170,7 +172,7 @@ CLAIMS = [
                 Mean("R² on training's combinations, HYLA minus softmax attention"),
                 between(-0.05, 0.05),
                 gain(Explained.train, "hyla"),
-                Control("held-out combinations", gain(Explained.held_out, "hyla")),
+                Control("softmax attention, held-out combinations minus training's", composed),
             )
         ],
     ),
@@ -210,7 +212,7 @@ CLAIMS = [
             of_raven(
                 "heads",
                 Mean("softmax attention's accuracy on held-out combinations of rules, as many weights, several heads minus one"),
-                above(0.03),
+                above(0.05),
                 solved(Solved.held_out, raven("softmax"), ONE_HEAD),
                 Control("as many heads, from other initial weights", solved(Solved.held_out, raven("softmax"), AGAIN)),
             )
