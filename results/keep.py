@@ -1,7 +1,8 @@
 """Keep a finished run as the record of its study: `python results/keep.py RUN`, in the checkout in which the run was started.
 
-Files of one run directory become `results/STUDY`, without checkpoints, PNG pictures and models above 300 kB. Training curves are thinned to 50 points per seed,
-whose checksums the status files then hold; all other tables stay as they are. The list of pilots (`search.csv`) and the history stay.
+The run directory becomes `results/STUDY`, without checkpoints and PNG pictures, and without its largest models if it would have more than 5 MB. Training curves
+are thinned to 50 points per seed, whose checksums the status files then hold; all other tables stay as they are. The list of pilots (`search.csv`) and the
+history stay.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import polars as pl
 from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parent
-LARGEST_MODEL = 300_000
+LARGEST_RECORD = 5_000_000
 POINTS = 50
 STAYS = ("search.csv", "history.json")
 
@@ -35,12 +36,18 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
     shutil.copytree(source, target, ignore=_left_out, dirs_exist_ok=True)
     for name in run.trials:
         _thin_history(TrialStore(target, name))
+    models = sorted(target.glob("models/*/*.safetensors"), key=_size)
+    while models and sum(map(_size, filter(Path.is_file, target.rglob("*")))) > LARGEST_RECORD:
+        models.pop().unlink()
     return target
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    large = {name for name in names if name.endswith(".safetensors") and (Path(folder) / name).stat().st_size > LARGEST_MODEL}
-    return large | {name for name in names if name in (*STAYS, "checkpoints", ".lock") or name.endswith(".png")}
+    return {name for name in names if name in (*STAYS, "checkpoints", ".lock") or name.endswith(".png")}
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def _thin_history(store: TrialStore) -> None:

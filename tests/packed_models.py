@@ -101,6 +101,12 @@ def key_by_key(prefix, heads):
     return {f"{prefix}.query_key_value.weight": rows(parts), f"{prefix}.dense.weight": columns(heads.output)}
 
 
+def bigcode(prefix, heads):
+    """As Falcon, under GPT-2's names."""
+    packed, output = key_by_key(prefix, heads).values()
+    return {f"{prefix}.c_attn.weight": packed, f"{prefix}.c_proj.weight": output}
+
+
 def internlm2(prefix, heads):
     """As Falcon, under other names."""
     packed, output = key_by_key(prefix, heads).values()
@@ -124,6 +130,8 @@ FAMILIES = {
         linear("q_lin k_lin v_lin out_lin"), {"model_type": "distilbert", "dim": 12, "n_heads": 4}, "distilbert.transformer.layer.{}.attention"
     ),
     "gpt2": Family(gpt2, {"model_type": "gpt2", "n_embd": 12, "n_head": 4}, "transformer.h.{}.attn", gain="ln_1.weight"),
+    "bigcode": Family(bigcode, {"model_type": "gpt_bigcode", "n_embd": 12, "n_head": 4, "multi_query": False}, "transformer.h.{}.attn", gain="ln_1.weight"),
+    "bigcode-multi-query": Family(bigcode, {"model_type": "gpt_bigcode", "n_embd": 12, "n_head": 4}, "transformer.h.{}.attn", key_heads=1),
     "internlm2": Family(internlm2, {"model_type": "internlm2", "num_key_value_heads": 2, **LLAMA}, "model.layers.{}.attention", key_heads=2),
     "openai-whisper": Family(linear("query key value out"), {"model_type": "whisper", "d_model": 12, "num_heads": 4}, "encoder.blocks.{}.attn"),
     "nanogpt": Family(thirds("c_attn.weight c_proj"), {"model_type": "gpt2", "n_embd": 12, "n_head": 4}, "_orig_mod.transformer.h.{}.attn"),

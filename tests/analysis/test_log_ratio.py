@@ -21,7 +21,7 @@ def test_paired_losses_give_the_log_ratio_and_the_spread_it_would_have():
 def test_paired_losses_without_a_logarithm_are_refused():
     with pytest.raises(ValueError, match="two or more examples, not 1"):
         log_ratio_of_means(np.ones((3, 1)), np.ones((3, 1)))
-    with pytest.raises(ValueError, match="positive means; the smallest are 1 and 0"):
+    with pytest.raises(ValueError, match="positive, finite means; the smallest are 1 and 0"):
         log_ratio_of_means(np.ones((2, 4)), np.zeros((2, 4)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mesocosm.audit import AuditError, audit
-from mesocosm.audit.checkpoint import open_checkpoint
+from mesocosm.audit.checkpoint import _state_dict, open_checkpoint
 from packed_models import FAMILIES, pack, write
 
 
@@ -166,6 +166,16 @@ def test_a_pickle_is_never_opened_by_unpickling(tmp_path, capsys):
     assert "never" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("role", ["q_proj", "k_proj", "v_proj", "o_proj"])
+@pytest.mark.parametrize("shape", [(1,), (12,), (0, 12), (12, 0)], ids=str)
+def test_a_tensor_that_is_no_matrix_skips_its_block(role, shape, tmp_path):
+    tensors = dict(pack(FAMILIES["llama"])[0])
+    name = f"model.layers.1.self_attn.{role}.weight"
+    found = audit(write(tmp_path, tensors | {name: np.zeros(shape, np.float32)}, FAMILIES["llama"].config))
+    assert set(found.audited["layer"]) == {0}
+    assert found.skipped["reason"].to_list() == [f"{name} has the shape {list(shape)}, which is no matrix"]
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("inside", [None, "state_dict"])
 def test_pytorch_files_are_read_as_safetensors_are(legacy, inside, tmp_path):
@@ -189,6 +199,18 @@ def test_a_training_checkpoint_has_tensors_beside_its_weights(inside, tmp_path):
     torch.save({"best_val_loss": torch.tensor(2.5), inside: state, "iter_num": 7}, tmp_path / "ckpt.pt")
     (tmp_path / "config.json").write_text(json.dumps(family.config))
     assert audit(tmp_path / "ckpt.pt").audited.height == 16
+
+
+def test_the_weights_of_a_training_checkpoint_are_found_under_any_key():
+    """Without torch: any type may stand for its tensors."""
+    weights, best = {"layer.weight": np.ones(2)}, np.array(0.5)
+    assert _state_dict({"best": best, "model": {"state_dict": weights}}, np.ndarray) == weights
+    assert set(_state_dict({"best": best, "epoch": 3, "net": weights, "ema": {"model": weights}}, np.ndarray)) == {
+        "best",
+        "net.layer.weight",
+        "ema.layer.weight",
+    }
+    assert _state_dict({"epoch": 3, "args": {"lr": 0.1}}, np.ndarray) is None
 
 
 def test_a_pytorch_file_without_a_state_dict_is_told(tmp_path):

@@ -52,6 +52,7 @@ ROTARY = [  # model type, further config, neighbours, rotating coordinates
     ("phi", {}, False, 8),
     ("phi", {"partial_rotary_factor": 0.25}, False, 4),
     ("stablelm", {}, False, 4),
+    ("stablelm", {"rope_scaling": {"rope_type": "default", "partial_rotary_factor": 0.5}}, False, 8),
     ("stablelm", {"rope_parameters": {"partial_rotary_factor": 0.5}}, False, 8),
     ("minimax", {"rotary_dim": 6}, False, 6),
     ("minimax", {}, False, 16),
@@ -147,7 +148,7 @@ def test_norms_of_queries_and_keys_are_found_under_other_names(name, tmp_path):
     assert found.filter(product="VO")["applies"].unique().to_list() == ["yes"]
 
 
-@pytest.mark.parametrize("config", [{"use_qk_norm": True}, {"qk_layernorm": True}, {"qk_norm": "rms"}, {"use_qk_layernorm": True}, {"normalize_qk": True}])
+@pytest.mark.parametrize("config", [{"use_qk_norm": True}, {"qk_layernorm": True}, {"qk_norm": "rms"}, {"enable_qk_norm": True}, {"normalize_qk": True}])
 def test_the_config_alone_may_state_norms_of_queries_and_keys(config, tmp_path):
     found = rows(tmp_path, balanced(False, 16, layers=1), model_type="llama", **config).filter(product="QK")
     assert found["applies"].unique().to_list() == ["no"]

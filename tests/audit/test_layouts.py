@@ -191,6 +191,21 @@ def test_query_key_value_is_never_guessed(tmp_path):
     assert "packed differently by GPT-NeoX, BLOOM and Falcon" in told[0]
 
 
+def test_heads_of_the_user_leave_a_tower_as_its_config_says(tmp_path):
+    """The text's config lacks the number; the vision tower's states another."""
+
+    def part(name, heads, seed):
+        return pack(Family(linear("q_proj k_proj v_proj out_proj"), {}, name, heads=heads, key_heads=heads, size=12 // heads), seed)[0]
+
+    tensors = part("text_model.layers.{}.self_attn", 4, 0) | part("vision_model.layers.{}.self_attn", 2, 1)
+    config = {"model_type": "clip", "text_config": {"hidden_size": 12}, "vision_config": {"hidden_size": 12, "num_attention_heads": 2}}
+    found = audit(write(tmp_path, tensors, config), Options(heads=4)).audited
+    assert {(block.partition(".")[0], size) for block, size in found.select("block", "d_h").iter_rows()} == {("text_model", 3), ("vision_model", 6)}
+    complete = write(tmp_path, tensors, config | {"text_config": {"num_attention_heads": 4}})
+    with pytest.raises(AuditError, match=r"--heads 3: config\.json states 2 and 4"):
+        audit(complete, Options(heads=3))
+
+
 def test_without_a_config_the_user_says_how_many_heads(tmp_path):
     folder = write(tmp_path, pack(FAMILIES["mistral-gqa"])[0])
     assert "use --heads N" in reasons(folder)[0]

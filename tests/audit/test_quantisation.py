@@ -96,15 +96,22 @@ def test_what_is_not_understood_is_named(dtype, beside, told):
         checkpoint(**tensors).matrix("m.weight")
 
 
+@pytest.mark.parametrize("name", ["m_zero_point", "m_zp", "m_weight_zeros"])
+def test_a_zero_point_outside_the_module_is_named(name):
+    tensors = {"m__weight": ("I8", CODES), "m__weight_scale": ("F32", ONE), name: ("F32", ONE)}
+    with pytest.raises(Skip, match=f"not understood: {name}"):
+        checkpoint(**tensors).matrix("m.weight")
+
+
 def test_scales_of_activations_leave_the_weight_alone():
     tensors = {"m__weight": ("F8_E4M3", FP8), "m__weight_scale": ("F32", ONE), "m__input_scale": ("F32", np.float32(7))}
     np.testing.assert_allclose(checkpoint(**tensors).matrix("m.weight"), FP8 / 2)
 
 
-@pytest.mark.parametrize("hint", [{"m__q_scale": ONE}, {"scaled_fp8": ONE}, {"other__layer__weight_scale": ONE}])
+@pytest.mark.parametrize("hint", [{"m__q_scale": ONE}, {"scaled_fp8": ONE}, {"other__layer__weight_scale": ONE}, {"scales__m__q": ONE}])
 def test_float8_without_a_scale_is_taken_only_where_nothing_hints_at_one(hint):
     plain = {"m__q__weight": ("F8_E4M3", FP8)}
-    np.testing.assert_array_equal(checkpoint(**plain).matrix("m.q.weight"), FP8)
+    np.testing.assert_array_equal(checkpoint(**plain, logit_scale=("F32", ONE)).matrix("m.q.weight"), FP8)
     with pytest.raises(Skip, match="without a scale beside it, but there is"):
         checkpoint(**plain, **{name: ("F32", value) for name, value in hint.items()}).matrix("m.q.weight")
     with pytest.raises(Skip, match=r"there is quantization_config"):

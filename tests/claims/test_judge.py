@@ -139,9 +139,10 @@ def test_a_saturated_mean_has_the_width_of_its_evaluation_error():
     [
         (
             check(noisy(1.0), noisy(0.49), above(0.5)),
-            "control does not discriminate: 'without the mechanism' gives 0.49 [0.366, 0.614], not wholly outside > 0.5",
+            "the control's interval is too wide: 'without the mechanism' gives 0.49 [0.366, 0.614], not wholly outside > 0.5",
         ),
-        (check(rate(5, 5), rate(1, 5), above(0.5), Rate("solved")), "control does not discriminate"),
+        (check(rate(5, 5), rate(4, 5), above(0.5), Rate("solved")), "control does not discriminate: "),
+        (check(rate(5, 5), rate(1, 5), above(0.5), Rate("solved")), "the control's interval is too wide: "),
         (check(instances(0.0), instances(0.99e-4), below(1e-6), Exact("error")), "gives 9.9e-05, not 100 times the tolerance"),
         (check(instances(0.0), instances(np.nan), below(1e-6), Exact("error")), "gives a value that is not finite, not 100 times the tolerance"),
         (check(noisy(1.0), noisy(0.0), above(0.5), judged_at={"cpu", "paper"}), "preset quick is too small: judged at cpu, paper"),

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mesocosm.audit import Audit, audit
+from mesocosm.audit import Audit, Options, audit
 from mesocosm.cli import main
 from mesocosm.cli.audit_page import heat_map, render
 from packed_models import FAMILIES, pack, write
@@ -40,7 +40,7 @@ def test_rows_are_sorted_and_cut_as_asked(model, capsys):
     for words, wanted in ((["--sort", "ratio"], ratios[::-1]), (["--sort=-ratio"], ratios)):
         assert main(["audit", str(model), *words, "--top", "3"]) == 0
         out = capsys.readouterr().out
-        lines = [line for line in out.splitlines() if " QK " in line or " VO " in line]
+        lines = [line for line in out.splitlines() if re.match(r"[\s\d(×)]+(QK|VO) ", line)]
         assert len(lines) == 3
         assert all(value in line for value, line in zip(wanted[:3], lines, strict=True))
         assert "5 more rows: --top 0 shows all" in out
@@ -60,6 +60,19 @@ def test_files_and_page_hold_what_the_table_holds(model, tmp_path, capsys):
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert len(data["specs"]) == 5
     assert "Report:" in capsys.readouterr().out
+
+
+def test_the_terminal_ends_with_a_paragraph_of_summary(model, capsys):
+    assert main(["audit", str(model), "--draws", "7"]) == 0
+    rows = audit(model, Options(draws=7)).rows
+    assert rows["draws"].unique().to_list() == [7]
+    queries = rows.filter(product="QK")
+    told = " ".join(capsys.readouterr().out.split())
+    above = queries.filter(pl.col("ratio") > pl.col("null2") + 2 * pl.col("null2_sd")).height
+    below = queries.filter(pl.col("ratio") < pl.col("null2") - 2 * pl.col("null2_sd")).height
+    assert f"the median ratio is {queries['ratio'].median():.3f} ({queries['ratio'].min():.3f} to {queries['ratio'].max():.3f})" in told
+    assert f"of 4 products, {above} lie above and {below} below the rotated" in told
+    assert re.search(r"make up 95 % \(at random [\d.]+\)\.$", told)
 
 
 def test_a_name_cannot_become_markup(tmp_path):
@@ -93,10 +106,16 @@ def test_a_partly_known_checkpoint_shows_both(model, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "name a checkpoint:"),
+        ([], "on the Hugging Face hub; see mesocosm audit --help"),
+        (["MODEL", "--hedas", "3"], "perhaps you meant --heads or --help; see mesocosm audit --help"),
+        (["MODEL", "--heads", "2"], "--heads 2: config.json states 4; omit the option, or name another config with --config; see mesocosm audit --help"),
+        (["MODEL", "--kv-heads", "4"], "--kv-heads 4: config.json states 2"),
+        (["MODEL", "--draws", "1"], "--draws 2 or more"),
+        (["MODEL", "--map", "qkv=layers.0.wqkv.weight", "--map", "output=layers.0.wo.weight"], "InternLM2 packs by key head"),
         (["nowhere.safetensors"], "there is no file or directory 'nowhere.safetensors'"),
         (["MODEL", "--compare"], "--compare takes two checkpoints, not 1"),
         (["MODEL", "--sort", "beauty"], "--sort beauty: the columns are model, layer, head"),
+        (["MODEL", "--sort", "beauty"], "reason, block, part, layout; see mesocosm audit --help"),
         (["MODEL", "--top", "-1"], "must be 0 or more"),
         (["MODEL", "--map", "query"], "--map query: write role=name"),
         (["MODEL", "--out", "MODEL/model.safetensors"], "cannot write to"),

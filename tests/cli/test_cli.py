@@ -163,6 +163,14 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("layers msea", "there is no layer 'msea'; did you mean mesa? `mesocosm layers` lists them"),
         ("run mesa --preset smoke --mixer mesa(head=2)", "mesa has no option 'head'; its options are heads, key_dim,"),
         ("run gated-rnn --preset smoke --mixer msea", "there is no layer 'msea'"),
+        ("run mesa --mixer=", "--mixer is empty: name a layer"),
+        ("run mesa --mixer mesocosm.nn.MesaAttention(heads=2)", "did you mean mesocosm.nn:MesaAttention(heads=2)?"),
+        ("run toy-study --mixer=", "study toy-study does not accept a --mixer"),
+        ("run toy-study --compile", "--compile belongs to --dry-run"),
+        ("run hyla", "the study 'hyla' (Attention as a hypernetwork) is planned and not in this version yet; available: cocoa"),
+        ("list Incontext_Composition", "the study 'incontext-composition' (When can transformers"),
+        ("run coalla", "the study 'coala' (Multi-agent cooperation"),
+        ("run MESA", "did you mean 'mesa'?"),
         ("list nothing-here", "there is no study 'nothing-here'"),
         ("run", "name a study:"),
         ("run toy-stdy", "did you mean 'toy-study'?"),
@@ -224,7 +232,8 @@ def test_run_ends_with_claims_and_report(run, capsys):
     text = capsys.readouterr().out
     assert "rolling finished earlier" in text
     assert "preset smoke is too small" in " ".join(text.split())
-    assert text.rstrip().endswith(f"Report: {run / 'index.html'}")
+    assert text.rstrip().splitlines()[-1] == f"3 not judged. Report: {run / 'index.html'}"
+    assert "verdict" not in text  # no table without a row
     assert "\x1b" not in text
     assert json.loads((run / "run.json").read_text())["seeds"] == [0, 1]
 
@@ -249,12 +258,21 @@ def test_report_joins_runs_into_a_site(run, tmp_path, capsys):
     assert len(list(site.glob("*.html"))) == 4
 
 
-def test_dry_run_trains_nothing(run, capsys):
-    assert main(["run", "toy-study", "--dry-run"]) == 0
-    text = capsys.readouterr().out
-    assert text.count("new") == 4
-    assert "8 seeds; about 0.06 minutes" in text
+def test_dry_run_trains_nothing_and_calls_no_trial(run, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("mesocosm.lab.run.dry_run.DryRunContext", None)
+        assert main(["run", "toy-study", "--dry-run"]) == 0
+        text = capsys.readouterr().out
+        assert text.count("new") == 4
+        assert "8 seeds; about 0.06 minutes on two cores; " in text
+        assert "memory" not in text
+        assert main(["run", "toy-study", "--dry-run", "--seeds", "4"]) == 0
+        assert "4 seeds; about 0.035 minutes on two cores, scaled from 8 seeds; " in capsys.readouterr().out
     assert not Path("runs").exists()
+    assert main(["run", "toy-study", "--dry-run", "--compile"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [f"compiling the programs of {trial}" for trial in ("identity", "rolling", "frozen", "probe")]
+    assert sum("KiB" in line or "MiB" in line for line in lines) == 2
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run), "--dry-run"]) == 0
     assert capsys.readouterr().out.count("cached") == 4
 

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import chi2
 from mesocosm.envs import Interleaving, KeyToDoor, LayeredMDP, Tree, code_scale, paper_scale
 from mesocosm.envs.environment import Environment
 from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, DOOR, KEY
+from mesocosm.envs.random_mdp import random_mdp
 from mesocosm.learning.outcomes import reward_class
 
 ENVIRONMENTS = {
@@ -20,7 +22,11 @@ ENVIRONMENTS = {
     "aliasing": (KeyToDoor(7), KeyToDoor(7).params(aliasing=True)),
     "tree": (Tree(3, 3, 1), Tree(3, 3, 1).params(4)),
     "interleaving": (Interleaving(3, 2, 1, limit=12), Interleaving(3, 2, 1, limit=12).params(death=0.1)),
+    "arrays": tuple(replace(random_mdp(jax.random.key(seed), 5, 3, 4), max_steps_in_episode=8) for seed in range(2)),
 }
+
+
+ARRAYS = ENVIRONMENTS["arrays"][0]
 
 
 def simulate(env, params, episodes, seed=0, scan=False):
@@ -55,7 +61,7 @@ def chi_square(counts, probability):
 
 @pytest.mark.parametrize(
     ("name", "scan"),
-    [("key-to-door", False), ("no door", False), ("aliasing", False), ("key-to-door", True), ("tree", True), ("interleaving", True)],
+    [("key-to-door", False), ("no door", False), ("aliasing", False), ("key-to-door", True), ("tree", True), ("interleaving", True), ("arrays", True)],
     ids=lambda value: {False: "at once", True: "step by step"}.get(value, value),
 )
 def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
@@ -80,8 +86,8 @@ def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
 def test_the_arrays_are_a_process(name):
     env, params = ENVIRONMENTS[name]
     mdp = env.tabular(params)
-    np.testing.assert_allclose(mdp.reward_probability.sum(axis=2), 1.0)
-    np.testing.assert_allclose(mdp.initial.sum(), 1.0)
+    np.testing.assert_allclose(mdp.reward_probability.sum(axis=2), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(mdp.initial.sum(), 1.0, rtol=1e-6)
     assert mdp.termination.min() > -1e-12
     assert mdp.termination.max() <= 1 + 1e-12
     np.testing.assert_array_equal(jax.jit(jax.vmap(env.index))(env.every_state()), np.arange(mdp.states))
@@ -123,6 +129,35 @@ def test_a_whole_episode_is_its_steps(name):
         np.testing.assert_array_equal(zero, np.asarray(batch.rewards[:, t]) == 0)
         following = batch.observations[:, t + 1] if t + 1 < env.length else batch.final_observation
         np.testing.assert_allclose(observation, following)
+
+
+def returns_written_out(depth, branches, overlap, offset):
+    """The returns of all action sequences, from the rules of the tree alone."""
+    step, found = branches - overlap, []
+    for actions in itertools.product(range(branches), repeat=depth):
+        place = first = total = 0
+        width = 1
+        for action in actions:
+            total += (first + place + 9973 * action + offset) % 5 - 2
+            first, width = first + width, width * step + overlap
+            place = (place * step + action - step // 2) % width
+        found.append(total)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("branches", "overlap", "variance"), [(3, 1, 49826 / 6561), (4, 1, 469687 / 65536), (6, 3, 3172079 / 419904)])
+def test_the_returns_of_the_tree_have_the_variance_of_its_rules_written_out(branches, overlap, variance):
+    env = Tree(4, branches, overlap)
+    mdp = env.tabular(env.params(2))
+    mean, square = (np.zeros(mdp.states) for _ in range(2))
+    for state in reversed(range(mdp.states)):  # moments of the return of the uniform policy; rewards and transitions are deterministic
+        reward, after = mdp.reward_probability[state] @ mdp.reward_values, np.asarray(mdp.transition[state])
+        mean[state] = np.mean(reward + after @ mean)
+        square[state] = np.mean(reward**2 + 2 * reward * (after @ mean) + after @ square)
+    returns = returns_written_out(4, branches, overlap, 2)
+    assert mean[0] == pytest.approx(returns.mean())
+    assert square[0] - mean[0] ** 2 == pytest.approx(returns.var())
+    assert returns.var() == pytest.approx(variance)
 
 
 def test_the_sizes_are_the_papers():
@@ -234,7 +269,7 @@ def test_an_episode_can_be_read_and_seen():
     assert "no treasure" not in text[-1]
     assert env.image(episode).shape == (30, 50, 3)
     assert len(np.unique(env.image(episode).reshape(-1, 3), axis=0)) > 4
-    for name in ("tree", "interleaving"):
+    for name in ("tree", "interleaving", "arrays"):
         env, params = ENVIRONMENTS[name]
         act = lambda state, env=env: jnp.full(env.num_actions, 1 / env.num_actions)  # noqa: E731
         episode = jax.jit(lambda key, env=env, act=act, params=params: env.episode(key, act, params))(jax.random.key(1))
@@ -251,6 +286,13 @@ def test_an_episode_can_be_read_and_seen():
         (lambda: Tree(overlap=7), "between 0 and the number of actions, 6; it is 7"),
         (lambda: Tree(depth=0), "one or more levels"),
         (lambda: Interleaving(3, 3), "between 1 and 2 of 3 contexts"),
+        (lambda: Interleaving(3, 2, 0), "one or more kinds of objects and steps; there are 0"),
+        (lambda: Interleaving(3, 2, limit=0), "steps; there are 2 and 0"),
+        (lambda: Interleaving().params(death=5.0), "between 0 and 1; it is 5.0"),
+        (lambda: Tree().params(jnp.asarray(0.5)), "the offset must be an integer"),
+        (lambda: replace(ARRAYS, transition=2 * ARRAYS.transition), "transition has entries from .* no probabilities"),
+        (lambda: replace(ARRAYS, initial=-ARRAYS.initial), "initial has entries from -"),
+        (lambda: replace(ARRAYS, reward_probability=0.5 * ARRAYS.reward_probability), "reward_probability has entries .* sum to 0.5 to 0.5"),
     ],
 )
 def test_impossible_sizes_are_refused(make, told):
@@ -260,7 +302,12 @@ def test_impossible_sizes_are_refused(make, told):
 
 @pytest.mark.parametrize(
     ("env", "others"),
-    [(KeyToDoor(6), [KeyToDoor(5), KeyToDoor(9)]), (Tree(3, 3), [Tree(4, 3)]), (Interleaving(3, 2, 1), [Interleaving(4, 2, 1), Interleaving(3, 2, 2)])],
+    [
+        (KeyToDoor(6), [KeyToDoor(5), KeyToDoor(9)]),
+        (Tree(3, 3), [Tree(4, 3), Tree(2, 3)]),
+        (Interleaving(3, 2, 1), [Interleaving(4, 2, 1), Interleaving(3, 2, 2)]),
+        (ARRAYS, [random_mdp(jax.random.key(0), *sizes) for sizes in ((6, 3, 4), (5, 2, 4), (5, 3, 2))]),
+    ],
 )
 def test_params_of_another_size_are_refused_by_every_entry(env, others):
     key, state = jax.random.key(0), env.reset(jax.random.key(0))[1]
@@ -273,3 +320,36 @@ def test_params_of_another_size_are_refused_by_every_entry(env, others):
     for other, entry in itertools.product(others, entries):
         with pytest.raises(ValueError, match="the params are of"):
             entry(other.default_params)
+
+
+def test_params_of_which_only_some_numbers_have_another_size_are_refused():
+    """Indexing would take the last of them."""
+    env, track = Interleaving(3, 2, 1), KeyToDoor(6)
+    few = eqx.tree_at(lambda params: params.reward, env.default_params, np.ones(2))
+    with pytest.raises(ValueError, match=r"rewards of shape \(2,\), not \(3,\)"):
+        env.reset(jax.random.key(0), few)
+    with pytest.raises(ValueError, match="6 cells and 4 steps"):  # its whole episode would not stop there
+        track.episode(jax.random.key(0), lambda _: jnp.ones(4) / 4, replace(track.default_params, max_steps_in_episode=4))
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_actions_and_policies_of_another_size_are_refused(name):
+    env, params = ENVIRONMENTS[name]
+    key, (_, state) = jax.random.key(0), env.reset(jax.random.key(0), params)
+    for action in (-1, env.num_actions, jnp.int32(env.num_actions), 0.5, True, jnp.zeros(2, int)):
+        with pytest.raises(ValueError, match=f"a whole number from 0 to {env.num_actions - 1}"):
+            env.step(key, state, action, params)
+    with pytest.raises(ValueError, match="a whole number"):
+        jax.eval_shape(lambda action: env.step(key, state, action, params), jnp.float32(0))
+    with pytest.raises(ValueError, match=f"has {env.num_actions + 1} probabilities, {env.name} has {env.num_actions} actions"):
+        jax.eval_shape(lambda key: env.episode(key, lambda _: jnp.ones(env.num_actions + 1) / 5, params), key)
+
+
+def test_after_the_end_of_arrays_there_is_no_state_and_nothing_to_see():
+    mdp = replace(ARRAYS, transition=0 * ARRAYS.transition)
+    seen, state = mdp.reset_env(jax.random.key(0), mdp)
+    assert seen[mdp.index(state)] == 1
+    seen, after, _, terminated, _ = mdp.step_env(jax.random.key(1), state, 0, mdp)
+    assert terminated
+    assert (int(mdp.index(after)), int(after.time)) == (-1, 1)
+    assert not seen.any()

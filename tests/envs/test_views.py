@@ -1,5 +1,6 @@
 """Agents and tools of other libraries see our environments as their own."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,7 +15,10 @@ from mesocosm.envs import Interleaving, KeyToDoor, Tree
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("env", [KeyToDoor(7), Tree(3, 3, 1), Interleaving(3, 2, 1, limit=9)], ids=lambda env: env.name)
+ENVIRONMENTS = pytest.mark.parametrize("env", [KeyToDoor(7), Tree(3, 3, 1), Interleaving(3, 2, 1, limit=9), Tree(3, 3, 1).tabular()], ids=lambda env: env.name)
+
+
+@ENVIRONMENTS
 @pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
 def test_gymnasiums_own_checker_passes(env, render_mode):
     from gymnasium.utils.env_checker import check_env
@@ -52,7 +56,7 @@ def test_the_view_goes_through_the_same_episode():
         GymnasiumView(env, render_mode="human")
 
 
-@pytest.mark.parametrize("env", [KeyToDoor(7), Tree(3, 3, 1), Interleaving(3, 2, 1, limit=9)], ids=lambda env: env.name)
+@ENVIRONMENTS
 def test_a_step_wants_a_running_episode_and_an_action_of_the_space_and_gives_an_observation_to_keep(env):
     import gymnasium
 
@@ -76,6 +80,21 @@ def test_a_step_wants_a_running_episode_and_an_action_of_the_space_and_gives_an_
         view.step(0)
     view.reset()
     view.step(0)
+
+
+@pytest.mark.parametrize(("name", "env"), [("KeyToDoor", KeyToDoor(6)), ("Tree", Tree(3, 3, 1)), ("Interleaving", Interleaving(3, 2, 1, limit=9))])
+def test_gymnasium_makes_what_it_is_told_by_name(name, env):
+    import gymnasium
+    from gymnasium.utils.env_checker import check_env
+
+    made = gymnasium.make(f"mesocosm.envs.gymnasium_view:mesocosm/{name}-v0", render_mode="ansi", **dataclasses.asdict(env))
+    assert made.unwrapped.env == env
+    check_env(made.unwrapped)
+    again = gymnasium.make(made.spec)
+    for view in (made, again):
+        view.reset(seed=5)
+        view.step(1)
+    assert made.render() == again.render()
 
 
 def other_python() -> str:

@@ -78,5 +78,5 @@ def test_mistakes_are_told():
     monitor = BalanceMonitor(lambda p: p, every=1)
     with pytest.raises(ValueError, match="not finite"):
         monitor(0, {"product": (np.full((3, 2), np.nan), np.ones((3, 2)))})
-    with pytest.raises(ValueError, match="two or more positive values"):
+    with pytest.raises(ValueError, match="positive values at two or more times"):
         exponential_rate(np.array([0.0]), np.array([1.0]))

@@ -1,5 +1,7 @@
 """Ensembles: what each variant starts as, what it becomes, and that nothing but the named noise is left."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ from jax.tree_util import Partial
 from mesocosm.analysis.detection import auroc, output_variance
 from mesocosm.analysis.tangent.kernel import kernel_block, of_module
 from mesocosm.analysis.tangent.kernel_regression import as_matrix, interpolation_weights
-from mesocosm.learning.ensemble import VARIANTS, Ensemble, EnsembleLearner, all_reached, arms_of, call, combined, squared_error
+from mesocosm.learning.ensemble import VARIANTS, Ensemble, EnsembleLearner, all_reached, arms_of, call, combined
+from mesocosm.learning.ensemble_targets import cross_entropy, one_hot_error, squared_error
 from mesocosm.learning.fit import fit
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 
@@ -223,6 +226,77 @@ def test_what_is_no_ensemble_is_said(given, told):
         object.__setattr__(ensemble, name, value)
     with pytest.raises(ValueError, match=told):
         Ensemble.__check_init__(ensemble)
+
+
+LABELS = jnp.array([0, 2, 1, 1, 0, 2])
+
+
+def classifier(loss, variant="gd", labels=LABELS, **options):
+    ensemble = Ensemble(Partial(build, 16, outputs=3), members=3, variant=variant, loss=loss, **options)
+    return ensemble.fit(problem()[0], labels, steps=200, learning_rate=3e-2)
+
+
+def test_integer_labels_are_classes():
+    x, one_hot = problem()[0], np.eye(3, dtype=np.float32)[LABELS]
+    by_entropy, by_one_hot = (classifier(loss, "gd-a") for loss in (cross_entropy, one_hot_error))
+    by_hand = classifier(squared_error, "gd-a", one_hot)
+    several = np.array([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(several), jnp.array([2, 1])), np.mean(np.log(np.exp(several).sum(1)) - [1.0, 1.0]), rtol=1e-6)
+    np.testing.assert_array_equal(by_one_hot.losses, by_hand.losses)
+    np.testing.assert_array_equal(by_one_hot.outputs(x), by_hand.outputs(x))
+    outputs = np.asarray(by_entropy.outputs(x), np.float64)
+    nats = np.log(np.exp(outputs).sum(-1)) - np.take_along_axis(outputs, np.asarray(LABELS)[None, :, None], 2)[..., 0]
+    np.testing.assert_allclose(by_entropy.losses, nats.mean(1), rtol=1e-3)
+    for fitted in (by_entropy, by_one_hot):
+        np.testing.assert_array_equal(jnp.argmax(fitted.predict(x).mean, axis=-1), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "told", "options"),
+    [
+        (squared_error, LABELS, "choose loss=cross_entropy or loss=one_hot_error", {}),
+        (squared_error, LABELS / 2, r"shape \(\) and the type float32, the network's output the shape \(3,\); they must be equal", {}),
+        (cross_entropy, LABELS / 2, "cross_entropy takes integer labels", {}),
+        (cross_entropy, jnp.ones((6, 3), int), "cross_entropy takes integer labels, without the axis of classes", {}),
+        (one_hot_error, LABELS + 1, "the labels go from 1 to 3, but the network has the classes 0 to 2", {}),
+        (cross_entropy, LABELS - 1, "the labels go from -1 to 1", {}),
+        (cross_entropy, LABELS, "gd-i learns functions", {"variant": "gd-i"}),
+        (cross_entropy, LABELS, "'gd' has no reference", {"reference": build(16, jax.random.key(0), 3)}),
+        (
+            cross_entropy,
+            LABELS,
+            r"float32\[15.*\] and should be float32\[16",
+            {"variant": "gd-a", "reference": build(15, jax.random.key(0), 3)},
+        ),
+    ],
+)
+def test_targets_and_references_that_do_not_fit_are_refused(loss, labels, told, options):
+    """Targets of another shape would broadcast, and a class that does not exist would have no gradient."""
+    with pytest.raises(ValueError, match=told):
+        classifier(loss, labels=labels, **options)
+
+
+def test_every_input_has_a_target():
+    x, y, _ = problem()
+    with pytest.raises(ValueError, match="6 inputs and 5 targets"):
+        inspect.unwrap(Ensemble.fit)(Ensemble(Partial(build, 8), members=3), x, y[:5], steps=1)  # without the tests' type checks
+
+
+def test_a_given_reference_is_where_all_members_start():
+    """Gradient descent on few steps stays near it, and the members differ by their offsets alone."""
+    x, y, test = problem()
+
+    def made(key):
+        return eqx.nn.Sequential([eqx.nn.Lambda(lambda x: x), build(8, key)])  # the function is another one in every network
+
+    reference = made(jax.random.key(7))
+    ensembles = (Ensemble(made, members=3, variant="gd-a", reference=given) for given in (reference, None))
+    shared, drawn = (ensemble.fit(x, y, steps=1, learning_rate=1e-6) for ensemble in ensembles)
+    given = jax.tree.leaves(eqx.filter(reference, eqx.is_array))
+    for leaf, start in zip(jax.tree.leaves(shared.ensemble.networks), given, strict=True):
+        np.testing.assert_allclose(leaf, jnp.broadcast_to(start, leaf.shape), atol=1e-5)
+    np.testing.assert_allclose(shared.outputs(test), drawn.outputs(test), atol=1e-4)  # before training, gd-a is gd, whatever its reference
+    assert not np.allclose(jax.tree.leaves(drawn.ensemble.networks)[0], jax.tree.leaves(shared.ensemble.networks)[0], atol=1e-2)
 
 
 def test_two_trainings_make_one_prediction():

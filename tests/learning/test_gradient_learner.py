@@ -133,6 +133,20 @@ def test_optimisers_that_read_the_loss_receive_it():
     assert state.optimizer[1].scale < 0.2  # no fall of the loss is large enough, so the step shrinks
 
 
+def test_optimisers_that_read_gradients_elsewhere_receive_them():
+    """Sharpness-aware minimisation: the gradient at the parameters, moved by 0.1 along the normalised gradient; both of optax's forms."""
+    sam, once = (optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), sync_period=2, opaque_mode=opaque) for opaque in (True, False))
+    (state, _), (twice, _), (plain, _) = descend(sam, 3), descend(once, 6), descend(optax.sgd(0.1), 3)
+    np.testing.assert_allclose(state.model, twice.model, rtol=1e-5)
+    assert not np.allclose(state.model, plain.model, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+def test_a_metric_cannot_hide_those_of_the_step(name):
+    with pytest.raises(ValueError, match=f"a metric called '{name}'"):
+        gradient_step(lambda w: (jnp.sum(w**2), {"mine": jnp.ones(()), name: jnp.zeros(())}), start(jnp.ones(2), optax.sgd(0.1)), optax.sgd(0.1))
+
+
 @pytest.mark.parametrize(("warmup", "steps", "floor"), [(5, 20, 0.1), (1, 7, 0.0), (4, 9, 1.0)])
 def test_the_schedule_is_optax_s(warmup, steps, floor):
     ours, theirs = warmup_cosine(0.3, warmup=warmup, steps=steps, floor=floor), optax.warmup_cosine_decay_schedule(0.0, 0.3, warmup, steps, floor * 0.3)

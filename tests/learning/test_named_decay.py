@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from mesocosm.learning.named_decay import ATTENTION, decay_by_name, named, parameter_names
+from mesocosm.learning.named_decay import ATTENTION, decay_by_name, decay_rates, parameter_names
 from mesocosm.learning.optimizers import adamw
 from mesocosm.nn import Attention, GatedFeedForward, HawkBlock, LinearAttention, ResidualStack, language_model
 
@@ -92,12 +92,41 @@ def test_the_learning_rate_multiplies_the_decay_and_rates_may_be_traced():
     assert step._cache_size() == 1
 
 
-def test_names_of_the_usual_libraries_are_attention_and_their_biases_are_not():
-    tree = {"h": {"attn": {"c_attn": {"weight": 0.0, "bias": 0.0}}, "mlp": {"c_fc": {"weight": 0.0}}}, "self_attn": {"o_proj": {"kernel": 0.0}}}
-    assert named(ATTENTION, tree) == {
-        "h": {"attn": {"c_attn": {"weight": True, "bias": False}}, "mlp": {"c_fc": {"weight": False}}},
-        "self_attn": {"o_proj": {"kernel": True}},
-    }
+def leaves(*names):
+    return dict.fromkeys(names, 0.0)
+
+
+BESIDE = ("mlp.c_fc.weight", "mlp.c_proj.weight", "readout.output", "memory.key", "dense.weight", "latents.query", "proj.kernel")
+LAYERS = {
+    "ours": ("mixer.query", "mixer.key", "mixer.value", "mixer.output"),
+    "ours, alone": ("query", "key", "value", "output"),
+    "our gated ones": ("front.query", "front.key", "front.value", "output"),
+    "BERT": ("a.attention.self.query.weight", "a.attention.self.key.weight", "a.attention.self.value.weight", "a.attention.output.dense.weight"),
+    "GPT-2": ("h.0.attn.c_attn.weight", "h.0.attn.c_proj.weight"),
+    "timm": ("blocks.0.attn.qkv.weight", "blocks.0.attn.proj.weight"),
+    "T5": tuple(f"block.0.SelfAttention.{name}.weight" for name in "qkvo"),
+    "Llama": tuple(f"self_attn.{name}_proj.weight" for name in "qkvo"),
+    "Llama's own": tuple(f"layers.0.attention.w{name}.weight" for name in "qkvo"),
+    "Phi-3": ("self_attn.qkv_proj.weight", "self_attn.o_proj.weight"),
+    "diffusers": ("attn1.to_q.weight", "attn1.to_k.weight", "attn1.to_v.weight", "attn1.to_out.0.weight"),
+    "torch": ("self_attn.in_proj_weight", "self_attn.out_proj.weight"),
+    "equinox": ("attention.query_proj.weight", "attention.key_proj.weight", "attention.value_proj.weight", "attention.output_proj.weight"),
+    "flax": tuple(f"params.SelfAttention_0.{name}.kernel" for name in ("query", "key", "value", "out")),
+    "haiku": tuple(f"block/~/attention/{name}.w" for name in ("query", "key", "value", "linear")),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_attention_is_all_four_matrices_of_a_layer_and_nothing_beside_it(layer):
+    biases = [re.sub("(weight|kernel|w)$", "bias", name) for name in layer if name.endswith(("weight", "kernel", ".w"))]
+    params = leaves(*layer, *biases, *BESIDE)
+    assert {name for name, rate in decay_rates({ATTENTION: 0.3}, params).items() if rate} == set(layer)
+
+
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS.values() if len(layer) == 4], ids=[name for name, layer in LAYERS.items() if len(layer) == 4])
+def test_attention_without_its_output_is_an_error_that_names_what_was_found(layer):
+    with pytest.raises(ValueError, match=f"only .*{re.escape(layer[0])}.*; give regular expressions"):
+        decay_by_name({ATTENTION: 0.3}).init(leaves(*layer[:3], *BESIDE))
 
 
 def test_biases_and_gated_feed_forward_parts_of_our_models_are_not_attention():
@@ -105,10 +134,11 @@ def test_biases_and_gated_feed_forward_parts_of_our_models_are_not_attention():
         return language_model(5, 4, layers=1, mixer=partial(Attention.create, heads=2, bias=True), feed_forward=GatedFeedForward.create, key=key)
 
     model = eqx.filter_eval_shape(build, jax.random.key(0))
-    found = [name for name in parameter_names(model) if re.search(ATTENTION, name)]
-    assert found == [f"blocks.0.mixer.{name}" for name in ("query", "key", "value", "output")]
-    hawk = eqx.filter_eval_shape(partial(HawkBlock.create, 4), key=jax.random.key(0))
-    assert not any(name.startswith("feed.") for name in parameter_names(hawk) if re.search(ATTENTION, name))
+    rates = decay_rates({ATTENTION: 0.3}, model)
+    assert [name for name, rate in rates.items() if rate] == [f"blocks.0.mixer.{name}" for name in ("query", "key", "value", "output")]
+    assert list(rates) == parameter_names(model)
+    with pytest.raises(ValueError, match="matches ATTENTION; the names are"):
+        decay_rates({ATTENTION: 0.3}, eqx.filter_eval_shape(partial(HawkBlock.create, 4), key=jax.random.key(0)))
 
 
 def test_a_group_that_is_empty_or_shared_is_refused():

@@ -9,12 +9,13 @@ import pytest
 from jax.tree_util import Partial
 
 from mesocosm.analysis.tabular import dynamic_programming as dp
-from mesocosm.envs import KeyToDoor, LayeredMDP
+from mesocosm.envs import Interleaving, KeyToDoor, LayeredMDP
+from mesocosm.envs.random_mdp import random_mdp
 from mesocosm.learning import exact_credit as credit
 from mesocosm.learning.fit import fit
 from mesocosm.learning.optimizers import adam
 from mesocosm.learning.outcomes import reward_outcomes, state_outcomes
-from mesocosm.learning.policy_gradient import PolicyGradient, negative_p_log_p
+from mesocosm.learning.policy_gradient import CreditedSteps, PolicyGradient, negative_p_log_p
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy, explore
 
 ENV = KeyToDoor(6)
@@ -88,6 +89,32 @@ def test_the_mean_step_is_the_true_gradient(name):
     assert one.model(state) is state.model
 
 
+def test_the_objective_is_its_formula_also_where_an_episode_has_ended():
+    one = learner("q-critic", entropy=0.7)
+    random, model = np.random.default_rng(0), build(jax.random.key(1))
+    states, taken = random.integers(0, 12, (3, 6)), np.arange(6) < np.array([[2], [6], [4]])
+    rewards, contributions = random.standard_normal((3, 6)).astype(np.float32), random.standard_normal((3, 6, 4)).astype(np.float32)
+    table = np.asarray(one.probabilities(model), np.float64)
+    steps = credit.Steps(*map(jnp.asarray, (states, np.zeros((3, 6), np.int32), rewards, table[states].astype(np.float32), taken)))
+    loss, metrics = one.objective(model, CreditedSteps(steps, jnp.asarray(contributions)), jax.random.key(0))
+    gain = np.sum(table[states] * contributions, axis=-1) * taken
+    entropy = -np.sum(table[states] * np.log(table[states]), axis=-1) * taken
+    np.testing.assert_allclose(loss, -gain.sum() / 18 - 0.7 * entropy.sum() / 18, rtol=1e-5)
+    np.testing.assert_allclose(metrics["return"], rewards.sum() / 3, rtol=1e-5)
+
+
+def test_steps_after_the_end_of_an_episode_are_not_taken():
+    rooms = Interleaving(3, 2, 1)
+    params = rooms.params(death=0.5)
+    observations = rooms.tabular(params).observations
+    one = PolicyGradient(build, rooms, params, observations, credit.Reinforce(), adam, {"learning_rate": 0.1}, 0.0, 0.0, 64)
+    steps = one.episodes(jnp.full((len(observations), rooms.num_actions), 1 / rooms.num_actions), jax.random.key(0))
+    lengths = np.asarray(steps.taken).sum(axis=1)
+    np.testing.assert_array_equal(steps.taken, np.arange(steps.taken.shape[1]) < lengths[:, None])
+    assert lengths.min() == 1
+    assert 1.5 < lengths.mean() < 2.5
+
+
 def test_a_network_policy_learns_through_the_same_table():
     """Its gradient is that of the table, pulled back."""
     _, state, found = gradients("q-critic", network, batches=24)
@@ -101,6 +128,24 @@ def test_a_network_policy_learns_through_the_same_table():
     true = dp.policy_gradient(policy, vector, dp.occupancy(mdp, table)[:, None] * dp.action_values(mdp, table)) / ENV.length
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found)) + 1e-6
     assert np.abs((found.mean(axis=0) - true) / error).max() < 5.5
+
+
+def test_arrays_are_an_environment_to_learn_in():
+    """Episodes are sampled from the arrays; the optimum comes from dynamic programming."""
+    mdp = random_mdp(jax.random.key(1), states=6, actions=3, rewards=3, layers=3)
+    start = Partial(lambda key: TabularPolicy(jnp.zeros((6, 3))))
+    one = PolicyGradient(start, mdp, mdp, mdp.observations, credit.ExactQCritic(LayeredMDP.of(mdp)), adam, {"learning_rate": 0.1}, 0.0, 0.0, 16)
+
+    def value(policy):
+        return float(np.sum(np.asarray(mdp.initial)[:, None] * policy * dp.action_values(mdp, policy)))
+
+    best = np.zeros((6, 3))
+    for _ in range(3):
+        best = mdp.mean_reward + mdp.transition @ best.max(axis=1)
+    optimum = float(mdp.initial @ best.max(axis=1))
+    learned = fit(one, 200, [0]).model.logits[0]
+    assert value(jnp.full((6, 3), 1 / 3)) < 0.9 * optimum
+    assert value(jax.nn.softmax(learned)) > 0.98 * optimum
 
 
 @pytest.mark.whole

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from mesocosm.nn import LAYERS, Mixer, Projected, ResidualStack, vision_transformer
+from mesocosm.nn import LAYERS, Mixer, Projected, ResidualStack, StreamingMixer, vision_transformer
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 from mesocosm.nn.wide_resnet import WideResNet
 from nn.dense_reference import relative_error
@@ -103,6 +103,29 @@ OTHERS = {
     "wide-resnet": lambda: WideResNet.create(3, 10, key=KEY),
     "vit": lambda: vision_transformer((3, 8, 8), 8, classes=5, patch=4, key=KEY),
 }
+
+
+@pytest.mark.parametrize("name", [*LAYERS, "residual", "projected"])
+def test_a_batch_or_a_single_token_is_no_sequence(name):
+    layer = OTHERS.get(name, lambda: layer_of(name))()
+    batch = jnp.ones((3, TIME, 8 if name == "projected" else DIM))
+    whole = re.escape(f"{type(layer).__name__} must have the shape (time, dim), not {batch.shape}; for a batch, use jax.vmap")
+    applied = [layer, layer.explain, lambda x: layer.at(x, jnp.arange(2))]
+    for apply in [*applied, lambda x: layer.stream(layer.init_state(), x)] if isinstance(layer, StreamingMixer) else applied:
+        with pytest.raises(ValueError, match=whole):
+            apply(batch)
+        with pytest.raises(ValueError, match=rf"\(time, dim\), not \({batch.shape[2]},\)\.$"):
+            apply(batch[0, 0])
+    assert jax.eval_shape(jax.vmap(layer), batch).shape == batch.shape
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "projected"])
+def test_a_step_takes_one_token(name):
+    """As many tokens as channels would be multiplied from the wrong side."""
+    layer = OTHERS.get(name, lambda: layer_of(name))()
+    width = 8 if name == "projected" else DIM
+    with pytest.raises(ValueError, match=rf"the shape \(dim,\), not \({width}, {width}\); for a batch, use jax.vmap"):
+        layer.step(layer.init_state(), jnp.ones((width, width)))
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *OTHERS])

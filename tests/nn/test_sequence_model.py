@@ -213,6 +213,28 @@ def test_an_empty_prompt_is_refused():
         generate(model(layers=1), TOKENS[:0], 2, key=jax.random.key(0))
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [({"max_length": 6}, "LearnedPositions"), ({"positions": None, "mixer": partial(Attention.create, max_length=6)}, "Attention")],
+)
+def test_generation_ends_where_the_positions_end(options, part):
+    """Past them, the logits would be NaN and every token 0."""
+    short = language_model(VOCABULARY, DIM, layers=1, **options, key=jax.random.key(0))
+    assert generate(short, TOKENS[:3], 4, key=jax.random.key(0)).shape == (4,)
+    assert jnp.isfinite(short.stream(short.init_state(), TOKENS[:6])[1]).all()
+    with pytest.raises(ValueError, match=f"5 tokens after a prompt of 3 need 7 positions; {part} has 6"):
+        generate(short, TOKENS[:3], 5, key=jax.random.key(0))
+
+
+def test_a_batch_of_sequences_is_refused():
+    """Also one with as many sequences as tokens, to which the positions could be added."""
+    found, batch = model(layers=1), jnp.stack([TOKENS] * TIME)
+    with pytest.raises(ValueError, match=rf"\(time, dim\), not \({TIME}, {TIME}, {DIM}\); for a batch, use jax.vmap"):
+        found(batch)
+    with pytest.raises(ValueError, match=rf"\(dim,\), not \({TIME}, {DIM}\); for a batch, use jax.vmap"):
+        found.stream(found.init_state(), batch)
+
+
 class Noise(Mixer):
     """Uniform numbers from its key, in place of a mixture."""
 

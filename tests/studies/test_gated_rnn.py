@@ -145,6 +145,17 @@ def test_pruning_can_cost_too_much_or_nothing_can_be_learned_from_it(cost, other
     assert judged("C5.pruned", structure=rows).verdict == verdict
 
 
+@pytest.mark.parametrize(("reached", "by_few", "verdict"), [(10, 0, "holds"), (0, 0, "fails"), (6, 0, "inconclusive"), (10, 10, "not judged")])
+def test_students_may_find_the_teacher_or_not(reached, by_few, verdict):
+    losses = {"student-18": np.where(np.arange(10) < reached, 1e-5, 0.01), "student-5": np.where(np.arange(10) < by_few, 1e-5, 0.01)}
+    rows = [
+        {"trial": trial, "seed": seed, "loss": loss, "error": 1e-7, "digest": str(seed)}
+        for trial, arm in losses.items()
+        for seed, loss in zip(SEEDS, arm, strict=True)
+    ]
+    assert judged("C4.loss", loss=rows).verdict == verdict
+
+
 @pytest.mark.parametrize("name", ["glu", "lstm", "gru", "lru", "hawk"])
 @pytest.mark.parametrize(("ratio", "side", "verdict"), [(100, 1.0, "holds"), (2, 1.0, "fails"), (100, 100, "not judged")])
 def test_another_architecture_can_be_as_good_and_a_control_as_bad(name, ratio, side, verdict):

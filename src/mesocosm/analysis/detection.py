@@ -1,6 +1,13 @@
 r"""Out-of-distribution detection: scores of an ensemble's predictions, and how well a score separates two sets.
 
-Larger scores mean further outside the training distribution. Scores are not squashed, so they do not saturate.
+Larger scores mean further outside the training distribution. Each score is for ensembles trained with a certain loss (`docs/classification.md` has numbers):
+
+| loss | score |
+|---|---|
+| squared error, of values or of one-hot targets | `output_variance` |
+| cross-entropy | `probability_variance`, `predictive_entropy`; neither is safe |
+
+Far from the data, the logits of a cross-entropy ensemble are large. All softmaxes are then sure, and if they agree, both scores are smaller than inside.
 """
 
 from __future__ import annotations
@@ -14,17 +21,17 @@ from jaxtyping import Array, Float, Num
 
 
 def output_variance(outputs: Float[Array, "*batch members n outputs"]) -> Float[Array, "*batch n"]:
-    """Variance of the raw outputs over members (members in the denominator), mean over outputs."""
+    """Variance of the raw outputs over members (members in the denominator), mean over outputs; for ensembles trained on a squared error."""
     return jnp.mean(jnp.var(outputs, axis=-3), axis=-1)
 
 
 def probability_variance(outputs: Float[Array, "*batch members n outputs"]) -> Float[Array, "*batch n"]:
-    """Variance over members of the softmax of the outputs, mean over classes."""
+    """Variance over members of the softmax of the outputs, mean over classes; for ensembles trained on cross-entropy."""
     return output_variance(jax.nn.softmax(outputs, axis=-1))
 
 
 def predictive_entropy(outputs: Float[Array, "*batch members n outputs"]) -> Float[Array, "*batch n"]:
-    r"""$-\sum_c p_c \log p_c$ of the members' mean softmax p, in nats, computed from logarithms."""
+    r"""$-\sum_c p_c \log p_c$ of the members' mean softmax p, in nats; for ensembles trained on cross-entropy. Computed from logarithms."""
     log_p = jax.nn.logsumexp(jax.nn.log_softmax(outputs, axis=-1), axis=-3) - jnp.log(outputs.shape[-3])
     return -jnp.sum(jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * log_p, 0.0), axis=-1)
 

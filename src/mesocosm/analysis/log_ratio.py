@@ -19,7 +19,7 @@ def log_ratio_of_means(
         Log ratio and standard error, each of the leading shape.
 
     Raises:
-        ValueError: there are fewer than two examples, or a mean is not positive.
+        ValueError: there are fewer than two examples, or a mean is not positive and finite.
     """
     return log_combination(np.stack([a, b], axis=-2), np.array([1.0, -1.0]))
 
@@ -39,14 +39,14 @@ def log_combination(
         Combination and standard error, each of the leading shape.
 
     Raises:
-        ValueError: there are fewer than two examples, or a mean is not positive.
+        ValueError: there are fewer than two examples, or a mean is not positive and finite.
     """
     values = np.asarray(values, dtype=np.float64)
     examples = values.shape[-1]
     if examples < 2:
         raise ValueError(f"a standard error needs two or more examples, not {examples}")
     means = values.mean(axis=-1)
-    if not np.all(means > 0):
-        raise ValueError(f"a log ratio needs positive means; the smallest are {' and '.join(f'{mean.min():g}' for mean in np.moveaxis(means, -1, 0))}")
+    if not np.all((means > 0) & (means < np.inf)):
+        raise ValueError(f"a log ratio needs positive, finite means; the smallest are {' and '.join(f'{mean.min():g}' for mean in np.moveaxis(means, -1, 0))}")
     influence = np.einsum("...kn,k->...n", values / means[..., None], weights)
     return np.asarray(np.log(means) @ weights), np.asarray(influence.std(axis=-1, ddof=1) / np.sqrt(examples))

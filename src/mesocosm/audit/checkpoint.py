@@ -186,13 +186,16 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
-    """The tensors of a state dict, under a common key or at the top level."""
+    """The tensors of a state dict, under a common key, or else all tensors by their path."""
     if not isinstance(loaded, Mapping):
         return None
     for key in INSIDE:  # before the tensors beside it, such as the best loss of a training checkpoint
         if inner := _state_dict(loaded.get(key), tensor):
             return inner
-    return {str(name): value for name, value in loaded.items() if isinstance(value, tensor)} or None
+    found = {str(name): value for name, value in loaded.items() if isinstance(value, tensor)}
+    for name, part in loaded.items():
+        found |= {f"{name}.{inner}": value for inner, value in (_state_dict(part, tensor) or {}).items()}
+    return found or None
 
 
 def _torch_dtype(value: Any) -> str:

@@ -12,12 +12,15 @@ import numpy as np
 import polars as pl
 
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
+from mesocosm.analysis.spectra.random_factors import DRAWS
 from mesocosm.audit.block_tensors import meanings
 from mesocosm.audit.checkpoint import Checkpoint, open_checkpoint
 from mesocosm.audit.errors import AuditError, Skip
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.layouts import LAYOUTS, Block, find_blocks, mapped_layout
 from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imbalance, pairs_of
+from mesocosm.audit.mlp import NOTE as MLP_NOTE
+from mesocosm.audit.mlp import Mlp, find_mlps, mlp_pair
 from mesocosm.audit.quantisation import is_quantised
 from mesocosm.audit.settings import Settings, layer_of, settings_of
 
@@ -62,11 +65,13 @@ class Options:
     """Options of an audit.
 
     Attributes:
-        heads, key_heads: numbers of heads, if the config does not give them.
+        heads, key_heads: numbers of heads, for the parts of the model for which the config does not give them.
         maps: `role=name` for unknown layouts.
         inputs_first: for those, whether matrices are stored as (inputs, outputs).
         biases: include the biases of query, key and value as an extra column, for a constant input of 1.
         config: path of a config.json in another place.
+        draws: number of random factors and rotations for the nulls.
+        mlps: include the products of MLPs.
     """
 
     heads: int | None = None
@@ -75,6 +80,8 @@ class Options:
     inputs_first: bool = False
     biases: bool = False
     config: Path | None = None
+    draws: int = DRAWS
+    mlps: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,24 +118,27 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
         progress: called with the number of finished blocks and the number of all blocks.
 
     Raises:
-        AuditError: the checkpoint cannot be opened, or nothing in it looks like attention; the message lists tensors.
+        AuditError: the checkpoint cannot be opened, nothing in it looks like attention (the message lists tensors), or a number of heads contradicts the
+            config.
     """
     options = options or Options()
     checkpoint = open_checkpoint(str(model), options.config)
     layouts = (mapped_layout(options.maps, inputs_first=options.inputs_first),) if options.maps else LAYOUTS
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     blocks = find_blocks(shapes, _model_type(checkpoint.config), layouts)
-    if not any(block.layout for block in blocks) and (options.maps or not blocks):
+    mlps = find_mlps(shapes) if options.mlps else []
+    if not mlps and not any(block.layout for block in blocks) and (options.maps or not blocks):
         raise AuditError(_nothing_found(checkpoint, options))
+    _check_heads(checkpoint.config, blocks, options)
     rows: list[dict[str, Any]] = []
     spectra: list[pl.DataFrame] = []
-    for number, block in enumerate(blocks):
+    for number, block in enumerate([*blocks, *mlps]):
         with one_blas_thread():
             found = _audit_block(checkpoint, block, options)
         rows += [row for row, _ in found]
         spectra += [_spectrum_frame(row, values) for row, values in found if values is not None]
         if progress:
-            progress(number + 1, len(blocks))
+            progress(number + 1, len(blocks) + len(mlps))
     table = pl.DataFrame(rows, schema=SCHEMA)
     return Audit(checkpoint.name, table, pl.concat(spectra) if spectra else pl.DataFrame(schema=SPECTRA))
 
@@ -143,6 +153,15 @@ def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
     return f"{checkpoint.name}: no tensor {what}{'' if options.maps else ' attention'}{mend}. Its {len(names)} tensors: {listed}"
 
 
+def _check_heads(config: Mapping[str, Any], blocks: Sequence[Block], options: Options) -> None:
+    """Reject numbers of heads that no block needs or has."""
+    stated = [settings_of(config, block.name) for block in blocks if block.layout]
+    for option, given, known in (("--heads", options.heads, {s.heads for s in stated}), ("--kv-heads", options.key_heads, {s.key_heads for s in stated})):
+        if given and known and None not in known and given not in known:
+            numbers = " and ".join(map(str, sorted(filter(None, known))))
+            raise AuditError(f"{option} {given}: config.json states {numbers}; omit the option, or name another config with --config")
+
+
 def _model_type(config: Mapping[str, Any]) -> str | None:
     inner = config.get("text_config")
     return (inner.get("model_type") if isinstance(inner, dict) else None) or config.get("model_type")
@@ -151,26 +170,38 @@ def _model_type(config: Mapping[str, Any]) -> str | None:
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _audit_block(checkpoint: Checkpoint, block: Block, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
+def _audit_block(checkpoint: Checkpoint, block: Block | Mlp, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
     """The rows of a block; its tensors are freed afterwards."""
     place = _place(checkpoint.name, block)
     try:
+        if isinstance(block, Mlp):
+            return [_audit_mlp(place, checkpoint, block, options.draws)]
         heads, settings, notes = load_block(checkpoint, block, options)
         gain = None if options.biases else _gain(checkpoint, block, settings, heads.query.shape[2])
         cross = re.search("EncDec|cross|encoder_attn", block.name) is not None
-        return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain) for pair in pairs_of(heads)]
-    except (Skip, AuditError, OSError, ValueError, TypeError, RuntimeError, np.linalg.LinAlgError) as error:  # one bad block does not end the audit
+        return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain, options.draws) for pair in pairs_of(heads)]
+    except Exception as error:  # one bad block does not end the audit
         reason = str(error) if isinstance(error, Skip | AuditError) else f"cannot be read: {type(error).__name__}: {error}"
         return [({**place, "status": "skipped", "reason": reason}, None)]
 
 
-def _place(model: str, block: Block) -> dict[str, Any]:
+def _audit_mlp(place: dict[str, Any], checkpoint: Checkpoint, mlp: Mlp, draws: int) -> tuple[dict[str, Any], Spectra]:
+    pair = mlp_pair(checkpoint, mlp)
+    numbers, spectra = measure(pair, draws)
+    quantised = any(is_quantised(checkpoint.tensors[name].dtype) for name in (mlp.first, mlp.second))
+    notes = "; ".join([MLP_NOTE, *[QUANTISED_NOTE] * quantised])
+    fixed = {"head": pair.head, "group": pair.group, "product": pair.product, "applies": "no", "notes": notes, "status": "audited"}
+    return {**place, **fixed, **numbers}, spectra
+
+
+def _place(model: str, block: Block | Mlp) -> dict[str, Any]:
+    layout = block.names.family if isinstance(block, Mlp) else block.layout.name if block.layout else None
     return {
         "model": model,
         "block": block.name,
         "part": re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", block.name, count=1),
         "layer": layer_of(block.name),
-        "layout": block.layout.name if block.layout else None,
+        "layout": layout,
     }
 
 
@@ -207,6 +238,8 @@ def _is_linear(checkpoint: Checkpoint, block: Block) -> bool:
 def _matrix(checkpoint: Checkpoint, name: str, role: str, inputs_first: bool, biases: bool) -> np.ndarray:
     """A matrix as (outputs, inputs), with its bias as a last column if requested and present."""
     matrix = checkpoint.matrix(name, inputs_first=inputs_first)
+    if matrix.ndim < 2 or matrix.size == 0:
+        raise Skip(f"{name} has the shape {list(matrix.shape)}, which is no matrix")
     if inputs_first and matrix.ndim == 2:
         matrix = matrix.T
     bias = f"{name.removesuffix('weight')}bias"
@@ -251,8 +284,10 @@ def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) 
     return checkpoint.matrix(found).astype(np.float64) + settings.gain_offset
 
 
-def _audit_pair(place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None) -> tuple[dict[str, Any], Spectra]:
-    numbers, spectra = measure(pair)
+def _audit_pair(
+    place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None, draws: int
+) -> tuple[dict[str, Any], Spectra]:
+    numbers, spectra = measure(pair, draws)
     applies, note = notes[pair.product]
     rotary = pair.product == "QK" and settings.positions == "rotary" and settings.interleaved is not None
     row = {

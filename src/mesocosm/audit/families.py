@@ -47,8 +47,8 @@ QWEN_NEXT = replace(ONE_PLUS, rotated=0.25, gated=True)
 KNOWN: Sequence[tuple[str, Family]] = (
     # Learned, sinusoidal or relative positions, ALiBi, or none: the query-key product is one matrix.
     (
-        "albert|bart|beit|bert|bloom|camembert|clip|clip_text_model|clip_vision_model|deit|dinov2|distilbert|electra|gpt2|gpt_neo|jamba|marian|mbart|mpt|mt5|opt|"
-        "pegasus|roberta|siglip_text_model|siglip_vision_model|t5|umt5|vit|vit_mae|whisper|xlm-roberta",
+        "albert|bart|beit|bert|bloom|camembert|clip|clip_text_model|clip_vision_model|deit|dinov2|distilbert|electra|gpt2|gpt_bigcode|gpt_neo|jamba|marian|mbart|mpt|"
+        "mt5|opt|pegasus|roberta|siglip_text_model|siglip_vision_model|t5|umt5|vit|vit_mae|whisper|xlm-roberta",
         ADDITIVE,
     ),
     (
@@ -78,7 +78,7 @@ FAMILIES: Mapping[str, Family] = {name: family for names, family in KNOWN for na
 
 FRACTION = ("partial_rotary_factor", "rotary_pct", "rotary_percentage", "rotary_emb_fraction")
 COORDINATES = ("rotary_dim", "rotary_ndims", "rope_dim")
-QUERY_NORM = r"(use_|attn_|attention_|apply_)*(qk|query_key)(_(l2|rms))*_?(layer_?)?norms?(alization)?|normalize_qk|layer_norm_qk"
+QUERY_NORM = r"(\w+_)?(qk|query_key)(_(l2|rms))*_?(layer_?)?norms?(alization)?|normalize_qk|layer_norm_qk"
 ROTARY_KEY = r"(rope|rotary)_.*"
 PATTERN_KEY = r".*(nope|no_rope|rope_layer|rope_interval|rope_pattern).*"
 """Keys of layers that differ in their positions."""
@@ -158,8 +158,8 @@ def _by_attention(part: Mapping[str, Any], model_type: Any, layer: int) -> Posit
 
 def rotated_share(part: Mapping[str, Any], family: Family) -> float | int:
     """The rotating part of a head: a fraction, or as an integer a number of coordinates."""
-    rope = part.get("rope_parameters") if isinstance(part.get("rope_parameters"), Mapping) else {}
-    places = ({k: v for k, v in part.items() if v is not None}, rope or {})
+    nested = (part.get(key) for key in ("rope_parameters", "rope_scaling"))
+    places = ({k: v for k, v in part.items() if v is not None}, *(rope for rope in nested if isinstance(rope, Mapping)))
     for place in places:
         for key in COORDINATES:
             if isinstance(place.get(key), int) and place[key] > 0:

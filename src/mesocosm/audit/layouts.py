@@ -84,6 +84,14 @@ LAYOUTS = (
         separate,
         norms=("layer_norm.weight",),
     ),
+    Layout(
+        "GPT-BigCode",
+        r"(?P<block>.*attn)\.c_attn\.weight",
+        weights(qkv="c_attn", output="c_proj"),
+        in_groups,
+        model_types=frozenset({"gpt_bigcode"}),
+        norms=("ln_1.weight",),
+    ),
     Layout("GPT-2", r"(?P<block>.*attn)\.c_attn\.weight", weights(qkv="c_attn", output="c_proj"), in_blocks, inputs_first=True, norms=("ln_1.weight",)),
     Layout(
         "projections",
@@ -231,7 +239,7 @@ def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout
         inputs_first: whether matrices are stored as (inputs, outputs).
 
     Raises:
-        AuditError: a role is unknown, missing or given twice, or the names do not share the part up to `{layer}`.
+        AuditError: a role is unknown, missing or given twice, the names do not share the part up to `{layer}`, or the packing of qkv depends on the model type.
     """
     given: dict[str, str] = {}
     for pair in pairs:
@@ -241,8 +249,10 @@ def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout
         given[role] = name
     if set(given) not in ({"query", "key", "value", "output"}, {"qkv", "output"}):
         raise AuditError(f"--map gives {', '.join(given)}; it needs query, key, value and output, or qkv and output")
+    if packing := next((reason for pattern, reason in PACKINGS if re.search(pattern, given.get("qkv", ""))), None):
+        raise AuditError(f"--map qkv={given['qkv']}: {packing}; write its model_type to a file and name that with --config")
     first = given["query" if "query" in given else "qkv"]
-    shared = _shared_prefix(list(given.values()))
+    shared = shared_prefix(list(given.values()))
     if not shared or any(name.count("{layer}") > 1 for name in given.values()):
         raise AuditError(f"--map: the names must have a common prefix before their last parts, with at most one {{layer}}; {', '.join(given.values())} do not")
     pattern = re.escape(shared).replace(re.escape("{layer}"), r"\d+")
@@ -251,7 +261,7 @@ def mapped_layout(pairs: Sequence[str], *, inputs_first: bool = False) -> Layout
     return Layout("--map", anchor, {role: (name,) for role, name in below.items()}, separate if "query" in given else in_blocks, inputs_first=inputs_first)
 
 
-def _shared_prefix(names: Sequence[str]) -> str:
+def shared_prefix(names: Sequence[str]) -> str:
     """The dotted prefix that all names share."""
     parts = [name.split(".") for name in names]
     shared = 0

@@ -1,7 +1,8 @@
 r"""Measures one row per product and head: its spectrum and balance, compared with random factors.
 
 QK is $W_K^\top W_Q$ with $A = W_K^\top$. If $G$ queries share a key, $B$ stacks their $W_Q^\top$, because the law then holds for the group:
-$W_K W_K^\top = \sum_g W_{Q,g} W_{Q,g}^\top$. VO is $P W_V$ with $B = W_V^\top$, and $A$ stacks the $P$ of the group.
+$W_K W_K^\top = \sum_g W_{Q,g} W_{Q,g}^\top$. VO is $P W_V$ with $B = W_V^\top$, and $A$ stacks the $P$ of the group. The product of
+an MLP (`mlp`) has an inner dimension larger than both others.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_energy, rank_by_sum, stable_rank, triangular_factor
-from mesocosm.analysis.spectra.random_factors import DRAWS, gaussian_spectra, random_rotations, rotated_spectra
+from mesocosm.analysis.spectra.random_factors import DRAWS, gaussian_spectra, random_rotations, rotated_spectra, wide_rotated_spectra
 from mesocosm.audit.heads import Heads
 from mesocosm.audit.settings import Settings
 
-Product = Literal["QK", "VO"]
+Product = Literal["QK", "VO", "MLP"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Pair:
     """The factors of one product of one key head.
 
     Attributes:
-        product: "QK" or "VO".
+        product: "QK", "VO" or "MLP".
         head: index of the key head.
         group: number of query heads that share it.
         a, b: the factors, (m, r) and (n, r).
@@ -63,25 +64,23 @@ class Spectra(NamedTuple):
     null2_sd: Float64[np.ndarray, " r"]
 
 
-def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
+def measure(pair: Pair, draws: int = DRAWS) -> tuple[dict[str, Any], Spectra]:
     """Compute the numbers of a row, and the spectra behind them."""
-    a, b = triangular_factor(pair.a), triangular_factor(pair.b)
-    spectrum = core_spectrum(a, b)
-    found = core_balance(a, b, spectrum)
-    scale, fro = float(np.sqrt(np.prod(found.norms_squared))), float(found.mean_square)
-    gaussian = scale * _gaussian(len(pair.a), len(pair.b), pair.a.shape[1])
-    rotated = rotated_spectra(a, b, _rotations(pair.a.shape[1]))
-    ratio = _share(found.nuclear, fro)
-    null1, null2 = (_share(draws.sum(axis=-1), fro) for draws in (gaussian, rotated))
+    found = _wide(pair, draws) if pair.a.shape[1] > max(len(pair.a), len(pair.b)) else _narrow(pair, draws)
+    spectrum, rotated, nuclear = found.spectrum, found.rotated, found.spectrum.sum()
+    scale, fro = float(np.sqrt(np.prod(found.norms_squared))), float(np.mean(found.norms_squared))
+    gaussian = scale * _gaussian(len(pair.a), len(pair.b), pair.a.shape[1], draws)
+    ratio = _share(nuclear, fro)
+    null1, null2 = (_share(spectra.sum(axis=-1), fro) for spectra in (gaussian, rotated))
     row = {
         "d_model": pair.b.shape[0] // (pair.group if pair.product == "QK" else 1),
         "d_h": pair.a.shape[1],
-        "nuc": float(found.nuclear),
+        "nuc": float(nuclear),
         "fro": fro,
         "ratio": float(ratio),
         **_summary("null1", null1),
         **_summary("null2", null2),
-        "draws": DRAWS,
+        "draws": draws,
         "score": float(_share(ratio - null2.mean(), 1 - null2.mean())),
         "relD": float(found.imbalance),
         "cosPQ": float(found.cosine),
@@ -98,6 +97,46 @@ def measure(pair: Pair) -> tuple[dict[str, Any], Spectra]:
         "normB2": float(found.norms_squared[1]),
     }
     return row, Spectra(spectrum, gaussian.mean(0), gaussian.std(0, ddof=1), rotated.mean(0), rotated.std(0, ddof=1))
+
+
+class _Measured(NamedTuple):
+    spectrum: Float64[np.ndarray, " values"]
+    rotated: Float64[np.ndarray, "draws values"]
+    norms_squared: Float64[np.ndarray, " 2"]
+    imbalance: float
+    cosine: float
+    cosine_centered: float
+
+
+def _narrow(pair: Pair, draws: int) -> _Measured:
+    """From the triangular factors."""
+    a, b = triangular_factor(pair.a), triangular_factor(pair.b)
+    spectrum = core_spectrum(a, b)
+    found = core_balance(a, b, spectrum)
+    rotated = rotated_spectra(a, b, _rotations(pair.a.shape[1], draws))
+    return _Measured(spectrum, rotated, found.norms_squared, float(found.imbalance), float(found.cosine), float(found.cosine_centered))
+
+
+def _wide(pair: Pair, draws: int) -> _Measured:
+    r"""For an inner dimension r larger than both others: $P = A^\top A$ and $Q$, of size r by r, are never formed.
+
+    $\|P\|_F = \|A A^\top\|_F$ and $\langle P, Q \rangle = \|A B^\top\|_F^2$.
+    """
+    factors, r = [np.asarray(factor, np.float64) for factor in (pair.a, pair.b)], pair.a.shape[1]
+    spectrum = core_spectrum(*factors)
+    lower = [triangular_factor(factor.T).T for factor in factors]
+    grams = [factor @ factor.T for factor in factors]
+    traces, norms = np.array([np.trace(gram) for gram in grams]), np.array([np.linalg.norm(gram) for gram in grams])
+    inner = float(np.sum(spectrum**2))
+    centered = np.sqrt(np.maximum(norms**2 - traces**2 / r, 0))
+    return _Measured(
+        spectrum,
+        wide_rotated_spectra(lower[0], lower[1], r, draws=draws),
+        traces,
+        float(_share(np.sqrt(max(float(np.sum(norms**2)) - 2 * inner, 0.0)), norms.sum())),
+        float(_share(inner, np.prod(norms))),
+        float(_share(inner - np.prod(traces) / r, np.prod(centered))),
+    )
 
 
 def pair_imbalance(heads: Heads, head: int, settings: Settings) -> float:
@@ -131,10 +170,10 @@ def _share(part: Any, whole: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _gaussian(m: int, n: int, r: int) -> Float64[np.ndarray, "draws values"]:
-    return gaussian_spectra(m, n, r)
+def _gaussian(m: int, n: int, r: int, draws: int) -> Float64[np.ndarray, "draws values"]:
+    return gaussian_spectra(m, n, r, draws=draws)
 
 
 @lru_cache(maxsize=8)
-def _rotations(r: int) -> Float64[np.ndarray, "draws r r"]:
-    return random_rotations(r)
+def _rotations(r: int, draws: int) -> Float64[np.ndarray, "draws r r"]:
+    return random_rotations(r, draws=draws)

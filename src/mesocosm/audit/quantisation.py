@@ -19,6 +19,10 @@ SCALES = ("weight_scale_inv", "weight_scale", "scale_weight", "scale_inv", "scal
 ZERO_POINTS = ("weight_zero_point", "zero_point_weight", "zero_point")
 OF_ACTIVATIONS = r"(?:input|output|activation|act|[qkv]|kv_cache)_(?:scale|zero_point)(?:_inv|_ub)?|scale_(?:input|output|activation)"
 """Numbers that quantise activations and leave the weight as it is."""
+CODING = re.compile(r"scale|zero|(?:^|[._])zp|quant|amax|absmax", re.IGNORECASE)
+"""Names of numbers that decode a weight."""
+OF_THE_MODEL = re.compile(r"(?:logit|layer|residual|embed\w*|attn|attention|softmax)_?scale", re.IGNORECASE)
+"""Scales that belong to the model and decode nothing."""
 ADAPTER = re.compile(r"(?:^|[._])(?:lora|loha|lokr|hada|dora|vera|ia3|b?oft|adapter)", re.IGNORECASE)
 ADAPTER_REASON = "an adapter that is not merged: merge it into its model first"
 
@@ -49,6 +53,8 @@ def read_weight(tensors: Tensors, name: str, config: Mapping[str, Any], *, input
     weight, (scale, zero, others) = tensors[name], _roles(beside)
     if not is_quantised(weight.dtype):
         others += [short for short in (scale, zero) if short]
+    else:
+        others += _outside(tensors, name)
     if others:
         raise Skip(f"{name} ({weight.dtype}) has tensors beside it that are not understood: {', '.join(sorted(others))}")
     if not is_quantised(weight.dtype):
@@ -73,6 +79,13 @@ def companions(tensors: Tensors, name: str) -> dict[str, str]:
     return {("weight" if module == name else "") + other.removeprefix(module): other for other in found}
 
 
+def _outside(tensors: Tensors, name: str) -> list[str]:
+    """Tensors next to a weight's module that carry its name and decode it: `q_proj_zero_point` next to `q_proj.weight`."""
+    module = name.rpartition(".")[0]
+    beyond = (other.removeprefix(f"{module.rpartition('.')[0]}.") for other in tensors if module and other.startswith(f"{module}_"))
+    return [short for short in beyond if CODING.search(short) and not re.fullmatch(OF_ACTIVATIONS, short)]
+
+
 def _roles(beside: Mapping[str, str]) -> tuple[str | None, str | None, list[str]]:
     """The scale, the zero point and what is neither; two scales are not understood."""
     rest = [short for short in beside if not re.fullmatch(OF_ACTIVATIONS, short)]
@@ -87,8 +100,8 @@ def _unscaled(tensors: Tensors, name: str, config: Mapping[str, Any]) -> np.ndar
     if not weight.dtype.startswith(("F8_E4M3", "F8_E5M2")):
         raise Skip(f"{name} is {weight.dtype} and has no scale ({', '.join(SCALES)}) beside it: dequantise the checkpoint first")
     module = name.rpartition(".")[0].rpartition(".")[0]
-    near = [other for other in tensors if other.startswith(f"{module}.") and re.search(r"scale|zero|quant|amax|absmax", other, re.IGNORECASE)]
-    far = [other for other in tensors if other.rpartition(".")[2] in (*SCALES[:3], *ZERO_POINTS, "scaled_fp8")]
+    near = [other for other in tensors if other.startswith(f"{module}.") and CODING.search(other)]
+    far = [other for other in tensors if CODING.search(OF_THE_MODEL.sub("", other)) or other.rpartition(".")[2] == "scaled_fp8"]
     if hints := [*near, *far, *(["quantization_config in config.json"] if _quantisation(config) else [])]:
         raise Skip(f"{name} is {weight.dtype} without a scale beside it, but there is {hints[0]}")
     return weight.read()

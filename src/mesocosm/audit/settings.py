@@ -51,7 +51,7 @@ class Settings:
 
 
 def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = None, key_heads: int | None = None) -> Settings:
-    """The settings of an attention block; the user's numbers of heads take precedence over the config's."""
+    """The settings of an attention block; the user's numbers of heads stand in where the config gives none."""
     part = _part(config, block)
     tower = part is config.get("vision_config") or part is config.get("audio_config")
     model_type = part.get("model_type") or (None if tower else config.get("model_type"))
@@ -60,10 +60,11 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         family = Family(gain_offset=family.gain_offset)
     positions = layer_positions(part, model_type, family, layer_of(block))
     gate = part.get("attn_output_gate")
+    stated = _heads(part, block)
     found = Settings(
         model_type=model_type,
         width=_number(part, WIDTH),
-        heads=heads or _heads(part, block),
+        heads=stated or heads,
         key_heads=_number(part, KEY_HEADS),
         head_dim=_number(part, HEAD_DIM),
         positions=positions,
@@ -75,11 +76,9 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         value_norm=family.value_norm,
         clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
     )
-    if model_type == "falcon" and not part.get("new_decoder_architecture"):  # num_kv_heads applies only to the new architecture
+    if model_type == "gpt_bigcode" or (model_type == "falcon" and not part.get("new_decoder_architecture")):  # num_kv_heads applies only to the new one
         found = replace(found, key_heads=1 if part.get("multi_query", True) else found.heads)
-    if heads and not key_heads and not _number(part, HEADS):
-        found = replace(found, key_heads=None)
-    return replace(found, key_heads=key_heads) if key_heads else found
+    return found if found.key_heads else replace(found, key_heads=key_heads)
 
 
 def layer_of(block: str) -> int:

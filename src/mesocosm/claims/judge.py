@@ -173,7 +173,8 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     control, control_obstacle = _attempt(name, check, check.control.measure, view, 1, strict)
     reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_sample(check, measured)]
     if not reasons and not _discriminates(check, control):
-        reasons.append(f"control does not discriminate: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
+        told = "the control's interval is too wide" if _imprecise(check, control) else "control does not discriminate"
+        reasons.append(f"{told}: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
     verdict = "not judged" if reasons else measured.verdict
     if verdict == "fails" and measured.estimate is None:
         reasons.append("a value is not finite")
@@ -365,6 +366,11 @@ def _discriminates(check: Check, control: _Measured) -> bool:
     if isinstance(check.kind, Every):
         return control.verdict == "fails" and control.estimate is not None
     return control.low is not None and control.high is not None and check.inside.excludes(control.low, control.high)
+
+
+def _imprecise(check: Check, control: _Measured) -> bool:
+    """Whether the control's estimate lies outside the region and only its interval reaches in."""
+    return control.estimate is not None and control.low is not None and check.inside.excludes(control.estimate, control.estimate)
 
 
 def _text(control: _Measured) -> str:

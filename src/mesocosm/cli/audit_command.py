@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mesocosm.audit import Audit, AuditError, Options, audit
 from mesocosm.audit.comparison import compare
-from mesocosm.cli.audit_table import audit_table, comparison_rows
+from mesocosm.cli.audit_table import HELP, audit_table, comparison_rows
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.store import atomic
 
@@ -31,9 +31,9 @@ def run_audit(
         UserError: a checkpoint cannot be read, a comparison does not have two checkpoints, or the folder cannot be written.
     """
     if not models:
-        raise UserError("name a checkpoint: `mesocosm audit MODEL`, where MODEL is a file, a directory or owner/name on the Hugging Face hub")
+        raise UserError(f"name a checkpoint: `mesocosm audit MODEL`, where MODEL is a file, a directory or owner/name on the Hugging Face hub; {HELP}")
     if comparing and len(models) != 2:
-        raise UserError(f"--compare takes two checkpoints, not {len(models)}")
+        raise UserError(f"--compare takes two checkpoints, not {len(models)}; {HELP}")
     audits = distinct_names([_audited(model, options, out) for model in models])
     if comparing and all(found.audited.height for found in audits):
         table = compare(*audits)
@@ -68,7 +68,7 @@ def _audited(model: str, options: Options, out: Console) -> Audit:
         try:
             return audit(model, options, _progress_printer(model, status))
         except AuditError as error:
-            raise UserError(str(error)) from None
+            raise UserError(f"{error}; {HELP}" if str(error).startswith("--") else str(error)) from None
 
 
 def _progress_printer(model: str, status: Any) -> Callable[[int, int], None] | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from mesocosm.audit.checkpoint_audit import Audit
+from mesocosm.audit.summary import summary
 from mesocosm.cli.audit_table import READING, notes_of, skipped_lines, spread_cells
 from mesocosm.lab.formatting import number
 from mesocosm.lab.report import vega
@@ -19,9 +20,10 @@ from mesocosm.lab.store import atomic
 MOST_CELLS = 4800  # Altair draws up to 5000 rows
 MOST_ROWS = 400  # in the page's table; the files hold all
 LAYERS_DRAWN = 6
+PLACES_DRAWN = 400  # of a spectrum; times the layers, fewer than Altair draws
 MAPS = (
     ("score", "(ratio − null 2) / (1 − null 2)", "How far the nuclear norm stands above its value under random rotations: 0 there, 1 at balance."),
-    ("rank95_sum / d_h", "rank95_sum / d_h", "Share of the head's dimensions that carry 95 % of the sum of singular values."),
+    ("rank95_sum / d_h", "rank95_sum / d_h", "Share of the head's dimensions (of an MLP, of the width) that carry 95 % of the sum of singular values."),
     ("stable / null 1", "stable rank over null 1", "The stable rank divided by that of Gaussian factors of the same shapes and norms."),
     ("relD", "relD", "Imbalance of the factors, ‖P − Q‖ / (‖P‖ + ‖Q‖): 0 at balance."),
 )
@@ -89,30 +91,18 @@ def render(audits: Sequence[Audit]) -> str:
 
 
 def _summary(rows: pl.DataFrame) -> list[list[str]]:
-    """One row per product and part of the model: medians, and how many products lie above or below null 2."""
-    if rows.is_empty():
-        return []
-    within = (pl.col("ratio") - pl.col("null2")) / pl.col("null2_sd")
-    grouped = rows.group_by("part", "product", maintain_order=True).agg(
-        pl.len(),
-        pl.col("ratio", "null1", "null2", "rank95_sum", "rank95_sum_null1", "stable", "stable_null1").median(),
-        pl.col("ratio").min().alias("low"),
-        pl.col("ratio").max().alias("high"),
-        (within > 2).sum().alias("above"),
-        (within < -2).sum().alias("below"),
-    )
     return [
         [
             row["part"],
             row["product"],
-            str(row["len"]),
+            str(row["products"]),
             f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
             f"{row['null1']:.4f}",
             f"{row['null2']:.4f}",
             f"{row['above']}, {row['below']}",
             *(number(row[name]) for name in ("rank95_sum", "rank95_sum_null1", "stable", "stable_null1")),
         ]
-        for row in grouped.iter_rows(named=True)
+        for row in summary(rows).iter_rows(named=True)
     ]
 
 
@@ -148,9 +138,8 @@ def heat_map(audit: Audit, measure: str, title: str) -> dict[str, Any]:
     """Layer by head, with one panel per product and part; averaged over heads if there are more cells than Altair can draw."""
     import altair as alt
 
-    rows = audit.audited.with_columns(
-        (pl.col("rank95_sum") / pl.col("d_h")).alias("rank95_sum / d_h"), (pl.col("stable") / pl.col("stable_null1")).alias("stable / null 1"), panel=PLACE
-    )
+    share = (pl.col("rank95_sum") / pl.min_horizontal("d_h", "d_model")).alias("rank95_sum / d_h")
+    rows = audit.audited.with_columns(share, (pl.col("stable") / pl.col("stable_null1")).alias("stable / null 1"), panel=PLACE)
     rows = rows.select("panel", "layer", "head", pl.col(measure).alias("value"))
     if rows.height > MOST_CELLS:
         rows = rows.group_by("panel", "layer", maintain_order=True).agg(pl.lit(0).alias("head"), pl.col("value").mean())
@@ -169,7 +158,8 @@ def spectra_chart(audit: Audit) -> dict[str, Any]:
     rows = audit.spectra.join(audit.audited.select("block", "product", "head", "fro"), on=["block", "product", "head"]).with_columns(panel=PLACE)
     parts = rows["panel"].unique(maintain_order=True).to_list()[:4]
     layers = _spread(rows["layer"].unique().sort().to_list(), LAYERS_DRAWN)
-    rows = rows.filter(pl.col("panel").is_in(parts) & pl.col("layer").is_in(layers))
+    places = _spread(rows["index"].unique().sort().to_list(), PLACES_DRAWN)
+    rows = rows.filter(pl.col("panel").is_in(parts) & pl.col("layer").is_in(layers) & pl.col("index").is_in(places))
     scaled = rows.with_columns(pl.col("values", "null1", "null1_sd", "null2", "null2_sd") / pl.col("fro"))
     by_layer = scaled.group_by("panel", "layer", "index", maintain_order=True).agg(pl.col("values").mean())
     bands = scaled.group_by("panel", "index", maintain_order=True).agg(pl.col("null1", "null1_sd", "null2", "null2_sd").mean())

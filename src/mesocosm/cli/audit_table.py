@@ -12,18 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from mesocosm.audit.checkpoint_audit import Audit
+from mesocosm.audit.layouts import shared_prefix
+from mesocosm.audit.summary import sentence, summary
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
 from mesocosm.lab.formatting import number
 
 READING = (
     "ratio: nuclear norm over mean squared Frobenius norm of the factors, 1 at balance. null1: Gaussian factors of the same shapes and norms; null2: the same "
-    "factors with a random rotation between them; mean ± standard deviation of 32 draws. score: (ratio - null2) / (1 - null2). (×4): number of queries that "
+    "factors with a random rotation between them; mean ± standard deviation over draws. score: (ratio - null2) / (1 - null2). (×4): number of queries that "
     "share the key. A value near null1 does not distinguish this product from one at initialisation; a value away from null2 shows that the factors are "
     "aligned, not what aligned them. There is no good or bad value."
 )
 """What the columns mean, and what they do not show."""
 
+HELP = "see mesocosm audit --help"
 HEADINGS = ("layer", "head", "product", "d_h", "ratio", "null1", "null2", "score", "rank95_sum", "null1", "null2", "stable", "null1", "law")
 
 
@@ -37,12 +40,12 @@ def sorted_rows(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     if not name:
         return rows
     if name not in rows.columns:
-        raise UserError(f"--sort {column}: the columns are {', '.join(rows.columns)}")
+        raise UserError(f"--sort {column}: the columns are {', '.join(rows.columns)}; {HELP}")
     return rows.sort(name, descending=not column.startswith("-"), nulls_last=True, maintain_order=True)
 
 
 def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType:
-    """The audited rows, then the skipped blocks by reason, then the meaning of the columns.
+    """The audited rows, then the skipped blocks by reason, the meaning of the columns, and a paragraph of summary.
 
     Args:
         sort: name of a column, see `sorted_rows`.
@@ -51,17 +54,19 @@ def audit_table(audit: Audit, *, sort: str = "", top: int = 0) -> RenderableType
     rows = sorted_rows(audit.audited, sort)
     shown = rows.head(top) if top else rows
     parts = rows["part"].unique(maintain_order=True).to_list()
-    several = len(parts) > 1
+    several, shared = len(parts) > 1, f"{shared_prefix(parts)}." if parts else ""
     headings = ("part",) * several + HEADINGS
     table = number_table(headings, words=("part", "product", "law"))
     for row in shown.iter_rows(named=True):
-        table.add_row(*map(Text, [printable(row["part"])] * several + _cells(row)))
-    told: list[RenderableType] = [Text.assemble((printable(audit.model), "bold"), "" if several or not parts else f"  {printable(parts[0])}")]
+        table.add_row(*map(Text, [printable(row["part"].removeprefix(shared))] * several + _cells(row)))
+    told: list[RenderableType] = [Text.assemble((printable(audit.model), "bold"), f"  {printable(shared.rstrip('.') if several else ''.join(parts))}")]
     told += [table] if rows.height else []
     told += left_out(rows.height - shown.height)
     told += [Text(line, style="yellow") for line in skipped_lines(audit.skipped)]
     told += [Text(f"{product}: {printable(note)}", style="dim") for product, note in notes_of(rows)]
-    return Group(*told, Text(READING, style="dim")) if rows.height else Group(*told)
+    if rows.height:
+        told += [Text(READING, style="dim"), Text(" ".join(printable(sentence(row)) for row in summary(rows).iter_rows(named=True)))]
+    return Group(*told)
 
 
 def number_table(headings: Sequence[str], words: Sequence[str]) -> Table:

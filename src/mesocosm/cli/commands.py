@@ -14,7 +14,7 @@ Examples:
   mesocosm list                                  list the studies, their presets and running times
   mesocosm list mesa                             show the claims of one study and their checks
   mesocosm run mesa                              train, judge and report (the quick preset)
-  mesocosm run mesa --dry-run                    show what this would do
+  mesocosm run mesa --dry-run                    show what this would do (with --compile, its memory too)
   mesocosm run mesa --preset cpu --seeds 5       choose a preset and the number of replicates
   mesocosm run mesa --mixer 'gated-mesa(heads=2)'   also train another layer, from `mesocosm layers`
   mesocosm run mesa --mixer mypackage.layers:MyMixer   also train your own layer
@@ -74,12 +74,14 @@ class RunCommand:
     again: Flag = False
     """Make a record (presets cpu and paper) even on seeds that an earlier record of the study has met; its rows show the earlier verdicts."""
     dry_run: Flag = False
-    """Show the trials, their minutes and memory, and which are finished; train nothing."""
+    """Show the trials, their minutes, and which are finished; train nothing."""
+    compile: Flag = False
+    """With --dry-run: also go through the code of each trial and compile its programs, which finds errors and measures memory (up to minutes)."""
     fail_fast: Flag = False
     """Stop at the first trial that fails."""
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop the run if it makes no progress and uses no processor time for this long; it can be resumed. 0 disables the check."""
-    mixer: Annotated[str, arg(metavar="LAYER")] = ""
+    mixer: Annotated[str | None, arg(metavar="LAYER")] = None
     """Train another layer beside the study's: a name from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; short
     for --config.mixer, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
@@ -154,9 +156,13 @@ class AuditCommand:
     inputs_first: Flag = False
     """With --map: matrices are stored as (inputs, outputs)."""
     heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of query heads, if no config.json gives it."""
+    """Number of query heads, for parts of the model for which config.json does not give it."""
     kv_heads: Annotated[int, arg(metavar="N")] = 0
-    """Number of key heads, if it differs and no config.json gives it."""
+    """Number of key heads, if it differs and config.json does not give it."""
+    draws: Annotated[int, arg(metavar="N")] = 32
+    """Number of random factors and rotations for the nulls; fewer are faster, and their spread is less certain."""
+    mlp: Flag = False
+    """Also measure the product of the two matrices of each MLP; slow for wide models."""
     biases: Flag = False
     """Include biases, as weights of a constant input."""
     config: Annotated[Path | None, arg(metavar="FILE")] = None

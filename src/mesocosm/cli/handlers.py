@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
 from mesocosm.cli.parse import StudyRun
-from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, studies_table, study_page, trials_table
+from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, studies_table, study_page, trials_table
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
 from mesocosm.studies.interface import Study
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mesocosm.lab.store.run_directory import Run
 
 MOST_SEEDS = 100_000
@@ -83,6 +86,8 @@ def run(asked: StudyRun, line: str) -> int:
         seeds, command = like_earlier(earlier, command, seeds, out)
     if command.dry_run:
         return dry_run(study, command, seeds)
+    if command.compile:
+        raise UserError("--compile belongs to --dry-run: `mesocosm run STUDY --dry-run --compile`")
 
     from mesocosm.lab.events.progress import screen
     from mesocosm.lab.events.track import tracked
@@ -97,10 +102,7 @@ def run(asked: StudyRun, line: str) -> int:
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
-    code = conclude(done, out)
-    if earlier is not None:
-        compare(earlier, done, out)
-    return code
+    return conclude(done, out, earlier)
 
 
 def end_process(line: str, watching: Any, why: str) -> None:
@@ -150,17 +152,25 @@ def compare(earlier: Any, done: Any, out: Console) -> None:
 
 def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int, ...]) -> int:
     """Print what `run` would do (`--dry-run`)."""
-    from mesocosm.lab.run.dry_run import dry_run_plan
-    from mesocosm.lab.run.plan import Plan
-
-    plan = Plan.of(study, command.preset, command.config, seeds, command.out)
-    plan.check_directory()
     out = console()
-    with out.status("compiling each program once to measure its memory") if out.is_terminal else nullcontext():
-        trials = dry_run_plan(plan)
-    out.print(dry_run_table(trials))
+    with out.status("planning") if out.is_terminal else nullcontext() as waiting:
+        from mesocosm.lab.run.dry_run import dry_run_plan, outline
+        from mesocosm.lab.run.plan import Plan
+
+        plan = Plan.of(study, command.preset, command.config, seeds, command.out)
+        plan.check_directory()
+
+        def tell(trial: str) -> None:
+            line = f"compiling the programs of {trial}"
+            waiting.update(line) if waiting is not None else print_line(out, line)
+
+        trials = dry_run_plan(plan, observer=tell) if command.compile else outline(plan)
+    out.print(dry_run_table(trials, compiled=command.compile))
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
-    out.print(f"{len(seeds)} seeds; {f'about {left:.2g} minutes on two cores' if plan.minutes else 'minutes not measured for this config'}; {plan.path}")
+    usual = study.presets[command.preset].seeds
+    scaled = "" if len(seeds) == usual else f", scaled from {usual} seeds"
+    minutes = f"about {left:.2g} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
+    print_line(out, f"{len(seeds)} seeds; {minutes}; {plan.path}")
     return 0
 
 
@@ -223,10 +233,12 @@ def audit(command: commands.AuditCommand) -> int:
     """Audit checkpoints and print the tables."""
     from mesocosm.audit import Options
     from mesocosm.cli.audit_command import run_audit
+    from mesocosm.cli.audit_table import HELP
 
-    if min(command.heads, command.kv_heads, command.top) < 0:
-        raise UserError("--heads, --kv-heads and --top must be 0 or more")
-    options = Options(command.heads or None, command.kv_heads or None, command.map, command.inputs_first, command.biases, command.config)
+    if min(command.heads, command.kv_heads, command.top) < 0 or command.draws < 2:
+        raise UserError(f"--heads, --kv-heads and --top must be 0 or more, and --draws 2 or more; {HELP}")
+    heads, key_heads = command.heads or None, command.kv_heads or None
+    options = Options(heads, key_heads, command.map, command.inputs_first, command.biases, command.config, command.draws, command.mlp)
     return run_audit(command.models, options, console(), comparing=command.compare, sort=command.sort, top=command.top, folder=command.out)
 
 
@@ -278,13 +290,24 @@ def new_study(command: commands.NewStudyCommand) -> int:
     return 0
 
 
-def conclude(done: Any, out: Console) -> int:
-    """Print the claims table and the path of the report."""
+def conclude(done: Run, out: Console, earlier: Run | None = None) -> int:
+    """Print the claims table, the losses beside a user's part, the comparison with an earlier run, and a line of summary with the report's path."""
     out.print(claims_table(done.claims))
+    own = {trial.name for trial in done.study.trials(done.config) if trial.user_parts}
+    for table in losses(done, own):
+        out.print(losses_table(table, own))
     trials = done.trials
     print_failures(done.path, trials, out)
-    print_line(out, f"Report: {done.path / 'index.html'}")
+    if earlier is not None:
+        compare(earlier, done, out)
+    print_line(out, f"{tally_text(done.claims)}. Report: {done.path / 'index.html'}")
     return exit_code(trials)
+
+
+def losses(run: Run, own: Collection[str]) -> list[pl.DataFrame]:
+    """The tables with one loss a seed that some of these trials wrote, with the other trials beside them."""
+    tables = [table for name, table in run.tables.items() if name != "history" and "loss" in table.columns] if own else []
+    return [table for table in tables if not set(own).isdisjoint(table["trial"]) and not table.select("trial", "seed").is_duplicated().any()]
 
 
 def print_failures(path: Path, trials: Mapping[str, Mapping[str, Any]], out: Console) -> None:

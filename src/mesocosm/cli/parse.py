@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import tyro
 
@@ -35,7 +35,11 @@ def parse_command(words: Sequence[str]) -> Any:
     """
     if words and words[0] == "run":
         return parse_run(words[1:])
-    return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
+    try:
+        return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
+    except UserError as mistake:
+        named = words[0] in {kind.__metadata__[0].name for kind in get_args(Command)}
+        raise UserError(str(mistake).replace("see mesocosm --help", f"see mesocosm {words[0]} --help") if named else str(mistake)) from None
 
 
 class StudyRun(NamedTuple):
@@ -107,12 +111,18 @@ def with_part(study: Study, command: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
     """Copy `--mixer` into the config.
 
     Raises:
-        UserError: the study has no slot for a mixer.
+        UserError: the study has no slot for a mixer, or the mixer has no name or a dot where the colon belongs.
     """
-    if not command.mixer:
+    if command.mixer is None:
         return command
     if "mixer" not in study.slots:
         raise UserError(f"study {study.name} does not accept a --mixer")
+    if not command.mixer.strip():
+        raise UserError("--mixer is empty: name a layer, from `mesocosm layers` or your own as package.module:Name")
+    name, bracket, options = command.mixer.partition("(")
+    if "." in name and ":" not in name:
+        module, _, last = name.strip().rpartition(".")
+        raise UserError(f"--mixer {command.mixer}: a colon separates module and name; did you mean {module}:{last}{bracket}{options}?")
     return replace(command, config=replace(command.config, mixer=command.mixer))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -13,16 +13,19 @@ from rich.text import Text
 
 from mesocosm.claims.agreement import OTHER_VERDICTS
 from mesocosm.claims.earlier import earlier_text, verdict_changed
-from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, row_evidence, tally_text
+from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, row_evidence
 from mesocosm.lab.events.progress import printable
 from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.studies.interface import Preset, Study
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.run.replication import Pair
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+OF_THE_RUN = ("preset ", "user part: ", "config changed: ")
 STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow", "interrupted": "yellow"}
 
 
@@ -63,7 +66,7 @@ def study_page(study: Study) -> RenderableType:
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The verdicts: one row per claim and judged check, then why checks do not hold, then the checks that were not judged, grouped by reason."""
+    """The verdicts: one row per claim and judged check, if any; why checks do not hold; and the checks that were not judged, grouped by reason."""
     table = _table("claim", "verdict", "estimate [95 %]", "holds if", "control", "n")
     for claim, checks in group_by_claim(rows).items():
         judged = [row for row in checks if row["verdict"] != "not judged"]
@@ -75,7 +78,7 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         for row in judged:
             table.add_row(*_check(row))
         table.add_section()
-    return Group(table, *_notes(rows), *_earlier(rows), *_reasons(rows), Text(tally_text(rows), style="bold"))
+    return Group(*[table] * bool(table.rows), *_notes(rows), *_earlier(rows), *_reasons(rows))
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
@@ -98,23 +101,33 @@ def _earlier(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Remarks on judged checks and unjudged checks, one line per remark or reason; a too small preset needs no further detail."""
-    remarks, unjudged = dict[str, list[str]](), dict[str, list[str]]()
+    """Remarks on judged checks and unjudged checks, one line per remark or reason; what concerns the whole run needs no further detail."""
+    remarks, unjudged, without = dict[str, list[str]](), dict[str, list[str]](), list[str]()
     for row in rows:
         reason = str(row.get("reason") or "")
         if row["verdict"] != "not judged" and reason:
             remarks.setdefault(reason, []).append(str(row["id"]))
+        elif row.get("kind") is None:
+            without.append(str(row["id"]))
         elif row["verdict"] == "not judged":
-            unjudged.setdefault(reason.partition(";")[0] if reason.startswith("preset") else reason, []).append(str(row["id"]).rpartition("/")[2])
+            told = reason.partition(";")[0] if reason.startswith(OF_THE_RUN) else reason
+            unjudged.setdefault(told, []).append(str(row["id"]).rpartition("/")[2])
     lines = [Text(f"{', '.join(names)}: {printable(reason)}", style="dim") for reason, names in remarks.items()]
-    return lines + [Text(f"not judged, {printable(reason)}: {', '.join(names)}", style="dim") for reason, names in unjudged.items()]
+    lines += [Text(f"not judged, {printable(reason)}: {_listed(names)}", style="dim") for reason, names in unjudged.items()]
+    study = without[0].partition("/")[0] if without else ""
+    names = [name.rpartition("/")[2] for name in without]
+    return lines + [Text(f"without a check, `mesocosm list {study}` says why: {', '.join(names)}", style="dim")] * bool(without)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _check(row: Mapping[str, Any]) -> list[RenderableType]:
     control = row.get("control") or {}
     evidence = row_evidence(row)
     kind = "" if evidence == "finding" else f" ({evidence})"
-    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f" {printable(str(row.get('metric') or ''))}{kind}", "dim"))
+    name = Text.assemble((f"  {str(row['id']).rpartition('.')[2]}", "cyan"), (f": {printable(str(row.get('metric') or ''))}{kind}", "dim"))
     contrast = Text.assemble(interval_text(control), (f" {printable(str(control.get('name', '')))}", "dim"))
     unit = f" {row['unit']}" if row.get("unit") else ""
     return [name, _verdict(row["verdict"]), Text(interval_text(row) + unit), Text(region_text(row)), contrast, Text(number(row.get("n")))]
@@ -148,28 +161,39 @@ def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def losses_table(table: pl.DataFrame, own: Collection[str]) -> Table:
+    """Losses of each trial, mean and range over seeds; the trials of `own` stand out."""
+    names = [column for column in table.columns if column == "loss" or column.endswith("_loss")]
+    shown = _table("trial", *(f"{name.replace('_', ' ')}: mean [range]" for name in names), "seeds")
+    for (trial,), rows in table.partition_by("trial", as_dict=True, maintain_order=True).items():
+        cells = [interval_text({"estimate": rows[name].mean(), "low": rows[name].min(), "high": rows[name].max()}) for name in names]
+        shown.add_row(Text(printable(f"{trial} (yours)" if trial in own else str(trial)), style="bold" if trial in own else ""), *cells, str(rows.height))
+    return shown
+
+
 def diverged_text(status: Mapping[str, Any]) -> str:
     """The seeds of each fit that diverged and were frozen at their last finite state."""
     fits = {name: fit["diverged"] for name, fit in status.get("fits", {}).items() if fit.get("diverged")}
     return "; ".join(f"{name}: seed {', '.join(map(str, seeds))} diverged" for name, seeds in fits.items())
 
 
-def dry_run_table(trials: Sequence[TrialDryRun]) -> Table:
-    """A dry run: trials, their minutes in the preset's budget, the memory of their programs, and their state from an earlier run."""
-    table = _table("trial", "minutes", "memory", "state", "")
+def dry_run_table(trials: Sequence[TrialDryRun], *, compiled: bool) -> Table:
+    """A dry run: trials, their minutes, the memory of their programs if these were compiled, and their state from an earlier run."""
+    table = _table("trial", "minutes", *["memory"] * compiled, "state", "")
     none = Text("–", style="dim")
     for trial in trials:
         budget = none if trial.minutes is None else f"{trial.minutes:.3g}"
         memory = none if trial.memory_bytes is None else f"{trial.memory_bytes / 2**20:.3g} MiB"
         state = Text(trial.state, style="dim" if trial.state == "cached" else "yellow")
-        table.add_row(Text(printable(trial.trial), style="bold"), budget, memory, state, Text(printable(trial.problem or trial.why), style="dim"))
+        why = Text(printable(trial.problem or trial.why), style="dim")
+        table.add_row(Text(printable(trial.trial), style="bold"), budget, *[memory] * compiled, state, why)
     return table
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")  # brackets are no markup
     return table
 
 

@@ -1,9 +1,9 @@
 """Environments, their exact tabular forms, and adapters for agents of other libraries."""
 
-from mesocosm.envs.environment import Box, Discrete, Environment, Episode, FiniteEnvironment, choose
+from mesocosm.envs.environment import Box, Discrete, Environment, Episode, choose
 from mesocosm.envs.interleaving import Interleaving, InterleavingParams, InterleavingState
 from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams, KeyToDoorState, RewardScale, code_scale, paper_scale
-from mesocosm.envs.tabular import LayeredMDP, TabularMDP
+from mesocosm.envs.tabular import FiniteEnvironment, LayeredMDP, TabularMDP, TabularState
 from mesocosm.envs.tree import Tree, TreeParams, TreeState
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "LayeredMDP",
     "RewardScale",
     "TabularMDP",
+    "TabularState",
     "Tree",
     "TreeParams",
     "TreeState",

@@ -1,7 +1,8 @@
 """The interface of an environment, with the signatures of gymnax 1.0, and `Episode`, the record of one episode.
 
-An environment consists of static rules: it is hashable and holds no arrays. The numbers that may change without recompilation (rewards, layouts, offsets) are
-its params, a PyTree; the state is another PyTree. `GymnasiumView` and `GymnaxLegacyView` are adapters for agents of other libraries.
+An environment consists of static rules: it is hashable and, except for `TabularMDP`, holds no arrays. The numbers that may change without recompilation
+(rewards, layouts, offsets) are its params, a PyTree; the state is another PyTree. `GymnasiumView` and `GymnaxLegacyView` are adapters for agents of other
+libraries.
 
 Reference: R. T. Lange, "gymnax" (2022), version 1.0.
 """
@@ -15,9 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
-
-from mesocosm.envs.tabular import TabularMDP
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 State = TypeVar("State")
 Params = TypeVar("Params")
@@ -111,7 +111,11 @@ class Environment(abc.ABC, Generic[State, Params]):
         """Return observation, state, reward, terminated, truncated and info after one action; an episode that ended is reset immediately.
 
         `info["final_observation"]` is the observation before the reset; you may bootstrap a value from it if the step was truncated, but not if it terminated.
+
+        Raises:
+            ValueError: the action is not an integer, or is outside the action space (where its value is known: not under `jit` or `vmap`).
         """
+        check_action(action, self.num_actions)
         params = self.default_params if params is None else params
         step_key, reset_key = jax.random.split(key)
         seen, after, reward, terminated, info = self.step_env(step_key, state, action, params)
@@ -120,6 +124,12 @@ class Environment(abc.ABC, Generic[State, Params]):
         observation, state = jax.tree.map(lambda new, old: jnp.where(terminated | truncated, new, old), first, (seen, after))
         return observation, state, reward, terminated, truncated, {**info, "final_observation": seen}
 
+    def choose(self, probabilities: Float[Array, "*batch actions"], uniform: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+        """Sample an action; see the function `choose`."""
+        if probabilities.shape[-1] != self.num_actions:
+            raise ValueError(f"the policy has {probabilities.shape[-1]} probabilities, {self.name} has {self.num_actions} actions")
+        return choose(probabilities, uniform)
+
     def episode(self, key: PRNGKeyArray, act: Callable[[Any], Float[Array, " actions"]], params: Any = None) -> Episode:
         """Run one whole episode as a scan over `max_steps_in_episode` steps.
 
@@ -127,6 +137,9 @@ class Environment(abc.ABC, Generic[State, Params]):
             key: for actions and transitions.
             act: maps a state to action probabilities. For a policy of observations, use `lambda state: policy(env.observe(state, params))`.
             params: None for the default params.
+
+        Raises:
+            ValueError: there are not as many probabilities as actions.
         """
         params = self.default_params if params is None else params
         reset_key, step_key, action_key = jax.random.split(key, 3)
@@ -135,7 +148,7 @@ class Environment(abc.ABC, Generic[State, Params]):
 
         def step(carry: tuple[Any, Array], drawn: tuple[Array, Array]) -> tuple[tuple[Any, Array], tuple[Any, ...]]:
             (state, running), (key, uniform) = carry, drawn
-            action = choose(act(state), uniform)
+            action = self.choose(act(state), uniform)
             _, after, reward, terminated, _ = self.step_env(key, state, action, params)
             truncated = self.is_truncated(after, params) & ~terminated
             after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
@@ -149,24 +162,15 @@ class Environment(abc.ABC, Generic[State, Params]):
         return Episode(states, observations, actions, rewards, taken, terminated, truncated, self.observe(last, params))
 
 
-class FiniteEnvironment(Environment[State, Params]):
-    """An environment with finitely many states, whose episodes can be displayed."""
+def check_action(action: Any, number: int) -> None:
+    """Reject what is not one of the actions 0 .. number - 1; of a traced action, only the type is known.
 
-    @abc.abstractmethod
-    def tabular(self, params: Any = None) -> TabularMDP:
-        """The same environment as arrays, built from its rules."""
-
-    @abc.abstractmethod
-    def index(self, state: Any, params: Any = None) -> Int[Array, ""]:
-        """The index of a state in `tabular()`."""
-
-    @abc.abstractmethod
-    def text(self, episode: Episode, params: Any = None) -> str:
-        """One episode in a few lines of text."""
-
-    @abc.abstractmethod
-    def image(self, episode: Episode, params: Any = None) -> UInt8[np.ndarray, "height width 3"]:
-        """One episode as an RGB image."""
+    Raises:
+        ValueError: names the range.
+    """
+    whole = np.ndim(action) == 0 and jnp.issubdtype(jnp.result_type(action), jnp.integer)
+    if not whole or (not isinstance(action, Tracer) and not 0 <= int(action) < number):
+        raise ValueError(f"the action must be a whole number from 0 to {number - 1}, not {action!r}")
 
 
 def choose(probabilities: Float[Array, "*batch actions"], uniform: Float[Array, "*batch"]) -> Int[Array, "*batch"]:

@@ -1,4 +1,7 @@
-"""Adapter to `gymnasium.Env`, one episode at a time, with rendering. Needs gymnasium (the extra `gym`)."""
+"""Adapter to `gymnasium.Env`, one episode at a time, with rendering. Needs gymnasium (the extra `gym`).
+
+Importing this module registers `mesocosm/KeyToDoor-v0`, `mesocosm/Tree-v0` and `mesocosm/Interleaving-v0` for `gymnasium.make`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mesocosm.envs.environment import Episode, FiniteEnvironment
+from mesocosm.envs.environment import Episode, check_action
+from mesocosm.envs.interleaving import Interleaving
+from mesocosm.envs.key_to_door import KeyToDoor
+from mesocosm.envs.tabular import FiniteEnvironment
+from mesocosm.envs.tree import Tree
 from mesocosm.numerics.programs import jit
 
 
@@ -61,8 +68,7 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         """Take one action."""
         if not self._running:
             raise gymnasium.error.ResetNeeded("the episode has ended, or none has started: call reset() before step()")
-        if not _is_whole(action) or not 0 <= int(action) < self.env.num_actions:
-            raise ValueError(f"the action must be a whole number from 0 to {self.env.num_actions - 1}, not {action!r}")
+        check_action(action, self.env.num_actions)
         before = self._state
         self._key, observation, self._state, reward, terminated, truncated = self._step(self._key, before, jnp.int32(action), self.params)
         self._past.append((before, int(action), float(reward), bool(terminated), bool(truncated)))
@@ -90,5 +96,19 @@ class GymnasiumView(gymnasium.Env[np.ndarray, np.int64]):
         return Episode(stacked, observations, *steps, jnp.asarray(self._seen))
 
 
-def _is_whole(action: Any) -> bool:
-    return np.ndim(action) == 0 and np.issubdtype(np.asarray(action).dtype, np.integer)
+REGISTERED = {kind.__name__: kind for kind in (KeyToDoor, Tree, Interleaving)}
+
+
+def registered(environment: str, params: Any = None, render_mode: str | None = None, **sizes: Any) -> GymnasiumView:
+    """The view of an environment of these sizes; `gymnasium.make("mesocosm/Tree-v0", depth=3)` calls this.
+
+    Args:
+        environment: name of the class.
+        params, render_mode: see `GymnasiumView`.
+        sizes: fields of the environment.
+    """
+    return GymnasiumView(REGISTERED[environment](**sizes), params, render_mode)
+
+
+for _name in REGISTERED:
+    gymnasium.register(f"mesocosm/{_name}-v0", entry_point=f"{__name__}:registered", kwargs={"environment": _name})

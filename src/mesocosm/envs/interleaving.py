@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from mesocosm.envs.environment import Box, Episode, FiniteEnvironment
+from mesocosm.envs.environment import Box, Episode
 from mesocosm.envs.pictures import paint
-from mesocosm.envs.tabular import TabularMDP
+from mesocosm.envs.tabular import FiniteEnvironment, TabularMDP
 
 
 class InterleavingState(NamedTuple):
@@ -82,9 +82,11 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
     limit: int = 100
 
     def __post_init__(self) -> None:
-        """Check that there is always a context to ask."""
+        """Check that there is always a context to ask, and something to see."""
         if not 1 <= self.most_open < self.contexts:
             raise ValueError(f"between 1 and {self.contexts - 1} of {self.contexts} contexts may be open at once, not {self.most_open}")
+        if self.kinds < 1 or self.limit < 1:
+            raise ValueError(f"there must be one or more kinds of objects and steps; there are {self.kinds} and {self.limit}")
 
     @property
     def num_actions(self) -> int:
@@ -97,7 +99,13 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         return self.params()
 
     def params(self, seed: int = 0, death: float = 0.05) -> InterleavingParams:
-        """Draw the permutations and return the params."""
+        """Draw the permutations and return the params.
+
+        Raises:
+            ValueError: the probability of death is not between 0 and 1.
+        """
+        if not 0 <= death <= 1:
+            raise ValueError(f"the probability of death must be between 0 and 1; it is {death}")
         draw = np.random.default_rng(seed)
         objects = np.stack([draw.permutation(2 * self.kinds) for _ in range(self.contexts)]).astype(np.int32)
         return InterleavingParams(objects, np.linspace(0.2, 1.0, self.contexts), np.array(death), self.limit)
@@ -138,6 +146,8 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         objects = jnp.asarray(params.objects)
         if objects.shape != (self.contexts, 2 * self.kinds):
             raise ValueError(f"the params are of {objects.shape[0]} contexts and {objects.shape[1]} objects, not {self.contexts} and {2 * self.kinds}")
+        if params.reward.shape != (self.contexts,):
+            raise ValueError(f"the params have rewards of shape {params.reward.shape}, not ({self.contexts},)")
         objects = objects[state.context]
         pair = jnp.stack([objects[state.rewarding], objects[self.kinds + state.unrewarding]])
         left, right = jnp.where(state.flip, pair[::-1], pair)
@@ -207,7 +217,7 @@ class Interleaving(FiniteEnvironment[InterleavingState, InterleavingParams]):
         for code, probability in self._rooms(0, 0):
             initial[self._numbers[code]] = probability
         observations = np.asarray(jax.vmap(self.observe, in_axes=(0, None))(self.every_state(), params))
-        return TabularMDP(transition, rewards, values, initial, observations)
+        return TabularMDP(transition, rewards, values, initial, observations, params.max_steps_in_episode)
 
     def _rooms(self, opened: int, keys: int) -> list[tuple[int, float]]:
         """The possible next rooms and their probabilities."""

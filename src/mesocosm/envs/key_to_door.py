@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from mesocosm.envs.environment import Box, Episode, FiniteEnvironment, choose
+from mesocosm.envs.environment import Box, Episode
 from mesocosm.envs.pictures import paint
-from mesocosm.envs.tabular import TabularMDP
+from mesocosm.envs.tabular import FiniteEnvironment, TabularMDP
 
 EMPTY, APPLE_LEFT, APPLE_RIGHT, DOOR, KEY, TREASURE = range(6)
 TAKE_KEY, PICK_LEFT, PICK_RIGHT, OPEN_DOOR = range(4)
@@ -154,7 +154,7 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
 
     def _cells(self, params: KeyToDoorParams) -> Int[Array, " length"]:
         cells = jnp.asarray(params.cells)
-        if len(cells) != self.length or params.max_steps_in_episode > self.length:
+        if len(cells) != self.length or params.max_steps_in_episode != self.length:
             raise ValueError(f"the params are of a track of {len(cells)} cells and {params.max_steps_in_episode} steps, this one has {self.length}")
         return cells
 
@@ -167,14 +167,14 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         params = self.default_params if params is None else params
         uniform, coin = jax.random.uniform(key, (2, self.length))
         start = KeyToDoorState(jnp.int32(0), jnp.array(False), jnp.array(False))
-        first = choose(act(start), uniform[0])
+        first = self.choose(act(start), uniform[0])
         on_the_way = jnp.arange(1, self.length - 1, dtype=jnp.int32)
         false = jnp.zeros(on_the_way.shape, dtype=bool)
         middle = KeyToDoorState(on_the_way, false | (first == TAKE_KEY), false)
-        chosen = choose(jax.vmap(act)(middle), uniform[1:-1])
+        chosen = self.choose(jax.vmap(act)(middle), uniform[1:-1])
         last = self.follow(jax.tree.map(lambda leaf: leaf[-1], middle), chosen[-1])
         states = jax.tree.map(lambda a, b, c: jnp.concatenate([a[None], b, c[None]]), start, middle, last)
-        actions = jnp.concatenate([first[None], chosen, choose(act(last), uniform[-1])[None]])
+        actions = jnp.concatenate([first[None], chosen, self.choose(act(last), uniform[-1])[None]])
         rewards = jax.vmap(self.reward, in_axes=(0, 0, 0, None))(states, actions, coin < 0.5, params)
         observations = jax.vmap(self.observe, in_axes=(0, None))(states, params)
         ends = jnp.arange(self.length) == self.length - 1
@@ -207,7 +207,7 @@ class KeyToDoor(FiniteEnvironment[KeyToDoorState, KeyToDoorParams]):
         initial = np.zeros(number)
         initial[0] = 1.0
         observations = np.asarray(jax.vmap(self.observe, in_axes=(0, None))(states, params))
-        return TabularMDP(transition, *self._rewards(params, states), initial, observations)
+        return TabularMDP(transition, *self._rewards(params, states), initial, observations, params.max_steps_in_episode)
 
     def _rewards(self, params: KeyToDoorParams, states: KeyToDoorState) -> tuple[np.ndarray, np.ndarray]:
         """Probability of each reward, and the rewards."""

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from mesocosm.envs.environment import Box, Episode, FiniteEnvironment
+from mesocosm.envs.environment import Box, Episode
 from mesocosm.envs.pictures import paint
-from mesocosm.envs.tabular import TabularMDP
+from mesocosm.envs.tabular import FiniteEnvironment, TabularMDP
 
 PRIME = 9973
 REWARDS = 5  # -2 to 2
@@ -79,7 +79,13 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         return self.params(0)
 
     def params(self, offset: int | Array | np.ndarray) -> TreeParams:
-        """The params of one offset."""
+        """The params of one offset.
+
+        Raises:
+            ValueError: the offset is not an integer.
+        """
+        if not jnp.issubdtype(jnp.result_type(offset), jnp.integer):
+            raise ValueError(f"the offset must be an integer, not {offset!r}")
         return TreeParams(jnp.asarray(offset, dtype=jnp.int32), self.depth)
 
     @cached_property
@@ -117,7 +123,7 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         return (index + action * PRIME + params.offset) % (REWARDS * groups) - 2
 
     def _check(self, params: TreeParams) -> None:
-        if params.max_steps_in_episode > self.depth:
+        if params.max_steps_in_episode != self.depth:
             raise ValueError(f"the params are of a tree of depth {params.max_steps_in_episode}, this one has {self.depth}")
 
     def observe(self, state: TreeState, params: TreeParams) -> Float[Array, " nodes"]:
@@ -156,7 +162,7 @@ class Tree(FiniteEnvironment[TreeState, TreeParams]):
         rewards = np.eye(REWARDS)[np.asarray(self.outcomes(params))]
         initial = np.zeros(number)
         initial[0] = 1.0
-        return TabularMDP(transition, rewards, np.arange(REWARDS) - 2.0, initial, np.eye(number))
+        return TabularMDP(transition, rewards, np.arange(REWARDS) - 2.0, initial, np.eye(number), params.max_steps_in_episode)
 
     # --- display
 

@@ -16,6 +16,14 @@ from mesocosm.lab.errors import UserError, error_line
 from mesocosm.studies.interface import Study
 
 GROUP = "mesocosm.studies"
+PLANNED = {
+    "hyla": "Attention as a hypernetwork",
+    "incontext-composition": "When can transformers compositionally generalize in-context?",
+    "modular": "Discovering modular solutions that generalize compositionally",
+    "randomized": "Learning randomized algorithms with transformers",
+    "coala": "Multi-agent cooperation through learning-aware policy gradients",
+}
+"""Studies that this version does not have yet."""
 
 
 def packages() -> dict[str, str]:
@@ -33,9 +41,13 @@ def find(name: str) -> Study:
         UserError: there is no such study, or its package cannot be imported or does not define `STUDY`.
     """
     known = packages()
+    wanted = name.replace("_", "-").lower()
     package = known.get(name.replace("_", "-"))
     if package is None:
-        raise UserError(f"there is no study {name!r}{suggestion(name, known)}")
+        for near in difflib.get_close_matches(wanted, [*known, *PLANNED], n=1):
+            if near in PLANNED:
+                raise UserError(f"the study {near!r} ({PLANNED[near]}) is planned and not in this version yet; available: {', '.join(known)}")
+        raise UserError(f"there is no study {name!r}{suggestion(wanted, known)}")
     try:
         study = getattr(importlib.import_module(package), "STUDY", None)
     except Exception as error:

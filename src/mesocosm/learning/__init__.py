@@ -5,7 +5,7 @@ from mesocosm.learning.fit import Fitted, NonFinite, fit
 from mesocosm.learning.fit_options import Checkpoint, Criterion, FitOptions, Probe, Watcher
 from mesocosm.learning.gradient_learner import GradientLearner, GradientState, gradient_step
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.named_decay import ATTENTION, decay_by_name
+from mesocosm.learning.named_decay import ATTENTION, decay_by_name, decay_rates
 from mesocosm.learning.optimizers import adam, adamw, compose, sgd, warmup_cosine
 from mesocosm.learning.streams import Stream, stream_key, stream_keys
 from mesocosm.learning.supervised import Supervised
@@ -30,6 +30,7 @@ __all__ = [
     "attention_pairs",
     "compose",
     "decay_by_name",
+    "decay_rates",
     "fit",
     "gradient_step",
     "sgd",

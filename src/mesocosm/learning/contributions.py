@@ -167,7 +167,11 @@ def hca(rewards: Rewards, states: Int[Array, " time"], coefficients: Float[Array
 
 
 def hca_return(actions: Actions, rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
-    r"""Hindsight credit assignment by the return; it is biased even with the exact hindsight distribution $p(a \mid S_t, Z_t)$."""
+    r"""Hindsight credit assignment by the return.
+
+    With the exact hindsight distribution $p(a \mid S_t, Z_t)$, its mean is $Q(s, a) - \sum_{z : p(z \mid s, a) > 0} p(z \mid s)\, z$: the advantage, unless the
+    action excludes a return $z \ne 0$ that others give. Only then is it biased.
+    """
     factor = 1.0 - _quotient(of_actions(policy, actions), of_actions(hindsight, actions))
     return inverse_probability(actions, policy) * (factor * returns(rewards))[:, None]
 

@@ -23,13 +23,16 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PyTree
 
+from mesocosm.learning.ensemble_targets import check_targets, squared_error
 from mesocosm.learning.fit import fit
 from mesocosm.learning.fit_options import Watcher
 from mesocosm.learning.gradient_learner import GradientState, Transform, gradient_step, start
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.optimizers import adam
+from mesocosm.nn.model_file import check_arrays, named_arrays
 from mesocosm.numerics.programs import filter_jit
 
 VariantName = Literal["gd", "gd-c", "gd-a", "gd-i"]
@@ -67,11 +70,6 @@ def call(network: Any, x: Any) -> Array:
     return network(x)
 
 
-def squared_error(outputs: Float[Array, "*outputs"], target: Float[Array, "*outputs"]) -> Float[Array, ""]:
-    """The squared error of one example, averaged over outputs."""
-    return jnp.mean((outputs - target) ** 2)
-
-
 class EnsembleState(NamedTuple):
     """State of `EnsembleLearner`. Leading axes are (arms, members) unless noted.
 
@@ -105,7 +103,7 @@ class EnsembleLearner(Learner):
         init_network: key -> network, any PyTree.
         apply: (network, x) -> outputs for one example, a module-level function.
         inputs: the training inputs.
-        targets: the training targets.
+        targets: the training targets: shaped like the outputs, or whatever else `loss` takes, such as integer labels, for arms that teach nothing else.
         arms: the trainings of each member.
         loss: (outputs, target) -> scalar for one example.
         optimizer: hyperparameters -> optax transformation.
@@ -115,6 +113,7 @@ class EnsembleLearner(Learner):
         batch_size: examples per step, drawn with replacement; 0 for the whole set.
         check_every: steps between two evaluations of the loss on the whole set.
         over_members: run members in parallel (`vmap`) or one after another (`lax.map`).
+        reference: the reference network; None to draw it.
     """
 
     init_network: Callable[[Any], Any]
@@ -130,24 +129,27 @@ class EnsembleLearner(Learner):
     batch_size: int = eqx.field(static=True, default=0)
     check_every: int = eqx.field(static=True, default=50)
     over_members: str = eqx.field(static=True, default="vmap")
+    reference: PyTree | None = None
 
     def init(self, key: Key[Array, ""]) -> EnsembleState:
-        """Draw the members and the reference, and freeze the offsets."""
+        """Draw the members and the reference, unless it is given, and freeze the offsets."""
         reference_key, member_key = jax.random.split(key)
-        reference = self._draw(reference_key)
         drawn = jax.vmap(self._draw)(jax.random.split(member_key, self.members))
+        given = self._draw(reference_key) if self.reference is None else eqx.filter(self.reference, eqx.is_array)
+        reference = jax.tree.unflatten(jax.tree.structure(drawn), jax.tree.leaves(given))  # functions that each network makes anew differ
         shared, own, common, labels, taught = (jnp.stack([jnp.asarray(number) for number in numbers]) for numbers in zip(*self.arms, strict=True))
         first = jax.tree.map(lambda a, b: _mix(shared, a, b), reference, drawn)
         f_drawn = jax.vmap(self._outputs, (0, None))(drawn, self.inputs)  # members, n, outputs
         f_reference = self._outputs(reference, self.inputs)
         own, common, labels, taught = (weight.reshape(-1, *[1] * f_drawn.ndim) for weight in (own, common, labels, taught))
+        lead, like_outputs = (len(self.arms), self.members), self.targets.shape == f_drawn.shape[1:]
         return EnsembleState(
             networks=first,
             drawn=drawn,
             reference=reference,
             optimizer=jax.vmap(jax.vmap(lambda network: start(network, self._transform()).optimizer))(first),
             offsets=own * f_drawn + common * f_reference,
-            targets=labels * self.targets + taught * f_drawn,
+            targets=labels * self.targets + taught * f_drawn if like_outputs else jnp.broadcast_to(self.targets, (*lead, *self.targets.shape)),
             active=jnp.ones((len(self.arms), self.members), bool),
             step=jnp.int32(0),
         )
@@ -307,12 +309,16 @@ class Ensemble(eqx.Module):
     mean, variance = fitted.predict(new_x)
     ```
 
+    For integer labels, choose `loss=cross_entropy`, or `loss=one_hot_error` for regression on one-hot targets, both from `learning.ensemble_targets`.
+
     Attributes:
         init_network: key -> network: an Equinox module, or parameters of any kind.
         apply: (network, x) -> outputs for one example; by default, calls the network.
         members: number of members.
         variant: selects the noise that is kept; see the module docstring.
         loss: (outputs, target) -> scalar for one example.
+        reference: the shared network r of the variants gd-a and gd-i, such as a pretrained one; None to draw it. Members of other variants start at
+            networks of `init_network`, which may be pretrained in part.
     """
 
     init_network: Callable[[Any], Any]
@@ -320,22 +326,30 @@ class Ensemble(eqx.Module):
     members: int = 10
     variant: VariantName = "gd"
     loss: Callable[[Array, Array], Array] = squared_error
+    reference: PyTree | None = None
 
     def __check_init__(self) -> None:
-        """Reject an unknown variant and an ensemble of one.
+        """Reject an unknown variant, an ensemble of one, and a reference that nothing reads or that is another network.
 
         Raises:
-            ValueError: the variant is unknown, or there are fewer than two members.
+            ValueError: the variant is unknown or has no reference, there are fewer than two members, or the arrays of the reference have other
+                names, shapes or dtypes than those of `init_network`.
         """
         if self.variant not in VARIANTS:
             raise ValueError(f"there is no variant {self.variant!r}; choose one of {', '.join(VARIANTS)}")
         if self.members < 2:
             raise ValueError(f"a variance over members needs two or more, not {self.members}")
+        if self.reference is None:
+            return
+        if not any(arm.shared_start or arm.reference for arm in VARIANTS[self.variant]):
+            raise ValueError(f"the variant {self.variant!r} has no reference network: its members start at networks of init_network; gd-a starts all at one")
+        network = eqx.filter_eval_shape(self.init_network, jax.random.key(0))
+        check_arrays("the reference is not a network of init_network", named_arrays(self.reference), named_arrays(network))
 
     def fit(
         self,
-        x: Float[Array, "n ..."],
-        y: Float[Array, "n ..."],
+        x: Num[Array | np.ndarray, "n ..."],
+        y: Num[Array | np.ndarray, "n ..."],
         *,
         steps: int,
         learning_rate: float = 1e-3,
@@ -349,7 +363,7 @@ class Ensemble(eqx.Module):
         """Train all members in one program.
 
         Args:
-            x, y: training inputs and targets.
+            x, y: training inputs and targets, or integer labels for a loss that takes them.
             steps: maximum number of updates.
             learning_rate: passed to `optimizer`.
             batch_size: examples per step; 0 for all.
@@ -358,12 +372,20 @@ class Ensemble(eqx.Module):
             seed: seed of parameters and batches.
             optimizer: learning_rate -> optax transformation, a module-level function.
             watcher: receives progress (`learning.fit`).
+
+        Raises:
+            ValueError: inputs and targets do not fit each other, the network or the loss.
         """
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        if len(x) != len(y):
+            raise ValueError(f"there are {len(x)} inputs and {len(y)} targets")
+        outputs = eqx.filter_eval_shape(lambda key: self.apply(self.init_network(key), x[0]), jax.random.key(0)).shape
+        check_targets(y, outputs, self.loss, functions=self.variant == "gd-i")
         learner = EnsembleLearner(
             self.init_network,
             self.apply,
-            jnp.asarray(x),
-            jnp.asarray(y),
+            x,
+            y,
             VARIANTS[self.variant],
             self.loss,
             optimizer,
@@ -372,6 +394,7 @@ class Ensemble(eqx.Module):
             self.members,
             batch_size,
             check_every,
+            reference=self.reference,
         )
         fitted = fit(learner, steps, [seed], name="ensemble", until=(all_reached, check_every), watcher=watcher)
         state, ensemble = (jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree) for tree in (fitted.state, fitted.model))

@@ -167,7 +167,7 @@ class ExactHCAReturn(_ReturnCredit):
     """`hca_return` with the exact hindsight distribution."""
 
     def contributions(self, models: Float[Array, "states actions returns"], steps: Steps) -> Float[Array, "time actions"]:
-        """Contributions by the return, which are biased."""
+        """Contributions by the return, which are biased if some action excludes a return."""
         return hca_return(steps.actions, steps.rewards, steps.policy, self.hindsight_of(models, steps))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -52,19 +53,32 @@ def gradient_step(objective: Callable[[Any], tuple[Any, Metrics]], state: Gradie
     Args:
         objective: model -> (scalar to minimise, metrics).
         state: model and optimiser state.
-        transform: an optax transformation; one that reads the loss (`reduce_on_plateau`, `lbfgs`) receives it.
+        transform: an optax transformation; one that reads the loss (`reduce_on_plateau`, `lbfgs`) or its gradient at other parameters (`sam`) receives it.
         trained: which leaves of the model are trained, as in `eqx.partition`.
+
+    Raises:
+        ValueError: a metric of the objective is called `loss` or `gradient_norm`.
     """
     trained_leaves, fixed = eqx.partition(state.model, trained)
 
     def of_leaves(leaves: PyTree) -> tuple[Any, Metrics]:
         return objective(eqx.combine(leaves, fixed))
 
+    def loss_of(leaves: PyTree) -> Any:
+        return of_leaves(leaves)[0]
+
     (loss, metrics), gradient = jax.value_and_grad(of_leaves, has_aux=True)(trained_leaves)
+    own = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+    if taken := sorted(own.keys() & metrics):
+        raise ValueError(f"the objective returns a metric called {taken[0]!r}, which every step reports itself; give it another name")
     update = optax.with_extra_args_support(transform).update
-    moves, optimizer = update(gradient, state.optimizer, trained_leaves, value=loss, grad=gradient, value_fn=lambda leaves: of_leaves(leaves)[0])
+    extra = {"value": loss, "grad": gradient, "value_fn": loss_of}
+    accepted = inspect.signature(update).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):  # `sam` refuses what it does not read
+        extra = {name: given for name, given in {**extra, "grad_fn": lambda leaves, _: jax.grad(loss_of)(leaves)}.items() if name in accepted}
+    moves, optimizer = update(gradient, state.optimizer, trained_leaves, **extra)
     model = eqx.combine(optax.apply_updates(trained_leaves, moves), fixed)
-    return Step(GradientState(model, optimizer), {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **metrics})
+    return Step(GradientState(model, optimizer), {**own, **metrics})
 
 
 class GradientLearner(Learner):

@@ -11,9 +11,9 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from mesocosm.learning.named_decay import decay_by_name
+from mesocosm.learning.named_decay import Group, decay_by_name
 
-Decay = Any | Mapping[str, Any]
+Decay = Any | Mapping[Group, Any]
 
 
 def warmup_cosine(peak: Any, *, warmup: Any = None, steps: Any = None, floor: Any = 0.0) -> Callable[[Any], Any]:
@@ -61,7 +61,7 @@ def compose(
         clip: largest absolute value of an element of the gradient, applied after `clip_norm`.
         l2: coupled decay, added to the gradient before the preconditioner: the gradient of $\frac{\lambda}{2} \|\theta\|^2$.
         weight_decay: decoupled decay, added after the preconditioner and multiplied by the learning rate, as in AdamW.
-            Both decays are a number for all parameters, or a mapping from regular expressions for names to numbers (`decay_by_name`).
+            Both decays are a number for all parameters, or a mapping from groups of names to numbers (`decay_by_name`).
     """
     pieces = [
         *([] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mesocosm.envs.environment import FiniteEnvironment
+from mesocosm.envs.tabular import FiniteEnvironment
 from mesocosm.learning.contributions import contribution_loss
 from mesocosm.learning.exact_credit import Credit, Steps
 from mesocosm.learning.gradient_learner import GradientLearner, Metrics, Transform

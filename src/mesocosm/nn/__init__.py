@@ -38,6 +38,7 @@ from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.mixers.mesa import LeastSquaresState, MesaAttention, continue_least_squares, initial_least_squares, least_squares_step, recursive_least_squares
 from mesocosm.nn.mixers.scores import rms_over_heads, softmax, unnormalised
 from mesocosm.nn.mixers.value_networks import DeepValues, LinearValues, NonlinearValues, TwoStepValues, ValueNetwork
+from mesocosm.nn.model_file import load_model, save_model
 from mesocosm.nn.recurrences.decays import Decay, FreeDecay, PolarDecay, SigmoidDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate, Gate, GatedLinearUnit, SideGate, Ungated
@@ -146,12 +147,14 @@ __all__ = [
     "language_model",
     "least_squares_step",
     "linear_recurrence",
+    "load_model",
     "lstm_limit",
     "minimal_construction",
     "minimal_count",
     "previous_observations",
     "recursive_least_squares",
     "rms_over_heads",
+    "save_model",
     "sequential_recurrence",
     "series_weights",
     "side_gated_construction",

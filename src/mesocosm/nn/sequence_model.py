@@ -16,7 +16,7 @@ from mesocosm.nn.blocks.linear import Linear, gaussian
 from mesocosm.nn.blocks.norms import LayerNorm
 from mesocosm.nn.blocks.positions import sinusoidal_positions
 from mesocosm.nn.blocks.transformer import TransformerBlock
-from mesocosm.nn.mixer import Diagnostics, Mixer
+from mesocosm.nn.mixer import Diagnostics, Mixer, check_axes
 from mesocosm.nn.mixers.attention import Attention
 
 
@@ -55,8 +55,9 @@ class PatchEmbedding(eqx.Module):
         """The class token and the patches.
 
         Raises:
-            ValueError: the image cannot be cut into such patches, or has another number of channels.
+            ValueError: the image cannot be cut into such patches, or has another number of channels or axes.
         """
+        check_axes(image, "channels height width", "An image")
         channels, height, width = image.shape
         if height % self.size or width % self.size:
             raise ValueError(f"An image of {height} x {width} pixels cannot be cut into patches of {self.size} x {self.size}.")
@@ -77,14 +78,19 @@ class LearnedPositions(eqx.Module):
         """Entries N(0, 1 / dim)."""
         return cls(gaussian((max_length, dim), 1.0, key))
 
+    @property
+    def max_length(self) -> int:
+        """Number of positions."""
+        return self.table.shape[0]
+
     def __call__(self, positions: Int[Array, "*time"]) -> Float[Array, "*time dim"]:
         """Look up; a position past the table, while streaming, gives NaN.
 
         Raises:
             ValueError: there are more positions than vectors.
         """
-        if positions.size > self.table.shape[0]:
-            raise ValueError(f"The sequence has {positions.size} positions, the table of positions has {self.table.shape[0]}.")
+        if positions.size > self.max_length:
+            raise ValueError(f"The sequence has {positions.size} positions, the table of positions has {self.max_length}.")
         return self.table.at[positions].get(mode="fill", fill_value=jnp.nan)
 
 
@@ -169,6 +175,7 @@ class SequenceModel(eqx.Module):
         """Process one input; return the new state and the output at this position (`readout_positions` is ignored)."""
         position, before = state
         x, after = self.embed(token), []
+        check_axes(x, "dim", "The embedding of one token")
         x = x if self.positions is None else x + self.positions(position).astype(x.dtype)
         for block, block_state in zip(self.blocks, before, strict=True):
             new, x = block.step(block_state, x)  # pyright: ignore[reportAttributeAccessIssue]
@@ -181,6 +188,7 @@ class SequenceModel(eqx.Module):
 
     def _embedded(self, inputs: Array) -> Float[Array, "time dim"]:
         x = self.embed(inputs)
+        check_axes(x, "time dim", "The embedding of the inputs")
         return x if self.positions is None else x + self.positions(jnp.arange(x.shape[0])).astype(x.dtype)
 
     def _read(self, x: Array) -> Array:
@@ -281,10 +289,17 @@ def generate(
         temperature: logits are divided by it; 0 takes the most probable token.
 
     Raises:
-        ValueError: the prompt is empty.
+        ValueError: the prompt is empty or has a batch axis, or the tokens need more positions than the model or the cache of an attention layer has.
     """
+    check_axes(prompt, "time", "A prompt")
     if prompt.shape[0] == 0:
         raise ValueError("A prompt has at least one token.")
+    positions = prompt.shape[0] + steps - 1  # the last token is not read
+    for part in jax.tree.leaves(model, is_leaf=lambda part: hasattr(part, "max_length")):
+        if getattr(part, "max_length", positions) < positions:
+            raise ValueError(
+                f"{steps} tokens after a prompt of {prompt.shape[0]} need {positions} positions; {type(part).__name__} has {part.max_length} (max_length)."
+            )
     state, logits = model.stream(model.init_state(), prompt)
 
     def sample(carry: tuple[Any, Array], key: PRNGKeyArray) -> tuple[tuple[Any, Array], Array]:

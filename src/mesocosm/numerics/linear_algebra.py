@@ -16,6 +16,8 @@ from jax.custom_batching import sequential_vmap
 from jax.lax import linalg as lapack
 from jaxtyping import Array, Float, Int
 
+from mesocosm.numerics.precision import FULL
+
 Matrix = Float[Array, "... n n"]
 Columns = Float[Array, "... rows k"] | Float[Array, " rows"]
 
@@ -225,7 +227,7 @@ def _same_type(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _product(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
+    return jnp.matmul(a, b, precision=FULL)
 
 
 def _transpose(a: Array) -> Array:

@@ -1,7 +1,7 @@
 """The precision of the library's numbers, decided in one place.
 
-`full_precision`: matrix products in the full precision of their inputs. On GPUs and TPUs, float32 products otherwise run in TF32 or bfloat16. `widened`:
-sums and recursions in float32 at least.
+`FULL`, `full_precision`: matrix products in the full precision of their inputs. On GPUs and TPUs, float32 products otherwise run in TF32 or bfloat16.
+`widened`: sums and recursions in float32 at least.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
+
+FULL = "highest"
+"""The precision of a single product."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -27,7 +30,7 @@ def full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments,
 
     @wraps(function)
     def precise(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision(FULL):
             return function(*args, **kwargs)
 
     return precise

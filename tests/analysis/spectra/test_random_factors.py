@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, product_spectrum, triangular_factor
-from mesocosm.analysis.spectra.random_factors import gaussian_spectra, random_rotations, rotated_spectra
+from mesocosm.analysis.spectra.random_factors import gaussian_spectra, random_rotations, rotated_spectra, wide_rotated_spectra
 
 
 @pytest.mark.parametrize(("d", "r", "table"), [(4096, 128, 0.992), (768, 64, 0.978), (384, 32, 0.978), (256, 32, 0.966), (256, 16, None)])
@@ -53,3 +53,18 @@ def test_a_rotation_keeps_each_factor_and_destroys_their_alignment():
 def test_draws_are_the_same_every_time():
     np.testing.assert_array_equal(gaussian_spectra(20, 30, 4), gaussian_spectra(20, 30, 4))
     assert not np.allclose(gaussian_spectra(20, 30, 4), gaussian_spectra(20, 30, 4, seed=1))
+
+
+@pytest.mark.parametrize(("m", "n", "r"), [(3, 4, 6), (4, 3, 5), (3, 4, 20)])
+def test_wide_factors_have_the_spectra_of_whole_draws(m, n, r):
+    """Mean and standard deviation of every singular value, against factors and rotations of the whole inner space."""
+    random, draws = np.random.default_rng(1), 4000
+    a, b = (np.tril(np.ones((rows, r))) * (np.arange(r) < rows) for rows in (m, n))  # their Gram matrices are far from diagonal
+    lower = [triangular_factor(factor.T).T for factor in (a, b)]
+    whole = rotated_spectra(a, b, random_rotations(r, draws=draws, seed=5))
+    gaussian = [random.standard_normal((draws, rows, r)) for rows in (m, n)]
+    unit = core_spectrum(*(factor / np.linalg.norm(factor, axis=(-2, -1), keepdims=True) for factor in gaussian))
+    for mine, theirs in ((wide_rotated_spectra(*lower, r, draws=draws), whole), (gaussian_spectra(m, n, r, draws=draws), unit)):
+        error = theirs.std(axis=0) / np.sqrt(draws)
+        assert np.all(np.abs(mine.mean(axis=0) - theirs.mean(axis=0)) < 6 * error)
+        np.testing.assert_allclose(mine.std(axis=0), theirs.std(axis=0), rtol=0.1)

@@ -8,7 +8,15 @@ from scipy.special import erf
 
 from mesocosm.analysis.tangent.infinite_width import erf_moments, infinite_width_kernels, relu_moments
 from mesocosm.analysis.tangent.kernel import kernel_block, of_module
-from mesocosm.analysis.tangent.kernel_regression import as_matrix, dual_weights, gaussian_process, interpolation_weights, linearised, with_jitter
+from mesocosm.analysis.tangent.kernel_regression import (
+    as_matrix,
+    dual_weights,
+    gaussian_process,
+    interpolation_weights,
+    linearised,
+    tangent_gaussian_process,
+    with_jitter,
+)
 from mesocosm.nn.tangent_parametrisation import TangentMLP
 
 
@@ -107,6 +115,24 @@ def test_a_gaussian_process_is_conditioning():
         inverse = np.linalg.inv(both[np.ix_(rows, rows)])
         np.testing.assert_allclose(variance[place], 1 / inverse[5, 5], rtol=1e-7)
         np.testing.assert_allclose(mean[place], -inverse[5, :5] @ y / inverse[5, 5], rtol=1e-7)
+
+
+def test_the_ntk_gp_is_bayesian_regression_on_the_gradients():
+    """In the space of weights w ~ N(0, I), instead of functions."""
+    function, params, x, test, y = setting()
+    found = jax.jit(lambda noise: tangent_gaussian_process(function, params, x, y, test, noise=noise))(0.3)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    slopes, slopes_test = (np.asarray(jax.vmap(jax.jacobian(lambda w, one: function(unravel(w), one)), (None, 0))(flat, points)) for points in (x, test))
+    rows, rows_test = slopes.reshape(-1, flat.size), slopes_test.reshape(-1, flat.size)
+    precision = np.eye(flat.size) + rows.T @ rows / 0.3
+    np.testing.assert_allclose(found.mean.reshape(-1), rows_test @ np.linalg.solve(precision, rows.T @ y.reshape(-1) / 0.3), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.variance.reshape(-1), np.sum(rows_test * np.linalg.solve(precision, rows_test.T).T, axis=1), rtol=1e-6)
+    assert found.mean.shape == found.variance.shape == (6, 2)
+    exact = tangent_gaussian_process(function, params, x, y, x)
+    np.testing.assert_allclose(exact.mean, y, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(exact.variance, 0, atol=1e-7)
+    with pytest.raises(ValueError, match=r"5 examples with 2 outputs need as many targets, not the shape \(4, 2\)"):
+        tangent_gaussian_process(function, params, x, y[:4], test)
 
 
 # --- infinite width ---------------------------------------------------------------------------------------------------

@@ -2,11 +2,26 @@
 
 import io
 import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from mesocosm.lab.events.event import Compiled, Compiling, Judged, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore, tee
+from mesocosm.lab.events.event import (
+    Compiled,
+    Compiling,
+    Judged,
+    Note,
+    Progress,
+    RunStarted,
+    TrialFailed,
+    TrialFinished,
+    TrialSkipped,
+    TrialStarted,
+    ignore,
+    tee,
+)
 from mesocosm.lab.events.progress import FitProgress, LiveScreen, PlainScreen, describe, screen
 
 
@@ -20,6 +35,7 @@ class Clock:
 
 def play(observer, clock: Clock) -> None:
     """A run in which everything happens; each fit takes 100 steps of a second."""
+    observer(RunStarted(cast(Any, SimpleNamespace(minutes={"second": 0.5}))))
     observer(TrialFinished("before", 3.0, cached=True))
     observer(Note("trial first is run again: config.steps changed"))
     observer(TrialStarted("first", 2, 4))
@@ -62,6 +78,9 @@ def test_plain_lines_tell_every_event_without_control_characters():
         assert any(words in line for line in lines), words
     assert any("second FAILED: the loss became NaN" in line for line in lines)
     assert any("third skipped: needs second" in line for line in lines)
+    assert "[2/4] first started" in lines
+    assert "[3/4] second started, usually 30 s" in lines
+    assert lines.count("[2/4] first: descent trained, evaluating, loss 0.01  accuracy 0.5") == 1
 
 
 def test_plain_progress_comes_every_few_seconds_with_the_time_left():
@@ -110,6 +129,19 @@ def test_live_table_shows_the_seconds_of_a_compile_then_a_bar():
     assert "1 min 20 s left" in shown(observer)
     assert "loss 0.125" in shown(observer)
     assert "trial 1 of 4" in shown(observer)
+
+
+def test_the_live_table_says_when_training_has_ended_or_never_began():
+    observer, clock, _, _ = live()
+    observer(RunStarted(cast(Any, SimpleNamespace(minutes={"first": 0.35}))))
+    observer(TrialStarted("first", 1, 4))
+    clock.now += 7
+    assert re.search(r"first  evaluating  7\.0 s, usually 21 s", shown(observer))
+    observer(Progress("first", "descent", 100, 100, {"loss": 0.25}))
+    clock.now += 3
+    assert re.search(r"first  evaluating  3\.0 s  loss 0.25", shown(observer))
+    observer(Compiling("first", "again"))
+    assert "compiling again" in shown(observer)
 
 
 def test_live_lines_that_stay():

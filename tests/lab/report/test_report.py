@@ -18,7 +18,7 @@ import toy_study
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
 from mesocosm.lab.report.figures import RenderedFigure, draw
-from mesocosm.lab.report.page import embed_json, embed_script, environment, finite
+from mesocosm.lab.report.page import embed_json, embed_script, environment, finite, share_that_holds
 from mesocosm.lab.report.page import render as filled
 from mesocosm.lab.report.run_page import measured_at, render, write_report
 from mesocosm.lab.report.tables_section import tables_read
@@ -184,6 +184,37 @@ def test_a_note_stands_with_its_page_below_the_check():
     found = {"groups": {"C1": [row]}, "checks_by_verdict": {"fails": 1}, "judged": 1, "measured_at": {}}
     assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in filled("claims.html", **found)
     assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})
+
+
+def test_the_mark_of_holm_never_stands_alone():
+    """It follows the claim's badge if the claim has one check, and else the check's verdict."""
+    found = {"checks_by_verdict": {"holds": 1}, "judged": 1, "measured_at": {}}
+    one, two = (filled("claims.html", groups={"C1": [ROW, {**ROW, "id": "toy-study/C2.b", "holm": False}][:number]}, **found) for number in (1, 2))
+    for text, before in ((one, 'class="badge holds"'), (two, 'class="word holds"')):
+        assert text.count('class="holm"') == 1
+        assert re.search(rf'<td class="verdict"><span {before}>(?:(?!</td>).)*class="holm"', text)
+
+
+def test_a_check_that_was_not_judged_folds_its_numbers():
+    found = {"checks_by_verdict": {"not judged": 1}, "judged": 0, "measured_at": {}}
+    text = filled("claims.html", groups={"C1": [{**ROW, "verdict": "not judged", "reason": "preset smoke is too small"}]}, **found)
+    above, _, folded = text.partition("<details>")
+    assert "preset smoke is too small" in above
+    assert "[−2.5, −1.5]" not in above
+    assert "[−2.5, −1.5]" in folded.partition("</details>")[0]
+    assert above.count('colspan="6"') == 3  # statement, check, evidence
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        ({"holds": 3, "fails": 1}, "3 of 4 claims hold"),
+        ({"holds": 1, "not judged": 6}, "1 of 1 judged claims hold"),
+        ({"not judged": 6}, "none of 6 claims judged"),
+    ],
+)
+def test_claims_that_were_not_judged_do_not_count_against_those_that_were(verdicts, told):
+    assert share_that_holds(verdicts) == told
 
 
 def test_the_verdicts_of_earlier_records_stand_in_the_row():

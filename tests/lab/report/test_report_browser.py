@@ -8,17 +8,21 @@ import pytest
 from browser import Opened, executable
 from hostile import HOSTILE, hostile_run
 
+from mesocosm.audit import audit
+from mesocosm.cli.audit_command import write_audit
 from mesocosm.lab.report.figures import draw
 from mesocosm.lab.report.run_page import render, write_report
 from mesocosm.lab.report.site import write_site
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store.run_directory import Run
+from packed_models import FAMILIES, pack, write
 from toy_study import STUDY
 
 pytestmark = pytest.mark.whole
 
 MESA = Path(__file__).parents[3] / "results" / "mesa"
 PHONE = {"width": 390, "height": 844}
+TEXT = "(() => { const range = document.createRange(); range.selectNodeContents(cell); return range.getBoundingClientRect(); })()"
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +249,25 @@ def test_a_phone_scrolls_down_only(visit, mesa, page, site):
         assert sideways(opened) <= 0, path
         opened.evaluate("document.querySelectorAll('details').forEach(details => (details.open = true))")
         assert sideways(opened) <= 0, path
+
+
+def test_on_a_phone_no_word_is_broken_and_no_panel_is_cut(visit, mesa, tmp_path):
+    opened = visit(mesa, viewport=PHONE).page
+    training = opened.locator(".plot[data-name=training]")
+    assert training.evaluate("plot => plot.scrollWidth <= plot.clientWidth")
+    tensors, config = pack(FAMILIES["mistral-gqa"])[0], FAMILIES["mistral-gqa"].config
+    audited = visit(write_audit([audit(write(tmp_path / "model", tensors, config))], tmp_path / "out"), viewport=PHONE).page
+    for path in (opened, audited):
+        assert sideways(path) <= 0
+        words = path.locator(".trials :is(th, td)").filter(has_text=re.compile(r"^[\w.*]+$"))
+        assert words.count() > 20
+        assert max(words.evaluate_all(f"cells => cells.map(cell => {TEXT}.height)")) < 30  # one line
+
+
+def test_a_drawing_fills_its_card(visit, mesa):
+    for plot in visit(mesa, viewport={"width": 1200, "height": 900}).page.locator(".card:not(.empty) .plot").all():
+        drawn = plot.locator(".in-light svg").bounding_box()["width"]
+        assert drawn > 0.9 * plot.bounding_box()["width"]
 
 
 def test_paper_shows_everything_and_no_controls(visit, page):

@@ -68,7 +68,8 @@ def test_a_study_far_larger_than_this_machine_runs_dry(monkeypatch):
 
 def test_states_reasons_and_minutes_are_those_of_the_run_that_would_happen(tmp_path):
     assert [trial.minutes for trial in dry_run(STUDY, "quick", compile=False)] == [0.01, 0.02, 0.02, 0.01]
-    assert [trial.minutes for trial in dry_run(STUDY, "quick", seeds=(0, 1), compile=False)] == [None] * 4
+    assert [trial.minutes for trial in dry_run(STUDY, "quick", seeds=(0, 1), compile=False)] == [0.01, 0.005, 0.005, 0.0025]
+    assert [trial.minutes for trial in dry_run(STUDY, "quick", config=Config(steps=7), compile=False)] == [None] * 4
     execute(STUDY, "smoke", out=tmp_path / "run")
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     assert [trial.state for trial in dry_run(STUDY, "smoke", out=tmp_path / "run", compile=False)] == ["cached"] * 4

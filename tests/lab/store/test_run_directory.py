@@ -128,7 +128,7 @@ def test_a_record_made_with_older_code_is_known(run, monkeypatch):
     now = code.trial_code
     monkeypatch.setattr(code, "trial_code", lambda trial: code.Code("roll 0", {**now(trial).definitions, "Loop": "0" * 8}))
     assert run.outdated == {trial: ["Loop"] for trial in run.trials}
-    assert "4 trials made with older code: Loop changed since" in render(run, [])
+    assert "4 trials; changed since: Loop" in render(run, [])
 
 
 def test_a_record_that_was_identified_by_whole_modules_is_old(run, tmp_path):
@@ -139,9 +139,9 @@ def test_a_record_that_was_identified_by_whole_modules_is_old(run, tmp_path):
         file.write_text(json.dumps(status))
     (tmp_path / "old" / "code.json").unlink()
     old = Run(tmp_path / "old")
-    why = "everything (the record lists whole modules)"
+    why = "something in their modules (the record lists no definitions)"
     assert old.outdated == {trial: [why] for trial in run.trials}
-    assert "4 trials made with older code" in render(old, [])
+    assert "4 trials; changed since: something in their modules" in render(old, [])
     states = Plan.of(run.study, "smoke", seeds=run.seeds, out=tmp_path / "old").states()
     assert states["rolling"] == ("stale", f"code of {why}")
 

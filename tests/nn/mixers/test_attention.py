@@ -18,6 +18,8 @@ from mesocosm.nn import (
     sinusoidal_positions,
     unnormalised,
 )
+from mesocosm.nn.mixers.projections import head_sizes, random_projections
+from mesocosm.nn.mixers.scores import softmax
 from nn.dense_reference import relative_error
 
 TIME, DIM = 23, 12
@@ -228,3 +230,31 @@ def test_biases_are_added_to_their_own_maps_before_normalisation(unit_keys):
             q, k = (z / np.linalg.norm(z, axis=-1, keepdims=True) for z in (q, k))
         wanted = wanted + q @ k.T / np.sqrt(DIM / 2) @ v @ np.asarray(layer.output[head]).T
     np.testing.assert_allclose(layer(jnp.asarray(x)), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_position_part_has_a_key_of_its_own():
+    seen = []
+
+    def position(heads, *, key):
+        seen.append(key)
+        return RelativeBias.create(heads, buckets=8, key=key)
+
+    layer = Attention.create(DIM, heads=2, position=position, key=jax.random.key(0))
+    assert not jnp.array_equal(jax.random.key_data(seen[0]), jax.random.key_data(jax.random.key(0)))
+    weights = random_projections(DIM, *head_sizes(DIM, 2, None, None), None, seen[0])
+    assert not any(np.allclose(mine, other) for mine, other in zip(weights, (layer.query, layer.key, layer.value, layer.output), strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_scores_are_normalised_in_wide_numbers(dtype):
+    """Rounded once, at the end: each weight is off by at most half a unit in the last place."""
+    scores = jnp.asarray(np.random.default_rng(0).uniform(-3, 3, (2, 4, 300)), dtype)
+    mask = jnp.ones((1, 300), bool)
+    wide = np.asarray(scores, np.float64)
+    for normalisation, exact in (
+        (softmax, np.exp(wide) / np.exp(wide).sum(-1, keepdims=True)),
+        (rms_over_heads, wide / np.sqrt((wide**2).mean(0, keepdims=True) + 1e-6)),
+    ):
+        found = normalisation(scores, mask)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.asarray(found, np.float64), exact, rtol=0.51 * float(jnp.finfo(dtype).eps), atol=2.0**-24)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.mixer import Mixer
+from mesocosm.numerics.edges import ratio, root
+from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
 
@@ -34,6 +36,7 @@ class ProductAttention(Mixer):
     value_output: Float[Array, "heads dim dim"]
 
     @classmethod
+    @full_precision
     def from_factors(
         cls,
         query: Float[Array, "heads key_dim dim"],
@@ -44,6 +47,7 @@ class ProductAttention(Mixer):
         r"""Multiply the projections of the layer $y_t = \sum_h W_{h,o} \sum_{t' \le t} (W_{h,v} e_{t'}) \langle W_{h,k} e_{t'}, W_{h,q} e_t \rangle$."""
         return cls(jnp.einsum("hai,haj->hij", query, key), jnp.einsum("hvi,hjv->hij", value, output))
 
+    @full_precision
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to outputs; `key` is not used."""
         scores = jnp.tril(jnp.einsum("ti,hij,sj->hts", x, self.query_key, x))
@@ -82,6 +86,7 @@ CONSTRUCTED_TOKENS = Pattern(query=2, key=3, value=2, output=0)
 """The pattern for tokens $[0; s_t; s_t; s_{t-1}]$ whose first two blocks are zeroed before the layer, so that $s_t$ appears only once."""
 
 
+@full_precision
 def compress(products: ProductAttention, block_size: int) -> BlockScalars:
     r"""Replace each block of the products by the mean of its diagonal, $\mathrm{tr}(B) / n$, the nearest multiple of the identity."""
     diagonal = jnp.eye(block_size) / block_size
@@ -134,6 +139,7 @@ class PatternStrength(NamedTuple):
     identity: Float[Array, ""]
 
 
+@full_precision
 def pattern_strength(products: ProductAttention, block_size: int, pattern: Pattern = CONSTRUCTED_TOKENS) -> PatternStrength:
     r"""Compare a layer's whole weight tensor with the pattern of gradient descent.
 
@@ -146,10 +152,10 @@ def pattern_strength(products: ProductAttention, block_size: int, pattern: Patte
     gram_query_key = jnp.einsum("hirjs,girjs->ijhg", query_key, query_key)
     gram_value_output = jnp.einsum("hkrls,gkrls->klhg", value_output, value_output)
     squares = jnp.einsum("ijhg,klhg->ijkl", gram_query_key, gram_value_output)
-    norms = jnp.sqrt(jnp.maximum(squares, 0.0))  # rounding may leave a small negative square
+    norms = root(squares)  # rounding may leave a small negative square
     main = norms[*pattern]
     overlap = block_size * effective_step_size(compress(products, block_size), pattern)  # <T, I (x) I> / |I (x) I|
-    return PatternStrength(norms.at[*pattern].set(0.0).max() / main, overlap / main)
+    return PatternStrength(norms.at[*pattern].set(0.0).max() / main, ratio(overlap, main))
 
 
 def _blocks(matrices: Float[Array, "heads dim dim"], block_size: int) -> Float[Array, "heads blocks block_size blocks block_size"]:

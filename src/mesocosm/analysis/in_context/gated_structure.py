@@ -16,6 +16,8 @@ from mesocosm.analysis.in_context.polynomial_coefficients import bilinear_forms
 from mesocosm.nn.recurrences.decays import FreeDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
+from mesocosm.numerics.edges import ratio, root
+from mesocosm.numerics.precision import full_precision
 
 Loss = Callable[[GatedLinearRNN], Float[Array, ""]]
 
@@ -79,6 +81,7 @@ class Blocks(NamedTuple):
     query_query: Float[Array, ""]
 
 
+@full_precision
 def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
     r"""Fractions of the energy by kind of neuron, memory for $\lambda > \tfrac12$ and query below.
 
@@ -89,7 +92,7 @@ def block_energies(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Blocks:
     energy = jnp.sum(weighted_forms(rnn, sizes) ** 2, axis=0)
     memory = _has_memory(rnn.decay()).astype(energy.dtype)
     parts = [memory @ energy @ memory, 2 * memory @ energy @ (1 - memory), (1 - memory) @ energy @ (1 - memory)]
-    return Blocks(*(part / jnp.maximum(jnp.sum(energy), jnp.finfo(energy.dtype).tiny) for part in parts))
+    return Blocks(*(ratio(part, jnp.sum(energy)) for part in parts))
 
 
 def weighted_forms(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Float[Array, "out n n"]:
@@ -99,4 +102,4 @@ def weighted_forms(rnn: GatedLinearRNN, sizes: Float[Array, " n"]) -> Float[Arra
 
 def state_sizes(rnn: GatedLinearRNN, tokens: Float[Array, "batch time dim"]) -> Float[Array, " n"]:
     """Root mean square of every neuron's state over sequences and positions."""
-    return jnp.sqrt(jnp.mean(jnp.abs(jax.vmap(rnn.states)(tokens)) ** 2, axis=(0, 1)))
+    return root(jnp.mean(jnp.abs(jax.vmap(rnn.states)(tokens)) ** 2, axis=(0, 1)))

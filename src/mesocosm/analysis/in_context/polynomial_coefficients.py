@@ -21,12 +21,15 @@ from jaxtyping import Array, Float
 from mesocosm.nn.mixers.linear_attention import LinearAttention
 from mesocosm.nn.recurrences.gated_linear_rnn import GatedLinearRNN
 from mesocosm.nn.recurrences.gates import BilinearGate
+from mesocosm.numerics.edges import ratio
 from mesocosm.numerics.linear_algebra import least_squares
+from mesocosm.numerics.precision import full_precision
 
 Coefficients = Float[Array, "out dim dim dim"]
 Model = Callable[[Array], Array]
 
 
+@full_precision
 def attention_coefficients(attention: LinearAttention) -> Coefficients:
     r"""$C_{cijk} = \mathrm{sym}_{ij} \sum_h (P_h W_{V,h})_{ci} (W_{K,h}^\top W_{Q,h})_{jk}$, the same at every lag."""
     value = jnp.einsum("hcv,hvi->hci", attention.output, attention.value)
@@ -34,6 +37,7 @@ def attention_coefficients(attention: LinearAttention) -> Coefficients:
     return _symmetric(jnp.einsum("hci,hjk->cijk", value, asked))
 
 
+@full_precision
 def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
     r"""C of a gated linear RNN with bilinear gates, for the tokens s = t - lag, lag > 0:
 
@@ -53,6 +57,7 @@ def gated_coefficients(rnn: GatedLinearRNN, lag: int) -> Coefficients:
     return jnp.real(jnp.einsum("cab,a,aij,bk->cijk", 2 * bilinear_forms(rnn), kept, squares, linear))
 
 
+@full_precision
 def bilinear_forms(rnn: GatedLinearRNN) -> Float[Array, "out n n"]:
     r"""$M_c = \sum_p D_{cp}\, \mathrm{sym}(W^{out}_{m,p} W_{x,p}^{out\top})$: output c is $h^\top M_c h$.
 
@@ -88,6 +93,7 @@ class FittedCoefficients(NamedTuple):
     explained: Float[Array, ""]
 
 
+@full_precision
 def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array, "batch time dim"]) -> FittedCoefficients:
     r"""Least squares of the last position's outputs on $\sum_{s<T} x_{s,i} x_{s,j} x_{T,k}$ and on the monomials of degree three in $x_T$ alone."""
     dim = tokens.shape[-1]
@@ -101,7 +107,7 @@ def fitted_coefficients(outputs: Float[Array, "batch out"], tokens: Float[Array,
     left = outputs - features @ weights
     found = weights[: crossed.shape[1]].T.reshape(-1, len(i), dim)
     whole = jnp.zeros((outputs.shape[1], dim, dim, dim), found.dtype).at[:, i, j].add(found / 2).at[:, j, i].add(found / 2)
-    return FittedCoefficients(whole, 1 - jnp.sum(left**2) / jnp.sum(outputs**2))
+    return FittedCoefficients(whole, 1 - ratio(jnp.sum(left**2), jnp.sum(outputs**2)))
 
 
 class Agreement(NamedTuple):
@@ -114,7 +120,7 @@ class Agreement(NamedTuple):
 def compare(found: Coefficients, wanted: Coefficients) -> Agreement:
     """Compare two tensors of coefficients."""
     norm = jnp.sqrt(jnp.sum(wanted**2))
-    cosine = jnp.sum(found * wanted) / jnp.maximum(norm * jnp.sqrt(jnp.sum(found**2)), jnp.finfo(wanted.dtype).tiny)
+    cosine = ratio(jnp.sum(found * wanted), norm * jnp.sqrt(jnp.sum(found**2)))
     return Agreement(jnp.sqrt(jnp.sum((found - wanted) ** 2)) / norm, cosine)
 
 

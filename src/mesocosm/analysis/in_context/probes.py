@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mesocosm.analysis.in_context.regression import Inverse, precondition
+from mesocosm.numerics.edges import ratio
 from mesocosm.numerics.linear_algebra import least_squares
+from mesocosm.numerics.precision import full_precision, widened
 from mesocosm.numerics.programs import filter_jit
 
 Scalar = float | Float[Array, ""]
@@ -71,6 +73,7 @@ class PreconditioningTarget(NamedTuple):
 
 
 @filter_jit
+@full_precision
 def fit_probe(
     activations: Float[Array, "*sites batch dim"],
     targets: Float[Array, "*target_sites batch outputs"],
@@ -91,12 +94,13 @@ def fit_probe(
     return Probe(*jnp.vectorize(solve, signature="(b,d),(b,o),(b)->(d,o),(o)")(activations, targets, weights))
 
 
+@full_precision
 def probe_loss(
     probe: Probe, activations: Float[Array, "*sites batch dim"], targets: Float[Array, "*target_sites batch outputs"], weights: Weights | None = None
 ) -> Float[Array, "*sites"]:
     r"""$\frac{1}{2B} \sum_b \|y_b - W^\top a_b - b\|^2$ at every site: a sum over outputs, not a mean.
 
-    With weights, $\sum_b w_b \|y_b - W^\top a_b - b\|^2 / (2 \sum_b w_b)$.
+    With weights, $\sum_b w_b \|y_b - W^\top a_b - b\|^2 / (2 \sum_b w_b)$; NaN if they are all 0, where `fit_probe` gives a probe of zeros.
     """
     activations, targets, weights = _sites(activations, targets, weights)
     residuals = targets - (activations @ probe.weight + probe.offset[..., None, :])
@@ -125,6 +129,7 @@ def preconditioning_target(
 
 def _sites(activations: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array]:
     """Check the number of examples, and fill in missing weights and masks."""
+    activations, targets = widened(activations), widened(targets)
     weights = jnp.ones(activations.shape[-2:-1], activations.dtype) if weights is None else weights.astype(activations.dtype)
     if not activations.shape[-2] == targets.shape[-2] == weights.shape[-1]:
         raise ValueError(f"{activations.shape[-2]} examples of activations, {targets.shape[-2]} of targets and {weights.shape[-1]} weights differ in number")
@@ -138,7 +143,7 @@ def _fit_linear(activations: Array, targets: Array, weights: Array) -> tuple[Arr
 
 def _fit_affine(activations: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
     # Least squares with an offset equals least squares without one after centring both sides.
-    share = weights / weights.sum()
+    share = ratio(weights, weights.sum())
     activation_mean, target_mean = share @ activations, share @ targets
     weight, _ = _fit_linear(activations - activation_mean, targets - target_mean, weights)
     return weight, target_mean - activation_mean @ weight

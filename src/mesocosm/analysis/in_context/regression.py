@@ -20,7 +20,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.linear_algebra import solve_positive
+from mesocosm.numerics.precision import full_precision
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.tasks.linear_systems import next_token_loss
 
@@ -28,7 +30,10 @@ Scalar = float | Float[Array, ""]
 
 
 class Inverse(eqx.Module):
-    r"""A map $A, b \mapsto X(A)\, b$ near $A^{-1} b$ for symmetric positive definite $A$; $b$ is a vector or a matrix of columns."""
+    r"""A map $A, b \mapsto X(A)\, b$ near $A^{-1} b$ for symmetric positive definite $A$; $b$ is a vector or a matrix of columns.
+
+    Approximations that scale by the size of $A$ map everything to 0 if $A$ is 0, as its pseudo-inverse does.
+    """
 
     @abc.abstractmethod
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
@@ -62,8 +67,8 @@ class ChebyshevInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Apply the polynomial to `right`."""
-        norm = jnp.linalg.norm(matrix)
-        scaled = matrix / norm
+        norm = root(jnp.sum(matrix**2))
+        scaled = ratio(matrix, norm)
 
         def step(carry: tuple[Array, Array, Array], numbers: tuple[Array, Array]) -> tuple[tuple[Array, Array, Array], None]:
             term, x, x_before = carry
@@ -72,7 +77,7 @@ class ChebyshevInverse(Inverse):
             return (term, x + term + momentum * (x - x_before), x), None
 
         (_, x, _), _ = jax.lax.scan(step, (right, right, right), (self.step_sizes, self.momenta))
-        return x / norm
+        return ratio(x, norm)
 
 
 class NeumannInverse(Inverse):
@@ -99,10 +104,10 @@ class RichardsonInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Iterate towards $A^{-1} b$."""
-        norm = jnp.linalg.norm(matrix)
-        scaled = matrix / norm
+        norm = root(jnp.sum(matrix**2))
+        scaled = ratio(matrix, norm)
         x, _ = jax.lax.scan(lambda x, step_size: (x + step_size * (right - scaled @ x), None), right, self.step_sizes)
-        return x / norm
+        return ratio(x, norm)
 
 
 class NewtonSchulzInverse(Inverse):
@@ -112,7 +117,7 @@ class NewtonSchulzInverse(Inverse):
 
     def __call__(self, matrix: Float[Array, "dim dim"], right: Float[Array, "dim *columns"]) -> Float[Array, "dim *columns"]:
         """Iterate towards $A^{-1}$ and apply it to `right`."""
-        start = jnp.eye(matrix.shape[0], dtype=matrix.dtype) / jnp.trace(matrix)
+        start = ratio(jnp.eye(matrix.shape[0], dtype=matrix.dtype), jnp.trace(matrix))
         return jax.lax.fori_loop(0, self.steps, lambda _, x: 2 * x - x @ (matrix @ x), start) @ right
 
 
@@ -128,6 +133,7 @@ class Moments(NamedTuple):
     gram: Float[Array, "time dim dim"]
 
 
+@full_precision
 def prefix_moments(inputs: Float[Array, "time dim"], *, include_last_pair: bool = True) -> Moments:
     r"""Compute the moments of all prefixes.
 
@@ -138,16 +144,18 @@ def prefix_moments(inputs: Float[Array, "time dim"], *, include_last_pair: bool 
     """
     previous = jnp.concatenate([jnp.zeros_like(inputs[:1]), inputs[:-1]])
     known = jnp.tri(len(inputs), k=0 if include_last_pair else -1, dtype=inputs.dtype)
-    cross = jnp.einsum("ut,ti,tj->uij", known, inputs, previous, precision="highest")
-    gram = jnp.einsum("ut,ti,tj->uij", known, previous, previous, precision="highest")
+    cross = jnp.einsum("ut,ti,tj->uij", known, inputs, previous)
+    gram = jnp.einsum("ut,ti,tj->uij", known, previous, previous)
     return Moments(cross, gram)
 
 
+@full_precision
 def precondition(inputs: Float[Array, "time dim"], inverse: Inverse, *, ridge: Scalar = 1e-3, include_last_pair: bool = True) -> Float[Array, "time dim"]:
     r"""Compute $x_t = X(A_t)\, s_t$ at every position: the input, whitened by the inputs before it."""
     return _precondition(inputs, prefix_moments(inputs, include_last_pair=include_last_pair).gram, inverse, ridge)
 
 
+@full_precision
 def least_squares(
     inputs: Float[Array, "time dim"], inverse: Inverse | None = None, *, ridge: Scalar = 1e-3, include_last_pair: bool = True
 ) -> Float[Array, "time dim"]:
@@ -166,6 +174,7 @@ def _precondition(inputs: Float[Array, "time dim"], gram: Float[Array, "time dim
     return jax.vmap(inverse)(gram + ridge * jnp.eye(inputs.shape[-1], dtype=inputs.dtype), inputs)
 
 
+@full_precision
 def gradient_step(inputs: Float[Array, "time dim"], step_size: Scalar) -> Float[Array, "time dim"]:
     r"""Predict with one step of gradient descent from $\Phi_0 = 0$ on the squared error of the pairs seen so far,
 
@@ -183,9 +192,10 @@ def line_search(sequences: Float[Array, "batch time_plus_1 dim"]) -> Float[Array
     The loss is quadratic in $\eta$, so with $g_t$ the prediction at $\eta = 1$ the optimum is $\eta^* = \sum \langle g_t, s_{t+1} \rangle / \sum \|g_t\|^2$.
     """
     unit = jax.vmap(gradient_step, in_axes=(0, None))(sequences[:, :-1], 1.0)
-    return jnp.sum(unit * sequences[:, 1:]) / jnp.sum(unit * unit)
+    return ratio(jnp.sum(unit * sequences[:, 1:]), jnp.sum(unit * unit))
 
 
+@full_precision
 def softmax_regression(inputs: Float[Array, "time dim"], inverse_temperature: Scalar) -> Float[Array, "time dim"]:
     r"""Predict with a softmax kernel over the pairs seen so far, $f_1 = 0$ and
 

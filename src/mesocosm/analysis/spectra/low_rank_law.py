@@ -17,7 +17,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.linear_algebra import eigh, svd
+from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
 
@@ -34,6 +36,7 @@ def l2_penalty(factors: Factors) -> Float[Array, "*batch"]:
     return (jnp.sum(factors.a**2, (-2, -1)) + jnp.sum(factors.b**2, (-2, -1))) / 2
 
 
+@full_precision
 def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
     r"""$D = A^\top A - B^\top B$."""
     a, b = factors
@@ -43,8 +46,8 @@ def imbalance(factors: Factors) -> Float[Array, "*batch r r"]:
 def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
     r"""$A = U \sqrt S$, $B = V \sqrt S$ from the leading `rank` singular triples; for these factors, the penalty equals the nuclear norm (T1)."""
     left, values, right = svd(product)
-    root = jnp.sqrt(values[:rank])
-    return Factors(left[:, :rank] * root, right[:rank].T * root)
+    scale = root(values[:rank])
+    return Factors(left[:, :rank] * scale, right[:rank].T * scale)
 
 
 def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
@@ -57,6 +60,7 @@ def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar)
     return jnp.exp(-2 * decay * time) * imbalance
 
 
+@full_precision
 def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D + \eta^2 (B^\top G^\top G B - A^\top G G^\top A)$ after one step of gradient descent on $F$ (T5).
 
@@ -66,6 +70,7 @@ def imbalance_after_step(factors: Factors, gradient: Float[Array, "m n"], learni
     return (1 - learning_rate * decay) ** 2 * imbalance(factors) + learning_rate**2 * (left.T @ left - right.T @ right)
 
 
+@full_precision
 def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_rate: Scalar, decay: Scalar) -> Float[Array, "r r"]:
     r"""$D_+ = (1 - \eta\lambda)^2 D - \eta (1 - \eta\lambda) S + \eta^2 (U^\top U - V^\top V)$ after a step along preconditioned directions $U$, $V$ with
     decoupled decay, where $S = A^\top U + U^\top A - B^\top V - V^\top B$.
@@ -81,7 +86,7 @@ def imbalance_after_adamw_step(factors: Factors, directions: Factors, learning_r
 def decay_rate(learning_rate: Scalar, decay: Scalar) -> Float[Array, ""]:
     r"""$-2 \log(1 - \eta\lambda) / \eta$, the rate at which $\|D\|$ falls per unit of time $\eta \cdot$ step, without the $\eta^2$ source of T5; $2\lambda$
     for a small step."""
-    return -2 * jnp.log1p(-jnp.asarray(learning_rate) * decay) / learning_rate
+    return ratio(-2 * jnp.log1p(-jnp.asarray(learning_rate) * decay), learning_rate, 2 * decay)
 
 
 def soft_threshold(values: Float[Array, "..."], decay: Scalar) -> Float[Array, "..."]:
@@ -99,11 +104,11 @@ def mode_strength(time: Float[Array, "..."], start: Scalar, target: Scalar, deca
     critical mode decays only like $1 / 2t$.
     """
     excess = jnp.asarray(target - decay)
-    critical = excess == 0
-    safe = jnp.where(critical, 1.0, excess)
-    # Written with expm1(-2at)/a, which avoids differences of large numbers and has the right limit 2t.
-    shrink = jnp.where(critical, 2 * time, -jnp.expm1(-2 * safe * time) / safe)
-    return start / (jnp.exp(-2 * excess * time) + start * shrink)
+    size = jnp.where(excess == 0, 1.0, jnp.abs(excess))
+    # Written with expm1 and exponentials that fall, which avoids overflow and differences of large numbers and has the right limit 2t.
+    left = jnp.exp(-2 * jnp.abs(excess) * time)
+    shrink = jnp.where(excess == 0, 2 * time, -jnp.expm1(-2 * size * time) / size)
+    return ratio(start * jnp.where(excess < 0, left, 1), jnp.where(excess < 0, 1, left) + start * shrink)
 
 
 def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
@@ -111,4 +116,4 @@ def joint_decay(decay_a: Scalar, decay_b: Scalar) -> Float[Array, ""]:
 
     If one of them is zero, there is no pressure on the rank.
     """
-    return jnp.sqrt(jnp.asarray(decay_a) * decay_b)
+    return root(decay_a) * root(decay_b)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mesocosm.numerics.linear_algebra import qr, singular_values, svd
+from mesocosm.numerics.precision import full_precision
 
 _SMALLEST = 1e-12  # relative: smaller singular values count as zero, and their directions have the subgradient 0
 
@@ -25,6 +26,7 @@ def nuclear_norm(a: Float[Array, "m r"], b: Float[Array, "n r"]) -> Float[Array,
     return _forward(a, b)[0]
 
 
+@full_precision
 def _forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
     (qa, ra), (qb, rb) = qr(a), qr(b)
     left, values, right = svd(ra @ rb.T)
@@ -40,6 +42,7 @@ def _backward(gradients: tuple[Array, Array], cotangent: Array) -> tuple[Array, 
 nuclear_norm.defvjp(_forward, _backward)
 
 
+@full_precision
 def threshold_singular_values(matrix: Float[Array, "m n"], threshold: float | Float[Array, ""]) -> Float[Array, "m n"]:
     r"""$U \max(S - \tau, 0) V^\top$, the proximal operator of $\tau \|\cdot\|_*$: the minimum of $\frac12 \|W - M\|_F^2 + \tau \|W\|_*$."""
     left, values, right = svd(matrix)

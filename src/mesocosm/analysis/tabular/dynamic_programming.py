@@ -17,12 +17,14 @@ from jaxtyping import Array, Float, Int
 
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.numerics.linear_algebra import solve
+from mesocosm.numerics.precision import full_precision
 
 Policy = Float[Array | np.ndarray, "states actions"]
 Outcomes = Int[Array | np.ndarray, "states actions rewards"]
 Successor = Float[Array, "states actions states"]
 
 
+@full_precision
 def state_transition(mdp: TabularMDP, policy: Policy) -> Float[Array, "states states"]:
     r"""$P_\pi(s' \mid s) = \sum_a \pi(a \mid s) P(s' \mid s, a)$."""
     return jnp.einsum("sa,saz->sz", policy, mdp.transition)
@@ -41,6 +43,7 @@ def successor(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) ->
     return solve(system.T, flat.T).T.reshape(mdp.transition.shape)
 
 
+@full_precision
 def successor_by_recursion(mdp: TabularMDP, policy: Policy, steps: int, discount: float | Array = 1.0) -> Successor:
     r"""The first `steps` terms of the sum in `successor`, $\sum_{k=1}^{n} \gamma^k P P_\pi^{k-1}$, by recursion."""
     transition = discount * jnp.asarray(mdp.transition, dtype=float)
@@ -52,6 +55,7 @@ def successor_by_recursion(mdp: TabularMDP, policy: Policy, steps: int, discount
     return jax.lax.scan(add, jnp.zeros_like(transition), length=steps)[0]
 
 
+@full_precision
 def state_after(mdp: TabularMDP, policy: Policy, steps: int, discount: float | Array = 1.0) -> Successor:
     r"""$\gamma^n P(S_n = s' \mid s, a)$ for $n$ = `steps`, one or more."""
     at = discount * jnp.asarray(mdp.transition, dtype=float)
@@ -59,6 +63,7 @@ def state_after(mdp: TabularMDP, policy: Policy, steps: int, discount: float | A
     return jax.lax.fori_loop(0, steps - 1, lambda _, at: jnp.einsum("saz,zy->say", at, forward), at)
 
 
+@full_precision
 def action_values(mdp: TabularMDP, policy: Policy, discount: float | Array = 1.0) -> Float[Array, "states actions"]:
     r"""$Q(s, a) = \bar r(s, a) + \sum_{s'} M(s, a, s') \sum_{a'} \pi(a' \mid s') \bar r(s', a')$."""
     reward = jnp.asarray(mdp.mean_reward, dtype=float)
@@ -70,6 +75,7 @@ def state_values(policy: Policy, action_values: Float[Array, "states actions"]) 
     return jnp.sum(policy * action_values, axis=1)
 
 
+@full_precision
 def return_distribution(mdp: TabularMDP, policy: Policy, units: tuple[int, ...], most: int, steps: int) -> Float[Array, "states actions returns"]:
     r"""$p(Z_t = z \mid s, a)$ for z = 0 .. `most`, for rewards given as whole numbers `units` and episodes of at most `steps` steps."""
     transition, rewards = jnp.asarray(mdp.transition, dtype=float), jnp.asarray(mdp.reward_probability, dtype=float)
@@ -86,17 +92,20 @@ def return_distribution(mdp: TabularMDP, policy: Policy, units: tuple[int, ...],
 # --- contributions -----------------------------------------------------------------------------------------------------
 
 
+@full_precision
 def outcome_probability(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, number: int) -> Float[Array, "states outcomes"]:
     r"""Probability of each outcome in a state, $\sum_{a, r} \pi(a \mid s) \rho(r \mid s, a) 1\{U(s, a, r) = u\}$."""
     weights = policy[..., None] * jnp.asarray(mdp.reward_probability, dtype=float)
     return jnp.einsum("sar,saru->su", weights, jax.nn.one_hot(outcomes, number, dtype=weights.dtype))
 
 
+@full_precision
 def outcome_counts(successor: Successor, probability: Float[Array, "states outcomes"]) -> Float[Array, "states actions outcomes"]:
     r"""Expected number of future encounters, $O(s, a, u) = \sum_{s'} M(s, a, s') P(u \mid s')$."""
     return successor @ probability
 
 
+@full_precision
 def coefficients(counts: Float[Array, "states actions outcomes"], policy: Policy) -> Float[Array, "states actions outcomes"]:
     r"""Contribution coefficients, $w(s, a, u) = O(s, a, u) / \sum_{a'} \pi(a' \mid s) O(s, a', u) - 1$; zero where the outcome cannot be reached."""
     mean = jnp.einsum("sa,sau->su", policy, counts)[:, None]
@@ -124,6 +133,7 @@ def exact_coefficients(
     return coefficients(outcome_counts(successor(mdp, policy, discount), outcome_probability(mdp, policy, outcomes, number)), policy)
 
 
+@full_precision
 def outcome_rewards(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, number: int, discount: float | Array = 1.0) -> Float[Array, "states outcomes"]:
     r"""Expected reward that comes with each outcome in the future, $E[\sum_{k \ge 1} \gamma^k 1\{U_k = u\} R_k \mid s]$."""
     weights = policy[..., None] * jnp.asarray(mdp.reward_probability, dtype=float) * jnp.asarray(mdp.reward_values, dtype=float)

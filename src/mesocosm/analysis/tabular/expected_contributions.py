@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from mesocosm.analysis.tabular.dynamic_programming import Outcomes, Policy, action_values, outcome_rewards
 from mesocosm.envs.tabular import TabularMDP
+from mesocosm.numerics.precision import full_precision
 
 Table = Float[Array, "states actions"]
 
@@ -36,6 +37,7 @@ def expected_trajcv(mdp: TabularMDP, policy: Policy) -> Table:
     return action_values(mdp, policy)
 
 
+@full_precision
 def expected_cocoa(
     mdp: TabularMDP, policy: Policy, outcomes: Outcomes, coefficients: Float[Array, "states actions outcomes"], discount: float | Array = 1.0
 ) -> Table:
@@ -44,21 +46,27 @@ def expected_cocoa(
     return jnp.asarray(mdp.mean_reward, dtype=float) + jnp.einsum("sau,su->sa", coefficients, rewards)
 
 
+@full_precision
 def expected_hca(mdp: TabularMDP, policy: Policy, outcomes: Outcomes, coefficients: Float[Array, "states actions outcomes"], mean_reward: Table) -> Table:
     r"""$\hat r(s, a) + \sum_u (\hat w(s, a, u) + 1)\, E[\sum_{k \ge 1} 1\{U_k = u\} R_k \mid s]$."""
     rewards = outcome_rewards(mdp, policy, outcomes, coefficients.shape[2])
     return mean_reward + jnp.einsum("sau,su->sa", coefficients + 1.0, rewards)
 
 
+@full_precision
 def expected_hca_return(
     policy: Policy, returns: Float[Array, "states actions returns"], return_values: Float[Array, " returns"], hindsight: Float[Array, "states actions returns"]
 ) -> Table:
-    r"""$\sum_z p(z \mid s, a) (1 - \pi(a \mid s) / \hat p(a \mid s, z))\, z$; `returns` is $p(z \mid s, a)$."""
+    r"""$\sum_z p(z \mid s, a) (1 - \pi(a \mid s) / \hat p(a \mid s, z))\, z$; `returns` is $p(z \mid s, a)$.
+
+    With the exact $\hat p$, it is biased only where an action excludes a return (`learning.contributions.hca_return`).
+    """
     known = hindsight > 0
     ratio = jnp.where(known, policy[..., None] / jnp.where(known, hindsight, 1.0), 0.0)
     return jnp.einsum("saz,z->sa", jnp.where(returns > 0, returns * (1.0 - ratio), 0.0), return_values)
 
 
+@full_precision
 def expected_counterfactual_return(
     policy: Policy, returns: Float[Array, "states actions returns"], return_values: Float[Array, " returns"], hindsight: Float[Array, "states actions returns"]
 ) -> Table:

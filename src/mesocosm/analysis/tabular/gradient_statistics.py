@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.edges import ratio
+from mesocosm.numerics.precision import full_precision
+
 FLOOR_DB = -80.0
 
 
@@ -22,8 +25,8 @@ class GradientStatistics(NamedTuple):
 
     Attributes:
         snr: signal divided by mean squared error; infinite for an exact estimate.
-        variance: variance divided by the signal.
-        bias: squared bias divided by the signal.
+        variance: variance divided by the signal; 0 for a constant estimate.
+        bias: squared bias divided by the signal; 0 for an unbiased one. Both are infinite for others if the true gradient is 0.
     """
 
     snr: Float[Array, ""]
@@ -31,6 +34,7 @@ class GradientStatistics(NamedTuple):
     bias: Float[Array, ""]
 
 
+@full_precision
 def gradient_statistics(
     gradients: Float[Array, "episodes parameters"],
     true: Float[Array, " parameters"],
@@ -47,10 +51,13 @@ def gradient_statistics(
     """
     weights = jnp.full(len(gradients), 1.0 / len(gradients), gradients.dtype) if weights is None else weights
     mean = weights @ gradients if expected is None else expected
+    size = jnp.maximum(jnp.max(jnp.abs(true)), jnp.max(jnp.abs(gradients)))
+    gradients, true, mean = (ratio(x, size) for x in (gradients, true, mean))  # squares of small gradients underflow
     signal = jnp.sum(true**2)
     error = weights @ jnp.sum((gradients - true) ** 2, axis=1)
-    spread = weights @ jnp.sum((gradients - mean) ** 2, axis=1)
-    return GradientStatistics(signal / error, spread / signal, jnp.sum((mean - true) ** 2) / signal)
+    spread, offset = weights @ jnp.sum((gradients - mean) ** 2, axis=1), jnp.sum((mean - true) ** 2)
+    variance, bias = (ratio(part, signal, jnp.where(part > 0, jnp.inf, 0.0)) for part in (spread, offset))
+    return GradientStatistics(ratio(signal, error, jnp.inf), variance, bias)
 
 
 def decibels(ratio: Any, floor: float = FLOOR_DB) -> Float[np.ndarray, "..."]:

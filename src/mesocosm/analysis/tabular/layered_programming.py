@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mesocosm.envs.tabular import LayeredMDP
+from mesocosm.numerics.precision import full_precision
 
 Policy = Float[Array, "states actions"]
 
 
+@full_precision
 def layered_action_values(mdp: LayeredMDP, policy: Policy) -> Float[Array, "states actions"]:
     r"""$Q_t = \bar r_t + P_t V_{t+1}$, $V_t = \sum_a \pi Q_t$."""
     transition, probability = jnp.asarray(mdp.transition, policy.dtype), mdp.by_time(policy)
@@ -29,6 +31,7 @@ def layered_action_values(mdp: LayeredMDP, policy: Policy) -> Float[Array, "stat
     return mdp.by_state(jax.lax.scan(back, nothing, (transition, reward, probability), reverse=True)[1])
 
 
+@full_precision
 def layered_outcome_counts(mdp: LayeredMDP, policy: Policy, probability: Float[Array, "states outcomes"]) -> Float[Array, "states actions outcomes"]:
     r"""Expected future encounters, $O_t(s, a, u) = \sum_{s'} P_t(s' \mid s, a) [P(u \mid s') + \sum_{a'} \pi(a' \mid s') O_{t+1}(s', a', u)]$."""
     transition, chosen, now = jnp.asarray(mdp.transition, policy.dtype), mdp.by_time(policy), mdp.by_time(probability)
@@ -61,6 +64,7 @@ def most_units(mdp: LayeredMDP, units: tuple[int, ...]) -> int:
     return int(np.sum(np.max(possible * np.asarray(units), axis=(1, 2, 3))))
 
 
+@full_precision
 def layered_return_distribution(mdp: LayeredMDP, policy: Policy, units: tuple[int, ...], most: int) -> Float[Array, "states actions returns"]:
     r"""$p(Z_t = z \mid s, a)$ for $z$ = 0 .. `most` units of reward, $Z_t = \sum_{k \ge 0} R_{t+k}$.
 

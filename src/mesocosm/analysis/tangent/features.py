@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from mesocosm.numerics.precision import full_precision
+
 Function = Callable[[Any, Any], Array]
 """f(params, x) maps one example to an array of any shape, whose C entries are the outputs."""
 
@@ -62,6 +64,7 @@ def jacobians(function: Function, leaves: Sequence[Array], structure: Any, x: An
     return [entries.reshape(entries.shape[0], -1) for entries in jax.jacrev(outputs)(list(leaves))]
 
 
+@full_precision
 def contract(a: Features, b: Features, outputs: Outputs = "all") -> Float[Array, "n outputs m outputs2"] | Float[Array, "n m"]:
     """The kernel between two sets of examples from their features, which have a leading axis of examples."""
     return sum((_contract(one, other, outputs) for one, other in zip(a, b, strict=True)), start=jnp.zeros(()))

@@ -18,6 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mesocosm.numerics.edges import ratio, root
+from mesocosm.numerics.precision import full_precision
+
 Nonlinearity = Literal["relu", "erf"]
 
 
@@ -68,14 +71,14 @@ def erf_moments(q1: Float[Array, "#n #m"], q2: Float[Array, "#n #m"], k: Float[A
 
 
 def _relu(pairs: Pairs) -> Moments:
-    half, rest = _sqrt(pairs.apart), _sqrt(pairs.along)
+    half, rest = root(pairs.apart), root(pairs.along)
     beyond = 2 * jnp.arctan2(rest, half)  # pi - t
-    return Moments((2 * _sqrt(pairs.q1) * _sqrt(pairs.q2) * half * rest + beyond * pairs.k) / (2 * jnp.pi), beyond / (2 * jnp.pi))
+    return Moments((2 * root(pairs.q1) * root(pairs.q2) * half * rest + beyond * pairs.k) / (2 * jnp.pi), beyond / (2 * jnp.pi))
 
 
 def _erf(pairs: Pairs) -> Moments:
-    root = jnp.sqrt(1 + 2 * pairs.q1 + 2 * pairs.q2 + 16 * pairs.q1 * pairs.q2 * pairs.apart * pairs.along)
-    return Moments(2 / jnp.pi * jnp.arctan2(2 * pairs.k, root), 4 / jnp.pi / root)
+    distance = jnp.sqrt(1 + 2 * pairs.q1 + 2 * pairs.q2 + 16 * pairs.q1 * pairs.q2 * pairs.apart * pairs.along)
+    return Moments(2 / jnp.pi * jnp.arctan2(2 * pairs.k, distance), 4 / jnp.pi / distance)
 
 
 def _after_relu(pairs: Pairs, scale: float, bias: float) -> Pairs:
@@ -84,12 +87,12 @@ def _after_relu(pairs: Pairs, scale: float, bias: float) -> Pairs:
     With the products $n$, $n'$ of the standard deviations before and after, $c' = \frac{n' - k'}{2 n'}$ is the sum of
     $\frac{s^2 n}{2 n'} \left(c - \frac{\sin t - t \cos t}{2\pi}\right)$ and $\frac{s^2 \beta}{4 n'} \frac{(\sqrt{q} - \sqrt{q'})^2}{n' + s^2 n / 2 + \beta}$.
     """
-    s1, s2 = _sqrt(pairs.q1), _sqrt(pairs.q2)
+    s1, s2 = root(pairs.q1), root(pairs.q2)
     q1, q2 = (scale**2 / 2 * q + bias for q in (pairs.q1, pairs.q2))
-    norm, kept = _sqrt(q1) * _sqrt(q2), scale**2 / 2 * s1 * s2
-    angle = 2 * jnp.arctan2(_sqrt(pairs.apart), _sqrt(pairs.along))
-    share = _ratio(kept, norm, 1.0) * (pairs.apart - _sine_excess(angle) / (2 * jnp.pi))
-    spread = _ratio(_ratio(scale**2 * bias / 4 * (s1 - s2) ** 2, norm, 0.0), norm + kept + bias, 0.0)
+    norm, kept = root(q1) * root(q2), scale**2 / 2 * s1 * s2
+    angle = 2 * jnp.arctan2(root(pairs.apart), root(pairs.along))
+    share = ratio(kept, norm, 1.0) * (pairs.apart - _sine_excess(angle) / (2 * jnp.pi))
+    spread = ratio(ratio(scale**2 * bias / 4 * (s1 - s2) ** 2, norm, 0.0), norm + kept + bias, 0.0)
     apart = jnp.clip(share + spread, 0.0, 1.0)
     return Pairs(q1, q2, scale**2 * _relu(pairs).value + bias, apart, 1 - apart)
 
@@ -103,6 +106,7 @@ def _after_erf(pairs: Pairs, scale: float, bias: float) -> Pairs:
 RULES = {"relu": (_relu, _after_relu), "erf": (_erf, _after_erf)}
 
 
+@full_precision
 def infinite_width_kernels(
     x1: Float[Array, "n ..."],
     x2: Float[Array, "m ..."],
@@ -130,31 +134,22 @@ def _of_inputs(a: Float[Array, "n d"], b: Float[Array, "m d"], bias_scale: float
     """The first layer. The chords are differences of vectors, row by row: their Gram matrix would cancel."""
     a, b = (jnp.concatenate([x / sqrt(x.shape[1]), jnp.full((x.shape[0], 1), bias_scale, x.dtype)], axis=1) for x in (a, b))
     q1, q2 = (jnp.sum(x**2, axis=1) for x in (a, b))
-    one, two = (x * _ratio(1.0, _sqrt(q), 0.0)[:, None] for x, q in ((a, q1), (b, q2)))
+    one, two = (x * ratio(1.0, root(q), 0.0)[:, None] for x, q in ((a, q1), (b, q2)))
 
     @jax.checkpoint
     def chords(row: Float[Array, " d"]) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         return jnp.sum((row - two) ** 2, axis=1) / 4, jnp.sum((row + two) ** 2, axis=1) / 4
 
     apart, along = jax.lax.map(chords, one)
-    return Pairs(q1[:, None], q2[None], jnp.matmul(a, b.T, precision="highest"), apart, along)
+    return Pairs(q1[:, None], q2[None], jnp.matmul(a, b.T), apart, along)
 
 
 def _pairs(q1: Array, q2: Array, k: Array) -> Pairs:
     """From the moments alone: c inherits their rounding."""
-    s1, s2 = _sqrt(q1), _sqrt(q2)
-    cosine = jnp.clip(_ratio(_ratio(k, s1, 0.0), s2, 0.0), -1.0, 1.0)
+    s1, s2 = root(q1), root(q2)
+    cosine = jnp.clip(ratio(ratio(k, s1, 0.0), s2, 0.0), -1.0, 1.0)
     apart = (1 - cosine) / 2
     return Pairs(q1, q2, k, apart, 1 - apart)
-
-
-def _sqrt(x: Array) -> Array:
-    """The square root, with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
-
-
-def _ratio(numerator: Array | float, denominator: Array, otherwise: float) -> Array:
-    return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1), otherwise)
 
 
 def _sine_excess(t: Array) -> Array:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, PyTree
 from mesocosm.analysis.tangent.features import Function, Outputs, contract, jacobian_features
 from mesocosm.analysis.tangent.structured_derivatives import structured_features
 from mesocosm.analysis.tangent.vector_products import kernel_by_products
+from mesocosm.numerics.precision import full_precision
 from mesocosm.numerics.programs import jit
 
 Method = Literal["contraction", "structured", "products"]
@@ -93,6 +94,7 @@ def kernel_block(
     return contract(first, first if x2 is None else features(x2), outputs)
 
 
+@full_precision
 def _features(function: Function, method: str, params: PyTree, x: Any) -> Any:
     return jax.vmap(lambda one: FEATURES[method](function, params, one))(x)
 

@@ -9,14 +9,16 @@ Reference: Lee et al., "Wide neural networks of any depth evolve as linear model
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function
+from mesocosm.analysis.tangent.kernel import kernel_block
 from mesocosm.numerics.linear_algebra import eigh, solve
+from mesocosm.numerics.precision import full_precision
 
 
 def linearised(function: Function, params: PyTree) -> Callable[[PyTree, Any], Array]:
@@ -43,6 +45,7 @@ def with_jitter(kernel: Float[Array, "*batch n n"], jitter: float) -> Float[Arra
     return kernel + jitter * mean[..., None, None] * jnp.eye(n, dtype=kernel.dtype)
 
 
+@full_precision
 def dual_weights(
     train_kernel: Float[Array, "*batch n n"], residuals: Float[Array, "*batch n columns"], *, ridge: float = 0.0, time: float | Array | None = None
 ) -> Float[Array, "*batch n columns"]:
@@ -80,6 +83,7 @@ def interpolation_weights(test_kernel: Float[Array, "*batch t n"], train_kernel:
     return jnp.swapaxes(solve(train_kernel, jnp.swapaxes(test_kernel, -1, -2)), -1, -2)
 
 
+@full_precision
 def gaussian_process(
     test_kernel: Float[Array, "t n"], train_kernel: Float[Array, "n n"], test_variance: Float[Array, " t"], targets: Float[Array, "n columns"]
 ) -> tuple[Float[Array, "t columns"], Float[Array, " t"]]:
@@ -87,3 +91,42 @@ def gaussian_process(
     the infinitely wide network; with the NTK, the NTK-GP of He et al. (2020)."""
     weights = interpolation_weights(test_kernel, train_kernel)
     return weights @ targets, test_variance - jnp.sum(weights * test_kernel, axis=-1)
+
+
+class Posterior(NamedTuple):
+    """Mean and variance of every output at every test point."""
+
+    mean: Float[Array, "t outputs"]
+    variance: Float[Array, "t outputs"]
+
+
+def tangent_gaussian_process(
+    function: Function, params: PyTree, train: Any, targets: Float[Array, "n ..."], test: Any, *, noise: float | Float[Array, ""] = 0.0
+) -> Posterior:
+    r"""The NTK-GP of a network: the posterior of a Gaussian process with mean 0 and its tangent kernel, $\Theta_x (\Theta + \sigma^2 I)^{-1} Y$ and
+    $\Theta_{xx} - \Theta_x (\Theta + \sigma^2 I)^{-1} \Theta_x^\top$.
+
+    This is the prediction of the linearised network $J(x)\, w$ with the prior $w \sim N(0, I)$. For a process around the network itself, pass the residuals
+    $Y - f(X)$ as targets and add $f(x)$ to the mean. Needs float64 if the noise is small; traceable, in one block: for large sets, use `tangent_kernel` and
+    `gaussian_process`.
+
+    Args:
+        function: f(params, x) for one example; `of_module(module)` gives function and parameters.
+        params: the parameters at which the kernel is taken.
+        train, test: examples with a leading axis.
+        targets: Y, shaped like the outputs of the training examples.
+        noise: the variance $\sigma^2$ of the targets' noise.
+
+    Raises:
+        ValueError: the targets are not as many as the outputs.
+
+    Reference: He, Lakshminarayanan and Teh, "Bayesian deep ensembles via the neural tangent kernel" (2020), Sec. 3.
+    """
+    kernel, cross = kernel_block(function, params, train), kernel_block(function, params, test, train)
+    n, outputs = kernel.shape[:2]
+    if targets.size != n * outputs or targets.shape[0] != n:
+        raise ValueError(f"{n} examples with {outputs} outputs need as many targets, not the shape {targets.shape}")
+    own = jax.lax.map(lambda x: jnp.diagonal(kernel_block(function, params, jax.tree.map(lambda leaf: leaf[None], x))[0, :, 0]), test)
+    system = as_matrix(kernel) + noise * jnp.eye(n * outputs, dtype=kernel.dtype)
+    mean, variance = gaussian_process(as_matrix(cross), system, own.reshape(-1), targets.reshape(-1, 1))
+    return Posterior(mean.reshape(own.shape), variance.reshape(own.shape))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.numerics.linear_algebra import solve
+from mesocosm.numerics.precision import full_precision
 
 
 class KernelModels(NamedTuple):
@@ -34,6 +35,7 @@ class KernelModels(NamedTuple):
     interaction: Float[Array, "*batch members t"]
 
 
+@full_precision
 def kernel_models(
     start_test: Float[Array, "members t"],
     start_train: Float[Array, "members n"],
@@ -71,7 +73,13 @@ class VarianceParts(NamedTuple):
 
 
 def variance_parts(models: KernelModels) -> VarianceParts:
-    """Sample variances over members (members - 1 in the denominator) and twice the sample covariances of the parts."""
+    """Sample variances over members (members - 1 in the denominator) and twice the sample covariances of the parts.
+
+    Raises:
+        ValueError: there is only one member.
+    """
+    if models.full.shape[-2] < 2:
+        raise ValueError(f"a variance over members needs two or more, not {models.full.shape[-2]}")
     centred = KernelModels(*(model - model.mean(axis=-2, keepdims=True) for model in models))
     freedom = models.full.shape[-2] - 1
 
@@ -86,6 +94,7 @@ def variance_parts(models: KernelModels) -> VarianceParts:
 # --- what theory says -------------------------------------------------------------------------------------------------
 
 
+@full_precision
 def function_noise_limit(
     nngp_test: Float[Array, " t"], nngp_test_train: Float[Array, "t n"], nngp_train: Float[Array, "n n"], mean_weights: Float[Array, "t n"]
 ) -> Float[Array, " t"]:
@@ -103,6 +112,7 @@ class LinearNetworkVariances(NamedTuple):
     function_interaction: Float[Array, " t"]
 
 
+@full_precision
 def linear_network_variances(test: Float[Array, "t dim"], train: Float[Array, "n dim"], targets: Float[Array, " n"], width: int) -> LinearNetworkVariances:
     r"""$f(x) = a^\top W x / \sqrt{n d}$ with N < d training points.
 
@@ -123,6 +133,7 @@ class WidthTimesVariance(NamedTuple):
     interaction: Float[Array, " t"]
 
 
+@full_precision
 def single_neuron_prediction(
     key: PRNGKeyArray,
     test: Float[Array, "t dim"],

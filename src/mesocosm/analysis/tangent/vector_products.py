@@ -14,8 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from mesocosm.analysis.tangent.features import Function, Outputs
+from mesocosm.numerics.edges import ratio
+from mesocosm.numerics.precision import full_precision
 
 
+@full_precision
 def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vector: Float[Array, "m ..."]) -> Float[Array, "n ..."]:
     r"""$\sum_{m} \Theta(x_n, x'_m)\, v_m$, at the cost of a few passes over both sets.
 
@@ -32,6 +35,7 @@ def ntk_vector_product(function: Function, params: PyTree, x1: Any, x2: Any, vec
     return jax.jvp(lambda params: jax.vmap(function, (None, 0))(params, x1), (params,), (direction,))[1]
 
 
+@full_precision
 def kernel_by_products(function: Function, params: PyTree, x1: Any, x2: Any, outputs: Outputs = "all") -> Array:
     """The whole kernel between two sets, one column per example of x2 and output."""
 
@@ -53,13 +57,14 @@ class Solution(NamedTuple):
 
     Attributes:
         coefficients: a, one value per example and output.
-        residual: norm of r - (Theta + rho I) a divided by the norm of r.
+        residual: norm of r - (Theta + rho I) a divided by the norm of r (0 if that is 0).
     """
 
     coefficients: Float[Array, "n ..."]
     residual: Float[Array, ""]
 
 
+@full_precision
 def solve_by_products(
     function: Function, params: PyTree, x: Any, right: Float[Array, "n ..."], *, ridge: float = 0.0, tolerance: float = 1e-8, steps: int = 1000
 ) -> Solution:
@@ -77,4 +82,4 @@ def solve_by_products(
         return ntk_vector_product(function, params, x, x, a) + ridge * a
 
     found, _ = jax.scipy.sparse.linalg.cg(product, right, tol=tolerance, maxiter=steps)
-    return Solution(found, jnp.linalg.norm(jnp.ravel(right - product(found))) / jnp.linalg.norm(jnp.ravel(right)))
+    return Solution(found, ratio(jnp.linalg.norm(jnp.ravel(right - product(found))), jnp.linalg.norm(jnp.ravel(right))))

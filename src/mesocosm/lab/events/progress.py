@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mesocosm.lab.events.event import Compiled, Compiling, Event, Note, Progress, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
+from mesocosm.lab.events.event import Compiled, Compiling, Event, Note, Progress, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
 from mesocosm.lab.formatting import duration
 
 PLAIN_SECONDS = 5.0
@@ -42,6 +42,7 @@ class FitProgress:
         step: steps done.
         steps: total steps.
         metrics: the latest means.
+        ended: when the last step was done; the trial then evaluates the models.
     """
 
     name: str
@@ -51,6 +52,7 @@ class FitProgress:
     step: int = 0
     steps: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    ended: float | None = None
 
     @classmethod
     def of(cls, event: Progress, earlier: FitProgress | None, now: float) -> FitProgress:
@@ -59,6 +61,8 @@ class FitProgress:
         fitting.compiling, fitting.step, fitting.steps, fitting.metrics = False, event.step, event.steps, event.metrics
         if fitting.first is None:
             fitting.first = now, event.step
+        if event.step >= event.steps and fitting.ended is None:
+            fitting.ended = now
         return fitting
 
     def remaining(self, now: float) -> float | None:
@@ -74,6 +78,11 @@ def describe(metrics: Mapping[str, Any], most: int = 2) -> str:
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
 
+def expected(minutes: Mapping[str, float], trial: str, before: str) -> str:
+    """How long the trial takes on two cores, after `before`; empty if it was not measured."""
+    return f"{before}{duration(60 * minutes[trial])}" if trial in minutes else ""
+
+
 # --- a log ----------------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +94,7 @@ class PlainScreen:
         self._place = ""
         self._fits: dict[str, FitProgress] = {}
         self._last = clock()
+        self._minutes: Mapping[str, float] = {}
 
     def __enter__(self) -> PlainScreen:
         return self
@@ -95,11 +105,13 @@ class PlainScreen:
     def __call__(self, event: Event) -> None:
         """Print the event's line, if it has one."""
         match event:
+            case RunStarted(plan):
+                self._minutes = plan.minutes
             case Note(message):
                 self._line(message)
             case TrialStarted(trial, index, total):
                 self._place = f"[{index}/{total}] "
-                self._line(f"{self._place}{trial} started")
+                self._line(f"{self._place}{trial} started{expected(self._minutes, trial, ', usually ')}")
             case Compiling(trial, fit):
                 self._fits[trial] = FitProgress(fit, self._clock())
                 self._line(f"{self._place}{trial}: compiling {fit}")
@@ -118,7 +130,9 @@ class PlainScreen:
     def _progress(self, event: Progress) -> None:
         now = self._clock()
         fitting = self._fits[event.trial] = FitProgress.of(event, self._fits.get(event.trial), now)
-        if now - self._last >= PLAIN_SECONDS:
+        if fitting.ended == now:
+            self._line(f"{self._place}{event.trial}: {event.fit} trained, evaluating, {describe(event.metrics)}")
+        elif now - self._last >= PLAIN_SECONDS:
             left = fitting.remaining(now)
             done = f"{event.fit} {event.step}/{event.steps} ({100 * event.step / max(event.steps, 1):.0f} %)"
             parts = [done, f"{duration(left)} left" if left is not None else "", describe(event.metrics)]
@@ -145,6 +159,7 @@ class LiveScreen:
         self._running: dict[str, FitProgress | None] = {}
         self._started: dict[str, float] = {}
         self._place, self._total = 0, 0
+        self._minutes: Mapping[str, float] = {}
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=8, transient=True)
 
@@ -167,11 +182,14 @@ class LiveScreen:
     def _state(self, trial: str, fitting: FitProgress | None) -> tuple[RenderableType, RenderableType, RenderableType]:
         now = self._clock()
         if fitting is None:
-            return Text(duration(now - self._started[trial]), style="dim"), Text(), Text()
+            since = duration(now - self._started[trial]) + expected(self._minutes, trial, ", usually ")
+            return Text("evaluating", style="cyan"), Text(since, style="dim"), Text()
         if fitting.compiling:
             return Text(f"compiling {printable(fitting.name)}", style="yellow"), Text(duration(now - fitting.since), style="yellow"), Text()
         if fitting.first is None:
             return Text(f"starting {printable(fitting.name)}", style="dim"), Text(), Text()
+        if fitting.ended is not None:
+            return Text("evaluating", style="cyan"), Text(duration(now - fitting.ended), style="dim"), Text(printable(describe(fitting.metrics)), style="dim")
         left = fitting.remaining(now)
         bar = ProgressBar(total=max(fitting.steps, 1), completed=fitting.step, width=24)
         count = Text(f"{fitting.step}/{fitting.steps}" + (f"  {duration(left)} left" if left is not None else ""))
@@ -180,6 +198,8 @@ class LiveScreen:
     def __call__(self, event: Event) -> None:
         """Update the table, or print a permanent line above it."""
         match event:
+            case RunStarted(plan):
+                self._minutes = plan.minutes
             case Note(message):
                 self._keep("·", "dim", message, "")
             case TrialStarted(trial, index, total):

@@ -33,7 +33,7 @@ class RenderedFigure:
 
 def theme(*, dark: bool = False) -> dict[str, Any]:
     """The Vega-Lite config for everything that a figure does not set itself."""
-    ink, soft, line = ("#e9e5db", "#a9aca6", "#343c3d") if dark else ("#1c2426", "#5c6663", "#e2ded3")
+    ink, soft, line = ("#e9e5db", "#a9aca6", "#273031") if dark else ("#1c2426", "#5c6663", "#efece4")
     light_hues = ["#0d6e64", "#c8562f", "#43659c", "#b98c1d", "#8b5580", "#5f7d36", "#7a7a7a"]
     dark_hues = ["#54c1b1", "#f0906c", "#8db0e6", "#e3c263", "#cf9cc7", "#a3c77a", "#b4b4b4"]
     hues = dark_hues if dark else light_hues
@@ -43,7 +43,7 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
         "background": None,
         "view": {"stroke": None},
         "axis": {**label, "gridColor": line, "domainColor": soft, "tickColor": soft, "titlePadding": 8, "labelPadding": 4, "tickSize": 4},
-        "legend": {**label, "symbolStrokeWidth": 2},
+        "legend": {**label, "symbolStrokeWidth": 2, "orient": "bottom", "columns": 4},
         "header": {**label},
         "title": {"color": ink, "subtitleColor": soft, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
         "text": {"color": ink},

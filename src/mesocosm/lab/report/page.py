@@ -38,7 +38,7 @@ def environment() -> Environment:
     loader = PackageLoader("mesocosm.lab.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     texts = (interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when)
-    own = (check_name, claim_anchor, earlier_text, fits_text, largest_n, measured_over, pixels, slug, table_anchor, verdict_changed)
+    own = (check_name, claim_anchor, earlier_text, fits_text, largest_n, measured_over, pixels, share_that_holds, slug, table_anchor, verdict_changed)
     parts = (claim_verdict, interval_plot, judged_share, replicate_plot, row_evidence, tally)
     made.filters |= {function.__name__: function for function in (*texts, *own, *parts)}
     made.globals |= {"asset": asset, "marks": MARKS}
@@ -106,6 +106,15 @@ def table_anchor(name: str) -> str:
 def check_name(id: str) -> str:
     """The last part of a check's id."""
     return id.rpartition(".")[2]
+
+
+def share_that_holds(verdicts: Mapping[str, int]) -> str:
+    """How many of the judged claims hold, such as "3 of 4 claims hold"; claims that were not judged are told apart."""
+    number = sum(verdicts.values())
+    judged = number - verdicts.get("not judged", 0)
+    if not judged:
+        return f"none of {number} claims judged"
+    return f"{verdicts.get('holds', 0)} of {judged} {'judged ' * (judged < number)}claims hold"
 
 
 def largest_n(rows: Sequence[Mapping[str, Any]]) -> int:

@@ -85,4 +85,4 @@ def _age(run: Run) -> str | None:
     if not outdated:
         return None
     definitions = listed(sorted({definition for changed in outdated.values() for definition in changed}))
-    return f"{len(outdated)} trial{'s' * (len(outdated) != 1)} made with older code: {definitions} changed since"
+    return f"{len(outdated)} trial{'s' * (len(outdated) != 1)}; changed since: {definitions}"

@@ -1,11 +1,12 @@
 """The dry run: calls every trial's function with a context that trains nothing. It finds wrong shapes, names and types, lowers the real programs and
-measures their memory, at any size and on any machine.
+measures their memory, at any size and on any machine. `outline` is the quick part of it, which calls no trial.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Unpack
@@ -55,7 +56,7 @@ class TrialDryRun:
         trial: its name.
         state: its state after earlier runs, as in `Plan.states`: "cached", "stale", "resumable", "failed", "skipped" or "new".
         why: why it is stale or failed.
-        minutes: from the preset's budget; None if config or seeds differ from the preset's, or if no time was measured.
+        minutes: as in `Plan.minutes`; None if unknown.
         fits: the fits that it would train.
         problem: the missing data set, or the error that ended it, in one line. A function that computes with its measurements may fail on
             the placeholder numbers.
@@ -97,16 +98,23 @@ def dry_run(
     return dry_run_plan(Plan.of(study, preset, config, seeds, out), compile=compile, strict=strict)
 
 
-def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> list[TrialDryRun]:
-    """`dry_run` for an existing plan."""
+def outline(plan: Plan) -> list[TrialDryRun]:
+    """What a run would do, without calling any trial: states, minutes and missing data sets."""
+    states = plan.states()
+    return [TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), problem=data_sets.missing(trial.data)) for trial in plan.trials]
+
+
+def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False, observer: Callable[[str], None] = lambda trial: None) -> list[TrialDryRun]:
+    """`dry_run` for an existing plan; the observer gets the name of each trial before it is called."""
     programs: dict[str, int] = {}  # text of a lowered program -> bytes: arms of equal shape are compiled once
     by_name = {trial.name: trial for trial in plan.trials}
-    states, done = plan.states(), []
-    for trial in plan.trials:
+    done = []
+    for trial, found in zip(plan.trials, outline(plan), strict=True):
+        observer(trial.name)
         context = DryRunContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
-        problem = data_sets.missing(trial.data)
+        problem = found.problem
         try:
-            with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"):
+            with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # of placeholders
                 if problem is None:
                     checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
         except Exception as error:
@@ -114,7 +122,7 @@ def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False) -> l
                 error.add_note(f"raised in the dry run of trial {trial.name}")
                 raise
             problem = error_line(error)
-        done.append(TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), tuple(context.fits.values()), problem))
+        done.append(replace(found, fits=tuple(context.fits.values()), problem=problem))
     return done
 
 

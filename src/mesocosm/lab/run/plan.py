@@ -19,7 +19,7 @@ from mesocosm.lab.store.measurement_code import current_fingerprints
 from mesocosm.lab.store.provenance import provenance
 from mesocosm.lab.store.run_directory import TrialStore, read_code, read_record, run_file_errors, write_code
 from mesocosm.learning.streams import EVALUATION_SEED, FIRST_PILOT_SEED, are_pilots
-from mesocosm.studies.interface import Study, Trial
+from mesocosm.studies.interface import Preset, Study, Trial
 from mesocosm.tasks import data_sets
 
 
@@ -32,16 +32,17 @@ class Plan:
         identities: trial -> identity parts.
         codes: name of a trial's code in its identity -> definition -> hash.
         changes: fields in which the config differs from the preset's, one text each.
-        minutes: the preset's budget per trial; empty if config or seeds differ from the preset's.
+        minutes: the preset's budget per trial, times the number of seeds over the preset's; empty if the config differs from the preset's.
 
     Raises:
         ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, a trial has seeds of a record and of a pilot, or a claim reads
             a trial that does not exist.
     """
 
-    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], minutes: Mapping[str, float]):
-        self.study, self.preset, self.config, self.seeds, self.path, self.changes, self.minutes = study, preset, config, seeds, path, changes, minutes
+    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str]):
+        self.study, self.preset, self.config, self.seeds, self.path, self.changes = study, preset, config, seeds, path, changes
         self.trials = topological(study.trials(config))
+        self.minutes = {} if changes else self._minutes(study.presets[preset])
         self._check_seeds()
         if not changes:
             study.check_claims(preset, [trial.name for trial in self.trials])
@@ -76,7 +77,7 @@ class Plan:
         path = Path(os.path.abspath(out or Path("runs") / name))
         try:
             study.check(config)
-            return cls(study, preset, config, seeds, path, changes, chosen.minutes if usual and not changes else {})
+            return cls(study, preset, config, seeds, path, changes)
         except Exception as error:
             if usual and not changes:
                 raise
@@ -98,6 +99,11 @@ class Plan:
             with run_file_errors(self.path):
                 found["data"] = TrialStore(self.path, trial.name).status.get("identity", {}).get("data", found["data"])
         return found
+
+    def _minutes(self, preset: Preset) -> dict[str, float]:
+        """The budget of the trials whose minutes were measured; one with its own number of seeds takes as long as ever."""
+        share = len(self.seeds) / preset.seeds
+        return {trial.name: preset.minutes[trial.name] * (share if trial.seeds is None else 1) for trial in self.trials if trial.name in preset.minutes}
 
     def _check_seeds(self) -> None:
         by_name = {trial.name: trial for trial in self.trials}

@@ -72,10 +72,10 @@ def write_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mappin
     write(path, lambda temporary: save_file(whole, temporary, metadata={METADATA: json.dumps(metadata)}))
 
 
-def read_metadata(file: Any) -> dict[str, Any]:
-    """The metadata of an open safetensors file that `write_tensors` wrote; empty for other files."""
+def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """What `write_tensors` wrote into a safetensors file's metadata; empty for other files."""
     try:
-        found = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+        found = json.loads((metadata or {}).get(METADATA, "{}"))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

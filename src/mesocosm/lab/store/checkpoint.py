@@ -36,7 +36,7 @@ class FileCheckpoint:
             return None
         try:
             with safe_open(self.path, framework="numpy") as file:
-                metadata = atomic.read_metadata(file)
+                metadata = atomic.read_metadata(file.metadata())
                 if metadata.get("identity") != self.identity:
                     return None
                 snapshot = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)

@@ -84,7 +84,7 @@ def changed_code(before: Any, now: Code, known: Mapping[str, Mapping[str, str]])
     if before == now.name:
         return []
     if isinstance(before, Mapping):
-        return ["everything (the record lists whole modules)"]
+        return ["something in their modules (the record lists no definitions)"]
     then = known.get(before)
     if then is None:
         return ["unknown definitions (not recorded)"]

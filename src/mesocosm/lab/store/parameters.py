@@ -8,17 +8,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from mesocosm.lab.store import atomic
+from mesocosm.nn.model_file import check_arrays, filled, named_arrays, on_host, read_arrays
 
 
 def save_model(path: Path, model: Any, metadata: Mapping[str, Any]) -> None:
     """Write the module's array leaves under their paths ("mixers.0.query"); each keeps its leading seed axis."""
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(model).items()}
-    atomic.write_tensors(path, arrays, metadata)
+    atomic.write_tensors(path, on_host(model), metadata)
 
 
 def abstract_model(build: Callable[[Any, Any], Any], config: Any, precision: str) -> Any:
@@ -33,12 +30,7 @@ def check_model(what: str, model: Any, abstract: Any, seeds: int) -> None:
     Raises:
         ValueError: the first name, shape or dtype that differs.
     """
-    wanted = {name: ((seeds, *leaf.shape), str(leaf.dtype)) for name, leaf in _named(abstract).items()}
-    found = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _named(model).items()}
-    if wanted != found:
-        odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        has, should = (f"{kind[1]}{list(kind[0])}" if kind else "absent" for kind in (found.get(odd), wanted.get(odd)))
-        raise ValueError(f"{what} is not the module that the trial declares: {odd or 'the array'} is {has} and should be {should}")
+    check_arrays(f"{what} is not the module that the trial declares", named_arrays(model), named_arrays(abstract), (seeds,))
 
 
 def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: int | list[int] | None = None, precision: str = "float32") -> Any:
@@ -54,12 +46,8 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     Raises:
         ValueError: `save_model` did not write the file, its names, shapes or dtypes differ from the module's, or the seed was not trained.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            seeds = atomic.read_metadata(file).get("seeds")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a safetensors file: {error}") from None
+    arrays, metadata = read_arrays(path)
+    seeds = atomic.read_metadata(metadata).get("seeds")
     if not isinstance(seeds, list):
         raise ValueError(f"{path.name} does not list its seeds; mesocosm did not write it")
     wanted_seeds = seeds if seed is None else [seed] if isinstance(seed, int) else seed
@@ -68,21 +56,5 @@ def load_model(path: Path, build: Callable[[Any, Any], Any], config: Any, seed: 
     abstract = abstract_model(build, config, precision)
     check_model(path.name, arrays, abstract, len(seeds))
     pick = seeds.index(seed) if isinstance(seed, int) else [seeds.index(s) for s in wanted_seeds]
-
-    def fill(key_path: Any, leaf: Any) -> Any:
-        return jnp.asarray(arrays[_name(key_path)][pick]) if _is_array(leaf) else leaf
-
     with jax.enable_x64(precision == "float64"):
-        return jax.tree_util.tree_map_with_path(fill, abstract)
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if _is_array(leaf)}
-
-
-def _is_array(leaf: Any) -> bool:
-    return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct | np.ndarray)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+        return filled(abstract, {name: array[pick] for name, array in arrays.items()})

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.numerics.edges import ratio, root
 from mesocosm.numerics.precision import widened
 
 
 def unit_norm(x: Float[Array, "*rows dim"]) -> Float[Array, "*rows dim"]:
-    """x / ||x|| along the last axis; a zero vector stays zero, with zero gradient."""
+    """x / ||x|| along the last axis, for any size of x; a zero vector stays zero, with zero gradient."""
     wide = widened(x)
-    squared = jnp.sum(wide * wide, axis=-1, keepdims=True)
-    return jnp.where(squared > 0, wide * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0).astype(x.dtype)
+    scaled = ratio(wide, jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True)))  # squares of x could overflow or underflow
+    return ratio(scaled, root(jnp.sum(scaled * scaled, axis=-1, keepdims=True))).astype(x.dtype)
 
 
 def rms_normalise(x: Float[Array, "*rows dim"], scale: Float[Array, "*heads dim"], epsilon: float = 1e-6) -> Float[Array, "*rows dim"]:

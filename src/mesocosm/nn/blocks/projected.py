@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
-from mesocosm.nn.mixer import Mixer, StreamingMixer
+from mesocosm.nn.mixer import Mixer, StreamingMixer, unbatched
 
 
 class Projected(StreamingMixer):
@@ -22,6 +22,7 @@ class Projected(StreamingMixer):
         first, second = jax.random.split(key)
         return cls(gaussian((width, dim), 1.0, first), mixer, gaussian((dim if out_dim is None else out_dim, width), 1.0, second))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
         return self.mixer(x @ self.inward.T, key=key) @ self.outward.T
@@ -30,6 +31,7 @@ class Projected(StreamingMixer):
         """The mixer's state; it must be a `StreamingMixer`."""
         return self.mixer.init_state()  # pyright: ignore[reportAttributeAccessIssue]
 
+    @unbatched
     def step(self, state: Any, x: Float[Array, " dim"]) -> tuple[Any, Float[Array, " out"]]:
         """Process one token."""
         state, mixed = self.mixer.step(state, self.inward @ x)  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.nn.mixer import Mixer
+from mesocosm.nn.mixer import Mixer, unbatched
 
 
 class ResidualStack(Mixer):
@@ -34,6 +34,7 @@ class ResidualStack(Mixer):
     def _add(self, x: Float[Array, "*time dim"], update: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
         return x + update if self.clip is None else jnp.clip(x + update, -self.clip, self.clip)
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """The residual stream after the last layer; `key` is split over the layers."""
         x = self._enter(x)

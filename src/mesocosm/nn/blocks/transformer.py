@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mesocosm.nn.blocks.feed_forward import FeedForward
 from mesocosm.nn.blocks.norms import LayerNorm
-from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
+from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer, unbatched
 from mesocosm.nn.mixers.attention import Attention
 
 
@@ -45,16 +45,19 @@ class TransformerBlock(StreamingMixer):
         feed = (None, None) if feed_forward is None else (norm(dim), feed_forward(dim, key=feed_key))
         return cls(norm(dim), mixer(dim, key=mixer_key), *feed)
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens; `valid` marks the tokens that are not padding, for mixers that take it."""
         return self._feed(x + self.mixer(self.mixer_norm(x), key=key, **_given(valid)))
 
+    @unbatched
     def at(
         self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None
     ) -> Float[Array, "n dim"]:
         """The outputs at some positions; the mixer's if it can, and the feed-forward part compute no others."""
         return self._feed(x[positions] + self.mixer.at(self.mixer_norm(x), positions, key=key, **_given(valid)))
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the mixer's diagnostics."""
         mixed, diagnostics = self.mixer.explain(self.mixer_norm(x))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.blocks.norms import unit_norm
 from mesocosm.nn.blocks.positions import Position
-from mesocosm.nn.mixer import Diagnostics
+from mesocosm.nn.mixer import Diagnostics, unbatched
 from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
 from mesocosm.nn.mixers.scores import Normalisation, softmax
 from mesocosm.nn.mixers.value_networks import LinearValues, ValueNetwork
@@ -121,16 +121,19 @@ class Attention(Projections):
         biases = Biases(jnp.zeros((heads, key_dim)), jnp.zeros((heads, key_dim)), jnp.zeros((heads, value_dim)), jnp.zeros(dim)) if bias else None
         return cls(query, key_map, value, output, biases, part, normalisation, causal, unit_keys, max_length, values, mask, scaled)
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens. Tokens where `valid` is false (padding) are masked out as keys."""
         return self._attend(x, None, valid)[0]
 
+    @unbatched
     def at(
         self, x: Float[Array, "time dim"], positions: Int[Array, " n"], *, valid: Bool[Array, " time"] | None = None, key: PRNGKeyArray | None = None
     ) -> Float[Array, "n dim"]:
         """The outputs at some positions, negative ones counted from the end; no others are computed."""
         return self._attend(x, positions, valid)[0]
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"], *, valid: Bool[Array, " time"] | None = None) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the weights a: for each pair of tokens, `attention[:, t, s]` is the latent code of its value network."""
         y, attention = self._attend(x, None, valid)

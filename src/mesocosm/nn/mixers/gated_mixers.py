@@ -17,14 +17,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.norms import rms_normalise, unit_norm
-from mesocosm.nn.mixer import Diagnostics, StreamingMixer
+from mesocosm.nn.mixer import Diagnostics, StreamingMixer, unbatched
 from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import delta_rule, gated_linear_attention
 from mesocosm.nn.mixers.gated_mesa import GatedMesaResult, gated_mesa
 from mesocosm.nn.mixers.gated_sums import RegressionSums, chunk_gates
 from mesocosm.nn.mixers.mesa import inverse_softplus
 from mesocosm.nn.mixers.projections import head_sizes, project, random_projections
-from mesocosm.numerics.precision import full_precision
+from mesocosm.numerics.precision import FULL, full_precision
 
 _WIDTH = 4  # of the causal convolution
 
@@ -125,6 +125,7 @@ class GatedMixer(StreamingMixer):
         merged = jnp.einsum("...hv,hdv->...d", rms_normalise(heads, self.head_scale), self.output)
         return merged.astype(jnp.result_type(dtype, self.output))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         return self._merge(self.recall(self.front(x)), x.dtype)
@@ -310,12 +311,13 @@ class GatedMesaAttention(GatedMixer):
         """Chunk-parallel."""
         return jnp.swapaxes(self.solve(tokens).output, 0, 1)
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output, and as diagnostics the weight of each value including gates, and the solver's residual and steps per position and head."""
         tokens = self.front(x)
         result = self.solve(tokens)
         pair = chunk_gates(tokens.log_forget.T).pair * tokens.input_gate.T[:, None, :]
-        attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision="highest") * pair
+        attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision=FULL) * pair
         return self._merge(jnp.swapaxes(result.output, 0, 1), x.dtype), Diagnostics(attention=attention, residual=result.residual, steps=result.steps)
 
     def init_memory(self, dtype: DTypeLike) -> RegressionSums:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.nn.mixer import Diagnostics
+from mesocosm.nn.mixer import Diagnostics, unbatched
 from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
 from mesocosm.nn.mixers.projections import Projections, head_sizes, random_projections
 
@@ -37,6 +37,7 @@ class LinearAttention(Projections):
         """
         return cls(*random_projections(dim, *head_sizes(dim, heads, key_dim, value_dim), std, key))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens, with dense masked products for short sequences and chunks (memory linear in time) for long ones."""
         if x.shape[0] <= _LONGEST_DENSE:
@@ -45,6 +46,7 @@ class LinearAttention(Projections):
         heads = jax.vmap(lambda q, k, v: gated_linear_attention(q, k, v)[0], in_axes=1, out_axes=1)(queries, keys, values)
         return self.merge(heads)
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the attention map <k_s, q_t>, s <= t."""
         queries, keys, values = self.split(x)

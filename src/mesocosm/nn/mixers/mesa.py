@@ -17,12 +17,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.norms import unit_norm
-from mesocosm.nn.mixer import Diagnostics
+from mesocosm.nn.mixer import Diagnostics, unbatched
 from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
 from mesocosm.nn.mixers.gated_sums import check_gates, check_positive, forget_gate
 from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
-from mesocosm.numerics.precision import full_precision
+from mesocosm.numerics.precision import FULL, full_precision
 
 _CHUNK = 64
 
@@ -38,7 +38,7 @@ class LeastSquaresState(NamedTuple):
     @property
     def inverse(self) -> Float[Array, "*heads key_dim key_dim"]:
         """R_t."""
-        return jnp.einsum("...ij,...kj->...ik", self.root, self.root, precision="highest")
+        return jnp.einsum("...ij,...kj->...ik", self.root, self.root, precision=FULL)
 
 
 class _Trace(NamedTuple):
@@ -59,8 +59,8 @@ def least_squares_step(
     $$g_t = \frac{S_{t-1} f_t}{b_t}, \quad S_t = \frac{1}{\sqrt{\gamma_t}} \left(S_{t-1} - \frac{S_{t-1} f_t f_t^\top}{b_t + \sqrt{\gamma_t b_t}}\right), \quad
     \Phi_t = \Phi_{t-1} + (v_t - \Phi_{t-1} k_t) g_t^\top.$$
 
-    The inverse $R_t = S_t S_t^\top$ cannot lose its sign, and costs half of the digits that its own recursion would. If $\gamma_t = 0$, the state before the
-    token is that before the first one, with the whole regulariser.
+    The inverse $R_t = S_t S_t^\top$ stays positive semidefinite, and rounding costs half of the digits that it would in a recursion of the inverse itself. If
+    $\gamma_t = 0$, the state before the token is that before the first one, with the whole regulariser.
 
     Returns the new state, the gain $g_t = R_t k_t$ and the error $v_t - \Phi_{t-1} k_t$.
     """
@@ -255,19 +255,21 @@ class MesaAttention(Projections):
             return jnp.full((heads, key_dim), 1 / jnp.asarray(self.fixed_strength, dtype))
         return jnp.broadcast_to(1 / jax.nn.softplus(self.raw_strength.astype(dtype))[:, None], (heads, key_dim))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         queries, keys, values = self.split(x)
         solve = jax.vmap(recursive_least_squares, in_axes=(1, 1, 1, 0), out_axes=1)
         return self.merge(solve(queries, keys, values, self.regulariser(keys.dtype)).astype(x.dtype))
 
+    @unbatched
     def explain(self, x: Float[Array, "time dim"]) -> tuple[Float[Array, "time dim"], Diagnostics]:
         """Return the output and the weight <k_s, R_t q_t> of each value: attention whose queries are preconditioned by the keys so far."""
         queries, keys, values = self.split(x)
         states = jax.vmap(lambda r: initial_least_squares(r, values.shape[2]))(self.regulariser(keys.dtype))
         _, trace = jax.vmap(lambda s, q, k, v: _scan(s, q, k, v, None), in_axes=(0, 1, 1, 1))(states, queries, keys, values)
         causal = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), keys.dtype))
-        attention = jnp.einsum("htk,shk->hts", trace.solution, keys, precision="highest") * causal
+        attention = jnp.einsum("htk,shk->hts", trace.solution, keys, precision=FULL) * causal
         return self.merge(jnp.swapaxes(trace.output, 0, 1).astype(x.dtype)), Diagnostics(attention=attention)
 
     def init_state(self) -> LeastSquaresState:
@@ -278,5 +280,5 @@ class MesaAttention(Projections):
         """Process one token with one step of recursive least squares per head."""
         queries, keys, values = (a.astype(state.root.dtype) for a in self.split(x))
         state, _, _ = jax.vmap(least_squares_step)(state, keys, values)
-        out = jnp.einsum("hvk,hk->hv", state.map, queries, precision="highest")
+        out = jnp.einsum("hvk,hk->hv", state.map, queries, precision=FULL)
         return state, self.merge(out.astype(x.dtype))

@@ -56,10 +56,16 @@ class PolarDecay(Decay):
 
     @classmethod
     def create(cls, channels: int, *, smallest: float = 0.0, largest: float = 1.0, max_phase: float = 6.28, key: PRNGKeyArray) -> "PolarDecay":
-        r"""Uniform on the ring $r_{min} < |\lambda| < r_{max}$, phases uniform in (0, `max_phase`)."""
+        r"""Uniform on the ring $r_{min} < |\lambda| < r_{max}$, phases uniform in (0, `max_phase`).
+
+        Raises:
+            ValueError: the ring is empty or reaches beyond the unit circle, or the largest phase is not positive.
+        """
+        if not (0 <= smallest < largest <= 1 and max_phase > 0):
+            raise ValueError(f"decays need 0 <= smallest < largest <= 1 and a positive phase; got {smallest}, {largest} and {max_phase}")
         area, turn = jax.random.uniform(key, (2, channels), minval=1e-6)
         modulus = jnp.sqrt(area * (largest**2 - smallest**2) + smallest**2)
-        return cls(jnp.log(-jnp.log(modulus)), jnp.log(max_phase * turn))
+        return cls(jnp.log(jnp.maximum(-jnp.log(modulus), jnp.finfo(modulus.dtype).eps)), jnp.log(max_phase * turn))
 
     def __call__(self) -> Complex[Array, " n"]:
         r"""$\lambda$."""

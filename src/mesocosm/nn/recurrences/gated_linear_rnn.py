@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
-from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.mixer import StreamingMixer, unbatched
 from mesocosm.nn.recurrences.decays import Decay, SigmoidDecay
 from mesocosm.nn.recurrences.gates import BilinearGate, Gate
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
@@ -76,6 +76,7 @@ class GatedLinearRNN(StreamingMixer):
         """Apply the output gate and the readout to states and tokens."""
         return jnp.real(self.output(states, with_one(x)) @ self.readout.T).astype(jnp.result_type(x, self.readout))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
         return self.read(self.states(x), x)

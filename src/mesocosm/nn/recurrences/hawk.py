@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mesocosm.nn.blocks.feed_forward import GatedFeedForward
 from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.blocks.norms import rms_normalise
-from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.mixer import StreamingMixer, unbatched
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
 from mesocosm.nn.renamed import renamed
 from mesocosm.numerics.precision import widened
@@ -64,6 +64,7 @@ class RGLRU(StreamingMixer):
         log_decay = SHARPNESS * r * jax.nn.log_sigmoid(widened(self.memory))
         return jnp.exp(log_decay), _root(-jnp.expm1(2 * log_decay)) * i * x
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         return linear_recurrence(*self.gates(x)).astype(x.dtype)
@@ -123,6 +124,7 @@ class RecurrentBlock(StreamingMixer):
         filters = jax.random.normal(keys[1], (taps, width)) / taps**0.5
         return cls(gate, branch, filters, jnp.zeros(width), RGLRU.create(width, heads=heads, key=keys[2]), gaussian((dim, width), 1.0, keys[3]))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         taps = self.filters.shape[0]
@@ -169,6 +171,7 @@ class HawkBlock(StreamingMixer):
         feed = GatedFeedForward.create(dim, hidden=expansion * dim, activation=jax.nn.gelu, key=feed_key)
         return cls(RecurrentBlock.create(dim, state_dim=state_dim, heads=heads, key=mixing_key), jnp.ones((2, dim)), feed)
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         return self._feed(x + self.mixing(rms_normalise(x, self.norm_scales[0])))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.blocks.norms import rms_normalise
-from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.mixer import StreamingMixer, unbatched
 from mesocosm.nn.recurrences.decays import PolarDecay
 from mesocosm.nn.recurrences.gated_linear_rnn import with_one
 from mesocosm.nn.recurrences.gates import Gate, GatedLinearUnit
@@ -61,6 +61,7 @@ class LRU(StreamingMixer):
         out = states.real @ self.output_weight[0].T - states.imag @ self.output_weight[1].T + self.skip * x
         return out.astype(jnp.result_type(x, self.output_weight))
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         return self.read(linear_recurrence(self.decay(), self.drive(x)), x)
@@ -141,6 +142,7 @@ class LRUBlock(StreamingMixer):
             normalised,
         )
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
         """Map tokens to tokens."""
         return self._read(self.lru(self._drive(x)), x)

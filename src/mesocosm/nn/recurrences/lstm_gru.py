@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
-from mesocosm.nn.mixer import StreamingMixer
+from mesocosm.nn.mixer import StreamingMixer, unbatched
 from mesocosm.nn.renamed import renamed
 
 
@@ -56,6 +56,7 @@ class LSTM(StreamingMixer):
         """$h_t$ at every time."""
         return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
         return (self.states(x) @ self.readout.T).astype(jnp.result_type(x, self.readout))
@@ -65,6 +66,7 @@ class LSTM(StreamingMixer):
         zeros = jnp.zeros(self.recurrent_weight.shape[1], jnp.promote_types(self.recurrent_weight.dtype, jnp.float32))
         return LSTMState(zeros, zeros)
 
+    @unbatched
     def step(self, state: LSTMState, x: Float[Array, " dim"]) -> tuple[LSTMState, Float[Array, " out"]]:
         """Process one token."""
         state, hidden = self._next(state, self.input_weight @ x + self.bias)
@@ -110,6 +112,7 @@ class GRU(StreamingMixer):
         """$h_t$ at every time."""
         return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
 
+    @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
         """Map tokens to outputs."""
         return (self.states(x) @ self.readout.T).astype(jnp.result_type(x, self.readout))
@@ -118,6 +121,7 @@ class GRU(StreamingMixer):
         """A state of zeros, in float32 or wider."""
         return jnp.zeros(self.recurrent_bias.shape, jnp.promote_types(self.recurrent_bias.dtype, jnp.float32))
 
+    @unbatched
     def step(self, state: Float[Array, " n"], x: Float[Array, " dim"]) -> tuple[Float[Array, " n"], Float[Array, " out"]]:
         """Process one token."""
         state, _ = self._next(state, self.input_weight @ x + self.bias)

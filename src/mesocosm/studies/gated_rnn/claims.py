@@ -6,7 +6,18 @@ from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
-from mesocosm.studies.gated_rnn.measures import log_largest, log_loss, log_ratio, over_optimum, pruning_cost, structure, unexplained, versus_step
+from mesocosm.studies.gated_rnn.measures import (
+    far_behind,
+    log_largest,
+    log_loss,
+    log_ratio,
+    over_optimum,
+    pruning_cost,
+    structure,
+    unexplained,
+    vanishing,
+    versus_step,
+)
 from mesocosm.studies.gated_rnn.tables import (
     ATTENTION_REGRESSOR,
     COMPACT,
@@ -24,7 +35,7 @@ from mesocosm.studies.gated_rnn.tables import (
     Structure,
     student,
 )
-from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 
 TEACHER = "the teacher, initialisation and training sequences"
 NET = "initialisation and training prompts"
@@ -58,10 +69,10 @@ def mimics(layer: str, check: str, judged_at: frozenset[str] = CPU) -> Check:
     """Another architecture, with its best learning rate on pilots, does worse on the same teachers."""
     return of_students(
         check,
-        Mean(f"log10 ratio of losses, {layer} over the gated linear RNN"),
-        above(1.0),
-        log_ratio(student(check), JUDGED),
-        Control(OTHER_GATE, log_ratio(SIDE, JUDGED)),
+        Rate(f"teachers on which {layer} has more than ten times the loss of the gated linear RNN"),
+        above(0.5),
+        far_behind(student(check), JUDGED),
+        Control(OTHER_GATE, far_behind(SIDE, JUDGED)),
         judged_at=judged_at,
         searched=ARCHITECTURES,
     )
@@ -96,10 +107,10 @@ CLAIMS = [
         checks=[
             of_students(
                 "loss",
-                Mean("log10 of the loss over the targets' variance, twice the compact count of neurons"),
-                below(-3.0),
-                log_loss(JUDGED),
-                Control("about half the neurons of the smallest construction at full rank", log_loss(SMALLEST)),
+                Rate("students, with twice the compact count of neurons, that lose less than a thousandth of the targets' variance"),
+                above(0.5),
+                vanishing(JUDGED),
+                Control("about half the neurons of the smallest construction at full rank", vanishing(SMALLEST)),
                 judged_at=ALL,
             )
         ],

@@ -29,6 +29,16 @@ def log_ratio(trial: Trials, other: Trials) -> OfSeeds:
     return log_loss(trial).minus(log_loss(other))
 
 
+def vanishing(trial: Trials) -> OfSeeds:
+    """Whether a student's loss is below a thousandth of the targets' variance (1 or 0)."""
+    return log_loss(trial).map(lambda loss: 1.0 * (loss < -3.0))
+
+
+def far_behind(trial: Trials, other: Trials) -> OfSeeds:
+    """Whether a student has more than ten times another's loss on the same teacher (1 or 0)."""
+    return log_ratio(trial, other).map(lambda ratio: 1.0 * (ratio > 1.0))
+
+
 def structure(value: Value, trial: Trials) -> OfSeeds:
     """A column of `Structure`."""
     return replicates(value, trial=trial)

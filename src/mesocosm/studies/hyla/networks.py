@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -64,13 +64,22 @@ Arm = FuzzyArm | RavenArm
 
 def tasks(of: Fuzzy | Raven, seeds: Sequence[int]) -> Any:
     """The task of every seed, with its own split; arrays have a leading seed axis."""
+    return stacked(raven_task(of, seed) if isinstance(of, Raven) else fuzzy_task(of, seed) for seed in seeds)
 
-    def one(seed: int) -> Task:
-        if isinstance(of, Raven):
-            return RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
-        return FuzzyLogic.create(variables=of.variables, terms=of.terms, held_out=of.held_out, length=of.length, queries=of.queries, seed=seed)
 
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, seeds))
+def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
+    """Fuzzy logic with the split of a seed."""
+    return FuzzyLogic.create(variables=of.variables, terms=of.terms, held_out=of.held_out, length=of.length, queries=of.queries, seed=seed)
+
+
+def raven_task(of: Raven, seed: int) -> RavenMatrices:
+    """Raven matrices with the split of a seed."""
+    return RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
+
+
+def stacked(drawn: Iterable[Task]) -> Any:
+    """Tasks that differ in their numbers only, as one with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
 
 
 def learner(arm: Arm, drawn: Any, loss: Loss) -> Supervised:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
-from mesocosm.studies.hyla.networks import FuzzyArm, RavenArm, learner, outputs, tasks
+from mesocosm.studies.hyla.networks import FuzzyArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
 from mesocosm.tasks.raven_matrices import RavenExample, accuracy
@@ -43,7 +43,8 @@ def train_fuzzy(arm: FuzzyArm, context: Context) -> Tables:
     drawn = tasks(arm.task, context.seeds)
     models = context.fit("network", learner(arm, drawn, fuzzy_loss), arm.training.steps, per_seed=True).model
     context.publish("network", models)
-    sets = context.evaluate(Partial(draw_fuzzy, arm.evaluation, context.evaluation_key), drawn)
+    unknown = stacked(fuzzy_task(arm.task, seed).unknown_terms() for seed in context.seeds)
+    sets = context.evaluate(Partial(draw_fuzzy, arm.evaluation, context.evaluation_key), drawn, unknown)
     scores = {name: context.evaluate(explain, models, examples) for name, examples in sets._asdict().items()}
     columns: dict[str, Any] = {"pooled": scores["held_out"].pooled}
     for name, found in scores.items():
@@ -57,7 +58,7 @@ def fuzzy_loss(model: SequenceModel, example: FuzzyExample, key: PRNGKeyArray) -
     return jnp.mean((model(example.tokens)[:, 0] - example.targets) ** 2)
 
 
-def draw_fuzzy(evaluation: Evaluation, key: PRNGKeyArray, task: FuzzyLogic) -> FuzzySets:
+def draw_fuzzy(evaluation: Evaluation, key: PRNGKeyArray, task: FuzzyLogic, unknown: FuzzyLogic) -> FuzzySets:
     """The test sequences of one seed."""
     known_key, held_out_key, unknown_key = jax.random.split(key, 3)
     held_out = batch(task, held_out_key, evaluation.examples, "ood")
@@ -66,7 +67,7 @@ def draw_fuzzy(evaluation: Evaluation, key: PRNGKeyArray, task: FuzzyLogic) -> F
     return FuzzySets(
         batch(task, known_key, evaluation.examples, "iid"),
         held_out,
-        batch(task.unknown_terms(), unknown_key, evaluation.examples, "ood"),
+        batch(unknown, unknown_key, evaluation.examples, "ood"),
         held_out._replace(tokens=held_out.tokens[:, recurring]),
     )
 

@@ -262,6 +262,7 @@ CLAIMS = [
                 below(log(0.8)),
                 measures.probe_change(Probes.target, measures.preconditioning_position, 1, CONTRACTING_DEEPEST),
                 Control(SHUFFLED, measures.probe_change(Probes.shuffled_target, measures.preconditioning_position, 1, CONTRACTING_DEEPEST)),
+                note="The probe improves with depth in most networks, in some of them hardly: they are trained for a fraction of the paper's sequences.",
             ),
         ],
     ),

@@ -130,7 +130,7 @@ PRESETS = {
     "cpu": Preset(
         Config(),
         seeds=40,
-        minutes={"step": 0.03, "minima": 0.1, "descent": 0.1, "factorisation": 0.08, "scalar-pair": 0.2, "adaptive": 0.25, "two-layers": 0.7},
+        minutes={"step": 0.024, "minima": 0.14, "descent": 0.088, "factorisation": 0.09, "scalar-pair": 0.22, "adaptive": 0.26, "two-layers": 1.1},
     ),
     "paper": Preset(Config(), seeds=40),
 }

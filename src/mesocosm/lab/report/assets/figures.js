@@ -28,6 +28,26 @@
     return bar;
   };
 
+  // A narrow page gets narrower views and fewer panels in a row.
+  const fitted = (spec, room) => {
+    const inner = spec.spec ?? spec.concat?.[0] ?? spec;
+    const across = inner.width?.step ? inner.width.step * 12 : inner.width;
+    if (typeof across === "number") {
+      if (spec.columns) spec.columns = Math.max(1, Math.min(spec.columns, Math.round(room / (across + 50))));
+      const views = spec.concat ?? [spec.spec ?? spec];
+      if (!inner.width.step) for (const view of views) view.width = Math.min(view.width, Math.max(120, room - 80));
+    }
+    return spec;
+  };
+
+  // A drawing fills its card, but its letters stay readable.
+  const size = (figure, svg) => {
+    const width = svg.viewBox.baseVal.width;
+    svg.style.minWidth = `${0.6 * width}px`;
+    svg.style.maxWidth = `${1.3 * width}px`;
+    figure.parentElement.classList.toggle("wide", width > 450);
+  };
+
   const draw = async (spec, place, scheme) => {
     const figure = document.getElementById(`figure-${place}`);
     const chart = document.createElement("div");
@@ -35,7 +55,8 @@
     figure.append(chart);
     try {
       const options = { renderer: "svg", actions: false, config: themes[scheme], tooltip: { theme: scheme } };
-      const { view } = await vegaEmbed(chart, structuredClone(spec), options);
+      const { view } = await vegaEmbed(chart, fitted(structuredClone(spec), figure.parentElement.parentElement.clientWidth - 44), options);
+      size(figure, chart.querySelector("svg"));
       chart.classList.add(`in-${scheme}`); // vegaEmbed sets classes of its own
       if (scheme === "light") figure.nextElementSibling.append(buttons(view, figure.dataset.name));
     } catch (error) {
