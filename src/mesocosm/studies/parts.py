@@ -35,11 +35,14 @@ def user_mixer(text: str, dim: int, key: PRNGKeyArray) -> UserMixer:
     return UserMixer(build(dim, key=key, **options))
 
 
-def check_mixer(text: str, dim: int, length: int) -> None:
+def check_mixer(text: str, dim: int, length: int, *, causal: bool = True) -> None:
     """Build the layer and call it.
 
+    `causal` is whether the task asks it to predict later tokens, which it then must not see.
+
     Raises:
-        ValueError: it cannot be found, built or called, it changes shape or dtype, its output is not finite, or it is not causal; the message says which.
+        ValueError: it cannot be found, built or called, it changes shape or dtype, its output is not finite, or it is not causal but must be;
+            the message says which.
     """
     build, options = find_constructor(text)
     hint = f"; {MIXER}" if ":" in text else ""
@@ -61,6 +64,8 @@ def check_mixer(text: str, dim: int, length: int) -> None:
         raise ValueError(f"{text} does not fit: it gives {found} for tokens {tokens.dtype}{list(tokens.shape)}{hint}")
     if not np.isfinite(out).all():
         raise ValueError(f"{text} does not fit: a new layer's output for normally distributed tokens is not finite")
+    if not causal:
+        return
     half = length // 2
     changed = call(layer, tokens.at[half:].set(jax.random.normal(later, (length - half, dim))))
     if not np.allclose(out[:half], changed[:half], rtol=1e-4, atol=1e-5):

@@ -1,0 +1,327 @@
+"""The paper's claims and their checks. Regions come from the paper's Table A1, from the specification's pilots and from ours on seeds from 1000 upward
+(results/hyla/search.csv)."""
+
+from functools import partial
+
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.measures import replicates
+from mesocosm.studies.hyla.config import FUZZY_PAPER, RAVEN_PAPER, Config
+from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_fuzzy, last_raven, later, r2, smaller_drop, solved
+from mesocosm.studies.hyla.tables import (
+    AGAIN,
+    FEWER_FEATURES,
+    ONE_HEAD,
+    SHORTER,
+    Ambiguous,
+    Causes,
+    Explained,
+    Solved,
+    codes,
+    fuzzy,
+    raven,
+)
+from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, Reference, above, below, between
+
+SPLIT = "split, initialisation and training examples"
+PAPER = frozenset({"paper"})
+SOFTMAX_CODES = codes("raven-softmax")
+
+# Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
+FUZZY, RAVEN = 10, 7
+
+of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
+of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
+
+NEXT_KEY = "every pair of tokens has the code of the next key"
+ONE_STEP = "the code generates one layer less"
+ATTENTION = ("softmax", "linear")
+VARIANTS = (
+    ("hyla", ONE_STEP),
+    ("hyla-unnormalised", ONE_STEP),
+    ("hyla-softmax", ONE_STEP),
+    ("hyla-linear", ONE_STEP),
+    ("hyla-linear-unnormalised", ONE_STEP),
+    ("hyla-deep", ONE_STEP),
+    ("linear-rms", NEXT_KEY),
+    ("linear-rms-relu", NEXT_KEY),
+)
+
+
+def paper_gain(table: dict[str, float], variant: str) -> Reference:
+    """The difference to softmax in Table A1, as a fraction."""
+    return Reference(round((table[variant] - table["softmax"]) / 100, 4), "paper")
+
+
+def better_than_softmax(check: str, variant: str, judged_at: frozenset[str] = CPU) -> Check:
+    """A variant generalises better to held-out combinations; on training's combinations, it need not."""
+    return of_fuzzy(
+        check,
+        Mean("R² on held-out combinations, minus that of softmax attention"),
+        above(0.03),
+        gain(Explained.held_out, variant),
+        Control("training's combinations", gain(Explained.train, variant)),
+        judged_at=judged_at,
+        reference=paper_gain(FUZZY_PAPER, variant),
+    )
+
+
+def unsolved(variant: str, judged_at: frozenset[str] = CPU) -> Check:
+    """Unknown terms are not solved."""
+    return of_fuzzy(
+        variant,
+        Mean("R² on combinations of unknown terms"),
+        below(0.25),
+        r2(Explained.unknown, fuzzy(variant)),
+        Control("held-out combinations of known terms", r2(Explained.held_out, fuzzy(variant))),
+        judged_at=judged_at,
+    )
+
+
+def terms_decoded(variant: str) -> Check:
+    """The codes of training's functions tell how those of held-out ones are read."""
+    trial = codes(f"fuzzy-{variant}")
+    return of_fuzzy(
+        variant,
+        Mean("macro F1 of probes of the last layer's codes for terms, minus that of probes fitted on other functions' terms"),
+        above(0.15),
+        decoded(trial, last_fuzzy),
+        Control("networks with random weights", decoded(trial, last_fuzzy, "untrained")),
+    )
+
+
+def needed(check: str, variant: str) -> Check:
+    """On Raven matrices, HYLA without a part is not better than softmax attention."""
+    return of_raven(
+        check,
+        Mean("accuracy on held-out combinations of rules, HYLA minus the ablation"),
+        above(0.03),
+        solved(Solved.held_out, raven("hyla"), raven(variant)),
+        Control("softmax minus linear attention", solved(Solved.held_out, raven("softmax"), raven("linear"))),
+        judged_at=PAPER,
+        reference=Reference(round((RAVEN_PAPER["hyla"] - RAVEN_PAPER[variant]) / 100, 4), "paper"),
+    )
+
+
+def most_features(config: Config) -> int:
+    """The number of features of the statement about ambiguity."""
+    return max(config.ambiguity.features)
+
+
+def fewest_features(config: Config) -> int:
+    """That of its control."""
+    return min(config.ambiguity.features)
+
+
+composed = r2(Explained.held_out, fuzzy("softmax")).minus(r2(Explained.train, fuzzy("softmax")))
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "Multi-head attention is a linear hypernetwork: the weights of a pair of tokens over heads are a latent code that mixes value networks.",
+        source="Eqs. 2 to 5, Fig. 1",
+        checks=[against_mutant(f"C1 {variant}", NEXT_KEY, check=variant) for variant in ATTENTION],
+    ),
+    Claim(
+        "C2",
+        "HYLA puts a nonlinearity into the generated value network and normalises the code over heads; keys do not communicate.",
+        source="Eqs. 6, 7 and 10, Table A1",
+        checks=[
+            *(against_mutant(f"C2 {variant}", mutant, check=variant, evidence="implementation") for variant, mutant in VARIANTS),
+            against_mutant("C2 keys", "softmax over keys in place of the normalisation over heads", check="keys"),
+        ],
+    ),
+    Claim(
+        "C3",
+        "Generalisation to held-out combinations of fuzzy terms falls with the fraction held out and rises with the context's length; for HYLA it falls least.",
+        source="Fig. 2C, Table A1",
+        checks=[
+            better_than_softmax("hyla", "hyla"),
+            of_fuzzy(
+                "fraction",
+                Mean("softmax attention's R² on held-out combinations, fewest held out minus most"),
+                above(0.05),
+                drop(Explained.held_out, "softmax"),
+                Control("training's combinations", drop(Explained.train, "softmax")),
+            ),
+            of_fuzzy(
+                "least",
+                Mean("the same, softmax attention minus HYLA"),
+                above(0.0),
+                smaller_drop(Explained.held_out),
+                Control("training's combinations", smaller_drop(Explained.train)),
+            ),
+            of_fuzzy(
+                "length",
+                Mean("softmax attention's R² on held-out combinations, minus that with half of the context"),
+                above(0.05),
+                r2(Explained.held_out, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
+                Control(
+                    "the longer context repeats the tokens of a shorter one",
+                    r2(Explained.repeated, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
+                ),
+            ),
+        ],
+    ),
+    Claim(
+        "C4",
+        "On training's combinations the models differ little, so that the difference is one of composition.",
+        source="Fig. A3B, D",
+        checks=[
+            of_fuzzy(
+                "train",
+                Mean("R² on training's combinations, HYLA minus softmax attention"),
+                between(-0.05, 0.05),
+                gain(Explained.train, "hyla"),
+                Control("softmax attention, held-out combinations minus training's", composed),
+            )
+        ],
+    ),
+    Claim(
+        "C5",
+        "No model solves functions of unknown terms.",
+        source="Fig. A3C",
+        checks=[unsolved("softmax", ALL), unsolved("hyla")],
+    ),
+    Claim(
+        "C6",
+        "Terms of held-out functions can be decoded from the latent code by a probe that was fitted on training's functions.",
+        source="Fig. 2B, D",
+        checks=[terms_decoded("softmax"), terms_decoded("hyla")],
+    ),
+    Claim(
+        "C7",
+        "On Raven matrices, all models generalise better with more data and size; HYLA is best where data and model are small.",
+        source="Fig. 4",
+        checks=[
+            of_raven(
+                "hyla",
+                Mean("accuracy on held-out combinations of rules, HYLA minus softmax attention"),
+                above(0.03),
+                solved(Solved.held_out, raven("hyla"), raven("softmax")),
+                Control("softmax minus linear attention", solved(Solved.held_out, raven("softmax"), raven("linear"))),
+                judged_at=PAPER,
+                reference=paper_gain(RAVEN_PAPER, "hyla"),
+            ),
+        ],
+    ),
+    Claim(
+        "C8",
+        "With a single head, generalisation on Raven matrices is clearly worse.",
+        source="Fig. 5C",
+        checks=[
+            of_raven(
+                "heads",
+                Mean("softmax attention's accuracy on held-out combinations of rules, as many weights, several heads minus one"),
+                above(0.05),
+                solved(Solved.held_out, raven("softmax"), ONE_HEAD),
+                Control("as many heads, from other initial weights", solved(Solved.held_out, raven("softmax"), AGAIN)),
+            )
+        ],
+    ),
+    Claim(
+        "C9",
+        "Codes of the last layer follow the rule; the symbol to predict explains those of early layers better.",
+        source="Figs. 5A, 5B, A6, A7",
+        checks=[
+            of_raven(
+                "rule",
+                Mean("R² of the last layer's codes, explained by the rule minus by the symbol"),
+                above(0.02),
+                explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
+                Control("the first layer", explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, first)),
+            ),
+            of_raven(
+                "symbol",
+                Mean("R² of the first layer's codes, explained by the symbol minus by the rule"),
+                above(0.01),
+                explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, first),
+                Control("the last layer", explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, last_raven)),
+            ),
+        ],
+    ),
+    Claim(
+        "C10",
+        "Addition and difference have nearly the same codes.",
+        source="Figs. 5E, A8",
+        checks=[
+            of_raven(
+                "sums",
+                Mean("cosine of the mean codes of addition and difference"),
+                above(0.5),
+                cosine(SOFTMAX_CODES, "addition", "difference"),
+                Control("addition and constant", cosine(SOFTMAX_CODES, "addition", "constant")),
+                judged_at=PAPER,
+            )
+        ],
+    ),
+    Claim(
+        "C11",
+        "The rule can be decoded from the latent code on held-out combinations, best in later layers.",
+        source="Fig. 5F",
+        checks=[
+            of_raven(
+                "rules",
+                Mean("macro F1 of probes of the last layer's codes for the rule, minus that of probes fitted on other matrices' rules"),
+                above(0.15),
+                decoded(SOFTMAX_CODES, last_raven),
+                Control("networks with random weights", decoded(SOFTMAX_CODES, last_raven, "untrained")),
+            ),
+            of_raven(
+                "later",
+                Mean("the same, last layer minus first"),
+                above(0.1),
+                later(SOFTMAX_CODES),
+                Control("networks with random weights", later(SOFTMAX_CODES, "untrained")),
+            ),
+        ],
+    ),
+    Claim(
+        "C12",
+        "Raven matrices with more features are harder.",
+        source="Fig. 5D",
+        checks=[
+            of_raven(
+                "features",
+                Mean("softmax attention's accuracy on held-out combinations, four features minus two"),
+                below(-0.05),
+                solved(Solved.held_out, raven("softmax"), FEWER_FEATURES, same_data=False),
+                Control("softmax minus linear attention, as many features", solved(Solved.held_out, raven("softmax"), raven("linear"))),
+                judged_at=PAPER,
+            )
+        ],
+    ),
+    Claim(
+        "C13",
+        "On fuzzy logic, HYLA without its nonlinearity or its normalisation also beats softmax attention; on Raven matrices it needs both.",
+        source="Table A1",
+        checks=[
+            better_than_softmax("nonlinearity", "hyla-linear"),
+            better_than_softmax("normalisation", "hyla-unnormalised", PAPER),
+            needed("raven-nonlinearity", "hyla-linear"),
+            needed("raven-normalisation", "hyla-unnormalised"),
+        ],
+    ),
+    unjudged(
+        "C14",
+        "As a language model, HYLA beats linear attention and comes close to softmax attention.",
+        "Fig. 6",
+        "the paper trains 50M parameters on 130B tokens (72 to 100 hours on 16 TPU chips) and shows a figure without numbers; smaller models on less text "
+        "would be another claim",
+    ),
+    Claim(
+        "C15",
+        "Fewer than 0.5 % of the matrices are ambiguous.",
+        source="App. B.2",
+        checks=[
+            Check(
+                "ambiguous",
+                Rate("fraction of matrices with an answer that differs in every feature"),
+                below(0.005),
+                replicates(Ambiguous.everywhere, by=Ambiguous.matrix, features=most_features),
+                Control("two features", replicates(Ambiguous.everywhere, by=Ambiguous.matrix, features=fewest_features)),
+                judged_at=ALL,
+                replicate="a matrix, all of whose readings are enumerated",
+            )
+        ],
+    ),
+]

@@ -1,0 +1,161 @@
+"""Reads the latent codes of trained networks: what terms and rules can be decoded from them, what explains them, how they cluster."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, PRNGKeyArray
+
+from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, silhouettes, similarity
+from mesocosm.analysis.tables import long_table
+from mesocosm.nn import SequenceModel
+from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build, tasks
+from mesocosm.studies.hyla.train import draw_both
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.tasks.fuzzy_logic import FuzzyLogic
+from mesocosm.tasks.raven_matrices import RavenMatrices
+from mesocosm.tasks.raven_rules import RULES
+
+EMBEDDED = 600
+
+
+class Read(NamedTuple):
+    """Attention of the read token to the read positions in each layer (layers, examples, heads, 1, keys), and labels of the examples."""
+
+    attention: Array
+    labels: Any
+
+
+class RavenLabels(NamedTuple):
+    """Of the last feature: its rule, and the symbol to predict."""
+
+    rule: Any
+    target: Any
+
+
+# --- fuzzy logic ------------------------------------------------------------------------------------------------------
+
+
+def read_terms(arm: FuzzyArm, context: Context) -> Tables:
+    """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones."""
+    read = Partial(read_fuzzy, arm.evaluation.probed, context.evaluation_key)
+    found, shown = [], []
+    for name, models in _networks(arm, context).items():
+        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        for place, seed in enumerate(context.seeds):
+            one, other = _seed(fitted, place), _seed(scored, place)
+            found.append(_decoded(name, seed, _codes(one, 1), one.labels, _codes(other, 1), other.labels))
+        if name == "trained":
+            shown.append(_plane(context.seeds[0], _codes(_seed(scored, 0), 1), term=_seed(scored, 0).labels.argmax(axis=1)))
+    return {"decoded": pl.concat(found), "plane": pl.concat(shown)}
+
+
+def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Read, Read]:
+    """Codes, and for each known term whether the function has it."""
+
+    def one(drawn: Any) -> Read:
+        attention = _attention(model, drawn.tokens, jnp.asarray([drawn.tokens.shape[1] - 1]))
+        return Read(attention, jnp.any(drawn.terms[:, :, None] == jnp.arange(task.known), axis=1))
+
+    known, held_out = draw_both(examples, key, task)
+    return one(known), one(held_out)
+
+
+# --- Raven matrices ---------------------------------------------------------------------------------------------------
+
+
+def read_rules(arm: RavenArm, context: Context) -> Tables:
+    """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
+
+    Features are in order here, and rules are assigned to them at random.
+    """
+    read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
+    found, causes, alike, shown = [], [], [], []
+    for name, models in _networks(arm, context).items():
+        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        for place, seed in enumerate(context.seeds):
+            one, other = _seed(fitted, place), _seed(scored, place)
+            codes, held_out = _codes(one, 2), _codes(other, 2)
+            found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
+            causes.append(_causes(name, seed, codes, one.labels))
+            if name == "trained":
+                alike.append(_similar(seed, codes[-1], one.labels.rule))
+        if name == "trained":
+            one = _seed(fitted, 0)
+            titles = np.asarray([rule.title for rule in RULES])
+            shown.append(_plane(context.seeds[0], _codes(one, 2), term=titles[one.labels.rule]))
+    return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
+
+
+def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Read, Read]:
+    """Codes of the last feature's answer with the first two panels of its row, and labels."""
+    ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
+
+    def one(drawn: Any) -> Read:
+        features = drawn.targets.shape[1]
+        keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
+        return Read(_attention(model, drawn.tokens, keys), RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1]))
+
+    known, held_out = draw_both(examples, key, ordered)
+    return one(known), one(held_out)
+
+
+def _causes(network: str, seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
+    """R^2 of the codes, explained by the rule and by the symbol to predict, and how far they cluster by either."""
+    by = {"rule": labels.rule, "target": labels.target}
+    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
+    clusters = {f"{name}_silhouette": silhouettes(codes, label) for name, label in by.items()}
+    return long_table(
+        {"network": [network], "seed": [seed], "layer": range(len(codes))}, **{name: value[None, None] for name, value in (explained | clusters).items()}
+    )
+
+
+def _similar(seed: int, codes: Any, rules: Any) -> pl.DataFrame:
+    found = similarity(codes, rules)
+    titles = [RULES[rule].title for rule in found.labels]
+    return long_table({"seed": [seed], "first": titles, "second": titles}, cosine=found.cosine[None])
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _networks(arm: Arm, context: Context) -> dict[str, Any]:
+    """The trained networks, and others with random weights."""
+    (parent,) = context.parents
+    return {"trained": context.model(parent, "network"), "untrained": context.evaluate(Partial(build, arm), context.keys("init"))}
+
+
+def _attention(model: SequenceModel, tokens: Array, keys: Array) -> Array:
+    """Of the last token to some others."""
+
+    def one(tokens: Array) -> Array:
+        return jnp.stack([shown.attention[:, -1:, keys] for shown in model.explain(tokens)[1] if shown.attention is not None])
+
+    return jnp.moveaxis(jax.lax.map(one, tokens, batch_size=256), 0, 1)
+
+
+def _seed(read: Read, place: int) -> Read:
+    return jax.tree.map(lambda leaf: leaf[place], read)
+
+
+def _codes(read: Read, keys: int) -> Any:
+    return latent_codes(list(read.attention), 0, range(keys))
+
+
+def _decoded(network: str, seed: int, codes: Any, labels: Any, held_out_codes: Any, held_out_labels: Any) -> pl.DataFrame:
+    """Scores of probes fitted on true labels, and on labels of other examples."""
+    true, other = (logistic_probe(codes, known, held_out_codes, held_out_labels) for known in (labels, np.roll(labels, 1, axis=0)))
+    axes = {"network": [network], "seed": [seed], "layer": range(len(codes))}
+    columns = {"f1": true.f1, "accuracy": true.accuracy, "shuffled_f1": other.f1, "shuffled_accuracy": other.accuracy}
+    return long_table(axes, **{name: column[None, None] for name, column in columns.items()})
+
+
+def _plane(seed: int, codes: Any, *, term: Any) -> pl.DataFrame:
+    """Codes of the last layer in two dimensions."""
+    points = embedding(codes[-1][:EMBEDDED])
+    return long_table({"seed": [seed], "example": range(len(points))}, x=points[None, :, 0], y=points[None, :, 1], label=term[None, : len(points)].astype(str))

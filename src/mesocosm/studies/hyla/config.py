@@ -1,0 +1,222 @@
+"""Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (results/hyla/search.csv)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+FUZZY_PAPER = {"softmax": 63.28, "hyla": 81.13, "hyla-linear": 84.54, "hyla-unnormalised": 81.27}
+"""100 R^2 on held-out combinations of fuzzy terms, 70 % held out, length 32 (paper: Table A1)."""
+RAVEN_PAPER = {"softmax": 56.56, "hyla": 69.13, "hyla-linear": 56.54, "hyla-unnormalised": 62.53}
+"""Accuracy on held-out combinations of rules in percent, four layers, 20M instances (paper: Table A1)."""
+
+
+@dataclass(frozen=True)
+class Fuzzy:
+    """In-context regression of fuzzy logic functions."""
+
+    variables: int = 4
+    """Variables of a function (paper: 4)."""
+    terms: int = 2
+    """Terms of a function (paper: 2)."""
+    held_out: float = 0.7
+    """Fraction of the combinations of known terms that is held out (paper: 0.3, 0.5, 0.7)."""
+    length: int = 16
+    """Context tokens plus one (paper: 16 to 96, judged at 32)."""
+    queries: int = 8
+    """Queries that share a context (paper: 1). Several give more signal per step; they do not see each other, and the context does not see them."""
+
+
+@dataclass(frozen=True)
+class Raven:
+    """Symbolic Raven matrices."""
+
+    features: int = 2
+    """Features of a panel (paper: 4)."""
+    symbols: int = 8
+    """Symbols (paper: 8)."""
+    held_out: float = 0.25
+    """Fraction of the multisets of rules that is held out (paper: 0.25)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A transformer with relative position biases. Sizes of keys and values are totals over heads, as in the authors' code."""
+
+    layers: int = 2
+    dim: int = 64
+    """Width of the tokens."""
+    heads: int = 8
+    """Heads per layer (paper: 8 on fuzzy logic, 16 on Raven matrices)."""
+    size: int = 16
+    """Size of queries, keys and values, all heads together."""
+    hidden: int = 128
+    """Width of the feed-forward parts."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """AdamW on fresh examples: linear warm-up, then half a cosine down to a tenth of the peak (paper)."""
+
+    steps: int
+    """Updates."""
+    learning_rate: float
+    """Peak learning rate."""
+    warmup: int
+    """Steps of warm-up."""
+    batch_size: int = 64
+    """Sequences per step (paper: 128)."""
+    weight_decay: float = 0.1
+    """Decoupled decay of all but norms and biases (paper: 0.03 to 0.3)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fresh examples to evaluate trained networks on."""
+
+    examples: int = 4096
+    """Of each split (paper: 16,000 sequences, 51,200 matrices)."""
+    probed: int = 2048
+    """Of each split for probes: from training's combinations to fit them, from held-out ones to score them."""
+
+
+@dataclass(frozen=True)
+class Ambiguity:
+    """Matrices whose other answers are enumerated."""
+
+    matrices: int = 10000
+    features: tuple[int, ...] = (2, 4)
+    """Features of the control and of the statement (paper: 4)."""
+    symbols: int = 8
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Random instances for the identities."""
+
+    instances: int = 100
+    dim: int = 7
+    heads: int = 3
+    length: int = 6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A larger network or longer training on Raven matrices (C7)."""
+
+    name: str
+    steps: int
+    """Updates."""
+    width: int = 1
+    """Factor on all widths and the number of heads."""
+    layers: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    """Config of the hyla study."""
+
+    fuzzy: Fuzzy = field(default_factory=Fuzzy)
+    fuzzy_network: Network = field(default_factory=Network)
+    fuzzy_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=1e-2, warmup=200))
+    raven: Raven = field(default_factory=Raven)
+    raven_network: Network = field(default_factory=lambda: Network(layers=3, size=32))
+    raven_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=3e-3, warmup=300))
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    ambiguity: Ambiguity = field(default_factory=Ambiguity)
+    identities: Identities = field(default_factory=Identities)
+    variants: tuple[str, ...] = ("softmax", "hyla")
+    """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
+    probed: tuple[str, ...] = ()
+    """Those of them whose latent codes are read (C6)."""
+    held_outs: tuple[float, ...] = ()
+    """Further fractions of combinations held out, for softmax and HYLA (C3)."""
+    lengths: tuple[int, ...] = ()
+    """Further lengths, for softmax (C3)."""
+    raven_variants: tuple[str, ...] = ()
+    """Layers on Raven matrices."""
+    raven_heads: tuple[int, ...] = ()
+    """Further numbers of heads of softmax on Raven matrices (C8)."""
+    raven_features: tuple[int, ...] = ()
+    """Further numbers of features, for softmax (C12)."""
+    scales: tuple[Scale, ...] = ()
+    """Further sizes and durations on Raven matrices, for softmax, linear attention and HYLA (C7)."""
+    mixer: str = ""
+    """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
+    Trains only it, softmax attention and HYLA."""
+    over_seeds: Literal["vmap", "map"] = "map"
+
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            fuzzy=Fuzzy(length=6, queries=2),
+            fuzzy_network=Network(dim=8, heads=2, size=4, hidden=8),
+            fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
+            raven_network=Network(dim=8, heads=2, size=4, hidden=8),
+            raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
+            evaluation=Evaluation(examples=64, probed=400),
+            ambiguity=Ambiguity(matrices=100, features=(2, 3)),
+            identities=Identities(dim=4, heads=2, length=4),
+            variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
+            probed=("softmax", "hyla"),
+            held_outs=(0.3,),
+            lengths=(4,),
+            raven_variants=("softmax", "linear", "hyla", "hyla-linear", "hyla-unnormalised"),
+            raven_heads=(1,),
+            raven_features=(3,),
+            scales=(Scale("wide", steps=2, width=2, layers=1),),
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(Config(fuzzy_training=Training(steps=1500, learning_rate=1e-2, warmup=200)), seeds=4),
+    "cpu": Preset(
+        Config(
+            variants=("softmax", "hyla", "hyla-linear"),
+            probed=("softmax", "hyla"),
+            held_outs=(0.3,),
+            lengths=(8,),
+            raven_variants=("softmax",),
+            raven_heads=(1,),
+        ),
+        seeds=10,
+    ),
+    "paper": Preset(
+        Config(
+            fuzzy=Fuzzy(length=32, queries=1),
+            fuzzy_network=Network(dim=128, hidden=256),
+            fuzzy_training=Training(steps=50000, learning_rate=3e-3, warmup=100, batch_size=128),
+            raven=Raven(features=4),
+            raven_network=Network(layers=4, dim=128, heads=16, size=64, hidden=256),
+            raven_training=Training(steps=156250, learning_rate=1e-3, warmup=1000, batch_size=128),
+            evaluation=Evaluation(examples=16384, probed=8192),
+            variants=(
+                "softmax",
+                "linear",
+                "hyla",
+                "linear-rms",
+                "linear-rms-relu",
+                "hyla-unnormalised",
+                "hyla-linear",
+                "hyla-linear-unnormalised",
+                "hyla-softmax",
+                "hyla-deep",
+            ),
+            probed=("softmax", "linear", "hyla"),
+            held_outs=(0.3, 0.5),
+            lengths=(16, 64, 96),
+            raven_variants=("softmax", "linear", "hyla", "linear-rms", "linear-rms-relu", "hyla-unnormalised", "hyla-linear", "hyla-softmax", "hyla-deep"),
+            raven_heads=(1,),
+            raven_features=(2, 3),
+            scales=(
+                Scale("10M", 78125),
+                Scale("40M", 312500),
+                Scale("wide-2", 156250, width=2),
+                Scale("wide-4", 156250, width=4),
+                Scale("deep-8", 156250, layers=8),
+                Scale("deep-16", 156250, layers=16),
+            ),
+        ),
+        seeds=10,
+    ),
+}

@@ -1,0 +1,112 @@
+"""Figures of the hyla study: generalisation by what is held out, latent codes in the plane, decodability by layer, similarity of rules, a matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.charts import training
+from mesocosm.studies.interface import View, figure
+
+SEED_DOTS = {"size": 30, "opacity": 0.6}
+
+
+@figure("Generalisation by what is held out")
+def held_out(view: View) -> alt.TopLevelMixin:
+    """R² on fuzzy logic. One dot per split, lines are means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
+    table = view.table("explained")
+    length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
+    by_fraction = _scores(table.filter(pl.col("length") == length), "held_out_fraction", "fraction held out")
+    by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens")
+    return alt.hconcat(by_fraction, by_length)
+
+
+def _scores(table: pl.DataFrame, x: str, title: str) -> Any:
+    names = {"train": "training's combinations", "held_out": "held-out combinations"}
+    long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="r2")
+    long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", x, "seed")
+    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x]))))
+    up = alt.Y("r2:Q", title="R²", scale=alt.Scale(zero=False))
+    colour = alt.Color("variant:N", title="attention")
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("r2", format=".3f")])
+    lines = alt.Chart().mark_line().encode(x=across, y=alt.Y("mean(r2):Q"), color=colour)
+    return alt.layer(lines, dots, data=long).properties(width=200, height=220).facet(column=alt.Column("set:N", title=None))
+
+
+@figure("R² of each layer")
+def variants(view: View) -> alt.TopLevelMixin:
+    """Fuzzy logic, one dot per split, ticks at the mean: combinations of training, held-out combinations of known terms, and unknown terms."""
+    names = {"train": "training's combinations", "held_out": "held-out combinations", "unknown": "unknown terms"}
+    config = view.config.fuzzy
+    table = view.table("explained").filter((pl.col("length") == config.length) & (pl.col("held_out_fraction") == config.held_out))
+    long = table.select("seed", "variant", *names).unpivot(list(names), index=["seed", "variant"], variable_name="set", value_name="r2")
+    long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", "seed")
+    across = alt.X("r2:Q", title="R²")
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=alt.Y("variant:N", title=None), tooltip=["seed", alt.Tooltip("r2", format=".3f")])
+    ticks = alt.Chart().mark_tick(thickness=2).encode(x=alt.X("mean(r2):Q"), y="variant:N")
+    panels = alt.Column("set:N", title=None, sort=list(names.values()))
+    return alt.layer(ticks, dots, data=long).properties(width=200, height=alt.Step(24)).facet(column=panels).resolve_scale(x="independent")
+
+
+@figure("Latent codes")
+def plane(view: View) -> alt.TopLevelMixin:
+    """Codes of the last layer in two dimensions (t-SNE), first seed. On fuzzy logic, the last query of a held-out function looks at itself, and the colour is
+    its first term; on Raven matrices, the last answer looks at the panels before it, and the colour is its rule.
+    """
+    table = view.table("plane")
+    charts = []
+    for trial in sorted(set(table["trial"])):
+        title = "rule" if "raven" in trial else "first term"
+        x, y = (alt.X("x:Q", title=None, axis=None), alt.Y("y:Q", title=None, axis=None))
+        dots = alt.Chart(table.filter(pl.col("trial") == trial)).mark_circle(size=18, opacity=0.7)
+        colour = alt.Color("label:N", title=title, scale=alt.Scale(scheme="tableau20"))
+        charts.append(dots.encode(x=x, y=y, color=colour, tooltip=["label"]).properties(width=240, height=240, title=trial.removeprefix("codes-")))
+    return alt.hconcat(*charts).resolve_scale(color="independent")
+
+
+@figure("Decoding by layer")
+def decoding(view: View) -> alt.TopLevelMixin:
+    """Macro F1 on held-out combinations, of probes for the terms or the rule. One dot per seed, lines are means; grey: probes fitted on other examples'
+    labels.
+    """
+    table = (
+        view.table("decoded")
+        .with_columns(layer=pl.col("layer") + 1, panel=pl.col("trial").str.strip_prefix("codes-"))
+        .sort("panel", "network", "layer", "seed")
+    )
+    x, y = alt.X("layer:O", axis=alt.Axis(labelAngle=0)), alt.Y("f1:Q", title="macro F1", scale=alt.Scale(zero=False))
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color="network:N", tooltip=["seed", "network", alt.Tooltip("f1", format=".3f")])
+    lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(f1):Q"), color="network:N")
+    chance = alt.Chart().mark_line(color="gray", strokeDash=[4, 3]).encode(x=x, y=alt.Y("mean(shuffled_f1):Q"))
+    return alt.layer(chance, lines, dots, data=table).properties(width=180, height=200).facet(column=alt.Column("panel:N", title=None))
+
+
+@figure("Similarity of rules")
+def rules(view: View) -> alt.TopLevelMixin:
+    """Cosine of the mean codes of two rules in the last layer, minus the mean over rules; mean over seeds."""
+    table = view.table("similarity").group_by("first", "second", maintain_order=True).agg(pl.col("cosine").mean())
+    order = table["first"].unique(maintain_order=True).to_list()
+    x, y = alt.X("first:N", title=None, sort=order), alt.Y("second:N", title=None, sort=order)
+    base = alt.Chart(table).encode(x=x, y=y, tooltip=["first", "second", alt.Tooltip("cosine", format=".2f")])
+    colour = alt.Color("cosine:Q", scale=alt.Scale(scheme="redblue", domain=[-1, 1]))
+    squares = base.mark_rect().encode(color=colour)
+    return alt.layer(squares, base.mark_text(fontSize=9).encode(text=alt.Text("cosine:Q", format=".1f"))).properties(width=alt.Step(40), height=alt.Step(28))
+
+
+@figure("A matrix and its answer")
+def matrix(view: View) -> alt.TopLevelMixin:
+    """A matrix with a held-out combination of rules, and what the network answers in place of the last panel; one matrix per seed, as the network sees it."""
+    trial = "raven-softmax"
+    table = view.table("matrix", trial=trial)
+    last = (pl.col("row") == 2) & (pl.col("column") == 2)
+    shown = table.with_columns(kind=pl.when(last).then(pl.lit("answer")).otherwise(pl.lit("shown")), panel=pl.format("seed {}", "seed"))
+    text = pl.when(last).then(pl.format("{} (network: {})", "symbol", "predicted")).otherwise(pl.col("symbol").cast(pl.String))
+    shown = shown.with_columns(text=text, line=pl.col("row") * (pl.col("place").max() + 2) + pl.col("place")).filter(pl.col("seed") < pl.col("seed").min() + 3)
+    x, y = alt.X("column:O", title=None, axis=None), alt.Y("line:Q", axis=None, scale=alt.Scale(reverse=True))
+    words = alt.Chart(shown.sort("seed", "row", "column", "place")).mark_text().encode(x=x, y=y, text="text:N", color=alt.Color("kind:N", title=None))
+    return words.properties(width=270, height=170).facet(column=alt.Column("panel:N", title=None))
+
+
+FIGURES = [held_out, variants, plane, decoding, rules, matrix, training]

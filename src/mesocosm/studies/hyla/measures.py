@@ -1,0 +1,86 @@
+"""Measurements for the hyla study's claims: tables to one number per replicate."""
+
+from collections.abc import Callable
+
+from mesocosm.claims.measures import Measure, replicates
+from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.tables import Estimate, Trials, Value
+from mesocosm.studies.hyla.config import Config
+from mesocosm.studies.hyla.tables import Decoded, Similarity, fewer_held_out, fuzzy
+
+OfSeeds = Measure[Replicates]
+Layer = Callable[[Config], int]
+
+
+def last_fuzzy(config: Config) -> int:
+    """The last layer on fuzzy logic."""
+    return config.fuzzy_network.layers - 1
+
+
+def last_raven(config: Config) -> int:
+    """The last layer on Raven matrices."""
+    return config.raven_network.layers - 1
+
+
+def first(config: Config) -> int:
+    """The first layer."""
+    return 0
+
+
+# --- fuzzy logic ------------------------------------------------------------------------------------------------------
+
+
+def r2(column: Estimate, trial: Trials) -> OfSeeds:
+    """R^2 on some of the test sequences."""
+    return replicates(column, trial=trial)
+
+
+def gain(column: Estimate, variant: str) -> OfSeeds:
+    """R^2 of a variant minus that of softmax attention."""
+    return r2(column, fuzzy(variant)).minus(r2(column, fuzzy("softmax")))
+
+
+def drop(column: Estimate, variant: str) -> OfSeeds:
+    """R^2 with few combinations held out minus R^2 with many."""
+    return r2(column, fewer_held_out(variant)).minus(r2(column, fuzzy(variant)), same_data=False)
+
+
+def smaller_drop(column: Estimate) -> OfSeeds:
+    """The drop of softmax attention minus that of HYLA."""
+    return drop(column, "softmax").minus(drop(column, "hyla"), same_data=False)
+
+
+# --- Raven matrices ---------------------------------------------------------------------------------------------------
+
+
+def solved(column: Estimate, trial: Trials, other: Trials, *, same_data: bool = True) -> OfSeeds:
+    """Accuracy of one network minus that of another."""
+    return replicates(column, trial=trial).minus(replicates(column, trial=other), same_data=same_data)
+
+
+def cosine(trial: Trials, one: str, other: str) -> OfSeeds:
+    """Similarity of the codes of two rules."""
+    return replicates(Similarity.cosine, trial=trial, first=one, second=other)
+
+
+# --- latent codes -----------------------------------------------------------------------------------------------------
+
+
+def decoded(trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
+    """Macro F1 of a probe minus that of one fitted on labels of other examples."""
+
+    def score(column: Value) -> OfSeeds:
+        return replicates(column, trial=trial, network=network, layer=layer)
+
+    return score(Decoded.f1).minus(score(Decoded.shuffled_f1))
+
+
+def later(trial: Trials, network: str = "trained") -> OfSeeds:
+    """The same in the last layer minus the first."""
+    return decoded(trial, last_raven, network).minus(decoded(trial, first, network))
+
+
+def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer) -> OfSeeds:
+    """R^2 of codes by one cause minus R^2 by another."""
+    one, two = (replicates(column, trial=trial, network="trained", layer=layer) for column in (cause, other))
+    return one.minus(two)

@@ -1,0 +1,134 @@
+"""The transformers of the hyla study, and what it takes to train one on either task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, PRNGKeyArray
+
+from mesocosm import nn
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.supervised import Loss, Supervised
+from mesocosm.studies.hyla.config import Evaluation, Fuzzy, Network, Raven, Training
+from mesocosm.studies.parts import user_mixer
+from mesocosm.tasks.fuzzy_logic import FuzzyLogic
+from mesocosm.tasks.raven_matrices import RavenMatrices
+from mesocosm.tasks.task import Task
+
+DECAYED = r"^(?!.*(norm|bias))"
+"""All parameters but those of norms and biases."""
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """A network and how it is trained and tested."""
+
+    network: Network
+    variant: str
+    """A name in `nn.HYLA_VARIANTS`."""
+    training: Training
+    evaluation: Evaluation
+    mixer: str = ""
+    """The user's layer, in place of the variant."""
+    again: bool = False
+    """Whether the initial weights are others than those of the seed's other arms."""
+
+    @property
+    def layer(self) -> str:
+        """What its attention layers are called."""
+        return self.mixer or self.variant
+
+
+@dataclass(frozen=True)
+class FuzzyArm(_Arm):
+    """A network on fuzzy logic."""
+
+    task: Fuzzy = field(default_factory=Fuzzy)
+
+
+@dataclass(frozen=True)
+class RavenArm(_Arm):
+    """A network on Raven matrices."""
+
+    task: Raven = field(default_factory=Raven)
+
+
+Arm = FuzzyArm | RavenArm
+
+
+def tasks(of: Fuzzy | Raven, seeds: Sequence[int]) -> Any:
+    """The task of every seed, with its own split; arrays have a leading seed axis."""
+    return stacked(raven_task(of, seed) if isinstance(of, Raven) else fuzzy_task(of, seed) for seed in seeds)
+
+
+def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
+    """Fuzzy logic with the split of a seed."""
+    return FuzzyLogic.create(variables=of.variables, terms=of.terms, held_out=of.held_out, length=of.length, queries=of.queries, seed=seed)
+
+
+def raven_task(of: Raven, seed: int) -> RavenMatrices:
+    """Raven matrices with the split of a seed."""
+    return RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
+
+
+def stacked(drawn: Iterable[Task]) -> Any:
+    """Tasks that differ in their numbers only, as one with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+
+
+def learner(arm: Arm, drawn: Any, loss: Loss) -> Supervised:
+    """AdamW with warm-up and half a cosine."""
+    training = arm.training
+    hyperparameters = {
+        "learning_rate": training.learning_rate,
+        "warmup": float(training.warmup),
+        "steps": float(training.steps),
+        "floor": 0.1,
+        "weight_decay": {DECAYED: training.weight_decay},
+    }
+    return Supervised(Partial(build, arm), drawn, loss, adamw, hyperparameters, training.batch_size)
+
+
+def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
+    """A network with random weights; it is read at the tokens whose values are to be predicted."""
+    task, network = arm.task, arm.network
+    embed_key, read_key, *keys = jax.random.split(jax.random.fold_in(key, int(arm.again)), 2 + network.layers)
+    inputs, outputs, read = (task.symbols, task.symbols, task.features) if isinstance(task, Raven) else (task.variables + 1, 1, task.queries)
+    feed_forward = partial(nn.FeedForward.create, hidden=network.hidden)
+    blocks = (nn.TransformerBlock.create(network.dim, mixer=_mixer(arm), feed_forward=feed_forward, key=key) for key in keys)
+    return nn.SequenceModel(
+        nn.Linear.create(inputs, out_dim=network.dim, key=embed_key),
+        None,
+        tuple(blocks),
+        nn.LayerNorm.create(network.dim),
+        nn.Linear.create(network.dim, out_dim=outputs, key=read_key),
+        tuple(range(-read, 0)),
+    )
+
+
+def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
+    if arm.mixer:
+        return lambda dim, key: user_mixer(arm.mixer, dim, key)
+    task, network = arm.task, arm.network
+    buckets = 9 * task.features if isinstance(task, Raven) else task.length
+    return partial(
+        nn.hyla,
+        variant=arm.variant,
+        heads=network.heads,
+        key_dim=network.size // network.heads,
+        value_dim=network.size // network.heads,
+        position=partial(nn.RelativeBias.create, buckets=buckets, max_distance=buckets),
+        causal=False,
+        mask=nn.ContextAndSelf(task.length - 1) if isinstance(task, Fuzzy) and task.queries > 1 else None,
+    )
+
+
+def outputs(model: Callable[[Array], Array], tokens: Array) -> Array:
+    """The network's outputs on many sequences, some at a time."""
+    return jax.lax.map(model, tokens, batch_size=256)

@@ -1,0 +1,128 @@
+"""Trains networks on fuzzy logic and on Raven matrices, and tests them on held-out combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.nn import SequenceModel
+from mesocosm.studies.hyla.config import Evaluation
+from mesocosm.studies.hyla.networks import FuzzyArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
+from mesocosm.tasks.raven_matrices import RavenExample, accuracy
+from mesocosm.tasks.task import Split, Task, batch, digest
+
+
+class FuzzySets(NamedTuple):
+    """Test sequences. `repeated` are the held-out ones with a context of half as many distinct tokens, which recur."""
+
+    train: FuzzyExample
+    held_out: FuzzyExample
+    unknown: FuzzyExample
+    repeated: FuzzyExample
+
+
+class Scores(NamedTuple):
+    """A score for each example of a set."""
+
+    mean: Float[Array, " examples"]
+    pooled: Float[Array, ""]
+
+
+# --- fuzzy logic ------------------------------------------------------------------------------------------------------
+
+
+def train_fuzzy(arm: FuzzyArm, context: Context) -> Tables:
+    """Train, and measure R^2 on training's combinations, held-out ones and unknown terms."""
+    drawn = tasks(arm.task, context.seeds)
+    models = context.fit("network", learner(arm, drawn, fuzzy_loss), arm.training.steps, per_seed=True).model
+    context.publish("network", models)
+    unknown = stacked(fuzzy_task(arm.task, seed).unknown_terms() for seed in context.seeds)
+    sets = context.evaluate(Partial(draw_fuzzy, arm.evaluation, context.evaluation_key), drawn, unknown)
+    scores = {name: context.evaluate(explain, models, examples) for name, examples in sets._asdict().items()}
+    columns: dict[str, Any] = {"pooled": scores["held_out"].pooled}
+    for name, found in scores.items():
+        columns[name], columns[f"{name}_error"] = found.mean.mean(axis=1), found.mean.std(axis=1, ddof=1) / found.mean.shape[1] ** 0.5
+    digests = _digests(sets, len(context.seeds))
+    return {"explained": context.rows(variant=arm.layer, held_out_fraction=arm.task.held_out, length=arm.task.length, digest=digests, **columns)}
+
+
+def fuzzy_loss(model: SequenceModel, example: FuzzyExample, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Mean squared error at the queries."""
+    return jnp.mean((model(example.tokens)[:, 0] - example.targets) ** 2)
+
+
+def draw_fuzzy(evaluation: Evaluation, key: PRNGKeyArray, task: FuzzyLogic, unknown: FuzzyLogic) -> FuzzySets:
+    """The test sequences of one seed."""
+    known_key, held_out_key, unknown_key = jax.random.split(key, 3)
+    held_out = batch(task, held_out_key, evaluation.examples, "ood")
+    context = jnp.arange(task.length - 1)
+    recurring = jnp.concatenate([context % (task.length // 2 - 1), jnp.arange(task.length - 1, held_out.tokens.shape[1])])
+    return FuzzySets(
+        batch(task, known_key, evaluation.examples, "iid"),
+        held_out,
+        batch(unknown, unknown_key, evaluation.examples, "ood"),
+        held_out._replace(tokens=held_out.tokens[:, recurring]),
+    )
+
+
+def explain(model: Callable[[Array], Array], examples: FuzzyExample) -> Scores:
+    """R^2 of every sequence, and pooled."""
+    predictions = outputs(model, examples.tokens)[..., 0]
+    each = jax.vmap(lambda guesses, example: explained_variance(guesses, example).mean)(predictions, examples)
+    return Scores(each, explained_variance(predictions, examples).pooled)
+
+
+# --- Raven matrices ---------------------------------------------------------------------------------------------------
+
+
+def train_raven(arm: RavenArm, context: Context) -> Tables:
+    """Train, and measure accuracy on training's combinations of rules and on held-out ones."""
+    drawn = tasks(arm.task, context.seeds)
+    models = context.fit("network", learner(arm, drawn, raven_loss), arm.training.steps, per_seed=True).model
+    context.publish("network", models)
+    sets = context.evaluate(Partial(draw_both, arm.evaluation.examples, context.evaluation_key), drawn)
+    columns: dict[str, Any] = {}
+    for name, examples in zip(("train", "held_out"), sets, strict=True):
+        right = context.evaluate(answer_all, models, examples)
+        for column, value in ((name, right.matrices), (f"{name}_feature", right.features)):
+            columns[column], columns[f"{column}_error"] = value, (value * (1 - value) / arm.evaluation.examples) ** 0.5
+    labels = {"variant": arm.layer, "heads": arm.network.heads, "features": arm.task.features}
+    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets[1])}
+
+
+def raven_loss(model: SequenceModel, example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Cross-entropy, mean over features."""
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(model(example.tokens)), example.targets[:, None], axis=-1)
+    return -jnp.mean(chosen)
+
+
+def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
+    """New examples of the splits iid and ood."""
+    splits: tuple[Split, Split] = ("iid", "ood")
+    known, held_out = (batch(task, one, examples, split) for one, split in zip(jax.random.split(key), splits, strict=True))
+    return known, held_out
+
+
+def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
+    """Fractions of correct answers."""
+    return accuracy(outputs(model, examples.tokens), examples)
+
+
+def _shown(arm: RavenArm, context: Context, models: Any, examples: RavenExample) -> Any:
+    """One held-out matrix of each seed, and the network's answer."""
+    first = jax.tree.map(lambda leaf: leaf[:, :1], examples)
+    answers = context.evaluate(outputs, models, first.tokens).argmax(-1)[:, 0]
+    axes = {"row": range(3), "column": range(3), "place": range(arm.task.features)}
+    predicted = jnp.broadcast_to(answers[:, None, None], first.panels[:, 0].shape)
+    return context.rows(axes, symbol=first.panels[:, 0], predicted=predicted)
+
+
+def _digests(sets: Any, seeds: int) -> list[str]:
+    return [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(seeds)]
