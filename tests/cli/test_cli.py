@@ -167,7 +167,10 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run mesa --mixer mesocosm.nn.MesaAttention(heads=2)", "did you mean mesocosm.nn:MesaAttention(heads=2)?"),
         ("run toy-study --mixer=", "study toy-study does not accept a --mixer"),
         ("run toy-study --compile", "--compile belongs to --dry-run"),
-        ("run hyla", "the study 'hyla' (Attention as a hypernetwork) is planned and not in this version yet; available: cocoa"),
+        (
+            "run modular",
+            "the study 'modular' (Discovering modular solutions that generalize compositionally) is planned and not in this version yet; available: cocoa",
+        ),
         ("list Incontext_Composition", "the study 'incontext-composition' (When can transformers"),
         ("run coalla", "the study 'coala' (Multi-agent cooperation"),
         ("run MESA", "did you mean 'mesa'?"),
