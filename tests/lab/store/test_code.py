@@ -355,6 +355,8 @@ def test_what_differs_is_named_in_a_short_line():
     assert changed_code("roll 1", Code("roll 2", known["roll 2"]), known) == ["State", "height"]
     assert changed_code("roll 1", Code("slide 2", known["slide 2"]), known) == ["the trial's function (was roll)"]
     assert changed_code("roll 0", Code("roll 1", known["roll 1"]), known) == ["unknown definitions (not recorded)"]
-    assert changed_code({"mesocosm.nn.mixers.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == ["everything (the record lists whole modules)"]
+    assert changed_code({"mesocosm.nn.mixers.mesa": "0"}, Code("roll 1", known["roll 1"]), known) == [
+        "something in their modules (the record lists no definitions)"
+    ]
     assert listed(list("abc")) == "a, b, c"
     assert listed([*map(str, range(20))]) == "0, 1, 2, 3, 4, 5, 6, 7 and 12 more"

@@ -179,7 +179,7 @@ PRESETS = {
             "student-lstm": 1.8,
             "student-gru": 1.7,
             "student-lru": 2.3,
-            "student-hawk": 11,
+            "student-hawk": 11.0,
             "prompts-6": 1.7,
             "prompts-12": 0.76,
             "prompts-24": 1.1,
