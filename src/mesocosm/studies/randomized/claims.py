@@ -19,6 +19,7 @@ from mesocosm.studies.randomized.tables import (
     GRID,
     GRID_FIXED,
     GRID_FIXED_MEAN,
+    GRID_FIXED_WORST,
     GRID_MEAN,
     GRID_ONE_SEED,
     GRID_ONE_SEED_MEAN,
@@ -39,7 +40,7 @@ NET = "initialisation, training inputs and seeds, test inputs and seeds"
 GAME = "a random game"
 
 # Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
-SEARCHED = {"recall": 0, "colouring": 0, "grid": 0}
+SEARCHED = {"recall": 10, "colouring": 16, "grid": 13}
 ON_THE_MEAN = "trained on the expected loss"
 AGAINST = "trained against the adversary"
 ONE_FIXED = "one fixed seed"
@@ -265,10 +266,10 @@ CLAIMS = [
         checks=[
             of_colouring(
                 "tail",
-                Rate("networks whose tail over cycles of the success rate exceeds 0.1, random seed, against the adversary"),
+                Rate("networks whose tail over cycles of the success rate exceeds 0.2, random seed, against the adversary"),
                 MOST,
-                exceeds(answers(Answers.tail, COLOURING), 0.1),
-                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, COLOURING_MEAN), 0.1)),
+                exceeds(answers(Answers.tail, COLOURING), 0.2),
+                Control(ON_THE_MEAN, exceeds(answers(Answers.tail, COLOURING_MEAN), 0.2)),
             ),
             of_colouring(
                 "fixed-tail",
@@ -336,9 +337,9 @@ CLAIMS = [
             of_hunts(
                 "average",
                 Mean("mean steps over treasures, against the worst treasure minus on the mean"),
-                below(1.5),
+                below(1.0),
                 lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN)),
-                Control(ONE_FIXED, lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_MEAN))),
+                Control("one fixed seed and an infinite exponent", lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_MEAN))),
             ),
         ],
     ),
@@ -348,11 +349,15 @@ CLAIMS = [
         source="Fig. 7B",
         checks=[
             of_hunts(
-                "seeds",
-                Mean("mean steps over treasures, several seeds per generation minus one, against the worst treasure"),
-                below(-0.3),
-                lead(of(Hunts.average, GRID), of(Hunts.average, GRID_ONE_SEED)),
-                Control("trained on the mean over treasures", lead(of(Hunts.average, GRID_MEAN), of(Hunts.average, GRID_ONE_SEED_MEAN))),
+                check,
+                Mean(f"{what}, several seeds per generation minus one, against the worst treasure"),
+                region,
+                lead(of(value, GRID), of(value, GRID_ONE_SEED)),
+                Control("trained on the mean over treasures", lead(of(value, GRID_MEAN), of(value, GRID_ONE_SEED_MEAN))),
+            )
+            for check, what, region, value in (
+                ("average", "mean steps over treasures", below(-0.3), Hunts.average),
+                ("worst", "steps to the worst treasure", below(-1.0), Hunts.worst),
             )
         ],
     ),
@@ -363,15 +368,15 @@ CLAIMS = [
         checks=[
             of_hunts(
                 "one-path",
-                Rate("agents that take one path under more than 0.9 of the seeds, trained on the mean over treasures"),
+                Rate("agents that take one path under more than 0.65 of the seeds, trained on the mean over treasures"),
                 MOST,
-                exceeds(of(Hunts.commonest, GRID_MEAN), 0.9),
-                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.9)),
+                exceeds(of(Hunts.commonest, GRID_MEAN), 0.65),
+                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.65)),
             ),
             of_hunts(
                 "even",
                 Mean("standard deviation over cells of the mean first visit, against the worst treasure minus on the mean"),
-                below(-0.5),
+                below(-0.8),
                 lead(of(Hunts.unevenness, GRID), of(Hunts.unevenness, GRID_MEAN)),
                 Control("one seed per generation", lead(of(Hunts.unevenness, GRID_ONE_SEED), of(Hunts.unevenness, GRID_MEAN))),
             ),
@@ -398,10 +403,10 @@ CLAIMS = [
         checks=[
             of_hunts(
                 "fixed",
-                Mean("mean steps over treasures, against the worst treasure minus on the mean, one fixed seed"),
-                above(1.0),
-                lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
-                Control("random seeds", lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN))),
+                Mean("mean steps over treasures, against the worst treasure (infinite exponent) minus on the mean, one fixed seed"),
+                above(0.5),
+                lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_FIXED_MEAN)),
+                Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN))),
             )
         ],
     ),

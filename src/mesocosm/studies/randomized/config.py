@@ -183,7 +183,7 @@ PRESETS = {
             enough_layers=2,
             grid_fixed=True,
             grid_seeds=(1, 2, 4, 16),
-            twice_generations=300,
+            twice_generations=600,
             twice_replicates=10,
             sweep_replicates=5,
         ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mesocosm.learning.evolution import PACKAGES
 from mesocosm.studies.interface import Trial
-from mesocosm.studies.randomized.config import Config
+from mesocosm.studies.randomized.config import Config, Search
 from mesocosm.studies.randomized.grid import Hunter, build_walker, train_walker
 from mesocosm.studies.randomized.networks import Arm, build_network
 from mesocosm.studies.randomized.tables import name
@@ -58,14 +58,16 @@ def _hunts(config: Config) -> list[Trial]:
     def hunter(problem: str, arm: Hunter, replicates: int | None) -> Trial:
         return Trial(name(problem, arm.randomised, arm.q, arm.seeds), train_walker, arm, models={"walker": build_walker}, seeds=replicates, packages=PACKAGES)
 
-    def once(randomised: bool, adversary: bool, seeds: int) -> Trial:
-        arm = Hunter(config.grid, config.search, adversary, seeds, randomised, config.test_seeds)
-        return hunter("grid", arm, None if seeds in (1, config.search.seeds) else config.sweep_replicates)
+    def once(search: Search, randomised: bool, adversary: bool, seeds: int) -> Trial:
+        arm = Hunter(config.grid, search, adversary, seeds, randomised, config.test_seeds)
+        return hunter("grid", arm, None if seeds in (1, search.seeds) else config.sweep_replicates)
 
     arms = {(True, adversary, config.search.seeds) for adversary in (False, True)}
     arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}
     arms |= {(False, adversary, 1) for adversary in (False, True) if config.grid_fixed}
-    found = [once(*arm) for arm in sorted(arms)]
+    found = [once(config.search, *arm) for arm in sorted(arms)]
+    if config.grid_fixed and config.search.worst_q is not None:
+        found.append(once(replace(config.search, worst_q=None), False, True, 1))
     if config.twice_generations:
         grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations)
         found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))
