@@ -153,6 +153,7 @@ def test_generation_at_temperature_zero_takes_the_largest_logit():
     assert jnp.array_equal(jnp.argmax(found(text), axis=-1)[2:-1], sampled)
 
 
+@pytest.mark.whole
 def test_generation_samples_from_the_softmax():
     found = model(layers=1)
     draws = jax.vmap(lambda key: generate(found, TOKENS[:3], 1, temperature=2.0, key=key)[0])(jax.random.split(jax.random.key(1), 4000))

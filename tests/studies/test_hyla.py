@@ -71,6 +71,7 @@ def test_test_sequences_are_of_the_sets_that_they_are_named_after():
     np.testing.assert_array_equal(sets.repeated.tokens[:, 15:], sets.held_out.tokens[:, 15:])
 
 
+@pytest.mark.whole
 def test_a_perfect_network_explains_all_and_the_mean_nothing():
     examples = batch(fuzzy_task(Fuzzy(), 1000), KEY, 2000, "ood")
     perfect, values = examples.targets, jax.vmap(fuzzy_function)(examples.tokens[..., :-1], examples.terms)
@@ -107,6 +108,7 @@ def test_every_variant_has_an_identity_and_a_check():
 # --- latent codes -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_codes_are_read_where_the_paper_reads_them():
     """The answer's attention to the last feature of the panels before it, and the labels of that feature, in order."""
     raven = replace(arm("raven-softmax"), evaluation=Evaluation(probed=30))
@@ -271,6 +273,7 @@ def test_enumerated_matrices_are_judged_one_by_one():
 # --- a user's layer ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
     config = replace(PRESETS["smoke"].config, mixer="delta-net(heads=2)")
     check(config)

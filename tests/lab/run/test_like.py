@@ -36,6 +36,7 @@ def edit(file: Path, change) -> None:
 # --- the same again -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_the_same_again_is_trained_in_a_folder_of_its_own_and_compared(record, capsys):
     before = {file: file.read_bytes() for file in record.rglob("*") if file.is_file()}
     edit(record / "run.json", lambda content: content["versions"].update(jax="0.0.1"))
@@ -93,6 +94,7 @@ def test_a_field_that_the_study_has_now_takes_its_default_and_is_shown(record, m
     assert 'config.label: null -> "toy"' in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_the_earlier_run_is_never_the_new_ones_folder(record, monkeypatch):
     first = asked(monkeypatch, "--like", "record")["out"]
     shutil.copytree(record, first)

@@ -63,6 +63,7 @@ def test_a_dry_run_says_it_beforehand(pebbles, tmp_path):
     assert told["frozen"] is None
 
 
+@pytest.mark.whole
 def test_once_installed_the_same_command_goes_on_and_the_files_are_part_of_the_identity(pebbles, tmp_path):
     run(tmp_path / "run")
     pebbles.write_bytes(b"grey")
@@ -78,6 +79,7 @@ def test_once_installed_the_same_command_goes_on_and_the_files_are_part_of_the_i
     assert watching.of("skipped") == []
 
 
+@pytest.mark.whole
 def test_a_package_is_like_a_data_set(monkeypatch, tmp_path):
     original, versions, packages = toy.trials, {}, {"pebble": "collect-pebble"}
     monkeypatch.setattr(toy, "trials", lambda config: [replace(t, packages=packages) if t.name == "rolling" else t for t in original(config)])

@@ -120,6 +120,7 @@ def test_a_float64_trial_leaves_no_trace_in_float32_ones(tmp_path, only):
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_another_config_reruns_what_reads_it_and_says_why(tmp_path):
     run(tmp_path / "run", config=SMALL)
     _, watching = run(tmp_path / "run", config=replace(SMALL, learning_rate=0.2))
@@ -131,6 +132,7 @@ def test_another_config_reruns_what_reads_it_and_says_why(tmp_path):
     assert len(notes) == 3
 
 
+@pytest.mark.whole
 def test_other_seeds_rerun_every_trial_that_has_them(tmp_path):
     run(tmp_path / "run")
     done, watching = run(tmp_path / "run", seeds=(0, 1, 2))
