@@ -23,6 +23,8 @@ from mesocosm.studies.randomized.config import Grid, Search
 
 WORST = 95.0  # percentile over treasures
 
+LARGEST_Q = 1e6  # in tables, which hold finite numbers, infinity is this
+
 
 @dataclass(frozen=True)
 class Hunter:
@@ -137,7 +139,7 @@ def train_walker(arm: Hunter, context: Context) -> Tables:
     hunts = context.evaluate(Partial(test_hunts, arm), fitted.model, context.keys("eval"))
     steps = hunts.steps.mean(axis=1)[:, 1:]
     worst, possible = steps.max(axis=1), hunt_values(arm.problem.side, arm.problem.episodes)
-    labels = {"randomised": arm.randomised, "q": arm.q, "m": arm.seeds}
+    labels = {"randomised": arm.randomised, "q": min(arm.q, LARGEST_Q), "m": arm.seeds}
     paths = [np.unique(places, axis=0, return_counts=True)[1] for places in hunts.places]
     tables = {
         "hunts": context.rows(
