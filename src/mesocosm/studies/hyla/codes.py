@@ -82,8 +82,8 @@ def read_rules(arm: RavenArm, context: Context) -> Tables:
             one, other = _seed(fitted, place), _seed(scored, place)
             codes, held_out = _codes(one, 2), _codes(other, 2)
             found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
-            causes.append(_causes(name, seed, codes, one.labels))
             if name == "trained":
+                causes.append(_causes(seed, codes, one.labels))
                 alike.append(_similar(seed, codes[-1], one.labels.rule))
         if name == "trained":
             one = _seed(fitted, 0)
@@ -105,14 +105,12 @@ def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Rav
     return one(known), one(held_out)
 
 
-def _causes(network: str, seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
+def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
     """R^2 of the codes, explained by the rule and by the symbol to predict, and how far they cluster by either."""
     by = {"rule": labels.rule, "target": labels.target}
     explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
     clusters = {f"{name}_silhouette": silhouettes(codes, label) for name, label in by.items()}
-    return long_table(
-        {"network": [network], "seed": [seed], "layer": range(len(codes))}, **{name: value[None, None] for name, value in (explained | clusters).items()}
-    )
+    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in (explained | clusters).items()})
 
 
 def _similar(seed: int, codes: Any, rules: Any) -> pl.DataFrame:

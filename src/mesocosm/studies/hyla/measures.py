@@ -82,5 +82,5 @@ def later(trial: Trials, network: str = "trained") -> OfSeeds:
 
 def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer) -> OfSeeds:
     """R^2 of codes by one cause minus R^2 by another."""
-    one, two = (replicates(column, trial=trial, network="trained", layer=layer) for column in (cause, other))
+    one, two = (replicates(column, trial=trial, layer=layer) for column in (cause, other))
     return one.minus(two)

@@ -78,7 +78,6 @@ class Decoded(Table):
 class Causes(Table):
     """R^2 of latent codes, explained by the rule and by the symbol to predict."""
 
-    network: Axis
     layer: Axis
     rule: Value
     target: Value
