@@ -153,7 +153,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            theory=Theory(instances=4, rows=3, columns=4),
+            theory=Theory(rows=3, columns=4),
             recall=Recall(pairs=3, bits=2, completions=1, width=8),
             recall_training=Training(steps=3, batch_size=4, seeds=2),
             recall_q=(1.0, 32.0),
