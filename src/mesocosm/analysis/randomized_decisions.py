@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Num, Shaped
+from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
 from scipy.stats import mode
 
 TAIL = 5.0  # percent of the inputs
@@ -41,7 +41,7 @@ class Success(NamedTuple):
         return 1 - self.never - self.always
 
 
-def success(succeeds: Bool[np.ndarray, "seeds inputs"]) -> Success:
+def success(succeeds: Bool[Array | np.ndarray, "seeds inputs"]) -> Success:
     """Summarise which seeds succeed on which inputs."""
     succeeds = np.asarray(succeeds, bool)
     rate = succeeds.mean(axis=0)
@@ -49,43 +49,43 @@ def success(succeeds: Bool[np.ndarray, "seeds inputs"]) -> Success:
     return Success(rate, float(rate.mean()), tail, float(rate.min()), float((~succeeds.any(axis=0)).mean()), float(succeeds.all(axis=0).mean()))
 
 
-def tail_loss(losses: Float[np.ndarray, "seeds inputs"]) -> float:
+def tail_loss(losses: Float[Array | np.ndarray, "seeds inputs"]) -> float:
     """95th percentile over inputs of the mean loss over seeds."""
     return float(np.percentile(np.mean(losses, axis=0, dtype=np.float64), 100 - TAIL))
 
 
-def seed_variance(probabilities: Float[np.ndarray, "seeds inputs *outputs"]) -> Float[np.ndarray, " inputs"]:
+def seed_variance(probabilities: Float[Array | np.ndarray, "seeds inputs *outputs"]) -> Float[np.ndarray, " inputs"]:
     """Variance over seeds of predicted probabilities (seeds in the denominator), mean over outputs: 0 for a deterministic model."""
     probabilities = np.asarray(probabilities, np.float64)
     variance = np.var(probabilities - probabilities[:1], axis=0)  # relative to one seed, so that equal seeds give exactly 0
     return variance.reshape(variance.shape[0], -1).mean(axis=1)
 
 
-def majority(decisions: Shaped[np.ndarray, "voters *inputs parts"]) -> Shaped[np.ndarray, "*inputs parts"]:
+def majority(decisions: Shaped[Array | np.ndarray, "voters *inputs parts"]) -> Shaped[np.ndarray, "*inputs parts"]:
     """The most frequent decision, taken whole (all bits of a word, all colours of a graph). Of equally frequent ones, the lexicographically smallest."""
     decisions = np.asarray(decisions)
     words, index = np.unique(decisions.reshape(-1, decisions.shape[-1]), axis=0, return_inverse=True)
     return words[mode(index.reshape(decisions.shape[:-1]), axis=0).mode]
 
 
-def part_majority(decisions: Integer[np.ndarray, "voters *inputs parts"]) -> Integer[np.ndarray, "*inputs parts"]:
+def part_majority(decisions: Integer[Array | np.ndarray, "voters *inputs parts"]) -> Integer[np.ndarray, "*inputs parts"]:
     """The most frequent value of each part by itself; of equally frequent ones, the smallest."""
     decisions = np.asarray(decisions)
     counts = np.stack([(decisions == value).sum(axis=0) for value in range(int(decisions.max()) + 1)])
     return np.argmax(counts, axis=0).astype(decisions.dtype)
 
 
-def mean_vote(probabilities: Float[np.ndarray, "voters *inputs parts classes"]) -> Integer[np.ndarray, "*inputs parts"]:
+def mean_vote(probabilities: Float[Array | np.ndarray, "voters *inputs parts classes"]) -> Integer[np.ndarray, "*inputs parts"]:
     """The most probable class of each part under the mean probability of the voters."""
     return np.argmax(np.mean(probabilities, axis=0, dtype=np.float64), axis=-1)
 
 
-def verified(succeeds: Bool[np.ndarray, "voters *inputs"]) -> Bool[np.ndarray, " *inputs"]:
+def verified(succeeds: Bool[Array | np.ndarray, "voters *inputs"]) -> Bool[np.ndarray, " *inputs"]:
     """Whether any voter succeeds: the success of running seeds until a checker accepts, where a checker exists."""
     return np.any(succeeds, axis=0)
 
 
-def voting_groups(decisions: Num[np.ndarray, "seeds *rest"], voters: int) -> Num[np.ndarray, "voters groups *rest"]:
+def voting_groups(decisions: Num[Array | np.ndarray, "seeds *rest"], voters: int) -> Num[np.ndarray, "voters groups *rest"]:
     """Cut the seeds into as many groups of `voters` as there are; left-over seeds are dropped.
 
     Raises:
@@ -94,7 +94,7 @@ def voting_groups(decisions: Num[np.ndarray, "seeds *rest"], voters: int) -> Num
     groups = decisions.shape[0] // voters
     if groups < 1:
         raise ValueError(f"{voters} voters need at least as many seeds; there are {decisions.shape[0]}")
-    return np.moveaxis(decisions[: groups * voters].reshape(groups, voters, *decisions.shape[1:]), 0, 1)
+    return np.moveaxis(np.asarray(decisions)[: groups * voters].reshape(groups, voters, *decisions.shape[1:]), 0, 1)
 
 
 def voters_needed(margin: float, wrong_answers: int, delta: float) -> int:

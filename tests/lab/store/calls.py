@@ -15,6 +15,7 @@ import mesocosm
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.dry_run import dry_run, dry_run_fit
 from mesocosm.lab.store import code, sources
+from mesocosm.nn import model_file
 from mesocosm.studies.interface import Study
 
 SOURCE = Path(mesocosm.__file__).parents[1]
@@ -66,10 +67,11 @@ def called(do, inside):
 
 
 def places(codes, inside):
+    elsewhere = (*sources.EXCLUDED, dry_run_fit.__module__, model_file.__name__)  # writing a model's arrays computes nothing
     for one in codes:
         file = Path(one.co_filename).relative_to(inside.parent).with_suffix("")
         module = ".".join(file.parts).removesuffix(".__init__")
-        if not any(module == seam or module.startswith(f"{seam}.") for seam in (*sources.EXCLUDED, dry_run_fit.__module__)):
+        if not any(module == seam or module.startswith(f"{seam}.") for seam in elsewhere):
             yield from ((module, frozenset(names)) for first, last, names in statements(one.co_filename) if first <= one.co_firstlineno <= last)
 
 
