@@ -160,5 +160,5 @@ def _without_derivative(residual: Array, rhs: Array) -> Array:
 
 
 @_without_derivative.defjvp
-def _(given: tuple[Array, Array], moved: tuple[Array, Array]) -> tuple[Array, Array]:
+def _without_derivative_jvp(given: tuple[Array, Array], moved: tuple[Array, Array]) -> tuple[Array, Array]:
     return given[0], jnp.nan * jnp.sum(moved[1], axis=-1)
