@@ -20,7 +20,7 @@ from mesocosm.studies.interface import Bootstrap, Claim, Control, Every, Exact, 
 
 KEYS = [
     *("id", "claim", "statement", "source", "kind", "metric", "unit", "estimate", "low", "high", "n", "replicates", "threshold", "direction", "control"),
-    *("reference", "origin", "searched", "evidence", "tables", "line", "command", "verdict", "reason", "note", "page", "holm", "checks", "earlier"),
+    *("reference", "origin", "searched", "evidence", "tables", "line", "command", "verdict", "reason", "note", "page", "records", "holm", "checks", "earlier"),
 ]
 
 
@@ -244,11 +244,13 @@ def test_a_bug_in_a_measurement_loses_one_row_and_no_test():
 # --- the study's table ---
 
 
-def study(p_sides) -> list[CheckRow]:
-    """A study with one mean of eight replicates a claim, whose distance from the region's end is given in standard errors."""
+def study(p_sides, earlier=()) -> list[CheckRow]:
+    """A study with one mean of eight replicates a claim, whose distance from the region's end is given in standard errors, and its earlier records."""
     claims = [Claim(f"C{i}", "So.", source="Fig. 1", checks=[check(noisy(t * 0.1 / np.sqrt(8), 8), noisy(-9, 8), above(0.0))]) for i, t in enumerate(p_sides)]
     claims.append(Claim("C9", "And so.", source="Sec. 5", unjudged="needs a cluster"))
-    return judge("toy", claims, View(None, "quick", {}), Circumstances("mesocosm run toy", fingerprints=fingerprints(claims)), strict=True)
+    return judge(
+        "toy", claims, View(None, "quick", {}), Circumstances("mesocosm run toy", fingerprints=fingerprints(claims), earlier_records=dict(earlier)), strict=True
+    )
 
 
 @given(st.lists(st.floats(-1, 7), min_size=1, max_size=6))
@@ -264,6 +266,14 @@ def test_holm_marks_what_survives_within_the_study(distances):
     assert [row.holm for row in rows[:-1]] == [i in survivors for i in range(len(p))]
     assert all(row.verdict == "holds" for row in rows if row.holm)
     assert {row.checks for row in rows} == {len(distances)}
+
+
+def test_a_p_value_counts_once_for_each_record_before_holm():
+    t = float(stats.t.isf(0.05 / 2 / 4, 7))  # p = 0.05 / 4 exactly: at the edge for one check in four records, and for two in two
+    ((below_edge, _), (above_edge, _)) = (study([t + step], {"C0.loss": 3}) for step in (-1e-3, 1e-3))
+    assert (below_edge.holm, above_edge.holm, above_edge.records, below_edge.verdict) == (False, True, 4, "holds")
+    for few, many in (({}, True), ({"C0.loss": 1}, True), ({"C0.loss": 1, "C1.loss": 3}, True), ({"C0.loss": 3, "C1.loss": 3}, False)):
+        assert study([t + 1e-3, t + 1e-3], few)[1].holm is many, few
 
 
 def test_a_claim_holds_iff_all_its_checks_do():
@@ -337,6 +347,7 @@ def test_json_has_the_documented_keys_and_comes_back_the_same():
         "command": "mesocosm run toy --seeds 5",
         "verdict": "holds",
         "reason": "the check was declared after the run started",
+        "records": 1,
         "holm": True,
         "checks": 2,
         "earlier": [],

@@ -31,6 +31,7 @@ class Circumstances:
         fingerprints: `fingerprints(claims, code)` as stored when the run started.
         page: where the study's claims are discussed.
         code: check -> hash of the code of its measurement and control as it is now; None if it is not compared.
+        earlier_records: check -> number of earlier records of the study that gave a verdict on it.
     """
 
     command: str
@@ -40,3 +41,4 @@ class Circumstances:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     page: str | None = None
     code: Mapping[str, str] | None = None
+    earlier_records: Mapping[str, int] = field(default_factory=dict)

@@ -74,7 +74,8 @@ class CheckRow:
         reason: why it is not judged, and whether the check or its measurement's code changed after the run started.
         note: if it fails or is inconclusive, what was found and tried.
         page: where a claim that does not hold is discussed.
-        holm: whether a check that has a p-value survives Holm's correction within the study.
+        records: number of records that gave a verdict on this check, this run included.
+        holm: whether a check that has a p-value survives Holm's correction within the study, after its p-value was multiplied by `records` (Bonferroni).
         checks: number of checks judged in the study.
         earlier: earlier verdicts on this check, of the study's records, oldest first; the judge leaves it empty.
     """
@@ -105,6 +106,7 @@ class CheckRow:
     reason: str | None
     note: str | None = None
     page: str | None = None
+    records: int = 1
     holm: bool | None = None
     checks: int = 0
     earlier: list[EarlierVerdict] = field(default_factory=list)
@@ -147,7 +149,8 @@ def judge(study: str, claims: Sequence[Claim], view: View, run: Circumstances, *
     if repeated:
         raise ValueError(f"two checks share the id {', '.join(sorted(repeated))}")
     in_family = [i for i, (row, p) in enumerate(judged) if p is not None and row.verdict != "not judged"]
-    survives = dict(zip(in_family, (holm([judged[i][1] or 0.0 for i in in_family]) < 0.05).tolist(), strict=True))
+    adjusted = holm([min(1.0, row.records * (p or 0.0)) for row, p in (judged[i] for i in in_family)])
+    survives = dict(zip(in_family, (adjusted < 0.05).tolist(), strict=True))
     number = sum(row.verdict != "not judged" for row, _ in judged)
     return [replace(row, holm=survives.get(i), checks=number) for i, (row, _) in enumerate(judged)]
 
@@ -213,6 +216,7 @@ def _row(
         reason=reason,
         note=check.note if verdict in ("fails", "inconclusive") else None,
         page=_discussed(claim, run, verdict),
+        records=1 + run.earlier_records.get(f"{claim.id}.{check.name}", 0),
     )
 
 

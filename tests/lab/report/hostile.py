@@ -34,6 +34,7 @@ ROW = {
     "command": "mesocosm run toy-study",
     "verdict": "holds",
     "reason": None,
+    "records": 1,
     "holm": True,
     "checks": 1,
 }

@@ -70,6 +70,8 @@ def test_a_record_on_met_seeds_is_refused_and_told_so_in_its_rows_if_made_again(
 def test_a_record_on_unused_seeds_is_made_and_shows_the_earlier_ones(registry):
     run = record(10, 11)
     assert earlier(run)["C2.drop"] == [("fails", "other seeds")]
+    assert {row["id"].partition("/")[2]: row["records"] for row in run.claims} == {"C1.identity": 1, "C2.drop": 2, "C2.rate": 2, "C3": 1}
+    assert {row["records"] for row in judge_run(run.path).claims} == {1, 2}
     with pytest.raises(UserError, match="seeds 10, 11"):
         record(11, 12)
 

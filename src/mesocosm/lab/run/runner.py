@@ -117,6 +117,7 @@ def _judge(run: Run, observer: Observer, *, registered: bool = False) -> Run:
         fingerprints=run.record["claims"]["checks"],
         page=run.study.page,
         code={name: fingerprint.partition("-")[2] for name, fingerprint in now.items()},
+        earlier_records=history.earlier_records(run),
     )
     rows = judge(run.study.name, run.study.claims, run.view(), circumstances)
     rows = history.with_earlier(rows, history.known_entries(run.study.name, run.path), run.record["started"], history.seeds_met(run))

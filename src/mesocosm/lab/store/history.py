@@ -8,6 +8,7 @@ same seeds again is refused.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -131,6 +132,17 @@ def reject_used_seeds(study: str, path: Path, seeds: Collection[int]) -> None:
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def earlier_records(run: Run) -> Counter[str]:
+    """Check -> number of records before this one that gave a verdict on it, on whatever seeds; nothing if the run is no record.
+
+    A record may have been run because an earlier one gave another verdict than hoped for, so each is a further chance to hold by mistake.
+    """
+    if not is_record(run.preset, run.record["changes"], run.seeds):
+        return Counter()
+    verdicts = {(entry["date"], name) for entry in known_entries(run.study.name, run.path) if not entry.get("pilot") for name in entry["verdicts"]}
+    return Counter(name for date, name in verdicts if date < run.record["started"])
 
 
 def with_earlier(rows: Sequence[CheckRow], entries: Sequence[Entry], started: str, seeds: Collection[int]) -> list[CheckRow]:
