@@ -44,7 +44,7 @@ class Every(_Kind):
 
 
 class Mean(_Kind):
-    """The mean of one number per replicate, with a 95 % t interval whose standard deviation is floored at the evaluation error."""
+    """The mean of one number per replicate, with a 95 % t interval that carries the error of the evaluation data (`claims.intervals.t_interval`)."""
 
 
 class Rate(_Kind):
