@@ -1,14 +1,15 @@
 """What the documentation takes from the records: tables of studies and claims, read from `results/` when a page is built, never typed.
 
-A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- benchmarks -->` the benchmarks' tables, `<!-- studies -->` the table of all
-studies, which stands in the README; `python docs/records.py` writes each study's status there. In a sentence, `{{ mesa/C2.loss }}` becomes the row's estimate
-with its interval, and `{{ mesa/C2.loss control }}`, or `estimate`, `low`, `high`, `n`, `verdict`, one of its entries; a number takes a format, as in
-`{{ mesa/C2.loss estimate .1f }}`. On a study's own page, `C2.loss` is enough. Formulas become MathML, which browsers draw without a script or
-a font from elsewhere.
+A line `<!-- claims mesa -->` in a page becomes that study's claims table, `<!-- benchmarks -->` the benchmarks' tables, `<!-- stability -->` the table of
+verdicts on other seeds, `<!-- studies -->` the table of all studies, which stands in the README; `python docs/records.py` writes each study's status there.
+In a sentence, `{{ mesa/C2.loss }}` becomes the row's estimate with its interval, and `{{ mesa/C2.loss control }}`, or `estimate`, `low`, `high`, `n`,
+`verdict`, one of its entries; a number takes a format, as in `{{ mesa/C2.loss estimate .1f }}`. On a study's own page, `C2.loss` is enough. Formulas become
+MathML, which browsers draw without a script or a font from elsewhere.
 """
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -48,6 +49,7 @@ def on_page_markdown(markdown: str, *, page: Any = None, **_: Any) -> str:
     study = Path(page.file.src_uri).stem if page else ""
     markdown = QUOTED.sub(lambda found: quoted(ROOT / "results", found[1] or study, *found.groups()[1:]), markdown)
     markdown = markdown.replace("<!-- benchmarks -->", benchmarks_section(ROOT / "benchmarks" / "results"))
+    markdown = markdown.replace("<!-- stability -->", stability_table(ROOT / "results" / "stability.csv"))
     markdown = re.sub(r"<!-- claims ([a-z-]+) -->", lambda found: claims_section(ROOT / "results", found[1]), markdown)
     return markdown.replace("<!-- studies -->", studies_table((ROOT / "README.md").read_text()))
 
@@ -95,6 +97,25 @@ def studies_table(readme: str) -> str:
     """The README's table of studies, its links seen from `docs/studies/`."""
     table = next(table for table in re.findall(r"(?:^\|.*\n)+", readme, re.MULTILINE) if STUDY.search(table))
     return re.sub(r"\[record\]\(results/([a-z-]+)\)", r"[record](\1.md)", table).replace("(docs/studies/", "(").replace("(docs/", "(../")
+
+
+# --- stability -------------------------------------------------------------------------------------------------------
+
+
+def stability_table(file: Path) -> str:
+    """For each study and for all: judged checks, the findings among them, and how many of either do not have the same verdict on all sets of seeds."""
+    verdicts: dict[tuple[str, str, str], list[str]] = {}
+    with file.open(newline="") as opened:
+        for line in csv.DictReader(opened):
+            verdicts.setdefault((line["study"], line["check"], line["evidence"]), []).append(line["verdict"])
+    rows = []
+    for study in [*dict.fromkeys(study for study, _, _ in verdicts), "**all**"]:
+        checks = {key: given for key, given in verdicts.items() if study in (key[0], "**all**")}
+        unlike = {key: given for key, given in checks.items() if len(set(given)) > 1}
+        counts = [sum(kind in (key[2], "") for key in some) for kind in ("", "finding") for some in (checks, unlike)]
+        which = "; ".join(f"`{check}` ({', '.join(given)})" for (own, check, _), given in sorted(unlike.items()) if own == study)
+        rows.append((study, *map(str, counts), which))
+    return table(("study", "checks", "not the same", "findings", "not the same", "which"), rows)
 
 
 # --- benchmarks ------------------------------------------------------------------------------------------------------
