@@ -31,6 +31,12 @@ def test_values_are_those_of_the_table(side, episodes, values):
     np.testing.assert_allclose(hunt_values(side, episodes), values, atol=1e-3)
 
 
+@pytest.mark.parametrize(("side", "episodes"), [(1, 1), (3, 0)])
+def test_a_hunt_without_another_cell_or_an_episode_is_refused(side, episodes):
+    with pytest.raises(ValueError, match="a side of 2 or more and an episode"):
+        hunt_values(side, episodes)
+
+
 @pytest.mark.parametrize("side", [2, 3, 4])
 def test_the_value_of_one_episode_is_that_of_the_parity_argument(side):
     """The adversary who hides the treasure in one of the k other cells of even coordinate sum forces k + 1 steps."""

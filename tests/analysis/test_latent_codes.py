@@ -96,6 +96,17 @@ def test_similarity_is_the_cosine_of_centred_means():
     assert exact.cosine[0, 1] < 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_codes_say_nothing(dtype):
+    """Means of 0.1 over 50 and over 17 examples differ by rounding errors, which are no structure."""
+    same, labels = np.full((50, 3), 0.1, dtype), np.arange(50) % 3
+    np.testing.assert_array_equal(similarity(same, labels).cosine, 0)
+    np.testing.assert_array_equal(similarity(CODES[1], np.zeros(240, int)).cosine, [[0]])
+    np.testing.assert_array_equal(ridge_probe(NOISE[0, :50], same[None]), [np.nan])
+    np.testing.assert_array_equal(embedding(same), 0)
+    np.testing.assert_array_equal(silhouettes(same[None], labels), 0)
+
+
 def test_without_scikit_learn_the_command_that_installs_it_is_shown(monkeypatch):
     for name in ("metrics", "linear_model", "manifold", "pipeline"):
         monkeypatch.setitem(sys.modules, f"sklearn.{name}", None)

@@ -15,10 +15,17 @@ from mesocosm.analysis.matrix_games import solve_game, yao_bounds
         ([[1.0, 2.0], [3.0, 4.0]], 2.0, [1, 0]),
     ],
 )
-def test_known_games(loss, value, rows):
-    solved = solve_game(np.array(loss, float))
-    assert solved.value == pytest.approx(value, abs=1e-9)
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1e-12, 0), (1e15, 0), (1e-6, 1)])
+def test_known_games(loss, value, rows, scale, shift):
+    solved = solve_game(shift + scale * np.array(loss, float))
+    assert solved.value == pytest.approx(shift + scale * value, abs=1e-9 * scale)
     np.testing.assert_allclose(solved.rows, rows, atol=1e-9)
+
+
+def test_a_game_of_equal_losses_has_their_value():
+    solved = solve_game(np.full((2, 3), 7.0))
+    assert solved.value == 7
+    assert solved.rows.sum() == solved.columns.sum() == 1
 
 
 def test_both_mixtures_attain_the_value_of_random_games():

@@ -81,6 +81,15 @@ def test_groups_of_voters():
         voting_groups(seeds, 12)
 
 
+def test_decisions_of_any_sign_are_counted_and_what_is_no_sample_is_refused():
+    np.testing.assert_array_equal(part_majority(np.array([[[-1]], [[-1]], [[0]]])), [[-1]])
+    for nothing in ((0, 3), (3, 0)):
+        with pytest.raises(ValueError, match="needs seeds and inputs"):
+            success(np.zeros(nothing, bool))
+    with pytest.raises(ValueError, match="is NaN"):
+        mean_vote(np.array([[[[np.nan, 0.5]]], [[[0.2, 0.8]]]]))
+
+
 def test_enough_voters_are_right():
     assert voters_needed(0.1, 2, 0.05) == 738
     answers = np.random.default_rng(0).choice(3, p=(0.4, 0.3, 0.3), size=(738, 2000, 1))

@@ -46,6 +46,13 @@ def test_losses_of_zero_give_a_gradient_of_zero(q):
     assert np.isfinite(jax.grad(q_norm)(jnp.array([0.0, 1e-30, 2.0]), q)).all()
 
 
+@pytest.mark.parametrize("wrong", [[-1.0, -2.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0], [1e38, 3e38]])
+def test_what_has_no_norm_is_not_a_number(wrong):
+    for q in (1.0, 4.0, jnp.inf):
+        assert np.isnan(q_norm(jnp.array(wrong), q))
+    assert np.isnan([q_norm(jnp.ones(2), q) for q in (0.0, 0.5, -1.0, np.nan)]).all()
+
+
 class Two(Task):
     """Inputs -1 and 1."""
 

@@ -131,7 +131,7 @@ def test_decays_next_to_the_unit_circle_are_inside_it_and_their_layer_is_alive(s
     assert jnp.abs(layer.drive(jnp.ones(4))).min() > 0
 
 
-@pytest.mark.parametrize("wrong", [{"smallest": 0.5, "largest": 0.5}, {"largest": 1.5}, {"smallest": -0.1}, {"max_phase": 0.0}])
+@pytest.mark.parametrize("wrong", [{"smallest": 0.5, "largest": 0.5}, {"largest": 1.5}, {"smallest": -0.1}, {"max_phase": 0.0}, {"max_phase": float("inf")}])
 def test_an_impossible_ring_of_decays_is_refused(wrong):
     with pytest.raises(ValueError, match="decays need 0 <= smallest"):
         PolarDecay.create(4, **wrong, key=jax.random.key(0))

@@ -37,7 +37,8 @@ def test_the_balanced_set_has_each_query_with_each_target():
 def test_the_loss_of_a_guess_is_ln_2_and_that_of_certainty_0():
     target = jnp.array([1.0, 0.0, 1.0])
     assert bit_loss(jnp.zeros(3), target) == pytest.approx(np.log(2))
-    assert bit_loss(jnp.array([50.0, -50.0, 50.0]), target) == pytest.approx(0, abs=1e-6)
+    for size in (20.0, 50.0, np.inf):
+        assert bit_loss(size * (2 * target - 1), target) == pytest.approx(np.exp(-size), rel=1e-5)
     logits = np.random.default_rng(0).normal(size=3)
     p = 1 / (1 + np.exp(-logits))
     assert bit_loss(jnp.asarray(logits), target) == pytest.approx(-np.mean(np.where(target == 1, np.log(p), np.log(1 - p))), rel=1e-5)

@@ -84,6 +84,17 @@ def test_what_does_not_fit_is_said():
     assert np.isnan(jitted_loss(jnp.zeros((3, 5)), found._replace(targets=jnp.array([0, 5, 1]))))
 
 
+def test_a_mean_over_nothing_is_no_number_and_a_sequence_without_scores_does_not_matter():
+    logits, targets, weights = example(1, (2, 5), 7)
+    weights[1] = 0
+    for function in (jitted_loss, jitted_accuracy):
+        both, first = (
+            function(jnp.asarray(logits[rows]), TokenExample(*map(jnp.asarray, (targets[rows],) * 2), jnp.asarray(weights[rows]))) for rows in (slice(2), 0)
+        )
+        np.testing.assert_allclose(both, first, rtol=1e-6)
+        assert np.isnan(function(jnp.asarray(logits[1]), TokenExample(*map(jnp.asarray, (targets[1],) * 2), jnp.zeros(5))))
+
+
 @every_task
 def test_every_task_agrees_with_the_protocol(task):
     """Shapes, dtypes, ranges, one trace for all keys, batches of single samples; the uniform predictor and the oracle."""

@@ -56,6 +56,12 @@ def shortest_ways(side: int) -> Int[np.ndarray, " cells"]:
 
 
 def hunt_values(side: int, episodes: int = 1) -> HuntValues:
-    """The best values for a treasure in one of the other cells; from the second episode on, the agent takes the shortest way."""
+    """The best values for a treasure in one of the other cells; from the second episode on, the agent takes the shortest way.
+
+    Raises:
+        ValueError: there is no other cell, or no episode.
+    """
+    if side < 2 or episodes < 1:
+        raise ValueError(f"a hunt needs a side of 2 or more and an episode, not {side} and {episodes}")
     steps = (covering_paths(side) + (episodes - 1) * shortest_ways(side))[:, 1:].astype(float)
     return HuntValues(float(steps.mean(axis=1).min()), float(steps.max(axis=1).min()), solve_game(steps).value)

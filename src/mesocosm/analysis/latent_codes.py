@@ -84,7 +84,7 @@ def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out
 def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, strength: float = 1.0, seed: int = 0) -> Float[np.ndarray, " layers"]:
     """How much of the codes some features explain: R^2 of ridge regression with an offset, fitted on a random half and scored on the other.
 
-    It is the mean over the coordinates of a layer's codes; coordinates that do not vary in the scored half do not count.
+    It is the mean over the coordinates of a layer's codes; coordinates that do not vary in the scored half do not count. NaN if none varies.
 
     Raises:
         NotInstalled: scikit-learn is missing.
@@ -92,11 +92,12 @@ def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, stre
     order = np.random.default_rng(seed).permutation(len(features))
     fitted, scored = np.split(order, [len(order) // 2])
     scores = []
-    for layer in codes:
+    for layer in map(_from_the_first, codes):
         guesses = _sklearn("linear_model").Ridge(alpha=strength).fit(features[fitted], layer[fitted]).predict(features[scored])
         variances = np.var(layer[scored], axis=0)
         errors = np.mean((layer[scored] - guesses) ** 2, axis=0)
-        scores.append(np.mean(1 - errors[variances > 0] / variances[variances > 0]))
+        vary = variances > 0
+        scores.append(np.mean(1 - errors[vary] / variances[vary]) if vary.any() else np.nan)
     return np.asarray(scores)
 
 
@@ -110,11 +111,13 @@ def silhouettes(codes: Codes, labels: Integer[np.ndarray, " n"]) -> Float[np.nda
 
 
 def embedding(codes: Float[np.ndarray, "n size"], *, perplexity: float = 30.0, seed: int = 0) -> Float[np.ndarray, "n 2"]:
-    """Codes in the plane, by t-SNE from their principal components.
+    """Codes in the plane, by t-SNE from their principal components; equal codes are all at the origin.
 
     Raises:
         NotInstalled: scikit-learn is missing.
     """
+    if not _from_the_first(codes).any():  # scikit-learn crashes
+        return np.zeros((len(codes), 2))
     return _sklearn("manifold").TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
 
 
@@ -123,7 +126,7 @@ class Similarity(NamedTuple):
 
     Attributes:
         labels: which there are.
-        cosine: 1 on the diagonal.
+        cosine: 1 on the diagonal; 0 where a label's mean code is the mean over labels and has no direction.
     """
 
     labels: Int[np.ndarray, " labels"]
@@ -133,10 +136,17 @@ class Similarity(NamedTuple):
 def similarity(codes: Float[np.ndarray, "n size"], labels: Integer[np.ndarray, " n"]) -> Similarity:
     """Average the codes of each label, subtract the mean over labels, and compare directions."""
     found = np.unique(labels)
+    codes = _from_the_first(codes)
     means = np.stack([codes[labels == label].mean(axis=0) for label in found])
     centred = means - means.mean(axis=0)
-    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    sizes = np.linalg.norm(centred, axis=1, keepdims=True)
+    directions = np.divide(centred, sizes, out=np.zeros_like(centred), where=sizes > 0)
     return Similarity(found, directions @ directions.T)
+
+
+def _from_the_first(codes: Float[np.ndarray, "n size"]) -> Float[np.ndarray, "n size"]:
+    """Differences from the first code, so that means of equal codes are exactly equal."""
+    return codes.astype(np.float64) - codes[:1]
 
 
 def _sklearn(module: str) -> Any:

@@ -46,17 +46,19 @@ def solve_game(loss: Float[np.ndarray, "rows columns"]) -> GameSolution:
     if not loss.size or not np.isfinite(loss).all():
         raise ValueError(f"a game needs a matrix of finite losses; this array has shape {loss.shape} and {np.sum(~np.isfinite(loss))} entries that are not")
     rows, columns = loss.shape
+    least, scale = loss.min(), np.ptp(loss) or 1.0  # the solver's tolerances are absolute
+    scaled = (loss - least) / scale
     # Variables: p and the value v. Minimise v with sum_r p_r l_rx - v <= 0 for each x and sum p = 1; the duals of the inequalities are the columns' mixture.
     solved = linprog(
         np.append(np.zeros(rows), 1.0),
-        A_ub=np.hstack([loss.T, -np.ones((columns, 1))]),
+        A_ub=np.hstack([scaled.T, -np.ones((columns, 1))]),
         b_ub=np.zeros(columns),
         A_eq=np.append(np.ones(rows), 0.0)[None],
         b_eq=[1.0],
         bounds=[(0, None)] * rows + [(None, None)],
         method="highs",
     )
-    return GameSolution(float(solved.fun), solved.x[:-1], -solved.ineqlin.marginals)
+    return GameSolution(float(least + scale * solved.fun), solved.x[:-1], -solved.ineqlin.marginals)
 
 
 def yao_bounds(

@@ -42,8 +42,14 @@ class Success(NamedTuple):
 
 
 def success(succeeds: Bool[Array | np.ndarray, "seeds inputs"]) -> Success:
-    """Summarise which seeds succeed on which inputs."""
+    """Summarise which seeds succeed on which inputs.
+
+    Raises:
+        ValueError: there are no seeds or no inputs.
+    """
     succeeds = np.asarray(succeeds, bool)
+    if not succeeds.size:
+        raise ValueError(f"a success rate needs seeds and inputs, not {succeeds.shape[0]} and {succeeds.shape[1]}")
     rate = succeeds.mean(axis=0)
     tail = float(np.percentile(rate, TAIL))
     return Success(rate, float(rate.mean()), tail, float(rate.min()), float((~succeeds.any(axis=0)).mean()), float(succeeds.all(axis=0).mean()))
@@ -71,13 +77,20 @@ def majority(decisions: Shaped[Array | np.ndarray, "voters *inputs parts"]) -> S
 def part_majority(decisions: Integer[Array | np.ndarray, "voters *inputs parts"]) -> Integer[np.ndarray, "*inputs parts"]:
     """The most frequent value of each part by itself; of equally frequent ones, the smallest."""
     decisions = np.asarray(decisions)
-    counts = np.stack([(decisions == value).sum(axis=0) for value in range(int(decisions.max()) + 1)])
-    return np.argmax(counts, axis=0).astype(decisions.dtype)
+    values = np.unique(decisions)
+    return values[np.argmax(np.stack([(decisions == value).sum(axis=0) for value in values]), axis=0)]
 
 
 def mean_vote(probabilities: Float[Array | np.ndarray, "voters *inputs parts classes"]) -> Integer[np.ndarray, "*inputs parts"]:
-    """The most probable class of each part under the mean probability of the voters."""
-    return np.argmax(np.mean(probabilities, axis=0, dtype=np.float64), axis=-1)
+    """The most probable class of each part under the mean probability of the voters.
+
+    Raises:
+        ValueError: a probability is NaN, which would win.
+    """
+    mean = np.mean(probabilities, axis=0, dtype=np.float64)
+    if np.isnan(mean).any():
+        raise ValueError("a voter's probability is NaN")
+    return np.argmax(mean, axis=-1)
 
 
 def verified(succeeds: Bool[Array | np.ndarray, "voters *inputs"]) -> Bool[np.ndarray, " *inputs"]:

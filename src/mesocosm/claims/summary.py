@@ -86,5 +86,14 @@ def checks_by_verdict(rows: Sequence[Row]) -> dict[str, int]:
     return _counted([row["verdict"] for row in rows])
 
 
+def remarks(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Remark -> the ids of the judged checks that carry it."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] != "not judged" and row.get("reason"):
+            found.setdefault(str(row["reason"]), []).append(str(row["id"]))
+    return found
+
+
 def _counted(verdicts: Sequence[str]) -> dict[str, int]:
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}

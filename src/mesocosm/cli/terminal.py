@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mesocosm.claims.agreement import OTHER_VERDICTS
 from mesocosm.claims.earlier import earlier_text, verdict_changed
-from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, row_evidence
+from mesocosm.claims.summary import MARKS, claim_verdict, group_by_claim, judged_share, remarks, row_evidence
 from mesocosm.lab.events.progress import printable
 from mesocosm.lab.formatting import duration, interval_text, number, region_text
 from mesocosm.studies.interface import Preset, Study
@@ -102,17 +102,15 @@ def _earlier(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
     """Remarks on judged checks and unjudged checks, one line per remark or reason; what concerns the whole run needs no further detail."""
-    remarks, unjudged, without = dict[str, list[str]](), dict[str, list[str]](), list[str]()
+    unjudged, without = dict[str, list[str]](), list[str]()
     for row in rows:
         reason = str(row.get("reason") or "")
-        if row["verdict"] != "not judged" and reason:
-            remarks.setdefault(reason, []).append(str(row["id"]))
-        elif row.get("kind") is None:
+        if row.get("kind") is None:
             without.append(str(row["id"]))
         elif row["verdict"] == "not judged":
             told = reason.partition(";")[0] if reason.startswith(OF_THE_RUN) else reason
             unjudged.setdefault(told, []).append(str(row["id"]).rpartition("/")[2])
-    lines = [Text(f"{', '.join(names)}: {printable(reason)}", style="dim") for reason, names in remarks.items()]
+    lines = [Text(f"{_listed(names)}: {printable(reason)}", style="dim") for reason, names in remarks(rows).items()]
     lines += [Text(f"not judged, {printable(reason)}: {_listed(names)}", style="dim") for reason, names in unjudged.items()]
     study = without[0].partition("/")[0] if without else ""
     names = [name.rpartition("/")[2] for name in without]

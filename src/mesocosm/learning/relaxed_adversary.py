@@ -27,15 +27,17 @@ def q_norm(losses: Float[Array, " inputs"], q: Scalar) -> Float[Array, ""]:
     r"""$\big(\frac1n \sum_i \ell_i^q\big)^{1/q}$ of losses $\ell_i \ge 0$, with q from 1 to infinity (`jnp.inf`: the maximum).
 
     Computed relative to the largest loss, so that no power overflows. The gradient is $\frac1n (\ell_i / L^q)^{q-1}$, and 0 where all losses are 0. The norm
-    of a batch is at most that of all inputs: $\max_i \ell_i \le n^{1/q} L^q$.
+    of a batch is at most that of all inputs: $\max_i \ell_i \le n^{1/q} L^q$. NaN if a loss is negative, above 1e37 or NaN, or q below 1.
     """
+    valid = jnp.all((losses >= 0) & (losses < 1e37)) & (jnp.asarray(q) >= 1)
     largest = jnp.max(losses)
     scale = jnp.where(largest > 0, largest, 1.0)
     finite = jnp.isfinite(q)
     power = jnp.where(finite, q, 1.0)
     mean = jnp.mean((losses / scale) ** power)
     relative = jnp.where(largest > 0, mean, 1.0) ** (1 / power)
-    return jnp.where(largest > 0, jnp.where(finite, scale * relative, largest), 0.0)
+    norm = jnp.where(largest > 0, jnp.where(finite, scale * relative, largest), 0.0)
+    return jnp.where(valid, norm, jnp.nan)
 
 
 class RelaxedAdversary(Supervised):

@@ -68,4 +68,4 @@ class BitRecall(Task[BitRecallExample]):
 
 def bit_loss(logits: Float[Array, " bits"], target: Float[Array, " bits"]) -> Float[Array, ""]:
     """Binary cross-entropy in nats, mean over bits; ln 2 for a model that knows nothing."""
-    return jnp.mean(jax.nn.softplus(logits) - target * logits)
+    return jnp.mean(jax.nn.softplus((1 - 2 * target) * logits))

@@ -132,7 +132,8 @@ class Explained(NamedTuple):
     r"""Coefficients of determination of predictions.
 
     Attributes:
-        mean: mean over queries of $1 - (\hat y - y)^2 / \mathrm{Var}$, with the variance of the values in the query's own sequence, as in the paper.
+        mean: mean over queries of $1 - (\hat y - y)^2 / \mathrm{Var}$, with the variance of the values in the query's own sequence, as in the paper; not
+            finite if these are all equal.
         pooled: 1 minus the mean squared error over the mean variance, which sequences of small variance do not dominate.
     """
 

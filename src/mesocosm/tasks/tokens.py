@@ -28,7 +28,8 @@ class TokenExample(NamedTuple):
 def cross_entropy(logits: Float[Array, "*batch time vocabulary"], example: TokenExample) -> Float[Array, ""]:
     r"""$-\frac{1}{\sum_t w_t} \sum_t w_t \log \mathrm{softmax}(z_t)_{y_t}$ in nats: the mean over scored positions of all sequences.
 
-    Computed in float32, or in float64 if the logits are float64. It is NaN if nothing is scored or if a target is not below the number of logits.
+    Computed in float32, or in float64 if the logits are float64. It is NaN if a target is not below the number of logits, or if nothing is scored: 0 would
+    pass for a perfect prediction, and `fit` names the step at which a loss is NaN.
 
     Raises:
         ValueError: the logits do not fit the targets.
@@ -36,7 +37,7 @@ def cross_entropy(logits: Float[Array, "*batch time vocabulary"], example: Token
     _check(logits, example)
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
     chosen = jnp.take_along_axis(log_probabilities, example.targets[..., None], axis=-1)[..., 0]
-    return -jnp.sum(jnp.where(example.weights > 0, example.weights * chosen, 0.0)) / jnp.sum(example.weights)
+    return -jnp.sum(jnp.where(example.weights != 0, example.weights * chosen, 0.0)) / jnp.sum(example.weights)
 
 
 def accuracy(logits: Float[Array, "*batch time vocabulary"], example: TokenExample) -> Float[Array, ""]:

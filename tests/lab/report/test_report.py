@@ -10,6 +10,7 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 import pytest
+import vl_convert
 from hostile import ROW, hostile_run
 from jinja2 import UndefinedError
 from seen import Page
@@ -17,7 +18,7 @@ from seen import Page
 import toy_study
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report import vega
-from mesocosm.lab.report.figures import RenderedFigure, draw
+from mesocosm.lab.report.figures import RenderedFigure, draw, theme
 from mesocosm.lab.report.page import embed_json, embed_script, environment, finite, share_that_holds
 from mesocosm.lab.report.page import render as filled
 from mesocosm.lab.report.run_page import measured_at, render, write_report
@@ -184,6 +185,25 @@ def test_a_note_stands_with_its_page_below_the_check():
     found = {"groups": {"C1": [row]}, "checks_by_verdict": {"fails": 1}, "judged": 1, "measured_at": {}}
     assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in filled("claims.html", **found)
     assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})
+
+
+def test_a_remark_on_many_checks_is_told_once_and_repeated_only_in_their_evidence():
+    found = {"checks_by_verdict": {"holds": 3}, "judged": 3, "measured_at": {}}
+    for number, above in ((2, 2), (3, 1)):
+        rows = [{**ROW, "id": f"toy-study/C2.{n}", "reason": "changed since"} for n in range(number)]
+        text = filled("claims.html", groups={"C1": rows[:1], "C2": rows[1:]}, **found)
+        assert re.sub("<details>.*?</details>", "", text, flags=re.DOTALL).count("changed since") == above
+        assert text.count("<dd>changed since</dd>") == (number if above == 1 else 0)
+
+
+def test_log_axes_have_grid_lines_at_labels_only():
+    chart = alt.Chart(pl.DataFrame({"x": [0.001, 10.0]})).mark_tick().encode(x=alt.X("x:Q", scale=alt.Scale(type="log")))
+    drawn = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=vega_lite_version(), config=theme())
+    axis = re.search(r'role-axis-grid"[^>]*>(.*?)</g>', drawn)
+    lines = re.findall(r'opacity="(\d)"', axis[1]) if axis else []
+    labels = re.findall(r'<text text-anchor="[a-z]+"[^>]*?(?:/>|>([^<]*)</text>)', drawn)
+    assert lines.count("0") == labels.count("") > 10
+    assert lines.count("1") >= 5
 
 
 def test_the_mark_of_holm_never_stands_alone():

@@ -222,11 +222,11 @@ def test_a_start_given_by_the_caller_has_no_derivative():
     np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.parametrize(("argument", "value"), [(3, 0.1), (4, -0.1), (5, 0.0)])
-def test_a_gate_or_regulariser_of_the_wrong_sign_is_refused(argument, value):
+@pytest.mark.parametrize(("argument", "value"), [(3, 0.1), (4, -0.1), (5, 0.0), *((n, np.inf) for n in (3, 4, 5)), *((n, np.nan) for n in (3, 4, 5))])
+def test_a_gate_or_regulariser_that_has_the_wrong_sign_or_is_no_number_is_refused(argument, value):
     problem = list(map(jnp.asarray, _problem(10, 4, 3)))
     problem[argument] = jnp.full_like(problem[argument], value)
-    with pytest.raises(ValueError, match=r"must be (at most|at least|above) 0, got"):
+    with pytest.raises(ValueError, match=r"must be (at most 0|at least 0 and finite|above 0 and finite), got"):
         mesocosm.nn.gated_mesa(*problem)
 
 

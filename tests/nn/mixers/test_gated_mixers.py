@@ -101,7 +101,10 @@ def test_the_three_memories_differ_and_nothing_else_does():
 def test_a_regulariser_below_its_bound_is_refused():
     with pytest.raises(ValueError, match=r"got 0\.2, bound 0\.25"):
         GatedMesaAttention.create(DIM, **SIZES, regulariser=0.2, key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"at least 0, got -1\.0"):
-        GatedMesaAttention.create(DIM, **SIZES, smallest_regulariser=-1.0, key=jax.random.key(0))
+    for wrong in (-1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"at least 0 and finite, got|finite and start above its lower bound"):
+            GatedMesaAttention.create(DIM, **SIZES, smallest_regulariser=wrong, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="must be finite"):
+        GatedMesaAttention.create(DIM, **SIZES, regulariser=np.inf, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.5"):
         replace(LAYERS["mesa"].front, write_forgets=1.5)

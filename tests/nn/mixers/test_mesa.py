@@ -118,15 +118,15 @@ def test_the_inverse_stays_symmetric_and_accurate_over_many_tokens():
 
 @pytest.mark.parametrize("size", [1.0, 4.0])
 def test_a_repeated_key_costs_no_digits(size):
-    """The inverse's own recursion has an error of 4e-3 here at keys of norm 4; the root's has at most 3e-5."""
+    """At keys of norm 4, the inverse's own recursion has an error of 4e-3 after 4096 tokens, and the root's 5e-4 after 16384 if it rounds at each of them."""
     random = np.random.default_rng(0)
     key = random.standard_normal(16)
-    key = np.tile(size * key / np.linalg.norm(key), (4096, 1))
-    value = random.standard_normal((4096, 3))
+    key = np.tile(size * key / np.linalg.norm(key), (16384, 1))
+    value = random.standard_normal((16384, 3))
     narrow = recursive_least_squares(*(x.astype(np.float32) for x in (key, key, value, np.ones(16))))
-    counts = np.arange(1, 4097)[:, None] * size**2
+    counts = np.arange(1, 16385)[:, None] * size**2
     exact = np.cumsum(value, axis=0) * size**2 / (counts + 1)
-    assert np.abs(narrow - exact).max() < 1e-4 * np.abs(value).max()
+    assert np.abs(narrow - exact).max() < 1e-5 * np.abs(value).max()
 
 
 RESETS = [0, 11, 12, 30]
@@ -158,6 +158,18 @@ def test_a_forget_gate_of_zero_starts_again_with_the_whole_regulariser():
         assert relative_error(continued, theirs) < 1e-12
 
 
+def test_a_long_continued_run_has_the_same_gradient():
+    with jax.enable_x64(True):
+        query, key, value, regulariser, _ = map(jnp.asarray, _problem(150, 5, 3, dtype=np.float64))
+
+        def gradient(run):
+            return jax.jit(jax.grad(lambda k, r: jnp.sum(jnp.sin(run(k, r))), (0, 1)))(key, regulariser)
+
+        continued = gradient(lambda k, r: continue_least_squares(initial_least_squares(r, 3), query, k, value)[1])
+        for a, b in zip(continued, gradient(lambda k, r: dense_mesa(query, k, value, r)), strict=True):
+            assert relative_error(a, b) < 1e-9
+
+
 def test_the_gradient_can_be_differentiated_again():
     with jax.enable_x64(True):
         query, key, value, regulariser, log_forget = map(jnp.asarray, _problem(8, 3, 2, dtype=np.float64))
@@ -170,15 +182,21 @@ def test_the_gradient_can_be_differentiated_again():
             assert relative_error(a, b) < 1e-9
 
 
-@pytest.mark.parametrize("wrong", [{"regulariser": -1.0}, {"regulariser": 0.0}, {"log_forget": 0.1}])
-def test_a_wrong_sign_is_refused(wrong):
+@pytest.mark.parametrize("wrong", [*({"regulariser": x} for x in (-1.0, 0.0, np.inf, np.nan)), *({"log_forget": x} for x in (0.1, np.inf, np.nan))])
+def test_a_wrong_sign_or_no_number_is_refused(wrong):
     query, key, value, regulariser, log_forget = map(jnp.asarray, _problem(4, 3, 2))
     given = {"regulariser": regulariser, "log_forget": log_forget}
     given.update((name, jnp.full_like(given[name], x)) for name, x in wrong.items())
-    with pytest.raises(ValueError, match=r"above 0, got|at most 0, got 0\.1"):
+    with pytest.raises(ValueError, match=r"(above 0 and finite|at most 0), got"):
         mesocosm.nn.recursive_least_squares(query, key, value, **given)
-    with pytest.raises(ValueError, match=r"above 0, got -1\.0"):
-        MesaAttention(*(jnp.ones((1, 2, 2)),) * 4, raw_strength=None, fixed_strength=-1.0)
+
+
+@pytest.mark.parametrize("strength", [-1.0, 0.0, np.inf, np.nan])
+def test_a_strength_is_a_positive_number(strength):
+    with pytest.raises(ValueError, match="above 0 and finite, got"):
+        MesaAttention(*(jnp.ones((1, 2, 2)),) * 4, raw_strength=None, fixed_strength=strength)
+    with pytest.raises(ValueError, match="above 0 and finite, got"):
+        MesaAttention.create(4, strength=strength, key=jax.random.key(0))
 
 
 @eqx.filter_jit
@@ -196,8 +214,6 @@ def test_lambda_starts_where_asked_and_can_be_fixed():
     np.testing.assert_allclose(regulariser(_layer(strength=4.0)), 0.25, rtol=1e-6)
     learned, fixed = (eqx.filter_jit(_layer(strength=4.0, learn_strength=learn)) for learn in (True, False))
     np.testing.assert_allclose(learned(_tokens()), fixed(_tokens()), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"above 0, got 0\.0"):
-        _layer(strength=0.0)
 
 
 def test_a_weak_mesa_layer_is_linear_attention():

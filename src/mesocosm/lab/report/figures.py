@@ -37,12 +37,22 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
     light_hues = ["#0d6e64", "#c8562f", "#43659c", "#b98c1d", "#8b5580", "#5f7d36", "#7a7a7a"]
     dark_hues = ["#54c1b1", "#f0906c", "#8db0e6", "#e3c263", "#cf9cc7", "#a3c77a", "#b4b4b4"]
     hues = dark_hues if dark else light_hues
+    labelled_ticks = {"condition": {"test": "datum.label === ''", "value": 0}, "value": 1}  # a log axis has up to eight more in each decade
     label = {"labelColor": soft, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": 500}
     return {
         "font": FONT,
         "background": None,
         "view": {"stroke": None},
-        "axis": {**label, "gridColor": line, "domainColor": soft, "tickColor": soft, "titlePadding": 8, "labelPadding": 4, "tickSize": 4},
+        "axis": {
+            **label,
+            "gridColor": line,
+            "gridOpacity": labelled_ticks,
+            "domainColor": soft,
+            "tickColor": soft,
+            "titlePadding": 8,
+            "labelPadding": 4,
+            "tickSize": 4,
+        },
         "legend": {**label, "symbolStrokeWidth": 2, "orient": "bottom", "columns": 4},
         "header": {**label},
         "title": {"color": ink, "subtitleColor": soft, "fontSize": 13, "fontWeight": 600, "anchor": "start"},

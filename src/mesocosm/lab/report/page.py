@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mesocosm.claims.earlier import earlier_text, verdict_changed
-from mesocosm.claims.summary import MARKS, claim_verdict, judged_share, row_evidence, tally
+from mesocosm.claims.summary import MARKS, claim_verdict, judged_share, remarks, row_evidence, tally
 from mesocosm.lab.formatting import interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when
 from mesocosm.lab.report.interval_plot import interval_plot, replicate_plot
 
@@ -38,7 +38,20 @@ def environment() -> Environment:
     loader = PackageLoader("mesocosm.lab.report")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     texts = (interval_ends, interval_text, number, region_text, seconds_text, seeds_text, when)
-    own = (check_name, claim_anchor, earlier_text, fits_text, largest_n, measured_over, pixels, share_that_holds, slug, table_anchor, verdict_changed)
+    own = (
+        check_name,
+        claim_anchor,
+        earlier_text,
+        fits_text,
+        largest_n,
+        measured_over,
+        pixels,
+        share_that_holds,
+        shared_remarks,
+        slug,
+        table_anchor,
+        verdict_changed,
+    )
     parts = (claim_verdict, interval_plot, judged_share, replicate_plot, row_evidence, tally)
     made.filters |= {function.__name__: function for function in (*texts, *own, *parts)}
     made.globals |= {"asset": asset, "marks": MARKS}
@@ -106,6 +119,11 @@ def table_anchor(name: str) -> str:
 def check_name(id: str) -> str:
     """The last part of a check's id."""
     return id.rpartition(".")[2]
+
+
+def shared_remarks(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+    """Remark -> the number of judged checks that carry it, if they are more than two."""
+    return {remark: len(ids) for remark, ids in remarks([row for rows in groups.values() for row in rows]).items() if len(ids) > 2}
 
 
 def share_that_holds(verdicts: Mapping[str, int]) -> str:

@@ -93,7 +93,7 @@ def gated_mesa(
     The computation uses float32, or wider if an input is; the output has the dtype of `query`. Memory is linear in time, forward and backward.
 
     Raises:
-        ValueError: a gate or a regulariser that is not traced has the wrong sign.
+        ValueError: a gate or a regulariser that is not traced has the wrong sign, or is not finite.
     """
     check_gates(log_forget, input_gate)
     check_positive("regulariser", regulariser)

@@ -258,8 +258,8 @@ class GatedMesaAttention(GatedMixer):
     chunk: int = eqx.field(static=True, default=64)
 
     def __check_init__(self):
-        if not self.smallest_regulariser >= 0:
-            raise ValueError(f"the lower bound of Lambda must be at least 0, got {self.smallest_regulariser}")
+        if not 0 <= self.smallest_regulariser < math.inf:
+            raise ValueError(f"the lower bound of Lambda must be at least 0 and finite, got {self.smallest_regulariser}")
 
     @classmethod
     def create(
@@ -289,10 +289,10 @@ class GatedMesaAttention(GatedMixer):
             chunk: number of tokens in one masked product.
 
         Raises:
-            ValueError: `regulariser` does not exceed its lower bound.
+            ValueError: `regulariser` does not exceed its lower bound, or is infinite.
         """
-        if not regulariser > smallest_regulariser:
-            raise ValueError(f"Lambda must start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
+        if not smallest_regulariser < regulariser < math.inf:
+            raise ValueError(f"Lambda must be finite and start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
         parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key)
         raw = jnp.full(parts[0].key.shape[:2], inverse_softplus(regulariser - smallest_regulariser))
         return cls(*parts, raw, smallest_regulariser=smallest_regulariser, tolerance=tolerance, steps=steps, chunk=chunk)

@@ -47,25 +47,25 @@ def forget_gate(log_forget: Float[Array, "*time"]) -> Float[Array, "*time"]:
 
 
 def check_gates(log_forget: Float[Array, "*time"] | None, input_gate: Float[Array, "*time"] | None = None) -> None:
-    """Reject forget gates above 1 and negative input gates, where the values are known.
+    """Reject forget gates above 1, and input gates that are negative or infinite, where the values are known.
 
     Raises:
-        ValueError: a log forget gate is above 0, or an input gate below.
+        ValueError: a log forget gate is above 0, an input gate is below 0 or infinite, or either is NaN.
     """
-    if (largest := max(_values(log_forget), default=0)) > 0:
-        raise ValueError(f"a log forget gate must be at most 0, got {largest}: a gate above 1 does not forget")
-    if (smallest := min(_values(input_gate), default=0)) < 0:
-        raise ValueError(f"an input gate must be at least 0, got {smallest}")
+    if wrong := [x for x in _values(log_forget) if not x <= 0]:
+        raise ValueError(f"a log forget gate must be at most 0, got {wrong[0]}: a gate above 1 does not forget")
+    if wrong := [x for x in _values(input_gate) if not 0 <= x < math.inf]:
+        raise ValueError(f"an input gate must be at least 0 and finite, got {wrong[0]}")
 
 
 def check_positive(name: str, value: Float[Array, "..."] | float) -> None:
-    """Reject what is not positive, where the values are known.
+    """Reject what is not a positive number, where the values are known.
 
     Raises:
-        ValueError: a value is 0, negative or NaN.
+        ValueError: a value is 0, negative, infinite or NaN.
     """
-    if not all(x > 0 for x in _values(value)):
-        raise ValueError(f"the {name} must be above 0, got {min(_values(value))}")
+    if wrong := [x for x in _values(value) if not 0 < x < math.inf]:
+        raise ValueError(f"the {name} must be above 0 and finite, got {wrong[0]}")
 
 
 def _values(x: Any) -> list[float]:

@@ -1,5 +1,6 @@
 r"""Parametrisations of the decay $\lambda$ of a diagonal linear recurrence: free, between 0 and 1, and complex inside the unit circle."""
 
+import math
 from abc import abstractmethod
 
 import equinox as eqx
@@ -59,10 +60,10 @@ class PolarDecay(Decay):
         r"""Uniform on the ring $r_{min} < |\lambda| < r_{max}$, phases uniform in (0, `max_phase`).
 
         Raises:
-            ValueError: the ring is empty or reaches beyond the unit circle, or the largest phase is not positive.
+            ValueError: the ring is empty or reaches beyond the unit circle, or the largest phase is not positive and finite.
         """
-        if not (0 <= smallest < largest <= 1 and max_phase > 0):
-            raise ValueError(f"decays need 0 <= smallest < largest <= 1 and a positive phase; got {smallest}, {largest} and {max_phase}")
+        if not (0 <= smallest < largest <= 1 and 0 < max_phase < math.inf):
+            raise ValueError(f"decays need 0 <= smallest < largest <= 1 and a positive, finite phase; got {smallest}, {largest} and {max_phase}")
         area, turn = jax.random.uniform(key, (2, channels), minval=1e-6)
         modulus = jnp.sqrt(area * (largest**2 - smallest**2) + smallest**2)
         return cls(jnp.log(jnp.maximum(-jnp.log(modulus), jnp.finfo(modulus.dtype).eps)), jnp.log(max_phase * turn))

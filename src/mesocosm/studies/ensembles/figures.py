@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from mesocosm.claims.intervals import t_interval
+from mesocosm.studies.charts import log_axis
 from mesocosm.studies.interface import View, figure
 
 NOISES = {"full": "all noise", "function": "function noise", "kernel": "kernel noise", "interaction": "interaction"}
@@ -62,7 +63,7 @@ def widths(view: View) -> alt.TopLevelMixin:
     )
     line = predicted.group_by("noise", "width").agg(pl.col("variance").mean()).sort("noise", "width")
     x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
-    y = alt.Y("variance:Q", title="variance, mean over test points", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    y = log_axis("variance", "variance, mean over test points")
     tooltip = ["noise", "seed", "width", "variance"]
     dots = alt.Chart(table.sort("noise", "seed", "width")).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=noise_colour(), tooltip=tooltip)
     lines = alt.Chart(line).mark_line(strokeDash=[4, 3]).encode(x=x, y=y, color=noise_colour())
@@ -76,7 +77,7 @@ def distances(view: View) -> alt.TopLevelMixin:
     table = view.table("wide").unpivot(on=list(names), index=["seed", "width"], variable_name="pair", value_name="distance")
     table = table.with_columns(pl.col("pair").replace_strict(names)).sort("pair", "seed", "width")
     x = alt.X("width:Q", title="width n", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=sorted(table["width"].unique().to_list())))
-    y = alt.Y("distance:Q", title="distance / spread of the ensemble", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    y = log_axis("distance", "distance / spread of the ensemble")
     colour = alt.Color("pair:N", title=None, sort=list(names.values()))
     line = alt.Chart(table).mark_line(opacity=0.5).encode(x=x, y=y, color=colour, detail="seed:N")
     dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["pair", "seed", "width", "distance"])

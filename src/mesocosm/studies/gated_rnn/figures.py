@@ -26,8 +26,8 @@ def _by_size(losses: pl.DataFrame, counts: dict[str, int], title: str, y: str) -
 
 @figure("Loss by number of neurons")
 def loss_by_neurons(view: View) -> alt.TopLevelMixin:
-    """One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. On prompts, the optimal
-    attention is sparse, and the minimal construction is smaller than the generic ones.
+    """One dot per seed, each with its own teacher; the line is the median. Grey: numbers of neurons with a known exact solution. On prompts (not at
+    quick), the optimal attention is sparse, and the minimal construction is smaller than the generic ones.
     """
     dim = view.config.teacher.dim
     students = view.table("loss", layer="gated").filter(pl.col("trial") != "student-forgetful")
@@ -102,12 +102,12 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 
 @figure("Architectures")
 def architectures(view: View) -> alt.TopLevelMixin:
-    """One dot per seed, ticks at the median. Numbers count recurrent neurons. Dashed: one gradient step at its best step size."""
+    """One dot per seed, ticks at the median. Numbers count recurrent neurons."""
     students = view.table("loss").filter(pl.col("trial") != "student-forgetful").with_columns(network=_network_name())
     panels = [_ranking(students, "teacher: loss over variance", None)]
     if view.has("prompt_loss"):
         prompts = view.table("prompt_loss").with_columns(network=_network_name(), loss=pl.col("loss") / pl.col("optimum"))
-        panels.append(_ranking(prompts, "prompts: loss over that of the best gradient step", 1.0))
+        panels.append(_ranking(prompts, "prompts: loss over that of the best gradient step", "best gradient step"))
     return alt.hconcat(*panels)
 
 
@@ -115,14 +115,16 @@ def _network_name() -> pl.Expr:
     return pl.when(pl.col("layer") == "attention").then(pl.lit("attention")).otherwise(pl.format("{} {}", "layer", "neurons"))
 
 
-def _ranking(losses: pl.DataFrame, title: str, rule: float | None) -> Any:
+def _ranking(losses: pl.DataFrame, title: str, reference: str | None) -> Any:
+    """Dots of the seeds and ticks at the median, beside a reference whose loss is 1."""
     order = losses.group_by("network").agg(pl.col("loss").median()).sort("loss")["network"].to_list()
     x = alt.X("loss:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(tickCount=5, format="~g"))
     y = alt.Y("network:N", title=None, sort=order)
     dots = alt.Chart(losses).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["network", "seed", alt.Tooltip("loss", format=".2e")])
     ticks = alt.Chart(losses).mark_tick(thickness=2).encode(x=alt.X("median(loss):Q"), y=y)
-    rules = [] if rule is None else [alt.Chart(pl.DataFrame({"loss": [rule]})).mark_rule(strokeDash=[4, 3], color="gray").encode(x="loss:Q")]
-    return alt.layer(*rules, ticks, dots).properties(width=300, height=alt.Step(24))
+    rule = alt.Chart(pl.DataFrame({"loss": [1.0], "reference": [reference]})).mark_rule(color="gray")
+    dash = alt.StrokeDash("reference:N", title="reference", scale=alt.Scale(range=[[4, 3]]))
+    return alt.layer(*([rule.encode(x="loss:Q", strokeDash=dash)] if reference else []), ticks, dots).properties(width=300, height=alt.Step(24))
 
 
 FIGURES = [loss_by_neurons, weights, decays, coefficients, architectures, training]

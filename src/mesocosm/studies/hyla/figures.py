@@ -15,7 +15,7 @@ SEED_DOTS = {"size": 30, "opacity": 0.6}
 
 @figure("Generalisation by what is held out")
 def held_out(view: View) -> alt.TopLevelMixin:
-    """R² on fuzzy logic. One dot per split, lines are means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
+    """R² on fuzzy logic. One dot per split; lines join means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
     table = view.table("explained")
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
     by_fraction = _scores(table.filter(pl.col("length") == length), "held_out_fraction", "fraction held out")
@@ -27,7 +27,7 @@ def _scores(table: pl.DataFrame, x: str, title: str) -> Any:
     names = {"train": "training's combinations", "held_out": "held-out combinations"}
     long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="r2")
     long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", x, "seed")
-    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x]))))
+    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format="~g"))
     up = alt.Y("r2:Q", title="R²", scale=alt.Scale(zero=False))
     colour = alt.Color("variant:N", title="attention")
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("r2", format=".3f")])

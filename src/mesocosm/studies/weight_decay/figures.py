@@ -8,7 +8,7 @@ import polars as pl
 from mesocosm.studies.charts import log_axis
 from mesocosm.studies.interface import View, figure
 
-DECAYS = alt.Color("decay:O", title="λ", scale=alt.Scale(scheme="viridis"))
+DECAYS = alt.Color("decay:O", title="λ", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
 FLOOR = 1e-16
 THIN = 40  # steps between the points that are drawn
 
