@@ -1,6 +1,7 @@
 """Training: `Learner`, `fit`, the random streams that pair the arms of an experiment, weight decay by name, and a monitor of its effect."""
 
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
+from mesocosm.learning.bilevel import Bilevel, FewShot, InnerLoop, MetaLearned, first_order, unrolled
 from mesocosm.learning.fit import Fitted, NonFinite, fit
 from mesocosm.learning.fit_options import Checkpoint, Criterion, FitOptions, Probe, Watcher
 from mesocosm.learning.gradient_learner import GradientLearner, GradientState, gradient_step
@@ -14,13 +15,17 @@ from mesocosm.learning.supervised import Supervised
 __all__ = [
     "ATTENTION",
     "BalanceMonitor",
+    "Bilevel",
     "Checkpoint",
     "Criterion",
+    "FewShot",
     "FitOptions",
     "Fitted",
     "GradientLearner",
     "GradientState",
+    "InnerLoop",
     "Learner",
+    "MetaLearned",
     "NonFinite",
     "Probe",
     "RelaxedAdversary",
@@ -33,11 +38,13 @@ __all__ = [
     "compose",
     "decay_by_name",
     "decay_rates",
+    "first_order",
     "fit",
     "gradient_step",
     "q_norm",
     "sgd",
     "stream_key",
     "stream_keys",
+    "unrolled",
     "warmup_cosine",
 ]

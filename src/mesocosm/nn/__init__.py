@@ -3,6 +3,7 @@
 from mesocosm.nn.blocks.feed_forward import FeedForward, GatedFeedForward, MixtureOfExperts
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.blocks.norms import LayerNorm, RMSNorm
+from mesocosm.nn.blocks.perceptron import MLP
 from mesocosm.nn.blocks.positions import Position, RelativeBias, Rotary, SinusoidalChannels, sinusoidal_positions
 from mesocosm.nn.blocks.projected import Projected
 from mesocosm.nn.blocks.residual import ResidualStack
@@ -26,6 +27,7 @@ from mesocosm.nn.constructions.gradient_descent import (
     series_weights,
 )
 from mesocosm.nn.constructions.small_signal_limits import gru_limit, lstm_limit
+from mesocosm.nn.hypernetwork import CodedNetwork, DeepGenerator, Hypernetwork, LinearGenerator, fixed_norm, layer_groups
 from mesocosm.nn.layers import LAYERS, Layer
 from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
 from mesocosm.nn.mixers.attention import Attention, Biases, ContextAndSelf, KeyValueCache
@@ -67,12 +69,15 @@ __all__ = [
     "LAYERS",
     "LRU",
     "LSTM",
+    "MLP",
     "RGLRU",
     "Attention",
     "Biases",
     "BilinearGate",
+    "CodedNetwork",
     "ContextAndSelf",
     "Decay",
+    "DeepGenerator",
     "DeepValues",
     "DeltaNet",
     "Diagnostics",
@@ -89,6 +94,7 @@ __all__ = [
     "GatedProjections",
     "HawkBlock",
     "HeadTokens",
+    "Hypernetwork",
     "InverseSeries",
     "KeyValueCache",
     "LRUBlock",
@@ -98,6 +104,7 @@ __all__ = [
     "LeastSquaresState",
     "Linear",
     "LinearAttention",
+    "LinearGenerator",
     "LinearValues",
     "MesaAttention",
     "Mixer",
@@ -141,6 +148,7 @@ __all__ = [
     "conjugate_gradient",
     "continue_least_squares",
     "delta_rule",
+    "fixed_norm",
     "full_construction",
     "full_count",
     "gated_linear_attention",
@@ -152,6 +160,7 @@ __all__ = [
     "hyla",
     "initial_least_squares",
     "language_model",
+    "layer_groups",
     "least_squares_step",
     "linear_recurrence",
     "load_model",

@@ -7,6 +7,7 @@ in a training combination.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import equinox as eqx
@@ -46,8 +47,23 @@ class CombinationSplit(eqx.Module):
         return cls(jnp.asarray(train, jnp.int32), jnp.asarray(held_out, jnp.int32))
 
     @classmethod
-    def draw(cls, combinations: Integer[np.ndarray, "all parts"], fraction: float, *, seed: int, require_coverage: bool = True) -> CombinationSplit:
-        r"""Hold out $\lfloor n \cdot \mathrm{fraction} \rfloor$ of n combinations at random, drawn again until every part occurs in training.
+    def draw(
+        cls,
+        combinations: Integer[np.ndarray, "all parts"],
+        fraction: float,
+        *,
+        seed: int,
+        require_coverage: bool = True,
+        covers: Callable[[np.ndarray], bool] | None = None,
+    ) -> CombinationSplit:
+        r"""Hold out $\lfloor n \cdot \mathrm{fraction} \rfloor$ of n combinations at random, drawn again until training covers the parts.
+
+        Args:
+            combinations: all of them.
+            fraction: how many to hold out.
+            seed: of the draw.
+            require_coverage: whether training must cover the parts.
+            covers: whether training combinations do; by default, if every part occurs.
 
         Raises:
             ValueError: the fraction leaves a list empty, or no covering split was found in 100,000 draws.
@@ -56,12 +72,13 @@ class CombinationSplit(eqx.Module):
         if not 0 < held < len(combinations):
             raise ValueError(f"a fraction of {fraction} holds out {held} of {len(combinations)} combinations; both lists need some")
         parts = np.unique(combinations)
+        covers = covers or (lambda train: len(np.unique(train)) == len(parts))
         for _ in range(MOST_DRAWS):
             order = random.permutation(len(combinations))
             train = combinations[np.sort(order[held:])]
-            if not require_coverage or len(np.unique(train)) == len(parts):
+            if not require_coverage or covers(train):
                 return cls.of(train, combinations[np.sort(order[:held])], require_coverage=require_coverage)
-        raise ValueError(f"in {MOST_DRAWS} draws, no {len(combinations) - held} combinations had all {len(parts)} parts; hold out fewer")
+        raise ValueError(f"in {MOST_DRAWS} draws, no {len(combinations) - held} combinations covered all parts; hold out fewer")
 
     @property
     def parts(self) -> int:

@@ -11,6 +11,14 @@ def gaussian(shape: tuple[int, ...], gain: float, key: PRNGKeyArray) -> Float[Ar
     return gain / jnp.sqrt(shape[-1]) * jax.random.normal(key, shape)
 
 
+def truncated_gaussian(shape: tuple[int, ...], gain: float, key: PRNGKeyArray) -> Float[Array, "..."]:
+    """As `gaussian`, but cut off at two standard deviations of the normal; the variance is gain^2 / fan in after the cut."""
+    return gain / (_CUT * shape[-1] ** 0.5) * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+_CUT = 0.8796256610342398  # standard deviation of a standard normal cut off at -2 and 2
+
+
 class Linear(eqx.Module):
     """$W x + b$ along the last axis."""
 
