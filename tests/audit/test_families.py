@@ -45,6 +45,7 @@ def rows(folder, tensors, **config):
     return audit(write(folder, tensors, {**BASE, **config})).rows
 
 
+NESTED = {"sliding_attention": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}, "full_attention": {"partial_rotary_factor": 0.25}, "chunked_attention": None}
 PLAIN = ("llama", "mistral", "qwen2", "qwen3", "olmo2", "phi3", "gpt_oss", "hunyuan_v1_dense", "gpt_neox_japanese", "gemma3_text")
 ROTARY = [  # model type, further config, neighbours, rotating coordinates
     *((name, {}, False, 16) for name in PLAIN),
@@ -66,6 +67,10 @@ ROTARY = [  # model type, further config, neighbours, rotating coordinates
     ("nemotron", {}, False, 8),
     ("gemma", {}, False, 16),
     ("qwen3_next", {"attn_output_gate": False}, False, 4),
+    *(
+        ("gemma3_text", {"rope_parameters": NESTED, "layer_types": [kind]}, False, rotated)
+        for kind, rotated in (("sliding_attention", 8), ("full_attention", 4))
+    ),
     ("qwen3_5_text", {"rope_parameters": {"partial_rotary_factor": 0.5}, "attn_output_gate": False}, False, 8),
 ]
 
@@ -114,6 +119,8 @@ LAYERED = [
     ("exaone4", {"sliding_window": 8, "sliding_window_pattern": "LLLG"}, [R, R, R, A]),
     ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 4}, [R, R, R, R]),
     ("gemma3_text", {"layer_types": ["sliding_attention", "full_attention"] * 2}, [R, R, R, R]),  # rotates everywhere, with two bases
+    ("gemma3_text", {"layer_types": ["sliding_attention", "chunked_attention", "full_attention", "other"], "rope_parameters": NESTED}, [R, U, R, U]),
+    ("gemma3_text", {"rope_parameters": NESTED}, [U, U, U, U]),
     ("qwen2", {"layer_types": ["sliding_attention", "full_attention"] * 2}, [R, R, R, R]),
     ("llama", {"nope_layer_interval": 4}, [U, U, U, U]),
     ("never_seen", {"rope_theta": 1e4}, [R, R, R, R]),
@@ -127,6 +134,14 @@ LAYERED = [
     ("jamba", {}, [A, A, A, A]),
     ("llama", {"clip_qkv": 8.0}, [U, U, U, U]),
 ]
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "proportional"}, {"type": "axial", "factor": 2.0}])
+def test_pairs_of_an_unknown_kind_of_rotation_are_not_guessed(rope, tmp_path):
+    for place in ("rope_parameters", "rope_scaling"):
+        found = rows(tmp_path / place, balanced(False, 16, layers=1), model_type="llama", **{place: rope}).filter(product="QK")
+        assert found["applies"].unique().to_list() == ["pair-only"]
+        assert found["pair_relD"].is_null().all()
 
 
 @pytest.mark.parametrize(("name", "config", "wanted"), LAYERED)
@@ -148,12 +163,37 @@ def test_norms_of_queries_and_keys_are_found_under_other_names(name, tmp_path):
     assert found.filter(product="VO")["applies"].unique().to_list() == ["yes"]
 
 
-@pytest.mark.parametrize("config", [{"use_qk_norm": True}, {"qk_layernorm": True}, {"qk_norm": "rms"}, {"enable_qk_norm": True}, {"normalize_qk": True}])
+@pytest.mark.parametrize(
+    "config",
+    [{"use_qk_norm": True}, {"qk_layernorm": True}, {"qk_norm": "rms"}, {"enable_qk_norm": True}, {"normalize_qk": True}, {"attention_layer_norm": True}],
+)
 def test_the_config_alone_may_state_norms_of_queries_and_keys(config, tmp_path):
     found = rows(tmp_path, balanced(False, 16, layers=1), model_type="llama", **config).filter(product="QK")
     assert found["applies"].unique().to_list() == ["no"]
     off = rows(tmp_path / "off", balanced(False, 16, layers=1), model_type="llama", **dict.fromkeys(config, False)).filter(product="QK")
     assert off["applies"].unique().to_list() == ["pair-only"]
+
+
+def test_the_part_of_the_config_on_attention_and_norms_of_values_count(tmp_path):
+    found = rows(tmp_path, balanced(False, 16, layers=1), model_type="mpt", attn_config={"qk_ln": True})
+    assert found.filter(product="QK")["applies"].unique().to_list() == ["no"]
+    found = rows(tmp_path / "value", balanced(False, 16, layers=1), model_type="llama", use_v_norm=True)
+    assert found.filter(product="VO")["applies"].unique().to_list() == ["no"]
+
+
+@pytest.mark.parametrize(("name", "key"), [("gptj", "rotary_dim"), ("gpt_neox", "rotary_pct"), ("llama", "partial_rotary_factor")])
+def test_where_nothing_rotates_the_query_key_product_is_one_matrix(name, key, tmp_path):
+    found = rows(tmp_path, balanced(False, 16, layers=1), model_type=name, **{key: 0}).filter(product="QK")
+    assert found["applies"].unique().to_list() == ["yes"]
+    assert found["pair_relD"].is_null().all()
+
+
+@pytest.mark.parametrize("key", ["layernorm_zero_centered_gamma", "apply_layernorm_1p", "rms_norm_add_unit_offset"])
+def test_the_config_may_state_that_norms_multiply_by_one_plus_their_gain(key, tmp_path):
+    stored = np.zeros(WIDTH)
+    stored[:3] = 1e-3
+    found = rows(tmp_path, balanced(False, 16, layers=1, gain=stored), model_type="llama", **{key: True})
+    assert (found["rank95_sum_folded"] == found["rank95_sum"]).all()
 
 
 def test_llama4_normalises_only_where_it_rotates(tmp_path):
@@ -181,6 +221,12 @@ def test_a_tensor_that_the_table_does_not_know_makes_both_unknown(name, tmp_path
 @pytest.mark.parametrize("name", ["q_proj_lora_A", "lora_q.weight", "adapter.down.weight"])
 def test_an_adapter_anywhere_in_the_block_skips_it(name, tmp_path):
     found = rows(tmp_path, balanced(False, 16, layers=1, extra=[name]), model_type="llama")
+    assert found["reason"].to_list() == ["an adapter that is not merged: merge it into its model first"]
+
+
+def test_an_adapter_around_its_weight_is_told_as_one(tmp_path):
+    tensors = {name.replace("_proj.weight", "_proj.base_layer.weight"): value for name, value in balanced(False, 16, layers=1).items()}
+    found = rows(tmp_path, tensors | {"model.layers.0.self_attn.q_proj.lora_A.default.weight": np.ones((4, WIDTH), np.float32)}, model_type="llama")
     assert found["reason"].to_list() == ["an adapter that is not merged: merge it into its model first"]
 
 

@@ -96,6 +96,21 @@ def test_what_is_not_understood_is_named(dtype, beside, told):
         checkpoint(**tensors).matrix("m.weight")
 
 
+def test_a_zero_point_that_is_packed_is_not_taken_as_one_of_blocks():
+    tensors = {"m__weight": ("I8", CODES), "m__weight_scale": ("F32", np.ones((3, 1))), "m__weight_zero_point": ("I32", np.full((2, 1), 7))}
+    with pytest.raises(Skip, match=r"m\.weight_zero_point has another shape than m\.weight_scale"):
+        checkpoint(**tensors).matrix("m.weight")
+    tensors["m__weight_zero_point"] = ("I32", np.full((3, 1), 7))
+    np.testing.assert_array_equal(checkpoint(**tensors).matrix("m.weight"), CODES - 7.0)
+
+
+def test_scales_that_contradict_the_blocks_of_the_config_are_not_taken():
+    tensors = {"m__weight": ("F8_E4M3", np.ones((192, 4))), "m__weight_scale_inv": ("F32", np.ones((3, 1)))}
+    np.testing.assert_array_equal(checkpoint(**tensors).matrix("m.weight"), 1)
+    with pytest.raises(Skip, match=r"\[3, 1\] does not fit blocks of 128 x 4, which config\.json states"):
+        checkpoint({"quantization_config": {"weight_block_size": [128, 4]}}, **tensors).matrix("m.weight")
+
+
 @pytest.mark.parametrize("name", ["m_zero_point", "m_zp", "m_weight_zeros"])
 def test_a_zero_point_outside_the_module_is_named(name):
     tensors = {"m__weight": ("I8", CODES), "m__weight_scale": ("F32", ONE), name: ("F32", ONE)}

@@ -87,8 +87,14 @@ def test_gymnasium_makes_what_it_is_told_by_name(name, env):
     import gymnasium
     from gymnasium.utils.env_checker import check_env
 
+    from mesocosm.envs.gymnasium_view import registered
+
     made = gymnasium.make(f"mesocosm.envs.gymnasium_view:mesocosm/{name}-v0", render_mode="ansi", **dataclasses.asdict(env))
     assert made.unwrapped.env == env
+    params = env.default_params
+    view = registered(name, params, "ansi", **dataclasses.asdict(env))
+    assert view.params is params
+    assert view.render_mode == "ansi"
     check_env(made.unwrapped)
     again = gymnasium.make(made.spec)
     for view in (made, again):

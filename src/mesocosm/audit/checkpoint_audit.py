@@ -57,7 +57,7 @@ GATE_NOTE = "a gate between value and output breaks the inner symmetry: the law 
 QUANTISED_NOTE = "quantised: small singular values are rounding errors"
 VALUE_NORM_NOTE = "a norm between value and output: the law holds for the imbalance's diagonal at most"
 CLIP_NOTE = "the config clips queries, keys and values, so that they are not only seen through their products"
-PAIRS_NOTE = "the family's rotary pairs are unknown"
+PAIRS_NOTE = "the rotary pairs are unknown"
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,14 @@ FAMILIES: Mapping[str, Family] = {name: family for names, family in KNOWN for na
 
 FRACTION = ("partial_rotary_factor", "rotary_pct", "rotary_percentage", "rotary_emb_fraction")
 COORDINATES = ("rotary_dim", "rotary_ndims", "rope_dim")
-QUERY_NORM = r"(\w+_)?(qk|query_key)(_(l2|rms))*_?(layer_?)?norms?(alization)?|normalize_qk|layer_norm_qk"
+NORM = r"(_(l2|rms))*_?((layer_?)?norms?(alization)?|ln|gn)"
+QUERY_NORM = rf"(\w+_)?(qk|query_key){NORM}|normalize_qk|layer_norm_qk|attention_layer_norm"
+VALUE_NORM = rf"(\w+_)?(v|value){NORM}"
+ZERO_CENTRED = r".*(zero_cent(ered|red)|unit_offset).*|.*_1p"
+"""Keys of norms that multiply by 1 plus their gain."""
 ROTARY_KEY = r"(rope|rotary)_.*"
+SAME_PAIRS = (None, "default", "linear", "dynamic", "yarn", "longrope", "su", "llama3", "mrope")
+"""Kinds of rotary positions that differ in their angles, not in which coordinates rotate together."""
 PATTERN_KEY = r".*(nope|no_rope|rope_layer|rope_interval|rope_pattern).*"
 """Keys of layers that differ in their positions."""
 MIXED_KEY = r"layer_types|.*sliding_window_pattern|.*_every_n_layers|attention_types|block_types|layers_block_type"
@@ -94,7 +100,7 @@ def family_of(part: Mapping[str, Any], model_type: Any) -> Family:
         found = ADDITIVE
     rotary = any(re.fullmatch(ROTARY_KEY, key) and value not in (None, False) for key, value in part.items())
     found = found or Family("rotary" if rotary else "unknown")
-    if part.get("layernorm_zero_centered_gamma") or part.get("apply_layernorm_1p"):
+    if states(part, ZERO_CENTRED):
         found = replace(found, gain_offset=1.0)
     return replace(found, positions=_stated(part, found.positions))
 
@@ -119,6 +125,8 @@ def layer_positions(part: Mapping[str, Any], model_type: Any, family: Family, la
     if family.positions != "rotary":
         return family.positions
     known = str(model_type).removesuffix("_text") in FAMILIES
+    if _rope(part, layer) is None:
+        return "unknown"
     flags = part.get("no_rope_layers")
     if flags:  # 1 where a layer rotates
         whole = isinstance(flags, list) and layer < len(flags) and set(flags) <= {0, 1} and len(flags) >= (part.get("num_hidden_layers") or 0)
@@ -156,13 +164,32 @@ def _by_attention(part: Mapping[str, Any], model_type: Any, layer: int) -> Posit
     return "unknown"
 
 
-def rotated_share(part: Mapping[str, Any], family: Family) -> float | int:
+def _rope(part: Mapping[str, Any], layer: int) -> Mapping[str, Any] | None:
+    """The rotary parameters that the config nests; they may be nested once more, by the type of layer. None if there are none for this layer's type."""
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = part.get(key)
+        if not isinstance(rope, Mapping):
+            continue
+        if not any(isinstance(value, Mapping) for value in rope.values()):
+            return rope
+        kinds = part.get("layer_types")
+        own = rope.get(kinds[layer]) if isinstance(kinds, list) and layer < len(kinds) else None
+        return own if isinstance(own, Mapping) else None
+    return {}
+
+
+def rotary_pairs(part: Mapping[str, Any], family: Family, layer: int) -> bool | None:
+    """Whether rotary pairs are neighbours; None if the family or the kind of rotary positions is unknown."""
+    rope = _rope(part, layer) or {}
+    return family.interleaved if rope.get("rope_type", rope.get("type")) in SAME_PAIRS else None
+
+
+def rotated_share(part: Mapping[str, Any], family: Family, layer: int) -> float | int:
     """The rotating part of a head: a fraction, or as an integer a number of coordinates."""
-    nested = (part.get(key) for key in ("rope_parameters", "rope_scaling"))
-    places = ({k: v for k, v in part.items() if v is not None}, *(rope for rope in nested if isinstance(rope, Mapping)))
-    for place in places:
+    rope = _rope(part, layer) or {}
+    for place in ({key: value for key, value in part.items() if value is not None}, rope):
         for key in COORDINATES:
-            if isinstance(place.get(key), int) and place[key] > 0:
+            if isinstance(place.get(key), int) and place[key] >= 0:
                 return place[key]
         for key in FRACTION:
             if isinstance(place.get(key), int | float):
@@ -172,6 +199,8 @@ def rotated_share(part: Mapping[str, Any], family: Family) -> float | int:
     return family.rotated
 
 
-def config_query_norm(part: Mapping[str, Any]) -> bool:
-    """Whether the config states that queries and keys are normalised."""
-    return any(re.fullmatch(QUERY_NORM, key) and value not in (None, False, 0, "", "none") for key, value in part.items())
+def states(part: Mapping[str, Any], keys: str) -> bool:
+    """Whether the config, or its own part on attention, states something under one of the keys of a regular expression."""
+    inner = part.get("attn_config")
+    items = [*part.items(), *(inner.items() if isinstance(inner, Mapping) else ())]
+    return any(re.fullmatch(keys, key) and value not in (None, False, 0, "", "none") for key, value in items)

@@ -13,6 +13,7 @@ from typing import Any
 
 from mesocosm.audit.errors import AuditError
 from mesocosm.audit.heads import Unpack, in_blocks, in_groups, separate
+from mesocosm.audit.quantisation import ADAPTER_REASON
 
 ROLES = ("query", "key", "value", "output", "qkv")
 
@@ -173,6 +174,7 @@ LOOSE = re.compile(rf"(?P<block>.*)\.{QUERIES}\.(?:weight|kernel)")
 KINDS = (
     (r"kv_a_proj|kv_b_proj", "multi-head latent attention: keys and values go through a low-rank bottleneck of their own, which no layout covers yet"),
     (r"linear_attn|in_proj_qkvz|conv1d|A_log", "linear attention or a recurrence, which has no softmax heads"),
+    (r"base_layer", ADAPTER_REASON),
     (r"lora_[AB]", "an adapter without the weights it is added to: merge it into its model first"),
     (r"qweight|qzeros|quant_state|\.SCB$", "quantised in a format that is not read here: dequantise the checkpoint first"),
 )

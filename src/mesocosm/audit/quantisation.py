@@ -66,6 +66,9 @@ def read_weight(tensors: Tensors, name: str, config: Mapping[str, Any], *, input
     codes = weight.read().astype(np.float32)
     blocks = _block_size(config)
     if zero is not None:
+        found = tensors[beside[zero]].shape
+        if found != tensors[beside[scale]].shape and math.prod(found) != 1:
+            raise Skip(f"{beside[zero]} has another shape than {beside[scale]}; it may hold several numbers in one: dequantise the checkpoint first")
         codes = codes - _spread(tensors[beside[zero]], beside[zero], name, codes.shape, blocks, inputs_first)
     return codes * _spread(_as_scale(tensors, beside[scale], config), beside[scale], name, codes.shape, blocks, inputs_first)
 
@@ -136,6 +139,8 @@ def _spread(stored: Tensor, own: str, name: str, shape: Sequence[int], blocks: S
     if values.ndim != len(shape):
         raise Skip(f"{own} of shape {list(values.shape)} does not fit {name} of shape {list(shape)}")
     given = blocks is not None and len(blocks) == len(shape) and all(math.ceil(n / b) == k for n, b, k in zip(shape, blocks, values.shape, strict=True))
+    if blocks is not None and not given and any(k not in (1, n) for n, k in zip(shape, values.shape, strict=True)):
+        raise Skip(f"{own} of shape {list(values.shape)} does not fit blocks of {' x '.join(map(str, blocks))}, which config.json states")
     sizes = blocks if blocks is not None and given else [_told(n, k, own, name) for n, k in zip(shape, values.shape, strict=True)]
     for axis, (size, length) in enumerate(zip(sizes, shape, strict=True)):
         values = np.take(values, np.arange(length) // size, axis=axis)

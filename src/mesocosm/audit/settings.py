@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mesocosm.audit.families import Family, Positions, config_query_norm, family_of, layer_positions, rotated_share
+from mesocosm.audit.families import QUERY_NORM, VALUE_NORM, Family, Positions, family_of, layer_positions, rotary_pairs, rotated_share, states
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
@@ -58,7 +58,10 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
     family = family_of(part, model_type)
     if tower and family.positions == "rotary":  # images may rotate in two directions
         family = Family(gain_offset=family.gain_offset)
-    positions = layer_positions(part, model_type, family, layer_of(block))
+    layer = layer_of(block)
+    rotated, positions = rotated_share(part, family, layer), layer_positions(part, model_type, family, layer)
+    if positions == "rotary" and not rotated:
+        positions = "additive"
     gate = part.get("attn_output_gate")
     stated = _heads(part, block)
     found = Settings(
@@ -68,12 +71,12 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         key_heads=_number(part, KEY_HEADS),
         head_dim=_number(part, HEAD_DIM),
         positions=positions,
-        rotated=rotated_share(part, family),
-        interleaved=family.interleaved,
+        rotated=rotated,
+        interleaved=rotary_pairs(part, family, layer),
         gain_offset=family.gain_offset,
         gated=family.gated if gate is None else bool(gate),
-        query_norm=family.query_norm or (config_query_norm(part) and not (str(model_type).startswith("llama4") and positions == "additive")),
-        value_norm=family.value_norm,
+        query_norm=family.query_norm or (states(part, QUERY_NORM) and not (str(model_type).startswith("llama4") and positions == "additive")),
+        value_norm=family.value_norm or states(part, VALUE_NORM),
         clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
     )
     if model_type == "gpt_bigcode" or (model_type == "falcon" and not part.get("new_decoder_architecture")):  # num_kv_heads applies only to the new one

@@ -62,7 +62,7 @@ def _attention(names: Sequence[str]) -> set[str]:
             parts = [next((matrices[full] for below in choices if (full := f"{block}.{below}") in matrices), None) for choices in layout.tensors.values()]
             if None not in parts:
                 found.update(part for part in parts if part)
-            elif len(there := {part for part in parts if part}) > 1:
+            elif len(there := {part for part in parts if part}) > 1 or "qkv" in layout.tensors:
                 broken.append(there)
     for there in broken:
         if not there <= found:
