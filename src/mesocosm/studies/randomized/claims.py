@@ -18,8 +18,8 @@ from mesocosm.studies.randomized.tables import (
     ENOUGH_FIXED,
     GRID,
     GRID_FIXED,
+    GRID_FIXED_FINITE,
     GRID_FIXED_MEAN,
-    GRID_FIXED_WORST,
     GRID_MEAN,
     GRID_ONE_SEED,
     GRID_ONE_SEED_MEAN,
@@ -40,7 +40,7 @@ NET = "initialisation, training inputs and seeds, test inputs and seeds"
 GAME = "a random game"
 
 # Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
-SEARCHED = {"recall": 10, "colouring": 16, "grid": 13}
+SEARCHED = {"recall": 10, "colouring": 17, "grid": 21}
 ON_THE_MEAN = "trained on the expected loss"
 AGAINST = "trained against the adversary"
 ONE_FIXED = "one fixed seed"
@@ -339,7 +339,7 @@ CLAIMS = [
                 Mean("mean steps over treasures, against the worst treasure minus on the mean"),
                 below(1.0),
                 lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN)),
-                Control("one fixed seed and an infinite exponent", lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_MEAN))),
+                Control(ONE_FIXED, lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_MEAN))),
             ),
         ],
     ),
@@ -356,7 +356,7 @@ CLAIMS = [
                 Control("trained on the mean over treasures", lead(of(value, GRID_MEAN), of(value, GRID_ONE_SEED_MEAN))),
             )
             for check, what, region, value in (
-                ("average", "mean steps over treasures", below(-0.3), Hunts.average),
+                ("average", "mean steps over treasures", below(-1.0), Hunts.average),
                 ("worst", "steps to the worst treasure", below(-1.0), Hunts.worst),
             )
         ],
@@ -403,10 +403,10 @@ CLAIMS = [
         checks=[
             of_hunts(
                 "fixed",
-                Mean("mean steps over treasures, against the worst treasure (infinite exponent) minus on the mean, one fixed seed"),
-                above(0.5),
-                lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_FIXED_MEAN)),
-                Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN))),
+                Mean("mean steps over treasures, against the worst treasure minus on the mean, one fixed seed"),
+                above(1.0),
+                lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
+                Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED_FINITE), of(Hunts.average, GRID_FIXED_MEAN))),
             )
         ],
     ),
