@@ -26,6 +26,7 @@ from mesocosm.studies.randomized.config import PRESETS, Colouring, Grid, Recall
 from mesocosm.studies.randomized.grid import Hunter, build_walker
 from mesocosm.studies.randomized.networks import Arm, build_network, task_of
 from mesocosm.tasks.bit_recall import BitRecall
+from mesocosm.tasks.cycle_colouring import CycleColouring
 from mesocosm.tasks.task import batch
 
 RECALL = Recall(pairs=4, bits=2, width=6, completions=2)
@@ -281,9 +282,9 @@ def test_a_users_model_reads_the_inputs_of_both_problems():
     of = lambda problem: replace(arm(problem), model="tossed:Tossed")  # noqa: E731
     recaller, colourer = (build_network(of(problem), jax.random.key(0)) for problem in (RECALL, COLOURING))
     seed = jax.random.key(1)
-    tokens = task_of(RECALL).sample(jax.random.key(2)).tokens
+    tokens = BitRecall(RECALL.pairs, RECALL.bits).sample(jax.random.key(2)).tokens
     np.testing.assert_array_equal(recaller(tokens, key=seed), recaller.model(tokens, key=seed)[-1])
-    edges = task_of(COLOURING).sample(jax.random.key(2))
+    edges = CycleColouring(5).sample(jax.random.key(2))
     seen = jnp.concatenate([jnp.eye(5), edges.astype(float)], axis=1)
     np.testing.assert_array_equal(colourer(jnp.eye(5), edges, key=seed), colourer.model(seen, key=seed))
     fixed = build_network(replace(of(COLOURING), randomised=False), jax.random.key(0))

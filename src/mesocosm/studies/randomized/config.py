@@ -34,7 +34,7 @@ class Colouring:
 
     vertices: int = 7
     layers: int = 1
-    """Rounds; two suffice for all cycles of seven vertices."""
+    """Rounds; three suffice for all cycles of seven vertices."""
     width: int = 16
     key_size: int = 16
     embedding_gain: float = 0.1
@@ -138,6 +138,8 @@ class Config:
     """Numbers of seeds per generation, beside that of the search, against the worst treasure."""
     twice_generations: int = 0
     """Generations of agents that hunt twice for the same treasure; 0: not trained."""
+    twice_q: float = 4.0
+    """Their exponent. At infinity, they return to the treasure by shortest paths in only half of the cases."""
     twice_replicates: int | None = None
     """Replicates of these; None: as many as of the others."""
     test_seeds: int = 90
@@ -184,7 +186,7 @@ PRESETS = {
             recall_seeds=(1, 2, 4, 16),
             colouring_q=(1.0, 2.0, 3.0, 5.0, 10.0),
             colouring_fixed_q=(1.0, 2.0, 3.0, 5.0, 10.0),
-            enough_layers=2,
+            enough_layers=3,
             grid_fixed=True,
             grid_seeds=(1, 2, 4, 16),
             twice_generations=600,

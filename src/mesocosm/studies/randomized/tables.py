@@ -37,7 +37,7 @@ GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
 GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
 GRID_FIXED_FINITE = Trials(lambda config: name("grid", False, config.grid_finite_q, 1))
 GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
-TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, config.search.adversary_q, config.search.seeds))
+TWICE = Trials(lambda config: next(iter(GRID.names(config))) if config.grid.episodes == 2 else name("twice", True, config.twice_q, config.search.seeds))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -98,6 +98,6 @@ def _hunts(config: Config) -> list[Trial]:
     if config.grid_fixed:
         found.append(once(replace(config.search, worst_q=config.grid_finite_q), False, True, 1))
     if config.twice_generations:
-        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations)
+        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations, worst_q=config.twice_q)
         found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))
     return found
