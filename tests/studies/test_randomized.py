@@ -82,6 +82,19 @@ def test_success_is_what_the_rules_say():
     np.testing.assert_array_equal(train.succeeds(COLOURING, colours, cycles), by_hand)
 
 
+def test_two_colourings_of_the_least_certain_cycle_one_right_and_one_wrong_in_the_rings_order():
+    """Cycle 0 is always coloured, cycle 1 (0, 2, 1, 3) under the last seed alone."""
+    edges = np.zeros((2, 4, 4), bool)
+    for cycle, ring in enumerate(([0, 1, 2, 3], [0, 2, 1, 3])):
+        for one, other in zip(ring, np.roll(ring, -1), strict=True):
+            edges[cycle, one, other] = edges[cycle, other, one] = True
+    decisions = np.tile([0, 1, 0, 1], (3, 2, 1))
+    decisions[2, 1] = [0, 2, 1, 1]
+    right, wrong = train._two_colourings(replace(COLOURING, vertices=4), decisions, edges)
+    np.testing.assert_array_equal(right, [0, 1, 2, 1])
+    np.testing.assert_array_equal(wrong, [0, 0, 1, 1])
+
+
 def test_sampled_answers_follow_the_distribution():
     probabilities = np.array([[[0.7, 0.2, 0.1]], [[0.0, 0.5, 0.5]]])
     drawn = train._sampled(probabilities, 20000, 0)

@@ -119,11 +119,12 @@ def first_visits(view: View) -> alt.TopLevelMixin:
     table = view.table("visits").filter(pl.col("trial").str.starts_with("grid"))
     finite = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.format("q = {}", pl.col("q").cast(pl.Int64)))
     goal = pl.when(pl.col("q") == LARGEST_Q).then(pl.lit("worst")).otherwise(finite)
-    seed = pl.when(pl.col("randomised")).then(pl.format("{} random seeds", "m")).otherwise(pl.lit("fixed seed"))
+    seed = pl.when(pl.col("randomised")).then(pl.format("random, m = {}", "m")).otherwise(pl.lit("fixed seed"))
     table = table.with_columns(agent=pl.format("{}, {}", goal, seed), row=pl.col("cell") // side, column=pl.col("cell") % side)
     means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
     cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
-    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"))
+    ink = alt.condition(f"datum.steps > {side**2 / 2}", alt.value("white"), alt.value("black"))
+    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"), color=ink)
     return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None), columns=4)
 
 
