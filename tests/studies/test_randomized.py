@@ -313,9 +313,9 @@ def test_a_users_model_is_trained_beside_ours(tossed):
     run = Run(tossed / "run")
     assert set(run.trials) == {
         f"{problem}{user}-{rest}"
-        for problem, q in (("recall", 32), ("colouring", 10))
+        for problem, q, seeds in (("recall", 32, 1), ("colouring", 10, 2))
         for user in ("", "-user")
-        for rest in ("random-q1-m2", f"random-q{q}-m2", f"fixed-q{q}")
+        for rest in (f"random-q1-m{seeds}", f"random-q{q}-m{seeds}", f"fixed-q{q}")
     }
     assert {row["verdict"] for row in run.claims} == {"not judged"}
-    assert "recall-user-random-q32-m2" in finished.stdout
+    assert "recall-user-random-q32-m1" in finished.stdout
