@@ -143,6 +143,14 @@ def test_environments_and_exact_models_agree_with_their_peers(bench):
     assert all(row["error"] <= 1e-5 for row in record["rows"] if row["case"].startswith(("contributions", "expected")))
 
 
+@pytest.mark.whole
+def test_all_seeds_in_one_program_learn_what_loops_learn(bench):
+    record = run("randomized_training", bench)
+    check_form(record)
+    assert [row["case"] for row in record["rows"]] == ["training", "test", "generations"]
+    assert all(row["error"] <= 1e-5 for row in record["rows"] if row["verdict"] != "skipped")
+
+
 def test_the_front_door_is_timed(bench, monkeypatch):
     import start_up
 

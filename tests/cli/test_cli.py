@@ -166,6 +166,9 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run mesa --mixer=", "--mixer is empty: name a layer"),
         ("run mesa --mixer mesocosm.nn.MesaAttention(heads=2)", "did you mean mesocosm.nn:MesaAttention(heads=2)?"),
         ("run toy-study --mixer=", "study toy-study does not accept a --mixer"),
+        ("run toy-study --model a:B", "study toy-study does not accept a --model"),
+        ("run randomized --model=", "--model is empty: name your model as package.module:Name"),
+        ("run randomized --preset smoke --model mesa", "mesa is not a model: name yours as package.module:Name"),
         ("run toy-study --compile", "--compile belongs to --dry-run"),
         (
             "run modular",

@@ -19,7 +19,7 @@ from mesocosm.studies.gated_rnn.students import build_student, student_loss
 from mesocosm.studies.mesa.networks import build_user_mixer, prediction_loss
 from mesocosm.studies.mesa.references import orthogonal_systems
 from mesocosm.studies.part_names import code_of, find_constructor, read_name
-from mesocosm.studies.parts import check_mixer, user_mixer
+from mesocosm.studies.parts import check_mixer, check_model, user_mixer, user_model
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 
 KEY = jax.random.key(0)
@@ -154,6 +154,8 @@ def theirs(tmp_path, monkeypatch):
 THEIRS = """
 import functools
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from mesocosm.nn import MesaAttention
 
 partial = functools.partial(MesaAttention.create, heads=2)
@@ -183,6 +185,34 @@ class Anything(eqx.Module):
     options: dict
     def __init__(self, dim, *, key, **options):
         self.options = options
+
+class Tossed(eqx.Module):
+    weight: jax.Array
+
+    def __init__(self, channels, *, outputs, scale=1.0, key):
+        self.weight = scale * jax.random.normal(key, (channels + 1, outputs))
+
+    def __call__(self, tokens, *, key):
+        return jnp.concatenate([tokens, jax.random.uniform(key, (tokens.shape[0], 1))], axis=1) @ self.weight
+
+
+class Silent(Tossed):
+    def __call__(self, tokens):
+        return tokens @ self.weight[:-1]
+
+
+class Last(Tossed):
+    def __call__(self, tokens, *, key):
+        return super().__call__(tokens, key=key)[-1]
+
+
+class Overflowing(Tossed):
+    def __call__(self, tokens, *, key):
+        return super().__call__(tokens, key=key) / 0
+
+
+def narrow(channels, *, key):
+    return Tossed(channels, outputs=1, key=key)
 """
 
 
@@ -227,3 +257,36 @@ def test_a_layer_of_ours_is_trained_by_name(tmp_path):
     assert run.table("loss", trial="student-user")["loss"].is_finite().all()
     assert run.table("polynomial", trial="student-user")["derivative_cosine"].abs().min() > 0
     assert {row["verdict"] for row in run.claims} == {"not judged"}
+
+
+# --- seeded models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("theirs")
+def test_a_seeded_model_is_built_with_its_options_and_reads_its_seed():
+    check_model("theirs:Tossed(scale=2.0)", 4, 3, 5)
+    one, two = (user_model(text, 4, 3, KEY) for text in ("theirs:Tossed", "theirs:Tossed(scale=2.0)"))
+    np.testing.assert_array_equal(two.weight, 2 * one.weight)
+    tokens = jax.random.normal(KEY, (5, 4))
+    assert one(tokens, key=KEY).shape == (5, 3)
+    assert len({float(one(tokens, key=key)[0, 0]) for key in jax.random.split(KEY, 3)}) == 3
+
+
+@pytest.mark.usefixtures("theirs")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mesa", "mesa is not a model: name yours as package.module:Name; a model is an equinox module"),
+        ("theirs:Tossed(size=2)", "theirs:Tossed has no option 'size'"),
+        ("theirs:Tossed(outputs=2)", "cannot be built for tokens of width 4: TypeError: "),
+        ("theirs:narrow", "cannot be built for tokens of width 4: TypeError: "),
+        ("theirs:Silent", "cannot be called with tokens float32[5, 4]: TypeError: "),
+        ("theirs:Last", "it gives float32[3] for tokens float32[5, 4]"),
+        ("theirs:Overflowing", "the output of a new one for normally distributed tokens is not finite"),
+    ],
+)
+def test_what_is_no_seeded_model_is_told_in_a_line(text, told):
+    with pytest.raises(ValueError, match=r".") as error:
+        check_model(text, 4, 3, 5)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,5 +1,8 @@
 """The randomized study: success by brute force, networks that ignore their seed, hunts one by one, rows that hold and fail, and what the smoke run measured."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -15,6 +18,7 @@ from mesocosm.analysis.grid_hunts import hunt_values, shortest_ways
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.lab.store.run_directory import Run
 from mesocosm.learning.streams import stream_key
 from mesocosm.studies.interface import View
 from mesocosm.studies.randomized import claims, grid, networks, tables, theory, train
@@ -22,6 +26,7 @@ from mesocosm.studies.randomized.config import PRESETS, Colouring, Grid, Recall
 from mesocosm.studies.randomized.grid import Hunter, build_walker
 from mesocosm.studies.randomized.networks import Arm, build_network, task_of
 from mesocosm.tasks.bit_recall import BitRecall
+from mesocosm.tasks.cycle_colouring import CycleColouring
 from mesocosm.tasks.task import batch
 
 RECALL = Recall(pairs=4, bits=2, width=6, completions=2)
@@ -75,6 +80,19 @@ def test_success_is_what_the_rules_say():
     colours = np.random.default_rng(0).integers(0, 3, (4, 6, 5))
     by_hand = [[all(c[u] != c[v] for u, v in permutations(range(5), 2) if edges[u, v]) for c, edges in zip(row, cycles, strict=True)] for row in colours]
     np.testing.assert_array_equal(train.succeeds(COLOURING, colours, cycles), by_hand)
+
+
+def test_two_colourings_of_the_least_certain_cycle_one_right_and_one_wrong_in_the_rings_order():
+    """Cycle 0 is always coloured, cycle 1 (0, 2, 1, 3) under the last seed alone."""
+    edges = np.zeros((2, 4, 4), bool)
+    for cycle, ring in enumerate(([0, 1, 2, 3], [0, 2, 1, 3])):
+        for one, other in zip(ring, np.roll(ring, -1), strict=True):
+            edges[cycle, one, other] = edges[cycle, other, one] = True
+    decisions = np.tile([0, 1, 0, 1], (3, 2, 1))
+    decisions[2, 1] = [0, 2, 1, 1]
+    right, wrong = train._two_colourings(replace(COLOURING, vertices=4), decisions, edges)
+    np.testing.assert_array_equal(right, [0, 1, 2, 1])
+    np.testing.assert_array_equal(wrong, [0, 0, 1, 1])
 
 
 def test_sampled_answers_follow_the_distribution():
@@ -179,7 +197,7 @@ def rows_of(arm, randomises, generator):
     """Made-up rows of one network or agent: table -> columns, one row per seed."""
     noise = lambda mean: mean + 0.01 * generator.uniform(-1, 1, 10)  # noqa: E731
     if ARMS[arm].startswith(("grid", "twice")):
-        stuck = arm in ("GRID_FIXED_WORST", "GRID_ONE_SEED")
+        stuck = arm in ("GRID_FIXED", "GRID_ONE_SEED")
         average, excess, unevenness = (5.2, -1.3, 0.6) if randomises else (7.0, 1.0, 2.6) if stuck else (4.7, 1.0, 2.0)
         hunts = {"average": average, "worst": 8 + excess, "excess": excess, "unevenness": unevenness, "commonest": 0.3 if randomises else 0.98}
         hunts = {column: noise(value) for column, value in hunts.items()}
@@ -242,3 +260,62 @@ def test_what_a_published_network_answers_is_what_was_measured(smoke):
     decided = train.succeeds(trial.config.problem, np.argmax(np.asarray(answers.probabilities), axis=-1), answers.inputs)
     single = smoke.table("answers", trial="recall-fixed-q1").filter(pl.col("decision") == "single")
     assert decided.mean() == pytest.approx(single.filter(single["seed"] == 1)["average"][0])
+
+
+# --- a user's model ----------------------------------------------------------------------------------------------------
+
+MODEL = """
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+
+class Tossed(eqx.Module):
+    weight: jax.Array
+
+    def __init__(self, channels, *, outputs, key):
+        self.weight = jax.random.normal(key, (channels + 1, outputs))
+
+    def __call__(self, tokens, *, key):
+        return jnp.concatenate([tokens.cumsum(axis=0), jax.random.uniform(key, (tokens.shape[0], 1))], axis=1) @ self.weight
+"""
+
+
+@pytest.fixture
+def tossed(tmp_path, monkeypatch):
+    (tmp_path / "tossed.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("tossed", None)
+
+
+@pytest.mark.usefixtures("tossed")
+def test_a_users_model_reads_the_inputs_of_both_problems():
+    """The last token's bits; the colours of vertices that are told their numbers and their neighbours."""
+    of = lambda problem: replace(arm(problem), model="tossed:Tossed")  # noqa: E731
+    recaller, colourer = (build_network(of(problem), jax.random.key(0)) for problem in (RECALL, COLOURING))
+    seed = jax.random.key(1)
+    tokens = BitRecall(RECALL.pairs, RECALL.bits).sample(jax.random.key(2)).tokens
+    np.testing.assert_array_equal(recaller(tokens, key=seed), recaller.model(tokens, key=seed)[-1])
+    edges = CycleColouring(5).sample(jax.random.key(2))
+    seen = jnp.concatenate([jnp.eye(5), edges.astype(float)], axis=1)
+    np.testing.assert_array_equal(colourer(jnp.eye(5), edges, key=seed), colourer.model(seen, key=seed))
+    fixed = build_network(replace(of(COLOURING), randomised=False), jax.random.key(0))
+    np.testing.assert_array_equal(*(fixed(jnp.eye(5), edges, key=key) for key in jax.random.split(seed)))
+
+
+@pytest.mark.whole
+def test_a_users_model_is_trained_beside_ours(tossed):
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", "randomized", "--preset", "smoke", "--model", "tossed:Tossed", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tossed), os.environ.get("PYTHONPATH", "")])}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tossed, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    run = Run(tossed / "run")
+    assert set(run.trials) == {
+        f"{problem}{user}-{rest}"
+        for problem, q, seeds in (("recall", 32, 1), ("colouring", 10, 2))
+        for user in ("", "-user")
+        for rest in (f"random-q1-m{seeds}", f"random-q{q}-m{seeds}", f"fixed-q{q}")
+    }
+    assert {row["verdict"] for row in run.claims} == {"not judged"}
+    assert "recall-user-random-q32-m1" in finished.stdout

@@ -84,6 +84,8 @@ class RunCommand:
     mixer: Annotated[str | None, arg(metavar="LAYER")] = None
     """Train another layer beside the study's: a name from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; short
     for --config.mixer, in studies with this field."""
+    model: Annotated[str | None, arg(metavar="MODEL")] = None
+    """Train your own seeded model, package.module:Name, beside the study's; short for --config.model, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None

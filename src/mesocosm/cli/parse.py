@@ -101,29 +101,35 @@ def parse_configured(words: Sequence[str], study: Study, default: ConfiguredRun[
         SystemExit: after printing help.
     """
     command = parse(ConfiguredRun[type(default.config)], words, "mesocosm run", RUN_EXAMPLES, default)
-    command = with_part(study, command)
+    for slot, kind in PARTS.items():
+        command = with_part(study, command, slot, kind)
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command
 
 
-def with_part(study: Study, command: ConfiguredRun[Any]) -> ConfiguredRun[Any]:
-    """Copy `--mixer` into the config.
+PARTS = {"mixer": "a layer, from `mesocosm layers` or your own as package.module:Name", "model": "your model as package.module:Name"}
+"""Option that copies a user's part into the slot of its name -> what to write."""
+
+
+def with_part(study: Study, command: ConfiguredRun[Any], slot: str, kind: str) -> ConfiguredRun[Any]:
+    """Copy `--mixer` or `--model` into the config.
 
     Raises:
-        UserError: the study has no slot for a mixer, or the mixer has no name or a dot where the colon belongs.
+        UserError: the study has no such slot, or the part has no name or a dot where the colon belongs.
     """
-    if command.mixer is None:
+    part = getattr(command, slot)
+    if part is None:
         return command
-    if "mixer" not in study.slots:
-        raise UserError(f"study {study.name} does not accept a --mixer")
-    if not command.mixer.strip():
-        raise UserError("--mixer is empty: name a layer, from `mesocosm layers` or your own as package.module:Name")
-    name, bracket, options = command.mixer.partition("(")
+    if slot not in study.slots:
+        raise UserError(f"study {study.name} does not accept a --{slot}")
+    if not part.strip():
+        raise UserError(f"--{slot} is empty: name {kind}")
+    name, bracket, options = part.partition("(")
     if "." in name and ":" not in name:
         module, _, last = name.strip().rpartition(".")
-        raise UserError(f"--mixer {command.mixer}: a colon separates module and name; did you mean {module}:{last}{bracket}{options}?")
-    return replace(command, config=replace(command.config, mixer=command.mixer))
+        raise UserError(f"--{slot} {part}: a colon separates module and name; did you mean {module}:{last}{bracket}{options}?")
+    return replace(command, config=replace(command.config, **{slot: part}))
 
 
 def nonfinite_fields(value: Any, option: str) -> list[str]:

@@ -18,8 +18,8 @@ from mesocosm.studies.randomized.tables import (
     ENOUGH_FIXED,
     GRID,
     GRID_FIXED,
+    GRID_FIXED_FINITE,
     GRID_FIXED_MEAN,
-    GRID_FIXED_WORST,
     GRID_MEAN,
     GRID_ONE_SEED,
     GRID_ONE_SEED_MEAN,
@@ -40,7 +40,7 @@ NET = "initialisation, training inputs and seeds, test inputs and seeds"
 GAME = "a random game"
 
 # Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
-SEARCHED = {"recall": 10, "colouring": 16, "grid": 13}
+SEARCHED = {"recall": 10, "colouring": 21, "grid": 24}
 ON_THE_MEAN = "trained on the expected loss"
 AGAINST = "trained against the adversary"
 ONE_FIXED = "one fixed seed"
@@ -73,14 +73,14 @@ CLAIMS = [
         checks=[
             of_colouring(
                 "enough",
-                Rate("networks with two rounds and one fixed seed that colour more than 0.95 of the cycles"),
+                Rate("networks with three rounds and one fixed seed that colour more than 0.95 of the cycles"),
                 MOST,
                 exceeds(answers(Answers.average, ENOUGH_FIXED), 0.95),
                 Control("one round", exceeds(answers(Answers.average, COLOURING_FIXED), 0.95)),
             ),
             of_colouring(
                 "gain",
-                Rate("pairs of networks with two rounds of which a random seed raises the tail of the success rate over cycles by more than 0.1"),
+                Rate("pairs of networks with three rounds of which a random seed raises the tail of the success rate over cycles by more than 0.1"),
                 FEW,
                 exceeds(tail_lead(ENOUGH, ENOUGH_FIXED), 0.1),
                 Control("one round", exceeds(tail_lead(COLOURING, COLOURING_FIXED), 0.1)),
@@ -276,7 +276,7 @@ CLAIMS = [
                 Rate("networks whose tail over cycles of the success rate exceeds 0.1, one fixed seed, against the adversary"),
                 FEW,
                 exceeds(answers(Answers.tail, COLOURING_FIXED), 0.1),
-                Control("two rounds, which are enough for every cycle", exceeds(answers(Answers.tail, ENOUGH_FIXED), 0.1)),
+                Control("three rounds, which are enough for every cycle", exceeds(answers(Answers.tail, ENOUGH_FIXED), 0.1)),
             ),
             of_colouring(
                 "mean-spread",
@@ -339,7 +339,7 @@ CLAIMS = [
                 Mean("mean steps over treasures, against the worst treasure minus on the mean"),
                 below(1.0),
                 lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN)),
-                Control("one fixed seed and an infinite exponent", lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_MEAN))),
+                Control(ONE_FIXED, lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_MEAN))),
             ),
         ],
     ),
@@ -356,7 +356,7 @@ CLAIMS = [
                 Control("trained on the mean over treasures", lead(of(value, GRID_MEAN), of(value, GRID_ONE_SEED_MEAN))),
             )
             for check, what, region, value in (
-                ("average", "mean steps over treasures", below(-0.3), Hunts.average),
+                ("average", "mean steps over treasures", below(-1.0), Hunts.average),
                 ("worst", "steps to the worst treasure", below(-1.0), Hunts.worst),
             )
         ],
@@ -368,10 +368,10 @@ CLAIMS = [
         checks=[
             of_hunts(
                 "one-path",
-                Rate("agents that take one path under more than 0.65 of the seeds, trained on the mean over treasures"),
+                Rate("agents that take one path under more than 0.9 of the seeds, trained on the mean over treasures"),
                 MOST,
-                exceeds(of(Hunts.commonest, GRID_MEAN), 0.65),
-                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.65)),
+                exceeds(of(Hunts.commonest, GRID_MEAN), 0.9),
+                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.9)),
             ),
             of_hunts(
                 "even",
@@ -403,10 +403,10 @@ CLAIMS = [
         checks=[
             of_hunts(
                 "fixed",
-                Mean("mean steps over treasures, against the worst treasure (infinite exponent) minus on the mean, one fixed seed"),
-                above(0.5),
-                lead(of(Hunts.average, GRID_FIXED_WORST), of(Hunts.average, GRID_FIXED_MEAN)),
-                Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN))),
+                Mean("mean steps over treasures, against the worst treasure minus on the mean, one fixed seed"),
+                above(1.0),
+                lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
+                Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED_FINITE), of(Hunts.average, GRID_FIXED_MEAN))),
             )
         ],
     ),

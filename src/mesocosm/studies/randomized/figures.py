@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from mesocosm.studies.charts import training
 from mesocosm.studies.interface import View, figure
+from mesocosm.studies.randomized.tables import COLOURING, COLOURING_MEAN, LARGEST_Q
 
 DOTS = {"size": 30, "opacity": 0.6}
 
@@ -57,6 +59,45 @@ def tail_by_exponent(view: View) -> alt.TopLevelMixin:
     return layers.facet(column=alt.Column("over inputs:N", title=None), row=alt.Row("problem:N", title=None))
 
 
+@figure("Votes")
+def votes(view: View) -> alt.TopLevelMixin:
+    """Success of the most frequent answer of several seeds, random networks: average and tail over inputs. One dot per replicate; lines through the means."""
+    judged = pl.col("q").is_in([1.0, view.config.recall_judged_q, view.config.colouring_judged_q])
+    voters = pl.col("decision").str.replace("single", "vote-1")
+    long = (
+        _usual(view, "answers")
+        .filter(pl.col("randomised") & judged & voters.str.starts_with("vote"))
+        .with_columns(voters=voters.str.extract(r"(\d+)").cast(pl.Int64), exponent=pl.format("q = {}", pl.col("q").cast(pl.Int64)))
+        .unpivot(["average", "tail"], index=["problem", "voters", "exponent", "seed"], variable_name="over inputs", value_name="success")
+    )
+    x = alt.X("voters:Q", title="number of seeds", scale=alt.Scale(type="log"))
+    colour = alt.Color("exponent:N", title=None)
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("success:Q", title="success"), color=colour, tooltip=["seed", "exponent", "voters", "success"])
+    lines = alt.Chart().mark_line().encode(x=x, y="mean(success):Q", color=colour)
+    layers = alt.layer(lines, dots, data=long.sort("problem", "exponent", "voters", "seed")).properties(width=230, height=180)
+    return layers.facet(column=alt.Column("over inputs:N", title=None), row=alt.Row("problem:N", title=None))
+
+
+@figure("Two colourings of one cycle")
+def two_colourings(view: View) -> alt.TopLevelMixin:
+    """Answers of the first replicate's networks to one cycle under two seeds: one that succeeds and one that fails, if there are both. Clashes are dashed."""
+    names = {trial: label for arm, label in ((COLOURING_MEAN, "expected loss"), (COLOURING, "adversary")) for trial in arm.names(view.config)}
+    table = view.table("colourings").filter(pl.col("trial").is_in(list(names)))
+    table = table.filter(pl.col("seed") == pl.col("seed").min()).sort("trial", "answer", "place")
+    angle = pl.col("place") * (2 * np.pi / view.config.colouring.vertices)
+    table = table.with_columns(x=angle.sin(), y=angle.cos(), network=pl.col("trial").replace_strict(names), one=pl.format("seed {}", pl.col("answer") + 1))
+    ring = table.with_columns(
+        *(pl.col(column).shift(-1).fill_null(pl.col(column).first()).over("trial", "answer").alias(f"{column}2") for column in ("x", "y", "colour"))
+    ).with_columns(clash=pl.col("colour") == pl.col("colour2"))
+    axis = {"axis": None, "scale": alt.Scale(domain=[-1.2, 1.2])}
+    place = {"x": alt.X("x:Q", **axis), "y": alt.Y("y:Q", **axis)}
+    dash = alt.condition("datum.clash", alt.value([4, 4]), alt.value([1, 0]))
+    edges = alt.Chart().mark_rule(color="grey", size=2).encode(**place, x2="x2:Q", y2="y2:Q", strokeDash=dash)
+    vertices = alt.Chart().mark_circle(size=250, opacity=1).encode(**place, color=alt.Color("colour:N", legend=None))
+    drawn = alt.layer(edges, vertices, data=ring).properties(width=150, height=150)
+    return drawn.facet(column=alt.Column("one:N", title=None), row=alt.Row("network:N", title=None))
+
+
 @figure("Variance over seeds")
 def variance_by_exponent(view: View) -> alt.TopLevelMixin:
     """Variance over seeds of predicted probabilities, mean over inputs and parts of the answer: one dot per replicate."""
@@ -76,13 +117,15 @@ def first_visits(view: View) -> alt.TopLevelMixin:
     """
     side = view.config.grid.side
     table = view.table("visits").filter(pl.col("trial").str.starts_with("grid"))
-    goal = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.lit("worst"))
-    seed = pl.when(pl.col("randomised")).then(pl.format("{} random seeds", "m")).otherwise(pl.lit("fixed seed"))
+    finite = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.format("q = {}", pl.col("q").cast(pl.Int64)))
+    goal = pl.when(pl.col("q") == LARGEST_Q).then(pl.lit("worst")).otherwise(finite)
+    seed = pl.when(pl.col("randomised")).then(pl.format("random, m = {}", "m")).otherwise(pl.lit("fixed seed"))
     table = table.with_columns(agent=pl.format("{}, {}", goal, seed), row=pl.col("cell") // side, column=pl.col("cell") % side)
     means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
     cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
-    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"))
+    ink = alt.condition(f"datum.steps > {side**2 / 2}", alt.value("white"), alt.value("black"))
+    numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"), color=ink)
     return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None), columns=4)
 
 
-FIGURES = [success_by_input, tail_by_exponent, variance_by_exponent, first_visits, training]
+FIGURES = [success_by_input, tail_by_exponent, votes, two_colourings, variance_by_exponent, first_visits, training]

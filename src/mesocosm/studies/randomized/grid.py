@@ -20,10 +20,9 @@ from mesocosm.learning.relaxed_adversary import q_norm
 from mesocosm.nn import Attention, FeedForward, LayerNorm, Linear, SequenceModel, SinusoidalPositions, TransformerBlock
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.randomized.config import Grid, Search
+from mesocosm.studies.randomized.tables import LARGEST_Q
 
 WORST = 95.0  # percentile over treasures
-
-LARGEST_Q = 1e6  # in tables, which hold finite numbers, infinity is this
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mesocosm.nn import Linear, LinearAttention, OneSeed, Seeded, SharedBits, SlotPermutation, TokenNoise
+from mesocosm.studies.parts import user_model
 from mesocosm.studies.randomized.config import Colouring, Recall, Training
 from mesocosm.tasks.bit_recall import BitRecall
 from mesocosm.tasks.cycle_colouring import COLOURS, CycleColouring
@@ -28,6 +29,8 @@ class Arm:
     seeds: int
     randomised: bool
     test_seeds: int
+    model: str = ""
+    """A user's seeded model in place of ours."""
 
 
 class Recaller(eqx.Module):
@@ -62,10 +65,32 @@ class Colourer(eqx.Module):
         return self.readout(x)
 
 
+class UserModel(eqx.Module):
+    """A user's seeded model: the last token's logits for recall; for colouring, each vertex is a token, its number and its neighbours."""
+
+    model: Any
+
+    def __call__(self, tokens: Float[Array, "time dim"], *edges: Bool[Array, "time time"], key: PRNGKeyArray) -> Float[Array, "..."]:
+        """Logits under a seed."""
+        logits = self.model(jnp.concatenate([tokens, *(graph.astype(tokens.dtype) for graph in edges)], axis=1), key=key)
+        return logits if edges else logits[-1]
+
+
+def sizes_of(problem: Recall | Colouring) -> tuple[int, int, int]:
+    """Channels, outputs and length of the tokens of a user's model."""
+    if isinstance(problem, Recall):
+        return problem.pairs + problem.bits, problem.bits, problem.pairs + 1
+    return 2 * problem.vertices, COLOURS, problem.vertices
+
+
 def build_network(arm: Arm, key: PRNGKeyArray) -> Any:
     """The network of an arm: (tokens, key) -> logits for recall, (tokens, edges, key) -> logits for colouring."""
     network_key, seed_key = jax.random.split(key)
-    seeded = _recaller(arm.problem, network_key) if isinstance(arm.problem, Recall) else _colourer(arm.problem, network_key)
+    if arm.model:
+        channels, outputs, _ = sizes_of(arm.problem)
+        seeded = UserModel(user_model(arm.model, channels, outputs, network_key))
+    else:
+        seeded = _recaller(arm.problem, network_key) if isinstance(arm.problem, Recall) else _colourer(arm.problem, network_key)
     return seeded if arm.randomised else OneSeed.create(seeded, key=seed_key)
 
 

@@ -1,9 +1,9 @@
 """Tables and trials of the randomized study, for its claims and measures."""
 
-from math import inf
-
 from mesocosm.claims.tables import Axis, Table, Trials, Value
 from mesocosm.studies.randomized.config import Config
+
+LARGEST_Q = 1e6  # in tables, which hold finite numbers, infinity is this
 
 # --- trials -----------------------------------------------------------------------------------------------------------
 
@@ -35,9 +35,9 @@ ENOUGH, ENOUGH_FIXED = trained("enough"), trained("enough", randomised=False)
 ONE_SEED = one_seed("recall")
 GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
 GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
-GRID_FIXED_WORST = Trials(lambda config: name("grid", False, inf, 1))
+GRID_FIXED_FINITE = Trials(lambda config: name("grid", False, config.grid_finite_q, 1))
 GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
-TWICE = Trials(lambda config: name("grid" if config.grid.episodes == 2 else "twice", True, config.search.adversary_q, config.search.seeds))
+TWICE = Trials(lambda config: next(iter(GRID.names(config))) if config.grid.episodes == 2 else name("twice", True, config.twice_q, config.search.seeds))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

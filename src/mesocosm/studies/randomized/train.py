@@ -20,7 +20,7 @@ from mesocosm.tasks.bit_recall import BitRecallExample, bit_loss
 from mesocosm.tasks.cycle_colouring import colouring_loss
 from mesocosm.tasks.task import batch
 
-VOTERS = (5, 30)
+VOTERS = (3, 5, 10, 30)
 
 
 class Answers(NamedTuple):
@@ -104,7 +104,7 @@ def _tables(arm: Arm, context: Context, answers: Answers) -> Tables:
         for column in ("average", "tail", "minimum", "never", "always", "spread")
     }
     rates = np.array([found["single"].rate for found in decided])
-    return {
+    tables = {
         "answers": context.rows({"decision": ways}, **labels, **columns),
         "losses": context.rows(
             **labels,
@@ -114,6 +114,23 @@ def _tables(arm: Arm, context: Context, answers: Answers) -> Tables:
         ),
         "inputs": context.rows({"input": range(rates.shape[1])}, **labels, rate=rates),
     }
+    if isinstance(arm.problem, Recall) or not arm.randomised:
+        return tables
+    drawn = [
+        _two_colourings(arm.problem, np.argmax(probabilities, axis=-1), np.asarray(cycles))
+        for probabilities, cycles in zip(answers.probabilities, answers.inputs, strict=True)
+    ]
+    return tables | {"colourings": context.rows({"answer": range(2), "place": range(arm.problem.vertices)}, **labels, colour=np.stack(drawn))}
+
+
+def _two_colourings(problem: Colouring, decisions: np.ndarray, cycles: np.ndarray) -> Int[np.ndarray, "2 vertices"]:
+    """Two answers to the cycle whose success is most uncertain: one that succeeds and one that fails, if there are both. Colours in the ring's order."""
+    right = succeeds(problem, decisions, cycles)
+    cycle = int(np.argmin(np.abs(right.mean(axis=0) - 0.5)))
+    ring = [0]
+    while len(ring) < len(cycles[cycle]):
+        ring.append(next(int(vertex) for vertex in np.flatnonzero(cycles[cycle, ring[-1]]) if vertex not in ring))
+    return decisions[[right[:, cycle].argmax(), right[:, cycle].argmin()], cycle][:, ring]
 
 
 def _decide(arm: Arm, answers: Answers, seed: int) -> dict[str, Any]:

@@ -6,16 +6,30 @@ from dataclasses import replace
 
 from mesocosm.learning.evolution import PACKAGES
 from mesocosm.studies.interface import Trial
+from mesocosm.studies.part_names import code_of
+from mesocosm.studies.parts import check_model
 from mesocosm.studies.randomized.config import Config, Search
 from mesocosm.studies.randomized.grid import Hunter, build_walker, train_walker
-from mesocosm.studies.randomized.networks import Arm, build_network
+from mesocosm.studies.randomized.networks import Arm, build_network, sizes_of
 from mesocosm.studies.randomized.tables import name
 from mesocosm.studies.randomized.theory import check_theory
 from mesocosm.studies.randomized.train import train
 
 
+def check(config: Config) -> None:
+    """Reject a model that does not fit recall or colouring.
+
+    Raises:
+        ValueError: see `check_model`.
+    """
+    for problem in (config.recall, config.colouring):
+        check_model(config.model, *sizes_of(problem))
+
+
 def trials(config: Config) -> list[Trial]:
     """One trial per network; networks that differ only in q share one compiled program."""
+    if config.model:
+        return _beside(config)
     recall = {(True, q, config.recall_training.seeds) for q in config.recall_q}
     recall |= {(False, q, 1) for q in config.recall_fixed_q}
     recall |= {(True, config.recall_judged_q, seeds) for seeds in config.recall_seeds}
@@ -37,14 +51,29 @@ def trials(config: Config) -> list[Trial]:
     return found + _enough(config) + _hunts(config)
 
 
+def _beside(config: Config) -> list[Trial]:
+    """A user's model beside ours: a random seed on the expected loss and against the adversary, and one fixed seed against the adversary."""
+    found = []
+    for problem, of, training in (("recall", config.recall, config.recall_training), ("colouring", config.colouring, config.colouring_training)):
+        judged = config.judged_q(problem)
+        for randomised, q, seeds in ((True, 1.0, training.seeds), (True, judged, training.seeds), (False, judged, 1)):
+            ours = Arm(of, training, q, seeds, randomised, config.test_seeds)
+            found.append(Trial(name(problem, randomised, q, seeds), train, ours, models={"network": build_network}))
+            theirs = replace(ours, model=config.model)
+            label = name(f"{problem}-user", randomised, q, seeds)
+            found.append(Trial(label, train, theirs, models={"network": build_network}, user_parts=code_of(config.model)))
+    return found
+
+
 def _enough(config: Config) -> list[Trial]:
     """Colouring with as many rounds as it takes."""
     problem = replace(config.colouring, layers=config.enough_layers)
+    training = replace(config.colouring_training, learning_rate=config.enough_learning_rate)
     return [
         Trial(
             name("enough", randomised, config.colouring_judged_q, seeds),
             train,
-            Arm(problem, config.colouring_training, config.colouring_judged_q, seeds, randomised, config.test_seeds),
+            Arm(problem, training, config.colouring_judged_q, seeds, randomised, config.test_seeds),
             models={"network": build_network},
         )
         for randomised, seeds in ((True, config.colouring_training.seeds), (False, 1))
@@ -66,9 +95,9 @@ def _hunts(config: Config) -> list[Trial]:
     arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}
     arms |= {(False, adversary, 1) for adversary in (False, True) if config.grid_fixed}
     found = [once(config.search, *arm) for arm in sorted(arms)]
-    if config.grid_fixed and config.search.worst_q is not None:
-        found.append(once(replace(config.search, worst_q=None), False, True, 1))
+    if config.grid_fixed:
+        found.append(once(replace(config.search, worst_q=config.grid_finite_q), False, True, 1))
     if config.twice_generations:
-        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations)
+        grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations, worst_q=config.twice_q)
         found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))
     return found
