@@ -249,8 +249,8 @@ class GoalMaze(Environment[GoalState, GoalParams]):
         objects = jnp.append(state.distractors, state.goal), jnp.append(state.kinds, params.kind)
         fixed = jnp.zeros((cells, self.kinds + 2)).at[objects].set(1.0)
         fixed = fixed.at[:, self.kinds].set(jnp.asarray(params.maze.walls, float).ravel())
-        agent = jax.nn.one_hot(places, cells)[:, :, None] * jax.nn.one_hot(self.kinds + 1, self.kinds + 2)
-        return (fixed + agent).reshape(len(places), -1)
+        agent = places * (self.kinds + 2) + self.kinds + 1
+        return jnp.broadcast_to(fixed.ravel(), (len(places), fixed.size)).at[jnp.arange(len(places)), agent].set(1.0)
 
 
 def _after(walls: Bool[np.ndarray, "side side"]) -> Int[np.ndarray, "cells 4"]:
