@@ -10,7 +10,7 @@ import polars as pl
 from markdown_it import MarkdownIt
 
 DOCS = Path(__file__).parent
-TASKS = 1
+TASKS = 2
 """The seed of the two tasks."""
 
 

@@ -76,8 +76,10 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [(m, s) if (m, s) in (("codes", 1), ("codes", 5), ("maml", 2)) else pytest.param(m, s, marks=pytest.mark.whole) for m in METHODS for s in (1, 2, 5)],
+)
 def test_the_unrolled_meta_gradient_is_that_of_finite_differences(method, steps):
     with jax.enable_x64(True):
         flat, gradient, value = gradient_and_value(learner(**METHODS[method], steps=steps, checkpointed=steps == 2))

@@ -120,7 +120,7 @@ class InnerLoop(eqx.Module):
         steps: number of steps.
         gradient: `unrolled` or `first_order`.
         rates: the learned factors on the updates (`one_rate`, `rate_per_array`, `rate_per_parameter`), all 1 at the start; None for none.
-        checkpointed: whether the outer gradient computes each inner step again instead of storing its activations: memory for a third more time.
+        checkpointed: whether the outer gradient computes each inner step again instead of storing its activations, which saves memory.
     """
 
     fast: Where

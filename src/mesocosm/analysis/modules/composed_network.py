@@ -10,6 +10,7 @@ Reference: Schug et al., "Discovering modular solutions that generalize composit
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -77,9 +78,8 @@ def fit_students(
     def parts(flat: Float[Array, " parameters"]) -> list[Array]:
         found, begin = [], 0
         for shape in shapes:
-            size = shape[0] * shape[1] * (shape[2] if len(shape) == 3 else 1)
-            found.append(flat[begin : begin + size].reshape(shape))
-            begin += size
+            found.append(flat[begin : begin + prod(shape)].reshape(shape))
+            begin += prod(shape)
         return found
 
     def linearise(flat: Float[Array, " parameters"]) -> tuple[Array, Array]:
