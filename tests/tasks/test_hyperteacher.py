@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from mesocosm.tasks.compositional_supports import k_hot, support
-from mesocosm.tasks.hyperteacher import Hyperteacher, Teacher, Unstructured, binary, damped, operator_norm, prompt, simplex
+from mesocosm.tasks.hyperteacher import Hyperteacher, Prompts, Teacher, Unstructured, binary, damped, operator_norm, simplex
 from mesocosm.tasks.task import batch
 
 SIZES, MODULES = (16, 16, 1), 6
@@ -32,17 +32,16 @@ def largest_singular_value(matrix):
     return np.linalg.svd(np.asarray(matrix), compute_uv=False)[0]
 
 
-def test_weights_are_linear_in_the_code_before_the_norm_and_of_norm_one_after_it():
+def test_weights_are_linear_in_the_plain_code_and_of_norm_one_for_a_code():
     with jax.enable_x64(True):
-        plain, normed = teacher(normalised=False), teacher()
+        of = teacher()
         one, two = jax.random.normal(jax.random.key(1), (2, MODULES))
-        combined = 2 * plain.weights(one)[0] - 3 * plain.weights(two)[0]
-        np.testing.assert_allclose(plain.weights(2 * one - 3 * two)[0], combined, rtol=0, atol=1e-12)
-        assert abs(largest_singular_value(normed.weights(one)[0]) - 1) < 1e-12
+        combined = 2 * of.weights(one)[0] - 3 * of.weights(two)[0]
+        np.testing.assert_allclose(of.weights(2 * one - 3 * two)[0], combined, rtol=0, atol=1e-12)
+        assert abs(largest_singular_value(of.weights(of.plain_code(one))[0]) - 1) < 1e-12
         for m, code in enumerate(jnp.eye(MODULES)):
-            module = plain.layers[0][m]
-            np.testing.assert_allclose(plain.weights(code)[0], module, rtol=0, atol=1e-12)
-            np.testing.assert_allclose(normed.weights(code)[0], module / largest_singular_value(module), rtol=0, atol=1e-12)
+            module = of.layers[0][m]
+            np.testing.assert_allclose(of.weights(of.plain_code(code))[0], module / largest_singular_value(module), rtol=0, atol=1e-12)
 
 
 def test_the_operator_norm_is_the_largest_singular_value():
@@ -126,7 +125,7 @@ def test_outputs_are_the_teachers_and_keys_decide():
     examples, again, other = draw(of, 20), draw(of, 20), draw(of, 20, seed=1)
     np.testing.assert_array_equal(examples.outputs, again.outputs)
     assert np.abs(examples.inputs - other.inputs).min() > 0
-    for x, y, z in zip(*examples, strict=True):
+    for x, y, z, _ in zip(*examples, strict=True):
         first = np.einsum("m,mhd->hd", z, of.teacher.layers[0])
         hidden = jax.nn.gelu(x @ (first / largest_singular_value(first)).T)
         np.testing.assert_allclose(y, hidden @ of.teacher.layers[1].T, rtol=0, atol=1e-5)
@@ -137,10 +136,10 @@ def test_a_student_with_the_teachers_modules_and_divided_codes_is_the_teacher():
     of, mixing = task("disconnected"), jax.random.normal(jax.random.key(5), (MODULES, MODULES))
     modules, readout = of.teacher.layers
     student = Teacher((jnp.einsum("mn,nhd->mhd", jnp.linalg.inv(mixing), modules), readout), jax.nn.gelu)
-    plain = Teacher(of.teacher.layers, jax.nn.gelu)
     for split in ("train", "ood"):
-        for x, y, z in zip(*draw(of, 10, split), strict=True):
-            code = z / largest_singular_value(plain.weights(z)[0])
+        for x, y, z, plain_code in zip(*draw(of, 10, split), strict=True):
+            code = z / largest_singular_value(of.teacher.weights(z)[0])
+            np.testing.assert_allclose(plain_code, code, rtol=1e-5)
             np.testing.assert_allclose(student(x, code @ mixing), y, rtol=0, atol=1e-4)
 
 
@@ -148,31 +147,34 @@ def test_unstructured_tasks_have_new_modules_and_the_same_readout():
     """With the identity for an activation, the outputs' covariance with inputs is the readout times a matrix that differs among tasks."""
     of = Hyperteacher(teacher(activation=_identity), support("connected+", k_hot(MODULES, 2)), 40)
     examples = draw(Unstructured(of), 50, "ood")
-    maps = [np.linalg.lstsq(np.asarray(x), np.asarray(y)[:, 0], rcond=None)[0] for x, y, _ in zip(*examples, strict=True)]
+    maps = [np.linalg.lstsq(np.asarray(x), np.asarray(y)[:, 0], rcond=None)[0] for x, y, *_ in zip(*examples, strict=True)]
     modules, readout = (np.asarray(layer) for layer in of.teacher.layers)
     spanned = np.linalg.svd(np.einsum("h,mhd->md", readout[0], modules), full_matrices=False)[2]
     outside = [np.linalg.norm(row - row @ spanned.T @ spanned) / np.linalg.norm(row) for row in maps]
     assert np.median(outside) > 0.5
-    shared = [np.linalg.lstsq(np.asarray(x), np.asarray(y)[:, 0], rcond=None)[0] for x, y, _ in zip(*draw(of, 50, "ood"), strict=True)]
+    shared = [np.linalg.lstsq(np.asarray(x), np.asarray(y)[:, 0], rcond=None)[0] for x, y, *_ in zip(*draw(of, 50, "ood"), strict=True)]
     assert max(np.linalg.norm(row - row @ spanned.T @ spanned) / np.linalg.norm(row) for row in shared) < 1e-4
     assert all(np.linalg.norm(row) <= np.linalg.norm(readout) * (1 + 1e-4) for row in maps)  # the norm of the generated weights is 1
 
 
 def test_a_prompt_hides_the_outputs_of_its_queries():
-    example = draw(task(points=7), 3)
-    context, queries, targets = prompt(example, 2)
-    assert (context.shape, queries.shape, targets.shape) == ((3, 5, 17), (3, 2, 17), (3, 2, 1))
-    np.testing.assert_array_equal(context[..., :16], example.inputs[:, :5])
-    np.testing.assert_array_equal(context[..., 16:], example.outputs[:, :5])
-    np.testing.assert_array_equal(queries[..., :16], example.inputs[:, 5:])
-    np.testing.assert_array_equal(queries[..., 16], 0)
-    np.testing.assert_array_equal(targets, example.outputs[:, 5:])
+    example, prompts = draw(task(points=7), 3), draw(Prompts(task(points=7), 2), 3)
+    assert (prompts.context.shape, prompts.queries.shape, prompts.targets.shape) == ((3, 5, 17), (3, 2, 17), (3, 2, 1))
+    np.testing.assert_array_equal(prompts.context[..., :16], example.inputs[:, :5])
+    np.testing.assert_array_equal(prompts.context[..., 16:], example.outputs[:, :5])
+    np.testing.assert_array_equal(prompts.queries[..., :16], example.inputs[:, 5:])
+    np.testing.assert_array_equal(prompts.queries[..., 16], 0)
+    np.testing.assert_array_equal(prompts.targets, example.outputs[:, 5:])
+    np.testing.assert_array_equal(prompts.code, example.code)
 
 
 def test_layers_that_do_not_exist_are_rejected():
     for generated in ((), (2,)):
         with pytest.raises(ValueError, match="a network of 2 layers"):
             teacher(generated=generated)
+    with pytest.raises(ValueError, match="2 layers would be generated and normalised"):
+        teacher(generated=(0, 1))
+    np.testing.assert_array_equal(teacher(normalised=False).plain_code(jnp.ones(MODULES)), 1)
 
 
 _identity = partial(jnp.multiply, 1.0)

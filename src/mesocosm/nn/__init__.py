@@ -26,8 +26,10 @@ from mesocosm.nn.constructions.gradient_descent import (
     previous_observations,
     series_weights,
 )
+from mesocosm.nn.constructions.hypernetwork_attention import hypernetwork_layers, hypernetwork_tokens
 from mesocosm.nn.constructions.small_signal_limits import gru_limit, lstm_limit
 from mesocosm.nn.hypernetwork import CodedNetwork, DeepGenerator, Hypernetwork, LinearGenerator, fixed_norm, layer_groups
+from mesocosm.nn.in_context import Bottleneck, Composed, Conditioned, ContextTransformer, context_encoder
 from mesocosm.nn.layers import LAYERS, Layer
 from mesocosm.nn.mixer import Diagnostics, Mixer, StreamingMixer
 from mesocosm.nn.mixers.attention import Attention, Biases, ContextAndSelf, KeyValueCache
@@ -74,8 +76,12 @@ __all__ = [
     "Attention",
     "Biases",
     "BilinearGate",
+    "Bottleneck",
     "CodedNetwork",
+    "Composed",
+    "Conditioned",
     "ContextAndSelf",
+    "ContextTransformer",
     "Decay",
     "DeepGenerator",
     "DeepValues",
@@ -146,6 +152,7 @@ __all__ = [
     "compact_construction",
     "compact_count",
     "conjugate_gradient",
+    "context_encoder",
     "continue_least_squares",
     "delta_rule",
     "fixed_norm",
@@ -158,6 +165,8 @@ __all__ = [
     "gradient_descent_tokens",
     "gru_limit",
     "hyla",
+    "hypernetwork_layers",
+    "hypernetwork_tokens",
     "initial_least_squares",
     "language_model",
     "layer_groups",

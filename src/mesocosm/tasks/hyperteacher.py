@@ -62,7 +62,7 @@ class Teacher(eqx.Module):
     Attributes:
         layers: the weights of each layer, first to last: a matrix if the layer is fixed, the matrices $\Theta^{(m)}$ of all modules if it is generated.
         activation: $\phi$.
-        normalised: whether generated weights are divided by their operator norm, so that the length of a code has no effect.
+        normalised: whether generated weights are divided by their operator norm, so that the length of a code has no effect; for one generated layer.
     """
 
     layers: tuple[Float[Array, "..."], ...]
@@ -91,11 +91,13 @@ class Teacher(eqx.Module):
             key: draws the weights.
 
         Raises:
-            ValueError: no layer is generated, or one that does not exist.
+            ValueError: no layer is generated, or one that does not exist, or several are generated and normalised.
         """
         shapes = [(out, dim) for dim, out in pairwise(sizes)]
         if not generated or not set(generated) <= set(range(len(shapes))):
             raise ValueError(f"a network of {len(shapes)} layers generates some of the layers 0 to {len(shapes) - 1}, not {sorted(generated)}")
+        if normalised and len(generated) > 1:
+            raise ValueError(f"{len(generated)} layers would be generated and normalised; no more than one can be")
         drawn = [
             truncated_gaussian((modules, *shape), module_gain, k) if layer in generated else truncated_gaussian(shape, 1.0, k)
             for layer, (shape, k) in enumerate(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
@@ -107,20 +109,26 @@ class Teacher(eqx.Module):
         """Number M of modules."""
         return next(layer.shape[0] for layer in self.layers if layer.ndim == 3)
 
-    def weights(self, code: Code) -> tuple[Float[Array, "_ _"], ...]:
-        """The matrices of the network of a code."""
-        return tuple(self._generate(layer, code) if layer.ndim == 3 else layer for layer in self.layers)
+    def plain_code(self, code: Code) -> Code:
+        """The code with which a generator without the norm makes the same network."""
+        if not self.normalised:
+            return code
+        return code / operator_norm(jnp.tensordot(code, next(layer for layer in self.layers if layer.ndim == 3), 1))
 
-    def __call__(self, x: Float[Array, "*points inputs"], code: Code) -> Float[Array, "*points outputs"]:
-        """The outputs of the network of a code."""
-        *hidden, readout = self.weights(code)
+    def weights(self, plain_code: Code) -> tuple[Float[Array, "_ _"], ...]:
+        """The matrices of the network of a plain code."""
+        return tuple(jnp.tensordot(plain_code, layer, 1) if layer.ndim == 3 else layer for layer in self.layers)
+
+    def execute(self, plain_code: Code, x: Float[Array, "*points inputs"]) -> Float[Array, "*points outputs"]:
+        """The outputs of the network of a plain code."""
+        *hidden, readout = self.weights(plain_code)
         for layer in hidden:
             x = self.activation(x @ layer.T)
         return x @ readout.T
 
-    def _generate(self, modules: Array, code: Code) -> Array:
-        generated = jnp.tensordot(code, modules, 1)
-        return generated / operator_norm(generated) if self.normalised else generated
+    def __call__(self, x: Float[Array, "*points inputs"], code: Code) -> Float[Array, "*points outputs"]:
+        """The outputs of the network of a code."""
+        return self.execute(self.plain_code(code), x)
 
 
 def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
@@ -149,11 +157,13 @@ class Labelled(NamedTuple):
         inputs: independent inputs $x$.
         outputs: the teacher's $y$ at these inputs.
         code: the task's $z$.
+        plain_code: as `Teacher.plain_code`.
     """
 
     inputs: Float[Array, "*batch points inputs"]
     outputs: Float[Array, "*batch points outputs"]
     code: Float[Array, "*batch modules"]
+    plain_code: Float[Array, "*batch modules"]
 
 
 class Hyperteacher(Task[Labelled]):
@@ -180,7 +190,8 @@ class Hyperteacher(Task[Labelled]):
         mask_key, code_key, input_key = jax.random.split(key, 3)
         code = self.weighting(code_key, self.support.sample(mask_key, split))
         inputs = self.inputs(input_key, (self.points, self.teacher.layers[0].shape[-1]))
-        return Labelled(inputs, self.teacher(inputs, code), code)
+        plain_code = self.teacher.plain_code(code)
+        return Labelled(inputs, self.teacher.execute(plain_code, inputs), code, plain_code)
 
 
 class Unstructured(Task[Labelled]):
@@ -215,15 +226,25 @@ class Prompt(NamedTuple):
         context: $[x_i; y_i]$.
         queries: $[x; 0]$; the outputs there are to be predicted.
         targets: the outputs at the queries.
+        code, plain_code: as in `Labelled`.
     """
 
     context: Float[Array, "*batch pairs inputs_plus_outputs"]
     queries: Float[Array, "*batch queries inputs_plus_outputs"]
     targets: Float[Array, "*batch queries outputs"]
+    code: Float[Array, "*batch modules"]
+    plain_code: Float[Array, "*batch modules"]
 
 
-def prompt(example: Labelled, queries: int) -> Prompt:
-    """The last `queries` pairs are the queries, the others the context."""
-    pairs = example.inputs.shape[-2] - queries
-    tokens = jnp.concatenate([example.inputs, example.outputs.at[..., pairs:, :].set(0)], axis=-1)
-    return Prompt(tokens[..., :pairs, :], tokens[..., pairs:, :], example.outputs[..., pairs:, :])
+class Prompts(Task[Prompt]):
+    """Each example of a task as a prompt: its last `queries` pairs are the queries, the others the context."""
+
+    task: Task[Labelled]
+    queries: int = eqx.field(static=True, default=1)
+
+    def sample(self, key: PRNGKeyArray, split: Split = "train") -> Prompt:
+        """Draw one prompt."""
+        example = self.task.sample(key, split)
+        pairs = example.inputs.shape[0] - self.queries
+        tokens = jnp.concatenate([example.inputs, example.outputs.at[pairs:].set(0)], axis=1)
+        return Prompt(tokens[:pairs], tokens[pairs:], example.outputs[pairs:], example.code, example.plain_code)

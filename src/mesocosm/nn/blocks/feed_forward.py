@@ -16,9 +16,9 @@ class FeedForward(eqx.Module):
     r"""$W_2\, \phi(W_1 x + b_1) + b_2$."""
 
     inward: Float[Array, "hidden dim"]
-    outward: Float[Array, "dim hidden"]
+    outward: Float[Array, "out hidden"]
     inward_bias: Float[Array, " hidden"] | None
-    outward_bias: Float[Array, " dim"] | None
+    outward_bias: Float[Array, " out"] | None
     activation: Activation = eqx.field(static=True, default=jax.nn.gelu)
 
     @classmethod
@@ -28,7 +28,7 @@ class FeedForward(eqx.Module):
         biases = (jnp.zeros(hidden), jnp.zeros(dim)) if bias else (None, None)
         return cls(gaussian((hidden, dim), 1.0, first), gaussian((dim, hidden), 1.0, second), *biases, activation)
 
-    def __call__(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time dim"]:
+    def __call__(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time out"]:
         """Map tokens to tokens."""
         hidden = x @ self.inward.T if self.inward_bias is None else x @ self.inward.T + self.inward_bias
         out = self.activation(hidden) @ self.outward.T
