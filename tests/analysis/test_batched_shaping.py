@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.analysis.batched_shaping import every_meta_trajectory, expected_gradient, shaping_gradient
+from mesocosm.analysis.batched_shaping import every_meta_trajectory, expected_gradients, shaping_gradient
 from mesocosm.analysis.memory_one import episode_values
 from mesocosm.envs.matrix_game import PRISONERS_DILEMMA, STAG_HUNT
 from mesocosm.learning.naive_learner import reinforce_tabular
@@ -42,7 +42,7 @@ class World:
         return every_meta_trajectory(self.game, own, self.learner, self.update, self.batch)
 
     def expected(self, weights):
-        return jax.jit(lambda own: expected_gradient(self.follow, own, weights))(self.own)
+        return jax.jit(lambda own: expected_gradients(self.follow, own, lambda rewards: weights(rewards)[None])[0])(self.own)
 
     def of(self, estimator, **options):
         return self.expected(lambda rewards: estimator(rewards, self.steps, **options))

@@ -87,21 +87,24 @@ def _log_probability(logits: Array, actions: Array) -> Array:
     return jax.nn.log_sigmoid(jnp.where(actions == 0, logits, -logits))
 
 
-def expected_gradient(trajectories: Callable[[Table], MetaTrajectories], own: Table, weights: Callable[[Array], Array]) -> Table:
-    r"""$E \sum_b \sum_l \nabla \log \pi(a^b_l)\, A^b_l$.
+def expected_gradients(
+    trajectories: Callable[[Table], MetaTrajectories], own: Table, weights: Callable[[Array], Float[Array, "estimators batch time"]]
+) -> Float[Array, "estimators episodes steps 5"]:
+    r"""$E \sum_b \sum_l \nabla \log \pi(a^b_l)\, A^b_l$ of several estimators.
 
     Args:
         trajectories: the agent's logits -> `every_meta_trajectory`.
         own: these logits.
-        weights: rewards of one outcome, shape (batch, time) -> $A$, as in `learning.opponent_shaping`.
+        weights: rewards of one outcome, shape (batch, time) -> $A$ of each estimator, as in `learning.opponent_shaping`.
     """
 
-    def surrogate(own: Table) -> Array:
+    def scores(own: Table) -> tuple[Array, MetaTrajectories]:
         found = trajectories(own)
-        weighed = jnp.sum(found.own * jax.lax.stop_gradient(jax.vmap(weights)(found.rewards)), axis=(1, 2))
-        return jax.lax.stop_gradient(found.probability()) @ weighed
+        return found.own, found
 
-    return jax.grad(surrogate)(own)
+    _, pull_back, found = jax.vjp(scores, own, has_aux=True)
+    weighed = jax.vmap(weights, out_axes=1)(found.rewards) * found.probability()[:, None, None]
+    return jax.lax.map(lambda weighed: pull_back(weighed)[0], weighed)
 
 
 def shaping_gradient(trajectories: Callable[[Table], MetaTrajectories], own: Table) -> Table:

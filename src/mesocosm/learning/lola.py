@@ -58,15 +58,13 @@ def lola_dice(value: Value, own: PyTree, other: PyTree, rate: Number, steps: int
     return value(own, learned, None if keys is None else keys[-1])[0]
 
 
-def shaping_return(value: Value, own: PyTree, learner: PyTree, rate: Number, updates: int, key: Key[Array, ""] | None = None) -> Float[Array, ""]:
-    r"""$\frac{1}{M + 1} \sum_{m = 0}^{M} J^i(\phi^i, q_m)$, the mean return against a learner that makes M updates; differentiate it in `own`.
-
-    Reference: Balaguer et al., "The Good Shepherd: an oracle agent for mechanism design" (2022); Meulemans et al. (2025), Eq. 1.
+def lifetime(value: Value, own: PyTree, learner: PyTree, rate: Number, updates: int, key: Key[Array, ""] | None = None) -> Float[Array, "moments 2"]:
+    r"""$J^i(\phi^i, q_m)$ and $J^{-i}(\phi^i, q_m)$ for $m = 0 \ldots M$, against a learner that makes M gradient steps of its own.
 
     Args:
         value: (own, other, key) -> returns of both.
-        own: the shaping agent's parameters.
-        learner: $q_0$.
+        own: the parameters of the agent, which does not learn meanwhile.
+        learner: $q_0$, a constant.
         rate: the learner's step size.
         updates: M.
         key: split over the M + 1 evaluations; None if `value` needs none.
@@ -74,10 +72,18 @@ def shaping_return(value: Value, own: PyTree, learner: PyTree, rate: Number, upd
     keys = _keys(key, updates + 1)
 
     def learn(q: PyTree, key: Any) -> tuple[PyTree, Any]:
-        return _improved(value, own, q, rate, key), value(own, q, key)[0]
+        return _improved(value, own, q, rate, key), jnp.stack(value(own, q, key))
 
     learned, returns = jax.lax.scan(learn, jax.lax.stop_gradient(learner), None if keys is None else keys[:-1], updates)
-    return (jnp.sum(returns) + value(own, learned, None if keys is None else keys[-1])[0]) / (updates + 1)
+    return jnp.concatenate([returns, jnp.stack(value(own, learned, None if keys is None else keys[-1]))[None]])
+
+
+def shaping_return(value: Value, own: PyTree, learner: PyTree, rate: Number, updates: int, key: Key[Array, ""] | None = None) -> Float[Array, ""]:
+    r"""$\frac{1}{M + 1} \sum_{m = 0}^{M} J^i(\phi^i, q_m)$, the mean of the agent's returns over a `lifetime`; differentiate it in `own`.
+
+    Reference: Balaguer et al., "The Good Shepherd: an oracle agent for mechanism design" (2022); Meulemans et al. (2025), Eq. 1.
+    """
+    return jnp.mean(lifetime(value, own, learner, rate, updates, key)[:, 0])
 
 
 def dice_return(
