@@ -121,7 +121,7 @@ def test_a_zero_determinant_strategy_enforces_its_line_on_any_opponent(game, bas
         policy = zero_determinant(game, slope, scale, baseline).policy
         assert policy.min() >= 0
         assert policy.max() <= 1
-        kappa = game.payoffs[0, 1, 1] if baseline is None else baseline
+        kappa = game.payoffs[0][1][1] if baseline is None else baseline
         for start, other in zip((0.0, 0.3, 1.0), policies(7, 3), strict=True):
             own, theirs = values(game, jnp.concatenate([jnp.array([start]), policy]), other, 1 - 1e-5)
             assert float(own - kappa - slope * (theirs - kappa)) == pytest.approx(0, abs=1e-3)

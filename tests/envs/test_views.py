@@ -103,18 +103,10 @@ def test_gymnasium_makes_what_it_is_told_by_name(name, env):
     assert made.render() == again.render()
 
 
-def other_python() -> str:
-    """The Python that has rejax: MESOCOSM_AGENTS, or the environment that `make agents` fills."""
-    named = os.environ.get("MESOCOSM_AGENTS", str(ROOT / ".venv-agents/bin/python"))
-    if not Path(named).exists():
-        pytest.skip("no environment with rejax: `make agents` makes one, or MESOCOSM_AGENTS names its Python")
-    return named
-
-
 @pytest.mark.slow
-def test_rejaxs_ppo_learns_on_the_legacy_view():
+def test_rejaxs_ppo_learns_on_the_legacy_view(python_with_agents):
     """Unchanged, in its own environment; its return ends above the random policy's by a 95 % interval over seeds."""
-    command = [other_python(), str(Path(__file__).with_name("train_with_rejax.py"))]
+    command = [python_with_agents, str(Path(__file__).with_name("train_with_rejax.py"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "JAX_PLATFORMS": "cpu"}
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert told.returncode == 0, told.stderr
@@ -125,7 +117,7 @@ def test_rejaxs_ppo_learns_on_the_legacy_view():
 
 
 @pytest.mark.slow
-def test_gymnaxs_own_wrapper_makes_the_same_steps_legacy():
+def test_gymnaxs_own_wrapper_makes_the_same_steps_legacy(python_with_agents):
     """gymnax's adapter from its present interface to the legacy one works on our environment as it is, and agrees with our legacy view."""
     script = """
 import jax, numpy as np
@@ -145,7 +137,7 @@ for t in range(5):
 assert bool(mine[3]) and ours.action_space(params).n == 4 and ours.observation_space(params).shape == (9,)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "JAX_PLATFORMS": "cpu"}
-    told = subprocess.run([other_python(), "-c", script], capture_output=True, text=True, check=False, env=environment)
+    told = subprocess.run([python_with_agents, "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert told.returncode == 0, told.stderr
 
 

@@ -43,7 +43,7 @@ class Chain(NamedTuple):
 
 def chain(own: Policy, other: Policy) -> Chain:
     """The chain of two policies, each seen from its player's side."""
-    x, y = own, other[SWAPPED]
+    x, y = own, jnp.concatenate([other[:CD], other[DC:DD], other[CD:DC], other[DD:]])
     joint = jnp.stack([x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y)], axis=-1)
     return Chain(joint[0], joint[1:])
 

@@ -6,6 +6,8 @@ Pax, a library for opponent shaping (github.com/ucl-dark/pax).
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
@@ -14,9 +16,12 @@ COOPERATE, DEFECT = 0, 1
 
 
 class MatrixGame(eqx.Module):
-    """Payoffs of a game of two players: `payoffs[i, a, b]` is the reward of player i if the first plays a and the second b. They are leaves."""
+    """Payoffs of a game of two players: `payoffs[i][a][b]` is the reward of player i if the first plays a and the second b.
 
-    payoffs: Float[Array | np.ndarray, "2 2 2"]
+    They are leaves: an array, or numbers in tuples, with which a game can be hashed.
+    """
+
+    payoffs: Float[Array | np.ndarray, "2 2 2"] | tuple[Any, ...]
 
     @classmethod
     def symmetric(cls, both: float, alone: float, against: float, neither: float) -> MatrixGame:
@@ -28,14 +33,12 @@ class MatrixGame(eqx.Module):
             against: of one who defects while the other cooperates (T).
             neither: if both defect (P).
         """
-        own = np.array([[both, alone], [against, neither]], float)
-        return cls(np.stack([own, own.T]))
+        return cls((((both, alone), (against, neither)), ((both, against), (alone, neither))))
 
     @classmethod
     def zero_sum(cls, both: float, alone: float, against: float, neither: float) -> MatrixGame:
         """The second player loses what the first wins; arguments as in `symmetric`, for the first player."""
-        own = np.array([[both, alone], [against, neither]], float)
-        return cls(np.stack([own, -own]))
+        return cls((((both, alone), (against, neither)), ((-both, -alone), (-against, -neither))))
 
 
 PRISONERS_DILEMMA = MatrixGame.symmetric(1.0, -1.0, 2.0, 0.0)

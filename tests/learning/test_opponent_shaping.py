@@ -1,0 +1,135 @@
+"""Estimators against sums written out, and what one trajectory's rewards may reach; batch lambda returns; a tabular learner against autodiff."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mesocosm.learning.naive_learner import reinforce_tabular
+from mesocosm.learning.opponent_shaping import batch_lambda_returns, batch_unaware, coala_pg, full_return, m_fos, score_loss, td_errors, value_targets
+
+ALL = (coala_pg, m_fos, batch_unaware, full_return)
+
+
+def drawn(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def written_out(estimator, rewards, episode):
+    """The sums of the definition, step by step."""
+    batch, length = rewards.shape
+    found = np.zeros((batch, length))
+    for b in range(batch):
+        for step in range(length):
+            end = (step // episode + 1) * episode
+            own, later = rewards[b, step:end].sum(), rewards[:, end:].sum(axis=1)
+            found[b, step] = {
+                coala_pg: own / batch + later.mean(),
+                m_fos: own + later.mean(),
+                batch_unaware: (own + later[b]) / batch,
+                full_return: rewards[:, step:].sum() / batch,
+            }[estimator]
+    return found
+
+
+@pytest.mark.parametrize(("batch", "episodes", "episode"), [(4, 3, 2), (2, 1, 5), (3, 4, 1)])
+def test_estimators_are_their_definitions(batch, episodes, episode):
+    rewards = drawn(batch, batch, episodes * episode)
+    for estimator in ALL:
+        np.testing.assert_allclose(estimator(rewards, episode), written_out(estimator, np.asarray(rewards, float), episode), rtol=1e-4, atol=1e-5)
+
+
+def test_with_values_coala_is_equation_13():
+    batch, episode, length = 3, 4, 12
+    rewards, values = drawn(0, batch, length), drawn(1, batch, length + 1).at[:, -1].set(0)
+    found, plain = coala_pg(rewards, episode, values), written_out(coala_pg, np.asarray(rewards, float), episode)
+    for b in range(batch):
+        for step in range(length):
+            end = (step // episode + 1) * episode
+            others = np.delete(np.asarray(values[:, end]), b).sum()
+            assert float(found[b, step]) == pytest.approx(plain[b, step] - float(values[b, step]) / batch - others / batch, abs=1e-5)
+
+
+def test_a_single_trajectory_makes_all_estimators_one():
+    rewards, values = drawn(0, 1, 12), drawn(1, 1, 13)
+    for estimator in ALL:
+        np.testing.assert_allclose(estimator(rewards, 3, values, 0.9, 0.8), coala_pg(rewards, 3, values, 0.9, 0.8), rtol=1e-6)
+
+
+def test_discounting_and_decay_count_steps_between_action_and_error():
+    rewards, values = drawn(0, 2, 6), drawn(1, 2, 7)
+    errors = np.asarray(td_errors(rewards, values, 0.9))
+    found = coala_pg(rewards, 3, values, 0.9, 0.5)
+    powers = 0.45 ** np.arange(6)
+    for step in (0, 2, 5):
+        end = (step // 3 + 1) * 3
+        own, later = errors[0, step:end] @ powers[: end - step], errors[:, end:].mean(axis=0) @ powers[end - step : 6 - step]
+        assert float(found[0, step]) == pytest.approx(own / 2 + later, abs=1e-5)
+
+
+def test_value_targets_are_td_lambda_returns_of_each_trajectory():
+    rewards, values = drawn(0, 2, 5), drawn(1, 2, 6)
+    found = value_targets(rewards, values, 0.9, 0.7)
+    following = np.asarray(values[:, -1])
+    for t in reversed(range(5)):
+        following = rewards[:, t] + 0.9 * (0.3 * values[:, t + 1] + 0.7 * following)
+        np.testing.assert_allclose(found[:, t], following, rtol=1e-5)
+    np.testing.assert_allclose(value_targets(rewards, values, 0.9, 0.0), rewards + 0.9 * values[:, 1:], rtol=1e-5, atol=1e-6)
+
+
+def test_rewards_reach_the_steps_before_them_and_other_trajectories_only_in_earlier_episodes():
+    rewards = drawn(0, 3, 12)
+    changed = rewards.at[1, 7].add(1.0)  # the second of three episodes of four
+    difference = np.asarray(coala_pg(changed, 4) - coala_pg(rewards, 4))
+    np.testing.assert_allclose(difference[:, :4], 1 / 3, rtol=1e-4)
+    np.testing.assert_allclose(difference[1, 4:8], 1 / 3, rtol=1e-4)
+    np.testing.assert_array_equal(difference[[0, 2], 4:], 0)
+    np.testing.assert_array_equal(difference[1, 8:], 0)
+    batches = jnp.stack([rewards, drawn(1, 3, 12)])
+    several = jax.vmap(lambda rewards: coala_pg(rewards, 4))
+    np.testing.assert_array_equal(several(batches)[0], several(batches.at[1].add(1.0))[0])
+
+
+def test_permuting_trajectories_permutes_their_weights():
+    rewards, values, order = drawn(0, 4, 6), drawn(1, 4, 7), np.array([2, 0, 3, 1])
+    for estimator in ALL:
+        np.testing.assert_allclose(estimator(rewards[order], 3, values[order], 0.9), estimator(rewards, 3, values, 0.9)[order], rtol=1e-5, atol=1e-6)
+
+
+def test_the_loss_has_the_gradient_of_the_scores_and_takes_weights_as_constants():
+    logits, actions = drawn(0, 2, 3), jnp.array([[0, 1, 1], [1, 0, 0]])
+
+    def loss(logits):
+        log_probabilities = jnp.where(actions == 0, jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits))
+        return score_loss(log_probabilities, 2 * logits)
+
+    np.testing.assert_allclose(jax.grad(loss)(logits), -2 * logits * ((actions == 0) - jax.nn.sigmoid(logits)), rtol=1e-5)
+
+
+def test_errors_name_the_numbers():
+    with pytest.raises(ValueError, match="7 steps cannot be divided into inner episodes of 3"):
+        coala_pg(jnp.zeros((2, 7)), 3)
+    with pytest.raises(ValueError, match="6 rewards need 7 values"):
+        coala_pg(jnp.zeros((2, 6)), 3, jnp.zeros((2, 6)))
+
+
+def test_last_values_are_averaged_like_everything_after_an_episode():
+    last = jnp.array([1.0, 3.0])
+    options = {"average_later": True, "normalise_own": True}
+    found = batch_lambda_returns(jnp.zeros((2, 2)), jnp.zeros((2, 2)), last, 2, 1.0, 1.0, **options)
+    np.testing.assert_allclose(found, 2.0)
+    found = batch_lambda_returns(jnp.zeros((2, 2)), jnp.zeros((2, 2)), last, 2, 1.0, 1.0, average_later=False, normalise_own=False)
+    np.testing.assert_allclose(found, [[1, 1], [3, 3]])
+
+
+def test_a_tabular_learner_takes_the_step_of_autodiff():
+    generator = np.random.default_rng(0)
+    logits, rewards = drawn(0, 5), drawn(1, 4, 6)
+    memories, actions = jnp.asarray(generator.integers(0, 5, (4, 6))), jnp.asarray(generator.integers(0, 2, (4, 6)))
+
+    def objective(logits):
+        chosen = jnp.where(actions == 0, 1.0, -1.0) * logits[memories]
+        later = jnp.stack([rewards[:, t:].sum(axis=1) for t in range(6)], axis=1)
+        return jnp.mean(jax.nn.log_sigmoid(chosen) * (later - later.mean(axis=0)))
+
+    np.testing.assert_allclose(reinforce_tabular(logits, memories, actions, rewards, 3.0), logits + 3 * jax.grad(objective)(logits), rtol=1e-5, atol=1e-6)
