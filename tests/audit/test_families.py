@@ -165,13 +165,29 @@ def test_norms_of_queries_and_keys_are_found_under_other_names(name, tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    [{"use_qk_norm": True}, {"qk_layernorm": True}, {"qk_norm": "rms"}, {"enable_qk_norm": True}, {"normalize_qk": True}, {"attention_layer_norm": True}],
+    [
+        {"use_qk_norm": True},
+        {"qk_layernorm": True},
+        {"qk_norm": "rms"},
+        {"enable_qk_norm": True},
+        {"normalize_qk": True},
+        {"attention_layer_norm": True},
+        {"use_cosine_attention": True},
+    ],
 )
 def test_the_config_alone_may_state_norms_of_queries_and_keys(config, tmp_path):
     found = rows(tmp_path, balanced(False, 16, layers=1), model_type="llama", **config).filter(product="QK")
     assert found["applies"].unique().to_list() == ["no"]
     off = rows(tmp_path / "off", balanced(False, 16, layers=1), model_type="llama", **dict.fromkeys(config, False)).filter(product="QK")
     assert off["applies"].unique().to_list() == ["pair-only"]
+
+
+@pytest.mark.parametrize("key", ["use_output_gate", "gated_attention", "use_attn_gate", "attention_gating"])
+def test_the_config_alone_may_state_a_gate_behind_the_values(key, tmp_path):
+    found = rows(tmp_path, balanced(False, 16, layers=1), model_type="llama", **{key: True}).filter(product="VO")
+    assert found["applies"].unique().to_list() == ["no"]
+    off = rows(tmp_path / "off", balanced(False, 16, layers=1), model_type="llama", **{key: False}).filter(product="VO")
+    assert off["applies"].unique().to_list() == ["yes"]
 
 
 def test_the_part_of_the_config_on_attention_and_norms_of_values_count(tmp_path):

@@ -261,7 +261,7 @@ def _notes(checkpoint: Checkpoint, block: Block, settings: Settings) -> Notes:
         query, value = (("unknown", "; ".join(filter(None, (note, strange, CLIP_NOTE if settings.clipped else "")))) for _, note in (query, value))
     if settings.query_norm or found.get("query norm"):
         query = ("no", QK_NORM_NOTE)
-    if settings.gated or found.get("gate"):
+    if settings.output_gate or found.get("gate"):
         value = ("no", GATE_NOTE)
     elif settings.value_norm or found.get("value norm"):
         value = ("no", VALUE_NORM_NOTE)

@@ -79,7 +79,8 @@ FAMILIES: Mapping[str, Family] = {name: family for names, family in KNOWN for na
 FRACTION = ("partial_rotary_factor", "rotary_pct", "rotary_percentage", "rotary_emb_fraction")
 COORDINATES = ("rotary_dim", "rotary_ndims", "rope_dim")
 NORM = r"(_(l2|rms))*_?((layer_?)?norms?(alization)?|ln|gn)"
-QUERY_NORM = rf"(\w+_)?(qk|query_key){NORM}|normalize_qk|layer_norm_qk|attention_layer_norm"
+QUERY_NORM = rf"(\w+_)?(qk|query_key){NORM}|normalize_qk|layer_norm_qk|attention_layer_norm|(\w+_)?cosine_att(n|ention)"
+GATE = r"\w*(attn|attention|output)_gat(e|ed|es|ing)|(use_)?gated_att(n|ention)"
 VALUE_NORM = rf"(\w+_)?(v|value){NORM}"
 ZERO_CENTRED = r".*(zero_cent(ered|red)|unit_offset).*|.*_1p"
 """Keys of norms that multiply by 1 plus their gain."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mesocosm.audit.families import QUERY_NORM, VALUE_NORM, Family, Positions, family_of, layer_positions, rotary_pairs, rotated_share, states
+from mesocosm.audit.families import GATE, QUERY_NORM, VALUE_NORM, Family, Positions, family_of, layer_positions, rotary_pairs, rotated_share, states
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
@@ -31,6 +31,7 @@ class Settings:
         interleaved: whether rotary pairs are neighbours; None if unknown.
         gain_offset: offset that is added to the norm's stored gain (1 in Gemma); None if unknown.
         gated: whether each query head's rows are followed by those of a gate.
+        output_gate: whether something multiplies what the heads give, there or elsewhere.
         query_norm, value_norm: whether queries and keys, or values, are normalised, as far as the config and the family say.
         clipped: whether queries, keys and values are clipped.
     """
@@ -45,6 +46,7 @@ class Settings:
     interleaved: bool | None = None
     gain_offset: float | None = None
     gated: bool = False
+    output_gate: bool = False
     query_norm: bool = False
     value_norm: bool = False
     clipped: bool = False
@@ -75,6 +77,7 @@ def settings_of(config: Mapping[str, Any], block: str, *, heads: int | None = No
         interleaved=rotary_pairs(part, family, layer),
         gain_offset=family.gain_offset,
         gated=family.gated if gate is None else bool(gate),
+        output_gate=(family.gated and gate is None) or states(part, GATE),
         query_norm=family.query_norm or (states(part, QUERY_NORM) and not (str(model_type).startswith("llama4") and positions == "additive")),
         value_norm=family.value_norm or states(part, VALUE_NORM),
         clipped=bool(part.get("clip_qkv") or (part.get("attn_config") or {}).get("clip_qkv")),
