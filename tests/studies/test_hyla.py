@@ -277,7 +277,7 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
     check(config)
     found = {trial.name: trial for trial in trials(config)}
     assert set(found) == {f"{task}-{name}" for task in ("fuzzy", "raven") for name in ("softmax", "hyla", "user")}
-    for name, tokens in (("fuzzy-user", jnp.zeros((7, 5))), ("raven-user", jnp.zeros((18, 8)))):
+    for name, tokens in (("fuzzy-user", jnp.zeros((9, 5))), ("raven-user", jnp.zeros((18, 8)))):
         assert found[name].user_parts
         network = build(found[name].config, KEY)
         assert any(isinstance(part, DeltaNet) for part in jax.tree.leaves(network, is_leaf=lambda part: isinstance(part, DeltaNet)))

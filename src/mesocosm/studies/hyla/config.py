@@ -150,7 +150,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            fuzzy=Fuzzy(length=6, queries=2),
+            fuzzy=Fuzzy(length=8, queries=2),
             fuzzy_network=Network(dim=8, heads=2, size=4, hidden=8),
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
             raven_network=Network(dim=8, heads=2, size=4, hidden=8),
