@@ -132,7 +132,6 @@ def test_probes_find_what_is_in_the_codes_and_nothing_in_other_labels():
     assert abs(gain[0]) < 0.15 < 0.6 < gain[1]
     causes = codes._causes(0, layers, codes.RavenLabels(rules, random.integers(0, 8, 800)))
     assert causes["rule"][1] > 0.9 > 0.1 > abs(causes["target"][1])
-    assert causes["rule_silhouette"][1] > 0.5
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def test_unknown_terms_can_be_solved_and_known_ones_not(variant, unknown, held_o
 @pytest.mark.parametrize(("one", "again", "verdict"), [(0.15, 0.28, "holds"), (0.28, 0.28, "fails"), (0.15, 0.15, "not judged")])
 def test_one_head_can_be_as_good_and_initial_weights_can_matter_as_much(one, again, verdict):
     arms = {"raven-softmax": 0.28, "raven-softmax-heads-1": one, "raven-softmax-again": again}
-    assert judged("C8.heads", "paper", solved=pl.concat(scores(name, train=0.4, held_out=value) for name, value in arms.items())).verdict == verdict
+    assert judged("C8.heads", solved=pl.concat(scores(name, train=0.4, held_out=value) for name, value in arms.items())).verdict == verdict
 
 
 def by_layer(trial, layers, **values):

@@ -11,7 +11,7 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, silhouettes, similarity
+from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
 from mesocosm.analysis.tables import long_table
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build, tasks
@@ -111,11 +111,10 @@ def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Rav
 
 
 def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
-    """R^2 of the codes, explained by the rule and by the symbol to predict, and how far they cluster by either."""
+    """R^2 of the codes, explained by the rule and by the symbol to predict."""
     by = {"rule": labels.rule, "target": labels.target}
     explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
-    clusters = {f"{name}_silhouette": silhouettes(codes, label) for name, label in by.items()}
-    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in (explained | clusters).items()})
+    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
 
 
 def _similar(seed: int, codes: Any, rules: Any) -> pl.DataFrame:

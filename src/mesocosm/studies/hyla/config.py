@@ -121,7 +121,7 @@ class Config:
     fuzzy_training: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=1e-2, warmup=200))
     raven: Raven = field(default_factory=Raven)
     raven_network: Network = field(default_factory=lambda: Network(layers=3, size=32))
-    raven_training: Training = field(default_factory=lambda: Training(steps=5000, learning_rate=3e-3, warmup=300))
+    raven_training: Training = field(default_factory=lambda: Training(steps=4500, learning_rate=3e-3, warmup=300))
     evaluation: Evaluation = field(default_factory=Evaluation)
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
@@ -177,6 +177,7 @@ PRESETS = {
             held_outs=(0.3,),
             lengths=(8,),
             raven_variants=("softmax",),
+            raven_heads=(1,),
         ),
         seeds=10,
     ),
