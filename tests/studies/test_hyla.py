@@ -45,8 +45,8 @@ def test_networks_have_as_many_parameters_as_the_authors_and_the_pilots():
 
 def test_one_head_has_almost_as_many_parameters():
     """Only the table of position biases is smaller."""
-    many, one = (size(f"raven-softmax{name}", "cpu") for name in ("", "-heads-1"))
-    assert many - one == 3 * 7 * 18
+    many, one = (size(f"raven-softmax{name}", "paper") for name in ("", "-heads-1"))
+    assert many - one == 4 * 15 * 36
 
 
 @pytest.mark.parametrize("of", [Fuzzy(), Raven()])
@@ -134,7 +134,6 @@ def test_probes_find_what_is_in_the_codes_and_nothing_in_other_labels():
     assert abs(gain[0]) < 0.15 < 0.6 < gain[1]
     causes = codes._causes(0, layers, codes.RavenLabels(rules, random.integers(0, 8, 800)))
     assert causes["rule"][1] > 0.9 > 0.1 > abs(causes["target"][1])
-    assert causes["rule_silhouette"][1] > 0.5
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ def test_codes_can_tell_nothing_or_tell_it_before_training(check, trial, trained
 
 @pytest.mark.parametrize(("early", "verdict"), [(0.1, "holds"), (0.6, "fails")])
 def test_early_layers_can_tell_as_much(early, verdict):
-    assert judged("C11.later", "paper", decoded=decoded("codes-raven-softmax", [early, 0.3, 0.3, 0.6], [0.1] * 4)).verdict == verdict
+    assert judged("C11.later", decoded=decoded("codes-raven-softmax", [early, 0.3, 0.6], [0.1] * 3)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -257,8 +256,7 @@ def test_early_layers_can_tell_as_much(early, verdict):
 def test_rules_and_symbols_can_explain_the_wrong_layers(rule, target, wanted):
     found = {name: {"trained": value, "untrained": [0.0] * 3} for name, value in (("rule", rule), ("target", target))}
     table = by_layer("codes-raven-softmax", 3, **found).filter(network="trained").with_columns(pl.col("rule") + 0.001 * pl.col("seed"))
-    table = table.with_columns(layer=pl.col("layer").replace(2, 3))  # the last of four
-    assert {name: judged(f"C9.{name}", "paper", causes=table).verdict for name in wanted} == wanted
+    assert {name: judged(f"C9.{name}", causes=table).verdict for name in wanted} == wanted
 
 
 def test_enumerated_matrices_are_judged_one_by_one():
@@ -280,7 +278,7 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
     check(config)
     found = {trial.name: trial for trial in trials(config)}
     assert set(found) == {f"{task}-{name}" for task in ("fuzzy", "raven") for name in ("softmax", "hyla", "user")}
-    for name, tokens in (("fuzzy-user", jnp.zeros((7, 5))), ("raven-user", jnp.zeros((18, 8)))):
+    for name, tokens in (("fuzzy-user", jnp.zeros((9, 5))), ("raven-user", jnp.zeros((18, 8)))):
         assert found[name].user_parts
         network = build(found[name].config, KEY)
         assert any(isinstance(part, DeltaNet) for part in jax.tree.leaves(network, is_leaf=lambda part: isinstance(part, DeltaNet)))

@@ -27,7 +27,7 @@ PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
 # Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN = 10, 7
+FUZZY, RAVEN = 18, 11
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
@@ -83,7 +83,7 @@ def terms_decoded(variant: str) -> Check:
     return of_fuzzy(
         variant,
         Mean("macro F1 of probes of the last layer's codes for terms, minus that of probes fitted on other functions' terms"),
-        above(0.15),
+        above(0.05),
         decoded(trial, last_fuzzy),
         Control("networks with random weights", decoded(trial, last_fuzzy, "untrained")),
     )
@@ -146,7 +146,7 @@ CLAIMS = [
             of_fuzzy(
                 "least",
                 Mean("the same, softmax attention minus HYLA"),
-                above(0.0),
+                above(0.08),
                 smaller_drop(Explained.held_out),
                 Control("training's combinations", smaller_drop(Explained.train)),
             ),
@@ -226,10 +226,9 @@ CLAIMS = [
             of_raven(
                 "rule",
                 Mean("R² of the last layer's codes, explained by the rule minus by the symbol"),
-                above(0.02),
+                above(0.0),
                 explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
                 Control("the first layer", explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, first)),
-                judged_at=PAPER,
             ),
             of_raven(
                 "symbol",
@@ -237,7 +236,6 @@ CLAIMS = [
                 above(0.01),
                 explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, first),
                 Control("the last layer", explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, last_raven)),
-                judged_at=PAPER,
             ),
         ],
     ),
@@ -264,17 +262,16 @@ CLAIMS = [
             of_raven(
                 "rules",
                 Mean("macro F1 of probes of the last layer's codes for the rule, minus that of probes fitted on other matrices' rules"),
-                above(0.05),
+                above(0.1),
                 decoded(SOFTMAX_CODES, last_raven),
                 Control("networks with random weights", decoded(SOFTMAX_CODES, last_raven, "untrained")),
             ),
             of_raven(
                 "later",
                 Mean("the same, last layer minus first"),
-                above(0.1),
+                above(0.05),
                 later(SOFTMAX_CODES),
                 Control("networks with random weights", later(SOFTMAX_CODES, "untrained")),
-                judged_at=PAPER,
             ),
         ],
     ),

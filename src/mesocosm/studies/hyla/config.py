@@ -118,10 +118,10 @@ class Config:
 
     fuzzy: Fuzzy = field(default_factory=Fuzzy)
     fuzzy_network: Network = field(default_factory=Network)
-    fuzzy_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=1e-2, warmup=200))
+    fuzzy_training: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=1e-2, warmup=200))
     raven: Raven = field(default_factory=Raven)
     raven_network: Network = field(default_factory=lambda: Network(layers=3, size=32))
-    raven_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=3e-3, warmup=300))
+    raven_training: Training = field(default_factory=lambda: Training(steps=4500, learning_rate=3e-3, warmup=300))
     evaluation: Evaluation = field(default_factory=Evaluation)
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
@@ -150,7 +150,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            fuzzy=Fuzzy(length=6, queries=2),
+            fuzzy=Fuzzy(length=8, queries=2),
             fuzzy_network=Network(dim=8, heads=2, size=4, hidden=8),
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
             raven_network=Network(dim=8, heads=2, size=4, hidden=8),
