@@ -6,10 +6,9 @@ from functools import partial
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import replicates
 from mesocosm.studies.hyla.config import FUZZY_PAPER, RAVEN_PAPER, Config
-from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_fuzzy, last_raven, later, r2, smaller_drop, solved
+from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_raven, later, r2, smaller_drop, solved, terms_told
 from mesocosm.studies.hyla.tables import (
     AGAIN,
-    FEWER_FEATURES,
     ONE_HEAD,
     SHORTER,
     Ambiguous,
@@ -18,6 +17,7 @@ from mesocosm.studies.hyla.tables import (
     Solved,
     codes,
     fuzzy,
+    of_features,
     raven,
 )
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, Reference, above, below, between
@@ -27,7 +27,7 @@ PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
 # Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN = 18, 11
+FUZZY, RAVEN = 24, 11
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
@@ -52,7 +52,7 @@ def paper_gain(table: dict[str, float], variant: str) -> Reference:
     return Reference(round((table[variant] - table["softmax"]) / 100, 4), "paper")
 
 
-def better_than_softmax(check: str, variant: str, judged_at: frozenset[str] = CPU) -> Check:
+def better_than_softmax(check: str, variant: str) -> Check:
     """A variant generalises better to held-out combinations; on training's combinations, it need not."""
     return of_fuzzy(
         check,
@@ -60,7 +60,6 @@ def better_than_softmax(check: str, variant: str, judged_at: frozenset[str] = CP
         above(0.03),
         gain(Explained.held_out, variant),
         Control("training's combinations", gain(Explained.train, variant)),
-        judged_at=judged_at,
         reference=paper_gain(FUZZY_PAPER, variant),
     )
 
@@ -78,14 +77,14 @@ def unsolved(variant: str, judged_at: frozenset[str] = CPU) -> Check:
 
 
 def terms_decoded(variant: str) -> Check:
-    """The codes of training's functions tell how those of held-out ones are read."""
+    """The codes of training's functions tell how those of held-out ones are read; in some networks that solve the task, codes do not depend on the function."""
     trial = codes(f"fuzzy-{variant}")
     return of_fuzzy(
         variant,
-        Mean("macro F1 of probes of the last layer's codes for terms, minus that of probes fitted on other functions' terms"),
-        above(0.05),
-        decoded(trial, last_fuzzy),
-        Control("networks with random weights", decoded(trial, last_fuzzy, "untrained")),
+        Rate("networks for which probes of the last layer's codes for terms have a macro F1 above that of probes fitted on other functions' terms, by 0.04"),
+        above(0.5),
+        terms_told(trial),
+        Control("random weights", terms_told(trial, "untrained")),
     )
 
 
@@ -159,6 +158,7 @@ CLAIMS = [
                     "the longer context repeats the tokens of a shorter one",
                     r2(Explained.repeated, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
                 ),
+                judged_at=ALL,
             ),
         ],
     ),
@@ -282,11 +282,10 @@ CLAIMS = [
         checks=[
             of_raven(
                 "features",
-                Mean("softmax attention's accuracy on held-out combinations, four features minus two"),
+                Mean("fraction of features that softmax attention gets right on held-out combinations, most features minus fewest"),
                 below(-0.05),
-                solved(Solved.held_out, raven("softmax"), FEWER_FEATURES, same_data=False),
-                Control("softmax minus linear attention, as many features", solved(Solved.held_out, raven("softmax"), raven("linear"))),
-                judged_at=PAPER,
+                solved(Solved.held_out_feature, of_features(max), of_features(min), same_data=False),
+                Control("as many features, from other initial weights", solved(Solved.held_out_feature, AGAIN, raven("softmax"))),
             )
         ],
     ),
@@ -296,7 +295,7 @@ CLAIMS = [
         source="Table A1",
         checks=[
             better_than_softmax("nonlinearity", "hyla-linear"),
-            better_than_softmax("normalisation", "hyla-unnormalised", PAPER),
+            better_than_softmax("normalisation", "hyla-unnormalised"),
             needed("raven-nonlinearity", "hyla-linear"),
             needed("raven-normalisation", "hyla-unnormalised"),
         ],

@@ -121,7 +121,7 @@ class Config:
     fuzzy_training: Training = field(default_factory=lambda: Training(steps=2500, learning_rate=1e-2, warmup=200))
     raven: Raven = field(default_factory=Raven)
     raven_network: Network = field(default_factory=lambda: Network(layers=3, size=32))
-    raven_training: Training = field(default_factory=lambda: Training(steps=4500, learning_rate=3e-3, warmup=300))
+    raven_training: Training = field(default_factory=lambda: Training(steps=5000, learning_rate=3e-3, warmup=300))
     evaluation: Evaluation = field(default_factory=Evaluation)
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
@@ -138,7 +138,7 @@ class Config:
     raven_heads: tuple[int, ...] = ()
     """Further numbers of heads of softmax on Raven matrices (C8)."""
     raven_features: tuple[int, ...] = ()
-    """Further numbers of features, for softmax (C12)."""
+    """Further numbers of features, for softmax; the one of these and `raven` with the most features is compared with the one with the fewest (C12)."""
     scales: tuple[Scale, ...] = ()
     """Further sizes and durations on Raven matrices, for softmax, linear attention and HYLA (C7)."""
     mixer: str = ""
@@ -169,15 +169,16 @@ PRESETS = {
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(fuzzy_training=Training(steps=1500, learning_rate=1e-2, warmup=200)), seeds=4),
+    "quick": Preset(Config(fuzzy_training=Training(steps=1500, learning_rate=1e-2, warmup=200), lengths=(8,)), seeds=4),
     "cpu": Preset(
         Config(
-            variants=("softmax", "hyla", "hyla-linear"),
+            variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
             probed=("softmax", "hyla"),
             held_outs=(0.3,),
             lengths=(8,),
             raven_variants=("softmax",),
             raven_heads=(1,),
+            raven_features=(3,),
         ),
         seeds=10,
     ),
