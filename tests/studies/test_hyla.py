@@ -49,6 +49,13 @@ def test_one_head_has_almost_as_many_parameters():
     assert many - one == 4 * 15 * 36
 
 
+def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
+    wide, deep = (arm(f"raven-linear-{name}", "paper").network for name in ("wide-2", "deep-16"))
+    assert (wide.layers, wide.dim, wide.heads, wide.size, wide.hidden) == (4, 256, 32, 128, 512)
+    assert deep == replace(arm("raven-linear", "paper").network, layers=16)
+    assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
+
+
 @pytest.mark.parametrize("of", [Fuzzy(), Raven()])
 def test_seeds_have_splits_of_their_own_and_arms_share_them(of):
     first, second = (tasks(of, seeds) for seeds in ((1000, 1001), (1001, 1002)))
@@ -111,7 +118,7 @@ def test_every_variant_has_an_identity_and_a_check():
 @pytest.mark.whole
 def test_codes_are_read_where_the_paper_reads_them():
     """The answer's attention to the last feature of the panels before it, and the labels of that feature, in order."""
-    raven = replace(arm("raven-softmax"), evaluation=Evaluation(probed=30))
+    raven = replace(arm("raven-softmax"), network=replace(arm("raven-softmax").network, layers=2), evaluation=Evaluation(probed=30))
     task = raven_task(raven.task, 1000)
     model = build(raven, KEY)
     known, _ = codes.read_raven(30, KEY, model, task)
@@ -208,6 +215,16 @@ def test_one_head_can_be_as_good_and_initial_weights_can_matter_as_much(one, aga
     assert judged("C8.heads", solved=pl.concat(scores(name, train=0.4, held_out=value) for name, value in arms.items())).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("check", "other"), [("C7.hyla", "softmax"), ("C13.raven-nonlinearity", "hyla-linear"), ("C13.raven-normalisation", "hyla-unnormalised")]
+)
+@pytest.mark.parametrize(("hyla", "linear", "verdict"), [(0.7, 0.57, "holds"), (0.57, 0.57, "fails"), (0.7, 0.4, "not judged")])
+def test_hyla_can_be_no_better_on_matrices_and_softmax_better_than_linear(check, other, hyla, linear, verdict):
+    arms = {"softmax": 0.57, "linear": linear, "hyla": hyla, "hyla-linear": 0.57, "hyla-unnormalised": 0.57}
+    tables = pl.concat(scores(f"raven-{name}", held_out=value) for name, value in arms.items() if name in ("hyla", "softmax", "linear", other))
+    assert judged(check, "paper", solved=tables).verdict == verdict
+
+
 @pytest.mark.parametrize(("preset", "most", "fewest"), [("cpu", "-features-3", ""), ("paper", "", "-features-2")])
 @pytest.mark.parametrize(("harder", "again", "verdict"), [(0.4, 0.6, "holds"), (0.6, 0.6, "fails"), (0.4, 0.4, "not judged")])
 def test_more_features_can_be_as_easy_and_initial_weights_can_matter_as_much(preset, most, fewest, harder, again, verdict):
@@ -268,6 +285,13 @@ def test_rules_and_symbols_can_explain_the_wrong_layers(rule, target, wanted):
     assert {name: judged(f"C9.{name}", causes=table).verdict for name in wanted} == wanted
 
 
+@pytest.mark.parametrize(("sums", "constant", "verdict"), [(0.9, -0.2, "holds"), (0.2, -0.2, "fails"), (0.9, 0.8, "not judged")])
+def test_sums_and_differences_can_have_other_codes_or_all_rules_the_same(sums, constant, verdict):
+    found = {"difference": sums, "constant": constant}
+    rows = [{"seed": seed, "first": "addition", "second": rule, "cosine": value + SPREAD[seed]} for rule, value in found.items() for seed in SEEDS]
+    assert judged("C10.sums", "paper", similarity=pl.DataFrame(rows).with_columns(trial=pl.lit("codes-raven-softmax"))).verdict == verdict
+
+
 def test_enumerated_matrices_are_judged_one_by_one():
     def ambiguous(many, few):
         counted = [
@@ -287,7 +311,7 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
     check(config)
     found = {trial.name: trial for trial in trials(config)}
     assert set(found) == {f"{task}-{name}" for task in ("fuzzy", "raven") for name in ("softmax", "hyla", "user")}
-    for name, tokens in (("fuzzy-user", jnp.zeros((9, 5))), ("raven-user", jnp.zeros((18, 8)))):
+    for name, tokens in (("fuzzy-user", jnp.zeros((7, 5))), ("raven-user", jnp.zeros((18, 8)))):
         assert found[name].user_parts
         network = build(found[name].config, KEY)
         assert any(isinstance(part, DeltaNet) for part in jax.tree.leaves(network, is_leaf=lambda part: isinstance(part, DeltaNet)))

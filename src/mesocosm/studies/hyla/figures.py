@@ -18,7 +18,8 @@ def held_out(view: View) -> alt.TopLevelMixin:
     """R² on fuzzy logic. One dot per split, lines are means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
     table = view.table("explained")
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
-    by_fraction = _scores(table.filter(pl.col("length") == length), "held_out_fraction", "fraction held out")
+    several = pl.col("held_out_fraction").n_unique().over("variant") == table["held_out_fraction"].n_unique()
+    by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out")
     by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens")
     return alt.hconcat(by_fraction, by_length)
 
@@ -80,7 +81,8 @@ def decoding(view: View) -> alt.TopLevelMixin:
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color="network:N", tooltip=["seed", "network", alt.Tooltip("f1", format=".3f")])
     lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(f1):Q"), color="network:N")
     chance = alt.Chart().mark_line(color="gray", strokeDash=[4, 3]).encode(x=x, y=alt.Y("mean(shuffled_f1):Q"))
-    return alt.layer(chance, lines, dots, data=table).properties(width=180, height=200).facet(column=alt.Column("panel:N", title=None))
+    charts = alt.layer(chance, lines, dots, data=table).properties(width=180, height=200)
+    return charts.facet(column=alt.Column("panel:N", title=None)).resolve_scale(x="independent")
 
 
 @figure("Similarity of rules")
