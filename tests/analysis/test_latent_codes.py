@@ -102,7 +102,7 @@ def test_equal_codes_say_nothing(dtype):
     same, labels = np.full((50, 3), 0.1, dtype), np.arange(50) % 3
     np.testing.assert_array_equal(similarity(same, labels).cosine, 0)
     np.testing.assert_array_equal(similarity(CODES[1], np.zeros(240, int)).cosine, [[0]])
-    np.testing.assert_array_equal(ridge_probe(NOISE[0, :50], same[None]), [np.nan])
+    np.testing.assert_array_equal(ridge_probe(NOISE[0, :50], same[None]), [0])
     np.testing.assert_array_equal(embedding(same), 0)
     np.testing.assert_array_equal(silhouettes(same[None], labels), 0)
 
@@ -113,3 +113,13 @@ def test_without_scikit_learn_the_command_that_installs_it_is_shown(monkeypatch)
     for analysis in (lambda: silhouettes(CODES, RULES), lambda: ridge_probe(CODES[0], CODES), lambda: embedding(CODES[0])):
         with pytest.raises(NotInstalled, match=r"scikit-learn; to get it: python -m pip install 'mesocosm\[data\]'"):
             analysis()
+
+
+def test_codes_and_labels_that_do_not_vary_tell_nothing():
+    random = np.random.default_rng(0)
+    constant = np.full((1, 40, 3), 0.1) + 1e-9 * random.standard_normal((1, 40, 3))
+    labels = np.zeros(40, int)
+    assert logistic_probe(constant, labels, constant, 1 - labels).accuracy[0] == 0
+    assert ridge_probe(random.standard_normal((40, 2)), constant)[0] == 0
+    np.testing.assert_array_equal(embedding(np.ones((40, 3))), np.zeros((40, 2)))
+    np.testing.assert_array_equal(similarity(np.ones((40, 3)), labels).cosine, [[0]])

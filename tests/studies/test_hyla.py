@@ -45,8 +45,15 @@ def test_networks_have_as_many_parameters_as_the_authors_and_the_pilots():
 
 def test_one_head_has_almost_as_many_parameters():
     """Only the table of position biases is smaller."""
-    many, one = (size(f"raven-softmax{name}", "cpu") for name in ("", "-heads-1"))
-    assert many - one == 3 * 7 * 18
+    many, one = (size(f"raven-softmax{name}", "paper") for name in ("", "-heads-1"))
+    assert many - one == 4 * 15 * 36
+
+
+def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
+    wide, deep = (arm(f"raven-linear-{name}", "paper").network for name in ("wide-2", "deep-16"))
+    assert (wide.layers, wide.dim, wide.heads, wide.size, wide.hidden) == (4, 256, 32, 128, 512)
+    assert deep == replace(arm("raven-linear", "paper").network, layers=16)
+    assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
 
 
 @pytest.mark.parametrize("of", [Fuzzy(), Raven()])
@@ -111,7 +118,7 @@ def test_every_variant_has_an_identity_and_a_check():
 @pytest.mark.whole
 def test_codes_are_read_where_the_paper_reads_them():
     """The answer's attention to the last feature of the panels before it, and the labels of that feature, in order."""
-    raven = replace(arm("raven-softmax"), evaluation=Evaluation(probed=30))
+    raven = replace(arm("raven-softmax"), network=replace(arm("raven-softmax").network, layers=2), evaluation=Evaluation(probed=30))
     task = raven_task(raven.task, 1000)
     model = build(raven, KEY)
     known, _ = codes.read_raven(30, KEY, model, task)
@@ -134,7 +141,6 @@ def test_probes_find_what_is_in_the_codes_and_nothing_in_other_labels():
     assert abs(gain[0]) < 0.15 < 0.6 < gain[1]
     causes = codes._causes(0, layers, codes.RavenLabels(rules, random.integers(0, 8, 800)))
     assert causes["rule"][1] > 0.9 > 0.1 > abs(causes["target"][1])
-    assert causes["rule_silhouette"][1] > 0.5
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -166,7 +172,7 @@ def explained(trial, train, held_out, unknown=-0.2, repeated=0.4):
     return scores(f"fuzzy-{trial}", train=train, held_out=held_out, unknown=unknown, repeated=repeated)
 
 
-@pytest.mark.parametrize(("check", "variant"), [("C3.hyla", "hyla"), ("C13.nonlinearity", "hyla-linear")])
+@pytest.mark.parametrize(("check", "variant"), [("C3.hyla", "hyla"), ("C13.nonlinearity", "hyla-linear"), ("C13.normalisation", "hyla-unnormalised")])
 @pytest.mark.parametrize(("train", "held_out", "verdict"), [(0.75, 0.58, "holds"), (0.75, 0.45, "fails"), (0.95, 0.58, "not judged")])
 def test_a_variant_can_generalise_no_better_or_fit_better(check, variant, train, held_out, verdict):
     tables = pl.concat([explained("softmax", 0.85, 0.5), explained(variant, train, held_out)])
@@ -209,6 +215,25 @@ def test_one_head_can_be_as_good_and_initial_weights_can_matter_as_much(one, aga
     assert judged("C8.heads", solved=pl.concat(scores(name, train=0.4, held_out=value) for name, value in arms.items())).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("check", "other"), [("C7.hyla", "softmax"), ("C13.raven-nonlinearity", "hyla-linear"), ("C13.raven-normalisation", "hyla-unnormalised")]
+)
+@pytest.mark.parametrize(("hyla", "linear", "verdict"), [(0.7, 0.57, "holds"), (0.57, 0.57, "fails"), (0.7, 0.4, "not judged")])
+def test_hyla_can_be_no_better_on_matrices_and_softmax_better_than_linear(check, other, hyla, linear, verdict):
+    arms = {"softmax": 0.57, "linear": linear, "hyla": hyla, "hyla-linear": 0.57, "hyla-unnormalised": 0.57}
+    tables = pl.concat(scores(f"raven-{name}", held_out=value) for name, value in arms.items() if name in ("hyla", "softmax", "linear", other))
+    assert judged(check, "paper", solved=tables).verdict == verdict
+
+
+@pytest.mark.parametrize(("preset", "most", "fewest"), [("cpu", "-features-3", ""), ("paper", "", "-features-2")])
+@pytest.mark.parametrize(("harder", "again", "verdict"), [(0.4, 0.6, "holds"), (0.6, 0.6, "fails"), (0.4, 0.4, "not judged")])
+def test_more_features_can_be_as_easy_and_initial_weights_can_matter_as_much(preset, most, fewest, harder, again, verdict):
+    arms = {f"raven-softmax{most}": harder, f"raven-softmax{fewest}": 0.6}
+    arms["raven-softmax-again"] = arms["raven-softmax"] + again - 0.6
+    tables = pl.concat(scores(name, held_out_feature=value) for name, value in arms.items())
+    assert judged("C12.features", preset, solved=tables).verdict == verdict
+
+
 def by_layer(trial, layers, **values):
     """A table by network and layer; values map networks to one number per layer."""
     rows = [
@@ -234,7 +259,7 @@ def decoded(trial, trained, untrained):
 
 
 @pytest.mark.parametrize(("check", "trial"), [("C6.softmax", "fuzzy-softmax"), ("C6.hyla", "fuzzy-hyla"), ("C11.rules", "raven-softmax")])
-@pytest.mark.parametrize(("trained", "untrained", "verdict"), [(0.6, 0.11, "holds"), (0.12, 0.11, "fails"), (0.6, 0.5, "not judged")])
+@pytest.mark.parametrize(("trained", "untrained", "verdict"), [(0.6, 0.11, "holds"), (0.11, 0.11, "fails"), (0.6, 0.5, "not judged")])
 def test_codes_can_tell_nothing_or_tell_it_before_training(check, trial, trained, untrained, verdict):
     layers = 3 if "raven" in trial else 2
     table = decoded(f"codes-{trial}", [0.1] * (layers - 1) + [trained], [0.1] * (layers - 1) + [untrained])
@@ -243,7 +268,7 @@ def test_codes_can_tell_nothing_or_tell_it_before_training(check, trial, trained
 
 @pytest.mark.parametrize(("early", "verdict"), [(0.1, "holds"), (0.6, "fails")])
 def test_early_layers_can_tell_as_much(early, verdict):
-    assert judged("C11.later", "paper", decoded=decoded("codes-raven-softmax", [early, 0.3, 0.3, 0.6], [0.1] * 4)).verdict == verdict
+    assert judged("C11.later", decoded=decoded("codes-raven-softmax", [early, 0.3, 0.6], [0.1] * 3)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -257,8 +282,14 @@ def test_early_layers_can_tell_as_much(early, verdict):
 def test_rules_and_symbols_can_explain_the_wrong_layers(rule, target, wanted):
     found = {name: {"trained": value, "untrained": [0.0] * 3} for name, value in (("rule", rule), ("target", target))}
     table = by_layer("codes-raven-softmax", 3, **found).filter(network="trained").with_columns(pl.col("rule") + 0.001 * pl.col("seed"))
-    table = table.with_columns(layer=pl.col("layer").replace(2, 3))  # the last of four
-    assert {name: judged(f"C9.{name}", "paper", causes=table).verdict for name in wanted} == wanted
+    assert {name: judged(f"C9.{name}", causes=table).verdict for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(("sums", "constant", "verdict"), [(0.9, -0.2, "holds"), (0.2, -0.2, "fails"), (0.9, 0.8, "not judged")])
+def test_sums_and_differences_can_have_other_codes_or_all_rules_the_same(sums, constant, verdict):
+    found = {"difference": sums, "constant": constant}
+    rows = [{"seed": seed, "first": "addition", "second": rule, "cosine": value + SPREAD[seed]} for rule, value in found.items() for seed in SEEDS]
+    assert judged("C10.sums", "paper", similarity=pl.DataFrame(rows).with_columns(trial=pl.lit("codes-raven-softmax"))).verdict == verdict
 
 
 def test_enumerated_matrices_are_judged_one_by_one():

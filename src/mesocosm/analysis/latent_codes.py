@@ -60,6 +60,8 @@ class Decoded(NamedTuple):
 def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out_labels: Labels, *, strength: float = 1.0) -> Decoded:
     """Logistic regression of labels on codes, for each layer; codes are standardised with the mean and deviation of those that are fitted.
 
+    If there is only one class to fit, it is the guess for all examples.
+
     Args:
         codes, labels: what the probe is fitted on. Labels are a class per example, such as a rule, or several truth values, such as which terms occur, for
             each of which there is a binary probe.
@@ -75,7 +77,7 @@ def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out
     for layer, (fitted, scored) in enumerate(zip(codes, held_out_codes, strict=True)):
         for column, (known, wanted) in enumerate(columns):
             probe = pipeline.make_pipeline(_sklearn("preprocessing").StandardScaler(), linear_model.LogisticRegression(C=1 / strength, max_iter=10_000))
-            guesses = probe.fit(fitted, known).predict(scored)
+            guesses = probe.fit(fitted, known).predict(scored) if len(np.unique(known)) > 1 else np.full(len(scored), known[0])
             f1[layer, column] = metrics.f1_score(wanted, guesses, average="macro", zero_division=0.0)
             accuracy[layer, column] = np.mean(guesses == wanted)
     return Decoded(f1.mean(axis=1), accuracy.mean(axis=1))
@@ -84,7 +86,7 @@ def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out
 def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, strength: float = 1.0, seed: int = 0) -> Float[np.ndarray, " layers"]:
     """How much of the codes some features explain: R^2 of ridge regression with an offset, fitted on a random half and scored on the other.
 
-    It is the mean over the coordinates of a layer's codes; coordinates that do not vary in the scored half do not count. NaN if none varies.
+    It is the mean over the coordinates of a layer's codes that vary in the scored half by more than rounding, or 0 if none does.
 
     Raises:
         NotInstalled: scikit-learn is missing.
@@ -92,12 +94,13 @@ def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, stre
     order = np.random.default_rng(seed).permutation(len(features))
     fitted, scored = np.split(order, [len(order) // 2])
     scores = []
-    for layer in map(_from_the_first, codes):
+    for given in codes:
+        layer = _from_the_first(given)
         guesses = _sklearn("linear_model").Ridge(alpha=strength).fit(features[fitted], layer[fitted]).predict(features[scored])
         variances = np.var(layer[scored], axis=0)
         errors = np.mean((layer[scored] - guesses) ** 2, axis=0)
-        vary = variances > 0
-        scores.append(np.mean(1 - errors[vary] / variances[vary]) if vary.any() else np.nan)
+        varies = variances > 1e-10 * np.mean(given[scored].astype(np.float64) ** 2, axis=0)
+        scores.append(np.mean(1 - errors[varies] / variances[varies]) if varies.any() else 0.0)
     return np.asarray(scores)
 
 
@@ -134,13 +137,12 @@ class Similarity(NamedTuple):
 
 
 def similarity(codes: Float[np.ndarray, "n size"], labels: Integer[np.ndarray, " n"]) -> Similarity:
-    """Average the codes of each label, subtract the mean over labels, and compare directions."""
+    """Average the codes of each label, subtract the mean over labels, and compare directions; a label whose mean is that mean has none, and cosines of 0."""
     found = np.unique(labels)
     codes = _from_the_first(codes)
     means = np.stack([codes[labels == label].mean(axis=0) for label in found])
     centred = means - means.mean(axis=0)
-    sizes = np.linalg.norm(centred, axis=1, keepdims=True)
-    directions = np.divide(centred, sizes, out=np.zeros_like(centred), where=sizes > 0)
+    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(centred.dtype).tiny)
     return Similarity(found, directions @ directions.T)
 
 

@@ -6,10 +6,9 @@ from functools import partial
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import replicates
 from mesocosm.studies.hyla.config import FUZZY_PAPER, RAVEN_PAPER, Config
-from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_fuzzy, last_raven, later, r2, smaller_drop, solved
+from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_raven, later, r2, smaller_drop, solved, terms_told
 from mesocosm.studies.hyla.tables import (
     AGAIN,
-    FEWER_FEATURES,
     ONE_HEAD,
     SHORTER,
     Ambiguous,
@@ -18,6 +17,7 @@ from mesocosm.studies.hyla.tables import (
     Solved,
     codes,
     fuzzy,
+    of_features,
     raven,
 )
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, Reference, above, below, between
@@ -27,7 +27,7 @@ PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
 # Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN = 10, 7
+FUZZY, RAVEN = 24, 11
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
@@ -52,7 +52,7 @@ def paper_gain(table: dict[str, float], variant: str) -> Reference:
     return Reference(round((table[variant] - table["softmax"]) / 100, 4), "paper")
 
 
-def better_than_softmax(check: str, variant: str, judged_at: frozenset[str] = CPU) -> Check:
+def better_than_softmax(check: str, variant: str, note: str | None = None) -> Check:
     """A variant generalises better to held-out combinations; on training's combinations, it need not."""
     return of_fuzzy(
         check,
@@ -60,8 +60,8 @@ def better_than_softmax(check: str, variant: str, judged_at: frozenset[str] = CP
         above(0.03),
         gain(Explained.held_out, variant),
         Control("training's combinations", gain(Explained.train, variant)),
-        judged_at=judged_at,
         reference=paper_gain(FUZZY_PAPER, variant),
+        note=note,
     )
 
 
@@ -77,15 +77,16 @@ def unsolved(variant: str, judged_at: frozenset[str] = CPU) -> Check:
     )
 
 
-def terms_decoded(variant: str) -> Check:
-    """The codes of training's functions tell how those of held-out ones are read."""
+def terms_decoded(variant: str, note: str | None = None) -> Check:
+    """The codes of training's functions tell how those of held-out ones are read; in some networks that solve the task, codes do not depend on the function."""
     trial = codes(f"fuzzy-{variant}")
     return of_fuzzy(
         variant,
-        Mean("macro F1 of probes of the last layer's codes for terms, minus that of probes fitted on other functions' terms"),
-        above(0.15),
-        decoded(trial, last_fuzzy),
-        Control("networks with random weights", decoded(trial, last_fuzzy, "untrained")),
+        Rate("networks for which probes of the last layer's codes for terms have a macro F1 above that of probes fitted on other functions' terms, by 0.04"),
+        above(0.5),
+        terms_told(trial),
+        Control("random weights", terms_told(trial, "untrained")),
+        note=note,
     )
 
 
@@ -146,9 +147,10 @@ CLAIMS = [
             of_fuzzy(
                 "least",
                 Mean("the same, softmax attention minus HYLA"),
-                above(0.0),
+                above(0.08),
                 smaller_drop(Explained.held_out),
                 Control("training's combinations", smaller_drop(Explained.train)),
+                note="HYLA falls less, but not clearly by more than 0.08. Four pilots, from which the region comes, had differences of 0.08 to 0.18.",
             ),
             of_fuzzy(
                 "length",
@@ -159,6 +161,7 @@ CLAIMS = [
                     "the longer context repeats the tokens of a shorter one",
                     r2(Explained.repeated, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
                 ),
+                judged_at=ALL,
             ),
         ],
     ),
@@ -173,6 +176,7 @@ CLAIMS = [
                 between(-0.05, 0.05),
                 gain(Explained.train, "hyla"),
                 Control("softmax attention, held-out combinations minus training's", composed),
+                note="HYLA fits training's combinations worse at this size, after a twentieth of the paper's steps; in all pilots too.",
             )
         ],
     ),
@@ -186,7 +190,13 @@ CLAIMS = [
         "C6",
         "Terms of held-out functions can be decoded from the latent code by a probe that was fitted on training's functions.",
         source="Fig. 2B, D",
-        checks=[terms_decoded("softmax"), terms_decoded("hyla")],
+        checks=[
+            terms_decoded("softmax"),
+            terms_decoded(
+                "hyla",
+                note="In most networks, but ten are too few to be sure of it. In one, the code hardly depends on the function, as in one of four pilots.",
+            ),
+        ],
     ),
     Claim(
         "C7",
@@ -215,6 +225,7 @@ CLAIMS = [
                 above(0.05),
                 solved(Solved.held_out, raven("softmax"), ONE_HEAD),
                 Control("as many heads, from other initial weights", solved(Solved.held_out, raven("softmax"), AGAIN)),
+                note="Several heads solve more in the mean, but on two of ten splits less. Networks saw a thirtieth of the paper's fewest matrices.",
             )
         ],
     ),
@@ -226,10 +237,9 @@ CLAIMS = [
             of_raven(
                 "rule",
                 Mean("R² of the last layer's codes, explained by the rule minus by the symbol"),
-                above(0.02),
+                above(0.0),
                 explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
                 Control("the first layer", explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, first)),
-                judged_at=PAPER,
             ),
             of_raven(
                 "symbol",
@@ -237,7 +247,6 @@ CLAIMS = [
                 above(0.01),
                 explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, first),
                 Control("the last layer", explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, last_raven)),
-                judged_at=PAPER,
             ),
         ],
     ),
@@ -264,17 +273,16 @@ CLAIMS = [
             of_raven(
                 "rules",
                 Mean("macro F1 of probes of the last layer's codes for the rule, minus that of probes fitted on other matrices' rules"),
-                above(0.05),
+                above(0.1),
                 decoded(SOFTMAX_CODES, last_raven),
                 Control("networks with random weights", decoded(SOFTMAX_CODES, last_raven, "untrained")),
             ),
             of_raven(
                 "later",
                 Mean("the same, last layer minus first"),
-                above(0.1),
+                above(0.05),
                 later(SOFTMAX_CODES),
                 Control("networks with random weights", later(SOFTMAX_CODES, "untrained")),
-                judged_at=PAPER,
             ),
         ],
     ),
@@ -285,11 +293,10 @@ CLAIMS = [
         checks=[
             of_raven(
                 "features",
-                Mean("softmax attention's accuracy on held-out combinations, four features minus two"),
+                Mean("fraction of features that softmax attention gets right on held-out combinations, most features minus fewest"),
                 below(-0.05),
-                solved(Solved.held_out, raven("softmax"), FEWER_FEATURES, same_data=False),
-                Control("softmax minus linear attention, as many features", solved(Solved.held_out, raven("softmax"), raven("linear"))),
-                judged_at=PAPER,
+                solved(Solved.held_out_feature, of_features(max), of_features(min), same_data=False),
+                Control("as many features, from other initial weights", solved(Solved.held_out_feature, AGAIN, raven("softmax"))),
             )
         ],
     ),
@@ -298,8 +305,12 @@ CLAIMS = [
         "On fuzzy logic, HYLA without its nonlinearity or its normalisation also beats softmax attention; on Raven matrices it needs both.",
         source="Table A1",
         checks=[
-            better_than_softmax("nonlinearity", "hyla-linear"),
-            better_than_softmax("normalisation", "hyla-unnormalised", PAPER),
+            better_than_softmax(
+                "nonlinearity",
+                "hyla-linear",
+                note="Better than softmax attention in the mean, and as good as HYLA; splits differ more than HYLA's, and on some of them it is worse.",
+            ),
+            better_than_softmax("normalisation", "hyla-unnormalised"),
             needed("raven-nonlinearity", "hyla-linear"),
             needed("raven-normalisation", "hyla-unnormalised"),
         ],

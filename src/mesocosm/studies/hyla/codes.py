@@ -11,7 +11,7 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, silhouettes, similarity
+from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
 from mesocosm.analysis.tables import long_table
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build, tasks
@@ -42,7 +42,10 @@ class RavenLabels(NamedTuple):
 
 
 def read_terms(arm: FuzzyArm, context: Context) -> Tables:
-    """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones."""
+    """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones.
+
+    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function.
+    """
     read = Partial(read_fuzzy, arm.evaluation.probed, context.evaluation_key)
     found, shown = [], []
     for name, models in _networks(arm, context).items():
@@ -57,12 +60,14 @@ def read_terms(arm: FuzzyArm, context: Context) -> Tables:
 
 def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Read, Read]:
     """Codes, and for each known term whether the function has it."""
+    point_key, sample_key = jax.random.split(key)
+    query = jnp.append(jax.random.uniform(point_key, (task.variables,)), 0.0)
 
     def one(drawn: Any) -> Read:
-        attention = _attention(model, drawn.tokens, jnp.asarray([drawn.tokens.shape[1] - 1]))
+        attention = _attention(model, drawn.tokens.at[:, -1].set(query), jnp.asarray([drawn.tokens.shape[1] - 1]))
         return Read(attention, jnp.any(drawn.terms[:, :, None] == jnp.arange(task.known), axis=1))
 
-    known, held_out = draw_both(examples, key, task)
+    known, held_out = draw_both(examples, sample_key, task)
     return one(known), one(held_out)
 
 
@@ -106,11 +111,10 @@ def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Rav
 
 
 def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
-    """R^2 of the codes, explained by the rule and by the symbol to predict, and how far they cluster by either."""
+    """R^2 of the codes, explained by the rule and by the symbol to predict."""
     by = {"rule": labels.rule, "target": labels.target}
     explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
-    clusters = {f"{name}_silhouette": silhouettes(codes, label) for name, label in by.items()}
-    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in (explained | clusters).items()})
+    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
 
 
 def _similar(seed: int, codes: Any, rules: Any) -> pl.DataFrame:

@@ -18,7 +18,8 @@ def held_out(view: View) -> alt.TopLevelMixin:
     """R² on fuzzy logic. One dot per split; lines join means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
     table = view.table("explained")
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
-    by_fraction = _scores(table.filter(pl.col("length") == length), "held_out_fraction", "fraction held out")
+    several = pl.col("held_out_fraction").n_unique().over("variant") == table["held_out_fraction"].n_unique()
+    by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out")
     by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens")
     return alt.hconcat(by_fraction, by_length)
 
@@ -80,7 +81,8 @@ def decoding(view: View) -> alt.TopLevelMixin:
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color="network:N", tooltip=["seed", "network", alt.Tooltip("f1", format=".3f")])
     lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(f1):Q"), color="network:N")
     chance = alt.Chart().mark_line(color="gray", strokeDash=[4, 3]).encode(x=x, y=alt.Y("mean(shuffled_f1):Q"))
-    return alt.layer(chance, lines, dots, data=table).properties(width=180, height=200).facet(column=alt.Column("panel:N", title=None))
+    charts = alt.layer(chance, lines, dots, data=table).properties(width=180, height=200)
+    return charts.facet(column=alt.Column("panel:N", title=None)).resolve_scale(x="independent")
 
 
 @figure("Similarity of rules")
@@ -95,18 +97,21 @@ def rules(view: View) -> alt.TopLevelMixin:
     return alt.layer(squares, base.mark_text(fontSize=9).encode(text=alt.Text("cosine:Q", format=".1f"))).properties(width=alt.Step(40), height=alt.Step(28))
 
 
-@figure("A matrix and its answer")
-def matrix(view: View) -> alt.TopLevelMixin:
-    """A matrix with a held-out combination of rules, and what the network answers in place of the last panel; one matrix per seed, as the network sees it."""
-    trial = "raven-softmax"
-    table = view.table("matrix", trial=trial)
+@figure("Matrices and their answers")
+def matrices(view: View) -> alt.TopLevelMixin:
+    """Matrices with held-out combinations of rules, first seed, as the network sees them: in each column, the features are in another order. The last panel
+    is the answer, with the network's in brackets.
+    """
+    table = view.table("matrix", trial="raven-softmax")
+    table = table.filter(pl.col("seed") == table["seed"].min())
     last = (pl.col("row") == 2) & (pl.col("column") == 2)
-    shown = table.with_columns(kind=pl.when(last).then(pl.lit("answer")).otherwise(pl.lit("shown")), panel=pl.format("seed {}", "seed"))
-    text = pl.when(last).then(pl.format("{} (network: {})", "symbol", "predicted")).otherwise(pl.col("symbol").cast(pl.String))
-    shown = shown.with_columns(text=text, line=pl.col("row") * (pl.col("place").max() + 2) + pl.col("place")).filter(pl.col("seed") < pl.col("seed").min() + 3)
+    text = pl.when(last).then(pl.format("{} ({})", "symbol", "predicted")).otherwise(pl.col("symbol").cast(pl.String))
+    kind = pl.when(last).then(pl.lit("answer")).otherwise(pl.lit("shown"))
+    line = pl.col("row") * (pl.col("place").max() + 2) + pl.col("place")
+    shown = table.with_columns(text=text, kind=kind, line=line, panel=pl.col("example") + 1).sort("example", "row", "column", "place")
     x, y = alt.X("column:O", title=None, axis=None), alt.Y("line:Q", axis=None, scale=alt.Scale(reverse=True))
-    words = alt.Chart(shown.sort("seed", "row", "column", "place")).mark_text().encode(x=x, y=y, text="text:N", color=alt.Color("kind:N", title=None))
-    return words.properties(width=270, height=170).facet(column=alt.Column("panel:N", title=None))
+    words = alt.Chart(shown).mark_text(fontSize=14).encode(x=x, y=y, text="text:N", color=alt.Color("kind:N", title=None))
+    return words.properties(width=180, height=170).facet(column=alt.Column("panel:N", title=None))
 
 
-FIGURES = [held_out, variants, plane, decoding, rules, matrix, training]
+FIGURES = [held_out, variants, plane, decoding, rules, matrices, training]

@@ -75,8 +75,13 @@ def decoded(trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
     return score(Decoded.f1).minus(score(Decoded.shuffled_f1))
 
 
+def terms_told(trial: Trials, network: str = "trained") -> OfSeeds:
+    """Whether that of the last layer on fuzzy logic is above 0.04 (1 or 0)."""
+    return decoded(trial, last_fuzzy, network).map(lambda gain: 1.0 * (gain > 0.04))
+
+
 def later(trial: Trials, network: str = "trained") -> OfSeeds:
-    """The same in the last layer minus the first."""
+    """The difference of macro F1 in the last layer minus that in the first."""
     return decoded(trial, last_raven, network).minus(decoded(trial, first, network))
 
 

@@ -1,5 +1,7 @@
 """Tables and trials of the hyla study, for its claims and measures."""
 
+from collections.abc import Callable, Iterable
+
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.hyla.config import Config
 
@@ -37,7 +39,17 @@ def raven(variant: str) -> Trials:
 ONE_HEAD = Trials("raven-softmax-heads-1")
 AGAIN = Trials("raven-softmax-again")
 """The judged network on Raven matrices from other initial weights."""
-FEWER_FEATURES = Trials(lambda config: f"raven-softmax-features-{min(config.raven_features, default=0)}")
+
+
+def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
+    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features."""
+
+    def name(config: Config) -> str:
+        judged = config.raven.features
+        features = pick((judged, *config.raven_features))
+        return "raven-softmax" if features == judged else f"raven-softmax-features-{features}"
+
+    return Trials(name)
 
 
 def codes(trial: str) -> Trials:
@@ -59,11 +71,12 @@ class Explained(Table):
 
 
 class Solved(Table):
-    """Accuracy on Raven matrices, all features right: training's combinations of rules, and held-out ones."""
+    """Accuracy on Raven matrices, all features right: training's combinations of rules, and held-out ones; and the fraction of features that are."""
 
     digest: Value
     train: Estimate
     held_out: Estimate
+    held_out_feature: Estimate
 
 
 class Decoded(Table):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -17,6 +18,8 @@ from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
 from mesocosm.tasks.raven_matrices import RavenExample, accuracy
 from mesocosm.tasks.task import Split, Task, batch, digest
+
+SHOWN = 3
 
 
 class FuzzySets(NamedTuple):
@@ -116,12 +119,11 @@ def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
 
 
 def _shown(arm: RavenArm, context: Context, models: Any, examples: RavenExample) -> Any:
-    """One held-out matrix of each seed, and the network's answer."""
-    first = jax.tree.map(lambda leaf: leaf[:, :1], examples)
-    answers = context.evaluate(outputs, models, first.tokens).argmax(-1)[:, 0]
-    axes = {"row": range(3), "column": range(3), "place": range(arm.task.features)}
-    predicted = jnp.broadcast_to(answers[:, None, None], first.panels[:, 0].shape)
-    return context.rows(axes, symbol=first.panels[:, 0], predicted=predicted)
+    """A few held-out matrices of each seed, and the network's answers."""
+    few = jax.tree.map(lambda leaf: leaf[:, :SHOWN], examples)
+    answers = context.evaluate(outputs, models, few.tokens).argmax(-1)
+    axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.features)}
+    return context.rows(axes, symbol=few.panels, predicted=np.broadcast_to(answers[:, :, None, None], few.panels.shape))
 
 
 def _digests(sets: Any, seeds: int) -> list[str]:
