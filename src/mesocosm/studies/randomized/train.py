@@ -129,7 +129,7 @@ def _two_colourings(problem: Colouring, decisions: np.ndarray, cycles: np.ndarra
     cycle = int(np.argmin(np.abs(right.mean(axis=0) - 0.5)))
     ring = [0]
     while len(ring) < len(cycles[cycle]):
-        ring.append(next(int(vertex) for vertex in np.flatnonzero(cycles[cycle, ring[-1]]) if vertex not in ring))
+        ring.append(int(np.argmax(cycles[cycle, ring[-1]] & ~np.isin(range(len(cycles[cycle])), ring))))
     return decisions[[right[:, cycle].argmax(), right[:, cycle].argmin()], cycle][:, ring]
 
 
