@@ -52,6 +52,7 @@ def assert_close(one, other, atol=1e-5):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
+@pytest.mark.whole
 def test_a_step_improves_the_credit_then_the_policy_by_the_improved_credit():
     """By hand, with plain gradient descent."""
     learner = actor(optimizer=sgd, rate=0.5, credit_rate=0.3, entropy=0.2)
@@ -87,6 +88,7 @@ def test_a_step_improves_the_credit_then_the_policy_by_the_improved_credit():
     np.testing.assert_allclose(metrics["credit_loss"], COCOA.loss(state.credit.model, experience), rtol=1e-4)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("credit", [COCOA, LearnedQCritic(9, 4, width=16)])
 def test_states_or_steps_as_rows_are_the_same_learner(credit):
     """The same episodes, once through the finite environment's states and once through observations only."""

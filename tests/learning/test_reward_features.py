@@ -64,6 +64,7 @@ def test_each_step_ends_with_the_shrinkage():
     np.testing.assert_allclose(metrics["loss"], error(state.model), rtol=1e-5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("make", [build, gated], ids=["mask", "gates"])
 def test_they_learn_what_the_reward_depends_on(make):
     """The outcomes tell paid steps from unpaid ones; masks drop the noise."""
