@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mesocosm.analysis.tabular.dynamic_programming import exact_coefficients
+from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
@@ -15,9 +17,11 @@ from mesocosm.envs import KeyToDoor
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY
 from mesocosm.envs.tabular import LayeredMDP
 from mesocosm.envs.tree import Tree
+from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.studies.cocoa import claims, theorems
 from mesocosm.studies.cocoa.closed_forms import signal_to_noise
 from mesocosm.studies.cocoa.config import PRESETS
+from mesocosm.studies.cocoa.learned import first_contributions, relative_bias
 from mesocosm.studies.cocoa.signal import BY_RETURN, CLASSICAL, _track, _without_apples, exact_credit, first_step_signals
 from mesocosm.studies.interface import View
 
@@ -115,6 +119,26 @@ def test_shuffled_groups_tell_no_more_than_the_reward(smoke):
 def test_the_number_of_searched_configurations_is_that_of_the_search():
     tried = pl.read_csv(SEARCH).select("experiment", "policy", "learning_rate", "entropy", "exploration", "optimizer").unique()
     assert dict(tried.group_by("experiment").len().iter_rows()) == claims.SEARCHED
+
+
+# --- learned models
+
+
+def test_exact_coefficients_have_no_bias_and_none_have_all_of_it():
+    env = KeyToDoor(6)
+    mdp, policy = env.tabular(), jax.nn.softmax(jax.random.normal(jax.random.key(0), (12, 4)))
+    layered, w = LayeredMDP.of(mdp), exact_coefficients(mdp, policy, *reward_outcomes(mdp))[..., 1:]
+    true = layered_action_values(layered, policy)[0]
+    bias = [float(relative_bias(policy[0], first_contributions(layered, policy, scale * w), true)) for scale in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(bias, [1.0, 0.25, 0.0], atol=1e-5)
+
+
+def test_policies_with_learned_models_start_as_the_others_do(smoke):
+    table = smoke.table("learned").filter(pl.col("step") == 0)
+    assert set(table["estimator"]) == {"cocoa-reward", "q-critic", "hca"}
+    apart = table.group_by("seed").agg(pl.col("treasure").max() - pl.col("treasure").min())
+    assert apart["treasure"].max() < 1e-6
+    assert set(smoke.table("learned_bias")["estimator"]) == {"cocoa-reward", "q-critic"}
 
 
 # --- rows can hold and can fail ----------------------------------------------------------------------------------------

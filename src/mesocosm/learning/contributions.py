@@ -166,6 +166,12 @@ def hca(rewards: Rewards, states: Int[Array, " time"], coefficients: Float[Array
     return mean_reward + jnp.einsum("tau,tu->ta", coefficients + 1.0, later)
 
 
+def hca_of_pairs(rewards: Rewards, coefficients: Float[Array, "time actions time"], mean_reward: Probabilities) -> Contributions:
+    """`hca` for states that are not classes: `coefficients[t, a, k]` is $w(S_t, a, S_k)$, used only for k > t."""
+    later = jnp.triu(jnp.ones((len(rewards), len(rewards)), dtype=bool), k=1)
+    return mean_reward + jnp.where(later[:, None], coefficients + 1.0, 0.0) @ rewards
+
+
 def hca_return(actions: Actions, rewards: Rewards, policy: Probabilities, hindsight: Probabilities) -> Contributions:
     r"""Hindsight credit assignment by the return.
 
