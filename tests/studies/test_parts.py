@@ -111,7 +111,7 @@ BAD = [
     ("mesa(dim=2)", "mesa has no option 'dim'"),
     ("theirs:two_heads(heads=2)", "theirs:two_heads has no option 'heads'; it has no options"),
     ("mesa(heads=3)", "mesa(heads=3) cannot be built for tokens of width 8: 8 channels cannot be split into 3 heads"),
-    ("mesa(strength=-1.0)", "the strength lambda must be above 0, got -1.0"),
+    ("mesa(strength=-1.0)", "the strength lambda must be above 0 and finite, got -1.0"),
     ("mesa(heads='2')", "mesa(heads='2') cannot be built for tokens of width 8: "),
     ("attention(causal=False)", "its output at one position depends on later tokens"),
     ("lstm(out_dim=3)", "it gives float32[6, 3] for tokens float32[6, 8]"),
