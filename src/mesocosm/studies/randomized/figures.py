@@ -30,6 +30,7 @@ def success_by_input(view: View) -> alt.TopLevelMixin:
     kind = pl.format("{}, {}, q = {}", "problem", SEED, pl.col("q").cast(pl.Int64))
     table = _usual(view, "inputs").with_columns(kind=kind, bin=(pl.col("rate") * 10).floor().clip(0, 9) / 10)
     shares = table.group_by("kind", "bin").agg(count=pl.len()).with_columns(share=pl.col("count") / pl.col("count").sum().over("kind"))
+    order = table.sort("problem", "randomised", "q")["kind"].unique(maintain_order=True).to_list()
     bars = (
         alt.Chart(shares.sort("kind", "bin"))
         .mark_bar()
@@ -40,14 +41,15 @@ def success_by_input(view: View) -> alt.TopLevelMixin:
             tooltip=["kind", "share"],
         )
     )
-    return bars.transform_calculate(end="datum.bin + 0.1").properties(width=130, height=90).facet(alt.Facet("kind:N", title=None), columns=4)
+    return bars.transform_calculate(end="datum.bin + 0.1").properties(width=130, height=90).facet(alt.Facet("kind:N", title=None, sort=order), columns=4)
 
 
 @figure("Tail and average, by exponent")
 def tail_by_exponent(view: View) -> alt.TopLevelMixin:
-    """Success of single answers and of votes. One dot per replicate; lines through the means."""
+    """Success of single answers and of thirty seeds. One dot per replicate; lines through the means."""
     long = (
         _usual(view, "answers")
+        .filter(pl.col("decision").is_in(["single", "sampled", "vote-30", "verified-30"]))
         .with_columns(network=pl.format("{}, {}", SEED, "decision"))
         .unpivot(["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success")
     )
@@ -121,11 +123,12 @@ def first_visits(view: View) -> alt.TopLevelMixin:
     goal = pl.when(pl.col("q") == LARGEST_Q).then(pl.lit("worst")).otherwise(finite)
     seed = pl.when(pl.col("randomised")).then(pl.format("random, m = {}", "m")).otherwise(pl.lit("fixed seed"))
     table = table.with_columns(agent=pl.format("{}, {}", goal, seed), row=pl.col("cell") // side, column=pl.col("cell") % side)
+    order = table.sort("q", "randomised", "m")["agent"].unique(maintain_order=True).to_list()
     means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
     cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
-    ink = alt.condition(f"datum.steps > {side**2 / 2}", alt.value("white"), alt.value("black"))
+    ink = alt.condition(f"datum.steps > {0.7 * side**2}", alt.value("white"), alt.value("black"))
     numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"), color=ink)
-    return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None), columns=4)
+    return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None, sort=order), columns=4)
 
 
 FIGURES = [success_by_input, tail_by_exponent, votes, two_colourings, variance_by_exponent, first_visits, training]
