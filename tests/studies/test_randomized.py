@@ -95,6 +95,16 @@ def test_two_colourings_of_the_least_certain_cycle_one_right_and_one_wrong_in_th
     np.testing.assert_array_equal(wrong, [0, 0, 1, 1])
 
 
+def test_votes_are_of_groups_of_seeds():
+    """Two of each three seeds in a row are right."""
+    inputs = batch(BitRecall(RECALL.pairs, RECALL.bits), jax.random.key(0), 6)
+    decisions = np.tile(np.asarray(inputs.target, int), (30, 1, 1))
+    decisions[::3, :, 0] ^= 1
+    found = train._decide(arm(RECALL), train.Answers(np.eye(2)[decisions], np.zeros((30, 6)), inputs), 0)
+    averages = {way: success.average for way, success in found.items()}
+    assert averages == {"single": pytest.approx(2 / 3)} | dict.fromkeys(("vote-3", "vote-5", "vote-10", "vote-30", "verified-30"), 1.0)
+
+
 def test_sampled_answers_follow_the_distribution():
     probabilities = np.array([[[0.7, 0.2, 0.1]], [[0.0, 0.5, 0.5]]])
     drawn = train._sampled(probabilities, 20000, 0)

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
+from jaxtyping import Array, Bool, Float, Integer, Shaped
 from scipy.stats import mode
 
 TAIL = 5.0  # percent of the inputs
@@ -98,7 +98,7 @@ def verified(succeeds: Bool[Array | np.ndarray, "voters *inputs"]) -> Bool[np.nd
     return np.any(succeeds, axis=0)
 
 
-def voting_groups(decisions: Num[Array | np.ndarray, "seeds *rest"], voters: int) -> Num[np.ndarray, "voters groups *rest"]:
+def voting_groups(decisions: Shaped[Array | np.ndarray, "seeds *rest"], voters: int) -> Shaped[np.ndarray, "voters groups *rest"]:
     """Cut the seeds into as many groups of `voters` as there are; left-over seeds are dropped.
 
     Raises:
