@@ -27,6 +27,7 @@ if Version(version("jaxlib")) < Version("0.12"):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE} {SCHEDULE} --xla_cpu_multi_thread_eigen=false".strip()
 # Every core has a worker: threads of their own would wait for each other in busy loops.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What was compiled is kept for the other workers, for the processes that tests start, and for the next run.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
