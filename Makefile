@@ -30,7 +30,8 @@ slow: $(READY)-test ## the tests that take minutes
 	@$(BIN)/pytest -m slow $(PYTEST)
 
 # What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
-ENDS := tests/learning tests/tasks tests/nn/mixers/test_mesa.py tests/nn/mixers/test_gated_mesa.py tests/nn/recurrences/test_hawk_lru.py \
+ENDS := $(patsubst %,tests/learning/test_%.py,fit fit_on_devices ensemble gradient_learner named_decay policy_gradient evolution streams) \
+	$(patsubst %,tests/tasks/test_%.py,data_sets linear_systems task iterables) tests/nn/mixers/test_mesa.py tests/nn/mixers/test_gated_mesa.py tests/nn/recurrences/test_hawk_lru.py \
 	tests/nn/recurrences/test_lstm_gru.py tests/analysis/tangent/test_kernel.py tests/claims/test_intervals.py tests/analysis/spectra/test_factor_spectra.py \
 	tests/lab/report/test_report.py tests/lab/run/test_resume.py tests/cli/test_cli.py
 
