@@ -20,6 +20,7 @@ CODES = np.stack([NOISE[0], CENTRES[RULES] + 0.3 * NOISE[1]])  # the first layer
 FIT, TEST = slice(0, 120), slice(120, None)
 
 
+@pytest.mark.whole
 def test_codes_are_the_weights_of_pairs_over_heads():
     keys = jax.random.split(jax.random.key(0), 4)
     mixer = partial(hyla, heads=3, key_dim=2, causal=False)

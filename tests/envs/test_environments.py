@@ -160,6 +160,7 @@ def test_the_returns_of_the_tree_have_the_variance_of_its_rules_written_out(bran
     assert returns.var() == pytest.approx(variance)
 
 
+@pytest.mark.whole
 def test_the_sizes_are_the_papers():
     """2 L + 3 with three terminal states, 259 and fewer, 1651 with one terminal state, 40 first states."""
     assert KeyToDoor(23).tabular().states + 3 == 49

@@ -100,6 +100,7 @@ def test_states_or_steps_as_rows_are_the_same_learner(credit):
         assert_close(a, b)
 
 
+@pytest.mark.whole
 def test_update_is_sampling_and_a_step():
     learner = actor()
     state, key = learner.init(jax.random.key(0)), jax.random.key(1)
@@ -107,6 +108,7 @@ def test_update_is_sampling_and_a_step():
         assert_close(a, b)
 
 
+@pytest.mark.whole
 def test_episodes_from_outside_need_no_environment_and_pictures_are_observations():
     draw = np.random.default_rng(0)
     observations = jnp.asarray(draw.standard_normal((4, 5, 3, 3)), jnp.float32)

@@ -90,6 +90,7 @@ def test_the_unrolled_meta_gradient_is_that_of_finite_differences(method, steps)
         assert jnp.linalg.norm(gradient) > 1e-2
 
 
+@pytest.mark.whole
 def test_first_order_takes_the_inner_gradients_as_constants():
     with jax.enable_x64(True):
         flat, gradient, _ = gradient_and_value(learner(gradient=first_order, steps=3))
@@ -198,6 +199,7 @@ def test_a_fast_parameter_without_a_gradient_is_named():
         InnerLoop(lambda model: (), sgd, {"learning_rate": 0.1}, 1)(squared, start, task.support, KEY)
 
 
+@pytest.mark.whole
 def test_a_bilevel_learner_is_trained_by_fit():
     method = learner(modular, codes, (sgd, {"learning_rate": 0.1}), steps=2, batch_size=8, rates=one_rate, slow=all_but_output_bias)
     fitted = fit(method, 150, seeds=[0, 1])

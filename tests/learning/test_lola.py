@@ -42,6 +42,7 @@ def test_without_a_step_the_gradient_is_partial(players):
         np.testing.assert_allclose(found, partial, rtol=1e-12)
 
 
+@pytest.mark.whole
 def test_lola_is_its_formula(players):
     own, other = players
     own_gradient, toward = jax.grad(lambda a, b: exact(a, b)[0], (0, 1))(own, other)

@@ -46,6 +46,7 @@ def test_queries_do_not_see_each_other_and_the_context_has_no_order_without_posi
     np.testing.assert_allclose(run(unplaced, CONTEXT[order], ASKED), run(unplaced, CONTEXT, ASKED), rtol=0, atol=1e-5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", ["composed", "conditioned"])
 def test_the_output_slot_of_a_query_never_enters_a_bottleneck(name):
     model = MODELS[name]()
@@ -67,6 +68,7 @@ def test_execution_is_the_network_written_out_and_linear_in_the_code():
     assert np.abs(bottleneck(nn.Conditioned).execute(0 * code, x)).max() > 1e-3
 
 
+@pytest.mark.whole
 def test_streams_are_what_is_read():
     for model, out in ((transformer(), lambda m: m(CONTEXT, ASKED)[0]), (bottleneck(), lambda m: m.code(CONTEXT))):
         read = model.model if isinstance(model, nn.ContextTransformer) else model.infer

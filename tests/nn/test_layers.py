@@ -136,6 +136,7 @@ def test_hyperparameters_are_never_trained(name):
     assert not numbers
 
 
+@pytest.mark.whole
 @every_layer
 def test_a_plain_gradient_step_leaves_the_fields_that_are_no_parameters(name):
     layer, x = layer_of(name), tokens()
@@ -154,6 +155,7 @@ def test_earlier_words_are_still_understood(name, old):
         layer_of(name, **{old: 6, "state_dim": 6})
 
 
+@pytest.mark.whole
 @every_layer
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_bfloat16_weights_take_tokens_of_either_precision(name, dtype):

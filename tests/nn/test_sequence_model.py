@@ -89,6 +89,7 @@ def test_a_mixture_of_experts_is_its_formula():
         MixtureOfExperts.create(6, active=5, key=jax.random.key(0))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("mixer", [Attention.create, partial(GatedMesaAttention.create, heads=2)], ids=["attention", "mesa"])
 def test_reading_some_positions_equals_reading_all(mixer):
     whole = model(layers=2, mixer=mixer)

@@ -52,6 +52,7 @@ def kernels(function, params, x, test):
     return as_matrix(kernel_block(function, params, x)), as_matrix(kernel_block(function, params, test, x))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
 def test_the_end_of_training_is_the_closed_form(ridge):
     function, params, x, test, y = setting()
@@ -182,6 +183,7 @@ def test_kernels_of_infinite_width_are_means_over_wide_networks(nonlinearity, ac
     )
 
 
+@pytest.mark.whole
 def test_long_training_on_near_duplicates_fits_as_well_as_shorter_training_and_has_gradients():
     """Rounding makes eigenvalues of a positive kernel negative: exp(-t a) must not grow with them."""
     x = jax.random.normal(jax.random.key(0), (20, 3), "float32")

@@ -125,6 +125,7 @@ def test_without_biases_variances_grow_with_the_square_of_the_distance(depth):
         np.testing.assert_allclose(getattr(far, part), 6.25 * getattr(near, part), rtol=1e-8)
 
 
+@pytest.mark.whole
 def test_linear_networks_have_their_closed_form():
     config = LinearNetwork(widths=(100,), members=8000, test=10)
     found, predicted = jax.jit(lambda a, b: linear_variances(config, 100, a, b))(jax.random.key(0), jax.random.key(1))
