@@ -53,12 +53,7 @@ def tail_by_exponent(view: View) -> alt.TopLevelMixin:
         .with_columns(network=pl.format("{}, {}", SEED, "decision"))
         .unpivot(["average", "tail"], index=["problem", "network", "q", "seed"], variable_name="over inputs", value_name="success")
     )
-    x = alt.X("q:Q", title="exponent q", scale=alt.Scale(type="log", base=2))
-    colour = alt.Color("network:N", title=None)
-    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("success:Q", title="success"), color=colour, tooltip=["seed", "network", "q", "success"])
-    lines = alt.Chart().mark_line().encode(x=x, y="mean(success):Q", color=colour)
-    layers = alt.layer(lines, dots, data=long.sort("problem", "network", "q", "seed")).properties(width=230, height=180)
-    return layers.facet(column=alt.Column("over inputs:N", title=None), row=alt.Row("problem:N", title=None))
+    return _success(long, "q", alt.X("q:Q", title="exponent q", scale=alt.Scale(type="log", base=2)), "network")
 
 
 @figure("Votes")
@@ -72,11 +67,15 @@ def votes(view: View) -> alt.TopLevelMixin:
         .with_columns(voters=voters.str.extract(r"(\d+)").cast(pl.Int64), exponent=pl.format("q = {}", pl.col("q").cast(pl.Int64)))
         .unpivot(["average", "tail"], index=["problem", "voters", "exponent", "seed"], variable_name="over inputs", value_name="success")
     )
-    x = alt.X("voters:Q", title="number of seeds", scale=alt.Scale(type="log"))
-    colour = alt.Color("exponent:N", title=None)
-    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("success:Q", title="success"), color=colour, tooltip=["seed", "exponent", "voters", "success"])
+    return _success(long, "voters", alt.X("voters:Q", title="number of seeds", scale=alt.Scale(type="log")), "exponent")
+
+
+def _success(long: pl.DataFrame, over: str, x: alt.X, kind: str) -> alt.TopLevelMixin:
+    """Success over a column, one colour per kind: dots of replicates and lines through their means, by problem, average and tail."""
+    colour = alt.Color(f"{kind}:N", title=None)
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("success:Q", title="success"), color=colour, tooltip=["seed", kind, over, "success"])
     lines = alt.Chart().mark_line().encode(x=x, y="mean(success):Q", color=colour)
-    layers = alt.layer(lines, dots, data=long.sort("problem", "exponent", "voters", "seed")).properties(width=230, height=180)
+    layers = alt.layer(lines, dots, data=long.sort("problem", kind, over, "seed")).properties(width=230, height=180)
     return layers.facet(column=alt.Column("over inputs:N", title=None), row=alt.Row("problem:N", title=None))
 
 
