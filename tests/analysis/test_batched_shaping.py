@@ -104,6 +104,7 @@ def test_the_bias_of_the_baselines_is_large_where_the_learner_listens():
     assert distance(world.of(batch_unaware), true) > 0.05
 
 
+@pytest.mark.whole
 def test_with_one_trajectory_all_are_the_same():
     world = World(1, 3, 2, curious(2.0))
     true = world.true()

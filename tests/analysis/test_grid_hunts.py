@@ -6,6 +6,7 @@ import pytest
 from mesocosm.analysis.grid_hunts import covering_paths, hunt_values, shortest_ways
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("side", "number"), [(2, 2), (3, 8), (4, 52), (5, 824)])
 def test_paths_visit_every_cell_once_by_single_moves(side, number):
     times = covering_paths(side)
@@ -16,6 +17,7 @@ def test_paths_visit_every_cell_once_by_single_moves(side, number):
     np.testing.assert_array_equal(times[:, 0], 0)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("side", "episodes", "values"),
     [

@@ -137,6 +137,7 @@ def test_scales_beyond_the_largest_leave_the_interval_and_wrong_signs_have_none(
     assert float(largest_scale(PRISONERS_DILEMMA, -5.0)) == 0
 
 
+@pytest.mark.whole
 def test_the_nearest_extortion_strategy_finds_one_and_no_other_is_nearer():
     true = zero_determinant(PRISONERS_DILEMMA, 4.0, 0.06)
     found = nearest_extortion(PRISONERS_DILEMMA, true.policy)

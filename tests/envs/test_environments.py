@@ -228,6 +228,7 @@ def test_a_time_limit_truncates_and_an_end_terminates():
     assert not at_once.rewards[1:].any()
 
 
+@pytest.mark.whole
 def test_a_step_resets_at_the_end_and_keeps_the_last_observation():
     env = KeyToDoor(4)
     params = env.default_params
@@ -258,6 +259,7 @@ def test_layers_are_times_and_a_process_without_them_is_refused():
         LayeredMDP.of(Interleaving(3, 2, 1).tabular())
 
 
+@pytest.mark.whole
 def test_an_episode_can_be_read_and_seen():
     env = KeyToDoor(5)
     act = lambda state: jax.nn.one_hot(jnp.array([0, 1, 1, 3, 0])[state.time], 4)  # noqa: E731

@@ -24,6 +24,7 @@ def uniform(env):
     return lambda memory, seen: (memory, jnp.full((env.num_agents, env.num_actions), 1 / env.num_actions))
 
 
+@pytest.mark.whole
 @ENVIRONMENTS
 def test_the_dictionaries_say_what_the_arrays_say_and_an_episode_ends_in_a_new_one(env):
     key = jax.random.key(0)

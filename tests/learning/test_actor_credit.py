@@ -126,6 +126,7 @@ def test_episodes_from_outside_need_no_environment_and_pictures_are_observations
     assert not state.policy.model.logits.reshape(4, 5, 4)[~taken].any()  # no credit after the end
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("credit", [Reinforce(), ExactQCritic(LayeredMDP.of(MDP))], ids=["reinforce", "exact"])
 def test_credit_that_learns_nothing_gives_the_policy_gradient(credit):
     learner = actor(credit, MDP.observations)

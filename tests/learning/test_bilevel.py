@@ -122,6 +122,7 @@ def logistic(model, data, key):
     return jnp.mean(jnp.log1p(jnp.exp(-y * (x @ model.weight)))) + 0.5 * jnp.exp(model.log_penalty) @ model.weight**2
 
 
+@pytest.mark.whole
 def test_at_an_inner_optimum_the_meta_gradient_is_that_of_implicit_differentiation():
     with jax.enable_x64(True):
         x, other = jax.random.normal(KEY, (2, 20, 3))

@@ -309,6 +309,7 @@ def _tree_gradients(tree, params, mdp, episodes, names):
     return found, weight, true
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("offset", [0, 3])
 def test_where_no_two_sequences_meet_state_outcomes_are_reinforce(offset):
     """Proposition 2, episode by episode; where two meet, they differ."""

@@ -45,6 +45,7 @@ def outputs_at_start(made, x):
     return state, jax.jit(lambda state: made.model(state).outputs(x))(state)
 
 
+@pytest.mark.whole
 def test_before_training_gd_is_its_networks_gd_c_is_zero_and_gd_a_is_gd():
     x = problem()[2]
     state, (gd, centred, shared) = outputs_at_start(learner(), x)
@@ -87,6 +88,7 @@ def test_members_see_the_same_batches_and_arms_the_same_members():
         np.testing.assert_allclose(leaf[0, 0], leaf[0, 3], rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_one_after_another_is_side_by_side():
     by_vmap, by_map = (fit(learner(over_members=over, batch_size=3), 20, [0]) for over in ("vmap", "map"))
     for a, b in zip(jax.tree.leaves(by_vmap.model.networks), jax.tree.leaves(by_map.model.networks), strict=True):
@@ -116,6 +118,7 @@ def test_an_ensemble_of_one_arm_is_that_many_trainings():
         np.testing.assert_allclose(outputs[0, m], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_a_member_stops_at_the_goal_and_the_others_go_on():
     made = learner(optimizer=optax.adam, hyperparameters={"learning_rate": 3e-2}, goal=1e-3, check_every=5, width=64)
     fitted = fit(made, 3000, [0], until=(all_reached, 5))
@@ -191,6 +194,7 @@ def user_apply(params, x):
     return jnp.tanh(x @ params["first"]) @ params["last"]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_users_own_function_in_every_variant(variant):
     x, y, test = problem(n=20, outputs=1)
@@ -208,6 +212,7 @@ def test_a_users_own_function_in_every_variant(variant):
     assert auroc(np.asarray(fitted.score(x, output_variance)), np.asarray(fitted.score(5 * test, output_variance))).auroc > 0.9
 
 
+@pytest.mark.whole
 def test_a_seed_is_an_ensemble():
     x, y, test = problem()
     ensemble = Ensemble(Partial(build, 8), members=3)

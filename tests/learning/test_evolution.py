@@ -99,6 +99,7 @@ def test_it_finds_a_minimum_and_narrows_there_but_widens_at_a_maximum():
     assert np.asarray(at_maximum.state.strategy.std).mean() > 0.1
 
 
+@pytest.mark.whole
 def test_seeds_in_one_program_are_the_seeds_alone():
     together, alone = fit(learner(distance), 20, (3, 4)), fit(learner(distance), 20, (4,))
     np.testing.assert_allclose(together.model.at[1], alone.model.at[0], rtol=1e-5)

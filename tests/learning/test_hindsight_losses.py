@@ -50,6 +50,7 @@ def test_an_impossible_action_gives_finite_numbers(objective):
     assert jnp.isfinite(jax.grad(objective.loss)(x, policy, policy)).all()
 
 
+@pytest.mark.whole
 @BOTH
 def test_the_minimum_on_exact_frequencies_of_pairs_is_the_exact_coefficient(objective):
     with jax.enable_x64(True):

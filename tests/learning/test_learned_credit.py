@@ -98,6 +98,7 @@ def output(name, network, here, there):
     return network(here[0], jnp.asarray(outcome(name, there)), jnp.log(here[3]))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", HINDSIGHT)
 def test_hindsight_learns_from_every_pair_of_a_step_and_a_later_outcome(experience, name):
     credit = HINDSIGHT[name]
@@ -164,6 +165,7 @@ def test_states_and_steps_as_rows_are_the_same(experience, name):
     np.testing.assert_allclose(contributions(credit, network, again), contributions(credit, network, experience), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("by_episode", [False, True])
 def test_the_weights_of_pairs_are_their_frequencies_unless_episodes_are_averaged(by_episode):
     """By enumeration of all episodes: the best classifier on these weights has the exact coefficients, or not."""

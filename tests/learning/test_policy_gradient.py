@@ -71,6 +71,7 @@ def gradients(name, build=build, batches=48):
     return one, state, np.stack([step(key) - before for key in jax.random.split(jax.random.key(0), batches)])
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", ["reinforce", "advantage", "q-critic", "trajcv", "cocoa-reward", "hca-plus", "counterfactual", "hca-return"])
 def test_the_mean_step_is_the_true_gradient(name):
     """Within sampling error, through the mixture with exploration; HCA-return's is not."""
@@ -103,6 +104,7 @@ def test_the_objective_is_its_formula_also_where_an_episode_has_ended():
     np.testing.assert_allclose(metrics["return"], rewards.sum() / 3, rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_steps_after_the_end_of_an_episode_are_not_taken():
     rooms = Interleaving(3, 2, 1)
     params = rooms.params(death=0.5)
@@ -115,6 +117,7 @@ def test_steps_after_the_end_of_an_episode_are_not_taken():
     assert 1.5 < lengths.mean() < 2.5
 
 
+@pytest.mark.whole
 def test_a_network_policy_learns_through_the_same_table():
     """Its gradient is that of the table, pulled back."""
     _, state, found = gradients("q-critic", network, batches=24)
@@ -130,6 +133,7 @@ def test_a_network_policy_learns_through_the_same_table():
     assert np.abs((found.mean(axis=0) - true) / error).max() < 5.5
 
 
+@pytest.mark.whole
 def test_arrays_are_an_environment_to_learn_in():
     """Episodes are sampled from the arrays; the optimum comes from dynamic programming."""
     mdp = random_mdp(jax.random.key(1), states=6, actions=3, rewards=3, layers=3)

@@ -74,6 +74,7 @@ def test_the_scale_of_a_code_has_no_effect_and_no_gradient_flows_through_its_nor
     np.testing.assert_array_equal(fixed_norm(jnp.zeros(4)), 0)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("generator", [LinearGenerator.create, DeepGenerator.create])
 def test_generated_weights_start_with_unit_variance(generator):
     def weights(key):

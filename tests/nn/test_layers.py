@@ -41,6 +41,7 @@ def test_defaults_make_a_causal_layer_of_the_tokens_width(name):
     np.testing.assert_allclose(later[: TIME // 2], y[: TIME // 2], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 @every_layer
 def test_stepping_is_the_parallel_form(name):
     layer, x = layer_of(name), tokens()
@@ -105,6 +106,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", [*LAYERS, "residual", "projected"])
 def test_a_batch_or_a_single_token_is_no_sequence(name):
     layer = OTHERS.get(name, lambda: layer_of(name))()

@@ -14,6 +14,7 @@ def build(key, **options):
     return language_model(11, 12, layers=2, max_length=8, **options, key=key)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_model_comes_back_bit_for_bit(tmp_path, dtype):
     path = tmp_path / "a[1]*.safetensors"

@@ -58,6 +58,7 @@ def test_a_decoder_is_its_formula():
     np.testing.assert_allclose(found(TOKENS), layer_norm(x) @ np.asarray(found.embed.table).T, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.whole
 def test_norms_and_feed_forward_parts_are_their_formulas():
     x = jnp.asarray(np.random.default_rng(1).standard_normal((4, 6)), jnp.float32)
     scale, bias = jnp.linspace(0.5, 2, 6), jnp.linspace(-1, 1, 6)
@@ -74,6 +75,7 @@ def test_norms_and_feed_forward_parts_are_their_formulas():
     assert jnp.array_equal(bare(jnp.zeros((1, 6))), jnp.zeros((1, 6)))
 
 
+@pytest.mark.whole
 def test_a_mixture_of_experts_is_its_formula():
     mixture = MixtureOfExperts.create(6, hidden=5, experts=4, active=2, key=jax.random.key(0))
     x = np.random.default_rng(1).standard_normal((7, 6)).astype(np.float32)
@@ -110,6 +112,7 @@ def test_the_last_block_computes_only_what_is_read():
     assert cost((-1,)) < 0.7 * cost(None)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("feed_forward", [FeedForward.create, GatedFeedForward.create, None])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "relative"])
 def test_streaming_is_the_parallel_form(positions, feed_forward):
@@ -131,6 +134,7 @@ def test_a_sequence_longer_than_its_positions_is_refused():
     assert np.isnan(streamed[4:]).all()
 
 
+@pytest.mark.whole
 def test_padding_changes_nothing():
     found, valid = model(layers=2), jnp.arange(TIME) < 6
     bidirectional = replace(found, blocks=tuple(eqx.tree_at(lambda b: b.mixer, b, replace(b.mixer, causal=False)) for b in found.blocks))
@@ -147,6 +151,7 @@ def test_activations_are_the_residual_stream():
     np.testing.assert_allclose(found.blocks[1].explain(stream[1])[0], stream[2], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_generation_at_temperature_zero_takes_the_largest_logit():
     found = model(layers=1)
     sampled = jax.jit(partial(generate, steps=4, temperature=0.0))(found, TOKENS[:3], key=jax.random.key(0))
@@ -175,6 +180,7 @@ def test_patches_are_cut_row_by_row():
         part(jnp.zeros((2, 5, 6)))
 
 
+@pytest.mark.whole
 def test_a_vision_transformer_reads_its_class_token():
     vit = vision_transformer((3, 8, 8), DIM, classes=5, patch=4, key=jax.random.key(0))
     image = jnp.asarray(np.random.default_rng(0).standard_normal((3, 8, 8)), jnp.float32)

@@ -41,6 +41,7 @@ def test_a_convolution_is_its_formula():
     np.testing.assert_allclose(eqx.filter_jit(network)(x), wanted, rtol=1e-4)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("depth", [1, 4])
 def test_every_width_and_depth_has_the_same_scale(depth):
     x = normal(20)

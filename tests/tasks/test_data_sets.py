@@ -129,6 +129,7 @@ def test_what_is_not_installed_says_how_to_get_it(folder):
         missing(("imagenet",))
 
 
+@pytest.mark.whole
 def test_a_set_in_the_users_folder_is_found_counted_and_fingerprinted(folder):
     write_fashion(folder)
     write_mnist(folder)
@@ -178,6 +179,7 @@ def test_local_colour_sets_are_found(folder, monkeypatch):
         monkeypatch.setenv("MESOCOSM_DATA", str(folder))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("name", "shape", "sums"), [("digits", (8, 8), 1797), ("mnist-5k", (28, 28), 5000), ("fashion-mnist", (28, 28), 70000)])
 def test_the_real_sets_are_what_they_should_be(name, shape, sums):
     """Where they are installed: balanced classes, all ten of them, and pictures that differ."""

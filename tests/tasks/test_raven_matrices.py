@@ -136,6 +136,7 @@ def test_other_answers_of_matrices_known_by_hand():
     assert tuple(map(bool, other_answers(both, 8))) == (True, True)
 
 
+@pytest.mark.whole
 def test_rejection_leaves_one_answer_and_the_rules_alone():
     task = replace(SMALL, symbols=6)
     plain, rejected = draw(task, 300), draw(replace(task, reject_ambiguous=True), 300)

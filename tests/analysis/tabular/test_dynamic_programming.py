@@ -43,6 +43,7 @@ def encodings(mdp, seed=0):
 # --- occupancy and values
 
 
+@pytest.mark.whole
 @ANY
 def test_occupancy_and_values_are_those_of_all_episodes(seed):
     mdp, policy = world(seed, layers=3)
@@ -234,6 +235,7 @@ def test_both_losses_of_the_hindsight_model_have_the_same_minimum(seed):
     np.testing.assert_allclose(jnp.exp(minimum(contrastive, 4.0)) - 1, w, atol=1e-3)
 
 
+@pytest.mark.whole
 def test_the_interleaving_process_solves():
     mdp = Interleaving(3, 2, 2).tabular()
     policy = jnp.full((mdp.states, 2), 0.5)

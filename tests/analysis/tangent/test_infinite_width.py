@@ -77,6 +77,7 @@ def test_gradient_at_equal_inputs_is_that_of_the_diagonal(nonlinearity, depth, b
     np.testing.assert_allclose(jax.grad(same)(x), want, rtol=2e-5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("nonlinearity", "depth", "bias"), CASES)
 @pytest.mark.parametrize("other", ["near", "far", "opposite"])
 def test_gradient_of_one_input(nonlinearity, depth, bias, other):
@@ -109,6 +110,7 @@ def test_gradients_are_finite_wherever_inputs_are(nonlinearity, depth, bias):
         assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.whole
 def test_zero_input_without_biases_gives_zero_rows_and_the_central_difference_as_gradient():
     y = jnp.array([[1.0, 2.0], [3.0, -1.0]])
 

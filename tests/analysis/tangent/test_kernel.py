@@ -114,6 +114,7 @@ def cases():
 CASES = cases()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", CASES)
 def test_all_ways_are_the_definition(name):
     function, params, x, _ = CASES[name]

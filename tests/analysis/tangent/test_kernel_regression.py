@@ -96,6 +96,7 @@ def test_the_linearised_model_is_the_tangent():
     assert 3.5 < error(2e-3) / error(1e-3) < 4.5  # the remainder is quadratic
 
 
+@pytest.mark.whole
 def test_weights_interpolate_and_jitter_is_relative():
     function, params, x, test, _ = setting(outputs=1)
     train_kernel, test_kernel = kernels(function, params, x, test)
@@ -118,6 +119,7 @@ def test_a_gaussian_process_is_conditioning():
         np.testing.assert_allclose(mean[place], -inverse[5, :5] @ y / inverse[5, 5], rtol=1e-7)
 
 
+@pytest.mark.whole
 def test_the_ntk_gp_is_bayesian_regression_on_the_gradients():
     """In the space of weights w ~ N(0, I), instead of functions."""
     function, params, x, test, y = setting()
@@ -161,6 +163,7 @@ def bell(u):
     return 2 / np.sqrt(np.pi) * np.exp(-(u**2))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("nonlinearity", "activation"), [("relu", jax.nn.relu), ("erf", jax.lax.erf)])
 @pytest.mark.parametrize(("depth", "bias_scale"), [(1, 0.0), (2, 0.4)])
 def test_kernels_of_infinite_width_are_means_over_wide_networks(nonlinearity, activation, depth, bias_scale):
@@ -197,6 +200,7 @@ def test_long_training_on_near_duplicates_fits_as_well_as_shorter_training_and_h
         assert jnp.isfinite(jax.grad(lambda y, time=time: dual_weights(kernel, y, time=time).sum())(y)).all()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_training_time_meets_its_limits(dtype):
     """Zero directions move at the speed of their residual; without time, nothing moves; after infinite time, all of it has."""

@@ -43,6 +43,7 @@ def setting(depth=2, members=12, test=None):
     return *made(jax.random.split(keys[2], members), test, train), jax.random.normal(keys[3], (5,)), train
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_parts_add_up_for_each_member_and_in_variance(depth):
     draws, mean, y, _ = setting(depth)
@@ -57,6 +58,7 @@ def test_the_parts_add_up_for_each_member_and_in_variance(depth):
     np.testing.assert_allclose(parts.function_kernel, [2 * np.cov(a, c)[0, 1] for a, c in zip(models.function.T, models.kernel.T, strict=True)], rtol=1e-8)
 
 
+@pytest.mark.whole
 def test_every_model_meets_the_labels_on_the_training_set():
     _, _, y, train = setting()
     draws, mean, _, _ = setting(test=train)
@@ -117,6 +119,7 @@ def test_a_scaled_readout_is_a_scaled_function_and_kernel():
     np.testing.assert_allclose(three.kernel, 9 * one.kernel, rtol=1e-12)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("depth", [1, 3])
 def test_without_biases_variances_grow_with_the_square_of_the_distance(depth):
     x = jax.random.normal(jax.random.key(0), (6, 4))
@@ -175,6 +178,7 @@ def test_noise_of_the_function_vanishes_on_the_data_and_is_positive_elsewhere():
     assert float(limit[6:].min()) > 0
 
 
+@pytest.mark.whole
 def test_models_are_their_definition_one_member_at_a_time():
     draws, mean, y, _ = setting()
     weights = weights_of(draws.kernel)

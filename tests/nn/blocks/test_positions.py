@@ -45,6 +45,7 @@ def bucket(n, buckets, max_distance):
     return min(exact + int(ratio * (buckets - exact)), buckets - 1)
 
 
+@pytest.mark.whole
 @given(st.integers(2, 40), st.integers(1, 200))
 @settings(max_examples=20, deadline=None)
 def test_buckets_follow_the_rule(buckets, more):

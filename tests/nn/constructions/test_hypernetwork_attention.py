@@ -14,6 +14,7 @@ def run(attention, feed, tokens):
     return stream + feed(stream)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("activation", "sizes"), [(jax.nn.gelu, (6, 16, 16, 1)), (jax.nn.relu, (1, 3, 5, 2)), (jnp.sin, (4, 7, 2, 3))])
 def test_the_layer_runs_the_hypernetwork_and_with_one_head_fewer_does_not(activation, sizes):
     count, hidden, inputs, outputs = sizes

@@ -173,6 +173,7 @@ def test_weights_over_heads_have_the_length_of_their_number():
     assert np.all(np.asarray(attention)[:, 0, 1:] == 0)
 
 
+@pytest.mark.whole
 def test_masked_pairs_give_finite_gradients():
     for layer in LAYERS:
         gradient = eqx.filter_grad(lambda layer: jnp.sum(layer(jnp.zeros((4, DIM))) ** 2))(layer)

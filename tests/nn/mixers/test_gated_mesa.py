@@ -182,6 +182,7 @@ def test_strong_forgetting_costs_the_later_tokens_no_digits(chunk):
     assert relative_error(whole[100:], parts) < 3e-6
 
 
+@pytest.mark.whole
 def test_derivatives_of_any_order_and_mode_are_those_of_the_dense_solve():
     with jax.enable_x64(True):
         problem = tuple(map(jnp.asarray, _problem(8, 3, 2, dtype=np.float64, low=0.5)))

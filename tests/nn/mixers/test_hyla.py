@@ -171,6 +171,7 @@ def test_no_gradient_reaches_later_tokens_and_masked_pairs_give_finite_ones(vari
     assert np.mean(reached[np.tril_indices(TIME)] > 0) > 0.5  # not of all pairs: ReLUs
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("activation", [jax.nn.relu, identity, jnp.tanh])
 def test_the_written_gradient_of_two_steps_is_that_of_the_formula(activation):
     def formula(weights, values):

@@ -139,6 +139,7 @@ def _with_resets(query, key, value, regulariser, log_forget):
     return jnp.concatenate([dense_mesa(query[s], key[s], value[s], regulariser, forgets[s], decaying=True) for s in stretches])
 
 
+@pytest.mark.whole
 def test_a_forget_gate_of_zero_starts_again_with_the_whole_regulariser():
     with jax.enable_x64(True):
         *problem, log_forget = map(jnp.asarray, _problem(40, 5, 3, dtype=np.float64))
