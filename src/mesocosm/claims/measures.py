@@ -57,6 +57,11 @@ def rows_read(check: Check) -> tuple[Rows, ...]:
     return tuple(rows for measurement in measurements if isinstance(measurement, Measure) for rows in measurement.reads)
 
 
+def trials_read(check: Check, config: Any) -> set[str]:
+    """The trials that a check and its control name, under a config."""
+    return {name for rows in rows_read(check) if rows.trial for name in rows.trial.names(config)}
+
+
 def replicates(
     value: Column, *, error: Column | None = None, by: Column | str = "seed", own_data: bool = False, trial: Trials | None = None, **where: Any
 ) -> Measure[Replicates]:

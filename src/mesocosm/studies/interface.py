@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, runtime_checkable
 
 from mesocosm.claims.claim import Bootstrap, Check, Claim, Control, Every, Exact, Kind, Mean, Measurement, PresetName, Rate, Reference
-from mesocosm.claims.measures import rows_read
+from mesocosm.claims.measures import rows_read, trials_read
 from mesocosm.claims.region import Region, above, below, between
 from mesocosm.claims.view import View
 
@@ -258,8 +258,7 @@ class Study:
         config = self.presets[preset].config
         for claim in self.claims:
             for check in claim.checks:
-                named = {name for rows in rows_read(check) if rows.trial for name in rows.trial.names(config)}
-                if preset in check.judged_at and (missing := sorted(named - set(trials))):
+                if preset in check.judged_at and (missing := sorted(trials_read(check, config) - set(trials))):
                     near = difflib.get_close_matches(missing[0], trials, n=1)
                     meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(trials)}"
                     raise ValueError(f"check {claim.id}.{check.name} reads trial {missing[0]!r}, which preset {preset} has not; {meant}")

@@ -91,6 +91,28 @@ def test_a_record_goes_on_when_the_data_that_it_lacked_are_installed(registry, t
     assert [(entry["date"], "judged" in entry) for entry in read_history(registry)[1:]] == [(started, False), (started, True)]
 
 
+def test_a_record_grows_by_trials_that_never_ran(registry, monkeypatch):
+    """It keeps its start and its trials, though its models were left out; a check of a new trial was declared in time, one of old tables was not."""
+    whole, claims = trials.trials, toy.CLAIMS
+    monkeypatch.setattr(trials, "trials", lambda config: [trial for trial in whole(config) if trial.name in ("identity", "rolling")])
+    monkeypatch.setattr(toy, "CLAIMS", [claims[0]])
+    started = (small := record(10, 11)).record["started"]
+    (small.path / "models" / "rolling" / "ball.safetensors").unlink()
+    rolled = small.trials["rolling"]["seconds"]
+    monkeypatch.setattr(trials, "trials", lambda config: [trial for trial in whole(config) if trial.name != "probe"])
+    late = replace(claims[0].checks[0], name="late")
+    monkeypatch.setattr(toy, "CLAIMS", [replace(claims[0], checks=[*claims[0].checks, late]), claims[1]])
+    grown = record(10, 11)
+    assert (grown.record["started"], grown.trials["rolling"]["seconds"]) == (started, rolled)
+    reasons = {row["id"].partition("/")[2]: row["reason"] for row in grown.claims}
+    assert {name for name, reason in reasons.items() if "declared after the run started" in (reason or "")} == {"C1.late"}
+    first, second = read_history(registry)[1:]
+    assert (first["date"], second["date"], set(second["verdicts"]) - set(first["verdicts"])) == (started, started, {"C1.late", "C2.drop", "C2.rate"})
+    monkeypatch.setattr(trials, "trials", whole)  # the probe reads the models that were left out, so the record would be run a second time
+    with pytest.raises(UserError, match="seeds 10, 11"):
+        record(10, 11)
+
+
 def test_a_finished_record_is_judged_again_and_not_entered_twice(registry):
     run = record(10, 11)
     entries, started = read_history(registry), run.record["started"]

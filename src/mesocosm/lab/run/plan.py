@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mesocosm.claims.measures import trials_read
 from mesocosm.lab.errors import UserError, error_line
 from mesocosm.lab.store import atomic, history
 from mesocosm.lab.store.code import trial_code
@@ -145,11 +146,19 @@ class Plan:
             (self.path / name).unlink(missing_ok=True)
 
     def states(self) -> dict[str, tuple[str, str]]:
-        """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new"."""
-        with run_file_errors(self.path):
-            return {trial.name: self._state(trial) for trial in self.trials}
+        """Trial -> (state, why): "cached", "stale", "resumable", "failed", "skipped" or "new".
 
-    def _state(self, trial: Trial) -> tuple[str, str]:
+        A kept record may lack its large models, which a trial needs only if one that reads them is to be run.
+        """
+        with run_file_errors(self.path):
+            kept, found = self._is_entered(), dict[str, tuple[str, str]]()
+            for trial in reversed(self.trials):
+                children = [child for child in self.trials if trial.name in child.after]
+                read = any(found[child.name][0] != "cached" and missing(child) is None for child in children)
+                found[trial.name] = self._state(trial, models=read or not kept)
+            return {trial.name: found[trial.name] for trial in self.trials}
+
+    def _state(self, trial: Trial, *, models: bool) -> tuple[str, str]:
         store, wanted = TrialStore(self.path, trial.name), self.identities[trial.name]
         status = store.status
         if "identity" not in status:
@@ -159,7 +168,7 @@ class Plan:
         if status["identity"] != wanted:
             return "stale", difference(status["identity"], wanted, read_code(self.path) | self.codes)
         if status["state"] == "finished":
-            damage = store.damage()
+            damage = store.damage(models=models)
             return ("stale", damage) if damage else ("cached", "")
         return ("resumable", "interrupted") if status["state"] == "running" else (status["state"], status.get("error", ""))
 
@@ -177,15 +186,17 @@ class Plan:
 
     def continues(self) -> bool:
         """Whether the directory holds a record that was finished and of which nothing is run a second time."""
-        if not (self.path / "run.json").exists() or not history.is_entered(self.path, read_record(self.path)["started"]):
-            return False
-        return all(state != "stale" for state, _ in self.states().values())
+        return self._is_entered() and all(state != "stale" for state, _ in self.states().values())
 
-    def write_record(self, command: str, *, keep_fingerprints: bool) -> None:
+    def _is_entered(self) -> bool:
+        return (self.path / "run.json").exists() and history.is_entered(self.path, read_record(self.path)["started"])
+
+    def write_record(self, command: str, states: Mapping[str, tuple[str, str]]) -> None:
         """Write run.json and code.json at the start. The claims' fingerprints stay those of the run that produced the first trial that is still valid.
         A finished record of which nothing is run a second time keeps the time of its start, by which its history knows it."""
         earlier = atomic.read_json(self.path / "run.json") if (self.path / "run.json").exists() else {}
-        kept = keep_fingerprints and "claims" in earlier
+        kept = any(state == "cached" for state, _ in states.values()) and "claims" in earlier
+        now_fixed = current_fingerprints(self.study)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {
             "format": FORMAT,
@@ -197,10 +208,15 @@ class Plan:
             "command": command or f"mesocosm run {self.study.name} --preset {self.preset}",
             "started": earlier["started"] if kept and self.continues() else now,
             "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
-            "claims": earlier["claims"] if kept else {"checks": current_fingerprints(self.study)},
+            "claims": {"checks": {name: now_fixed[name] for name in self._measured_first(states)} | earlier["claims"]["checks"] if kept else now_fixed},
         }
         atomic.write_json(self.path / "run.json", record | provenance())
         write_code(self.path, self.codes)
+
+    def _measured_first(self, states: Mapping[str, tuple[str, str]]) -> set[str]:
+        """The checks that read a trial which has never run here: nobody can know what they will measure, so they are fixed in time even if the run grows."""
+        new = {trial for trial, (state, _) in states.items() if state == "new"}
+        return {f"{claim.id}.{check.name}" for claim in self.study.claims for check in claim.checks if trials_read(check, self.config) & new}
 
 
 def topological(trials: list[Trial]) -> list[Trial]:

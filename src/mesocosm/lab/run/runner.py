@@ -79,7 +79,7 @@ def execute(
             plan.forget()
         began = time.perf_counter()
         states = plan.states()
-        plan.write_record(command, keep_fingerprints=any(state == "cached" for state, _ in states.values()))
+        plan.write_record(command, states)
         if any(state != "cached" for state, _ in states.values()):
             plan.forget_verdicts()
         observer(RunStarted(plan))
