@@ -257,6 +257,15 @@ class Run:
         self.config = config_from_record(self.study, self.record)
         self.seeds = tuple(self.record["seeds"])
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdicts and figures."""
+        from mesocosm.lab.report.notebook import run_display
+
+        return run_display(self)
+
     @cached_property
     def claims(self) -> list[dict[str, Any]]:
         """The judged checks, rows of claims.json.
