@@ -41,7 +41,7 @@ def handle(command: Any, line: str) -> int:
         case StudyRun():
             return run(command, line)
         case Tour():
-            return run_tour(command, line, console())
+            return run_tour(command, resuming(line), console())
         case commands.JudgeCommand():
             return judge(command.run)
         case commands.StatusCommand():

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -89,8 +89,13 @@ def tour_of(command: RunCommand) -> Tour:
     return Tour(command, tuple(words))
 
 
-def run_tour(tour: Tour, line: str, out: Console) -> int:
+def run_tour(tour: Tour, resume: str, out: Console) -> int:
     """Run every study, print what became of each, and write the site.
+
+    Args:
+        tour: what was asked for.
+        resume: the command that resumes it.
+        out: where to print.
 
     Returns:
         130 if the tour was stopped, 1 if a study failed or could not be run, else 0.
@@ -120,7 +125,7 @@ def run_tour(tour: Tour, line: str, out: Console) -> int:
                 stops.append(_run_study(name, path, tour.words, asked))
     out.print(tour_table(stops))
     if any(stop.outcome in ("stopped", "left") for stop in stops) and asked.stopped:
-        print(f"mesocosm: stopped; nothing finished is lost. To resume: {_resuming(line)}", file=sys.stderr)
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {resume}", file=sys.stderr)
         return STOPPED
     if not command.dry_run:
         _write_site([stop.path for stop in stops if stop.outcome in ("done", "failed")], folder / f"all-{command.preset}", out)
@@ -197,9 +202,5 @@ def _write_site(paths: Sequence[Path], folder: Path, out: Console) -> None:
 
     judged = [Run(path) for path in paths if (path / "claims.json").exists()]
     if judged:
-        page: Any = write_site(judged, folder)
+        page = write_site(judged, folder)
         out.print(f"One site of {len(judged)} run{'s' * (len(judged) != 1)}: {page}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _resuming(line: str) -> str:
-    return shlex.join(word for word in shlex.split(line) if word != "--fresh")

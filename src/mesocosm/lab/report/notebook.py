@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesocosm.claims.summary import group_by_claim, tally_text
@@ -27,7 +28,7 @@ def run_display(run: Run) -> str:
     """
     judged = (run.path / "claims.json").exists()
     rows = run.claims if judged else []
-    facts = [f"preset {run.preset}", f"{len(run.seeds)} seed{'s' * (len(run.seeds) != 1)}", when(run.record.get("started")), str(run.path)]
+    facts = [f"preset {run.preset}", f"{len(run.seeds)} seed{'s' * (len(run.seeds) != 1)}", when(run.record.get("started")), from_here(run.path)]
     return render(
         "notebook.html",
         study=run.study,
@@ -38,6 +39,11 @@ def run_display(run: Run) -> str:
         figures=pictures(run) if judged else [],
         trials=None if judged else run.trials,
     )
+
+
+def from_here(path: Path) -> str:
+    """A path relative to the working directory, if it lies there."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def unjudged(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
