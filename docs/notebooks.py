@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -103,6 +104,7 @@ def executed(path: Path) -> Any:
     """
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "docs" / "notebooks"
@@ -112,7 +114,9 @@ def executed(path: Path) -> Any:
         notebook = nbformat.read(folder / path.name, as_version=4)
         for cell in notebook.cells:
             cell.metadata = {}
-        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute(cwd=str(folder))
+        sockets = Config(KernelManager={"transport": "ipc"})  # files in the working directory: the kernel opens no port
+        with contextlib.chdir(folder):
+            NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, kernel_name="python3", config=sockets).execute()
     for cell in notebook.cells:
         cell.metadata = {}  # the times of each cell
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}

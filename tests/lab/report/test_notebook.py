@@ -10,7 +10,7 @@ from seen import Page
 
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report.notebook import run_display
-from mesocosm.lab.report.pictures import LARGE, data_address
+from mesocosm.lab.report.pictures import LARGE, compact, data_address
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run
@@ -44,7 +44,7 @@ def test_a_judged_run_shows_its_verdicts_and_figures(path):
     assert "Not judged, and why (3)" in page.text
     (image,) = [attributes for name, attributes in page.elements if name == "img"]  # the other figure was not drawn
     assert image["alt"] == "Where the balls end"
-    assert unquote(str(image["src"]).partition(",")[2]) == (path / "figures" / "heights.svg").read_text()
+    assert unquote(str(image["src"]).partition(",")[2]) == compact((path / "figures" / "heights.svg").read_text())
     assert "Each dot is one ball" in page.text
 
 
@@ -85,6 +85,18 @@ def test_a_large_drawing_becomes_a_picture():
     assert data_address(drawing.replace(dots, "<!-- # & -->"), 1.5) == "data:image/svg+xml," + (
         "%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 width=%22100%22 height=%2240%22%3E%3C!-- %23 %26 --%3E%3C/svg%3E"
     ).replace("!", "%21")
+
+
+def test_a_compact_drawing_keeps_its_text_and_its_pixels(path):
+    import vl_convert
+
+    drawing = (path / "figures" / "heights.svg").read_text()
+    assert len(compact(drawing)) < 0.8 * len(drawing)
+    assert re.findall(r"<text[^>]*>([^<]*)", compact(drawing)) == re.findall(r"<text[^>]*>([^<]*)", drawing)
+    small = '<path aria-label="x: 0.12345" d="M0.12345,-1.5e-7L2.999,3" transform="translate(10.98765,0.5)" opacity="0.12345"/><text>0.12345</text>'
+    assert compact(small) == '<path d="M0.12,-1.5e-7L2.99,3" transform="translate(10.98,0.5)" opacity="0.12345"/><text>0.12345</text>'
+    sizes = [len(vl_convert.svg_to_png(text)) for text in (drawing, compact(drawing))]
+    assert abs(sizes[0] - sizes[1]) < 0.02 * sizes[0]
 
 
 def test_a_damaged_run_says_so(path, tmp_path):

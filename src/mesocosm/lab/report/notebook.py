@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesocosm.claims.summary import group_by_claim, tally_text
-from mesocosm.lab.formatting import when
+from mesocosm.lab.formatting import from_here, when
 from mesocosm.lab.report.page import render
 from mesocosm.lab.report.pictures import picture
 
@@ -39,11 +38,6 @@ def run_display(run: Run) -> str:
         figures=pictures(run) if judged else [],
         trials=None if judged else run.trials,
     )
-
-
-def from_here(path: Path) -> str:
-    """A path relative to the working directory, if it lies there."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def unjudged(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,9 +23,15 @@ def picture(run: Path, figure: str, *, scale: float) -> str | None:
     return data_address(file.read_text(encoding="utf-8"), scale) if file.exists() else None
 
 
+def compact(drawing: str) -> str:
+    """The same drawing in about half the bytes: coordinates to a hundredth of a pixel, and without descriptions of marks, which an image cannot tell anyone."""
+    described = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", drawing)
+    return re.sub(r'(?:\bd="|\btranslate\()[^")]*', lambda found: re.sub(r"(\.\d\d)\d+(?![\de])", r"\1", found[0]), described)
+
+
 def data_address(drawing: str, scale: float) -> str:
     """An SVG drawing as a `data:` address, as a PNG picture if it is large and the picture is smaller."""
-    vector = f"data:image/svg+xml,{quote(drawing, safe=' =:;,./()-+')}"
+    vector = f"data:image/svg+xml,{quote(compact(drawing), safe=' =:;,./()-+')}"
     if len(vector) <= LARGE:
         return vector
     import vl_convert
