@@ -59,6 +59,11 @@ def test_its_links_lead_somewhere(path):
         assert (path.parent / link).exists(), link
 
 
+def test_a_link_to_a_notebook_leads_to_its_page_but_the_download_does_not():
+    assert NOTEBOOKS.on_page_markdown("[a](notebooks/parts.ipynb), [b](../notebooks/parts.ipynb)") == "[a](notebooks/parts.md), [b](../notebooks/parts.md)"
+    assert NOTEBOOKS.on_page_markdown("[Download](parts.ipynb)") == "[Download](parts.ipynb)"
+
+
 def test_an_output_that_a_page_cannot_show_is_an_error():
     assert NOTEBOOKS.as_html({"output_type": "stream", "text": ["a < b\n"]}) == "<pre><code>a &lt; b\n</code></pre>"
     with pytest.raises(ValueError, match="error with"):
