@@ -261,7 +261,7 @@ def test_report_joins_runs_into_a_site(run, tmp_path, capsys):
     site = tmp_path / "site"
     assert main(["report", str(run), str(run), "--out", str(site)]) == 0
     assert capsys.readouterr().out.strip() == str(site / "index.html")
-    assert len(list(site.glob("*.html"))) == 4
+    assert len(list(site.glob("*.html"))) == 5
 
 
 def test_dry_run_trains_nothing_and_calls_no_trial(run, capsys, monkeypatch):
