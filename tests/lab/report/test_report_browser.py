@@ -311,4 +311,4 @@ def test_a_site_compares_verdicts(visit, site):
 
 
 def test_a_site_carries_its_own_pages_only(site):
-    assert sorted(path.name for path in site.parent.iterdir()) == ["compare.html", "index.html", "toy-study-quick.html", "toy-study-smoke.html"]
+    assert sorted(path.name for path in site.parent.iterdir()) == ["compare.html", "gallery.html", "index.html", "toy-study-quick.html", "toy-study-smoke.html"]
