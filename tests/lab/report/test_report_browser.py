@@ -218,7 +218,7 @@ def test_hostile_runs_make_a_harmless_site(visit, tmp_path):
         opened = visit(page).page
         opened.wait_for_timeout(100)
         assert opened.locator("img, iframe").count() == 0
-    assert len(list(home.parent.glob("*.html"))) == 4
+    assert len(list(home.parent.glob("*.html"))) == 5
 
 
 # --- screens and paper ----------------------------------------------------------------------------------------------
