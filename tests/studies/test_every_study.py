@@ -4,11 +4,13 @@ import ast
 import importlib
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.claims.pilots import has_pilots, pilots
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.report.figures import draw
 
@@ -26,6 +28,27 @@ EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packag
 @EVERY
 def test_a_study_has_the_page_to_which_its_rows_refer(study):
     assert (Path(__file__).parents[2] / (find(study).page or "")).is_file()
+
+
+@EVERY
+def test_what_was_searched_is_read_from_the_table_of_pilots(study):
+    """No number is typed: `searched=3` in a module of claims would be one."""
+    package = find(study).package
+    for source in Path(importlib.import_module(package).__file__ or "").parent.glob("*.py"):
+        words = [word for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call) for word in node.keywords if word.arg == "searched"]
+        assert not [word for word in words if isinstance(word.value, ast.Constant)], source
+    numbers = {check.searched for claim in find(study).claims for check in claim.checks} - {0}
+    assert bool(numbers) == has_pilots(package)
+    assert not numbers or max(numbers) <= pilots(package).count()
+
+
+@EVERY
+def test_a_pilot_of_ours_used_a_pilot_seed(study):
+    if has_pilots(find(study).package):
+        table = pilots(find(study).package).table
+        ours = [~pl.col(name).is_in(["specification", "prototype"]) for name in ("made_by", "origin") if name in table.columns]
+        seeds = table.filter(*ours)["seed"].drop_nulls().cast(pl.String)
+        assert (seeds.str.extract(r"^(\d+)").cast(pl.Int64) >= 1000).all()
 
 
 @EVERY

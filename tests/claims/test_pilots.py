@@ -1,0 +1,44 @@
+"""Tables of pilots: what counts as a configuration."""
+
+import polars as pl
+import pytest
+
+from mesocosm.claims.pilots import Pilots, has_pilots, pilots
+
+ROWS = """
+kind,made_by,learning_rate,steps,seed,loss
+a,pilot,0.1,50,1000,2
+a,pilot,0.1,50,1001,3
+a,pilot,0.2,50,1000,2
+a,pilot,0.2,90,1000,1
+b,specification,0.1,,,2
+b,pilot,0.1,,1000,2
+"""
+TABLE = Pilots(pl.read_csv(ROWS.strip().encode()))
+
+
+def test_seeds_outcomes_and_makers_make_no_configuration():
+    assert TABLE.settings == ["kind", "learning_rate", "steps"]
+    assert TABLE.outcomes == ["loss"]
+    assert TABLE.count() == 4
+    assert TABLE.counts("kind") == {"a": 3, "b": 1}
+
+
+def test_what_is_counted_can_be_chosen():
+    assert TABLE.count(pl.col("steps") < 60, kind="a") == 2
+    assert TABLE.count(kind="a", beside=("steps",)) == 2
+    assert TABLE.counts("kind", made_by="pilot") == {"a": 3, "b": 1}
+    assert TABLE.counts("kind", made_by="specification") == {"b": 1}
+
+
+def test_a_misspelt_column_is_an_error():
+    with pytest.raises(ValueError, match="no column 'knd'"):
+        TABLE.count(knd="a")
+    with pytest.raises(ValueError, match="needs a column 'seed'"):
+        Pilots(TABLE.table.drop("seed"))
+
+
+def test_a_package_holds_its_table():
+    assert has_pilots("toy_study")
+    assert pilots("toy_study").count() == 3
+    assert not has_pilots("mesocosm.studies")
