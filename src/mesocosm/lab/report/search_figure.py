@@ -84,7 +84,9 @@ def _panel(name: str, rows: pl.DataFrame, tried: Pilots) -> alt.LayerChart:
     told = [", ".join(f"{setting} {_text(line[setting])}" for setting in settings) for line in lines.iter_rows(named=True)]
     results = lines[RESULT] if measured is not None else pl.Series([None] * lines.height, dtype=pl.Float64)
     height = places[f"a{len(axes) - 1}"] if measured is not None else [None] * lines.height
-    data = pl.DataFrame({**places, "configuration": told, "seeds": lines[SEEDS], "result": results, "height": pl.Series(height, dtype=pl.Float64)})
+    data = pl.DataFrame(
+        {**places, "configuration": told, "seeds": lines[SEEDS], "result": results, "height": pl.Series(height, dtype=pl.Float64).fill_null(-1.0)}
+    )
     labels = [
         {"axis": f"a{number}", "place": levels[value], "label": _text(value)}
         for number, (_, column, levels) in enumerate(axes)
@@ -94,7 +96,7 @@ def _panel(name: str, rows: pl.DataFrame, tried: Pilots) -> alt.LayerChart:
     below = alt.Axis(labelAngle=0, domain=False, ticks=False, grid=True, labelPadding=14, labelLimit=94, labelExpr=f"{json.dumps(names)}[datum.value]")
     x = alt.X("axis:N", sort=list(names), title=None, axis=below)
     y = alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-0.04, 1.04]))
-    colour = alt.condition("datum.height === null", alt.value("#999999"), alt.Color("height:Q", scale=alt.Scale(scheme="viridis"), legend=None))
+    colour = alt.condition("datum.height < 0", alt.value("#999999"), alt.Color("height:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None))
     tooltip = ["configuration:N", "seeds:Q", *([alt.Tooltip("result:Q", title=measured, format=".4g")] if measured is not None else [])]
     folded = alt.Chart(data).transform_fold(list(names), as_=["axis", "place"]).transform_filter("isValid(datum.place)")
     drawn = folded.mark_line(opacity=0.6, strokeWidth=1.5).encode(x=x, y=y, color=colour, detail="configuration:N", tooltip=tooltip)
