@@ -22,7 +22,7 @@ Examples:
   mesocosm status runs/mesa-quick                show which trials are finished, failed or left
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard (or wandb, mlflow)
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
-  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by losses.loss --on linear-1   compare settings on pilot seeds
+  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1   compare settings on pilot seeds
   mesocosm judge runs/mesa-quick                 judge again from the tables
   mesocosm report runs/mesa-quick --open         rebuild the report and open it in the browser
   mesocosm report runs/* --out site              build one site that compares several runs
@@ -50,9 +50,9 @@ SEARCH_EXAMPLES = """Compare settings of a study on pilot seeds, and save all th
 Every configuration is trained on the same seeds, for equally many steps. Repeat the command to resume.
 
 Examples:
-  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by losses.loss --on linear-1
-                                                 a grid; compare by the column loss of the table losses, of the trial linear-1
-  mesocosm search mesa --over config.linear.learning_rate=1e-4:1e-1:log --by losses.loss --on linear-1 --method tpe --arms 20
+  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1
+                                                 a grid; compare by the column versus_step of the table loss, of the trial linear-1
+  mesocosm search mesa --over config.linear.learning_rate=1e-4:1e-1:log --by loss.versus_step --on linear-1 --method tpe --arms 20
                                                  a range, on a logarithmic scale, by Optuna's TPE (or random)
   mesocosm search STUDY --help                   list the fields of that study's config as options"""
 

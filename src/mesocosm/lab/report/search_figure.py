@@ -14,7 +14,7 @@ import altair as alt
 import polars as pl
 
 from mesocosm.claims.pilots import FILE, SEED, Pilots, has_pilots, pilots
-from mesocosm.claims.view import View
+from mesocosm.claims.replicates import NotJudged
 from mesocosm.studies.interface import Figure, Study
 
 SOURCE = "origin"
@@ -27,22 +27,19 @@ CAPTION = (
 
 
 def search_figures(study: Study) -> list[Figure]:
-    """The figure of the study's pilots, if it has a table of pilots in which a setting varies."""
-    if not has_pilots(study.package):
-        return []
-    tried = pilots(study.package)
-    return [Figure("pilots", "What was tried", CAPTION, lambda view: parallel_coordinates(tried, view))] if panels(tried) else []
+    """The figure of the study's pilots, if it has a table of them."""
+    return [Figure("pilots", "What was tried", CAPTION, lambda view: parallel_coordinates(pilots(study.package)))] if has_pilots(study.package) else []
 
 
-def parallel_coordinates(tried: Pilots, view: View | None = None) -> alt.TopLevelMixin:
-    """The chart of a table of pilots; no table of the run is read.
+def parallel_coordinates(tried: Pilots) -> alt.TopLevelMixin:
+    """The chart of a table of pilots.
 
     Raises:
-        ValueError: no setting varies.
+        NotJudged: no setting varies.
     """
     charts = [_panel(name, rows, tried) for name, rows in panels(tried).items()]
     if not charts:
-        raise ValueError("no setting of this table of pilots varies")
+        raise NotJudged("no setting of the study's pilots varies")
     return alt.vconcat(*charts, spacing=36).resolve_scale(color="independent", x="independent")
 
 

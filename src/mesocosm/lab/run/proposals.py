@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -102,6 +102,7 @@ def with_values(config: Any, values: Mapping[str, Any]) -> Any:
     return from_plain(whole, type(config))
 
 
+@runtime_checkable
 class Proposals(Protocol):
     """A sequence of configurations that depends on nothing but the outcomes it was told."""
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -168,6 +168,7 @@ class Arm:
         return float(np.mean(list(self.numbers.values()))) if self.numbers else None
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """What shows a search."""
 
