@@ -38,6 +38,16 @@ def test_a_misspelt_column_is_an_error():
         Pilots(TABLE.table.drop("seed"))
 
 
+def test_tables_join_and_keep_their_configurations():
+    other = Pilots(pl.DataFrame({"trial": ["c", "c"], "learning_rate": [0.1, 0.5], "seed": [1000, 1000], "loss": [1.0, 2.0], "outcome": [None, "failed"]}))
+    both = TABLE.joined(other)
+    assert both.table.columns == ["kind", "learning_rate", "steps", "trial", "made_by", "seed", "loss", "outcome"]
+    assert (both.count(), both.count(trial="c"), both.counts("kind")) == (6, 2, TABLE.counts("kind"))
+    assert both.joined(other).table.height == both.table.height
+    with pytest.raises(ValueError, match="'steps' is a setting"):
+        TABLE.joined(Pilots(pl.DataFrame({"kind": ["a"], "seed": [1000], "steps": [3]})))
+
+
 def test_a_package_holds_its_table():
     assert has_pilots("toy_study")
     assert pilots("toy_study").count() == 3

@@ -65,6 +65,18 @@ class Pilots:
         tried = self._tried(*where, beside=beside, **values).drop_nulls(column)
         return dict(tried.group_by(column, maintain_order=True).len().iter_rows())
 
+    def joined(self, other: Pilots) -> Pilots:
+        """The rows of both tables, each once; settings stay before `seed`, and outcomes after it.
+
+        Raises:
+            ValueError: a setting of one table is an outcome of the other.
+        """
+        both = pl.concat([self.table, other.table], how="diagonal_relaxed").unique(maintain_order=True)
+        settings, outcomes = dict.fromkeys([*self.settings, *other.settings]), dict.fromkeys([*self.outcomes, *other.outcomes])
+        if mixed := [name for name in settings if name in outcomes]:
+            raise ValueError(f"the column {mixed[0]!r} is a setting of one table of pilots and an outcome of the other")
+        return Pilots(both.select(*settings, *(name for name in (MAKER, SEED) if name in both.columns), *outcomes))
+
     def _tried(self, *where: pl.Expr, beside: Collection[str], **values: Any) -> pl.DataFrame:
         if unknown := [name for name in (*beside, *values) if name not in self.table.columns]:
             raise ValueError(f"the table of pilots has no column {unknown[0]!r}; it has {', '.join(self.table.columns)}")
