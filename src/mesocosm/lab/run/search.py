@@ -83,7 +83,7 @@ class Search:
             raise UserError(f"--on {self.trial}: study {self.study.name} has no such trial{suggestion(self.trial, names)}")
         for trial in self.part.trials(self.config):
             if (lacking := missing(trial)) is not None:
-                raise UserError(f"trial {trial.name} {lacking}")
+                raise UserError(f"trial {trial.name}: {lacking}")
 
     @property
     def part(self) -> Part:
