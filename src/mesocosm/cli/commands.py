@@ -23,9 +23,10 @@ Examples:
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard (or wandb, mlflow)
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
   mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1   compare settings on pilot seeds
+  mesocosm run all                               run every study, and build one site of all runs
   mesocosm judge runs/mesa-quick                 judge again from the tables
   mesocosm report runs/mesa-quick --open         rebuild the report and open it in the browser
-  mesocosm report runs/* --out site              build one site that compares several runs
+  mesocosm report runs/* --out site              build one site of several runs: verdicts compared, a gallery of figures
   mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
   mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
   mesocosm layers                                list the layers for --mixer, their options and what each is for
@@ -43,6 +44,7 @@ Examples:
   mesocosm run mesa --first-seed 1000            run a pilot, with seeds that the record does not use
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard, in RUN/track
+  mesocosm run all --preset smoke                run every study in turn, then build one site of all runs
   mesocosm run STUDY --help                      list the fields of that study's config as options"""
 
 SEARCH_EXAMPLES = """Compare settings of a study on pilot seeds, and save all that was tried as one table.
@@ -72,7 +74,7 @@ class RunCommand:
     """Train a study, judge its claims and write the report."""
 
     study: Annotated[str, Positional, arg(metavar="STUDY")]
-    """The name of the study, as shown by `mesocosm list`."""
+    """The name of the study, as shown by `mesocosm list`; `all` for every study."""
     preset: Annotated[str, arg(metavar="NAME")] = "quick"
     """The preset, which sets the size of the run."""
     seeds: Annotated[int, arg(metavar="N")] = 0
@@ -80,7 +82,7 @@ class RunCommand:
     first_seed: Annotated[int, arg(metavar="K")] = 0
     """Seed of the first replicate; pilots use 1000 and above."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The run directory; by default a directory under `runs/`."""
+    """The run directory, by default one under `runs/`; with `all`, the folder of the runs and the site, by default `runs/`."""
     fresh: Flag = False
     """Discard an earlier run in this directory."""
     again: Flag = False

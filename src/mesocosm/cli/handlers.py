@@ -18,6 +18,7 @@ from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
 from mesocosm.cli.parse import StudyRun, StudySearch
 from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, search_table, studies_table, study_page, trials_table
+from mesocosm.cli.tour import Tour, run_tour
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
@@ -41,6 +42,8 @@ def handle(command: Any, line: str) -> int:
             return run(command, line)
         case StudySearch():
             return search(command, line)
+        case Tour():
+            return run_tour(command, resuming(line), console())
         case commands.JudgeCommand():
             return judge(command.run)
         case commands.StatusCommand():
@@ -255,6 +258,8 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
         raise UserError("name a run: `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
     if len(paths) > 1 and out is None:
         raise UserError(f"{len(paths)} runs make a site: name its folder with --out DIR")
+    if len(paths) > 1:
+        paths = runs_among(paths)
     page = report_run(paths[0]) if out is None else write_site([Run(path) for path in paths], out)
     print(page)
     if show:
@@ -262,6 +267,23 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
 
         webbrowser.open(page.resolve().as_uri())
     return 0
+
+
+def runs_among(paths: Sequence[Path]) -> list[Path]:
+    """The run directories among several paths, such as those of `results/*`; prints which others are left out.
+
+    Raises:
+        UserError: a path does not exist, or none is a run directory.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+    runs = [path for path in paths if (path / "run.json").exists()]
+    if not runs:
+        raise UserError(f"none of the {len(paths)} paths is a run directory (with a run.json)")
+    if others := [path.name for path in paths if path not in runs]:
+        print(f"mesocosm: left out, since they have no run.json: {printable(', '.join(others))}", file=sys.stderr)
+    return runs
 
 
 def doctor(out: Path) -> int:

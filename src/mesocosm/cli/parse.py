@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import tyro
 
 from mesocosm.cli.commands import EXAMPLES, RUN_EXAMPLES, SEARCH_EXAMPLES, Command, ConfiguredRun, ConfiguredSearch, RunCommand, SearchCommand
+from mesocosm.cli.tour import ALL, Tour, tour_of
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import UserError
 from mesocosm.studies.interface import Preset, Study
@@ -58,14 +59,17 @@ class StudyRun(NamedTuple):
     earlier: Run | None = None
 
 
-def parse_run(words: Sequence[str]) -> StudyRun:
+def parse_run(words: Sequence[str]) -> StudyRun | Tour:
     """Parse the arguments of `run`: first the study and preset, which determine the config, then all options with that config type.
+    The study `all` has no config.
 
     Raises:
         UserError: an unknown study, preset or option, or an invalid value.
         SystemExit: after printing help.
     """
     name, preset = first_words(words)
+    if name == ALL:
+        return tour_of(parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES))
     if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
         return parse_like(words, name, Path(like))
     if name is None:

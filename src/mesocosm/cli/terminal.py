@@ -21,6 +21,7 @@ from mesocosm.studies.interface import Preset, Study
 if TYPE_CHECKING:
     import polars as pl
 
+    from mesocosm.cli.tour import Stop
     from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.run.replication import Pair
     from mesocosm.lab.run.search import Arm, Search
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
 OF_THE_RUN = ("preset ", "user part: ", "config changed: ")
 STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow", "interrupted": "yellow"}
+OUTCOMES = {"done": "green", "failed": "bold red", "refused": "bold red", "stopped": "yellow", "skipped": "yellow"}
 
 
 def studies_table(studies: Sequence[Study | str]) -> Table:
@@ -180,6 +182,16 @@ def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
         seconds = status.get("seconds")
         error = Text(printable(str(status.get("error") or diverged_text(status))), style="red" if state == "failed" else "dim")
         table.add_row(Text(printable(name), style="bold"), Text(state, style=STATES.get(state, "dim")), duration(seconds) if seconds is not None else "", error)
+    return table
+
+
+def tour_table(stops: Sequence[Stop]) -> Table:
+    """One row per study of `run all`: what became of it, its time, and why it did not end well."""
+    table = _table("study", "outcome", "time", "")
+    for stop in stops:
+        outcome = Text(stop.outcome, style=OUTCOMES.get(stop.outcome, "dim"))
+        seconds = duration(stop.seconds) if stop.seconds else ""
+        table.add_row(Text(printable(stop.study), style="bold"), outcome, seconds, Text(printable(stop.told), style="dim"))
     return table
 
 

@@ -37,10 +37,31 @@ def test_a_site_leaves_its_runs_alone(run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     home = write_site([run, run], tmp_path / "site")
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
-    assert sorted(path.name for path in home.parent.iterdir()) == ["compare.html", "index.html", "toy-study-smoke.2.html", "toy-study-smoke.html"]
+    assert sorted(path.name for path in home.parent.iterdir()) == [
+        "compare.html",
+        "gallery.html",
+        "index.html",
+        "toy-study-smoke.2.html",
+        "toy-study-smoke.html",
+    ]
     page = Page(home.read_text())
     assert page.text.count("Balls roll downhill") == 2
     assert page.text.count("not judged 3") == 2
+
+
+def test_a_gallery_shows_the_figures_of_all_runs_and_leads_to_their_pages(run, tmp_path):
+    home = write_site([run, run], tmp_path / "site")
+    assert "gallery.html" in [attributes.get("href") for _, attributes in Page(home.read_text()).elements]
+    page = Page((home.parent / "gallery.html").read_text())
+    assert page.open == []
+    images = [attributes for name, attributes in page.elements if name == "img"]
+    assert [image["alt"] for image in images] == ["Where the balls end"] * 2  # the other figure has no table
+    assert all(str(image["src"]).startswith("data:image/") for image in images)
+    leads = [str(attributes["href"]) for _, attributes in page.elements if "#figure-" in str(attributes.get("href"))]
+    assert leads == ["toy-study-smoke.html#figure-0", "toy-study-smoke.2.html#figure-0"]
+    for lead in leads:
+        name, _, anchor = lead.partition("#")
+        assert anchor in [attributes.get("id") for _, attributes in Page((home.parent / name).read_text()).elements]
 
 
 def test_a_site_does_not_overwrite_a_run(run):
