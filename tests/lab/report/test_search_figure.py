@@ -63,7 +63,7 @@ def test_where_nothing_varies_the_page_says_so():
 
 
 def test_a_study_with_pilots_gets_the_figure():
-    (figure,) = search_figures(find("toy-study"))
+    (figure,) = search_figures("toy_study")
     assert figure.name == "pilots"
     assert "0.01" in json.dumps(figure.draw(None).to_dict())
     assert lines(pilots("toy_study"))[-1]["result"] is None

@@ -74,7 +74,7 @@ def draw(run: Run) -> list[RenderedFigure]:
     """Every figure of the run's study, and that of its pilots. A figure that cannot be drawn carries the reason, so that the page still appears."""
     view = run.view()
     drawn = []
-    for figure in [*run.study.figures, *search_figures(run.study)]:
+    for figure in [*run.study.figures, *search_figures(run.study.package)]:
         words = (figure.name, figure.title, figure.caption)
         try:
             drawn.append(RenderedFigure(*words, spec=finite(figure.draw(view).to_dict())))

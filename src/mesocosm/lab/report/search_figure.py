@@ -15,7 +15,7 @@ import polars as pl
 
 from mesocosm.claims.pilots import FILE, SEED, Pilots, has_pilots, pilots
 from mesocosm.claims.replicates import NotJudged
-from mesocosm.studies.interface import Figure, Study
+from mesocosm.studies.interface import Figure
 
 SOURCE = "origin"
 PANEL, RESULT, SEEDS = " panel", " result", " seeds"  # no setting has such a name
@@ -26,9 +26,9 @@ CAPTION = (
 )
 
 
-def search_figures(study: Study) -> list[Figure]:
-    """The figure of the study's pilots, if it has a table of them."""
-    return [Figure("pilots", "What was tried", CAPTION, lambda view: parallel_coordinates(pilots(study.package)))] if has_pilots(study.package) else []
+def search_figures(package: str) -> list[Figure]:
+    """The figure of the pilots of the study in this package, if it has a table of them."""
+    return [Figure("pilots", "What was tried", CAPTION, lambda view: parallel_coordinates(pilots(package)))] if has_pilots(package) else []
 
 
 def parallel_coordinates(tried: Pilots) -> alt.TopLevelMixin:

@@ -239,8 +239,8 @@ def _check_directory(path: Path, asked: Search) -> None:
     if not path.exists() or (path.is_dir() and not any(file.name != ".lock" for file in path.iterdir())):
         return
     try:
-        known = atomic.read_json(path / ASKED)
-    except (OSError, ValueError):
+        known = dict(atomic.read_json(path / ASKED))
+    except (OSError, ValueError, TypeError):
         raise UserError(f"{path} is not a search (it has no {ASKED}); choose another directory with --out") from None
     if other := [name for name, value in asked.question.items() if known.get(name) != value]:
         raise UserError(f"{path} holds another search, whose {', '.join(other)} differ; choose another directory with --out")
@@ -325,7 +325,7 @@ def rows(asked: Search, arms: Sequence[Arm]) -> pl.DataFrame:
     fixed = {field: value for field, value in base.items() if field not in arms[0].values}
     names = column_names([*fixed, *arms[0].values], reserved={"trial", MAKER, "preset", SEED, FAILURE, asked.by[1]})
     trial = next((arm.trial for arm in arms if arm.trial is not None), None)
-    made = {"trial": trial, MAKER: f"mesocosm search, {asked.method}", "preset": asked.preset}
+    made = {"trial": trial, MAKER: f"mesocosm search ({asked.method})", "preset": asked.preset}
     table = []
     for arm in arms:
         settings = {names[field]: json.dumps(value) if isinstance(value, list) else value for field, value in {**fixed, **arm.values}.items()}
