@@ -91,7 +91,7 @@ def test_a_compact_drawing_keeps_its_text_and_its_pixels(path):
     import vl_convert
 
     drawing = (path / "figures" / "heights.svg").read_text()
-    assert len(compact(drawing)) < 0.8 * len(drawing)
+    assert len(compact(drawing)) < 0.9 * len(drawing)
     assert re.findall(r"<text[^>]*>([^<]*)", compact(drawing)) == re.findall(r"<text[^>]*>([^<]*)", drawing)
     small = '<path aria-label="x: 0.12345" d="M0.12345,-1.5e-7L2.999,3" transform="translate(10.98765,0.5)" opacity="0.12345"/><text>0.12345</text>'
     assert compact(small) == '<path d="M0.12,-1.5e-7L2.99,3" transform="translate(10.98,0.5)" opacity="0.12345"/><text>0.12345</text>'

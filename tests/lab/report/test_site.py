@@ -4,6 +4,7 @@ import pytest
 from hostile import ROW
 from seen import Page
 
+from mesocosm.cli import main
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.site import write_site
@@ -73,3 +74,17 @@ def test_a_site_where_nothing_can_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*site"):
         write_site([run], tmp_path / "file" / "site")
+
+
+def test_paths_that_are_no_runs_are_left_out_and_named(run, tmp_path, capsys):
+    (tmp_path / "keep.py").write_text("")
+    (tmp_path / "notes").mkdir()
+    words = ["report", str(run.path), str(tmp_path / "keep.py"), str(tmp_path / "notes"), "--out", str(tmp_path / "site")]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "site" / "index.html")
+    assert said.err == "mesocosm: left out, since they have no run.json: keep.py, notes\n"
+    assert main(["report", str(run.path), str(tmp_path / "typo"), "--out", str(tmp_path / "site")]) == 2
+    assert "typo does not exist" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "keep.py"), str(tmp_path / "notes"), "--out", str(tmp_path / "site")]) == 2
+    assert "none of the 2 paths is a run directory" in capsys.readouterr().err
