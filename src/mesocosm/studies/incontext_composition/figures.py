@@ -34,7 +34,7 @@ def curves(view: View) -> alt.TopLevelMixin:
     """Mean over teachers, support Connected+. Dashed, with diamonds: the paper's, read from its figures. A step here shows several queries of each task, the
     paper's one; learning rates end at 0 with the last step, so that points before it lie lower than a run of that length would.
     """
-    ours = _curves(view).group_by("trial", "tasks").agg(pl.col("train").mean(), pl.col("held_out").mean()).with_columns(origin=pl.lit("here"))
+    ours = _curves(view).group_by("trial", "tasks").agg(pl.col(*SETS).cast(pl.Float64).mean()).with_columns(origin=pl.lit("here"))
     paper = _paper().with_columns(origin=pl.lit("paper"))
     both = pl.concat([ours.select(paper.columns), paper])
     long = both.unpivot(list(SETS), index=["trial", "tasks", "origin"], variable_name="set", value_name="r2")
@@ -65,7 +65,7 @@ def composition_against_fit(view: View) -> alt.TopLevelMixin:
     y, colour = alt.Y("held_out:Q", title="R² on held-out pairs", scale=alt.Scale(domain=[0.5, 1.0], clamp=True)), alt.Color("trial:N", title=None)
     lines = alt.Chart(ours.select("trial", "seed", "unexplained", "held_out", "step").sort("trial", "seed", "step"))
     drawn = lines.mark_line(opacity=0.35, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N", order="step:Q", tooltip=["trial", "seed", "step"])
-    ends = lines.transform_filter(alt.datum.step == int(ours["step"].max() or 0)).mark_circle(**DOTS).encode(x=x, y=y, color=colour)
+    ends = lines.transform_filter(alt.datum.step == view.config.training.steps).mark_circle(**DOTS).encode(x=x, y=y, color=colour)
     reference = alt.Chart(paper).mark_line(strokeWidth=3, strokeDash=[6, 4]).encode(x=x, y=y, color=colour, order="tasks:Q")
     return alt.layer(drawn, ends, reference).properties(width=460, height=320)
 

@@ -5,20 +5,24 @@ Each statement comes with a named mutant, whose error must be large.
 
 from __future__ import annotations
 
+from math import prod
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mesocosm import nn
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.studies.identity_trials import Errors, check_statements, relative_error
 from mesocosm.studies.incontext_composition.config import Identities
-from mesocosm.studies.incontext_composition.networks import HIDDEN, INPUTS, MODULES, draw_labelled, split_of
+from mesocosm.studies.incontext_composition.networks import HIDDEN, INPUTS, MODULES, split_of
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.compositional_supports import masks_of
 from mesocosm.tasks.hyperteacher import Teacher, damped, simplex
 
+POINTS = 20
 RING = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 5))
 TABLE_1 = {
     "connected": (RING, ((0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (1, 5), (2, 4), (2, 5), (3, 5))),
@@ -37,24 +41,25 @@ def check_identities(config: Identities, context: Context) -> Tables:
 
 
 def _draw(key: PRNGKeyArray) -> tuple[Teacher, Float[Array, " modules"], Float[Array, "points inputs"]]:
-    """A teacher, the code of a held-out pair, and inputs."""
-    teacher_key, sample_key = jax.random.split(key)
-    task = draw_labelled("connected+", 20, teacher_key)
-    example = task.sample(sample_key, "ood")
-    return task.teacher, example.code, example.inputs
+    """A teacher, a positive code and inputs, all random."""
+    shapes = ((MODULES, HIDDEN, INPUTS), (1, HIDDEN), (MODULES,), (POINTS, INPUTS))
+    ends = np.cumsum([prod(shape) for shape in shapes])
+    drawn = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1])
+    modules, readout, code, inputs = (part.reshape(shape) for part, shape in zip(drawn, shapes, strict=True))
+    return Teacher((modules / INPUTS**0.5, readout / HIDDEN**0.5), jax.nn.gelu, True), jnp.abs(code), inputs
 
 
 # --- C2: linear attention runs a hypernetwork -------------------------------------------------------------------------
 
 
 def construction_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C2: one layer of linear attention with a head per module, and a feed-forward part, compute the task's network from its code. Mutant: one head fewer.
+    """C2: one layer of linear attention with a head per module, and a feed-forward part, compute the task's network from its code. Mutant: one head fewer,
+    that of the most active module.
 
-    The code is any vector, divided by the norm of its weights.
+    The code is divided by the norm of its weights.
     """
-    teacher_key, code_key, head_key = jax.random.split(key, 3)
-    teacher, _, inputs = _draw(teacher_key)
-    plain = teacher.plain_code(jax.random.normal(code_key, (MODULES,)))
+    teacher, code, inputs = _draw(key)
+    plain = teacher.plain_code(code)
     modules, readout = teacher.layers
     attention, feed = nn.hypernetwork_layers(modules, readout, jax.nn.gelu)
     tokens = jax.vmap(lambda x: nn.hypernetwork_tokens(x, plain, HIDDEN, 1))(inputs)
@@ -63,8 +68,7 @@ def construction_identity(config: Identities, key: PRNGKeyArray) -> Errors:
         stream = tokens + jax.vmap(attention)(tokens)
         return (stream + jax.vmap(feed)(stream))[:, 1, -1:]
 
-    missing = jax.random.randint(head_key, (), 0, MODULES)
-    fewer = eqx.tree_at(lambda layer: layer.output, attention, attention.output.at[missing].set(0.0))
+    fewer = eqx.tree_at(lambda layer: layer.output, attention, attention.output.at[jnp.argmax(plain)].set(0.0))
     wanted = teacher.execute(plain, inputs)
     return Errors(jnp.max(jnp.abs(run(attention) - wanted)), jnp.max(jnp.abs(run(fewer) - wanted)))
 
@@ -81,8 +85,8 @@ def support_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     errors, mutants = [], []
     for number, (name, lists) in enumerate(TABLE_1.items()):
         drawn = split_of(name)
-        for split, wanted, other in (("train", lists[0], lists[1]), ("ood", lists[1], lists[0])):
-            mask = drawn.sample(jax.random.fold_in(key, number), split)
+        for rows, wanted, other in ((drawn.train, *lists), (drawn.held_out, *lists[::-1])):
+            mask = jax.random.choice(jax.random.fold_in(key, number), rows)
             errors.append(1.0 - _listed(mask, wanted))
             mutants.append(1.0 - _listed(mask, other))
     return Errors(jnp.max(jnp.stack(errors)), jnp.min(jnp.stack(mutants)))
@@ -103,7 +107,7 @@ def code_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 def scale_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """C6: the length of a code has no effect. Mutant: its sign."""
     teacher, code, inputs = _draw(key)
-    scale, wanted = jax.random.uniform(key, minval=0.1, maxval=10.0), teacher(inputs, code)
+    scale, wanted = jnp.exp(inputs[0, 0]), teacher(inputs, code)
     return Errors(relative_error(teacher(inputs, scale * code), wanted), relative_error(teacher(inputs, -scale * code), wanted))
 
 
@@ -113,10 +117,10 @@ def student_identity(config: Identities, key: PRNGKeyArray) -> Errors:
     """
     teacher, code, inputs = _draw(key)
     modules, readout = teacher.layers
-    basis = jnp.eye(MODULES) + 0.1 * jax.random.normal(key, (MODULES, MODULES))
-    student = nn.Composed.create(INPUTS, 1, code=MODULES, hidden=HIDDEN, key=key)
-    flat = (basis @ modules.reshape(MODULES, -1), readout)
-    student = eqx.tree_at(lambda s: (s.hypernetwork.generators[0].modules, s.hypernetwork.kept[1]), student, flat)
+    basis = jnp.eye(MODULES) + 0.1 * inputs[:MODULES, :MODULES]
+    empty = eqx.filter_eval_shape(lambda key: nn.Composed.create(INPUTS, 1, code=MODULES, hidden=HIDDEN, key=key), key)
+    parts = (basis @ modules.reshape(MODULES, -1), readout)
+    student = eqx.tree_at(lambda student: (student.hypernetwork.generators[0].modules, student.hypernetwork.kept[1]), empty, parts)
     wanted = teacher(inputs, code)
 
     def run(plain: Array) -> Array:

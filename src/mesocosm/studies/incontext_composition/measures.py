@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mesocosm.claims.measures import Measure, replicates, within
-from mesocosm.claims.replicates import NotJudged, Replicates
+from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
 from mesocosm.studies.incontext_composition.config import Config
 from mesocosm.studies.incontext_composition.tables import Curve, Explained, References, given_code, on
@@ -110,8 +110,8 @@ def _held_out_at(curve: pl.DataFrame, level: float) -> float:
     """R^2 on held-out pairs where R^2 on training's pairs first reaches a level; linear between measurements, in the logarithm of what is unexplained."""
     fit, composed = curve["train"].to_list(), curve["held_out"].to_list()
     place = next(number for number, value in enumerate(fit) if value >= level)
-    if place == 0:
-        raise NotJudged("a model reaches the common level before training")
+    if place == 0:  # training has only made it worse
+        return composed[0]
     before, at, after = (math.log(1 - value) for value in (fit[place - 1], level, fit[place]))
     share = (at - before) / (after - before)
     return composed[place - 1] + share * (composed[place] - composed[place - 1])

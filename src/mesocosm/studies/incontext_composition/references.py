@@ -19,7 +19,8 @@ from mesocosm.tasks.hyperteacher import Prompt, Prompts, Teacher
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Penalties of ridge regression, of which the best on training's pairs counts."""
-STARTS = 8
+STARTS, STEPS = 4, 20
+"""Of the oracle's search."""
 
 
 def measure_references(references: References, context: Context) -> Tables:
@@ -54,7 +55,7 @@ def oracle(key: PRNGKeyArray, task: Prompts, sets: Prompt) -> Score:
     starts = jnp.mean(sets.plain_code[0], axis=0) + 0.1 * jax.random.normal(key, (STARTS, MODULES))
 
     def predict(inputs: Array, outputs: Array, queries: Array) -> Array:
-        return teacher.execute(search_code(teacher.execute, inputs, outputs, starts), queries)
+        return teacher.execute(search_code(teacher.execute, inputs, outputs, starts, steps=STEPS), queries)
 
     return _score(predict, sets)
 

@@ -54,15 +54,16 @@ def train(arm: Arm, context: Context) -> Tables:
     fitted = context.fit("model", learner(arm, drawn, sets), training.steps, per_seed=True, probe=(measure, every))
     context.publish("model", fitted.model)
     found, steps = fitted.probes, fitted.probe_steps
-    columns = {name: found["r2"][..., place] for place, name in enumerate(SETS)}
+    columns: dict[str, Any] = {name: found["r2"][..., place] for place, name in enumerate(SETS)}
     columns |= {f"{name}_error": found["error"][..., place] for place, name in enumerate(SETS)}
     columns |= {name: found[name] for name in ("told", "shuffled")}
     fingerprints = digests(sets, len(context.seeds))
     shape = columns["train"].shape
-    labels = {"model": arm.shape.mixer or arm.shape.model, "support": arm.support, "decay": arm.decay}
+    last: dict[str, Any] = {name: values[:, -1] for name, values in columns.items()}
+    labels: dict[str, Any] = {"model": arm.shape.mixer or arm.shape.model, "support": arm.support, "decay": arm.decay}
     during = {"tasks": np.broadcast_to(training.tasks * steps, shape), "digest": np.broadcast_to(np.asarray(fingerprints)[:, None], shape)}
     tables = {
-        "explained": context.rows(**labels, digest=fingerprints, **{name: values[:, -1] for name, values in columns.items()}),
+        "explained": context.rows(**labels, digest=fingerprints, **last),
         "curve": context.rows({"step": steps.tolist()}, **labels, **during, **columns),
     }
     return tables | ({"modules": _aligned(arm, context, fitted.model, drawn, sets)} if arm.shape.model == "hypernet" else {})
@@ -124,12 +125,12 @@ def _aligned(arm: Arm, context: Context, models: nn.Bottleneck, drawn: Any, sets
     """How far the modules of each seed's model are its teacher's, and for comparison how far they are another teacher's."""
     students, codes = context.evaluate(read_modules, models, sets)
     foreign = context.evaluate(Partial(draw_prompts, arm.support, arm.shape.prompting.pairs, arm.shape.prompting.queries), context.keys("eval"))
-    found: dict[str, list[float]] = {"own": [], "foreign": []}
+    own, other = [], []
     for place, (student, inferred) in enumerate(zip(students, codes, strict=True)):
-        in_basis = in_teacher_basis(student, code_map(inferred, sets.plain_code[place, 0]))
-        for name, tasks in (("own", drawn), ("foreign", foreign)):
-            found[name].append(alignment(np.asarray(tasks.task.teacher.layers[0][place]), in_basis).mean)
-    return context.rows(**{name: np.asarray(values) for name, values in found.items()})
+        in_basis = in_teacher_basis(student, code_map(inferred, np.asarray(sets.plain_code[place, 0])))
+        for found, tasks in ((own, drawn), (other, foreign)):
+            found.append(alignment(np.asarray(tasks.task.teacher.layers[0][place]), in_basis).mean)
+    return context.rows(own=own, foreign=other)
 
 
 def read_modules(model: nn.Bottleneck, sets: Prompt) -> tuple[Float[Array, "code hidden inputs"], Float[Array, "tasks code"]]:
