@@ -27,7 +27,7 @@ from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, a
 TEACHER = "teacher, initialisation and training tasks"
 PAPER = frozenset({"paper"})
 
-SEARCHED = 7
+SEARCHED = 20
 """Configurations in results/incontext-composition/search.csv; a test counts them."""
 
 judged = partial(Check, judged_at=CPU, replicate=TEACHER, searched=SEARCHED)

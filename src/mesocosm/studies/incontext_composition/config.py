@@ -54,7 +54,9 @@ class Training:
     tasks: int = 16
     """Tasks per step (paper: 128)."""
     learning_rate: float = 2e-3
-    """Peak learning rate (paper: 1e-3)."""
+    """Peak learning rate of models with a bottleneck (paper: 1e-3)."""
+    vanilla_learning_rate: float = 4e-3
+    """That of models without one (paper: 1e-3)."""
     warmup: int = 200
     vanilla_decay: float = 0.1
     """Decoupled weight decay of models without a bottleneck; those with one have none (paper)."""
@@ -66,7 +68,7 @@ class Training:
 class Evaluation:
     """Fresh tasks to evaluate trained models on."""
 
-    tasks: int = 512
+    tasks: int = 384
     """Of each set (paper: 16,000 sequences of one query)."""
     searched: int = 64
     """Of each set for the oracle, which searches the code of each task."""
@@ -87,7 +89,7 @@ class Config:
     network: Network = field(default_factory=Network)
     vanilla_dim: int = 64
     """Width of the tokens without a bottleneck (paper: 128)."""
-    training: Training = field(default_factory=lambda: Training(steps=2500))
+    training: Training = field(default_factory=lambda: Training(steps=3500))
     """Of the networks on the support Connected+."""
     short_training: Training = field(default_factory=lambda: Training(steps=1500))
     """Of those on the supports Connected and Disconnected."""
@@ -137,8 +139,8 @@ PRESETS = {
         Config(
             prompting=Prompting(pairs=63, queries=1),
             vanilla_dim=128,
-            training=Training(steps=100_000, tasks=128, learning_rate=1e-3, warmup=1000, points=20),
-            short_training=Training(steps=100_000, tasks=128, learning_rate=1e-3, warmup=1000, points=20),
+            training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
+            short_training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
             evaluation=Evaluation(tasks=16_384, searched=1024),
             contexts=(31, 127),
             models=ALL_MODELS,

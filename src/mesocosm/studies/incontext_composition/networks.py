@@ -51,6 +51,7 @@ class Arm:
     shape: Shape
     support: str
     training: Training
+    learning_rate: float
     decay: float
     evaluation: Evaluation
 
@@ -148,19 +149,19 @@ class InContext(Supervised):
 
 def learner(arm: Arm, drawn: Task[Prompt], sets: Prompt) -> InContext:
     """AdamW on the queries of fresh tasks."""
-    options = _options(arm.training, arm.decay)
+    options = _options(arm.training, arm.learning_rate, arm.decay)
     return InContext(Partial(build_shape, arm.shape), drawn, prompt_loss, adamw, options, arm.training.tasks, sets)
 
 
 def executor_learner(executor: Executor, drawn: Hyperteacher) -> Supervised:
     """AdamW on the points of fresh tasks, without weight decay."""
     training = executor.training
-    return Supervised(Partial(_composed, executor.network), drawn, execution_loss, adamw, _options(training, 0.0), training.tasks)
+    return Supervised(Partial(_composed, executor.network), drawn, execution_loss, adamw, _options(training, training.learning_rate, 0.0), training.tasks)
 
 
-def _options(training: Training, decay: float) -> dict[str, float]:
+def _options(training: Training, learning_rate: float, decay: float) -> dict[str, float]:
     return {
-        "learning_rate": training.learning_rate,
+        "learning_rate": learning_rate,
         "warmup": float(training.warmup),
         "steps": float(training.steps),
         "clip_norm": 1.0,

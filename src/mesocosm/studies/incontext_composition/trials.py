@@ -28,7 +28,8 @@ def trials(config: Config) -> list[Trial]:
         plain = model in ("vanilla", "hyla")
         shape = Shape(model, config.network, config.vanilla_dim if plain else config.network.dim, config.prompting, mixer)
         decay = training.vanilla_decay if plain and decays else 0.0
-        arm = Arm(shape, support, training, decay, config.evaluation)
+        rate = training.vanilla_learning_rate if plain else training.learning_rate
+        arm = Arm(shape, support, training, rate, decay, config.evaluation)
         parts = code_of(mixer) if mixer else ()
         return Trial(name, train, arm, models={"model": build}, over_seeds=config.over_seeds, user_parts=parts)
 
