@@ -19,6 +19,7 @@ UNREAD: dict[str, set[str]] = {
     "cocoa": {"C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
     "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
     "hyla": {"C3.length", "C7.hyla", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation"},
+    "incontext-composition": {"H1.better"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
     "weight-decay": {"C3.linear"},
 }
