@@ -1,7 +1,6 @@
 """The incontext-composition study: supports, prompts, exact statements, curves at equal fit, claims that can come out either way, and a user's layer."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -19,7 +18,6 @@ from mesocosm.studies.incontext_composition.config import PRESETS, Identities
 from mesocosm.studies.incontext_composition.networks import build, draw_prompts, split_of
 from mesocosm.studies.incontext_composition.trials import check, trials
 
-SEARCH = Path(__file__).parents[2] / "results/incontext-composition/search.csv"
 KEY = jax.random.key(0)
 
 
@@ -318,13 +316,3 @@ def test_a_users_layer_is_trained_in_the_vanilla_model_beside_ours():
     assert any(isinstance(part, DeltaNet) for part in parts)
     assert not any(isinstance(part, Attention) for part in parts)
     assert model(jnp.zeros((8, 17)), jnp.zeros((2, 17))).shape == (2, 1)
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_search_counts_what_was_tried():
-    search = pl.read_csv(SEARCH, infer_schema_length=None)
-    tried = search.drop("seed", "train", "held_out", "diameters", "unstructured", "told", "aligned", "note").unique()
-    assert tried.height == claims.SEARCHED
-    assert (search.filter(origin="ours")["seed"] >= 1000).all()

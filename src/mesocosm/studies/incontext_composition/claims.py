@@ -1,11 +1,10 @@
-"""The paper's claims and their checks. Regions come from the paper's figures and from the specification; pilots are in
-results/incontext-composition/search.csv.
-"""
+"""The paper's claims and their checks. Regions come from the paper's figures and from the specification; pilots are in search.csv."""
 
 from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import replicates
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.incontext_composition.measures import (
     ahead,
     ahead_at_equal_fit,
@@ -27,8 +26,8 @@ from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, a
 TEACHER = "teacher, initialisation and training tasks"
 PAPER = frozenset({"paper"})
 
-SEARCHED = 20
-"""Configurations in results/incontext-composition/search.csv; a test counts them."""
+SEARCHED = pilots("mesocosm.studies.incontext_composition").count()
+"""Configurations in search.csv."""
 
 judged = partial(Check, judged_at=CPU, replicate=TEACHER, searched=SEARCHED)
 untrained = partial(Check, judged_at=ALL, replicate="teacher")

@@ -1,5 +1,5 @@
 """Config and presets of the incontext-composition study. Numbers from the paper are marked; the others were searched on pilots
-(results/incontext-composition/search.csv).
+(search.csv).
 """
 
 from dataclasses import dataclass, field
