@@ -89,7 +89,7 @@ class Config:
     network: Network = field(default_factory=Network)
     vanilla_dim: int = 64
     """Width of the tokens without a bottleneck (paper: 128)."""
-    training: Training = field(default_factory=lambda: Training(steps=3500))
+    training: Training = field(default_factory=lambda: Training(steps=3000))
     """Of the networks on the support Connected+."""
     short_training: Training = field(default_factory=lambda: Training(steps=1500))
     """Of those on the supports Connected and Disconnected."""
