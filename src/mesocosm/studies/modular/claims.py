@@ -28,7 +28,7 @@ SEARCHED = {"descent": 3, "teacher": 10}
 
 TEACHER = "teacher, tasks, inputs, starts"
 NETWORK = "teacher, split, initialisation, training and test tasks"
-ALALMOST_ALL_ALL = above(0.9)
+ALMOST_ALL = above(0.9)
 
 # Mathematics decides what students without training loss do; which of them descent finds from random starts is a finding.
 by_theorem = partial(Check, judged_at=ALL, replicate=TEACHER, evidence="identity")
@@ -166,11 +166,11 @@ CLAIMS = [
         "C6",
         "Much wider students align less if codes are discrete, and not if they are continuous.",
         "Fig. 2D, Table A1",
-        "students with 16 times the teacher's modules and hidden units take about 200 times as long; ten replicates of two of them take over ten hours on one core",
+        "students with 16 times the teacher's modules and hidden units take about 200 times as long: over ten hours for ten replicates of two of them",
     ),
     Claim(
         "C7",
-        "On compositional support, hypernetworks are accurate on held-out combinations, ANIL and MAML are not; on non-compositional support the order is reversed.",
+        "Hypernetworks are accurate on held-out combinations, ANIL and MAML are not; if the support is not compositional, the order is reversed.",
         source="Fig. 3B, Tables A3 to A8",
         checks=[
             beats("anil", "ANIL"),

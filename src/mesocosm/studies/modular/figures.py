@@ -17,7 +17,7 @@ TINY = 1e-33
 
 @figure("Students without training loss")
 def identified(view: View) -> alt.TopLevelMixin:
-    """Alignment with the teacher and largest loss over unseen codes; one dot per student of all teachers. At this alignment, right of 0.999, students are right."""
+    """Alignment with the teacher and largest loss over unseen codes; one dot per student of all teachers."""
     table = view.table("students").filter((pl.col("loss") < NO_LOSS) | (pl.col("loss") == pl.col("loss").min().over("condition")))
     table = table.select("condition", "seed", "alignment", pl.col("unseen").clip(TINY).alias("unseen"))
     y = log_axis("unseen", "largest loss on unseen codes", "~e")

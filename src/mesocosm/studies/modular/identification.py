@@ -59,7 +59,7 @@ class Coded(NamedTuple):
 
 
 class World(NamedTuple):
-    """A teacher, a code for each task and inputs; and, for the test, codes with all modules active, inputs, and where the search for the student's codes starts.
+    """A teacher, a code for each task and inputs; and, for the test, codes with all modules active, inputs, and starts of the search for a student's codes.
     The leading axis is replicates."""
 
     teacher: ComposedNetwork

@@ -1,4 +1,4 @@
-"""Trials of the modular study: constructed and fitted students, students trained by descent, networks that adapt to few-shot tasks, and two worlds to look at."""
+"""Trials of the modular study: constructed and fitted students, students trained by descent, networks that adapt to few-shot tasks, and two worlds."""
 
 from __future__ import annotations
 
