@@ -33,8 +33,8 @@ class Identification:
     inputs: int = 4
     points: int = 48
     """Inputs per task."""
-    starts: int = 64
-    steps: int = 120
+    starts: int = 48
+    steps: int = 100
     kept: int = 16
     """Students with the smallest losses, which are tested."""
     codes: int = 12
@@ -143,8 +143,6 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 
-_SMOKE = {"linear": Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2), "maml": Training(2, 3e-3, 0.03, 4, tasks=2, inner_steps=2)}
-
 PRESETS = {
     "smoke": Preset(
         Config(
@@ -152,18 +150,19 @@ PRESETS = {
             identification=Identification(points=16, starts=2, steps=3, kept=2, codes=1, code_starts=2, code_steps=2),
             descent=Descent(steps=4, points=4, tasks=1),
             teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
-            training=Methods(**_SMOKE),
-            evaluation=Evaluation(tasks=4, longer=3),
+            methods=("linear",),
+            training=replace(Methods(), linear=Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2)),
+            evaluation=Evaluation(tasks=4, longer=2),
         ),
         seeds=2,
     ),
     "quick": Preset(
         replace(
             Config(),
-            identification=Identification(starts=24, kept=8),
+            identification=Identification(starts=24, kept=12),
             training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 3e-3, 0.03, 128)),
         ),
-        seeds=4,
+        seeds=3,
     ),
     "cpu": Preset(
         replace(Config(), descent=Descent(steps=20000), methods=("linear", "anil", "maml"), harder=True, halves=6),

@@ -107,9 +107,9 @@ def draw_teacher(generator: np.random.Generator, number: int, modules: int, hidd
 # --- what a student may differ in --------------------------------------------------------------------------------------
 
 
-def shifted_tanh(u: Array) -> Array:
-    """tanh(u + 1): smooth, and none of its first derivatives at 0 vanishes."""
-    return jnp.tanh(u + 1)
+def shifted_silu(u: Array) -> Array:
+    """silu(u + 1): smooth, with derivatives of all orders at 0."""
+    return jax.nn.silu(u + 1)
 
 
 def symmetric(drawn: Instance) -> Errors:
@@ -136,11 +136,11 @@ def split(drawn: Instance) -> Errors:
 def unscaled(drawn: Instance) -> Errors:
     """Theorems 7 and 8: units of a smooth network may change places. Mutant: they are rescaled as well, as units of a ReLU network may be."""
     teacher, order = drawn.teacher, drawn.order
-    wanted = outputs(teacher, drawn.codes, drawn.x, shifted_tanh)
+    wanted = outputs(teacher, drawn.codes, drawn.x, shifted_silu)
 
     def error(scales: Array) -> Array:
         student = ComposedNetwork(teacher.modules[:, order] / scales[:, None], teacher.readout[:, order] * scales)
-        return relative_error(outputs(student, drawn.codes, drawn.x, shifted_tanh), wanted)
+        return relative_error(outputs(student, drawn.codes, drawn.x, shifted_silu), wanted)
 
     return Errors(error(jnp.ones_like(drawn.scales)), error(drawn.scales))
 

@@ -47,7 +47,7 @@ def accuracy_by_method(view: View) -> alt.TopLevelMixin:
     colour = alt.Color("method:N", title=None)
     place = {"x": x, "xOffset": "method:N", "color": colour}
     dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("accuracy:Q", scale=alt.Scale(zero=False)), tooltip=["seed", "accuracy"])
-    means = alt.Chart().mark_tick(thickness=2).encode(**place, y="mean(accuracy):Q")
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(accuracy):Q", title="accuracy"))
     layers = alt.layer(dots, means, data=long.sort("problem", "method", "combinations", "seed")).properties(width=170, height=180)
     return layers.facet(alt.Facet("problem:N", title=None), columns=3)
 
@@ -58,7 +58,7 @@ def decodability(view: View) -> alt.TopLevelMixin:
     table = view.table("accuracy").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
     place = {"x": alt.X("problem:N", title=None), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
     dots = alt.Chart(table).mark_circle(**DOTS).encode(**place, y=alt.Y("r2:Q", title="R²"), tooltip=["seed", "method", "r2"])
-    means = alt.Chart(table).mark_tick(thickness=2).encode(**place, y="mean(r2):Q")
+    means = alt.Chart(table).mark_tick(thickness=2).encode(**place, y=alt.Y("mean(r2):Q", title="R²"))
     return (dots + means).properties(width=360, height=200)
 
 

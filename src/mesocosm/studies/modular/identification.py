@@ -15,7 +15,7 @@ from mesocosm.analysis.modules.alignment import alignment, code_map, in_teacher_
 from mesocosm.analysis.modules.composed_network import ComposedNetwork, best_codes, fit_students, outputs
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.modular.config import Identification
-from mesocosm.studies.modular.constructions import draw_teacher, numpy_generator, shifted_tanh
+from mesocosm.studies.modular.constructions import draw_teacher, numpy_generator, shifted_silu
 
 MODULES, HIDDEN, TASKS = 4, 3, 9
 PAIRS = ((0, 1), (1, 2), (2, 3))
@@ -28,7 +28,7 @@ class Condition(NamedTuple):
         families: the active modules of each task.
         codes: which code each task has; tasks of one family with one code are one task with more inputs.
         units: number of hidden units of the teacher; students have three.
-        smooth: whether the activation is tanh(u + 1) instead of ReLU.
+        smooth: whether the activation is silu(u + 1) instead of ReLU.
     """
 
     families: tuple[tuple[int, ...], ...]
@@ -154,7 +154,7 @@ def test_all(config: Identification, conditions: Coded, drawn: World, networks: 
 
 def _specified(teacher: ComposedNetwork, condition: Coded) -> tuple[ComposedNetwork, Callable[[Array], Array]]:
     """The teacher with the condition's units, and its activation."""
-    return teacher._replace(readout=teacher.readout * condition.units), lambda u: jnp.where(condition.smooth, shifted_tanh(u), jax.nn.relu(u))
+    return teacher._replace(readout=teacher.readout * condition.units), lambda u: jnp.where(condition.smooth, shifted_silu(u), jax.nn.relu(u))
 
 
 def _compare(kept: Kept, teachers: ComposedNetwork) -> tuple[Array, dict[str, Array]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
@@ -15,6 +16,7 @@ from mesocosm.envs.preference_grid import PreferenceGrid
 from mesocosm.studies.interface import Context, Tables
 
 MAZE_SEED = 2020
+CANDIDATES = 20
 
 
 def draw_worlds(config: None, context: Context) -> Tables:
@@ -41,4 +43,7 @@ WALL, EMPTY = -1, -2
 
 
 def _demonstrate(world: Any, params: Any, key: Array) -> Any:
-    return world.demonstrate(jax.random.wrap_key_data(key), params)
+    """The longest of some demonstrations."""
+    found = jax.vmap(world.demonstrate, in_axes=(0, None))(jax.random.split(jax.random.wrap_key_data(key), CANDIDATES), params)
+    longest = jnp.argmax(jnp.sum(found.taken, axis=1))
+    return jax.tree.map(lambda leaf: leaf[longest], found)
