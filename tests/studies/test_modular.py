@@ -134,14 +134,7 @@ def test_a_student_that_memorises_tasks_composes_them():
 
 def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
     arm = descent.DescentArm(True, Descent(points=2))
-
-    class Seeded:
-        seeds = (5,)
-
-        def keys(self, stream):
-            return jax.random.split(jax.random.key(0), 1)
-
-    task = jax.tree.map(lambda leaf: np.asarray(leaf[0]), descent._tasks(arm, Seeded()))
+    task = jax.tree.map(lambda leaf: np.asarray(leaf[0]), descent._tasks(arm, jax.random.split(jax.random.key(0), 1)))
     assert task.codes.min() == 0
     assert ((task.codes > 0).sum(axis=1) == 2).all()
     assert 0.5 <= task.codes[task.codes > 0].min() < task.codes.max() < 1
@@ -215,7 +208,7 @@ def students_if(theorem, generator):
                     {
                         "seed": seed,
                         "condition": condition,
-                        "loss": 1e-30,
+                        "fitted": True,
                         "unseen": 1e-31 if right else 0.1,
                         "alignment": 1.0 if right and (theorem or student) else 0.5,
                         "unmapped": generator.uniform(0.3, 0.9),

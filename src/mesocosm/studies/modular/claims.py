@@ -4,6 +4,7 @@ from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, above, below
+from mesocosm.studies.modular.config import Method
 from mesocosm.studies.modular.measures import (
     AGREES,
     AGREES_UNMAPPED,
@@ -35,6 +36,7 @@ by_theorem = partial(Check, judged_at=ALL, replicate=TEACHER, evidence="identity
 of_students = partial(Check, judged_at=ALL, replicate=TEACHER)
 by_descent = partial(Check, judged_at=CPU, replicate=TEACHER, searched=SEARCHED["descent"])
 of_networks = partial(Check, judged_at=CPU, replicate=NETWORK, searched=SEARCHED["teacher"])
+BASELINES: tuple[tuple[Method, str], ...] = (("anil", "ANIL"), ("maml", "MAML"))
 ON_THE_TEACHER = "the teacher itself"
 GRID = "{} outer steps of the smallest sizes that separate the methods take hours for ten replicates of each network on one core"
 
@@ -60,7 +62,7 @@ def fails_elsewhere(student: str) -> list[Check]:
     ]
 
 
-def beats(other: str, name: str) -> Check:
+def beats(other: Method, name: str) -> Check:
     """The linear hypernetwork is ahead on held-out combinations, if the support is compositional."""
     return of_networks(
         other,
@@ -71,7 +73,7 @@ def beats(other: str, name: str) -> Check:
     )
 
 
-def loses_to(other: str, name: str, problem: str, support: str) -> Check:
+def loses_to(other: Method, name: str, problem: str, support: str) -> Check:
     """The linear hypernetwork is behind on held-out combinations."""
     return of_networks(
         f"{problem}-{other}",
@@ -183,7 +185,7 @@ CLAIMS = [
                     accuracy(Accuracy.known, "k2", method),
                     Control("the linear hypernetwork", accuracy(Accuracy.known, "k2", "linear")),
                 )
-                for method, name in (("anil", "ANIL"), ("maml", "MAML"))
+                for method, name in BASELINES
             ),
             loses_to("anil", "ANIL", "non-compositional", "no task with the last module"),
             loses_to("maml", "MAML", "non-compositional", "no task with the last module"),
@@ -305,11 +307,11 @@ CLAIMS = [
                 Control("K = 2", r2("k2")),
             ),
             of_networks(
-                "gap",
-                Mean("R^2 of the codes of held-out combinations, linear hypernetwork, K = 2 minus K = 1"),
-                above(0.1),
-                r2_drop("k2", "k1"),
-                Control("MAML", r2_drop("k2", "k1", "maml")),
+                "two",
+                Mean("R^2 of the codes of held-out combinations, linear hypernetwork, K = 2"),
+                above(0.9),
+                r2("k2"),
+                Control("K = 1", r2("k1")),
             ),
         ],
     ),

@@ -78,7 +78,7 @@ def build_student(arm: DescentArm, key: PRNGKeyArray) -> CodedStudent:
 
 def descend(arm: DescentArm, context: Context) -> Tables:
     """Train all replicates, and compare their modules with the teacher's."""
-    task = _tasks(arm, context)
+    task = _tasks(arm, context.keys("env"))
     rates = {"learning_rate": arm.descent.learning_rate, "steps": float(arm.descent.steps), "floor": 1e-3}
     learner = Supervised(Partial(build_student, arm), task, relative_loss, adamw, rates, batch_size=1)
     fitted = context.fit("student", learner, arm.descent.steps, per_seed=True)
@@ -103,16 +103,16 @@ def last_loss(student: CodedStudent, task: KnownTasks, key: PRNGKeyArray) -> Flo
 
 def _aligned(student: CodedStudent, task: KnownTasks) -> tuple[float, float]:
     """Alignment, as in the authors' code with a little ridge: smallest and mean over the teacher's units."""
-    network = student.network
-    found = alignment(task.teacher.modules, in_teacher_basis(network.modules, code_map(student.codes, task.codes, l2=1e-2)))
+    own, ours, wanted, theirs = (np.asarray(part) for part in (student.codes, student.network.modules, task.codes, task.teacher.modules))
+    found = alignment(theirs, in_teacher_basis(ours, code_map(own, wanted, l2=1e-2)))
     return found.worst, found.mean
 
 
-def _tasks(arm: DescentArm, context: Context) -> Any:
+def _tasks(arm: DescentArm, keys: Any) -> Any:
     """The task of every replicate: codes with two active modules, with weights from 0.5 to 1 (`damped`), and a teacher."""
     masks = np.repeat(masks_of(MODULES, PAIRS[arm.connected]), arm.descent.tasks, axis=0)
     sizes, drawn = arm.descent, []
-    for key in context.keys("env"):
+    for key in keys:
         generator = numpy_generator(key)
         normal, drawn_weights = generator.standard_normal, generator.exponential(size=masks.shape) * masks
         codes = 0.5 * (drawn_weights / (1 + drawn_weights.sum(axis=1, keepdims=True)) + 1) * masks

@@ -8,7 +8,6 @@ import polars as pl
 from mesocosm.studies.charts import log_axis, training
 from mesocosm.studies.interface import View, figure
 from mesocosm.studies.modular.identification import CONDITIONS
-from mesocosm.studies.modular.measures import NO_LOSS
 from mesocosm.studies.modular.worlds import EMPTY, WALL
 
 DOTS = {"size": 30, "opacity": 0.6}
@@ -18,7 +17,7 @@ TINY = 1e-33
 @figure("Students without training loss")
 def identified(view: View) -> alt.TopLevelMixin:
     """Alignment with the teacher and largest loss over unseen codes; one dot per student of all teachers."""
-    table = view.table("students").filter((pl.col("loss") < NO_LOSS) | (pl.col("loss") == pl.col("loss").min().over("condition")))
+    table = view.table("students").filter("fitted")
     table = table.select("condition", "seed", "alignment", pl.col("unseen").clip(TINY).alias("unseen"))
     y = log_axis("unseen", "largest loss on unseen codes", "~e")
     dots = alt.Chart().mark_circle(**DOTS).encode(x=alt.X("alignment:Q", scale=alt.Scale(domain=[0, 1])), y=y, tooltip=["seed", "alignment", "unseen"])
@@ -68,7 +67,7 @@ def two_worlds(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(*(_world(view, name) for name in ("preference", "goal"))).resolve_scale(color="independent")
 
 
-def _world(view: View, name: str) -> alt.TopLevelMixin:
+def _world(view: View, name: str) -> alt.LayerChart:
     place = {"row": pl.col("cell") // pl.col("side"), "column": pl.col("cell") % pl.col("side")}
     kind = pl.when(pl.col("what") == WALL).then(pl.lit("wall")).when(pl.col("what") == EMPTY).then(pl.lit("floor")).otherwise(pl.format("kind {}", "what"))
     cells = view.table("cells").filter(pl.col("world") == name).with_columns(**place, kind=kind).select("row", "column", "kind").sort("row", "column")
@@ -81,7 +80,7 @@ def _world(view: View, name: str) -> alt.TopLevelMixin:
     colours = [fixed.get(kind) or next(hues) for kind in present]
     squares = alt.Chart(cells).mark_rect().encode(**where, color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=present, range=colours)))
     line = alt.Chart(path).mark_line(color="black", strokeDash=[4, 3], point={"color": "black", "size": 25}).encode(**where, order="time:Q", tooltip=["time"])
-    return (squares + line).properties(width=260, height=260, title=name)
+    return alt.layer(squares, line).properties(width=260, height=260, title=name)
 
 
 FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, two_worlds, training]

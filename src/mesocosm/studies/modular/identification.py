@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,10 +52,10 @@ CONDITIONS = {
 class Coded(NamedTuple):
     """Conditions as arrays, with a leading axis: masks of the tasks, whose code they have, which units the teacher has, the activation."""
 
-    masks: Float[np.ndarray, "*conditions tasks modules"]
-    codes: np.ndarray
-    units: np.ndarray
-    smooth: np.ndarray
+    masks: Any
+    codes: Any
+    units: Any
+    smooth: Any
 
 
 class World(NamedTuple):
@@ -87,7 +87,7 @@ def identify(config: Identification, context: Context) -> Tables:
     maps, columns = _compare(kept, drawn.teacher)
     unseen = context.evaluate(Partial(test_all, config, conditions), drawn, kept.network, maps)
     axes = {"condition": list(CONDITIONS), "student": range(config.kept)}
-    return {"students": context.rows(axes, loss=kept.loss, unseen=unseen, **columns)}
+    return {"students": context.rows(axes, loss=kept.loss, fitted=kept.loss < config.no_loss, unseen=unseen, **columns)}
 
 
 def coded() -> Coded:
@@ -107,7 +107,7 @@ def coded() -> Coded:
 def world(config: Identification, key: PRNGKeyArray) -> World:
     """Everything random of a replicate but the students' starts, the same for all conditions."""
     generator = numpy_generator(key)
-    normal = generator.standard_normal
+    normal: Any = generator.standard_normal
     teacher: ComposedNetwork = jax.tree.map(lambda leaf: leaf[0], draw_teacher(generator, 1, MODULES, HIDDEN, config.inputs))
     return World(
         teacher,
@@ -157,7 +157,7 @@ def _specified(teacher: ComposedNetwork, condition: Coded) -> tuple[ComposedNetw
     return teacher._replace(readout=teacher.readout * condition.units), lambda u: jnp.where(condition.smooth, shifted_silu(u), jax.nn.relu(u))
 
 
-def _compare(kept: Kept, teachers: ComposedNetwork) -> tuple[Array, dict[str, Array]]:
+def _compare(kept: Kept, teachers: ComposedNetwork) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The inverse of each student's map of codes; alignment with the teacher with and without this map; and how far scales of its units are from 1."""
     shape = kept.loss.shape
     inverses = np.zeros((*shape, MODULES, MODULES))
@@ -165,8 +165,8 @@ def _compare(kept: Kept, teachers: ComposedNetwork) -> tuple[Array, dict[str, Ar
     for at in np.ndindex(shape):
         seed, condition, _ = at
         units = list(CONDITIONS.values())[condition].units
-        theirs, ours = teachers.modules[seed][:, :units], kept.network.modules[at]
-        forward = code_map(kept.codes[at], kept.wanted[seed, condition])
+        theirs, ours = np.asarray(teachers.modules[seed][:, :units]), np.asarray(kept.network.modules[at])
+        forward = code_map(np.asarray(kept.codes[at]), np.asarray(kept.wanted[seed, condition]))
         mapped = in_teacher_basis(ours, forward)
         inverses[at] = np.linalg.pinv(forward)
         columns["alignment"][at] = alignment(theirs, mapped).worst

@@ -14,8 +14,6 @@ from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, C
 
 OfSeeds = Measure[Replicates]
 
-NO_LOSS = 1e-20
-"""Relative loss below which nothing is left to fit."""
 RIGHT = 1e-10
 """Relative loss below which a student is right on an unseen code."""
 ALIGNED = 0.999
@@ -25,7 +23,7 @@ ALIGNED = 0.999
 
 
 def _shares(success: pl.Expr, among: pl.Expr, table: pl.DataFrame) -> Replicates:
-    chosen = table.filter((pl.col("loss") < NO_LOSS) & among)
+    chosen = table.filter(pl.col("fitted") & among)
     if chosen.is_empty():
         raise NotJudged("there are no such students")
     return Replicates.of(chosen.group_by("seed").agg(share=success.mean()), "share", own_data=True)
@@ -89,16 +87,11 @@ def drop(problem: str, method: Method, column: Estimate = Accuracy.held_out) -> 
     return accuracy(Accuracy.known, problem, method).minus(accuracy(column, problem, method))
 
 
-def gained(method: Method) -> OfSeeds:
-    """What more inner steps add with all modules active."""
-    return accuracy(Accuracy.longer, "k2", method).minus(accuracy(Accuracy.every, "k2", method))
+def r2(problem: str) -> OfSeeds:
+    """How well codes of held-out combinations are decoded from the linear hypernetwork."""
+    return replicates(Accuracy.r2, trial=trained(problem, "linear"), own_data=True)
 
 
-def r2(problem: str, method: Method = "linear") -> OfSeeds:
-    """How well codes of held-out combinations are decoded."""
-    return replicates(Accuracy.r2, trial=trained(problem, method), own_data=True)
-
-
-def r2_drop(problem: str, other: str, method: Method = "linear") -> OfSeeds:
+def r2_drop(problem: str, other: str) -> OfSeeds:
     """By how much worse they are decoded on the second problem."""
-    return r2(problem, method).minus(r2(other, method), same_data=False)
+    return r2(problem).minus(r2(other), same_data=False)
