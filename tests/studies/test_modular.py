@@ -138,11 +138,11 @@ def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
     assert task.codes.min() == 0
     assert ((task.codes > 0).sum(axis=1) == 2).all()
     assert 0.5 <= task.codes[task.codes > 0].min() < task.codes.max() < 1
-    worst, mean = descent._aligned(descent.CodedStudent(task.teacher, task.codes), task)
+    worst, mean = descent._aligned(descent.CodedStudent(task.teacher, jnp.asarray(task.codes)), task)
     assert worst == pytest.approx(1, abs=1e-4)
     assert mean >= worst
     other = np.random.default_rng(0).standard_normal(task.teacher.modules.shape)
-    assert descent._aligned(descent.CodedStudent(task.teacher._replace(modules=other), task.codes), task)[0] < 0.7
+    assert descent._aligned(descent.CodedStudent(task.teacher._replace(modules=other), jnp.asarray(task.codes)), task)[0] < 0.7
 
 
 def test_conditions_give_every_family_one_task_more_than_it_spans_or_one_at_all():
@@ -225,7 +225,7 @@ def test_rows_about_students_without_loss_hold_by_the_theorem_and_fail_without_i
     tables = {"counterexamples": pl.concat(built), "identities": pl.concat(identities)}
     assert set(verdicts(False, tables | {"students": students_if(True, generator)}).values()) == {"holds"}
     found = verdicts(False, tables | {"students": students_if(False, generator)})
-    assert {found[name] for name in ("C1.unseen", "C2.tasks", "C3.equivalent", "C19.wider", "C20.unscaled")} <= {"fails", "not judged"}
+    assert "holds" not in {found[name] for name in ("C1.unseen", "C2.tasks", "C3.equivalent", "C4.disconnected", "C19.wider", "C20.unscaled")}
 
 
 def test_the_number_of_searched_configurations_is_that_of_the_search():

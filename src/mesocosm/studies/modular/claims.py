@@ -25,11 +25,11 @@ from mesocosm.studies.modular.measures import (
 from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples
 
 # Number of configurations in results/modular/search.csv by experiment; a test counts them.
-SEARCHED = {"descent": 4, "teacher": 19}
+SEARCHED = {"descent": 6, "teacher": 19}
 
 TEACHER = "teacher, tasks, inputs, starts"
 NETWORK = "teacher, split, initialisation, training and test tasks"
-ALMOST_ALL = above(0.9)
+MOST = above(0.75)
 
 # Mathematics decides what students without training loss do; which of them descent finds from random starts is a finding.
 by_theorem = partial(Check, judged_at=ALL, replicate=TEACHER, evidence="identity")
@@ -93,7 +93,7 @@ CLAIMS = [
             by_theorem(
                 "unseen",
                 Mean("share of students without training loss that are right on unseen codes, mean over teachers"),
-                ALMOST_ALL,
+                MOST,
                 share("connected", GENERALISES),
                 Control("disconnected support", share("disconnected", GENERALISES)),
             )
@@ -107,7 +107,7 @@ CLAIMS = [
             by_theorem(
                 "tasks",
                 Mean("share of students without loss on three tasks for each pair of modules that are right on unseen codes"),
-                ALMOST_ALL,
+                MOST,
                 share("connected", GENERALISES),
                 Control("one task for each pair", share("one task", GENERALISES)),
             )
@@ -122,7 +122,7 @@ CLAIMS = [
             by_theorem(
                 "equivalent",
                 Mean("share of students without training loss, of four supports, that are aligned and right on unseen codes, or neither"),
-                ALMOST_ALL,
+                MOST,
                 share(("connected", "disconnected", "absent", "one-hot"), AGREES),
                 Control("alignment without the map", share(("connected", "disconnected", "absent", "one-hot"), AGREES_UNMAPPED)),
             ),
@@ -138,7 +138,7 @@ CLAIMS = [
                 of_students(
                     name,
                     Mean(f"share of students without training loss that are wrong on unseen codes, {words}"),
-                    above(0.1),
+                    above(0.2),
                     share(condition, WRONG),
                     Control("connected support", share("connected", WRONG)),
                 )
@@ -158,7 +158,7 @@ CLAIMS = [
             by_descent(
                 "connected",
                 Mean("alignment, smallest over the teacher's units, connected support"),
-                above(0.93),
+                above(0.85),
                 alignment(CONNECTED),
                 Control("disconnected support", alignment(DISCONNECTED)),
             )
@@ -273,7 +273,7 @@ CLAIMS = [
             by_theorem(
                 "wider",
                 Mean("share of students that are right on unseen codes of which one unit is aligned with the teacher's only unit; students have three"),
-                ALMOST_ALL,
+                MOST,
                 share("wider", IDENTIFIES, GENERALISES),
                 Control("students without training loss that are wrong on unseen codes", share("wider", IDENTIFIES, WRONG)),
             ),
@@ -288,7 +288,7 @@ CLAIMS = [
             by_theorem(
                 "unscaled",
                 Mean("share of students without training loss that are right on unseen codes with units of the teacher's scale and sign"),
-                ALMOST_ALL,
+                MOST,
                 share("smooth", GENERALISES & UNSCALED),
                 Control("ReLU", share("connected", GENERALISES & UNSCALED)),
             ),

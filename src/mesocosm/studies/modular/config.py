@@ -54,9 +54,10 @@ class Descent:
     outputs: int = 4
     wider: int = 2
     """Student modules and hidden units over the teacher's."""
-    tasks: int = 4
+    tasks: int = 16
     """Codes of each pair of modules."""
-    points: int = 64
+    points: int = 16
+    """New inputs for each code in every step."""
     steps: int = 0
     learning_rate: float = 3e-3
 
@@ -148,7 +149,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            constructions=Constructions(instances=2, points=16, codes=1, starts=1, steps=2),
+            constructions=Constructions(points=8, codes=1, starts=1, steps=2),
             identification=Identification(points=16, starts=2, steps=3, no_loss=1e9, kept=2, codes=1, code_starts=2, code_steps=2),
             descent=Descent(steps=4, points=4, tasks=1),
             teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
@@ -173,7 +174,7 @@ PRESETS = {
     "paper": Preset(
         replace(
             Config(),
-            descent=Descent(inputs=16, hidden=16, tasks=16, points=256, steps=60000, learning_rate=1e-3),
+            descent=Descent(inputs=16, hidden=16, tasks=64, points=64, steps=60000, learning_rate=1e-3),
             teacher=Hyperteacher(inputs=16, hidden=(32, 32, 32), generated=(1, 2), modules=8, points=256, normalising=1000),
             methods=("linear", "nonlinear", "anil", "maml"),
             training=Methods(

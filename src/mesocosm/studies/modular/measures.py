@@ -26,7 +26,9 @@ def _shares(success: pl.Expr, among: pl.Expr, table: pl.DataFrame) -> Replicates
     chosen = table.filter(pl.col("fitted") & among)
     if chosen.is_empty():
         raise NotJudged("there are no such students")
-    return Replicates.of(chosen.group_by("seed").agg(share=success.mean()), "share", own_data=True)
+    usual = (success.sum() + 2) / (pl.len() + 4)  # of Agresti and Coull: a few students that agree do not make a share without error
+    shares = chosen.group_by("seed").agg(share=success.mean(), error=(usual * (1 - usual) / (pl.len() + 4)).sqrt())
+    return Replicates.of(shares, "share", error="error", own_data=True)
 
 
 def share(condition: str | tuple[str, ...], success: pl.Expr, among: pl.Expr | None = None) -> OfSeeds:

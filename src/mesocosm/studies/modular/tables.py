@@ -26,8 +26,8 @@ class Counterexamples(Table):
 
 
 class Students(Table):
-    """The students with the smallest losses: the loss, whether nothing is left of it, the largest one over unseen codes, the alignment with the teacher with and without the map of
-    codes, and how far the scales of their units are from 1.
+    """The students with the smallest losses: the loss, whether nothing is left of it, the largest one over unseen codes, the alignment with the teacher
+    with and without the map of codes, and how far the scales of their units are from 1.
     """
 
     condition: Axis
