@@ -139,7 +139,7 @@ def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
     assert ((task.codes > 0).sum(axis=1) == 2).all()
     assert 0.5 <= task.codes[task.codes > 0].min() < task.codes.max() < 1
     worst, mean = descent._aligned(descent.CodedStudent(task.teacher, jnp.asarray(task.codes)), task)
-    assert worst == pytest.approx(1, abs=1e-4)
+    assert worst == pytest.approx(1, abs=5e-3)  # of the ridge
     assert mean >= worst
     other = np.random.default_rng(0).standard_normal(task.teacher.modules.shape)
     assert descent._aligned(descent.CodedStudent(task.teacher._replace(modules=other), jnp.asarray(task.codes)), task)[0] < 0.7

@@ -109,10 +109,10 @@ class Training:
 class Methods:
     """How each method is trained. The linear hypernetwork and ANIL have about 8800 parameters, MAML 2184, the nonlinear one 25696."""
 
-    linear: Training = field(default_factory=lambda: Training(3000, 1e-2, 1.0, 32))
+    linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
     nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
-    anil: Training = field(default_factory=lambda: Training(400, 3e-3, 0.03, 512))
-    maml: Training = field(default_factory=lambda: Training(600, 3e-3, 0.03, 128))
+    anil: Training = field(default_factory=lambda: Training(300, 3e-3, 0.03, 512))
+    maml: Training = field(default_factory=lambda: Training(400, 3e-3, 0.03, 128))
 
     def of(self, method: Method) -> Training:
         """That of one method."""
@@ -142,7 +142,7 @@ class Config:
     """Whether they are also trained on single modules (K = 1) and on tasks without the last module."""
     halves: int = 0
     """Modules of a teacher for the linear hypernetwork on connected and disconnected support; 0: none."""
-    halves_steps: int = 2000
+    halves_steps: int = 1200
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 
@@ -170,6 +170,9 @@ PRESETS = {
     "cpu": Preset(
         replace(Config(), descent=Descent(steps=20000), methods=("linear", "anil", "maml"), harder=True, halves=6),
         seeds=10,
+        minutes={"constructions": 0.3, "identification": 2.5, "worlds": 0.1, "descent-connected": 0.5, "descent-disconnected": 0.5}
+        | {f"{problem}-linear": 1.3 for problem in ("k2", "k1", "non-compositional", "connected", "disconnected")}
+        | {f"{problem}-{method}": minutes for problem in ("k2", "k1", "non-compositional") for method, minutes in (("anil", 1.3), ("maml", 0.7))},
     ),
     "paper": Preset(
         replace(
