@@ -80,7 +80,7 @@ def _world(view: View, name: str) -> alt.LayerChart:
     colours = [fixed.get(kind) or next(hues) for kind in present]
     squares = alt.Chart(cells).mark_rect().encode(**where, color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=present, range=colours)))
     line = alt.Chart(path).mark_line(color="black", strokeDash=[4, 3], point={"color": "black", "size": 25}).encode(**where, order="time:Q", tooltip=["time"])
-    return alt.layer(squares, line).properties(width=260, height=260, title=name)
+    return alt.LayerChart(layer=[squares, line]).properties(width=260, height=260, title=name)
 
 
 FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, two_worlds, training]
