@@ -21,6 +21,10 @@ UNREAD: dict[str, set[str]] = {
     "hyla": {"C3.length", "C7.hyla", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation"},
     "incontext-composition": {"H1.better"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
+    "modular": {
+        *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
+        *("C9.disconnected", "C19.wider", "C21.single"),
+    },
     "weight-decay": {"C3.linear"},
 }
 EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packages().items() if package.startswith("mesocosm.")))

@@ -17,7 +17,6 @@ from mesocosm.studies.interface import Study
 
 GROUP = "mesocosm.studies"
 PLANNED = {
-    "modular": "Discovering modular solutions that generalize compositionally",
     "coala": "Multi-agent cooperation through learning-aware policy gradients",
 }
 """Studies that this version does not have yet."""
