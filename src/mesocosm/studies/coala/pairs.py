@@ -1,0 +1,225 @@
+"""Trains pairs of memory-one agents with exact gradients, and lets each agent meet naive learners that it has not met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from mesocosm.analysis.memory_one import TIT_FOR_TAT, nearest_extortion
+from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
+from mesocosm.learning.exact_pool import LookingAhead, MixedPairs, logit_values, scattered_pairs
+from mesocosm.learning.lola import lifetime
+from mesocosm.learning.optimizers import adamw
+from mesocosm.studies.coala.config import Config, LookAhead, Pairs
+from mesocosm.studies.coala.tables import (
+    ALONE,
+    ESCAPE,
+    ESCAPE_ALONE,
+    FROM_DEFECTING,
+    FROM_TIT_FOR_TAT,
+    MIXED,
+    RETALIATORS,
+    SHAPERS,
+    ahead,
+    mixed_ahead,
+)
+from mesocosm.studies.interface import Context, Tables
+
+WEIGHT_DECAY = 1e-4  # optax's default for AdamW
+
+
+class Start(NamedTuple):
+    """Where an arm's agents start: about a centre, all at it if the spread is 0."""
+
+    centre: np.ndarray
+    spread: float
+
+
+class Arm(NamedTuple):
+    """An arm's start, share of naive co-players and discount."""
+
+    start: Start
+    p_naive: float
+    discount: float
+
+
+class Tested(NamedTuple):
+    """An arm's pair after training; means over its two agents.
+
+    Attributes:
+        peer: each agent's return against the other.
+        lives: mean returns of agent and naive learner, after each of the learner's updates.
+        retaliation: the agent's return where tit-for-tat takes its place, mean over the same learners' lives.
+        distance: squared distance from the nearest extortion strategy.
+        random: the same for two policies whose probabilities are drawn uniformly.
+        policies: the agents' probabilities to cooperate.
+    """
+
+    peer: Float[Array | np.ndarray, "*seeds arms"]
+    lives: Float[Array | np.ndarray, "*seeds arms moments 2"]
+    retaliation: Float[Array | np.ndarray, "*seeds arms"]
+    distance: Float[Array | np.ndarray, "*seeds arms"]
+    random: Float[Array | np.ndarray, "*seeds arms"]
+    policies: Float[Array | np.ndarray, "*seeds arms 2 5"]
+
+
+def pool_arms(config: Pairs) -> dict[str, Arm]:
+    """The arms by name."""
+    anywhere = Start(np.zeros(5), 1.0)
+    defecting, retaliating = (Start(_logit(np.clip(policy, config.edge, 1 - config.edge)), 0.0) for policy in (np.zeros(5), TIT_FOR_TAT))
+    arms = {
+        SHAPERS: Arm(anywhere, 1.0, config.discount),
+        FROM_DEFECTING: Arm(defecting, 1.0, config.discount),
+        ALONE: Arm(anywhere, 0.0, config.discount),
+    }
+    if config.mixed:
+        arms[MIXED] = Arm(anywhere, config.p_naive, config.discount)
+        arms[FROM_TIT_FOR_TAT] = Arm(retaliating, config.p_naive, config.discount)
+        arms[RETALIATORS] = Arm(retaliating, 1.0, config.discount)
+        arms[ESCAPE] = Arm(defecting, config.escape_p_naive, config.escape_discount)
+        arms[ESCAPE_ALONE] = Arm(defecting, 0.0, config.escape_discount)
+    return arms
+
+
+def train_pools(config: Pairs, context: Context) -> Tables:
+    """Train all arms side by side; then shapers meet each other, and so do agents that never met a naive learner."""
+    arms = pool_arms(config)
+    fitted, tables = _train(config, context, arms)
+    met = [list(arms).index(name) for name in (SHAPERS, ALONE)]
+    plain = _looking_ahead(
+        {SHAPERS: (0, 0.0), ALONE: (0, 0.0)}, config.discount, config.rate, config.learning_rate, Start(np.zeros(5), 1.0)
+    )  # their start is the others' end
+    state = jax.tree.map(lambda leaf: leaf[:, met] if leaf.ndim == 4 else leaf, fitted.state)
+    probe = (Partial(_peers, np.full(2, config.discount, np.float32)), config.every)
+    meeting = context.fit("meeting", plain, config.meeting_steps, state=state, start=config.steps, probe=probe)
+    axes = {"step": (np.asarray(meeting.probe_steps) - meeting.probe_steps[0]).tolist(), "arm": [SHAPERS, ALONE]}
+    after = meeting.probes["peer"]
+    return {
+        **tables,
+        "meeting": context.rows(axes, peer=after),
+        "met": context.rows({"arm": [SHAPERS, ALONE]}, before=after[:, 0], after=after[:, -1]),
+    }
+
+
+def train_look_ahead(config: Config, context: Context) -> Tables:
+    """Pairs with LOLA-DICE, for each number of look-ahead steps, mixed with the plain gradient or not; and pairs with the plain gradient alone."""
+    sizes = config.look_ahead
+    arms = {ahead(0): (0, 0.0), **{ahead(k): (k, 1.0) for k in sizes.ahead}, **{mixed_ahead(k): (k, mix) for k, mix in sizes.mixes}}
+    discounts = np.full(len(arms), sizes.discount, np.float32)
+    learner = _looking_ahead(arms, sizes.discount, sizes.rate, sizes.learning_rate, Start(np.zeros(5), 1.0))
+    fitted = context.fit("pairs", learner, sizes.steps, probe=(Partial(_peers, discounts), sizes.every))
+    tested = _test(context, fitted.model, discounts, sizes.rate, sizes.updates, config.pairs.test_learners)
+    return {
+        "look_ahead": context.rows({"arm": list(arms)}, peer=tested.peer, ego=tested.lives[..., -1, 0], naive=tested.lives[..., -1, 1]),
+        "look_ahead_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": list(arms)}, peer=fitted.probes["peer"]),
+    }
+
+
+def _looking_ahead(arms: Mapping[str, tuple[int, float]], discount: float, rate: float, learning_rate: float, start: Start) -> LookingAhead:
+    steps = np.array([k for k, _ in arms.values()])
+    number = len(arms)
+    return LookingAhead(
+        build=Partial(scattered_pairs, *_centres([start] * number)),
+        optimizer=adamw,
+        hyperparameters={"learning_rate": learning_rate, "weight_decay": WEIGHT_DECAY},
+        mix=np.array([mix for _, mix in arms.values()], np.float32),
+        discount=np.full(number, discount, np.float32),
+        rate=np.where(steps == 1, 2 * rate, rate).astype(np.float32),
+        steps=steps,
+        longest=int(steps.max()),
+    )
+
+
+def _train(config: Pairs, context: Context, arms: Mapping[str, Arm]) -> tuple[Any, Tables]:
+    discounts = np.array([arm.discount for arm in arms.values()], np.float32)
+    learner = MixedPairs(
+        build=Partial(scattered_pairs, *_centres([arm.start for arm in arms.values()])),
+        optimizer=adamw,
+        hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
+        p_naive=np.array([arm.p_naive for arm in arms.values()], np.float32),
+        discount=discounts,
+        rate=config.rate,
+        updates=config.updates,
+        learners=config.learners,
+    )
+    fitted = context.fit("pools", learner, config.steps, probe=(Partial(_peers, discounts), config.every))
+    tested = _test(context, fitted.model, discounts, config.rate, config.updates, config.test_learners)
+    names, lives = list(arms), tested.lives.mean(axis=2)
+    gain = lives[..., 0] - tested.retaliation
+    moments = range(config.updates + 1)
+    memories = {"arm": names, "agent": range(2), "memory": range(5)}
+    return fitted, {
+        "pools": context.rows(
+            {"arm": names},
+            peer=tested.peer,
+            ego=lives[..., 0],
+            naive=lives[..., 1],
+            gain=gain,
+            retaliation=tested.retaliation,
+            distance=tested.distance,
+            random=tested.random,
+        ),
+        "pool_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": names}, peer=fitted.probes["peer"]),
+        "pool_lives": context.rows({"arm": names, "update": moments}, ego=tested.lives[..., 0], naive=tested.lives[..., 1]),
+        "pool_policies": context.rows(memories, cooperates=tested.policies),
+    }
+
+
+def _peers(discounts: Any, learner: Any, state: Any, key: Any) -> dict[str, Array]:
+    """Each arm's mean return of its two agents against each other."""
+    return {"peer": jax.vmap(_peer)(jnp.asarray(discounts), learner.model(state))}
+
+
+def _peer(discount: Array, pair: Float[Array, "2 5"]) -> Float[Array, ""]:
+    return jnp.mean(logit_values(PRISONERS_DILEMMA, discount, pair[0], pair[1]))
+
+
+def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, updates: int, learners: int) -> Tested:
+    naive = context.evaluate(partial(_naive, learners), shared=(context.evaluation_key,))[0]
+    return context.evaluate(Partial(test_arms, discounts, rate, updates), model, context.keys("eval"), shared=(naive,))
+
+
+def _naive(number: int, key: Any) -> Float[Array, "learners 5"]:
+    return jax.random.normal(key, (number, 5))
+
+
+def test_arms(discounts: Any, rate: float, updates: int, model: Float[Array, "arms 2 5"], key: Any, naive: Float[Array, "learners 5"]) -> Tested:
+    """Test the pairs of all arms on the same learners."""
+
+    def lives(own: Array, discount: Array) -> Float[Array, "moments 2"]:
+        value = partial(logit_values, PRISONERS_DILEMMA, discount)
+        return jnp.mean(jax.vmap(lambda learner: lifetime(value, own, learner, rate, updates))(naive), axis=0)
+
+    def distance(policy: Array) -> Array:
+        after = policy[1:]
+        return jnp.sum((nearest_extortion(PRISONERS_DILEMMA, after).policy - after) ** 2)
+
+    retaliator = jnp.asarray(np.where(TIT_FOR_TAT > 0, 40.0, -40.0), model.dtype)  # logits of probabilities 1 and 0
+
+    def arm(pair: Array, discount: Array) -> Tested:
+        policies = jax.nn.sigmoid(pair)
+        return Tested(
+            _peer(discount, pair),
+            jnp.mean(jax.vmap(lambda own: lives(own, discount))(pair), axis=0),
+            jnp.mean(lives(retaliator, discount)[:, 0]),
+            jnp.mean(jax.vmap(distance)(policies)),
+            jnp.mean(jax.vmap(distance)(jax.random.uniform(key, (2, 5)))),
+            policies,
+        )
+
+    return jax.lax.map(lambda given: arm(*given), (model, jnp.asarray(discounts)))
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(probabilities) - np.log1p(-probabilities)
+
+
+def _centres(starts: list[Start]) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack([start.centre for start in starts]).astype(np.float32), np.array([start.spread for start in starts], np.float32)
