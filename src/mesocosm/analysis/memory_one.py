@@ -83,7 +83,7 @@ def _solve(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Arr
 
 
 def _eliminate(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Gauss-Jordan elimination without pivoting, which is stable here: the matrix or its transpose has dominant diagonals in every column. Faster than LAPACK under `vmap`."""
+    """Gauss-Jordan elimination without pivoting, stable as the matrix or its transpose has dominant diagonals. Faster than LAPACK under `vmap`."""
     rows, place = jnp.concatenate([matrix, vector[:, None]], axis=1), jnp.arange(len(vector))[:, None]
     for k in range(len(vector)):
         pivot = rows[k] / rows[k, k]

@@ -65,9 +65,7 @@ def check_estimators(config: Config, context: Context) -> Tables:
     sizes = config.estimators
     axes = {"instance": range(sizes.instances)}
     errors, bias = context.evaluate(Partial(_one_by_one, enumerated, sizes), shared=(instance_keys(context, 0, sizes.instances),))
-    outward = context.evaluate(
-        Partial(_one_by_one, at_always_defecting, (config.pairs, sizes.learners)), shared=(instance_keys(context, 1, sizes.instances),)
-    )
+    outward = context.evaluate(Partial(_one_by_one, at_always_defecting, (config.pairs, sizes.learners)), shared=(instance_keys(context, 1, sizes.instances),))
     rows = [context.rows(axes, identity=name, error=found.error, mutant=found.mutant) for name, found in errors.items()]
     return {
         "identities": pl.concat(rows),

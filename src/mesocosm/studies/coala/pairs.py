@@ -17,9 +17,10 @@ from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
 from mesocosm.learning.exact_pool import LookingAhead, MixedPairs, logit_values, scattered_pairs
 from mesocosm.learning.lola import lifetime
 from mesocosm.learning.optimizers import adamw
-from mesocosm.studies.coala.config import Config, LookAhead, Pairs
+from mesocosm.studies.coala.config import Config, Pairs
 from mesocosm.studies.coala.tables import (
     ALONE,
+    ALONE_FROM_TIT_FOR_TAT,
     ESCAPE,
     ESCAPE_ALONE,
     FROM_DEFECTING,
@@ -33,6 +34,7 @@ from mesocosm.studies.coala.tables import (
 from mesocosm.studies.interface import Context, Tables
 
 WEIGHT_DECAY = 1e-4  # optax's default for AdamW
+FAR = 40.0  # a logit whose probability is 1
 
 
 class Start(NamedTuple):
@@ -56,7 +58,8 @@ class Tested(NamedTuple):
     Attributes:
         peer: each agent's return against the other.
         lives: mean returns of agent and naive learner, after each of the learner's updates.
-        retaliation: the agent's return where tit-for-tat takes its place, mean over the same learners' lives.
+        retaliation: the same lives where tit-for-tat takes the agent's place.
+        defection: the same where always defecting does.
         distance: squared distance from the nearest extortion strategy.
         random: the same for two policies whose probabilities are drawn uniformly.
         policies: the agents' probabilities to cooperate.
@@ -64,7 +67,8 @@ class Tested(NamedTuple):
 
     peer: Float[Array | np.ndarray, "*seeds arms"]
     lives: Float[Array | np.ndarray, "*seeds arms moments 2"]
-    retaliation: Float[Array | np.ndarray, "*seeds arms"]
+    retaliation: Float[Array | np.ndarray, "*seeds arms moments 2"]
+    defection: Float[Array | np.ndarray, "*seeds arms moments 2"]
     distance: Float[Array | np.ndarray, "*seeds arms"]
     random: Float[Array | np.ndarray, "*seeds arms"]
     policies: Float[Array | np.ndarray, "*seeds arms 2 5"]
@@ -83,6 +87,7 @@ def pool_arms(config: Pairs) -> dict[str, Arm]:
         arms[MIXED] = Arm(anywhere, config.p_naive, config.discount)
         arms[FROM_TIT_FOR_TAT] = Arm(retaliating, config.p_naive, config.discount)
         arms[RETALIATORS] = Arm(retaliating, 1.0, config.discount)
+        arms[ALONE_FROM_TIT_FOR_TAT] = Arm(retaliating, 0.0, config.discount)
         arms[ESCAPE] = Arm(defecting, config.escape_p_naive, config.escape_discount)
         arms[ESCAPE_ALONE] = Arm(defecting, 0.0, config.escape_discount)
     return arms
@@ -151,8 +156,8 @@ def _train(config: Pairs, context: Context, arms: Mapping[str, Arm]) -> tuple[An
     )
     fitted = context.fit("pools", learner, config.steps, probe=(Partial(_peers, discounts), config.every))
     tested = _test(context, fitted.model, discounts, config.rate, config.updates, config.test_learners)
-    names, lives = list(arms), tested.lives.mean(axis=2)
-    gain = lives[..., 0] - tested.retaliation
+    names = list(arms)
+    lives, retaliation, defection = (found.mean(axis=2) for found in (tested.lives, tested.retaliation, tested.defection))
     moments = range(config.updates + 1)
     memories = {"arm": names, "agent": range(2), "memory": range(5)}
     return fitted, {
@@ -161,8 +166,9 @@ def _train(config: Pairs, context: Context, arms: Mapping[str, Arm]) -> tuple[An
             peer=tested.peer,
             ego=lives[..., 0],
             naive=lives[..., 1],
-            gain=gain,
-            retaliation=tested.retaliation,
+            above_retaliating=lives[..., 0] - retaliation[..., 0],
+            above_defecting=lives[..., 0] - defection[..., 0],
+            fairness=retaliation[..., 0] - retaliation[..., 1],
             distance=tested.distance,
             random=tested.random,
         ),
@@ -201,14 +207,15 @@ def test_arms(discounts: Any, rate: float, updates: int, model: Float[Array, "ar
         after = policy[1:]
         return jnp.sum((nearest_extortion(PRISONERS_DILEMMA, after).policy - after) ** 2)
 
-    retaliator = jnp.asarray(np.where(TIT_FOR_TAT > 0, 40.0, -40.0), model.dtype)  # logits of probabilities 1 and 0
+    retaliator = jnp.asarray(np.where(TIT_FOR_TAT > 0, FAR, -FAR), model.dtype)
 
     def arm(pair: Array, discount: Array) -> Tested:
         policies = jax.nn.sigmoid(pair)
         return Tested(
             _peer(discount, pair),
             jnp.mean(jax.vmap(lambda own: lives(own, discount))(pair), axis=0),
-            jnp.mean(lives(retaliator, discount)[:, 0]),
+            lives(retaliator, discount),
+            lives(jnp.full(5, -FAR, model.dtype), discount),
             jnp.mean(jax.vmap(distance)(policies)),
             jnp.mean(jax.vmap(distance)(jax.random.uniform(key, (2, 5)))),
             policies,

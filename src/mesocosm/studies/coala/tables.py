@@ -6,7 +6,7 @@ from mesocosm.claims.tables import Axis, Table, Value
 __all__ = ["AlwaysDefecting", "Biases", "Identities", "LookAhead", "Met", "Pools"]
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
-FROM_TIT_FOR_TAT, RETALIATORS = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat"
+FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
 ESCAPE, ESCAPE_ALONE = "mixed-from-defecting", "alone-from-defecting"
 """Arms: agents among naive learners only, the same from always defecting, agents among each other only, both; and those that start elsewhere."""
 
@@ -46,8 +46,9 @@ class Pools(Table):
     peer: Value
     ego: Value
     naive: Value
-    gain: Value
-    retaliation: Value
+    above_retaliating: Value
+    above_defecting: Value
+    fairness: Value
     distance: Value
     random: Value
 
