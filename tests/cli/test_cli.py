@@ -175,7 +175,7 @@ def test_study_and_preset_are_found_in_any_order(words):
             "the study 'modular' (Discovering modular solutions that generalize compositionally) is planned and not in this version yet; available: cocoa",
         ),
         ("list Incontext_Composition", "the study 'incontext-composition' (When can transformers"),
-        ("run coalla", "the study 'coala' (Multi-agent cooperation"),
+        ("run coalla", "did you mean 'coala'?"),
         ("run MESA", "did you mean 'mesa'?"),
         ("list nothing-here", "there is no study 'nothing-here'"),
         ("run", "name a study:"),

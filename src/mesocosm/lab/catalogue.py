@@ -19,7 +19,6 @@ GROUP = "mesocosm.studies"
 PLANNED = {
     "incontext-composition": "When can transformers compositionally generalize in-context?",
     "modular": "Discovering modular solutions that generalize compositionally",
-    "coala": "Multi-agent cooperation through learning-aware policy gradients",
 }
 """Studies that this version does not have yet."""
 

@@ -13,8 +13,10 @@ class Estimators:
     """Random agents and learners."""
     batch: int = 2
     """B, games against one learner."""
+    episodes: int = 2
+    """M, inner episodes."""
     steps: int = 2
-    """T, steps of an inner episode; there are two episodes, and 16^(B T) outcomes."""
+    """T, steps of each; there are 4^(B M T) outcomes."""
     rate: float = 5.0
     """The learner's step size."""
     learners: int = 256
@@ -37,7 +39,7 @@ class Pairs:
     """Of AdamW."""
     steps: int = 2000
     meeting_steps: int = 1500
-    """Steps that shapers take after they have met each other."""
+    """Steps that the agents take thereafter on each other only."""
     p_naive: float = 0.5
     """Share of naive learners in the mixed pool."""
     test_learners: int = 64
@@ -68,8 +70,6 @@ class LookAhead:
     """Their step size; twice that for a single one (paper: both)."""
     mixes: tuple[tuple[int, float], ...] = ((3, 0.75), (10, 0.6), (20, 0.4))
     """Pairs whose look-ahead is mixed with the plain gradient, and its weight (paper: these)."""
-    updates: int = 50
-    """Updates of naive learners that meet a trained agent."""
     every: int = 50
 
 
@@ -85,15 +85,16 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            estimators=Estimators(instances=3, learners=4),
+            estimators=Estimators(instances=3, steps=1, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
-            look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), updates=2, every=2),
+            look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
         ),
         seeds=2,
     ),
     "quick": Preset(
         replace(
             Config(),
+            estimators=Estimators(episodes=3, steps=1),
             pairs=Pairs(steps=800, meeting_steps=1500, mixed=False),
             look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
         ),

@@ -26,22 +26,22 @@ def _over_training(table: pl.DataFrame, title: str, columns: int) -> alt.TopLeve
 
 @figure("Cooperation over training")
 def cooperation(view: View) -> alt.TopLevelMixin:
-    """Exact return per step of two agents against each other: mutual cooperation earns 1, mutual defection 0. Lines: median over pairs; bands: quartiles. Agents
-    are trained among naive learners only (shapers), among each other only (alone), or both (mixed), from random policies or from always defecting or tit-for-tat.
+    """Exact return per step of two agents against each other: mutual cooperation earns 1, mutual defection 0. Lines: median over pairs; bands: quartiles.
+    Agents are trained among naive learners (shapers), each other (alone) or both (mixed), from random policies, always defecting or tit-for-tat.
     """
     return _over_training(view.table("pool_training"), "step", 3)
 
 
 @figure("When shapers meet")
 def meeting(view: View) -> alt.TopLevelMixin:
-    """The same when shapers, or agents that never met a naive learner, go on to learn from each other only."""
-    return _over_training(view.table("meeting"), "step after they met", 2)
+    """The same when the agents go on to learn from each other only."""
+    return _over_training(view.table("meeting"), "step after they met", 3)
 
 
 @figure("A naive learner's life")
 def lives(view: View) -> alt.TopLevelMixin:
-    """Exact reward per step of agent and naive learner after each update of the learner, mean over pairs and 64 learners. An extorter lets the learner gain, and
-    gains more itself.
+    """Exact reward per step of agent and naive learner after each update of the learner, mean over pairs and 64 learners. An extorter lets the learner gain,
+    and gains more itself.
     """
     table = view.table("pool_lives").group_by("arm", "update").agg(pl.col("ego").mean(), pl.col("naive").mean())
     long = table.unpivot(["ego", "naive"], index=["arm", "update"], variable_name="player", value_name="reward").sort("arm", "player", "update")

@@ -24,7 +24,7 @@ from mesocosm.studies.coala.config import Config, Estimators, Pairs
 from mesocosm.studies.identity_trials import Errors, instance_keys, relative_error
 from mesocosm.studies.interface import Context, Tables
 
-EPISODES = 2
+LOLA_STEPS = 2
 
 
 class Gradients(NamedTuple):
@@ -81,7 +81,7 @@ def _one_by_one(statement: Any, config: Any, keys: Array) -> Any:
 def enumerated(sizes: Estimators, key: PRNGKeyArray) -> tuple[dict[str, Errors], Bias]:
     """The errors of all statements about estimators for one agent and one learner."""
     own_key, learner_key, fixed_key = jax.random.split(key, 3)
-    own, learner = jax.random.normal(own_key, (EPISODES, sizes.steps, 5)), jax.random.normal(learner_key, (5,))
+    own, learner = jax.random.normal(own_key, (sizes.episodes, sizes.steps, 5)), jax.random.normal(learner_key, (5,))
     found = expected(sizes, own, learner, sizes.rate)
     wanted = found.present + (found.true - found.present) / sizes.batch
     errors = {
@@ -104,42 +104,45 @@ def expected(sizes: Estimators, own: Float[Array, "episodes steps 5"], learner: 
         return every_meta_trajectory(PRISONERS_DILEMMA, own, learner, _learning(rate), sizes.batch)
 
     def weights(rewards: Float[Array, "batch time"]) -> Float[Array, "estimators batch time"]:
-        by_episode = rewards.reshape(len(rewards), EPISODES, sizes.steps)
+        by_episode = rewards.reshape(len(rewards), sizes.episodes, sizes.steps)
         present = jnp.cumsum(by_episode[..., ::-1], axis=-1)[..., ::-1].reshape(rewards.shape) / len(rewards)
         return jnp.stack([*(of(rewards, sizes.steps) for of in (coala_pg, full_return, m_fos, batch_unaware)), present])
 
-    return Gradients(*expected_gradients(follow, own, weights), shaping_gradient(follow, own))
+    coala, full, mfos, unaware, present = expected_gradients(follow, own, weights)
+    return Gradients(coala, full, mfos, unaware, present, shaping_gradient(follow, own))
 
 
 def with_short_memory(sizes: Estimators, own: Float[Array, "steps 5"], learner: Float[Array, "5"]) -> dict[str, Errors]:
     r"""An agent that remembers nothing of earlier inner episodes: COALA-PG is the total derivative of the returns through the learner's update.
 
-    The second statement is to first order in the learner's step size, where that derivative is LOLA-DICE's, times $(1 - 1/B) / T$: the update's mean is
-    this share of the learner's own gradient.
+    The second statement is of that derivative to first order in the learner's step size, where it is LOLA-DICE's, times $(1 - 1/B) / T$: the update's mean
+    is this share of the learner's own gradient.
     """
 
-    def coala(rate: Any) -> Array:
-        both = jnp.broadcast_to(own, (EPISODES, *own.shape))
+    def coala() -> Array:
+        both = jnp.broadcast_to(own, (2, *own.shape))
 
         def follow(own: Array) -> Any:
-            return every_meta_trajectory(PRISONERS_DILEMMA, own, learner, _learning(rate), sizes.batch)
+            return every_meta_trajectory(PRISONERS_DILEMMA, own, learner, _learning(sizes.rate), sizes.batch)
 
         return jnp.sum(expected_gradients(follow, both, lambda rewards: coala_pg(rewards, sizes.steps)[None])[0], axis=0)
 
     def value(own: Array, other: Array, key: Any = None) -> Array:
-        return episode_values(PRISONERS_DILEMMA, jax.nn.sigmoid(own), jax.nn.sigmoid(other), sizes.steps)
+        return episode_values(PRISONERS_DILEMMA, jax.nn.sigmoid(own), jax.nn.sigmoid(other), len(own))
 
-    def through_update(own: Array, constant: bool) -> Array:
-        first = every_meta_trajectory(PRISONERS_DILEMMA, own[None], learner, _learning(sizes.rate), sizes.batch)
+    def through_update(own: Array, rate: Any, constant: bool) -> Array:
+        first = every_meta_trajectory(PRISONERS_DILEMMA, own[None], learner, _learning(rate), sizes.batch)
         probability = jax.lax.stop_gradient(first.probability()) if constant else first.probability()
         return value(own, learner)[0] + probability @ jax.vmap(lambda learned: value(own, learned)[0])(first.learners[:, -1])
 
-    found, slope = coala(sizes.rate), jax.jvp(coala, (0.0,), (1.0,))[1]
-    total, partial_ = (jax.grad(through_update)(own, constant) for constant in (False, True))
-    lola = jax.jvp(lambda rate: jax.grad(lambda own: lola_dice(value, own, learner, rate, 1))(own), (0.0,), (1.0,))[1]
-    share = 1 / sizes.steps
+    found = coala()
+    total, fixed = (jax.grad(through_update)(own, sizes.rate, constant) for constant in (False, True))
+    longer = jnp.concatenate([own, own + 1.0])[:LOLA_STEPS]  # with a single step, the update's part of the gradient is 0
+    slope = jax.jvp(lambda rate: jax.grad(through_update)(longer, rate, False), (0.0,), (1.0,))[1]
+    lola = jax.jvp(lambda rate: jax.grad(lambda own: lola_dice(value, own, learner, rate, 1))(longer), (0.0,), (1.0,))[1]
+    share = 1 / LOLA_STEPS
     return {
-        "C3 total": Errors(relative_error(found, total), relative_error(found, partial_)),
+        "C3 total": Errors(relative_error(found, total), relative_error(found, fixed)),
         "C3 lola": Errors(relative_error(slope, (1 - 1 / sizes.batch) * share * lola), relative_error(slope, share * lola)),
     }
 

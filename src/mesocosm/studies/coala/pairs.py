@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -94,22 +95,44 @@ def pool_arms(config: Pairs) -> dict[str, Arm]:
 
 
 def train_pools(config: Pairs, context: Context) -> Tables:
-    """Train all arms side by side; then shapers meet each other, and so do agents that never met a naive learner."""
+    """Train all arms side by side and test them; then the agents of every arm learn from each other only."""
     arms = pool_arms(config)
-    fitted, tables = _train(config, context, arms)
-    met = [list(arms).index(name) for name in (SHAPERS, ALONE)]
-    plain = _looking_ahead(
-        {SHAPERS: (0, 0.0), ALONE: (0, 0.0)}, config.discount, config.rate, config.learning_rate, Start(np.zeros(5), 1.0)
-    )  # their start is the others' end
-    state = jax.tree.map(lambda leaf: leaf[:, met] if leaf.ndim == 4 else leaf, fitted.state)
-    probe = (Partial(_peers, np.full(2, config.discount, np.float32)), config.every)
-    meeting = context.fit("meeting", plain, config.meeting_steps, state=state, start=config.steps, probe=probe)
-    axes = {"step": (np.asarray(meeting.probe_steps) - meeting.probe_steps[0]).tolist(), "arm": [SHAPERS, ALONE]}
+    discounts = np.array([arm.discount for arm in arms.values()], np.float32)
+    learner = MixedPairs(
+        build=Partial(scattered_pairs, *_centres([arm.start for arm in arms.values()])),
+        optimizer=adamw,
+        hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
+        p_naive=np.array([arm.p_naive for arm in arms.values()], np.float32),
+        discount=discounts,
+        rate=config.rate,
+        updates=config.updates,
+        learners=config.learners,
+    )
+    probe = (Partial(_peers, discounts), config.every)
+    fitted = context.fit("pools", learner, config.steps, probe=probe)
+    without = replace(learner, p_naive=np.zeros_like(learner.p_naive))
+    meeting = context.fit("meeting", without, config.meeting_steps, state=fitted.state, start=config.steps, probe=probe)
+    tested = _test(context, fitted.model, discounts, config.rate, config.updates, config.test_learners)
+    names = list(arms)
+    lives, retaliation, defection = (found.mean(axis=2) for found in (tested.lives, tested.retaliation, tested.defection))
     after = meeting.probes["peer"]
     return {
-        **tables,
-        "meeting": context.rows(axes, peer=after),
-        "met": context.rows({"arm": [SHAPERS, ALONE]}, before=after[:, 0], after=after[:, -1]),
+        "pools": context.rows(
+            {"arm": names},
+            peer=tested.peer,
+            ego=lives[..., 0],
+            naive=lives[..., 1],
+            above_retaliating=lives[..., 0] - retaliation[..., 0],
+            above_defecting=lives[..., 0] - defection[..., 0],
+            fairness=retaliation[..., 0] - retaliation[..., 1],
+            distance=tested.distance,
+            random=tested.random,
+        ),
+        "pool_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": names}, peer=fitted.probes["peer"]),
+        "pool_lives": context.rows({"arm": names, "update": range(config.updates + 1)}, ego=tested.lives[..., 0], naive=tested.lives[..., 1]),
+        "pool_policies": context.rows({"arm": names, "agent": range(2), "memory": range(5)}, cooperates=tested.policies),
+        "meeting": context.rows({"step": (np.asarray(meeting.probe_steps) - meeting.probe_steps[0]).tolist(), "arm": names}, peer=after),
+        "met": context.rows({"arm": names}, before=after[:, 0], after=after[:, -1]),
     }
 
 
@@ -120,7 +143,7 @@ def train_look_ahead(config: Config, context: Context) -> Tables:
     discounts = np.full(len(arms), sizes.discount, np.float32)
     learner = _looking_ahead(arms, sizes.discount, sizes.rate, sizes.learning_rate, Start(np.zeros(5), 1.0))
     fitted = context.fit("pairs", learner, sizes.steps, probe=(Partial(_peers, discounts), sizes.every))
-    tested = _test(context, fitted.model, discounts, sizes.rate, sizes.updates, config.pairs.test_learners)
+    tested = _test(context, fitted.model, discounts, sizes.rate, config.pairs.updates, config.pairs.test_learners)
     return {
         "look_ahead": context.rows({"arm": list(arms)}, peer=tested.peer, ego=tested.lives[..., -1, 0], naive=tested.lives[..., -1, 1]),
         "look_ahead_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": list(arms)}, peer=fitted.probes["peer"]),
@@ -142,42 +165,6 @@ def _looking_ahead(arms: Mapping[str, tuple[int, float]], discount: float, rate:
     )
 
 
-def _train(config: Pairs, context: Context, arms: Mapping[str, Arm]) -> tuple[Any, Tables]:
-    discounts = np.array([arm.discount for arm in arms.values()], np.float32)
-    learner = MixedPairs(
-        build=Partial(scattered_pairs, *_centres([arm.start for arm in arms.values()])),
-        optimizer=adamw,
-        hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
-        p_naive=np.array([arm.p_naive for arm in arms.values()], np.float32),
-        discount=discounts,
-        rate=config.rate,
-        updates=config.updates,
-        learners=config.learners,
-    )
-    fitted = context.fit("pools", learner, config.steps, probe=(Partial(_peers, discounts), config.every))
-    tested = _test(context, fitted.model, discounts, config.rate, config.updates, config.test_learners)
-    names = list(arms)
-    lives, retaliation, defection = (found.mean(axis=2) for found in (tested.lives, tested.retaliation, tested.defection))
-    moments = range(config.updates + 1)
-    memories = {"arm": names, "agent": range(2), "memory": range(5)}
-    return fitted, {
-        "pools": context.rows(
-            {"arm": names},
-            peer=tested.peer,
-            ego=lives[..., 0],
-            naive=lives[..., 1],
-            above_retaliating=lives[..., 0] - retaliation[..., 0],
-            above_defecting=lives[..., 0] - defection[..., 0],
-            fairness=retaliation[..., 0] - retaliation[..., 1],
-            distance=tested.distance,
-            random=tested.random,
-        ),
-        "pool_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": names}, peer=fitted.probes["peer"]),
-        "pool_lives": context.rows({"arm": names, "update": moments}, ego=tested.lives[..., 0], naive=tested.lives[..., 1]),
-        "pool_policies": context.rows(memories, cooperates=tested.policies),
-    }
-
-
 def _peers(discounts: Any, learner: Any, state: Any, key: Any) -> dict[str, Array]:
     """Each arm's mean return of its two agents against each other."""
     return {"peer": jax.vmap(_peer)(jnp.asarray(discounts), learner.model(state))}
@@ -188,40 +175,33 @@ def _peer(discount: Array, pair: Float[Array, "2 5"]) -> Float[Array, ""]:
 
 
 def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, updates: int, learners: int) -> Tested:
+    """The test of each arm, all by one program."""
     naive = context.evaluate(partial(_naive, learners), shared=(context.evaluation_key,))[0]
-    return context.evaluate(Partial(test_arms, discounts, rate, updates), model, context.keys("eval"), shared=(naive,))
+    keys = context.keys("eval")
+    found = [context.evaluate(Partial(test_pair, rate, updates), model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
+    return Tested(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))
 
 
 def _naive(number: int, key: Any) -> Float[Array, "learners 5"]:
     return jax.random.normal(key, (number, 5))
 
 
-def test_arms(discounts: Any, rate: float, updates: int, model: Float[Array, "arms 2 5"], key: Any, naive: Float[Array, "learners 5"]) -> Tested:
-    """Test the pairs of all arms on the same learners."""
+def test_pair(rate: float, updates: int, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
+    """Test a pair."""
+    value = partial(logit_values, PRISONERS_DILEMMA, discount)
+    policies = jax.nn.sigmoid(pair)
+    fixed = jnp.asarray(np.stack([np.where(TIT_FOR_TAT > 0, FAR, -FAR), np.full(5, -FAR)]), pair.dtype)
 
-    def lives(own: Array, discount: Array) -> Float[Array, "moments 2"]:
-        value = partial(logit_values, PRISONERS_DILEMMA, discount)
+    def lives(own: Array) -> Float[Array, "moments 2"]:
         return jnp.mean(jax.vmap(lambda learner: lifetime(value, own, learner, rate, updates))(naive), axis=0)
 
     def distance(policy: Array) -> Array:
-        after = policy[1:]
-        return jnp.sum((nearest_extortion(PRISONERS_DILEMMA, after).policy - after) ** 2)
+        return jnp.sum((nearest_extortion(PRISONERS_DILEMMA, policy[1:]).policy - policy[1:]) ** 2)
 
-    retaliator = jnp.asarray(np.where(TIT_FOR_TAT > 0, FAR, -FAR), model.dtype)
-
-    def arm(pair: Array, discount: Array) -> Tested:
-        policies = jax.nn.sigmoid(pair)
-        return Tested(
-            _peer(discount, pair),
-            jnp.mean(jax.vmap(lambda own: lives(own, discount))(pair), axis=0),
-            lives(retaliator, discount),
-            lives(jnp.full(5, -FAR, model.dtype), discount),
-            jnp.mean(jax.vmap(distance)(policies)),
-            jnp.mean(jax.vmap(distance)(jax.random.uniform(key, (2, 5)))),
-            policies,
-        )
-
-    return jax.lax.map(lambda given: arm(*given), (model, jnp.asarray(discounts)))
+    first, second, retaliation, defection = jax.lax.map(lives, jnp.concatenate([pair, fixed]))
+    drawn = jax.random.uniform(key, (2, 5))
+    of_policies, of_drawn = (jnp.mean(jax.vmap(distance)(each)) for each in (policies, drawn))
+    return Tested(_peer(discount, pair), (first + second) / 2, retaliation, defection, of_policies, of_drawn, policies)
 
 
 def _logit(probabilities: np.ndarray) -> np.ndarray:
