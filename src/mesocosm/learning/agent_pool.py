@@ -1,8 +1,8 @@
 r"""Pools of learning agents, naive learners and each other, in an iterated matrix game: a whole meta-episode and its update are one program.
 
-In each iteration every agent plays some games against naive learners of its own and as many against another agent, drawn at random. A game is a batch of B
-trajectories of M inner episodes of T steps. A naive learner has a logit for each memory, and takes a REINFORCE step on the B trajectories after each inner episode; an
-agent sees the last pair of actions and keeps its state over the M episodes. All agents then take a step of
+In each iteration every agent plays some games against naive learners of its own and some against another agent, drawn at random. A game is a batch of B
+trajectories of M inner episodes of T steps. A naive learner has a logit for each memory and takes a REINFORCE step on the B trajectories after each inner
+episode; an agent sees the last pair of actions and keeps its state over the M episodes. All agents then take a step of
 
 $$-\; p \sum_{b, l} \log \pi(a^b_l)\, A^b_l - (1 - p) \sum_{b, l} \log \pi(a^b_l)\, \tilde A^b_l + c\, (V^b_l - G^b_l)^2 - \epsilon H,$$
 
@@ -17,6 +17,7 @@ Reference: Meulemans et al., "Multi-agent cooperation through learning-aware pol
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -205,7 +206,7 @@ class AgentPool(Learner):
             start = jnp.zeros((number, games, self.batch), jnp.int32)
             (states, _, _), (*played, theirs, other) = jax.lax.scan(step, (states, start, learners), drawn)
             memories, actions, rewards = (jnp.moveaxis(part[:, :, : self.naive], 0, -1) for part in (theirs, other, played[5]))
-            learn = jax.vmap(jax.vmap(lambda *given: reinforce_tabular(*given, self.settings.rate)))
+            learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
             return (states, learn(learners, memories, actions, rewards)), tuple(played)
 
         drawn = jax.random.uniform(play_key, (self.episodes, self.length, number, games + self.naive, self.batch))

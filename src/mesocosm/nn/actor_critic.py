@@ -58,15 +58,16 @@ class TabularAgent(eqx.Module):
 
 
 class GatedAgent(eqx.Module):
-    r"""A gated linear recurrence whose gates see the observation alone, a gated MLP, and a direct table:
+    r"""A gated linear recurrence whose gates see the observation alone, a gated MLP, and a direct table, for one-hot observations o:
 
     $$h_t = a_t h_{t-1} + \sqrt{1 - a_t^2}\, i_t u_t, \quad a_t = e^{-c\, r_t\, \text{softplus}(\Lambda)}, \qquad
       (\ell_t, V_t) = W \big[\text{gelu}(W_1 z_t)\, W_2 z_t\big] + D o_t, \quad z_t = [h_t, o_t],$$
 
-    where $u_t$, $i_t$ and $r_t$ are linear in the observation $o_t$, the last two through a sigmoid.
+    where the entries of $u_t$, $i_t$ and $r_t$ are those of the observed feature, the last two through a sigmoid. What the gates do is computed once for each
+    feature, not for each observation.
 
     Attributes:
-        inputs: weights of u, i and r.
+        inputs: u, i and r of each feature, the last two before the sigmoid.
         memory: $\Lambda$.
         hidden: $W_1$ and $W_2$.
         readout: W.
@@ -101,9 +102,10 @@ class GatedAgent(eqx.Module):
 
     def step(self, state: Float[Array, " width"], observation: Float[Array, " features"]) -> tuple[Float[Array, " width"], Decision]:
         """Take in an observation and decide."""
-        u, i, r = self.inputs @ observation
-        log_decay = -self.exponent * jax.nn.sigmoid(r) * jax.nn.softplus(self.memory)
-        state = jnp.exp(log_decay) * state + jnp.sqrt(-jnp.expm1(2 * log_decay)) * jax.nn.sigmoid(i) * u
+        u, i, r = self.inputs
+        log_decay = -self.exponent * jax.nn.sigmoid(r) * jax.nn.softplus(self.memory)[:, None]
+        decay, added = jnp.stack([jnp.exp(log_decay), jnp.sqrt(-jnp.expm1(2 * log_decay)) * jax.nn.sigmoid(i) * u]) @ observation
+        state = decay * state + added
         gate, linear = self.hidden @ jnp.concatenate([state, observation])
         logit, value = self.readout @ (jax.nn.gelu(gate) * linear) + self.direct @ observation
         return state, Decision(logit, value)

@@ -1,4 +1,4 @@
-"""Config and presets of the coala study. Numbers from the paper are marked; the rest was searched on pilot seeds (results/coala/search.csv)."""
+"""Config and presets of the coala study. Numbers from the paper are marked; the rest is ours."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,9 +13,9 @@ class Estimators:
     """Random agents and learners."""
     batch: int = 2
     """B, games against one learner."""
-    episodes: int = 2
+    episodes: int = 3
     """M, inner episodes."""
-    steps: int = 2
+    steps: int = 1
     """T, steps of each; there are 4^(B M T) outcomes."""
     rate: float = 5.0
     """The learner's step size."""
@@ -85,7 +85,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            estimators=Estimators(instances=3, steps=1, learners=4),
+            estimators=Estimators(instances=3, episodes=2, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
         ),
@@ -94,7 +94,6 @@ PRESETS = {
     "quick": Preset(
         replace(
             Config(),
-            estimators=Estimators(episodes=3, steps=1),
             pairs=Pairs(steps=800, meeting_steps=1500, mixed=False),
             look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
         ),

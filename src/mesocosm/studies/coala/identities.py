@@ -174,4 +174,4 @@ def at_always_defecting(given: tuple[Pairs, int], key: PRNGKeyArray) -> Outward:
 
 
 def _learning(rate: Any) -> Any:
-    return lambda *play: reinforce_tabular(*play, rate)
+    return partial(reinforce_tabular, rate=rate)

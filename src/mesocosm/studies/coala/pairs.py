@@ -178,7 +178,7 @@ def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, upda
     """The test of each arm, all by one program."""
     naive = context.evaluate(partial(_naive, learners), shared=(context.evaluation_key,))[0]
     keys = context.keys("eval")
-    found = [context.evaluate(Partial(test_pair, rate, updates), model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
+    found = [context.evaluate(Partial(meet_learners, rate, updates), model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
     return Tested(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))
 
 
@@ -186,7 +186,7 @@ def _naive(number: int, key: Any) -> Float[Array, "learners 5"]:
     return jax.random.normal(key, (number, 5))
 
 
-def test_pair(rate: float, updates: int, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
+def meet_learners(rate: float, updates: int, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
     """Test a pair."""
     value = partial(logit_values, PRISONERS_DILEMMA, discount)
     policies = jax.nn.sigmoid(pair)
