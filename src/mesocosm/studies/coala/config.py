@@ -85,7 +85,7 @@ class Config:
 PRESETS = {
     "smoke": Preset(
         Config(
-            estimators=Estimators(instances=3, episodes=2, learners=4),
+            estimators=Estimators(episodes=2, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
         ),
