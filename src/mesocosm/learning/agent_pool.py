@@ -6,8 +6,9 @@ episode; an agent sees the last pair of actions and keeps its state over the M e
 
 $$-\; p \sum_{b, l} \log \pi(a^b_l)\, A^b_l - (1 - p) \sum_{b, l} \log \pi(a^b_l)\, \tilde A^b_l + c\, (V^b_l - G^b_l)^2 - \epsilon H,$$
 
-(means over games and steps), with the weights A of a chosen estimator (`opponent_shaping`) against naive learners and those of independent trajectories
-($\tilde A$, `batch_unaware`) against each other. p, the payoffs and all rates are traced.
+(means over games and steps), with the weights A of the agent's estimator (`opponent_shaping`) against naive learners and those of independent trajectories
+($\tilde A$, `batch_unaware`) against each other. p, the payoffs, all rates and each agent's choice among the estimators are traced: arms that differ in them
+share a compiled program.
 
 Fixed memory-one opponents are naive learners whose rate is 0.
 
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -30,7 +32,7 @@ from mesocosm.analysis.memory_one import SWAPPED
 from mesocosm.envs.matrix_game import COOPERATE, PRISONERS_DILEMMA, MatrixGame
 from mesocosm.learning.learner import Learner
 from mesocosm.learning.naive_learner import reinforce_tabular
-from mesocosm.learning.opponent_shaping import Estimator, batch_unaware, value_targets
+from mesocosm.learning.opponent_shaping import batch_unaware, value_targets
 
 MEMORIES = 5
 Number = float | Float[Array, ""]
@@ -95,7 +97,8 @@ class AgentPool(Learner):
 
     Attributes:
         build: key -> agent (`nn.actor_critic.Agent`), the same structure for all.
-        estimators: one for each agent, against naive learners.
+        estimators: what agents may use against naive learners.
+        choice: factor of each estimator's weights for each agent; a 1 in each row chooses one of them.
         optimizer: hyperparameters -> optax transformation, for each agent alone.
         hyperparameters: passed to it by name; traced.
         settings: the other numbers.
@@ -107,11 +110,12 @@ class AgentPool(Learner):
         first: key -> first logits of a naive learner.
 
     Raises:
-        ValueError: several agents, but an odd number of them; or a single one that has games against peers.
+        ValueError: there are games against peers, but an odd number of agents; or the choice is not among the estimators.
     """
 
     build: Callable[[Any], Any]
-    estimators: tuple[Estimator, ...] = eqx.field(static=True)
+    estimators: tuple[Callable[..., Array], ...] = eqx.field(static=True)
+    choice: Float[Array | np.ndarray, "agents estimators"]
     optimizer: Callable[..., optax.GradientTransformation]
     hyperparameters: Mapping[str, Any]
     settings: Settings
@@ -124,14 +128,22 @@ class AgentPool(Learner):
     first: Callable[[Any], Float[Array, "5"]] = normal_logits
 
     def __check_init__(self) -> None:
-        """Reject agents that cannot be paired."""
-        number = len(self.estimators)
-        if self.peers and number % 2:
-            raise ValueError(f"{number} agents cannot be paired: use an even number, or no games against peers")
+        """Reject agents that cannot be paired, and a choice of another number of estimators."""
+        if not hasattr(self.choice, "shape"):  # a tree of something else, as JAX makes them
+            return
+        if self.peers and self.agents % 2:
+            raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
+        if self.choice.shape[-1] != len(self.estimators):
+            raise ValueError(f"the choice is among {self.choice.shape[-1]} estimators, but there are {len(self.estimators)}")
+
+    @property
+    def agents(self) -> int:
+        """Their number."""
+        return self.choice.shape[0]
 
     def init(self, key: Key[Array, ""]) -> PoolState:
         """Build all agents."""
-        agents = jax.vmap(self.build)(jax.random.split(key, len(self.estimators)))
+        agents = jax.vmap(self.build)(jax.random.split(key, self.agents))
         return PoolState(agents, jax.vmap(self._transform().init)(eqx.filter(agents, eqx.is_inexact_array)))
 
     def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
@@ -166,19 +178,24 @@ class AgentPool(Learner):
         """A for every action: each agent's estimator against naive learners, independent trajectories against peers; centred for each agent and kind."""
         settings = self.settings
 
-        def advantages(estimator: Estimator, rewards: Array, values: Array) -> Array:
+        def advantages(estimator: Callable[..., Array], rewards: Array, values: Array) -> Array:
             return jax.vmap(lambda r, v: estimator(r, self.length, v, settings.discount, settings.decay))(rewards, values)
 
-        own = [advantages(of, rewards[i, : self.naive], values[i, : self.naive]) for i, of in enumerate(self.estimators)]
-        parts = [jnp.stack(own)] if self.naive else []
+        def of_agents(estimator: Callable[..., Array], games: slice) -> PerStep:
+            return jax.vmap(partial(advantages, estimator))(rewards[:, games], values[:, games])
+
+        naive, peers = slice(self.naive), slice(self.naive, None)
+        parts = []
+        if self.naive:
+            parts.append(jnp.einsum("ae,eagbt->agbt", jnp.asarray(self.choice), jnp.stack([of_agents(of, naive) for of in self.estimators])))
         if self.peers:
-            parts.append(jax.vmap(lambda r, v: advantages(batch_unaware, r, v))(rewards[:, self.naive :], values[:, self.naive :]))
+            parts.append(of_agents(batch_unaware, peers))
         return jnp.concatenate([part - jnp.mean(part, axis=(1, 2, 3), keepdims=True) for part in parts], axis=1)
 
     def play(self, agents: Any, key: Key[Array, ""]) -> MetaEpisodes:
         """Play one meta-episode of every game; differentiable in what the agents decide, while actions are constants."""
         pair_key, first_key, play_key = jax.random.split(key, 3)
-        number, games = len(self.estimators), self.naive + self.peers
+        number, games = self.agents, self.naive + self.peers
         partner = _pairing(pair_key, number)
         payoffs = jnp.asarray(self.game.payoffs, float)
         learners = jax.vmap(jax.vmap(self.first))(jax.random.split(first_key, (number, self.naive)))
@@ -216,7 +233,7 @@ class AgentPool(Learner):
     def summary(self, played: MetaEpisodes) -> dict[str, Float[Array, ""]]:
         """Per agent: rewards against peers and naive learners, those of the latter, and cooperation with them in the first and last inner episodes."""
         found: dict[str, Array] = {}
-        for i in range(len(self.estimators)):
+        for i in range(self.agents):
             if self.naive:
                 cooperates = played.cooperates[i, : self.naive]
                 found[f"ego_{i}"] = jnp.mean(played.rewards[i, : self.naive])

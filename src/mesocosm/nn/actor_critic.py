@@ -8,7 +8,7 @@ Reference: Meulemans et al., "Multi-agent cooperation through learning-aware pol
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -25,6 +25,7 @@ class Decision(NamedTuple):
     value: Float[Array, ""]
 
 
+@runtime_checkable
 class Agent(Protocol):
     """What the learners of pools ask of an agent."""
 

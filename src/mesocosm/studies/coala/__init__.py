@@ -7,4 +7,5 @@ STUDY = Study(
     title="Multi-agent cooperation through learning-aware policy gradients",
     paper="Meulemans, Kobayashi, von Oswald, Scherrer, Elmoznino, Richards, Lajoie, Aguera y Arcas, Sacramento, Multi-agent cooperation through "
     "learning-aware policy gradients (ICLR 2025, arXiv 2410.18636)",
+    slots=("estimator",),
 )

@@ -7,7 +7,7 @@ from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
-from mesocosm.studies.coala.measures import change, exploits, extortion, nearness, of
+from mesocosm.studies.coala.measures import change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
 from mesocosm.studies.coala.tables import (
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
@@ -15,18 +15,23 @@ from mesocosm.studies.coala.tables import (
     ESCAPE_ALONE,
     FROM_DEFECTING,
     FROM_TIT_FOR_TAT,
+    METHODS,
     MIXED,
     RETALIATORS,
     SHAPERS,
+    AgentMeans,
     AlwaysDefecting,
     Biases,
     LookAhead,
     Met,
     Pools,
     ahead,
+    alone,
+    mixed,
     mixed_ahead,
+    shaping,
 )
-from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, above, below
+from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, above, below
 
 INSTANCE = "a random agent and learner"
 PAIR = "first policies of a pair, naive learners"
@@ -34,9 +39,11 @@ PAIR = "first policies of a pair, naive learners"
 exact = partial(against_mutant, replicate=INSTANCE, of="largest error of the mean gradient, relative, float64", tolerance=1e-11)
 of_pools = partial(Check, judged_at=ALL, replicate=PAIR)
 of_mixed = partial(of_pools, judged_at=CPU)
+of_agent_pools = partial(Check, judged_at=CPU, replicate="initialisation and sampled play of a pool")
 of_ahead = partial(Check, judged_at=CPU, replicate="first policies of a pair")
 
-SAMPLED = "agents that learn from sampled play in pools are not trained yet; the estimators are in mesocosm.learning.opponent_shaping"
+PULLED = "one COALA agent beside one M-FOS agent defects at this size; pools of four take an hour, and mesocosm.learning.agent_pool trains them"
+RATIO = "the parts of the gradient along training are not measured; at the same parameters, their ratio is B times that of M-FOS (C2)"
 CLEAN_UP = "about 10^8 environment steps per iteration at the paper's size, and 3000 to 30000 iterations; the environment is mesocosm.envs.CleanUp"
 FOLLOW_UP = "a follow-up (arXiv 2602.16301): recurrent agents on 4096 episodes of 100 rounds per iteration, for 10000 to 200000 iterations"
 
@@ -285,10 +292,80 @@ CLAIMS = [
             ),
         ],
     ),
-    unjudged("C12", "Among naive learners, COALA-PG earns more than M-FOS and the batch-unaware policy gradient.", "Fig. 5A", SAMPLED),
-    unjudged("C13", "Within a meta-episode, COALA agents first shape and then exploit; the others defect from the start.", "Fig. 5B", SAMPLED),
-    unjudged("C14", "In a mixed pool, COALA agents cooperate with each other; others defect, as do COALA agents without naive ones.", "Fig. 5C", SAMPLED),
-    unjudged("C15", "A COALA agent pulls an M-FOS agent into cooperation.", "App. H.3", SAMPLED),
+    Claim(
+        "C12",
+        "Among naive learners, COALA-PG earns more than M-FOS and the batch-unaware policy gradient.",
+        source="Fig. 5A",
+        checks=[
+            of_agent_pools(
+                method,
+                Mean(f"reward beside naive learners, COALA-PG minus {method}"),
+                above(0.2),
+                lead(AgentMeans.ego, shaping("coala"), shaping(method)),
+                Control(f"{other} minus {method}", lead(AgentMeans.ego, shaping(other), shaping(method))),
+            )
+            for method, other in (("m-fos", "batch-unaware"), ("batch-unaware", "m-fos"))
+        ],
+    ),
+    Claim(
+        "C13",
+        "Within a meta-episode, COALA agents first shape and then exploit; the others defect from the start.",
+        source="Fig. 5B",
+        checks=[
+            of_agent_pools(
+                "exploit",
+                Mean("cooperation with naive learners, first inner episode minus last, COALA-PG"),
+                above(0.15),
+                exploiting(shaping("coala")),
+                Control("M-FOS", exploiting(shaping("m-fos"))),
+            ),
+            *(
+                of_agent_pools(
+                    method,
+                    Mean(f"cooperation with naive learners in the first inner episode, {method}"),
+                    below(0.1),
+                    of_agents(AgentMeans.first, shaping(method)),
+                    Control("COALA-PG", of_agents(AgentMeans.first, shaping("coala"))),
+                )
+                for method in METHODS[1:]
+            ),
+        ],
+    ),
+    Claim(
+        "C14",
+        "In a mixed pool, COALA agents cooperate with each other; others defect, as do COALA agents without naive ones.",
+        source="Fig. 5C",
+        checks=[
+            of_agent_pools(
+                "cooperate",
+                Rate("pools of COALA-PG whose agents cooperate with each other in more than half of the steps"),
+                above(1 / 3),
+                exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5),
+                Control("M-FOS", exceeds(of_agents(AgentMeans.peer, mixed("m-fos")), 0.5)),
+            ),
+            *(
+                of_agent_pools(
+                    name,
+                    Rate(f"pools whose agents cooperate with each other in more than half of the steps, {what}"),
+                    below(1 / 3),
+                    exceeds(of_agents(AgentMeans.peer, trial), 0.5),
+                    Control("COALA-PG", exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5)),
+                )
+                for name, what, trial in (
+                    ("batch-unaware", "batch-unaware", mixed("batch-unaware")),
+                    ("alone", "COALA-PG without naive learners", alone),
+                )
+            ),
+            of_agent_pools(
+                "reward",
+                Mean("reward beside naive learners in mixed pools, COALA-PG minus M-FOS"),
+                above(0.15),
+                lead(AgentMeans.ego, mixed("coala"), mixed("m-fos")),
+                Control("batch-unaware minus M-FOS", lead(AgentMeans.ego, mixed("batch-unaware"), mixed("m-fos"))),
+            ),
+        ],
+    ),
+    unjudged("C15", "A COALA agent pulls an M-FOS agent into cooperation.", "App. H.3", PULLED),
     unjudged(
         "C16",
         "The gradient's parts from the present and later inner episodes are balanced for COALA-PG only.",

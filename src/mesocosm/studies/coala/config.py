@@ -74,12 +74,46 @@ class LookAhead:
 
 
 @dataclass(frozen=True)
+class AgentPools:
+    """Agents with memory that learn from sampled play (sizes of the paper in `paper`)."""
+
+    iterations: int = 0
+    """Of mixed pools; 0: none is trained."""
+    shaping_iterations: int = 300
+    """Of pools of naive learners only."""
+    agents: int = 2
+    p_naive: float = 0.25
+    """Weight of naive learners in mixed pools (paper: 0.75)."""
+    naive: int = 8
+    peers: int = 8
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all)."""
+    batch: int = 16
+    """B, trajectories of a game (paper: 16)."""
+    episodes: int = 10
+    """M (paper: 20)."""
+    length: int = 6
+    """T (paper: 10)."""
+    rate: float = 5.0
+    """Step size of the naive learners."""
+    learning_rate: float = 0.01
+    reward_scale: float = 0.05
+    """Factor of rewards in what is learned (paper: 0.05)."""
+    width: int = 16
+    hidden: int = 24
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the coala study."""
 
     estimators: Estimators = field(default_factory=Estimators)
     pairs: Pairs = field(default_factory=Pairs)
     look_ahead: LookAhead = field(default_factory=LookAhead)
+    agents: AgentPools = field(default_factory=AgentPools)
+    agent_replicates: int = 10
+    """Replicates of pools of agents with memory."""
+    estimator: str = ""
+    """Your own estimator, package.module:function, called as ours in `learning.opponent_shaping`. Trains only pools of agents with it and with ours."""
 
 
 PRESETS = {
@@ -88,6 +122,7 @@ PRESETS = {
             estimators=Estimators(episodes=2, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
+            agents=AgentPools(iterations=2, shaping_iterations=1, naive=1, peers=1, batch=2, episodes=2, length=2, width=2, hidden=2),
         ),
         seeds=2,
     ),
@@ -99,5 +134,24 @@ PRESETS = {
         ),
         seeds=20,
     ),
-    "cpu": Preset(Config(), seeds=32),
+    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200)), seeds=32),
+    "paper": Preset(
+        replace(
+            Config(),
+            agents=AgentPools(
+                iterations=3000,
+                shaping_iterations=3000,
+                agents=4,
+                p_naive=0.75,
+                naive=96,
+                peers=32,
+                episodes=20,
+                length=10,
+                learning_rate=3e-4,
+                width=32,
+                hidden=32,
+            ),
+        ),
+        seeds=64,
+    ),
 }

@@ -100,4 +100,21 @@ def bias(view: View) -> alt.TopLevelMixin:
     return dots.properties(width=420, height=alt.Step(30))
 
 
-FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias]
+@figure("Agents with memory over training")
+def agents(view: View) -> alt.TopLevelMixin:
+    """Rewards of agents that learn from sampled play: against each other (where cooperation earns 1 and defection 0) and beside naive learners. Lines:
+    mean over agents and pools; thin lines: pools.
+    """
+    table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
+    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward")
+    long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
+    x, y = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), "reward per step"
+    each = (
+        alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title=y), color=alt.Color("beside:N", title=None), detail="seed:N")
+    )
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(reward):Q", color=colour)
+    panels = alt.layer(each, mean, data=long).properties(width=150, height=100).facet(alt.Facet("trial:N", title=None), columns=3)
+    return panels.resolve_scale(x="independent")
+
+
+FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, agents]

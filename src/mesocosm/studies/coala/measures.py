@@ -9,8 +9,8 @@ import numpy as np
 
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
-from mesocosm.claims.tables import Value
-from mesocosm.studies.coala.tables import LookAhead, Pools
+from mesocosm.claims.tables import Trials, Value
+from mesocosm.studies.coala.tables import AgentMeans, LookAhead, Pools
 
 OfSeeds = Measure[Replicates]
 
@@ -38,6 +38,21 @@ def nearness(arm: str) -> OfSeeds:
 def exploits(arm: str) -> OfSeeds:
     """What an agent trained by LOLA-DICE earns beside a naive learner at the end of its learning, minus what the learner earns."""
     return of(LookAhead.ego, arm).minus(of(LookAhead.naive, arm))
+
+
+def of_agents(value: Value, trial: str) -> OfSeeds:
+    """A column of a pool of agents with memory."""
+    return replicates(value, trial=Trials(trial))
+
+
+def lead(value: Value, trial: str, other: str) -> OfSeeds:
+    """A column of one pool minus that of another."""
+    return of_agents(value, trial).minus(of_agents(value, other))
+
+
+def exploiting(trial: str) -> OfSeeds:
+    """Cooperation with naive learners in the first inner episode minus in the last."""
+    return of_agents(AgentMeans.first, trial).minus(of_agents(AgentMeans.last, trial))
 
 
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:

@@ -3,7 +3,7 @@
 from mesocosm.claims.forms import Identities
 from mesocosm.claims.tables import Axis, Table, Value
 
-__all__ = ["AlwaysDefecting", "Biases", "Identities", "LookAhead", "Met", "Pools"]
+__all__ = ["AgentMeans", "AlwaysDefecting", "Biases", "Identities", "LookAhead", "Met", "Pools"]
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
 FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
@@ -19,6 +19,31 @@ def ahead(steps: int) -> str:
 def mixed_ahead(steps: int) -> str:
     """The same mixed with the plain gradient."""
     return f"ahead-{steps}-mixed"
+
+
+METHODS = ("coala", "m-fos", "batch-unaware")
+alone = "agents-alone"
+
+
+def mixed(method: str) -> str:
+    """The trial of a mixed pool of agents with memory."""
+    return f"agents-mixed-{method}"
+
+
+def shaping(method: str) -> str:
+    """The trial of agents with memory among naive learners only."""
+    return f"agents-shaping-{method}"
+
+
+class AgentMeans(Table):
+    """Agents with memory, mean over a pool and over the last tenth of training: rewards against each other and beside naive learners, those of the latter, and
+    cooperation with them in the first and last inner episodes."""
+
+    peer: Value
+    ego: Value
+    naive: Value
+    first: Value
+    last: Value
 
 
 class Biases(Table):
