@@ -16,6 +16,7 @@ from mesocosm.lab.report.figures import draw
 
 # Checks of a study that cannot be read at this size: what they compare is not trained there, or a bootstrap needs more seeds.
 UNREAD: dict[str, set[str]] = {
+    "coala": {"C6.after", "C6.before", "C7.mixed", "C7.pure", "C8.distance", "C9.cooperate", "C10.peer"},
     "cocoa": {"C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
     "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
     "hyla": {"C3.length", "C7.hyla", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation"},
