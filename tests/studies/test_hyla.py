@@ -1,7 +1,6 @@
 """The hyla study: sizes of its networks, paired arms, identities and mutants, probes whose answer is known, and what its search tried."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -22,7 +21,6 @@ from mesocosm.tasks.fuzzy_logic import fuzzy_function
 from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.task import batch
 
-SEARCH = Path(__file__).parents[2] / "results/hyla/search.csv"
 KEY = jax.random.key(0)
 
 
@@ -320,13 +318,3 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
 
 def test_a_layer_may_see_all_tokens():
     check(replace(PRESETS["smoke"].config, mixer="hyla(causal=False)"))
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_search_counts_what_was_tried():
-    search = pl.read_csv(SEARCH, infer_schema_length=None)
-    tried = search.drop("seed", "train", "held_out", "unknown", "note").unique()
-    assert {task: tried.filter(task=task).height for task in ("fuzzy", "raven")} == {"fuzzy": claims.FUZZY, "raven": claims.RAVEN}
-    assert (search.filter(origin="ours")["seed"] >= 1000).all()

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
-from mesocosm.cli.parse import StudyRun
-from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, studies_table, study_page, trials_table
+from mesocosm.cli.parse import StudyRun, StudySearch
+from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, search_table, studies_table, study_page, trials_table
 from mesocosm.cli.tour import Tour, run_tour
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
@@ -40,6 +40,8 @@ def handle(command: Any, line: str) -> int:
             return list_studies(command.study)
         case StudyRun():
             return run(command, line)
+        case StudySearch():
+            return search(command, line)
         case Tour():
             return run_tour(command, resuming(line), console())
         case commands.JudgeCommand():
@@ -106,6 +108,48 @@ def run(asked: StudyRun, line: str) -> int:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
     return conclude(done, out, earlier)
+
+
+def search(asked: StudySearch, line: str) -> int:
+    """Train all configurations and print them, best first."""
+    study, command = asked
+    if not 1 <= command.seeds <= MOST_SEEDS:
+        raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}), not {command.seeds}")
+    table, dot, column = command.by.partition(".")
+    if not dot:
+        raise UserError("name the number that compares configurations: --by TABLE.COLUMN, a column of a table that trials write")
+    trials = [word for word in command.on if "=" not in word]
+    if len(trials) > 1:
+        raise UserError(f"--on names {len(trials)} trials, {', '.join(trials)}; a search compares configurations by one")
+
+    from mesocosm.lab.events.search_screen import SearchScreen
+    from mesocosm.lab.run import search as searches
+    from mesocosm.lab.run.proposals import dimension
+
+    question = searches.Search(
+        study,
+        command.preset,
+        command.config,
+        seeds=tuple(range(command.first_seed, command.first_seed + command.seeds)),
+        over=tuple(dimension(text, command.config) for text in command.over),
+        by=(table, column),
+        trial=trials[0] if trials else None,
+        where=tuple((axis, value) for axis, sign, value in (word.partition("=") for word in command.on) if sign),
+        method=command.method,
+        arms=command.arms,
+        maximize=command.maximize,
+    )
+    out = console()
+    try:
+        with SearchScreen(out) as watching:
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            file, arms = searches.search(question, command.out, watching, command=line, **stopping)
+    except KeyboardInterrupt:
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {line}", file=sys.stderr)
+        return 130
+    out.print(search_table(question, arms))
+    print_line(out, f"{len(arms)} configurations, {len(question.seeds)} pilot seeds each; a record uses seeds below 1000. Table: {file}")
+    return int(all(arm.failure for arm in arms))
 
 
 def end_process(line: str, watching: Any, why: str) -> None:

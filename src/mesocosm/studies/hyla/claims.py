@@ -1,10 +1,11 @@
 """The paper's claims and their checks. Regions come from the paper's Table A1, from the specification's pilots and from ours on seeds from 1000 upward
-(results/hyla/search.csv)."""
+(search.csv)."""
 
 from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import replicates
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.hyla.config import FUZZY_PAPER, RAVEN_PAPER, Config
 from mesocosm.studies.hyla.measures import cosine, decoded, drop, explained_by, first, gain, last_raven, later, r2, smaller_drop, solved, terms_told
 from mesocosm.studies.hyla.tables import (
@@ -26,8 +27,8 @@ SPLIT = "split, initialisation and training examples"
 PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
-# Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN = 24, 11
+# Number of configurations in search.csv, the specification's pilots included, by task.
+FUZZY, RAVEN = (pilots("mesocosm.studies.hyla").count(task=task) for task in ("fuzzy", "raven"))
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
