@@ -6,7 +6,7 @@ from mesocosm.studies.coala.agents import PoolArm, build_agents, check_estimator
 from mesocosm.studies.coala.config import Config
 from mesocosm.studies.coala.identities import check_estimators
 from mesocosm.studies.coala.pairs import train_look_ahead, train_pools
-from mesocosm.studies.coala.tables import METHODS, alone, mixed, shaping
+from mesocosm.studies.coala.tables import AGENTS_ALONE, METHODS, mixed, shaping
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 
@@ -37,7 +37,7 @@ def _pools(config: Config) -> list[Trial]:
     if not config.agents.iterations:
         return []
     found = [_pool(config, mixed(method), method, config.agents.p_naive) for method in METHODS]
-    found.append(_pool(config, alone, METHODS[0], 0.0))
+    found.append(_pool(config, AGENTS_ALONE, METHODS[0], 0.0))
     return found + [_pool(config, shaping(method), method, 1.0) for method in METHODS]
 
 
