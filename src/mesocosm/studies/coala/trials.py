@@ -12,11 +12,13 @@ from mesocosm.studies.part_names import code_of
 
 
 def check(config: Config) -> None:
-    """Reject an estimator that does not fit.
+    """Reject an estimator that does not fit, and a preset that trains no pools of agents.
 
     Raises:
         ValueError: see `check_estimator`.
     """
+    if not config.agents.iterations:
+        raise ValueError("this preset trains no agents with memory, and no other uses an estimator: choose --preset cpu, or set --config.agents.iterations")
     check_estimator(config.estimator, config.agents.length)
 
 
