@@ -129,8 +129,6 @@ class AgentPool(Learner):
 
     def __check_init__(self) -> None:
         """Reject agents that cannot be paired, and a choice of another number of estimators."""
-        if not hasattr(self.choice, "shape"):  # a tree of something else, as JAX makes them
-            return
         if self.peers and self.agents % 2:
             raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
         if self.choice.shape[-1] != len(self.estimators):

@@ -9,6 +9,7 @@ from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
 from mesocosm.studies.coala.measures import change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
 from mesocosm.studies.coala.tables import (
+    AGENTS_ALONE,
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
     ESCAPE,
@@ -26,7 +27,6 @@ from mesocosm.studies.coala.tables import (
     Met,
     Pools,
     ahead,
-    alone,
     mixed,
     mixed_ahead,
     shaping,
@@ -353,7 +353,7 @@ CLAIMS = [
                 )
                 for name, what, trial in (
                     ("batch-unaware", "batch-unaware", mixed("batch-unaware")),
-                    ("alone", "COALA-PG without naive learners", alone),
+                    ("alone", "COALA-PG without naive learners", AGENTS_ALONE),
                 )
             ),
             of_agent_pools(

@@ -22,7 +22,7 @@ def mixed_ahead(steps: int) -> str:
 
 
 METHODS = ("coala", "m-fos", "batch-unaware")
-alone = "agents-alone"
+AGENTS_ALONE = "agents-alone"
 
 
 def mixed(method: str) -> str:

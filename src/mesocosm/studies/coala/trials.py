@@ -6,17 +6,19 @@ from mesocosm.studies.coala.agents import PoolArm, build_agents, check_estimator
 from mesocosm.studies.coala.config import Config
 from mesocosm.studies.coala.identities import check_estimators
 from mesocosm.studies.coala.pairs import train_look_ahead, train_pools
-from mesocosm.studies.coala.tables import METHODS, alone, mixed, shaping
+from mesocosm.studies.coala.tables import AGENTS_ALONE, METHODS, mixed, shaping
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 
 
 def check(config: Config) -> None:
-    """Reject an estimator that does not fit.
+    """Reject an estimator that does not fit, and a preset that trains no pools of agents.
 
     Raises:
         ValueError: see `check_estimator`.
     """
+    if not config.agents.iterations:
+        raise ValueError("this preset trains no agents with memory, and no other uses an estimator: choose --preset cpu, or set --config.agents.iterations")
     check_estimator(config.estimator, config.agents.length)
 
 
@@ -37,7 +39,7 @@ def _pools(config: Config) -> list[Trial]:
     if not config.agents.iterations:
         return []
     found = [_pool(config, mixed(method), method, config.agents.p_naive) for method in METHODS]
-    found.append(_pool(config, alone, METHODS[0], 0.0))
+    found.append(_pool(config, AGENTS_ALONE, METHODS[0], 0.0))
     return found + [_pool(config, shaping(method), method, 1.0) for method in METHODS]
 
 
