@@ -123,7 +123,7 @@ CLAIMS = [
             by_theorem(
                 "equivalent",
                 Mean("share of students without training loss, of four supports, that are aligned and right on unseen codes, or neither"),
-                MOST,
+                above(0.9),
                 share(("connected", "disconnected", "absent", "one-hot"), AGREES),
                 Control("alignment without the map", share(("connected", "disconnected", "absent", "one-hot"), AGREES_UNMAPPED)),
             ),
