@@ -45,7 +45,7 @@ class Language:
 
     vocabulary: int = 512
     """Bytes, and pairs learned from the text."""
-    length: int = 64
+    length: int = 32
     """Tokens that are predicted."""
 
 
@@ -139,7 +139,7 @@ class Config:
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
     language: Language = field(default_factory=Language)
-    language_network: Network = field(default_factory=lambda: Network(heads=4, size=64))
+    language_network: Network = field(default_factory=lambda: Network(heads=4, size=32))
     language_training: Training = field(default_factory=lambda: Training(steps=1000, learning_rate=3e-3, warmup=100, batch_size=16))
     variants: tuple[str, ...] = ("softmax", "hyla")
     """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
@@ -162,7 +162,7 @@ class Config:
     language_variants: tuple[str, ...] = ()
     """Decoders of text (C14)."""
     few: int = 0
-    """Replicates of those arms that add a point to a curve, and of HYLA on Raven matrices; 0 for all."""
+    """Replicates of those arms that add a point to a curve, and of the slow ones on Raven matrices (HYLA, more features); 0 for all."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, softmax attention and HYLA."""
@@ -203,11 +203,10 @@ PRESETS = {
             probed=("softmax", "hyla"),
             held_outs=(0.3, 0.5),
             lengths=(8, 32),
-            raven_variants=("softmax", "linear", "hyla"),
+            raven_variants=("softmax", "hyla"),
             raven_heads=(1,),
             raven_features=(3,),
             scales=(Scale("quarter", steps=1250), Scale("half", steps=2500), Scale("narrow", width=0.5)),
-            scaled=("softmax", "linear", "hyla"),
             language_variants=("softmax", "linear", "hyla"),
             few=5,
         ),

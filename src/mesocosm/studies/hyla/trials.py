@@ -64,7 +64,9 @@ def _fuzzy(config: Config) -> list[Trial]:
     found = [_trained(config, f"fuzzy-{name}", replace(arm, variant=name)) for name in config.variants]
     for held_out in config.held_outs:
         other = replace(arm, task=replace(task, held_out=held_out))
-        found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name)) for name in ("softmax", "hyla")]
+        for name in ("softmax", "hyla"):
+            only_a_point = name == "hyla" and held_out != min(config.held_outs)
+            found.append(_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name), few=only_a_point))
     for length in config.lengths:
         found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length)), few=length > task.length))
     return found + [Trial(f"codes-fuzzy-{name}", read_terms, replace(arm, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
@@ -75,7 +77,8 @@ def _raven(config: Config) -> list[Trial]:
     arm, task, network = _raven_arm(config), config.raven, config.raven_network
     found = [_trained(config, f"raven-{name}", replace(arm, variant=name), few=name != "softmax") for name in config.raven_variants]
     found += [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
-    found += [_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features))) for features in config.raven_features]
+    for features in config.raven_features:
+        found.append(_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features)), few=True))
     for scale in config.scales:
         found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in config.scaled]
     if "softmax" not in config.raven_variants:
