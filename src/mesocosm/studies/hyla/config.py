@@ -259,8 +259,8 @@ PRESETS = {
             scales=(
                 Scale("10M", steps=78125),
                 Scale("40M", steps=312500),
-                Scale("wide-2", width=2),
-                Scale("wide-4", width=4),
+                Scale("wide-2", width=2.0),
+                Scale("wide-4", width=4.0),
                 Scale("deep-8", layers=8),
                 Scale("deep-16", layers=16),
             ),
