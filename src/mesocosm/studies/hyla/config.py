@@ -110,6 +110,8 @@ class Identities:
     dim: int = 7
     heads: int = 3
     length: int = 6
+    only: tuple[str, ...] = ()
+    """Names of identities to check, if not all."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Config:
     identities: Identities = field(default_factory=Identities)
     language: Language = field(default_factory=Language)
     language_network: Network = field(default_factory=lambda: Network(heads=4, size=32))
-    language_training: Training = field(default_factory=lambda: Training(steps=1000, learning_rate=3e-3, warmup=100, batch_size=16))
+    language_training: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-2, warmup=200, batch_size=16))
     variants: tuple[str, ...] = ("softmax", "hyla")
     """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
     probed: tuple[str, ...] = ()
@@ -179,12 +181,11 @@ PRESETS = {
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
             evaluation=Evaluation(examples=64, probed=200, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),
-            identities=Identities(dim=4, heads=2, length=4),
+            identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla", "C2 keys")),
             language=Language(vocabulary=257, length=4),
             language_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             language_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
             probed=("softmax",),
-            held_outs=(0.3,),
             raven_variants=("softmax",),
             scales=(Scale("quarter", steps=2),),
             scaled=("softmax",),

@@ -125,7 +125,7 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
     return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets.held_out)}
 
 
-def raven_loss(model: SequenceModel, example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
+def raven_loss(model: Callable[[Array], Array], example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
     """Cross-entropy, mean over features."""
     chosen = jnp.take_along_axis(jax.nn.log_softmax(model(example.tokens)), example.targets[:, None], axis=-1)
     return -jnp.mean(chosen)
