@@ -48,7 +48,7 @@ PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
 # Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN, LANGUAGE = 24, 11, 3
+FUZZY, RAVEN, LANGUAGE = 24, 11, 11
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)
