@@ -102,8 +102,8 @@ class Explained(Table):
 
 
 class Solved(Table):
-    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with the first two rows of other matrices;
-    and the fraction of features that are.
+    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with the panels of other matrices; and the
+    fraction of features that are.
     """
 
     digest: Value

@@ -34,7 +34,7 @@ class FuzzySets(NamedTuple):
 
 
 class RavenSets(NamedTuple):
-    """Test matrices. `severed` are the held-out ones with the first two rows of another matrix, so that there is no rule to find."""
+    """Test matrices. `severed` are the held-out ones with the panels of another matrix, which tell nothing about the answer."""
 
     train: RavenExample
     held_out: RavenExample
@@ -141,9 +141,7 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
 def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSets:
     """The test matrices of one seed."""
     known, held_out = draw_both(examples, key, task)
-    rows = (task.grid - 1) * task.grid * held_out.targets.shape[1]
-    others = jnp.roll(held_out.tokens[:, :rows], 1, axis=0)
-    return RavenSets(known, held_out, held_out._replace(tokens=held_out.tokens.at[:, :rows].set(others)))
+    return RavenSets(known, held_out, held_out._replace(tokens=jnp.roll(held_out.tokens, 1, axis=0)))
 
 
 def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
