@@ -136,7 +136,12 @@ def curves(view: View) -> alt.TopLevelMixin:
         return alt.layer(lines, dots, data=rows.select(columns).sort(columns)).properties(width=240, height=220)
 
     widths = table.filter(matrices=judged)
-    width = alt.X("width:Q", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(values=sorted(set(widths["width"])), format="d"))
+    width = alt.X(
+        "width:Q",
+        title="width of the tokens",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(values=sorted(set(widths["width"])), format="d"),
+    )
     by_matrices = table.filter(width=network.dim)
     return alt.hconcat(panel(by_matrices, _matrices_axis(by_matrices)), panel(widths, width))
 
