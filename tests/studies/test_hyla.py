@@ -70,16 +70,17 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
     assert deep == replace(arm("raven-linear", "paper").network, layers=16)
     assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
     assert arm("raven-hyla-10M", "paper").network == arm("raven-hyla", "paper").network
-    narrow = arm("raven-hyla-narrow", "cpu")
+    narrow = arm("raven-softmax-narrow", "cpu")
     assert (narrow.network.dim, narrow.network.heads, narrow.network.size, narrow.network.hidden, narrow.network.layers) == (32, 4, 16, 64, 3)
-    assert narrow.training == arm("raven-hyla", "cpu").training
+    assert narrow.training == arm("raven-softmax", "cpu").training
 
 
-def test_arms_that_only_add_a_point_have_few_replicates():
+def test_arms_of_curves_and_slow_ones_have_few_replicates():
     few = {trial.name for trial in trials(PRESETS["cpu"].config) if trial.seeds == 5}
-    curves = {f"raven-{name}-{scale}" for name in PRESETS["cpu"].config.scaled for scale in ("quarter", "half", "narrow")}
-    codes = {"codes-raven-softmax-quarter", "codes-raven-softmax-half"}
-    assert few == curves | codes | {"raven-hyla", "raven-softmax-features-3", "fuzzy-softmax-length-32", "fuzzy-hyla-held-50"}
+    fuzzy = {"fuzzy-softmax-length-8", "fuzzy-softmax-length-32", "fuzzy-softmax-held-50", "fuzzy-hyla-held-50"}
+    raven = {"raven-hyla", "raven-hyla-quarter", "raven-softmax-features-3", *(f"raven-softmax-{name}" for name in ("quarter", "half", "narrow"))}
+    others = {"codes-raven-softmax-quarter", "codes-raven-softmax-half", *(f"language-{name}" for name in ("softmax", "linear", "hyla"))}
+    assert few == fuzzy | raven | others
     assert {trial.seeds for trial in trials(PRESETS["paper"].config)} == {None, 1}
 
 
@@ -91,7 +92,7 @@ def test_checks_name_the_ends_of_each_curve():
     assert [tables.held_out("hyla", rank).names(one) for rank in (0, 2)] == [("fuzzy-hyla",)] * 2
     assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
-    assert [tables.by_width("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-narrow",), ("raven-hyla",)]
+    assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]
     assert [tables.by_width("linear", pick).names(paper) for pick in (min, max)] == [("raven-linear",), ("raven-linear-wide-4",)]
     assert tables.by_width("linear", min).names(one) == tables.by_matrices("linear", min).names(one) == ("raven-linear",)
     assert tables.LONGER.names(paper) == ("fuzzy-softmax-length-64",)
@@ -340,20 +341,20 @@ def test_one_head_can_be_as_good_and_several_can_guess_better(one, severed, verd
     assert judged("C8.heads", solved=pl.concat([many, single])).verdict == verdict
 
 
-@pytest.mark.parametrize("variant", ["softmax", "hyla"])
 @pytest.mark.parametrize(
     ("check", "preset", "most", "fewest"),
     [
-        ("matrices", "cpu", "", "-quarter"),
-        ("width", "cpu", "", "-narrow"),
-        ("matrices", "paper", "-40M", "-10M"),
-        ("width", "paper", "-wide-4", ""),
+        ("matrices-softmax", "cpu", "softmax", "softmax-quarter"),
+        ("matrices-hyla", "cpu", "hyla", "hyla-quarter"),
+        ("width-softmax", "cpu", "softmax", "softmax-narrow"),
+        ("matrices-softmax", "paper", "softmax-40M", "softmax-10M"),
+        ("width-hyla", "paper", "hyla-wide-4", "hyla"),
     ],
 )
 @pytest.mark.parametrize(("small", "severed", "verdict"), [(0.2, 0.05, "holds"), (0.39, 0.05, "fails"), (0.2, 0.2, "not judged")])
-def test_matrices_and_width_can_have_no_effect_or_one_without_a_rule(check, preset, most, fewest, variant, small, severed, verdict):
-    arms = [scores(f"raven-{variant}{most}", held_out=0.4, severed=severed), scores(f"raven-{variant}{fewest}", held_out=small, severed=0.05)]
-    assert judged(f"C7.{check}-{variant}", preset, solved=pl.concat(arms)).verdict == verdict
+def test_matrices_and_width_can_have_no_effect_or_one_without_a_rule(check, preset, most, fewest, small, severed, verdict):
+    arms = [scores(f"raven-{most}", held_out=0.4, severed=severed), scores(f"raven-{fewest}", held_out=small, severed=0.05)]
+    assert judged(f"C7.{check}", preset, solved=pl.concat(arms)).verdict == verdict
 
 
 @pytest.mark.parametrize(("hyla", "linear", "verdict"), [(0.7, 0.57, "holds"), (0.57, 0.57, "fails"), (0.7, 0.65, "not judged")])

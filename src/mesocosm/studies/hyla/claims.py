@@ -115,10 +115,20 @@ def terms_decoded(variant: str, note: str | None = None) -> Check:
     )
 
 
-def grows(check: str, variant: str, by: Callable[[str, Any], Trials], metric: str, region: Region, note: str | None = None) -> Check:
+def grows(
+    check: str, variant: str, by: Callable[[str, Any], Trials], metric: str, region: Region, judged_at: frozenset[str] = CPU, note: str | None = None
+) -> Check:
     """Accuracy on held-out combinations grows with training or size; with the panels of another matrix, it does not."""
     most, fewest = by(variant, max), by(variant, min)
-    return of_raven(check, Mean(metric), region, solved(Solved.held_out, most, fewest), Control(NO_RULE, solved(Solved.severed, most, fewest)), note=note)
+    return of_raven(
+        check,
+        Mean(metric),
+        region,
+        solved(Solved.held_out, most, fewest),
+        Control(NO_RULE, solved(Solved.severed, most, fewest)),
+        judged_at=judged_at,
+        note=note,
+    )
 
 
 def needed(check: str, variant: str) -> Check:
@@ -197,10 +207,10 @@ CLAIMS = [
                 "length",
                 Mean("softmax attention's R² on held-out combinations, minus that with half of the context"),
                 above(0.05),
-                r2(Explained.held_out, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
+                common(r2(Explained.held_out, fuzzy("softmax")), r2(Explained.held_out, SHORTER), same_data=False),
                 Control(
                     "the longer context repeats the tokens of a shorter one",
-                    r2(Explained.repeated, fuzzy("softmax")).minus(r2(Explained.held_out, SHORTER), same_data=False),
+                    common(r2(Explained.repeated, fuzzy("softmax")), r2(Explained.held_out, SHORTER), same_data=False),
                 ),
                 judged_at=ALL,
             ),
@@ -268,8 +278,8 @@ CLAIMS = [
                 for variant, name in SCALED.items()
             ),
             *(
-                grows(f"width-{variant}", variant, by_width, f"accuracy on held-out combinations, {name}, widest minus narrowest", above(0.03))
-                for variant, name in SCALED.items()
+                grows(f"width-{variant}", variant, by_width, f"accuracy on held-out combinations, {name}, widest minus narrowest", above(0.03), presets)
+                for (variant, name), presets in zip(SCALED.items(), (CPU, PAPER), strict=True)
             ),
         ],
     ),

@@ -125,6 +125,8 @@ class Scale:
     """Factor on all widths and the number of heads."""
     layers: int = 0
     """Layers, if not 0."""
+    only: tuple[str, ...] = ()
+    """Which of the scaled layers are trained at it, if not all."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ class Config:
     language_variants: tuple[str, ...] = ()
     """Decoders of text (C14)."""
     few: int = 0
-    """Replicates of those arms that add a point to a curve, and of the slow ones on Raven matrices (HYLA, more features); 0 for all."""
+    """Replicates of decoders, of HYLA on Raven matrices, and of all arms at another length, size, number of features or matrices, or medium fraction; 0 for
+    as many as of the others."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, softmax attention and HYLA."""
@@ -207,7 +210,7 @@ PRESETS = {
             raven_variants=("softmax", "hyla"),
             raven_heads=(1,),
             raven_features=(3,),
-            scales=(Scale("quarter", steps=1250), Scale("half", steps=2500), Scale("narrow", width=0.5)),
+            scales=(Scale("quarter", steps=1250), Scale("half", steps=2500, only=("softmax",)), Scale("narrow", width=0.5, only=("softmax",))),
             language_variants=("softmax", "linear", "hyla"),
             few=5,
         ),

@@ -44,7 +44,7 @@ def gain(column: Estimate, variant: str) -> OfSeeds:
 
 def drop(column: Estimate, variant: str, fewer: int = 0, more: int = 2) -> OfSeeds:
     """R^2 with few combinations held out minus R^2 with many: ranks of the fractions, from 0."""
-    return r2(column, held_out(variant, fewer)).minus(r2(column, held_out(variant, more)), same_data=False)
+    return common(r2(column, held_out(variant, fewer)), r2(column, held_out(variant, more)), same_data=False)
 
 
 def common(one: OfSeeds, other: OfSeeds, *, same_data: bool = True) -> OfSeeds:

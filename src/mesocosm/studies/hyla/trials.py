@@ -37,7 +37,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("ambiguous", find_ambiguous, config.ambiguity, seeds=1),
         *_fuzzy(config),
         *_raven(config),
-        *(_trained(config, f"language-{name}", replace(language, variant=name)) for name in config.language_variants),
+        *(_trained(config, f"language-{name}", replace(language, variant=name), few=True) for name in config.language_variants),
     ]
 
 
@@ -64,11 +64,10 @@ def _fuzzy(config: Config) -> list[Trial]:
     found = [_trained(config, f"fuzzy-{name}", replace(arm, variant=name)) for name in config.variants]
     for held_out in config.held_outs:
         other = replace(arm, task=replace(task, held_out=held_out))
-        for name in ("softmax", "hyla"):
-            only_a_point = name == "hyla" and held_out != min(config.held_outs)
-            found.append(_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name), few=only_a_point))
+        few = held_out != min(config.held_outs)
+        found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name), few=few) for name in ("softmax", "hyla")]
     for length in config.lengths:
-        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length)), few=length > task.length))
+        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length)), few=True))
     return found + [Trial(f"codes-fuzzy-{name}", read_terms, replace(arm, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
 
 
@@ -80,7 +79,7 @@ def _raven(config: Config) -> list[Trial]:
     for features in config.raven_features:
         found.append(_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features)), few=True))
     for scale in config.scales:
-        found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in config.scaled]
+        found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in scale.only or config.scaled]
     if "softmax" not in config.raven_variants:
         return found
     found.append(Trial("codes-raven-softmax", read_rules, arm, after=("raven-softmax",)))
