@@ -46,6 +46,7 @@ def test_networks_have_as_many_parameters_as_the_authors_and_the_pilots():
     assert size("language-hyla", "paper") == size("language-softmax", "paper")
 
 
+@pytest.mark.whole
 def test_norms_and_biases_are_not_decayed_and_maps_are():
     """Two steps without a gradient: what shrinks is decayed."""
     network = build(arm("fuzzy-hyla", "smoke"), KEY)
@@ -116,6 +117,7 @@ def test_each_seed_holds_out_other_stretches_of_the_same_text():
     assert all((place % stretch >= stretch - one.held_out).any() for place in starts)
 
 
+@pytest.mark.whole
 def test_a_decoder_is_scored_with_all_tokens_before_and_with_one():
     model = build(arm("language-softmax"), KEY)
     inputs = jax.random.randint(jax.random.key(1), (2, 3), 0, 257)
@@ -145,6 +147,7 @@ def test_severed_matrices_have_the_panels_of_another():
     assert not combinations & {tuple(sorted(row)) for row in np.asarray(sets.train.rules).tolist()}
 
 
+@pytest.mark.whole
 def test_right_answers_are_counted_per_feature_and_per_matrix():
     examples = train.draw_raven(8, KEY, raven_task(Raven(), 1000)).held_out
     answers = jax.nn.one_hot(examples.targets.at[:4, 0].add(1) % 8, 8)
