@@ -38,6 +38,7 @@ def trials(config: Config) -> list[Trial]:
         *_fuzzy(config),
         *_raven(config),
         *(_trained(config, f"language-{name}", replace(language, variant=name), few=True) for name in config.language_variants),
+        *_other_raven(config),
     ]
 
 
@@ -72,17 +73,22 @@ def _fuzzy(config: Config) -> list[Trial]:
 
 
 def _raven(config: Config) -> list[Trial]:
-    """Layers at the judged size; softmax attention with other numbers of heads and features; other sizes and numbers of matrices; codes."""
+    """Softmax attention at the judged size, and its codes."""
+    if "softmax" not in config.raven_variants:
+        return []
+    arm = _raven_arm(config)
+    return [_trained(config, "raven-softmax", arm), Trial("codes-raven-softmax", read_rules, arm, after=("raven-softmax",))]
+
+
+def _other_raven(config: Config) -> list[Trial]:
+    """Softmax attention with other numbers of heads and features; other layers; other sizes and numbers of matrices; codes."""
     arm, task, network = _raven_arm(config), config.raven, config.raven_network
-    found = [_trained(config, f"raven-{name}", replace(arm, variant=name), few=name != "softmax") for name in config.raven_variants]
-    found += [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
+    found = [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
     for features in config.raven_features:
         found.append(_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features)), few=True))
+    found += [_trained(config, f"raven-{name}", replace(arm, variant=name), few=True) for name in config.raven_variants if name != "softmax"]
     for scale in config.scales:
         found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in scale.only or config.scaled]
-    if "softmax" not in config.raven_variants:
-        return found
-    found.append(Trial("codes-raven-softmax", read_rules, arm, after=("raven-softmax",)))
     longer = [scale for scale in config.scales if scale.steps and "softmax" in config.scaled]
     return found + [
         Trial(f"codes-raven-softmax-{scale.name}", compare_rules, _scaled(arm, scale), after=(f"raven-softmax-{scale.name}",), seeds=config.few or None)
