@@ -1,7 +1,6 @@
 """The hyla study: sizes of its networks, paired arms, identities and mutants, probes whose answer is known, and what its search tried."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -23,7 +22,6 @@ from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.task import batch
 from mesocosm.tasks.tokens import TokenExample
 
-SEARCH = Path(__file__).parents[2] / "results/hyla/search.csv"
 KEY = jax.random.key(0)
 
 
@@ -482,14 +480,3 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
 
 def test_a_layer_may_see_all_tokens():
     check(replace(PRESETS["smoke"].config, mixer="hyla(causal=False)"))
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_search_counts_what_was_tried():
-    search = pl.read_csv(SEARCH, infer_schema_length=None)
-    tried = search.drop("seed", "train", "held_out", "unknown", "note").unique()
-    found = {task: tried.filter(task=task).height for task in ("fuzzy", "raven", "language")}
-    assert found == {"fuzzy": claims.FUZZY, "raven": claims.RAVEN, "language": claims.LANGUAGE}
-    assert (search.filter(origin="ours")["seed"] >= 1000).all()

@@ -1,5 +1,5 @@
 """The paper's claims and their checks. Regions come from the paper's Table A1, from the specification's pilots and from ours on seeds from 1000 upward
-(results/hyla/search.csv)."""
+(search.csv)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import replicates
+from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials
 from mesocosm.studies.hyla.config import FUZZY_PAPER, RAVEN_PAPER, Config
 from mesocosm.studies.hyla.measures import (
@@ -47,8 +48,8 @@ SPLIT = "split, initialisation and training examples"
 PAPER = frozenset({"paper"})
 SOFTMAX_CODES = codes("raven-softmax")
 
-# Number of configurations in results/hyla/search.csv, the specification's pilots included, by task; a test counts them.
-FUZZY, RAVEN, LANGUAGE = 24, 14, 11
+# Number of configurations in search.csv, the specification's pilots included, by task.
+FUZZY, RAVEN, LANGUAGE = (pilots("mesocosm.studies.hyla").count(task=task) for task in ("fuzzy", "raven", "language"))
 
 of_fuzzy = partial(Check, judged_at=CPU, replicate=SPLIT, searched=FUZZY)
 of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=RAVEN)

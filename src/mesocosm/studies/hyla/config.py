@@ -1,4 +1,4 @@
-"""Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (results/hyla/search.csv)."""
+"""Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (search.csv)."""
 
 from dataclasses import dataclass, field
 from typing import Literal

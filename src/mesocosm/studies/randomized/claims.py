@@ -1,4 +1,4 @@
-"""The paper's claims and their checks. Regions come from theory and from pilots on seeds from 1000 upward (results/randomized/search.csv).
+"""The paper's claims and their checks. Regions come from theory and from pilots on seeds from 1000 upward (search.csv).
 
 Whether a network learns to use its seed differs from training to training, so that most outcomes lie at two places: these are judged as rates.
 """
@@ -8,6 +8,7 @@ from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, above, below
 from mesocosm.studies.randomized.measures import answers, exceeds, lead, loss_ratio, of, stays_below, tail_lead, vote_gain
 from mesocosm.studies.randomized.tables import (
@@ -39,8 +40,8 @@ from mesocosm.studies.randomized.tables import (
 NET = "initialisation, training inputs and seeds, test inputs and seeds"
 GAME = "a random game"
 
-# Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
-SEARCHED = {"recall": 10, "colouring": 21, "grid": 24}
+# Number of configurations in search.csv, the specification's included, by what they trained.
+SEARCHED = pilots("mesocosm.studies.randomized").counts("problem")
 ON_THE_MEAN = "trained on the expected loss"
 AGAINST = "trained against the adversary"
 ONE_FIXED = "one fixed seed"

@@ -1,4 +1,4 @@
-"""Config and presets of the randomized study. Small sizes are ours, from pilots (results/randomized/search.csv); those of `paper` are the paper's."""
+"""Config and presets of the randomized study. Small sizes are ours, from pilots (search.csv); those of `paper` are the paper's."""
 
 from dataclasses import dataclass, field, replace
 from math import inf
