@@ -19,7 +19,14 @@ UNREAD: dict[str, set[str]] = {
     "coala": {"C6.after", "C6.before", "C7.mixed", "C7.pure", "C8.distance", "C9.cooperate", "C10.peer"},
     "cocoa": {"C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
     "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
-    "hyla": {"C3.length", "C7.hyla", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation"},
+    "hyla": {
+        *(
+            f"C2.{name}"
+            for name in ("hyla-unnormalised", "hyla-softmax", "hyla-linear", "hyla-linear-unnormalised", "hyla-deep", "linear-rms", "linear-rms-relu")
+        ),
+        *("C1.linear", "C3.length", "C3.longer", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla", "C8.heads", "C13.nonlinearity"),
+        *("C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation", "C14.linear", "C14.softmax"),
+    },
     "incontext-composition": {"H1.better"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
     "modular": {
