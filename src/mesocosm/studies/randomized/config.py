@@ -79,6 +79,7 @@ class Search:
     """PGPE: population, step sizes of the mean and of the standard deviations, and the initial standard deviation."""
 
     generations: int = 600
+    """0: no agents are trained."""
     population: int = 64
     seeds: int = 8
     """Random seeds m per generation, the same for all members and treasures."""
@@ -136,6 +137,11 @@ class Config:
     """A finite exponent over treasures, for deterministic agents: members that all miss some treasure are equal at infinity, but not here."""
     grid_seeds: tuple[int, ...] = ()
     """Numbers of seeds per generation, beside that of the search, against the worst treasure."""
+    larger_side: int = 0
+    """Side of a second, larger grid; 0: no agents are trained there."""
+    larger_generations: int = 1000
+    larger_replicates: int | None = None
+    """Replicates of its agents; None: as many as of the others."""
     twice_generations: int = 0
     """Generations of agents that hunt twice for the same treasure; 0: not trained."""
     twice_q: float = 4.0
@@ -151,11 +157,12 @@ class Config:
 
     def judged_q(self, problem: str) -> float:
         """The exponent that claims about the adversary are judged at."""
-        return {"recall": self.recall_judged_q, "grid": self.search.adversary_q}.get(problem, self.colouring_judged_q)
+        adversary = self.search.adversary_q
+        return {"recall": self.recall_judged_q, "grid": adversary, "larger": adversary}.get(problem, self.colouring_judged_q)
 
     def seeds_per_step(self, problem: str) -> int:
         """Random seeds per training step."""
-        return {"recall": self.recall_training, "grid": self.search}.get(problem, self.colouring_training).seeds
+        return {"recall": self.recall_training, "grid": self.search, "larger": self.search}.get(problem, self.colouring_training).seeds
 
 
 PRESETS = {
@@ -172,6 +179,8 @@ PRESETS = {
             grid=Grid(side=2, width=4, key_size=2, hidden=4, seed_size=2),
             search=Search(generations=2, population=4, seeds=1),
             grid_fixed=True,
+            larger_side=2,
+            larger_generations=2,
             twice_generations=1,
             test_seeds=30,
         ),
@@ -189,6 +198,8 @@ PRESETS = {
             enough_layers=3,
             grid_fixed=True,
             grid_seeds=(1, 2, 4, 16),
+            larger_side=4,
+            larger_replicates=10,
             twice_generations=600,
             twice_replicates=10,
             sweep_replicates=5,
@@ -237,6 +248,20 @@ PRESETS = {
             "twice-random-q4-m8": 7.41,
         },  # of the record, beside other programs
     ),
+    "bits8": Preset(
+        replace(
+            Config(),
+            recall=Recall(seed="bits", seed_gain=1.0),
+            recall_training=Training(steps=5000, warmup=333),
+            recall_q=(1.0, 100.0),
+            recall_fixed_q=(1.0, 100.0),
+            recall_judged_q=100.0,
+            colouring_q=(),
+            colouring_fixed_q=(),
+            search=Search(generations=0),
+        ),
+        seeds=3,
+    ),  # the paper's form of the seed at the size of `cpu`; no row is judged
     "paper": Preset(
         replace(
             Config(),

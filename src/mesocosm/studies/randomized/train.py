@@ -39,6 +39,14 @@ class Answers(NamedTuple):
 
 def train(arm: Arm, context: Context) -> Tables:
     """Train an arm; test its single answers, votes and sampled answers."""
+    fitted = context.fit("network", learner_of(arm), arm.training.steps)
+    context.publish("network", fitted.model)
+    answers = context.evaluate(Partial(answer, arm), fitted.model, context.keys("eval"))
+    return _tables(arm, context, answers)
+
+
+def learner_of(arm: Arm) -> RelaxedAdversary:
+    """How an arm learns. The exponent and, in a sweep, the number of seeds are traced."""
     training = arm.training
     hyperparameters = {
         "learning_rate": training.learning_rate,
@@ -50,12 +58,17 @@ def train(arm: Arm, context: Context) -> Tables:
         "b2": training.b2,
         "eps": training.epsilon,
     }
-    loss = recall_loss if isinstance(arm.problem, Recall) else graph_loss
-    learner = RelaxedAdversary(Partial(build_network, arm), task_of(arm.problem), loss, adamw, hyperparameters, training.batch_size, q=arm.q, seeds=arm.seeds)
-    fitted = context.fit("network", learner, training.steps)
-    context.publish("network", fitted.model)
-    answers = context.evaluate(Partial(answer, arm), fitted.model, context.keys("eval"))
-    return _tables(arm, context, answers)
+    return RelaxedAdversary(
+        Partial(build_network, arm.structure),
+        task_of(arm.problem),
+        recall_loss if isinstance(arm.problem, Recall) else graph_loss,
+        adamw,
+        hyperparameters,
+        training.batch_size,
+        q=arm.q,
+        seeds=arm.most or arm.seeds,
+        used=arm.most and float(arm.seeds),
+    )
 
 
 def recall_loss(network: Any, example: BitRecallExample, key: PRNGKeyArray) -> Float[Array, ""]:
