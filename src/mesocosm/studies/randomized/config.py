@@ -39,6 +39,8 @@ class Colouring:
     key_size: int = 16
     embedding_gain: float = 0.1
     """Variance of the initial input map, relative to 1 / fan in (as in the authors' code)."""
+    seed_gain: float = 3.0
+    """Scale of the noise's initial weights, relative to those of the names. At 1, some networks do not learn to use it on all cycles."""
     test_cycles: int = 0
     """Random cycles to test on; 0: all of them."""
 
@@ -271,7 +273,7 @@ PRESETS = {
             recall_fixed_q=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0, 128.0, 256.0, 512.0),
             recall_seeds=(1, 5, 10, 15, 20, 50),
             recall_judged_q=100.0,
-            colouring=Colouring(vertices=10, layers=2, test_cycles=0),
+            colouring=Colouring(vertices=10, layers=2, seed_gain=1.0),
             colouring_training=Training(steps=300000, learning_rate=1e-3, warmup=1000, batch_size=256, seeds=10, weight_decay=0.1),
             colouring_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),
             colouring_fixed_q=(1.0, 2.0, 3.0, 4.0, 6.0, 10.0),

@@ -149,6 +149,11 @@ def train_walker(arm: Hunter, context: Context) -> Tables:
     fitted = context.fit("walker", learner_of(arm), arm.training.generations)
     context.publish("walker", fitted.model)
     hunts = context.evaluate(Partial(test_hunts, arm), fitted.model, context.keys("eval"))
+    return tables_of(arm, context, hunts)
+
+
+def tables_of(arm: Hunter, context: Context, hunts: Hunt) -> Tables:
+    """One row per replicate; the mean steps to each treasure; and how a second episode goes."""
     steps = hunts.steps.mean(axis=1)[:, 1:]
     worst, possible = steps.max(axis=1), hunt_values(arm.problem.side, arm.problem.episodes)
     labels = {"randomised": arm.randomised, "q": min(arm.q, LARGEST_Q), "m": arm.seeds}

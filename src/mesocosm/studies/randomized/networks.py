@@ -118,8 +118,9 @@ def _recaller(config: Recall, key: PRNGKeyArray) -> Seeded:
 def _colourer(config: Colouring, key: PRNGKeyArray) -> Seeded:
     embed, readout, *layers = jax.random.split(key, 2 + config.layers)
     attention = tuple(_attention(config.width, config.key_size, config.key_size, config.layers, k) for k in layers)
-    embedding = _linear(config.vertices + 1, config.width, embed, config.embedding_gain**0.5)
-    return Seeded(Colourer(embedding, attention, _linear(config.width, COLOURS, readout)), TokenNoise())
+    entry = _linear(config.vertices + 1, config.width, embed, config.embedding_gain**0.5)
+    entry = Linear(entry.weight.at[:, config.vertices :].multiply(config.seed_gain), entry.bias)
+    return Seeded(Colourer(entry, attention, _linear(config.width, COLOURS, readout)), TokenNoise())
 
 
 def _attention(dim: int, key_size: int, value_size: int, depth: int, key: PRNGKeyArray) -> LinearAttention:

@@ -42,7 +42,7 @@ def train(arm: Arm, context: Context) -> Tables:
     fitted = context.fit("network", learner_of(arm), arm.training.steps)
     context.publish("network", fitted.model)
     answers = context.evaluate(Partial(answer, arm), fitted.model, context.keys("eval"))
-    return _tables(arm, context, answers)
+    return tables_of(arm, context, answers)
 
 
 def learner_of(arm: Arm) -> RelaxedAdversary:
@@ -107,7 +107,7 @@ def test_inputs(problem: Recall | Colouring, key: PRNGKeyArray) -> Any:
     return batch(task, key, problem.test_cycles, "iid") if problem.test_cycles else task.enumerate("iid")
 
 
-def _tables(arm: Arm, context: Context, answers: Answers) -> Tables:
+def tables_of(arm: Arm, context: Context, answers: Answers) -> Tables:
     """One row per replicate and way of deciding; the losses; and the success of each input, for the figures."""
     labels = {"problem": "recall" if isinstance(arm.problem, Recall) else "colouring", "randomised": arm.randomised, "q": arm.q, "m": arm.seeds}
     decided = [_decide(arm, Answers(*(jax.tree.map(lambda leaf, i=i: leaf[i], part) for part in answers)), seed) for i, seed in enumerate(context.seeds)]
