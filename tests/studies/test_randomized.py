@@ -182,7 +182,7 @@ def test_initial_weights_have_the_spread_of_their_fan_in_times_their_gain():
     colourer = build_network(arm(Colouring(vertices=60, layers=3, width=2000, key_size=100)), jax.random.key(0)).model
     entry, layer, (names, noise) = recaller.first.weight, colourer.layers[0], jnp.split(colourer.embed.weight, [60], axis=1)
     parts = {"bits": entry[:, :80], "slots": entry[:, 80:], "names": names, "noise": noise, "query": layer.query, "output": layer.output}
-    wanted = {"bits": 120**-0.5, "slots": 0.1 * 120**-0.5, "names": (0.1 / 61) ** 0.5, "noise": 3 * (0.1 / 61) ** 0.5, "query": 2000**-0.5, "output": 300**-0.5}
+    wanted = {"bits": 120**-0.5, "slots": 0.1 * 120**-0.5, "names": (0.1 / 61) ** 0.5, "noise": 8 * (0.1 / 61) ** 0.5, "query": 2000**-0.5, "output": 300**-0.5}
     assert {name: float(weights.std()) for name, weights in parts.items()} == pytest.approx(wanted, rel=0.05)
 
 
@@ -302,7 +302,7 @@ def test_rows_about_hunts_by_hand():
 SEARCH = Path(__file__).parents[2] / "results/randomized/search.csv"
 OUTCOMES = (
     *("average", "tail", "minimum", "never", "spread", "vote_30_average", "vote_30_tail", "verified_30_average", "loss", "tail_loss", "variance"),
-    *("worst", "unevenness", "paths", "commonest", "same", "moved"),
+    *("worst", "unevenness", "walk_unevenness", "paths", "commonest", "same", "moved"),
 )
 ARMS = {name: next(iter(arm.names(CPU))) for name, arm in vars(tables).items() if isinstance(arm, tables.Trials)}
 RANDOMISED = {"RECALL", "COLOURING", "GRID", "LARGER", "TWICE"}

@@ -39,8 +39,8 @@ class Colouring:
     key_size: int = 16
     embedding_gain: float = 0.1
     """Variance of the initial input map, relative to 1 / fan in (as in the authors' code)."""
-    seed_gain: float = 3.0
-    """Scale of the noise's initial weights, relative to those of the names. At 1, some networks do not learn to use it on all cycles."""
+    seed_gain: float = 8.0
+    """Scale of the noise's initial weights, relative to those of the names. At 1 and 3, some networks do not learn to use it on all cycles."""
     test_cycles: int = 0
     """Random cycles to test on; 0: all of them."""
 
@@ -123,7 +123,7 @@ class Config:
     recall_judged_q: float = 32.0
     """The exponent that claims about the adversary are judged at."""
     colouring: Colouring = field(default_factory=Colouring)
-    colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=5e-3, warmup=100, seeds=16, weight_decay=0.1))
+    colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=5e-3, warmup=100, weight_decay=0.1))
     colouring_q: tuple[float, ...] = (1.0, 10.0)
     colouring_fixed_q: tuple[float, ...] = (1.0, 10.0)
     colouring_judged_q: float = 10.0
@@ -131,6 +131,8 @@ class Config:
     """Rounds of a second pair of networks, for which randomness has nothing to offer; 0: not trained."""
     enough_learning_rate: float = 2e-3
     """Their rate. At that of one round, some of them do not learn all cycles."""
+    enough_seeds: int = 4
+    """Their seeds per step."""
     grid: Grid = field(default_factory=Grid)
     search: Search = field(default_factory=Search)
     grid_fixed: bool = False
@@ -164,6 +166,8 @@ class Config:
 
     def seeds_per_step(self, problem: str) -> int:
         """Random seeds per training step."""
+        if problem == "enough":
+            return self.enough_seeds
         return {"recall": self.recall_training, "grid": self.search, "larger": self.search}.get(problem, self.colouring_training).seeds
 
 

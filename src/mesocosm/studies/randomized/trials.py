@@ -67,8 +67,8 @@ def _beside(config: Config) -> list[Trial]:
 
 
 def _enough(config: Config) -> list[Trial]:
-    """Colouring with as many rounds as it takes."""
-    problem = replace(config.colouring, layers=config.enough_layers)
+    """Colouring with as many rounds as it takes; nothing has to draw the network's attention to the seed, which it does not need."""
+    problem = replace(config.colouring, layers=config.enough_layers, seed_gain=1.0)
     training = replace(config.colouring_training, learning_rate=config.enough_learning_rate)
     return [
         Trial(
@@ -77,7 +77,7 @@ def _enough(config: Config) -> list[Trial]:
             Arm(problem, training, config.colouring_judged_q, seeds, randomised, config.test_seeds),
             models={"network": build_network},
         )
-        for randomised, seeds in ((True, config.colouring_training.seeds), (False, 1))
+        for randomised, seeds in ((True, config.enough_seeds), (False, 1))
         if config.enough_layers
     ]
 
