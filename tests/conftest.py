@@ -39,7 +39,7 @@ settings.load_profile("house")
 
 TOY = Path(__file__).parent / "toy_study"
 MAPS = Path("/proc/self/maps")
-MOST_MAPS = 12_000
+MOST_MAPS = 30_000
 
 
 def pytest_runtest_teardown(item, nextitem):

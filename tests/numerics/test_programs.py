@@ -28,8 +28,13 @@ def run(script: str, *arguments: str, seconds: float) -> str:
     return done.stdout
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize(("study", "programs"), [("mesa", 5), ("cocoa", 5), ("ensembles", 5), ("weight-decay", 1)])
+@pytest.mark.parametrize(
+    ("study", "programs"),
+    [
+        pytest.param("mesa", 5, marks=pytest.mark.whole),
+        *(pytest.param(study, programs, marks=pytest.mark.slow) for study, programs in {"cocoa": 5, "ensembles": 5, "weight-decay": 1}.items()),
+    ],
+)
 def test_every_program_with_several_lapack_calls_runs_three_hundred_times(study, programs):
     found = json.loads(run(str(Path(__file__).parent / "call_often.py"), study, "300", seconds=400).splitlines()[-1])
     assert found["batched"] == []
