@@ -131,8 +131,8 @@ class Config:
     """Rounds of a second pair of networks, for which randomness has nothing to offer; 0: not trained."""
     enough_learning_rate: float = 2e-3
     """Their rate. At that of one round, some of them do not learn all cycles."""
-    enough_seeds: int = 4
-    """Their seeds per step."""
+    enough_seeds: int = 16
+    """Their seeds per step. With 4, one of three pilots diverged."""
     grid: Grid = field(default_factory=Grid)
     search: Search = field(default_factory=Search)
     grid_fixed: bool = False
@@ -182,6 +182,7 @@ PRESETS = {
             colouring=Colouring(vertices=5, width=4, key_size=4),
             colouring_training=Training(steps=3, batch_size=4, seeds=2),
             enough_layers=2,
+            enough_seeds=2,
             grid=Grid(side=2, width=4, key_size=2, hidden=4, seed_size=2),
             search=Search(generations=2, population=4, seeds=1),
             grid_fixed=True,
