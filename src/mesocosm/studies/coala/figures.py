@@ -108,10 +108,8 @@ def agents(view: View) -> alt.TopLevelMixin:
     table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
     long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward")
     long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
-    x, y = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), "reward per step"
-    each = (
-        alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title=y), color=alt.Color("beside:N", title=None), detail="seed:N")
-    )
+    x, colour = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Color("beside:N", title=None)
+    each = alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title="reward per step"), color=colour, detail="seed:N")
     mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(reward):Q", color=colour)
     panels = alt.layer(each, mean, data=long).properties(width=150, height=100).facet(alt.Facet("trial:N", title=None), columns=3)
     return panels.resolve_scale(x="independent")
