@@ -73,7 +73,7 @@ def test_decisions_are_the_agents_on_what_it_has_seen_with_its_memory_kept_over_
     own, other = actions(found, 1, game)
     agent = jax.tree.map(lambda leaf: leaf[1], agents)
     seen = jax.nn.one_hot(memories(own, other)[0], 5)
-    _, (logits, values) = jax.lax.scan(agent.step, agent.init_state(), seen)
+    _, (logits, values) = jax.lax.scan(lambda state, one: agent.step(state, one), agent.init_state(), seen)
     np.testing.assert_allclose(found.values[1, game, 0], values, rtol=1e-4, atol=1e-5)
     signed = jnp.where(own[0] == 0, logits, -logits)
     np.testing.assert_allclose(found.log_probabilities[1, game, 0], jax.nn.log_sigmoid(signed), rtol=1e-4, atol=1e-5)
@@ -87,7 +87,7 @@ def test_the_naive_learner_learns_from_what_was_played():
     own, other = actions(found, 0, 0)
     theirs = SWAPPED[memories(own, other)]
     first = slice(LENGTH)
-    learned = reinforce_tabular(jnp.zeros(5), theirs[:, first], other[:, first], found.others[0, 0, :, first], 1e4)
+    learned = reinforce_tabular(jnp.zeros(5), jnp.asarray(theirs[:, first]), jnp.asarray(other[:, first]), found.others[0, 0, :, first], 1e4)
     expected = np.asarray(learned)[theirs[:, LENGTH:]] < 0  # defects
     sure = np.abs(np.asarray(learned))[theirs[:, LENGTH:]] > 20
     assert sure.mean() > 0.5
@@ -115,7 +115,7 @@ def test_an_agents_gradient_does_not_depend_on_the_others_loss():
     for other in (0, 1):
         learner = pool(tabular, choice=((1.0, 0.0), (float(other == 0), float(other == 1))))
         state = learner.init(jax.random.key(0))
-        after, _ = jax.jit(learner.update)(state, jax.random.key(1))
+        after, _ = jax.jit(lambda state, learner=learner: learner.update(state, jax.random.key(1)))(state)
         steps.append(np.asarray(after.agents.table - state.agents.table))
     np.testing.assert_allclose(steps[0][0], steps[1][0], rtol=1e-5)
     assert np.abs(steps[0][1] - steps[1][1]).max() > 1e-4

@@ -19,7 +19,7 @@ SEEN = jax.nn.one_hot(jnp.array([0, 3, 1, 4, 4, 2]), 5)
 
 
 def run(agent):
-    return jax.jit(lambda seen: jax.lax.scan(agent.step, agent.init_state(), seen)[1])(SEEN)
+    return jax.jit(lambda seen: jax.lax.scan(lambda state, one: agent.step(state, one), agent.init_state(), seen)[1])(SEEN)
 
 
 @pytest.mark.parametrize("kind", KINDS)
