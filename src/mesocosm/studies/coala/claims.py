@@ -370,7 +370,7 @@ CLAIMS = [
         "C16",
         "The gradient's parts from the present and later inner episodes are balanced for COALA-PG only.",
         "Fig. 12",
-        SAMPLED,
+        RATIO,
     ),
     unjudged("C17", "Among naive learners in CleanUp-lite, COALA agents earn more, and so do the learners beside them.", "Fig. 6, 13", CLEAN_UP),
     unjudged("C18", "In mixed pools in CleanUp-lite, COALA agents earn more, clean more fairly and zap less.", "Fig. 7, 14", CLEAN_UP),

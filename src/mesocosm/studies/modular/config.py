@@ -1,0 +1,196 @@
+"""Config and presets of the modular study. Small sizes come from the specification's calibration and from pilots (search.csv)."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+Method = Literal["linear", "nonlinear", "anil", "maml"]
+"""A linear or a nonlinear hypernetwork whose codes adapt, a network whose last layer adapts, and one that adapts whole."""
+Support = Literal["random", "non-compositional", "connected", "disconnected"]
+"""Which tasks are in training: a random part; all without the last module; or equally many in which modules of the halves meet, or never do."""
+
+
+@dataclass(frozen=True)
+class Constructions:
+    """Random teachers for statements that need no training."""
+
+    instances: int = 100
+    inputs: int = 4
+    hidden: int = 3
+    points: int = 64
+    codes: int = 4
+    """Codes with all modules active."""
+    starts: int = 6
+    """Starts of the search for the student's best code."""
+    steps: int = 40
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Students with four modules and three hidden units, fitted to nine tasks until nothing is left of the loss."""
+
+    inputs: int = 4
+    points: int = 48
+    """Inputs per task."""
+    starts: int = 48
+    steps: int = 100
+    no_loss: float = 1e-20
+    """Relative training loss below which nothing is left to fit."""
+    kept: int = 16
+    """Students with the smallest losses, which are tested."""
+    codes: int = 12
+    """Unseen codes, with all modules active."""
+    code_starts: int = 8
+    code_steps: int = 60
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Students trained by gradient descent on pairs of six modules (paper: 16 inputs and hidden units, 60000 bilevel steps)."""
+
+    inputs: int = 8
+    hidden: int = 8
+    outputs: int = 4
+    wider: int = 2
+    """Student modules and hidden units over the teacher's."""
+    tasks: int = 16
+    """Codes of each pair of modules."""
+    points: int = 16
+    """New inputs for each code in every step."""
+    steps: int = 0
+    learning_rate: float = 3e-3
+
+
+@dataclass(frozen=True)
+class Hyperteacher:
+    """Few-shot tasks of a teacher whose generated layers depend on two codes of zeros and ones."""
+
+    inputs: int = 8
+    hidden: tuple[int, ...] = (16,)
+    outputs: int = 8
+    generated: tuple[int, ...] = (0,)
+    """Which layers are generated, counted from 0."""
+    modules: int = 4
+    """M, for each of the two codes."""
+    active: int = 2
+    """K, the most modules that are active in a code."""
+    support: Support = "random"
+    held_out: float = 0.25
+    """Share of random combinations that are not in training."""
+    points: int = 64
+    """Support points, and as many query points."""
+    temperature: float = 0.1
+    """Of the softmax over the teacher's outputs."""
+    normalising: int = 256
+    """Inputs over which outputs have mean 0 and variance 1 in each task."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Outer loop: AdamW with a cosine. Inner loop: Adam, with a learned factor on its rate."""
+
+    steps: int
+    learning_rate: float
+    inner_rate: float
+    width: int
+    layers: int = 1
+    """Hidden layers."""
+    inner_steps: int = 10
+    tasks: int = 16
+    """Tasks per outer step."""
+    clip_norm: float = 1.0
+    weight_decay: float = 1e-3
+    floor: float = 0.02
+    """The last rate over the first."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """How each method is trained. The linear hypernetwork and ANIL have about 8800 parameters, MAML 2184, the nonlinear one 25696."""
+
+    linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
+    nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
+    anil: Training = field(default_factory=lambda: Training(300, 3e-3, 0.03, 512))
+    maml: Training = field(default_factory=lambda: Training(400, 3e-3, 0.03, 128))
+
+    def of(self, method: Method) -> Training:
+        """That of one method."""
+        return {"linear": self.linear, "nonlinear": self.nonlinear, "anil": self.anil, "maml": self.maml}[method]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Tasks of each test set, and the inner steps of a longer adaptation."""
+
+    tasks: int = 256
+    longer: int = 40
+
+
+@dataclass(frozen=True)
+class Config:
+    """Config of the modular study."""
+
+    constructions: Constructions = field(default_factory=Constructions)
+    identification: Identification = field(default_factory=Identification)
+    descent: Descent = field(default_factory=Descent)
+    teacher: Hyperteacher = field(default_factory=Hyperteacher)
+    methods: tuple[Method, ...] = ("linear", "maml")
+    """Which are trained."""
+    training: Methods = field(default_factory=Methods)
+    harder: bool = False
+    """Whether they are also trained on single modules (K = 1) and on tasks without the last module."""
+    halves: int = 0
+    """Modules of a teacher for the linear hypernetwork on connected and disconnected support; 0: none."""
+    halves_steps: int = 1200
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            constructions=Constructions(points=8, codes=1, starts=1, steps=2),
+            identification=Identification(points=16, starts=2, steps=3, no_loss=1e9, kept=2, codes=1, code_starts=2, code_steps=2),
+            descent=Descent(steps=4, points=4, tasks=1),
+            teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
+            methods=("linear",),
+            training=replace(Methods(), linear=Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2)),
+            evaluation=Evaluation(tasks=4, longer=2),
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(
+        replace(
+            Config(),
+            identification=Identification(starts=24, kept=12),
+            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 3e-3, 0.03, 128)),
+        ),
+        seeds=3,
+    ),
+    "cpu": Preset(
+        replace(Config(), descent=Descent(steps=20000), methods=("linear", "anil", "maml"), harder=True, halves=6),
+        seeds=10,
+        minutes={"constructions": 0.3, "identification": 2.5, "worlds": 0.1, "descent-connected": 0.5, "descent-disconnected": 0.5}
+        | {f"{problem}-linear": 1.3 for problem in ("k2", "k1", "non-compositional", "connected", "disconnected")}
+        | {f"{problem}-{method}": minutes for problem in ("k2", "k1", "non-compositional") for method, minutes in (("anil", 1.3), ("maml", 0.7))},
+    ),
+    "paper": Preset(
+        replace(
+            Config(),
+            descent=Descent(inputs=16, hidden=16, tasks=64, points=64, steps=60000, learning_rate=1e-3),
+            teacher=Hyperteacher(inputs=16, hidden=(32, 32, 32), generated=(1, 2), modules=8, points=256, normalising=1000),
+            methods=("linear", "nonlinear", "anil", "maml"),
+            training=Methods(
+                linear=Training(200000, 1e-3, 0.3, 128, layers=3, tasks=128, weight_decay=1e-2),
+                nonlinear=Training(200000, 3e-3, 0.3, 128, layers=3, tasks=128, weight_decay=1e-2),
+                anil=Training(200000, 1e-3, 0.03, 512, layers=3, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-4),
+                maml=Training(200000, 1e-3, 0.01, 384, layers=3, tasks=128, clip_norm=2.0, weight_decay=1e-4),
+            ),
+            harder=True,
+            halves=8,
+            halves_steps=200000,
+            evaluation=Evaluation(tasks=1024, longer=100),
+        ),
+        seeds=3,
+    ),
+}

@@ -1,0 +1,86 @@
+"""Figures of the modular study: students by support, alignment by descent, accuracy and decodability by problem and method, and two worlds."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.charts import log_axis, training
+from mesocosm.studies.interface import View, figure
+from mesocosm.studies.modular.identification import CONDITIONS
+from mesocosm.studies.modular.worlds import EMPTY, WALL
+
+DOTS = {"size": 30, "opacity": 0.6}
+TINY = 1e-33
+
+
+@figure("Students without training loss")
+def identified(view: View) -> alt.TopLevelMixin:
+    """Alignment with the teacher and largest loss over unseen codes; one dot per student of all teachers."""
+    table = view.table("students").filter("fitted")
+    table = table.select("condition", "seed", "alignment", pl.col("unseen").clip(TINY).alias("unseen"))
+    y = log_axis("unseen", "largest loss on unseen codes", "~e")
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=alt.X("alignment:Q", scale=alt.Scale(domain=[0, 1])), y=y, tooltip=["seed", "alignment", "unseen"])
+    panels = alt.layer(dots, data=table.sort("condition", "seed", "alignment", "unseen")).properties(width=140, height=140)
+    return panels.facet(alt.Facet("condition:N", title=None, sort=list(CONDITIONS)), columns=4)
+
+
+@figure("Alignment by gradient descent")
+def alignment_by_support(view: View) -> alt.TopLevelMixin:
+    """Students with twice the teacher's modules and units; one dot per replicate. The smallest and the mean alignment over the teacher's units."""
+    support = pl.when("connected").then(pl.lit("connected")).otherwise(pl.lit("disconnected"))
+    table = view.table("descent").with_columns(support=support).rename({"alignment": "smallest", "mean_alignment": "mean"})
+    long = table.unpivot(["smallest", "mean"], index=["support", "seed", "loss"], variable_name="over units", value_name="alignment")
+    y = alt.Y("alignment:Q", scale=alt.Scale(zero=False))
+    dots = alt.Chart(long.sort("support", "over units", "seed")).mark_circle(**DOTS).encode(x=alt.X("support:N", title=None), y=y, tooltip=["seed", "loss"])
+    return dots.properties(width=120, height=200).facet(column=alt.Column("over units:N", title=None))
+
+
+@figure("Accuracy by problem and method")
+def accuracy_by_method(view: View) -> alt.TopLevelMixin:
+    """After adaptation, on combinations known from training, on held-out ones, and with all modules active; one dot per replicate, bars at the means."""
+    sets = {"known": "known", "held_out": "held out", "every": "all active"}
+    table = view.table("accuracy").rename(sets)
+    long = table.unpivot(list(sets.values()), index=["problem", "method", "seed"], variable_name="combinations", value_name="accuracy")
+    x = alt.X("combinations:N", title=None, sort=list(sets.values()))
+    colour = alt.Color("method:N", title=None)
+    place = {"x": x, "xOffset": "method:N", "color": colour}
+    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("accuracy:Q", scale=alt.Scale(zero=False)), tooltip=["seed", "accuracy"])
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(accuracy):Q", title="accuracy"))
+    layers = alt.layer(dots, means, data=long.sort("problem", "method", "combinations", "seed")).properties(width=170, height=180)
+    return layers.facet(alt.Facet("problem:N", title=None), columns=3)
+
+
+@figure("Decoding the codes")
+def decodability(view: View) -> alt.TopLevelMixin:
+    """R^2 of the codes of held-out combinations by ridge regression on adapted parameters, fitted on known combinations; one dot per replicate."""
+    table = view.table("accuracy").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
+    place = {"x": alt.X("problem:N", title=None), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(**place, y=alt.Y("r2:Q", title="R²"), tooltip=["seed", "method", "r2"])
+    means = alt.Chart(table).mark_tick(thickness=2).encode(**place, y=alt.Y("mean(r2):Q", title="R²"))
+    return (dots + means).properties(width=360, height=200)
+
+
+@figure("A preference world and a goal world")
+def two_worlds(view: View) -> alt.TopLevelMixin:
+    """Objects by colour or kind, walls in black, and the path of the optimal agent: to objects that it likes, or to a goal in the top left quadrant."""
+    return alt.hconcat(*(_world(view, name) for name in ("preference", "goal"))).resolve_scale(color="independent")
+
+
+def _world(view: View, name: str) -> alt.LayerChart:
+    place = {"row": pl.col("cell") // pl.col("side"), "column": pl.col("cell") % pl.col("side")}
+    kind = pl.when(pl.col("what") == WALL).then(pl.lit("wall")).when(pl.col("what") == EMPTY).then(pl.lit("floor")).otherwise(pl.format("kind {}", "what"))
+    cells = view.table("cells").filter(pl.col("world") == name).with_columns(**place, kind=kind).select("row", "column", "kind").sort("row", "column")
+    path = view.table("paths").filter(pl.col("world") == name).with_columns(**place).select("time", "row", "column").sort("time")
+    side = int(view.table("cells").filter(pl.col("world") == name)["side"][0])
+    axis = {"axis": None, "scale": alt.Scale(domain=list(range(side)))}
+    where = {"x": alt.X("column:O", **axis), "y": alt.Y("row:O", **axis)}
+    present = cells["kind"].unique().sort().to_list()
+    fixed, hues = {"wall": "black", "floor": "#f2f2f2"}, iter(("#e45756", "#4c78a8", "#54a24b", "#f58518", "#b279a2", "#9d755d", "#72b7b2", "#eeca3b"))
+    colours = [fixed.get(kind) or next(hues) for kind in present]
+    squares = alt.Chart(cells).mark_rect().encode(**where, color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=present, range=colours)))
+    line = alt.Chart(path).mark_line(color="black", strokeDash=[4, 3], point={"color": "black", "size": 25}).encode(**where, order="time:Q", tooltip=["time"])
+    return alt.LayerChart(layer=[squares, line]).properties(width=260, height=260, title=name)
+
+
+FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, two_worlds, training]

@@ -1,0 +1,60 @@
+"""Tables and trials of the modular study, for its claims and measures."""
+
+from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
+from mesocosm.studies.modular.config import Method
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+def trained(problem: str, method: Method) -> Trials:
+    """A network of a method on the tasks of a hyperteacher."""
+    return Trials(f"{problem}-{method}")
+
+
+CONNECTED, DISCONNECTED = Trials("descent-connected"), Trials("descent-disconnected")
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+class Counterexamples(Table):
+    """Relative squared errors of constructed students: on codes of their families, and on codes with all modules active, with the best codes of their own."""
+
+    built: Axis
+    trained: Value
+    unseen: Value
+
+
+class Students(Table):
+    """The students with the smallest losses: the loss, whether nothing is left of it, the largest one over unseen codes, the alignment with the teacher
+    with and without the map of codes, and how far the scales of their units are from 1.
+    """
+
+    condition: Axis
+    loss: Value
+    fitted: Value
+    unseen: Value
+    alignment: Value
+    unmapped: Value
+    scale: Value
+
+
+class Descent(Table):
+    """Students trained by gradient descent: the relative loss on new inputs, and the alignment, smallest and mean over the teacher's units."""
+
+    loss: Value
+    alignment: Value
+    mean_alignment: Value
+
+
+class Accuracy(Table):
+    """Accuracy after adaptation on known combinations, on held-out ones, with all modules active, and there with more inner steps; R^2 of the
+    codes of held-out combinations; and the learned inner rate.
+    """
+
+    known: Estimate
+    held_out: Estimate
+    every: Estimate
+    longer: Estimate
+    r2: Value
+    rate: Value

@@ -1,0 +1,38 @@
+"""Trials of the modular study: constructed and fitted students, students trained by descent, networks that adapt to few-shot tasks, and two worlds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesocosm.studies.interface import Trial
+from mesocosm.studies.modular.config import Config, Hyperteacher, Method, Training
+from mesocosm.studies.modular.constructions import check_constructions
+from mesocosm.studies.modular.descent import DescentArm, build_student, descend
+from mesocosm.studies.modular.identification import identify
+from mesocosm.studies.modular.teachers import TeacherArm, build_teacher_arm, problem_name, train_on_teacher
+from mesocosm.studies.modular.worlds import draw_worlds
+
+
+def trials(config: Config) -> list[Trial]:
+    """All trials; networks of one method share a compiled program where their tasks have equal shapes."""
+    found = [
+        Trial("constructions", check_constructions, config.constructions, precision="float64", seeds=1),
+        Trial("identification", identify, config.identification, precision="float64"),
+        Trial("worlds", draw_worlds, None, seeds=1),
+    ]
+    if config.descent.steps:
+        supports = {"descent-connected": True, "descent-disconnected": False}
+        found += [Trial(name, descend, DescentArm(connected, config.descent), models={"student": build_student}) for name, connected in supports.items()]
+    problems = [config.teacher]
+    if config.harder:
+        problems += [replace(config.teacher, active=1), replace(config.teacher, support="non-compositional")]
+    found += [_adapts(config, problem, method, config.training.of(method)) for problem in problems for method in config.methods]
+    if config.halves:
+        halves = [replace(config.teacher, modules=config.halves, support=support) for support in ("connected", "disconnected")]
+        found += [_adapts(config, problem, "linear", replace(config.training.linear, steps=config.halves_steps)) for problem in halves]
+    return found
+
+
+def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training) -> Trial:
+    arm = TeacherArm(problem, method, training, config.evaluation)
+    return Trial(f"{problem_name(problem)}-{method}", train_on_teacher, arm, models={"network": build_teacher_arm}, over_seeds="map")

@@ -1,0 +1,238 @@
+"""The modular study: splits, targets and decoding by hand, students known to be right or wrong, rows that hold and fail, and what the smoke run shows."""
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.modules.composed_network import ComposedNetwork, outputs
+from mesocosm.analysis.modules.counterexamples import swapped
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import judge
+from mesocosm.studies.interface import View
+from mesocosm.studies.modular import claims, constructions, descent, identification, teachers
+from mesocosm.studies.modular.config import PRESETS, Constructions, Descent, Hyperteacher
+from mesocosm.studies.modular.constructions import draw, draw_teacher
+from mesocosm.studies.modular.networks import Sizes, build
+from mesocosm.studies.modular.worlds import WALL
+from mesocosm.tasks.task import batch
+
+
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("modular")
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problem", "sizes"),
+    [
+        ({"active": 1}, (12, 4)),
+        ({"active": 2}, (75, 25)),
+        ({"modules": 8}, (972, 324)),
+        ({"modules": 8, "support": "non-compositional"}, (1008, 288)),
+        ({"modules": 6, "support": "connected"}, (36, 117)),
+        ({"modules": 6, "support": "disconnected"}, (36, 117)),
+    ],
+)
+def test_numbers_of_training_and_held_out_combinations(problem, sizes):
+    split = teachers.combinations(Hyperteacher(**problem), seed=3)
+    assert (len(split.train), len(split.held_out)) == sizes
+
+
+def test_supports_by_halves_share_what_is_held_out_and_only_one_connects_them():
+    connected, disconnected = (teachers.combinations(Hyperteacher(modules=6, support=name), seed=1) for name in ("connected", "disconnected"))
+    np.testing.assert_array_equal(connected.held_out, disconnected.held_out)
+    halves = np.asarray(disconnected.train).reshape(-1, 2, 2, 3).sum(axis=(1, 3))
+    assert (halves > 0).sum(axis=1).max() == 1
+    assert ((np.asarray(connected.train).reshape(-1, 2, 2, 3).sum(axis=(1, 3)) > 0).sum(axis=1) == 2).any()
+
+
+def test_targets_are_classes_of_outputs_that_are_normalised_in_each_task():
+    problem = Hyperteacher(points=5, normalising=40)
+    task = teachers.task_of(problem, 1, jax.random.key(0))
+    example = task.sample(jax.random.key(1))
+    usual = task.teacher(task.normalising, example.code)
+    wanted = (task.teacher(example.query.x, example.code) - usual.mean(axis=0)) / usual.std(axis=0) / problem.temperature
+    np.testing.assert_allclose(jnp.log(example.query.probabilities), jax.nn.log_softmax(wanted), rtol=2e-3, atol=1e-3)
+    assert float(teachers.classes_loss(lambda x: (task.teacher(x, example.code) - usual.mean(axis=0)) / usual.std(axis=0) / 0.1, example.query, None)) < 1e-5
+
+
+def test_tasks_of_a_split_have_its_codes():
+    task = teachers.task_of(Hyperteacher(active=1, points=2, normalising=4), 2, jax.random.key(0))
+    for split, rows in (("iid", task.combinations.train), ("ood", task.combinations.held_out)):
+        codes = {tuple(row) for row in np.asarray(batch(task, jax.random.key(1), 40, split).code).tolist()}
+        assert codes <= {tuple(map(float, row)) for row in rows.tolist()}
+
+
+def test_networks_have_about_equally_many_parameters():
+    sizes = Sizes(8, 8, 1, 16)
+    shapes = {
+        method: jax.eval_shape(lambda key, m=method: build(m, PRESETS["cpu"].config.training.of(m).width, sizes, key), jax.random.key(0))
+        for method in ("linear", "anil", "maml")
+    }
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(shape)) for name, shape in shapes.items()}
+    assert counts == {"linear": 8872, "anil": 8712, "maml": 2184}
+
+
+def test_outputs_of_a_coded_network_are_those_of_single_calls():
+    network, x = build("linear", 4, Sizes(3, 2, 1, 5), jax.random.key(0)), jax.random.normal(jax.random.key(1), (6, 3))
+    np.testing.assert_allclose(teachers.outputs_of(network, x), jax.vmap(network)(x), rtol=1e-5)
+
+
+def test_decoding_is_ridge_regression_in_its_primal_form():
+    generator = np.random.default_rng(0)
+    fast, code = generator.standard_normal((30, 7)), generator.standard_normal((30, 3))
+    other, wanted = generator.standard_normal((20, 7)), np.column_stack([generator.standard_normal((20, 2)), np.ones(20)])  # the last entry is constant
+    x, y = fast - fast.mean(axis=0), code - code.mean(axis=0)
+    guess = code.mean(axis=0) + (other - fast.mean(axis=0)) @ np.linalg.solve(x.T @ x + np.eye(7), x.T @ y)
+    r2 = 1 - ((wanted - guess) ** 2).mean(axis=0)[:2] / wanted.var(axis=0)[:2]
+    none = np.zeros(30)
+    assert teachers.decoded(teachers.Tested(none, none, fast, code), teachers.Tested(none, none, other, wanted)) == pytest.approx(r2.mean(), abs=1e-9)
+    scaled = teachers.Tested(none, none, 1e4 * fast, fast @ np.ones((7, 2)))
+    assert teachers.decoded(scaled, scaled) == pytest.approx(1, abs=1e-6)
+
+
+# --- students ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_swap_inside_a_program_is_the_swap_of_the_library():
+    with jax.enable_x64(True):
+        teacher = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), draw_teacher(np.random.default_rng(0), 1, 3, 5, 4))
+        for found, wanted in zip(constructions._swapped(teacher), swapped(teacher, [0]), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("statement", [constructions.symmetric, constructions.split, constructions.unscaled])
+def test_statements_hold_and_their_mutants_do_not(statement):
+    with jax.enable_x64(True):
+        drawn = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), draw(Constructions(instances=1, points=5, codes=2, starts=1), np.random.default_rng(1)))
+        errors = statement(drawn)
+        assert float(errors.error) < 1e-12
+        assert float(errors.mutant) > 1e-2
+
+
+def test_a_student_that_memorises_tasks_composes_them():
+    """One module per training task, and no training loss. If the tasks' codes span all codes, this student is right everywhere; the specification said not."""
+    generator = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        teacher = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), draw_teacher(generator, 1, 4, 3, 4))
+        tasks = np.array([[1.0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 1, 0]])
+        memory = ComposedNetwork(jnp.tensordot(tasks, teacher.modules, 1), teacher.readout)
+        x, codes = jnp.asarray(generator.standard_normal((6, 8, 4))), jnp.asarray(generator.standard_normal((6, 4)))
+        np.testing.assert_allclose(outputs(memory, codes @ np.linalg.inv(tasks), x), outputs(teacher, codes, x), atol=1e-12)
+
+
+def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
+    arm = descent.DescentArm(True, Descent(points=2))
+    task = jax.tree.map(lambda leaf: np.asarray(leaf[0]), descent._tasks(arm, jax.random.split(jax.random.key(0), 1)))
+    assert task.codes.min() == 0
+    assert ((task.codes > 0).sum(axis=1) == 2).all()
+    assert 0.5 <= task.codes[task.codes > 0].min() < task.codes.max() < 1
+    worst, mean = descent._aligned(descent.CodedStudent(task.teacher, jnp.asarray(task.codes)), task)
+    assert worst == pytest.approx(1, abs=5e-3)  # of the ridge
+    assert mean >= worst
+    other = np.random.default_rng(0).standard_normal(task.teacher.modules.shape)
+    assert descent._aligned(descent.CodedStudent(task.teacher._replace(modules=other), jnp.asarray(task.codes)), task)[0] < 0.7
+
+
+def test_conditions_give_every_family_one_task_more_than_it_spans_or_one_at_all():
+    conditions = identification.coded()
+    for name, masks, codes in zip(identification.CONDITIONS, conditions.masks, conditions.codes, strict=True):
+        for family in np.unique(masks, axis=0):
+            tasks = np.unique(codes[(masks == family).all(axis=1)])
+            assert len(tasks) >= (1 if name == "one task" else family.sum() + 1)
+
+
+# --- rows can hold and can fail ----------------------------------------------------------------------------------------
+
+CPU = PRESETS["cpu"].config
+TRAINED = {"C5", "C7", "C8", "C9", "C11", "C21"}
+
+
+def tables_if(found, generator):
+    """Made-up rows, if networks have found the modules where the paper says so, or never."""
+
+    def noise(mean, n=10):
+        return mean + 0.01 * generator.uniform(-1, 1, n)
+
+    accuracy = []
+    for trial in (f"{problem}-{method}" for problem in ("k2", "k1", "non-compositional") for method in ("linear", "anil", "maml")):
+        works = found and trial == "k2-linear"
+        alone = found and trial.endswith("linear") and not works
+        r2 = 0.97 if works else 0.3 if alone else 0.8
+        held_out = 0.87 if works else 0.5 if alone else 0.6
+        columns = {"known": noise(0.88 if works or alone else 0.62), "held_out": noise(held_out), "every": noise(0.6), "longer": noise(0.6), "r2": noise(r2)}
+        accuracy.append((trial, columns))
+    accuracy += [(f"{name}-linear", {"r2": noise(r2 if found else 0.5)}) for name, r2 in (("connected", 0.9), ("disconnected", 0.4))]
+    frames = []
+    for trial, columns in accuracy:
+        columns |= {f"{name}_error": np.full(10, 1e-3) for name in ("known", "held_out", "every", "longer")}
+        frames.append(pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{trial.split('-')[0]}{i}" for i in range(10)]} | columns))
+    aligned = {"descent-connected": 0.98 if found else 0.8, "descent-disconnected": 0.8}
+    rows = [pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "alignment": noise(mean)}) for trial, mean in aligned.items()]
+    return {"accuracy": pl.concat(frames, how="diagonal"), "descent": pl.concat(rows)}
+
+
+def verdicts(chosen, tables):
+    trained = [claim for claim in claims.CLAIMS if claim.checks and (claim.id in TRAINED) == chosen]
+    rows = judge("modular", trained, View(CPU, "cpu", tables), Circumstances("", fingerprints=fingerprints(trained)), strict=True)
+    return {row.id.removeprefix("modular/"): row.verdict for row in rows}
+
+
+def test_rows_about_networks_hold_if_they_are_as_the_paper_says_and_fail_if_all_are_alike():
+    assert set(verdicts(True, tables_if(True, np.random.default_rng(0))).values()) == {"holds"}
+    found = verdicts(True, tables_if(False, np.random.default_rng(0)))
+    assert "holds" not in set(found.values()) - {found["C7.anil-underfits"], found["C7.maml-underfits"]}
+
+
+def students_if(theorem, generator):
+    """Four students of ten teachers in each condition, half of which are right where they need not be."""
+    rows = []
+    for condition in identification.CONDITIONS:
+        must = theorem and condition in ("connected", "smooth")
+        never = condition in ("absent", "one task")
+        for seed in range(10):
+            for student in range(4):
+                right = must or (not never and student % 2 == 0)
+                rows.append(
+                    {
+                        "seed": seed,
+                        "condition": condition,
+                        "fitted": True,
+                        "unseen": 1e-31 if right else 0.1,
+                        "alignment": 1.0 if right and (theorem or student) else 0.5,
+                        "unmapped": generator.uniform(0.3, 0.9),
+                        "scale": 1e-15 if condition == "smooth" else 0.5,
+                    }
+                )
+    return pl.DataFrame(rows)
+
+
+def test_rows_about_students_without_loss_hold_by_the_theorem_and_fail_without_it():
+    generator, axes = np.random.default_rng(0), {"seed": [0] * 100, "instance": list(range(100))}
+    built = [pl.DataFrame({**axes, "built": [name] * 100, "trained": 1e-32, "unseen": 1e-32 if name == "teacher" else 0.1}) for name in constructions.TRAINED]
+    identities = [pl.DataFrame({**axes, "identity": [name] * 100, "error": 1e-15, "mutant": 0.3}) for name in constructions.STATEMENTS]
+    tables = {"counterexamples": pl.concat(built), "identities": pl.concat(identities)}
+    assert set(verdicts(False, tables | {"students": students_if(True, generator)}).values()) == {"holds"}
+    found = verdicts(False, tables | {"students": students_if(False, generator)})
+    assert "holds" not in {found[name] for name in ("C1.unseen", "C2.tasks", "C3.equivalent", "C4.disconnected", "C19.wider", "C20.unscaled")}
+
+
+# --- the smoke run -----------------------------------------------------------------------------------------------------
+
+
+def test_agents_walk_from_cell_to_cell_and_not_through_walls(smoke):
+    for world, side in (("preference", 7), ("goal", 11)):
+        cells = smoke.table("cells").filter(pl.col("world") == world)
+        walls = set(cells.filter(pl.col("what") == WALL)["cell"])
+        path = smoke.table("paths").filter(pl.col("world") == world).sort("time")["cell"].to_list()
+        assert not walls & set(path)
+        assert all(sum(map(abs, np.subtract(divmod(a, side), divmod(b, side)))) <= 1 for a, b in pairwise(path))
+        assert len(set(path)) > 1
