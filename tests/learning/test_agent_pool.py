@@ -81,7 +81,7 @@ def test_decisions_are_the_agents_on_what_it_has_seen_with_its_memory_kept_over_
 
 
 def test_the_naive_learner_learns_from_what_was_played():
-    """With a learner that always defects at first and a huge rate, the second episode follows the update's sign."""
+    """With an indifferent learner and a huge rate, the second inner episode follows the signs of the update."""
     learner = pool(naive=1, batch=64, settings=Settings(rate=1e4), first=first_logits)
     found = jax.jit(lambda agents: learner.play(agents, jax.random.key(1)))(learner.init(jax.random.key(0)).agents)
     own, other = actions(found, 0, 0)
