@@ -135,7 +135,7 @@ def _first_visits(table: pl.DataFrame, side: int) -> alt.TopLevelMixin:
     order = table.sort("q", "randomised", "m")["agent"].unique(maintain_order=True).to_list()
     means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
     cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
-    ink = alt.condition(f"datum.steps > {0.7 * side**2}", alt.value("white"), alt.value("black"))
+    ink = alt.condition(f"datum.steps > {0.7 * side**2}", alt.value("black"), alt.value("white"))
     numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"), color=ink)
     return alt.layer(cells, numbers, data=means).properties(width=30 * side, height=30 * side).facet(alt.Facet("agent:N", title=None, sort=order), columns=4)
 
