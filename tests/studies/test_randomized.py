@@ -195,6 +195,21 @@ def test_algorithms_that_are_equally_bad_fail_apart_or_together():
         assert (theory._gain(loss) > 0) == (not common)
 
 
+@pytest.mark.parametrize("preset", ["quick", "cpu", "bits8", "paper"])
+def test_names_say_how_networks_and_agents_are_trained(preset):
+    config = PRESETS[preset].config
+    found = {trial.name: trial.config for trial in find("randomized").trials(config) if trial.name != "theory"}
+    for name, one in found.items():
+        problem, seed, q, *seeds = name.split("-")
+        assert (seed == "random", q, seeds) == (one.randomised, f"q{one.q:g}", [f"m{one.seeds}"] if one.randomised else [])
+        assert isinstance(one.problem, {"recall": Recall, "colouring": Colouring, "enough": Colouring}.get(problem, Grid))
+        assert one.randomised or one.seeds == 1
+    sides = {name.split("-")[0]: (one.problem.side, one.problem.episodes) for name, one in found.items() if isinstance(one.problem, Grid)}
+    wanted = {"quick": {"grid": (3, 1)}, "cpu": {"grid": (3, 1), "larger": (4, 1), "twice": (3, 2)}, "bits8": {}, "paper": {"grid": (5, 2)}}
+    assert sides == wanted[preset]
+    assert {one.problem.layers for name, one in found.items() if name.startswith("enough")} <= {3}
+
+
 def test_one_program_trains_a_sweep():
     """The program is what `fit` takes as static: equal for arms that differ in the exponent, or in the number of seeds within a sweep over it."""
     programs = {}

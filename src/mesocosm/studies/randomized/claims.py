@@ -63,6 +63,7 @@ class World(NamedTuple):
     Attributes:
         near: so many steps are near: less than a quarter of the least possible mean (4.5 and 8 steps).
         evener: a third of the deviation over cells of a path that visits each once (2.29 and 4.32 steps).
+        of_paths: what the record shows about the number of paths.
     """
 
     prefix: str
@@ -72,14 +73,16 @@ class World(NamedTuple):
     fixed: Trials
     near: float
     evener: float
+    of_paths: str | None = None
 
-    def check(self, name: str, *parts: Any) -> Check:
+    def check(self, name: str, *parts: Any, note: str | None = None) -> Check:
         """A check about this grid."""
-        return of_hunts(self.prefix + name, *parts, judged_at=self.judged_at)
+        return of_hunts(self.prefix + name, *parts, judged_at=self.judged_at, note=note)
 
 
 SMALL = World("", CPU, GRID, GRID_MEAN, GRID_FIXED, 1.0, -0.8)
-LARGE = World("larger-", frozenset({"cpu"}), LARGER, LARGER_MEAN, LARGER_FIXED, 1.8, -1.5)
+SECOND_PATH = "Seven of ten agents take one path under almost every seed; three keep a second one, under a sixth to two fifths of the seeds."
+LARGE = World("larger-", frozenset({"cpu"}), LARGER, LARGER_MEAN, LARGER_FIXED, 1.8, -1.5, SECOND_PATH)
 
 CLAIMS = [
     Claim(
@@ -417,6 +420,7 @@ CLAIMS = [
                     MOST,
                     exceeds(of(Hunts.commonest, world.mean), 0.9),
                     Control("against the worst treasure", exceeds(of(Hunts.commonest, world.agents), 0.9)),
+                    note=world.of_paths,
                 ),
                 world.check(
                     "even",
@@ -439,6 +443,10 @@ CLAIMS = [
                 above(0.9),
                 of(Returns.same, TWICE),
                 Control("the treasure is moved to another cell between the episodes", of(Returns.moved, TWICE)),
+                note=(
+                    "Two of ten agents make a detour in a quarter of the cases; the other eight return straight in 0.89 to 0.98. "
+                    "In the record before, the mean was 0.94."
+                ),
             )
         ],
     ),
