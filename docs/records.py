@@ -19,7 +19,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import mesocosm.studies
 from mesocosm.claims.earlier import earlier_text, verdict_changed
 from mesocosm.claims.judge import CheckRow, ControlRow, from_json
 from mesocosm.claims.summary import claim_verdict, group_by_claim, tally_text
@@ -71,8 +70,6 @@ def mathml(latex: str, *, block: bool = False) -> str:
 
 def status(results: Path, study: str) -> str:
     """What can honestly be said of a study, from the tree alone."""
-    if not (Path(mesocosm.studies.__path__[0]) / study.replace("-", "_") / "__init__.py").exists():
-        return "not on the bench yet"
     if not (results / study / "claims.json").exists():
         return "on the bench, no record yet"
     rows, record = read(results, study)

@@ -86,6 +86,16 @@ def test_decoders_and_their_peers_agree(bench):
 
 
 @pytest.mark.whole
+def test_the_context_transformer_and_its_peer_agree(bench):
+    record = run("context_transformer", bench)
+    check_form(record)
+    step, memory = record["rows"]
+    assert step["verdict"] != "wrong", step["note"]
+    assert step["error"] is None or step["error"] <= 1e-5
+    assert memory["ours"] > 0
+
+
+@pytest.mark.whole
 def test_hyla_and_its_transcription_agree(bench):
     record = run("hypernetwork_attention", bench)
     check_form(record)

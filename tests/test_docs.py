@@ -205,7 +205,7 @@ def test_all_that_a_page_quotes_stands_in_a_record(records, page):
 
 def test_without_a_record_the_page_says_so(records, tmp_path):
     assert "no record" in records.claims_section(tmp_path, "mesa")
-    assert records.status(tmp_path, "never-built") == "not on the bench yet"
+    assert records.status(tmp_path, "mesa") == "on the bench, no record yet"
 
 
 def test_the_page_of_all_studies_shows_their_table_alone_with_links_that_lead_somewhere(records):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesocosm.lab.catalogue import PLANNED, find, packages, suggestion
+from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import UserError
 
 
@@ -30,10 +30,6 @@ def test_our_own_studies_come_first_and_by_name():
 def test_unknown_study_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'toy-study'"):
         find("toy-stdy")
-
-
-def test_a_study_that_is_here_is_not_planned():
-    assert PLANNED.keys().isdisjoint(packages())
 
 
 def test_study_that_cannot_be_imported_is_the_users_to_mend(tmp_path, monkeypatch):

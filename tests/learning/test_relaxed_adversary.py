@@ -95,6 +95,20 @@ def test_the_mean_over_seeds_is_inside_and_all_inputs_see_the_same_seeds():
     assert len(set(own[[1, 2, 4]])) == 3
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_seeds_that_are_not_used_change_nothing_and_get_no_gradient(shared):
+    x, key = jnp.array([-1.0, 1.0, 1.0, -1.0, 1.0]), jax.random.key(2)
+    all_of = lambda few: learner(q=4.0, seeds=few, shared=shared)  # noqa: E731
+    some = eqx.filter_jit(lambda used: learner(q=4.0, seeds=8, shared=shared, used=used))
+    for few in (1, 3, 8):
+        keys = jax.random.split(key, 8 if shared else (8, 5))[:few]
+        seeds = jax.vmap(lambda k: jax.random.normal(k, ()) if shared else jax.vmap(lambda own: jax.random.normal(own, ()))(k))(keys).reshape(few, -1)
+        np.testing.assert_allclose(some(float(few)).losses(build(None), x, key), ((seeds - x) ** 2).mean(axis=0), rtol=1e-5)
+    objective = lambda of: eqx.filter_grad(lambda model: of.objective(model, x, key)[0])(build(None)).weight  # noqa: E731
+    np.testing.assert_allclose(objective(some(8.0)), objective(all_of(8)), rtol=1e-5)
+    assert objective(some(3.0)) != objective(some(8.0))
+
+
 def test_one_seed_is_the_same_whatever_the_key():
     fixed = OneSeed.create(Biased(jnp.zeros(())), key=jax.random.key(5))
     assert fixed(1.0, key=jax.random.key(1)) == fixed(1.0) == jax.random.normal(jax.random.key(5), ())

@@ -26,8 +26,6 @@ from mesocosm.studies.ensembles.toy import plane, rank_correlation
 from mesocosm.studies.ensembles.trained import halves, places
 from mesocosm.tasks.data_sets import Images, Splits
 
-SEARCH = Path(__file__).parents[2] / "results/ensembles/search.csv"
-
 
 def run(out, folder):
     command = [str(Path(sys.executable).with_name("mesocosm")), "run", "ensembles", "--preset", "smoke", "--out", str(out)]
@@ -296,26 +294,3 @@ def test_too_few_test_pictures_are_refused():
     assert len(held_out(made_up(), 60).labels) == 60
     with pytest.raises(ValueError, match="there are 60 pictures to test on, not 61"):
         held_out(made_up(), 61)
-
-
-def test_the_number_of_searched_configurations_is_that_of_the_search():
-    tried = pl.read_csv(SEARCH, infer_schema_length=None)
-    settings = [
-        "kind",
-        "inside",
-        "pooling",
-        "width",
-        "depth",
-        "readout",
-        "parametrisation",
-        "train",
-        "batch_size",
-        "learning_rate",
-        "goal",
-        "steps",
-        "network",
-        "members",
-    ]
-    counted = {kind: tried.filter(pl.col("kind") == kind).select(settings).unique().height for kind in ("trained", "kernels", "wide", "widths")}
-    forms = tried.filter(pl.col("kind") == "plane").select("network", "variant").unique().height
-    assert counted | {"plane": forms} == claims.TRIED

@@ -4,19 +4,30 @@ import ast
 import importlib
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.claims.pilots import has_pilots, pilots
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.report.figures import draw
 
 # Checks of a study that cannot be read at this size: what they compare is not trained there, or a bootstrap needs more seeds.
 UNREAD: dict[str, set[str]] = {
+    "coala": {"C6.after", "C6.before", "C7.mixed", "C7.pure", "C8.distance", "C9.cooperate", "C10.peer"},
     "cocoa": {"C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
     "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
-    "hyla": {"C3.length", "C7.hyla", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation"},
+    "hyla": {
+        *(
+            f"C2.{name}"
+            for name in ("hyla-unnormalised", "hyla-softmax", "hyla-linear", "hyla-linear-unnormalised", "hyla-deep", "linear-rms", "linear-rms-relu")
+        ),
+        *("C1.linear", "C3.length", "C3.longer", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla", "C8.heads", "C13.nonlinearity"),
+        *("C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation", "C14.linear", "C14.softmax"),
+    },
+    "incontext-composition": {"H1.better"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
     "modular": {
         *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
@@ -30,6 +41,27 @@ EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packag
 @EVERY
 def test_a_study_has_the_page_to_which_its_rows_refer(study):
     assert (Path(__file__).parents[2] / (find(study).page or "")).is_file()
+
+
+@EVERY
+def test_what_was_searched_is_read_from_the_table_of_pilots(study):
+    """No number is typed: `searched=3` in a module of claims would be one."""
+    package = find(study).package
+    for source in Path(importlib.import_module(package).__file__ or "").parent.glob("claims*.py"):
+        words = [word for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call) for word in node.keywords if word.arg == "searched"]
+        assert not [word for word in words if isinstance(word.value, ast.Constant)], source
+    numbers = {check.searched for claim in find(study).claims for check in claim.checks} - {0}
+    assert bool(numbers) == has_pilots(package)
+    assert not numbers or max(numbers) <= pilots(package).count()
+
+
+@EVERY
+def test_a_pilot_of_ours_used_a_pilot_seed(study):
+    if has_pilots(find(study).package):
+        table = pilots(find(study).package).table
+        ours = [~pl.col(name).is_in(["specification", "prototype"]) for name in ("made_by", "origin") if name in table.columns]
+        seeds = table.filter(*ours)["seed"].drop_nulls().cast(pl.String)
+        assert (seeds.str.extract(r"^(\d+)").cast(pl.Int64) >= 1000).all()
 
 
 @EVERY

@@ -15,6 +15,7 @@ import pytest
 
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
+from mesocosm.claims.pilots import pilots
 from mesocosm.claims.view import View
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.nn import GatedLinearRNN, LinearAttention, compact_construction
@@ -25,8 +26,6 @@ from mesocosm.studies.gated_rnn.trials import trials
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
 from mesocosm.tasks.regression_prompts import gradient_step_attention
 from mesocosm.tasks.task import batch
-
-SEARCH = Path(__file__).parents[2] / "results/gated-rnn/search.csv"
 
 
 @pytest.fixture
@@ -174,21 +173,13 @@ def test_only_grus_that_compute_every_instance_refute_that_they_cannot(errors, v
     assert judged("C8.gru", limits=rows).verdict == verdict
 
 
-def test_the_number_of_searched_configurations_is_that_of_the_search():
-    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop("seed", "loss", "versus_step", "unexplained", "pruning_cost").unique()
-    regressors = pl.col("task") == "prompts"
-    gated = pl.col("layer").is_in(["gated", "side"])
-    groups = {claims.STUDENTS: ~regressors & gated, claims.ARCHITECTURES: ~regressors & ~gated, claims.REGRESSORS: regressors}
-    assert {number: tried.filter(group).height for number, group in groups.items()} == {number: number for number in groups}
-
-
 @pytest.mark.parametrize("trial", ["student-glu", "student-lstm", "student-gru", "student-lru", "student-hawk"])
 def test_a_learning_rate_is_the_best_of_the_same_search_for_all(trial):
     """Of four rates on the same four seeds, the one with the smallest mean log loss."""
     (arm,) = [found.config for found in trials(PRESETS["cpu"].config) if found.name == trial]
     trained = (pl.col("task") == "teacher") & (pl.col("layer") == arm.network.layer) & (pl.col("neurons") == arm.network.neurons)
     grid = trained & pl.col("learning_rate").is_in([0.003, 0.01, 0.03, 0.1]) & pl.col("seed").is_between(1100, 1103)
-    tried = pl.read_csv(SEARCH, infer_schema_length=None).filter(grid).group_by("learning_rate").agg(pl.col("loss").log10().mean(), pl.len())
+    tried = pilots("mesocosm.studies.gated_rnn").table.filter(grid).group_by("learning_rate").agg(pl.col("loss").log10().mean(), pl.len())
     assert tried["len"].to_list() == [4] * 4
     assert arm.training.learning_rate == tried.sort("loss")["learning_rate"][0]
 

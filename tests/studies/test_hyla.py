@@ -1,7 +1,6 @@
 """The hyla study: sizes of its networks, paired arms, identities and mutants, probes whose answer is known, and what its search tried."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -14,15 +13,15 @@ from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
 from mesocosm.nn import HYLA_VARIANTS, DeltaNet
-from mesocosm.studies.hyla import claims, codes, identities, train
-from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, Identities, Raven
-from mesocosm.studies.hyla.networks import build, fuzzy_task, raven_task, tasks
+from mesocosm.studies.hyla import claims, codes, identities, measures, tables, train
+from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, Identities, Language, Raven, Scale
+from mesocosm.studies.hyla.networks import build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks
 from mesocosm.studies.hyla.trials import check, trials
 from mesocosm.tasks.fuzzy_logic import fuzzy_function
 from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.task import batch
+from mesocosm.tasks.tokens import TokenExample
 
-SEARCH = Path(__file__).parents[2] / "results/hyla/search.csv"
 KEY = jax.random.key(0)
 
 
@@ -40,7 +39,22 @@ def test_networks_have_as_many_parameters_as_the_authors_and_the_pilots():
     assert size("fuzzy-hyla", "paper", task=Fuzzy(length=16, queries=1)) == 151_009
     assert size("raven-hyla", "paper") == size("raven-softmax", "paper") == 402_824
     assert size("fuzzy-hyla", "cpu") == 42_913
-    assert size("raven-softmax", "cpu") == 77_208
+    assert size("raven-softmax", "cpu") == size("raven-hyla", "cpu") == 77_208
+    assert size("language-softmax", "cpu") == size("language-linear", "cpu") == size("language-hyla", "cpu")
+    assert size("language-hyla", "paper") == size("language-softmax", "paper")
+
+
+@pytest.mark.whole
+def test_norms_and_biases_are_not_decayed_and_maps_are():
+    """Two steps without a gradient: what shrinks is decayed."""
+    network = build(arm("fuzzy-hyla", "smoke"), KEY)
+    made = learner(arm("fuzzy-hyla", "smoke"), fuzzy_task(Fuzzy(), 0), train.fuzzy_loss)
+    transform = made.optimizer(**{**made.hyperparameters, "warmup": 0.0, "steps": 100.0})
+    params = jax.tree.map(lambda leaf: leaf + 1.0, eqx.filter(network, eqx.is_inexact_array))
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
+    moved = {jax.tree_util.keystr(path): bool(jnp.any(leaf != 0)) for path, leaf in jax.tree_util.tree_leaves_with_path(updates)}
+    assert {name for name, change in moved.items() if not change} == {name for name in moved if "norm" in name or "bias" in name}
+    assert 0 < sum(moved.values()) < len(moved)
 
 
 def test_one_head_has_almost_as_many_parameters():
@@ -54,6 +68,96 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
     assert (wide.layers, wide.dim, wide.heads, wide.size, wide.hidden) == (4, 256, 32, 128, 512)
     assert deep == replace(arm("raven-linear", "paper").network, layers=16)
     assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
+    assert arm("raven-hyla-10M", "paper").network == arm("raven-hyla", "paper").network
+    narrow = arm("raven-softmax-narrow", "cpu")
+    assert (narrow.network.dim, narrow.network.heads, narrow.network.size, narrow.network.hidden, narrow.network.layers) == (32, 4, 16, 64, 3)
+    assert narrow.training == arm("raven-softmax", "cpu").training
+
+
+def test_arms_of_curves_and_slow_ones_have_few_replicates():
+    few = {trial.name for trial in trials(PRESETS["cpu"].config) if trial.seeds == 5}
+    fuzzy = {"fuzzy-softmax-length-8", "fuzzy-softmax-length-32", "fuzzy-softmax-held-50", "fuzzy-hyla-held-50"}
+    raven = {"raven-hyla", "raven-hyla-quarter", "raven-softmax-features-3", *(f"raven-softmax-{name}" for name in ("quarter", "half", "narrow"))}
+    others = {"codes-raven-softmax-quarter", "codes-raven-softmax-half", *(f"language-{name}" for name in ("softmax", "linear", "hyla"))}
+    assert few == fuzzy | raven | others
+    assert {trial.seeds for trial in trials(PRESETS["paper"].config)} == {None, 1}
+
+
+def test_checks_name_the_ends_of_each_curve():
+    cpu, paper = PRESETS["cpu"].config, PRESETS["paper"].config
+    one = replace(cpu, held_outs=(), scales=(Scale("deep", layers=9),))
+    found = [tables.held_out("hyla", rank).names(cpu) for rank in (0, 1, 2)]
+    assert found == [("fuzzy-hyla-held-30",), ("fuzzy-hyla-held-50",), ("fuzzy-hyla",)]
+    assert [tables.held_out("hyla", rank).names(one) for rank in (0, 2)] == [("fuzzy-hyla",)] * 2
+    assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
+    assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
+    assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]
+    assert [tables.by_width("linear", pick).names(paper) for pick in (min, max)] == [("raven-linear",), ("raven-linear-wide-4",)]
+    assert tables.by_width("linear", min).names(one) == tables.by_matrices("linear", min).names(one) == ("raven-linear",)
+    assert tables.LONGER.names(paper) == ("fuzzy-softmax-length-64",)
+    assert tables.SHORTER.names(paper) == ("fuzzy-softmax-length-16",)
+
+
+def test_each_seed_holds_out_other_stretches_of_the_same_text():
+    of = Language(vocabulary=257, length=16)
+    text, encoding = encoded_manual(257)
+    one, other, again = (language_task(of, seed) for seed in (1000, 1001, 1000))
+    np.testing.assert_array_equal(one.corpus, again.corpus)
+    assert one.encoding == encoding
+    for task in (one, other):
+        assert task.held_out == len(text) // 100
+        start = int(np.flatnonzero((np.lib.stride_tricks.sliding_window_view(np.append(text, text), 40) == np.asarray(task.corpus[:40])).all(axis=1))[0])
+        np.testing.assert_array_equal(np.roll(text, -start), task.corpus)
+    assert not jnp.array_equal(one.corpus, other.corpus)
+    drawn = train.draw_windows(40, KEY, one)
+    starts = [np.flatnonzero((np.lib.stride_tricks.sliding_window_view(np.asarray(one.corpus), 16) == np.asarray(row)).all(axis=1)) for row in drawn.inputs]
+    stretch = len(text) // 10
+    assert all((place % stretch >= stretch - one.held_out).any() for place in starts)
+
+
+@pytest.mark.whole
+def test_a_decoder_is_scored_with_all_tokens_before_and_with_one():
+    model = build(arm("language-softmax"), KEY)
+    inputs = jax.random.randint(jax.random.key(1), (2, 3), 0, 257)
+    windows = TokenExample(inputs, jnp.roll(inputs, 1, axis=1), jnp.ones((2, 3)))
+    found = train.predict(model, windows)
+
+    def losses(context):
+        """The last logits of each prefix, or of a part of it."""
+        scored = [
+            [jax.nn.log_softmax(model(context(row[: place + 1]))[-1])[target] for place, target in enumerate(targets)]
+            for row, targets in zip(inputs, windows.targets, strict=True)
+        ]
+        return -np.mean(scored, axis=1)
+
+    np.testing.assert_allclose(found.loss, losses(lambda part: part), rtol=1e-5)
+    np.testing.assert_allclose(found.alone, losses(lambda part: part[-1:]), rtol=1e-5)
+    assert not np.allclose(found.loss, found.alone, rtol=1e-3)
+
+
+def test_severed_matrices_have_the_panels_of_another():
+    task = raven_task(Raven(), 1000)
+    sets = train.draw_raven(20, KEY, task)
+    np.testing.assert_array_equal(sets.severed.tokens[1:], sets.held_out.tokens[:-1])
+    np.testing.assert_array_equal(sets.severed.targets, sets.held_out.targets)
+    combinations = {tuple(sorted(row)) for row in np.asarray(sets.held_out.rules).tolist()}
+    assert combinations <= {tuple(sorted(row)) for row in np.asarray(task.combinations.held_out).tolist()}
+    assert not combinations & {tuple(sorted(row)) for row in np.asarray(sets.train.rules).tolist()}
+
+
+@pytest.mark.whole
+def test_right_answers_are_counted_per_feature_and_per_matrix():
+    examples = train.draw_raven(8, KEY, raven_task(Raven(), 1000)).held_out
+    answers = jax.nn.one_hot(examples.targets.at[:4, 0].add(1) % 8, 8)
+
+    def network(tokens):
+        return answers[jnp.argmax(jnp.all(examples.tokens == tokens, axis=(1, 2)))]
+
+    found = train.answer_all(network, examples)
+    assert (found.matrices, found.features) == (0.5, 0.75)
+    right = train.raven_loss(lambda tokens: 50.0 * network(tokens), jax.tree.map(lambda leaf: leaf[5], examples), KEY)
+    wrong = train.raven_loss(lambda tokens: 50.0 * network(tokens), jax.tree.map(lambda leaf: leaf[0], examples), KEY)
+    np.testing.assert_allclose([right, wrong], [0.0, 25.0], atol=1e-4)
 
 
 @pytest.mark.parametrize("of", [Fuzzy(), Raven()])
@@ -185,6 +289,29 @@ def test_the_fraction_held_out_can_have_no_effect(few, trained, verdict):
     assert judged("C3.fraction", explained=tables).verdict == verdict
 
 
+@pytest.mark.parametrize(("check", "ends"), [("C3.fewer", ("-held-30", "-held-50")), ("C3.more", ("-held-50", ""))])
+@pytest.mark.parametrize(("few", "trained", "verdict"), [(0.6, 0.8, "holds"), (0.4, 0.8, "fails"), (0.6, 0.95, "not judged")])
+def test_each_step_of_the_fraction_can_have_no_effect(check, ends, few, trained, verdict):
+    fewer, more = (f"softmax{end}" for end in ends)
+    assert judged(check, explained=pl.concat([explained(fewer, trained, few), explained(more, 0.85, 0.5)])).verdict == verdict
+
+
+@pytest.mark.parametrize(("long", "repeated", "verdict"), [(0.6, 0.4, "holds"), (0.4, 0.4, "fails"), (0.6, 0.6, "not judged")])
+def test_a_longer_context_can_be_no_better(long, repeated, verdict):
+    few = explained("softmax-length-32", 0.9, long, repeated=repeated).head(5)
+    row = judged("C3.longer", explained=pl.concat([explained("softmax", 0.85, 0.5), few]))
+    assert (row.verdict, row.n) == (verdict, 5)
+
+
+def test_arms_are_compared_in_the_replicates_that_both_have():
+    rows = pl.concat([scores("raven-softmax", held_out=0.5), scores("raven-hyla", held_out=0.4)[3:8]])
+    view = View(PRESETS["cpu"].config, "cpu", {"solved": rows})
+    found = measures.solved(tables.Solved.held_out, tables.raven("hyla"), tables.raven("softmax"))(view)
+    values = [rows.filter(trial=name, seed=5)["held_out"].item() for name in ("raven-hyla", "raven-softmax")]
+    assert found.ids == (3, 4, 5, 6, 7)
+    assert found.values[2] == values[0] - values[1]
+
+
 @pytest.mark.parametrize(("hyla", "trained", "verdict"), [(0.65, 0.8, "holds"), (0.95, 0.8, "fails"), (0.65, 0.6, "not judged")])
 def test_hyla_can_fall_more(hyla, trained, verdict):
     arms = [explained("softmax", 0.85, 0.5), explained("softmax-held-30", 0.8, 0.7), explained("hyla", 0.75, 0.6), explained("hyla-held-30", trained, hyla)]
@@ -209,29 +336,62 @@ def test_unknown_terms_can_be_solved_and_known_ones_not(variant, unknown, held_o
     assert judged(f"C5.{variant}", explained=explained(variant, 0.8, held_out, unknown)).verdict == verdict
 
 
-@pytest.mark.parametrize(("one", "again", "verdict"), [(0.15, 0.28, "holds"), (0.28, 0.28, "fails"), (0.15, 0.15, "not judged")])
-def test_one_head_can_be_as_good_and_initial_weights_can_matter_as_much(one, again, verdict):
-    arms = {"raven-softmax": 0.28, "raven-softmax-heads-1": one, "raven-softmax-again": again}
-    assert judged("C8.heads", solved=pl.concat(scores(name, train=0.4, held_out=value) for name, value in arms.items())).verdict == verdict
+@pytest.mark.parametrize(("one", "severed", "verdict"), [(0.15, 0.05, "holds"), (0.28, 0.05, "fails"), (0.15, 0.2, "not judged")])
+def test_one_head_can_be_as_good_and_several_can_guess_better(one, severed, verdict):
+    many, single = scores("raven-softmax", held_out=0.28, severed=severed), scores("raven-softmax-heads-1", held_out=one, severed=0.05)
+    assert judged("C8.heads", solved=pl.concat([many, single])).verdict == verdict
 
 
 @pytest.mark.parametrize(
-    ("check", "other"), [("C7.hyla", "softmax"), ("C13.raven-nonlinearity", "hyla-linear"), ("C13.raven-normalisation", "hyla-unnormalised")]
+    ("check", "preset", "most", "fewest"),
+    [
+        ("matrices-softmax", "cpu", "softmax", "softmax-quarter"),
+        ("matrices-hyla", "cpu", "hyla", "hyla-quarter"),
+        ("width-softmax", "cpu", "softmax", "softmax-narrow"),
+        ("matrices-softmax", "paper", "softmax-40M", "softmax-10M"),
+        ("width-hyla", "paper", "hyla-wide-4", "hyla"),
+    ],
 )
-@pytest.mark.parametrize(("hyla", "linear", "verdict"), [(0.7, 0.57, "holds"), (0.57, 0.57, "fails"), (0.7, 0.4, "not judged")])
-def test_hyla_can_be_no_better_on_matrices_and_softmax_better_than_linear(check, other, hyla, linear, verdict):
-    arms = {"softmax": 0.57, "linear": linear, "hyla": hyla, "hyla-linear": 0.57, "hyla-unnormalised": 0.57}
-    tables = pl.concat(scores(f"raven-{name}", held_out=value) for name, value in arms.items() if name in ("hyla", "softmax", "linear", other))
-    assert judged(check, "paper", solved=tables).verdict == verdict
+@pytest.mark.parametrize(("small", "severed", "verdict"), [(0.2, 0.05, "holds"), (0.39, 0.05, "fails"), (0.2, 0.2, "not judged")])
+def test_matrices_and_width_can_have_no_effect_or_one_without_a_rule(check, preset, most, fewest, small, severed, verdict):
+    arms = [scores(f"raven-{most}", held_out=0.4, severed=severed), scores(f"raven-{fewest}", held_out=small, severed=0.05)]
+    assert judged(f"C7.{check}", preset, solved=pl.concat(arms)).verdict == verdict
+
+
+@pytest.mark.parametrize(("hyla", "linear", "verdict"), [(0.7, 0.57, "holds"), (0.57, 0.57, "fails"), (0.7, 0.65, "not judged")])
+def test_hyla_can_be_no_better_on_matrices_and_its_linear_form_as_good(hyla, linear, verdict):
+    arms = {"softmax": 0.57, "hyla-linear": linear, "hyla": hyla}
+    rows = pl.concat(scores(f"raven-{name}", held_out=value) for name, value in arms.items())
+    assert judged("C7.hyla", "paper", solved=rows).verdict == verdict
+
+
+@pytest.mark.parametrize(("check", "other"), [("C13.raven-nonlinearity", "hyla-linear"), ("C13.raven-normalisation", "hyla-unnormalised")])
+@pytest.mark.parametrize(("hyla", "severed", "verdict"), [(0.7, 0.05, "holds"), (0.57, 0.05, "fails"), (0.7, 0.2, "not judged")])
+def test_parts_of_hyla_can_be_needless_on_matrices_or_needed_to_guess(check, other, hyla, severed, verdict):
+    rows = [scores("raven-hyla", held_out=hyla, severed=severed), scores(f"raven-{other}", held_out=0.57, severed=0.05)]
+    assert judged(check, "paper", solved=pl.concat(rows)).verdict == verdict
 
 
 @pytest.mark.parametrize(("preset", "most", "fewest"), [("cpu", "-features-3", ""), ("paper", "", "-features-2")])
-@pytest.mark.parametrize(("harder", "again", "verdict"), [(0.4, 0.6, "holds"), (0.6, 0.6, "fails"), (0.4, 0.4, "not judged")])
-def test_more_features_can_be_as_easy_and_initial_weights_can_matter_as_much(preset, most, fewest, harder, again, verdict):
-    arms = {f"raven-softmax{most}": harder, f"raven-softmax{fewest}": 0.6}
-    arms["raven-softmax-again"] = arms["raven-softmax"] + again - 0.6
-    tables = pl.concat(scores(name, held_out_feature=value) for name, value in arms.items())
-    assert judged("C12.features", preset, solved=tables).verdict == verdict
+@pytest.mark.parametrize(("harder", "severed", "verdict"), [(0.4, 0.15, "holds"), (0.6, 0.15, "fails"), (0.4, 0.05, "not judged")])
+def test_more_features_can_be_as_easy_and_harder_to_guess(preset, most, fewest, harder, severed, verdict):
+    arms = [
+        scores(f"raven-softmax{most}", held_out_feature=harder, severed_feature=severed),
+        scores(f"raven-softmax{fewest}", held_out_feature=0.6, severed_feature=0.16),
+    ]
+    assert judged("C12.features", preset, solved=pl.concat(arms)).verdict == verdict
+
+
+@pytest.mark.parametrize(("linear", "alone", "verdict"), [(3.1, 4.0, "holds"), (2.95, 4.0, "fails"), (3.1, 4.3, "not judged")])
+def test_hyla_can_be_no_better_than_linear_attention_on_text_or_without_context(linear, alone, verdict):
+    rows = [scores("language-linear", loss=linear, alone=alone), scores("language-hyla", loss=3.0, alone=4.0)]
+    assert judged("C14.linear", perplexity=pl.concat(rows)).verdict == verdict
+
+
+@pytest.mark.parametrize(("softmax", "alone", "verdict"), [(3.0, 4.0, "holds"), (2.9, 4.0, "fails"), (3.1, 4.0, "fails"), (3.0, 3.0, "not judged")])
+def test_hyla_can_be_far_from_softmax_attention_on_text_or_as_near_without_context(softmax, alone, verdict):
+    rows = [scores("language-softmax", loss=softmax, alone=4.0), scores("language-hyla", loss=3.0, alone=alone)]
+    assert judged("C14.softmax", perplexity=pl.concat(rows)).verdict == verdict
 
 
 def by_layer(trial, layers, **values):
@@ -320,13 +480,3 @@ def test_a_users_layer_is_trained_on_both_tasks_beside_ours():
 
 def test_a_layer_may_see_all_tokens():
     check(replace(PRESETS["smoke"].config, mixer="hyla(causal=False)"))
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_search_counts_what_was_tried():
-    search = pl.read_csv(SEARCH, infer_schema_length=None)
-    tried = search.drop("seed", "train", "held_out", "unknown", "note").unique()
-    assert {task: tried.filter(task=task).height for task in ("fuzzy", "raven")} == {"fuzzy": claims.FUZZY, "raven": claims.RAVEN}
-    assert (search.filter(origin="ours")["seed"] >= 1000).all()

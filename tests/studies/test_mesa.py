@@ -25,8 +25,6 @@ from mesocosm.studies.mesa.trials import trials
 from mesocosm.studies.mesa.weights import compressed, products_of
 from mesocosm.tasks.linear_systems import LinearSystems
 
-SEARCH = Path(__file__).parents[2] / "results/mesa/search.csv"
-
 
 @pytest.fixture
 def smoke(smoke_of):
@@ -97,21 +95,6 @@ def test_compressing_a_compressed_network_changes_nothing():
     whole = products_of(build_linear(arm, jax.random.key(0)).layers[0])
     assert not np.allclose(small.layers[0].query_key, whole.query_key)
     np.testing.assert_allclose(np.trace(small.layers[0].query_key[0]), np.trace(whole.query_key[0]), rtol=1e-5)
-
-
-def test_the_number_of_searched_configurations_is_that_of_the_search():
-    results = ("seed", "loss", "gradient_step_loss", "ridge_loss", "off_pattern", "step_size", "log_compressed_over_whole")
-    tried = pl.read_csv(SEARCH, infer_schema_length=None).drop(results).unique()
-    orthogonal, linear = pl.col("source") == "orthogonal", pl.col("kind") == "linear"
-    groups = {
-        "one layer": orthogonal & linear & (pl.col("layers") == 1),
-        "deep": orthogonal & linear & (pl.col("layers") > 1),
-        "mesa": orthogonal & (pl.col("kind") == "mesa"),
-        "polynomial": pl.col("kind") == "polynomial",
-        "fixed system": pl.col("source") == "fixed",
-        "contracting": pl.col("source") == "contracting",
-    }
-    assert {name: tried.filter(group).height for name, group in groups.items()} == claims.SEARCHED
 
 
 # --- verdicts on made-up tables ---------------------------------------------------------------------------------------

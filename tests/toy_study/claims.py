@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates
+from mesocosm.claims.pilots import pilots
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials
 from mesocosm.studies.interface import Check, Claim, Control, Exact, Mean, Rate, Reference, above, below
@@ -58,7 +59,7 @@ CLAIMS = [
                 rolled_down(ROLLING),
                 Control("no step", rolled_down(FROZEN)),
                 judged_at=JUDGED,
-                searched=3,
+                searched=pilots("toy_study").count(),
             ),
         ],
     ),

@@ -22,9 +22,11 @@ Examples:
   mesocosm status runs/mesa-quick                show which trials are finished, failed or left
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard (or wandb, mlflow)
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
+  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1   compare settings on pilot seeds
+  mesocosm run all                               run every study, and build one site of all runs
   mesocosm judge runs/mesa-quick                 judge again from the tables
   mesocosm report runs/mesa-quick --open         rebuild the report and open it in the browser
-  mesocosm report runs/* --out site              build one site that compares several runs
+  mesocosm report runs/* --out site              build one site of several runs: verdicts compared, a gallery of figures
   mesocosm audit path/to/model                   measure rank and balance of a checkpoint's attention
   mesocosm bench --quick                         compare the speed with other libraries (from the source tree)
   mesocosm layers                                list the layers for --mixer, their options and what each is for
@@ -42,7 +44,19 @@ Examples:
   mesocosm run mesa --first-seed 1000            run a pilot, with seeds that the record does not use
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard, in RUN/track
+  mesocosm run all --preset smoke                run every study in turn, then build one site of all runs
   mesocosm run STUDY --help                      list the fields of that study's config as options"""
+
+SEARCH_EXAMPLES = """Compare settings of a study on pilot seeds, and save all that was tried as one table.
+
+Every configuration is trained on the same seeds, for equally many steps. Repeat the command to resume.
+
+Examples:
+  mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1
+                                                 a grid; compare by the column versus_step of the table loss, of the trial linear-1
+  mesocosm search mesa --over config.linear.learning_rate=1e-4:1e-1:log --by loss.versus_step --on linear-1 --method tpe --arms 20
+                                                 a range, on a logarithmic scale, by Optuna's TPE (or random)
+  mesocosm search STUDY --help                   list the fields of that study's config as options"""
 
 Flag = FlagCreatePairsOff[bool]
 
@@ -60,7 +74,7 @@ class RunCommand:
     """Train a study, judge its claims and write the report."""
 
     study: Annotated[str, Positional, arg(metavar="STUDY")]
-    """The name of the study, as shown by `mesocosm list`."""
+    """The name of the study, as shown by `mesocosm list`; `all` for every study."""
     preset: Annotated[str, arg(metavar="NAME")] = "quick"
     """The preset, which sets the size of the run."""
     seeds: Annotated[int, arg(metavar="N")] = 0
@@ -68,7 +82,7 @@ class RunCommand:
     first_seed: Annotated[int, arg(metavar="K")] = 0
     """Seed of the first replicate; pilots use 1000 and above."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The run directory; by default a directory under `runs/`."""
+    """The run directory, by default one under `runs/`; with `all`, the folder of the runs and the site, by default `runs/`."""
     fresh: Flag = False
     """Discard an earlier run in this directory."""
     again: Flag = False
@@ -101,6 +115,44 @@ class ConfiguredRun(RunCommand, Generic[ConfigType]):
 
     config: ConfigType = None  # type: ignore[assignment]
     """Fields of the study's config; the preset sets the defaults."""
+
+
+@dataclass(frozen=True)
+class SearchCommand:
+    """Compare settings of a study on pilot seeds, and save all that was tried as one table."""
+
+    study: Annotated[str, Positional, arg(metavar="STUDY")]
+    """The name of the study, as shown by `mesocosm list`."""
+    over: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FIELD=VALUES")] = ()
+    """A field of the config and its values, config.learning_rate=1e-3,3e-3, or a range, LOW:HIGH or LOW:HIGH:log (repeat the option for several fields)."""
+    by: Annotated[str, arg(metavar="TABLE.COLUMN")] = ""
+    """The number that compares configurations: the mean over seeds of a column of a table that trials write."""
+    on: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TRIAL")] = ()
+    """The trial whose number it is; only it and the trials that it needs are run. COLUMN=VALUE chooses among several rows of a seed (repeat the option)."""
+    method: Literal["grid", "random", "tpe"] = "grid"
+    """All combinations, or Optuna's random or TPE sampler."""
+    arms: Annotated[int, arg(metavar="N")] = 0
+    """Number of configurations that a sampler proposes."""
+    maximize: Flag = False
+    """The larger the number, the better."""
+    preset: Annotated[str, arg(metavar="NAME")] = "quick"
+    """The preset, which sets the size of each run."""
+    seeds: Annotated[int, arg(metavar="N")] = 0
+    """Number of replicates of each configuration; the preset sets the default."""
+    first_seed: Annotated[int, arg(metavar="K")] = 1000
+    """Seed of the first replicate; 1000 or above, for records use those below."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The directory of the search; by default a directory under `runs/`."""
+    stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
+    """Stop if a run makes no progress and uses no processor time for this long; the search can be resumed. 0 disables the check."""
+
+
+@dataclass(frozen=True)
+class ConfiguredSearch(SearchCommand, Generic[ConfigType]):
+    """`SearchCommand` with the config type of the chosen study."""
+
+    config: ConfigType = None  # type: ignore[assignment]
+    """Fields of the study's config that all configurations share; the preset sets the defaults."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +263,7 @@ class NewStudyCommand:
 Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
+    | Annotated[SearchCommand, subcommand("search", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
-from mesocosm.cli.parse import StudyRun
-from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, studies_table, study_page, trials_table
+from mesocosm.cli.parse import StudyRun, StudySearch
+from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, search_table, studies_table, study_page, trials_table
+from mesocosm.cli.tour import Tour, run_tour
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable
@@ -39,6 +40,10 @@ def handle(command: Any, line: str) -> int:
             return list_studies(command.study)
         case StudyRun():
             return run(command, line)
+        case StudySearch():
+            return search(command, line)
+        case Tour():
+            return run_tour(command, resuming(line), console())
         case commands.JudgeCommand():
             return judge(command.run)
         case commands.StatusCommand():
@@ -103,6 +108,48 @@ def run(asked: StudyRun, line: str) -> int:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
     return conclude(done, out, earlier)
+
+
+def search(asked: StudySearch, line: str) -> int:
+    """Train all configurations and print them, best first."""
+    study, command = asked
+    if not 1 <= command.seeds <= MOST_SEEDS:
+        raise UserError(f"--seeds must be 1 or more (at most {MOST_SEEDS}), not {command.seeds}")
+    table, dot, column = command.by.partition(".")
+    if not dot:
+        raise UserError("name the number that compares configurations: --by TABLE.COLUMN, a column of a table that trials write")
+    trials = [word for word in command.on if "=" not in word]
+    if len(trials) > 1:
+        raise UserError(f"--on names {len(trials)} trials, {', '.join(trials)}; a search compares configurations by one")
+
+    from mesocosm.lab.events.search_screen import SearchScreen
+    from mesocosm.lab.run import search as searches
+    from mesocosm.lab.run.proposals import dimension
+
+    question = searches.Search(
+        study,
+        command.preset,
+        command.config,
+        seeds=tuple(range(command.first_seed, command.first_seed + command.seeds)),
+        over=tuple(dimension(text, command.config) for text in command.over),
+        by=(table, column),
+        trial=trials[0] if trials else None,
+        where=tuple((axis, value) for axis, sign, value in (word.partition("=") for word in command.on) if sign),
+        method=command.method,
+        arms=command.arms,
+        maximize=command.maximize,
+    )
+    out = console()
+    try:
+        with SearchScreen(out) as watching:
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            file, arms = searches.search(question, command.out, watching, command=line, **stopping)
+    except KeyboardInterrupt:
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {line}", file=sys.stderr)
+        return 130
+    out.print(search_table(question, arms))
+    print_line(out, f"{len(arms)} configurations, {len(question.seeds)} pilot seeds each; a record uses seeds below 1000. Table: {file}")
+    return int(all(arm.failure for arm in arms))
 
 
 def end_process(line: str, watching: Any, why: str) -> None:
@@ -211,6 +258,8 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
         raise UserError("name a run: `mesocosm report RUN`, where RUN is a run directory such as runs/mesa-quick")
     if len(paths) > 1 and out is None:
         raise UserError(f"{len(paths)} runs make a site: name its folder with --out DIR")
+    if len(paths) > 1:
+        paths = runs_among(paths)
     page = report_run(paths[0]) if out is None else write_site([Run(path) for path in paths], out)
     print(page)
     if show:
@@ -218,6 +267,23 @@ def report(paths: Sequence[Path], out: Path | None, show: bool) -> int:
 
         webbrowser.open(page.resolve().as_uri())
     return 0
+
+
+def runs_among(paths: Sequence[Path]) -> list[Path]:
+    """The run directories among several paths, such as those of `results/*`; prints which others are left out.
+
+    Raises:
+        UserError: a path does not exist, or none is a run directory.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+    runs = [path for path in paths if (path / "run.json").exists()]
+    if not runs:
+        raise UserError(f"none of the {len(paths)} paths is a run directory (with a run.json)")
+    if others := [path.name for path in paths if path not in runs]:
+        print(f"mesocosm: left out, since they have no run.json: {printable(', '.join(others))}", file=sys.stderr)
+    return runs
 
 
 def doctor(out: Path) -> int:

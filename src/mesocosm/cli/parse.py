@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import tyro
 
-from mesocosm.cli.commands import EXAMPLES, RUN_EXAMPLES, Command, ConfiguredRun, RunCommand
+from mesocosm.cli.commands import EXAMPLES, RUN_EXAMPLES, SEARCH_EXAMPLES, Command, ConfiguredRun, ConfiguredSearch, RunCommand, SearchCommand
+from mesocosm.cli.tour import ALL, Tour, tour_of
 from mesocosm.lab.catalogue import find, packages, suggestion
 from mesocosm.lab.errors import UserError
 from mesocosm.studies.interface import Preset, Study
@@ -22,8 +23,8 @@ from mesocosm.studies.interface import Preset, Study
 if TYPE_CHECKING:
     from mesocosm.lab.store.run_directory import Run
 
-FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for option in fields(RunCommand) if option.default is False)}
-"""The options of `run` that take no value."""
+FLAGS = {"-h", "--help", *(f"--{option.name.replace('_', '-')}" for kind in (RunCommand, SearchCommand) for option in fields(kind) if option.default is False)}
+"""The options of `run` and `search` that take no value."""
 
 
 def parse_command(words: Sequence[str]) -> Any:
@@ -35,6 +36,8 @@ def parse_command(words: Sequence[str]) -> Any:
     """
     if words and words[0] == "run":
         return parse_run(words[1:])
+    if words and words[0] == "search":
+        return parse_search(words[1:])
     try:
         return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
     except UserError as mistake:
@@ -56,14 +59,17 @@ class StudyRun(NamedTuple):
     earlier: Run | None = None
 
 
-def parse_run(words: Sequence[str]) -> StudyRun:
+def parse_run(words: Sequence[str]) -> StudyRun | Tour:
     """Parse the arguments of `run`: first the study and preset, which determine the config, then all options with that config type.
+    The study `all` has no config.
 
     Raises:
         UserError: an unknown study, preset or option, or an invalid value.
         SystemExit: after printing help.
     """
     name, preset = first_words(words)
+    if name == ALL:
+        return tour_of(parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES))
     if (like := value_of("--like", words)) is not None and not {"-h", "--help"} & set(words):
         return parse_like(words, name, Path(like))
     if name is None:
@@ -106,6 +112,39 @@ def parse_configured(words: Sequence[str], study: Study, default: ConfiguredRun[
     if endless := nonfinite_fields(command.config, "--config"):
         raise UserError(f"{endless[0]} must be finite")
     return command
+
+
+class StudySearch(NamedTuple):
+    """A parsed `search`.
+
+    Attributes:
+        study: the study to search.
+        command: the options.
+    """
+
+    study: Study
+    command: ConfiguredSearch[Any]
+
+
+def parse_search(words: Sequence[str]) -> StudySearch:
+    """Parse the arguments of `search`, as those of `run`.
+
+    Raises:
+        UserError: an unknown study, preset or option, or an invalid value.
+        SystemExit: after printing help.
+    """
+    name, preset = first_words(words)
+    if name is None:
+        if not {"-h", "--help"} & set(words):
+            raise UserError(f"name a study: `mesocosm search STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
+        return parse(SearchCommand, words, "mesocosm search", SEARCH_EXAMPLES)
+    study = find(name)
+    chosen = chosen_preset(study, preset)
+    default = ConfiguredSearch(name, preset=preset, seeds=chosen.seeds, config=chosen.config)
+    command = parse(ConfiguredSearch[type(chosen.config)], words, "mesocosm search", SEARCH_EXAMPLES, default)
+    if endless := nonfinite_fields(command.config, "--config"):
+        raise UserError(f"{endless[0]} must be finite")
+    return StudySearch(study, command)
 
 
 PARTS = {"mixer": "a layer, from `mesocosm layers` or your own as package.module:Name", "model": "your model as package.module:Name"}

@@ -21,12 +21,15 @@ from mesocosm.studies.interface import Preset, Study
 if TYPE_CHECKING:
     import polars as pl
 
+    from mesocosm.cli.tour import Stop
     from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.run.replication import Pair
+    from mesocosm.lab.run.search import Arm, Search
 
 COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow", "not judged": "dim"}
 OF_THE_RUN = ("preset ", "user part: ", "config changed: ")
 STATES = {"finished": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow", "interrupted": "yellow"}
+OUTCOMES = {"done": "green", "failed": "bold red", "refused": "bold red", "stopped": "yellow", "skipped": "yellow"}
 
 
 def studies_table(studies: Sequence[Study | str]) -> Table:
@@ -65,6 +68,27 @@ def study_page(study: Study) -> RenderableType:
             words = f"{check.kind.of} {region}; control: {check.control.name}; judged at {', '.join(sorted(check.judged_at))}"
             parts.append(Padding(Text.assemble((check.name, "cyan"), f"  {printable(words)}"), (0, 0, 0, 4)))
     return Group(*parts)
+
+
+def search_table(asked: Search, arms: Sequence[Arm]) -> Table:
+    """The configurations of a search with the mean over seeds and its 95 % interval, best first, failed trainings last."""
+    import numpy as np
+
+    from mesocosm.claims.intervals import t_interval
+
+    table = _table(*(dimension.field for dimension in asked.over), f"{'.'.join(asked.by)} [95 %]", "n")
+    sign = -1 if asked.maximize else 1
+    for arm in sorted(arms, key=lambda arm: (arm.mean is None, sign * (arm.mean or 0.0))):
+        values = [Text(printable(f"{value:.4g}" if isinstance(value, float) else str(value))) for value in arm.values.values()]
+        numbers = np.array(list(arm.numbers.values()))
+        if arm.failure is not None:
+            table.add_row(*values, Text(f"failed: {printable(arm.failure)}", style="red"), "0")
+        elif len(numbers) < 2:
+            table.add_row(*values, number(numbers.mean()), "1")
+        else:
+            found = t_interval(numbers, np.zeros(len(numbers)))
+            table.add_row(*values, interval_text({"estimate": found.estimate, "low": found.low, "high": found.high}), str(len(numbers)))
+    return table
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -158,6 +182,16 @@ def trials_table(trials: Mapping[str, Mapping[str, Any]]) -> Table:
         seconds = status.get("seconds")
         error = Text(printable(str(status.get("error") or diverged_text(status))), style="red" if state == "failed" else "dim")
         table.add_row(Text(printable(name), style="bold"), Text(state, style=STATES.get(state, "dim")), duration(seconds) if seconds is not None else "", error)
+    return table
+
+
+def tour_table(stops: Sequence[Stop]) -> Table:
+    """One row per study of `run all`: what became of it, its time, and why it did not end well."""
+    table = _table("study", "outcome", "time", "")
+    for stop in stops:
+        outcome = Text(stop.outcome, style=OUTCOMES.get(stop.outcome, "dim"))
+        seconds = duration(stop.seconds) if stop.seconds else ""
+        table.add_row(Text(printable(stop.study), style="bold"), outcome, seconds, Text(printable(stop.told), style="dim"))
     return table
 
 

@@ -16,11 +16,6 @@ from mesocosm.lab.errors import UserError, error_line
 from mesocosm.studies.interface import Study
 
 GROUP = "mesocosm.studies"
-PLANNED = {
-    "incontext-composition": "When can transformers compositionally generalize in-context?",
-    "coala": "Multi-agent cooperation through learning-aware policy gradients",
-}
-"""Studies that this version does not have yet."""
 
 
 def packages() -> dict[str, str]:
@@ -41,9 +36,6 @@ def find(name: str) -> Study:
     wanted = name.replace("_", "-").lower()
     package = known.get(name.replace("_", "-"))
     if package is None:
-        for near in difflib.get_close_matches(wanted, [*known, *PLANNED], n=1):
-            if near in PLANNED:
-                raise UserError(f"the study {near!r} ({PLANNED[near]}) is planned and not in this version yet; available: {', '.join(known)}")
         raise UserError(f"there is no study {name!r}{suggestion(wanted, known)}")
     try:
         study = getattr(importlib.import_module(package), "STUDY", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -57,6 +58,11 @@ def seeds_text(seeds: Sequence[int]) -> str:
 def when(started: Any) -> str | None:
     """A time stamp without fractions of a second and time zone."""
     return str(started).replace("T", " ").partition(".")[0].partition("+")[0] if started else None
+
+
+def from_here(path: Path) -> str:
+    """A path relative to the working directory if it lies there."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def region_ends(row: Mapping[str, Any]) -> tuple[float | int | None, float | int | None]:

@@ -50,18 +50,28 @@ class RelaxedAdversary(Supervised):
         q: exponent, 1 or more.
         seeds: number m of seeds per step.
         shared: whether all inputs of a batch see the same seeds (as in the paper), or each its own.
+        used: take only the first so many of the `seeds` seeds; None: all. Traced, so that a sweep over their number, up to `seeds`, compiles once; the others
+            cost nothing.
     """
 
     q: Scalar = 100.0
     seeds: int = eqx.field(static=True, default=1)
     shared: bool = eqx.field(static=True, default=True)
+    used: Scalar | None = None
 
     def losses(self, model: Any, batch: Any, key: Key[Array, ""]) -> Float[Array, " batch"]:
         """The loss of each input, mean over its seeds."""
-        over_seeds = jax.vmap(self.loss, in_axes=(None, None, 0))
-        if self.shared:
-            return jnp.mean(jax.vmap(over_seeds, in_axes=(None, 0, None))(model, batch, jax.random.split(key, self.seeds)), axis=1)
-        return jnp.mean(jax.vmap(over_seeds, in_axes=(None, 0, 0))(model, batch, jax.random.split(key, (self.batch_size, self.seeds))), axis=1)
+        keys = jax.random.split(key, self.seeds if self.shared else (self.seeds, self.batch_size))
+        over_inputs = jax.vmap(self.loss, in_axes=(None, 0, None if self.shared else 0))
+        if self.used is None:
+            return jnp.mean(jax.vmap(over_inputs, in_axes=(None, None, 0))(model, batch, keys), axis=0)
+        used = jnp.asarray(self.used)
+
+        def of_seed(seed: tuple[Array, Array]) -> Array:
+            number, its_key = seed
+            return jax.lax.cond(number < used, lambda k: over_inputs(model, batch, k), lambda k: jnp.zeros_like(over_inputs(model, batch, k)), its_key)
+
+        return jnp.sum(jax.lax.map(of_seed, (jnp.arange(self.seeds), keys)), axis=0) / used
 
     def objective(self, model: Any, batch: Any, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
         """The q-norm, and the mean and the largest of the losses."""

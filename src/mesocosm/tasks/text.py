@@ -1,4 +1,4 @@
-r"""Text, byte by byte or character by character: random windows of a corpus, each position predicting the next token.
+r"""Text, byte by byte, character by character or in pieces of words: random windows of a corpus, each position predicting the next token.
 
 A corpus is a string, a file, or one of two that need no download here: `python_manual`, which is part of Python, and `state_of_the_union`, from a package.
 """
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer, PRNGKeyArray
 
+from mesocosm.tasks.byte_pairs import BytePairs
 from mesocosm.tasks.data_sets import FOLDER_VARIABLE, NotInstalled, data_folder
 from mesocosm.tasks.task import Split, Task
 from mesocosm.tasks.tokens import TokenExample
@@ -83,14 +84,14 @@ class Text(Task[TokenExample]):
 
     Attributes:
         corpus: the tokens, an array leaf (uint8 where they fit).
-        encoding: `Bytes` or `Characters`.
+        encoding: `Bytes`, `Characters` or `BytePairs`.
         length: number $T$ of inputs.
         groups: number of stretches.
         held_out: number of tokens of each stretch in the iid split (`create` takes a fraction).
     """
 
     corpus: Integer[Array, " size"]
-    encoding: Bytes | Characters = eqx.field(static=True)
+    encoding: Bytes | Characters | BytePairs = eqx.field(static=True)
     length: int = eqx.field(static=True)
     groups: int = eqx.field(static=True)
     held_out: int = eqx.field(static=True)
@@ -105,13 +106,15 @@ class Text(Task[TokenExample]):
             )
 
     @classmethod
-    def create(cls, text: str | Path, length: int = 64, encoding: Bytes | Characters | None = None, groups: int = 10, held_out: float = 0.1) -> "Text":
+    def create(
+        cls, text: str | Path, length: int = 64, encoding: Bytes | Characters | BytePairs | None = None, groups: int = 10, held_out: float = 0.1
+    ) -> "Text":
         """Make a task from a text.
 
         Args:
             text: the text itself, or the path of a UTF-8 file.
             length: number of inputs of a window.
-            encoding: `Bytes()`, or `Characters` of some alphabet; by default, the characters that occur in the text.
+            encoding: `Bytes()`, `Characters` of some alphabet, or `BytePairs`; by default, the characters that occur in the text.
             groups: number of stretches that are split.
             held_out: fraction of each stretch that is held out.
 
@@ -125,7 +128,7 @@ class Text(Task[TokenExample]):
 
     @property
     def vocabulary(self) -> int:
-        """The number of tokens: 256 bytes, or the characters of the alphabet."""
+        """The number of tokens of the encoding."""
         return self.encoding.size
 
     @property

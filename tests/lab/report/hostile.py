@@ -45,7 +45,7 @@ def hostile_run(tmp_path):
     columns = {"trial": [HOSTILE, "b", HOSTILE], "seed": [0, 1, 2], "start": [1.0, math.nan, 3.0], "end": [math.inf, 2.0, 3.0], HOSTILE: [HOSTILE, "c", "d"]}
     heights = pl.DataFrame(columns)
     figures = [replace(figure, name="figure", title=HOSTILE, caption=HOSTILE) for figure in STUDY.figures]
-    study = SimpleNamespace(name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures, claims=[])
+    study = SimpleNamespace(package="mesocosm.studies", name=HOSTILE, title=HOSTILE, paper=HOSTILE, figures=figures, claims=[])
     words = dict.fromkeys(("id", "claim", "statement", "source", "metric", "unit", "command", "reason", "note", "page", "verdict", "origin", "kind"), HOSTILE)
     control = {**ROW["control"], "name": HOSTILE}
     earlier = [{"verdict": HOSTILE, "date": HOSTILE, "seeds": HOSTILE, "on": ground} for ground in ("these tables", "other seeds")]

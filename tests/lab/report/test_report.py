@@ -76,9 +76,10 @@ def test_page_shows_claims_before_figures_before_trials(page):
 
 
 def test_every_figure_is_embedded_with_its_data(page, run):
-    (spec,) = page.data["specs"]
+    spec, pilots = page.data["specs"]
     assert [len(rows) for rows in spec["datasets"].values()] == [4]
-    assert sum(attributes.get("id", "").startswith("figure-") for _, attributes in page.elements) == 1
+    assert sorted(len(rows) for rows in pilots["datasets"].values()) == [3, 5]  # lines and labels
+    assert sum(attributes.get("id", "").startswith("figure-") for _, attributes in page.elements) == 2
     assert set(page.data["themes"]) == {"light", "dark"}
     assert (run.path / "figures" / "heights.svg").read_text().startswith("<svg")
     assert (run.path / "figures" / "heights.png").read_bytes().startswith(b"\x89PNG")

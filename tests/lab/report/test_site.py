@@ -4,6 +4,7 @@ import pytest
 from hostile import ROW
 from seen import Page
 
+from mesocosm.cli import main
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report.comparison import Column, comparison
 from mesocosm.lab.report.site import write_site
@@ -37,10 +38,31 @@ def test_a_site_leaves_its_runs_alone(run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     home = write_site([run, run], tmp_path / "site")
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
-    assert sorted(path.name for path in home.parent.iterdir()) == ["compare.html", "index.html", "toy-study-smoke.2.html", "toy-study-smoke.html"]
+    assert sorted(path.name for path in home.parent.iterdir()) == [
+        "compare.html",
+        "gallery.html",
+        "index.html",
+        "toy-study-smoke.2.html",
+        "toy-study-smoke.html",
+    ]
     page = Page(home.read_text())
     assert page.text.count("Balls roll downhill") == 2
     assert page.text.count("not judged 3") == 2
+
+
+def test_a_gallery_shows_the_figures_of_all_runs_and_leads_to_their_pages(run, tmp_path):
+    home = write_site([run, run], tmp_path / "site")
+    assert "gallery.html" in [attributes.get("href") for _, attributes in Page(home.read_text()).elements]
+    page = Page((home.parent / "gallery.html").read_text())
+    assert page.open == []
+    images = [attributes for name, attributes in page.elements if name == "img"]
+    assert [image["alt"] for image in images] == ["Where the balls end"] * 2  # the other figure has no table
+    assert all(str(image["src"]).startswith("data:image/") for image in images)
+    leads = [str(attributes["href"]) for _, attributes in page.elements if "#figure-" in str(attributes.get("href"))]
+    assert leads == ["toy-study-smoke.html#figure-0", "toy-study-smoke.2.html#figure-0"]
+    for lead in leads:
+        name, _, anchor = lead.partition("#")
+        assert anchor in [attributes.get("id") for _, attributes in Page((home.parent / name).read_text()).elements]
 
 
 def test_a_site_does_not_overwrite_a_run(run):
@@ -52,3 +74,17 @@ def test_a_site_where_nothing_can_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*site"):
         write_site([run], tmp_path / "file" / "site")
+
+
+def test_paths_that_are_no_runs_are_left_out_and_named(run, tmp_path, capsys):
+    (tmp_path / "keep.py").write_text("")
+    (tmp_path / "notes").mkdir()
+    words = ["report", str(run.path), str(tmp_path / "keep.py"), str(tmp_path / "notes"), "--out", str(tmp_path / "site")]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "site" / "index.html")
+    assert said.err == "mesocosm: left out, since they have no run.json: keep.py, notes\n"
+    assert main(["report", str(run.path), str(tmp_path / "typo"), "--out", str(tmp_path / "site")]) == 2
+    assert "typo does not exist" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "keep.py"), str(tmp_path / "notes"), "--out", str(tmp_path / "site")]) == 2
+    assert "none of the 2 paths is a run directory" in capsys.readouterr().err

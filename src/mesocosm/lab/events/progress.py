@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,12 +21,19 @@ from rich.text import Text
 from mesocosm.lab.events.event import Compiled, Compiling, Event, Note, Progress, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted
 from mesocosm.lab.formatting import duration
 
+if TYPE_CHECKING:
+    from mesocosm.lab.events.notebook import NotebookScreen
+
 PLAIN_SECONDS = 5.0
 """The shortest time between two progress lines of a log."""
 
 
-def screen(console: Console) -> PlainScreen | LiveScreen:
-    """A live table on a terminal, plain lines elsewhere; a context manager that restores the terminal."""
+def screen(console: Console) -> PlainScreen | LiveScreen | NotebookScreen:
+    """A live table on a terminal, one output that is replaced in a notebook, plain lines elsewhere; a context manager that restores the terminal."""
+    if console.is_jupyter:
+        from mesocosm.lab.events.notebook import NotebookScreen, output
+
+        return NotebookScreen(output())
     return LiveScreen(console) if console.is_terminal and not console.is_dumb_terminal else PlainScreen(console)
 
 

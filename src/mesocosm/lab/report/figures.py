@@ -7,6 +7,7 @@ from typing import Any
 
 from mesocosm.claims.replicates import NotJudged
 from mesocosm.lab.report.page import finite
+from mesocosm.lab.report.search_figure import search_figures
 from mesocosm.lab.store.run_directory import Run
 
 FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
@@ -70,10 +71,10 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
 
 
 def draw(run: Run) -> list[RenderedFigure]:
-    """Every figure of the run's study. A figure that cannot be drawn carries the reason, so that the page still appears."""
+    """Every figure of the run's study, and that of its pilots. A figure that cannot be drawn carries the reason, so that the page still appears."""
     view = run.view()
     drawn = []
-    for figure in run.study.figures:
+    for figure in [*run.study.figures, *search_figures(run.study.package)]:
         words = (figure.name, figure.title, figure.caption)
         try:
             drawn.append(RenderedFigure(*words, spec=finite(figure.draw(view).to_dict())))

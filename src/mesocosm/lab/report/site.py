@@ -1,4 +1,4 @@
-"""A site for several runs: a first page with one row per run, each run's page, and a page that compares their verdicts.
+"""A site for several runs: a first page with one row per run, each run's page, a page that compares their verdicts, and a gallery of their figures.
 
 Every page is a single file. Each page with figures embeds Vega (about 0.9 MB) instead of loading a shared script: it can then be sent alone, and its content
 security policy can allow scripts by hash, which browsers do not check for a script that a page on disk loads from another file.
@@ -11,13 +11,15 @@ from pathlib import Path
 
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.report.comparison import Column, comparison
-from mesocosm.lab.report.figures import draw
+from mesocosm.lab.report.figures import RenderedFigure, draw
 from mesocosm.lab.report.page import page, slug
+from mesocosm.lab.report.pictures import picture
 from mesocosm.lab.report.run_page import render
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.run_directory import Run
 
-HOME, COMPARISON = "index.html", "compare.html"
+HOME, COMPARISON, GALLERY = "index.html", "compare.html", "gallery.html"
+THUMBNAIL_SCALE = 0.75
 
 
 def write_site(runs: Sequence[Run], folder: Path) -> Path:
@@ -32,14 +34,26 @@ def write_site(runs: Sequence[Run], folder: Path) -> Path:
     if (folder / "run.json").exists():
         raise UserError(f"{folder} is a run directory; choose another folder with --out")
     columns = [Column(run, name) for run, name in zip(runs, page_names(runs), strict=True)]
-    first = page("site.html", "Runs · mesocosm", columns=columns, comparison=COMPARISON)
-    pages = {HOME: first, COMPARISON: comparison(columns, HOME), **{column.page: render(column.run, draw(column.run), home=HOME) for column in columns}}
+    drawn = {column.page: draw(column.run) for column in columns}
+    pages = {
+        HOME: page("site.html", "Runs · mesocosm", columns=columns, comparison=COMPARISON, gallery=GALLERY),
+        COMPARISON: comparison(columns, HOME),
+        GALLERY: page("gallery.html", "Figures · mesocosm", home=HOME, shelves=[(column, thumbnails(column, drawn[column.page])) for column in columns]),
+        **{column.page: render(column.run, drawn[column.page], home=HOME) for column in columns},
+    }
     try:
         for name, text in pages.items():
             atomic.write_bytes(folder / name, text.encode())
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
     return folder / HOME
+
+
+def thumbnails(column: Column, drawn: Sequence[RenderedFigure]) -> list[tuple[int, RenderedFigure, str]]:
+    """(place on the run's page, figure, address of its picture) of each figure with a drawing."""
+    placed = enumerate(figure for figure in drawn if figure.spec is not None)
+    found = [(place, figure, picture(column.run.path, figure.name, scale=THUMBNAIL_SCALE)) for place, figure in placed]
+    return [(place, figure, address) for place, figure, address in found if address is not None]
 
 
 def page_names(runs: Sequence[Run]) -> list[str]:

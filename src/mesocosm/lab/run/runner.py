@@ -41,6 +41,7 @@ def execute(
     fail_fast: bool = False,
     again: bool = False,
     repeats: bool = False,
+    judged: bool = True,
     observer: Observer = ignore,
     command: str = "",
     save_seconds: float = SECONDS_BETWEEN_SAVES,
@@ -59,6 +60,7 @@ def execute(
         fail_fast: stop at the first failed trial.
         again: make a record even on seeds that an earlier record of the study has met (`lab.store.history`).
         repeats: the run repeats another one to compare it, and makes no record.
+        judged: also judge the claims, draw the figures and write the report.
         observer: called with every event (`lab.events.event`).
         command: the command line, for the record.
         save_seconds: the shortest time between two saves of a running fit.
@@ -88,6 +90,8 @@ def execute(
         finally:
             record = read_record(plan.path)
             atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
+        if not judged:
+            return Run(plan.path, study)
         interrupt.at("the verdicts and the report")
         return _judge(Run(plan.path, study), observer, registered=not repeats)
 

@@ -31,6 +31,7 @@ from mesocosm.claims.judge import CheckRow
 from mesocosm.claims.replicates import NotJudged
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import UnknownFormat, UserError
+from mesocosm.lab.formatting import from_here
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.configuration import from_plain
 from mesocosm.lab.store.formats import FORMAT, Finished, Record, Status, defect
@@ -256,6 +257,15 @@ class Run:
         self.preset: str = self.record["preset"]
         self.config = config_from_record(self.study, self.record)
         self.seeds = tuple(self.record["seeds"])
+
+    def __repr__(self) -> str:
+        return f"Run({from_here(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdicts and figures."""
+        from mesocosm.lab.report.notebook import run_display
+
+        return run_display(self)
 
     @cached_property
     def claims(self) -> list[dict[str, Any]]:

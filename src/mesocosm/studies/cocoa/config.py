@@ -1,6 +1,6 @@
 """Config and presets of the cocoa study. Numbers from the paper or the authors' code are marked.
 
-The rest was searched on pilot seeds (results/cocoa/search.csv).
+The rest was searched on pilot seeds (search.csv).
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,22 +1,22 @@
 """The paper's claims and their checks.
 
 The paper's full text was not available: statements come from its abstract, the caption of its Fig. 1 and a short summary. The regions are ours, from
-theory, from the specification's pilots, or from pilots on seeds from 1000 upward (results/ensembles/search.csv).
+theory, from the specification's pilots, or from pilots on seeds from 1000 upward (search.csv).
 """
 
 from functools import partial
 from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Value
 from mesocosm.studies.ensembles import measures
 from mesocosm.studies.ensembles.config import HALF, HALF_CENTRED, SINGLE
 from mesocosm.studies.ensembles.tables import Correlations, KernelDetection, Limits, Wide, Widths
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, Region, above, below, between
 
-# Configurations tried on pilot seeds before regions were set: in results/ensembles/search.csv (a test counts them), and by the specification.
-TRIED = {"trained": 28, "kernels": 26, "wide": 2, "widths": 3, "plane": 24}
-SPECIFIED = {"trained": 2, "kernels": 4, "plane": 3, "widths": 1, "linear": 1}
+# Configurations in search.csv by what they were for: tried on pilot seeds, and by the specification.
+TRIED, SPECIFIED = (pilots("mesocosm.studies.ensembles").counts("kind", made_by=maker) for maker in ("pilot", "specification"))
 
 POINTS = "points, labels' order and members"
 SUBSET = "training pictures and members"

@@ -1,4 +1,4 @@
-"""Config and presets of the ensembles study. The paper's sizes are unknown to us; ours were searched on pilot seeds (results/ensembles/search.csv)."""
+"""Config and presets of the ensembles study. The paper's sizes are unknown to us; ours were searched on pilot seeds (search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal

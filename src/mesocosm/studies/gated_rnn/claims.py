@@ -1,11 +1,14 @@
-"""The paper's claims and their checks. Regions come from derivations and from pilots on seeds from 1000 upward (results/gated-rnn/search.csv); the paper's
+"""The paper's claims and their checks. Regions come from derivations and from pilots on seeds from 1000 upward (search.csv); the paper's
 own figures could not be obtained."""
 
 from functools import partial
 from math import log
 
+import polars as pl
+
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.gated_rnn.measures import (
     far_behind,
     log_largest,
@@ -43,8 +46,9 @@ INSTANCE = "a random instance"
 FORGETS = "students of a teacher that forgets a fifth a step"
 OTHER_GATE = "another bilinear gate: side gating, fewer neurons"
 
-# Number of configurations in results/gated-rnn/search.csv, the specification's pilots included, by what they trained; a test counts them.
-STUDENTS, ARCHITECTURES, REGRESSORS = 32, 24, 15
+# Number of configurations in search.csv, the specification's pilots included, by what they trained.
+TRIED, GATED = pilots("mesocosm.studies.gated_rnn"), pl.col("layer").is_in(["gated", "side"])
+STUDENTS, ARCHITECTURES, REGRESSORS = TRIED.count(GATED, task="teacher"), TRIED.count(~GATED, task="teacher"), TRIED.count(task="prompts")
 
 
 # Arguments shared by similar checks.

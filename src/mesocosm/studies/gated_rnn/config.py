@@ -1,4 +1,4 @@
-"""Config and presets of the gated-rnn study. The paper's numbers could not be obtained; ours were searched on pilot seeds (results/gated-rnn/search.csv)."""
+"""Config and presets of the gated-rnn study. The paper's numbers could not be obtained; ours were searched on pilot seeds (search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
+from mesocosm.analysis.spectra.blas_threads import one_blas_thread
 from mesocosm.analysis.tables import long_table
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build, tasks
@@ -80,7 +81,7 @@ def read_rules(arm: RavenArm, context: Context) -> Tables:
     Features are in order here, and rules are assigned to them at random.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
-    found, causes, alike, shown = [], [], [], []
+    found, causes, shown, alike = [], [], [], []
     for name, models in _networks(arm, context).items():
         fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
@@ -89,12 +90,20 @@ def read_rules(arm: RavenArm, context: Context) -> Tables:
             found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
             if name == "trained":
                 causes.append(_causes(seed, codes, one.labels))
-                alike.append(_similar(seed, codes[-1], one.labels.rule))
         if name == "trained":
+            alike.append(_similar(arm, context, fitted))
             one = _seed(fitted, 0)
             titles = np.asarray([rule.title for rule in RULES])
             shown.append(_plane(context.seeds[0], _codes(one, 2), term=titles[one.labels.rule]))
     return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
+
+
+def compare_rules(arm: RavenArm, context: Context) -> Tables:
+    """Only the similarity of rules, for networks that saw another number of matrices."""
+    (parent,) = context.parents
+    read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
+    fitted, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
+    return {"similarity": _similar(arm, context, fitted)}
 
 
 def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Read, Read]:
@@ -117,10 +126,15 @@ def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
     return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
 
 
-def _similar(seed: int, codes: Any, rules: Any) -> pl.DataFrame:
-    found = similarity(codes, rules)
-    titles = [RULES[rule].title for rule in found.labels]
-    return long_table({"seed": [seed], "first": titles, "second": titles}, cosine=found.cosine[None])
+def _similar(arm: RavenArm, context: Context, read: Read) -> pl.DataFrame:
+    """Similarity of the rules' codes in the last layer, for each seed."""
+    found = []
+    for place, seed in enumerate(context.seeds):
+        one = _seed(read, place)
+        alike = similarity(_codes(one, 2)[-1], one.labels.rule)
+        titles = [RULES[rule].title for rule in alike.labels]
+        found.append(long_table({"seed": [seed], "first": titles, "second": titles}, cosine=alike.cosine[None]))
+    return pl.concat(found).with_columns(matrices=pl.lit(arm.training.steps * arm.training.batch_size))
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -151,7 +165,8 @@ def _codes(read: Read, keys: int) -> Any:
 
 def _decoded(network: str, seed: int, codes: Any, labels: Any, held_out_codes: Any, held_out_labels: Any) -> pl.DataFrame:
     """Scores of probes fitted on true labels, and on labels of other examples."""
-    true, other = (logistic_probe(codes, known, held_out_codes, held_out_labels) for known in (labels, np.roll(labels, 1, axis=0)))
+    with one_blas_thread():
+        true, other = (logistic_probe(codes, known, held_out_codes, held_out_labels) for known in (labels, np.roll(labels, 1, axis=0)))
     axes = {"network": [network], "seed": [seed], "layer": range(len(codes))}
     columns = {"f1": true.f1, "accuracy": true.accuracy, "shuffled_f1": other.f1, "shuffled_accuracy": other.accuracy}
     return long_table(axes, **{name: column[None, None] for name, column in columns.items()})
@@ -159,5 +174,6 @@ def _decoded(network: str, seed: int, codes: Any, labels: Any, held_out_codes: A
 
 def _plane(seed: int, codes: Any, *, term: Any) -> pl.DataFrame:
     """Codes of the last layer in two dimensions."""
-    points = embedding(codes[-1][:EMBEDDED])
+    with one_blas_thread():
+        points = embedding(codes[-1][:EMBEDDED])
     return long_table({"seed": [seed], "example": range(len(points))}, x=points[None, :, 0], y=points[None, :, 1], label=term[None, : len(points)].astype(str))

@@ -1,4 +1,4 @@
-"""Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (results/hyla/search.csv)."""
+"""Config and presets of the hyla study. Numbers from the paper are marked; the others were searched on pilots (search.csv)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,8 +40,18 @@ class Raven:
 
 
 @dataclass(frozen=True)
+class Language:
+    """Windows of Python's manual in pieces of words (paper: C4 with a vocabulary of 32,000)."""
+
+    vocabulary: int = 512
+    """Bytes, and pairs learned from the text."""
+    length: int = 32
+    """Tokens that are predicted."""
+
+
+@dataclass(frozen=True)
 class Network:
-    """A transformer with relative position biases. Sizes of keys and values are totals over heads, as in the authors' code."""
+    """A transformer with relative position biases, rotary positions on text. Sizes of keys and values are totals over heads, as in the authors' code."""
 
     layers: int = 2
     dim: int = 64
@@ -78,6 +88,8 @@ class Evaluation:
     """Of each split (paper: 16,000 sequences, 51,200 matrices)."""
     probed: int = 2048
     """Of each split for probes: from training's combinations to fit them, from held-out ones to score them."""
+    windows: int = 1024
+    """Of held-out text."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +110,23 @@ class Identities:
     dim: int = 7
     heads: int = 3
     length: int = 6
+    only: tuple[str, ...] = ()
+    """Names of identities to check, if not all."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A larger network or longer training on Raven matrices (C7)."""
+    """Another size, or another number of training's matrices, on Raven matrices (C7). What is not given is as in the judged network."""
 
     name: str
-    steps: int
-    """Updates."""
-    width: int = 1
+    steps: int = 0
+    """Updates, if not 0."""
+    width: float = 1.0
     """Factor on all widths and the number of heads."""
-    layers: int = 4
+    layers: int = 0
+    """Layers, if not 0."""
+    only: tuple[str, ...] = ()
+    """Which of the scaled layers are trained at it, if not all."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,9 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     ambiguity: Ambiguity = field(default_factory=Ambiguity)
     identities: Identities = field(default_factory=Identities)
+    language: Language = field(default_factory=Language)
+    language_network: Network = field(default_factory=lambda: Network(heads=4, size=32))
+    language_training: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-2, warmup=200, batch_size=16))
     variants: tuple[str, ...] = ("softmax", "hyla")
     """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
     probed: tuple[str, ...] = ()
@@ -136,11 +156,18 @@ class Config:
     raven_variants: tuple[str, ...] = ()
     """Layers on Raven matrices."""
     raven_heads: tuple[int, ...] = ()
-    """Further numbers of heads of softmax on Raven matrices (C8)."""
+    """Further numbers of heads of softmax on Raven matrices, first the one that is judged (C8)."""
     raven_features: tuple[int, ...] = ()
     """Further numbers of features, for softmax; the one of these and `raven` with the most features is compared with the one with the fewest (C12)."""
     scales: tuple[Scale, ...] = ()
-    """Further sizes and durations on Raven matrices, for softmax, linear attention and HYLA (C7)."""
+    """Further sizes and durations on Raven matrices (C7)."""
+    scaled: tuple[str, ...] = ("softmax", "hyla")
+    """Layers that are trained at these."""
+    language_variants: tuple[str, ...] = ()
+    """Decoders of text (C14)."""
+    few: int = 0
+    """Replicates of decoders, of HYLA on Raven matrices, and of all arms at another length, size, number of features or matrices, or medium fraction; 0 for
+    as many as of the others."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, softmax attention and HYLA."""
@@ -155,13 +182,17 @@ PRESETS = {
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
             raven_network=Network(dim=8, heads=2, size=4, hidden=8),
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
-            evaluation=Evaluation(examples=64, probed=200),
+            evaluation=Evaluation(examples=64, probed=200, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),
-            identities=Identities(dim=4, heads=2, length=4),
-            probed=("softmax", "hyla"),
-            held_outs=(0.3,),
+            identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla", "C2 keys")),
+            language=Language(vocabulary=257, length=4),
+            language_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
+            language_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
+            probed=("softmax",),
             raven_variants=("softmax",),
-            raven_heads=(1,),
+            scales=(Scale("quarter", steps=2),),
+            scaled=("softmax",),
+            language_variants=("softmax",),
         ),
         seeds=2,
     ),
@@ -174,11 +205,14 @@ PRESETS = {
         Config(
             variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
             probed=("softmax", "hyla"),
-            held_outs=(0.3,),
-            lengths=(8,),
-            raven_variants=("softmax",),
+            held_outs=(0.3, 0.5),
+            lengths=(8, 32),
+            raven_variants=("softmax", "hyla"),
             raven_heads=(1,),
             raven_features=(3,),
+            scales=(Scale("quarter", steps=1250), Scale("half", steps=2500, only=("softmax",)), Scale("narrow", width=0.5, only=("softmax",))),
+            language_variants=("softmax", "linear", "hyla"),
+            few=5,
         ),
         seeds=10,
         minutes={  # on two free cores, from two seeds; the record took an hour beside other programs
@@ -195,7 +229,6 @@ PRESETS = {
             "codes-fuzzy-hyla": 0.2,
             "raven-softmax": 4.1,
             "raven-softmax-heads-1": 3.2,
-            "raven-softmax-again": 4.1,
             "raven-softmax-features-3": 7.3,
             "codes-raven-softmax": 0.5,
         },
@@ -228,13 +261,18 @@ PRESETS = {
             raven_heads=(1,),
             raven_features=(2, 3),
             scales=(
-                Scale("10M", 78125),
-                Scale("40M", 312500),
-                Scale("wide-2", 156250, width=2),
-                Scale("wide-4", 156250, width=4),
-                Scale("deep-8", 156250, layers=8),
-                Scale("deep-16", 156250, layers=16),
+                Scale("10M", steps=78125),
+                Scale("40M", steps=312500),
+                Scale("wide-2", width=2.0),
+                Scale("wide-4", width=4.0),
+                Scale("deep-8", layers=8),
+                Scale("deep-16", layers=16),
             ),
+            scaled=("softmax", "linear", "hyla"),
+            language=Language(vocabulary=1024, length=256),
+            language_network=Network(layers=8, dim=128, heads=16, size=128, hidden=256),
+            language_training=Training(steps=5000, learning_rate=1e-3, warmup=1000, batch_size=128),
+            language_variants=("softmax", "linear", "hyla"),
         ),
         seeds=10,
     ),

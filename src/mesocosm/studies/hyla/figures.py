@@ -1,4 +1,6 @@
-"""Figures of the hyla study: generalisation by what is held out, latent codes in the plane, decodability by layer, similarity of rules, a matrix."""
+"""Figures of the hyla study: generalisation by what is held out and by size, latent codes in the plane, decodability by layer, similarity of rules,
+a matrix, perplexities.
+"""
 
 from __future__ import annotations
 
@@ -88,13 +90,70 @@ def decoding(view: View) -> alt.TopLevelMixin:
 @figure("Similarity of rules")
 def rules(view: View) -> alt.TopLevelMixin:
     """Cosine of the mean codes of two rules in the last layer, minus the mean over rules; mean over seeds."""
-    table = view.table("similarity").group_by("first", "second", maintain_order=True).agg(pl.col("cosine").mean())
+    table = view.table("similarity", trial="codes-raven-softmax").group_by("first", "second", maintain_order=True).agg(pl.col("cosine").mean())
     order = table["first"].unique(maintain_order=True).to_list()
     x, y = alt.X("first:N", title=None, sort=order), alt.Y("second:N", title=None, sort=order)
     base = alt.Chart(table).encode(x=x, y=y, tooltip=["first", "second", alt.Tooltip("cosine", format=".2f")])
     colour = alt.Color("cosine:Q", scale=alt.Scale(scheme="redblue", domain=[-1, 1]))
     squares = base.mark_rect().encode(color=colour)
     return alt.layer(squares, base.mark_text(fontSize=9).encode(text=alt.Text("cosine:Q", format=".1f"))).properties(width=alt.Step(40), height=alt.Step(28))
+
+
+@figure("Rules alike, by training")
+def rules_by_matrices(view: View) -> alt.TopLevelMixin:
+    """Cosine of the mean codes of addition and another rule in the last layer, after different numbers of matrices. One dot per split, lines are means."""
+    table = view.table("similarity").filter((pl.col("first") == "addition") & pl.col("second").is_in(["difference", "constant"]))
+    x = _matrices_axis(table)
+    y = alt.Y("cosine:Q", title="cosine with addition", scale=alt.Scale(domain=[-1, 1]))
+    colour = alt.Color("second:N", title="rule")
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["seed", "second", alt.Tooltip("cosine", format=".2f")])
+    lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(cosine):Q"), color=colour)
+    rows = table.select("seed", "second", "matrices", "cosine").sort("second", "matrices", "seed")
+    return alt.layer(lines, dots, data=rows).properties(width=260, height=200)
+
+
+def _matrices_axis(table: pl.DataFrame) -> alt.X:
+    values = sorted(set(table["matrices"]))
+    return alt.X("matrices:Q", title="training's matrices", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(values=values, format="~s"))
+
+
+@figure("Raven matrices by training and size")
+def curves(view: View) -> alt.TopLevelMixin:
+    """Fraction of held-out matrices that are solved. One dot per split, lines join means. Left: by the number of training's matrices, each with a schedule of
+    its own; right: by the width of the tokens, with as many more heads.
+    """
+    config = view.config
+    network, judged = config.raven_network, config.raven_training.steps * config.raven_training.batch_size
+    heads = pl.col("heads") * network.dim == pl.col("width") * network.heads
+    table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled), features=config.raven.features, layers=network.layers)
+    columns = ["seed", "variant", "matrices", "width", "held_out"]
+    y = alt.Y("held_out:Q", title="held-out matrices solved", scale=alt.Scale(domainMin=0))
+    colour = alt.Color("variant:N", title="attention")
+
+    def panel(rows: pl.DataFrame, x: alt.X) -> Any:
+        dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=[*columns[:4], alt.Tooltip("held_out", format=".3f")])
+        lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(held_out):Q"), color=colour)
+        return alt.layer(lines, dots, data=rows.select(columns).sort(columns)).properties(width=240, height=220)
+
+    widths = table.filter(matrices=judged)
+    width = alt.X(
+        "width:Q",
+        title="width of the tokens",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(values=sorted(set(widths["width"])), format="d"),
+    )
+    by_matrices = table.filter(width=network.dim)
+    return alt.hconcat(panel(by_matrices, _matrices_axis(by_matrices)), panel(widths, width))
+
+
+@figure("Perplexity of decoders")
+def perplexities(view: View) -> alt.TopLevelMixin:
+    """Held-out text, one dot per split, ticks at the mean; a token is a byte or a frequent pair."""
+    table = view.table("perplexity").select("seed", "variant", "perplexity").sort("variant", "seed")
+    x, y = alt.X("perplexity:Q", title="perplexity per token", scale=alt.Scale(zero=False)), alt.Y("variant:N", title=None)
+    dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["seed", "variant", alt.Tooltip("perplexity", format=".2f")])
+    ticks = alt.Chart(table).mark_tick(thickness=2).encode(x=alt.X("mean(perplexity):Q"), y=y)
+    return alt.layer(ticks, dots).properties(width=360, height=alt.Step(28))
 
 
 @figure("Matrices and their answers")
@@ -114,4 +173,4 @@ def matrices(view: View) -> alt.TopLevelMixin:
     return words.properties(width=180, height=170).facet(column=alt.Column("panel:N", title=None))
 
 
-FIGURES = [held_out, variants, plane, decoding, rules, matrices, training]
+FIGURES = [held_out, variants, plane, decoding, rules, rules_by_matrices, curves, matrices, perplexities, training]

@@ -23,8 +23,9 @@ from mesocosm.tasks.task import batch
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
-    """Check every identity on `config.instances` random instances."""
-    return {"identities": check_statements(context, config, IDENTITIES)}
+    """Check identities on `config.instances` random instances."""
+    chosen = {name: statement for name, statement in IDENTITIES.items() if not config.only or name in config.only}
+    return {"identities": check_statements(context, config, chosen)}
 
 
 # --- value networks ---------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """Measurements for the hyla study's claims: tables to one number per replicate."""
 
 from collections.abc import Callable
+from typing import Any
 
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
+from mesocosm.claims.view import View
 from mesocosm.studies.hyla.config import Config
-from mesocosm.studies.hyla.tables import Decoded, Similarity, fewer_held_out, fuzzy
+from mesocosm.studies.hyla.tables import Decoded, Perplexity, Similarity, fuzzy, held_out, language
 
 OfSeeds = Measure[Replicates]
 Layer = Callable[[Config], int]
@@ -40,9 +42,26 @@ def gain(column: Estimate, variant: str) -> OfSeeds:
     return r2(column, fuzzy(variant)).minus(r2(column, fuzzy("softmax")))
 
 
-def drop(column: Estimate, variant: str) -> OfSeeds:
-    """R^2 with few combinations held out minus R^2 with many."""
-    return r2(column, fewer_held_out(variant)).minus(r2(column, fuzzy(variant)), same_data=False)
+def drop(column: Estimate, variant: str, fewer: int = 0, more: int = 2) -> OfSeeds:
+    """R^2 with few combinations held out minus R^2 with many: ranks of the fractions, from 0."""
+    return common(r2(column, held_out(variant, fewer)), r2(column, held_out(variant, more)), same_data=False)
+
+
+def common(one: OfSeeds, other: OfSeeds, *, same_data: bool = True) -> OfSeeds:
+    """The difference of two arms in those replicates that both have."""
+
+    def difference(view: View) -> Replicates:
+        measured = one(view), other(view)
+        both = set(measured[0].ids) & set(measured[1].ids)
+        kept = [_only(found, both) for found in measured]
+        return kept[0].minus(kept[1], same_data=same_data)
+
+    return Measure(one.reads + other.reads, difference)
+
+
+def _only(found: Replicates, ids: set[Any]) -> Replicates:
+    places = [place for place, name in enumerate(found.ids) if name in ids]
+    return Replicates(found.values[places], tuple(found.ids[i] for i in places), tuple(found.digests[i] for i in places), found.errors[places])
 
 
 def smaller_drop(column: Estimate) -> OfSeeds:
@@ -54,13 +73,21 @@ def smaller_drop(column: Estimate) -> OfSeeds:
 
 
 def solved(column: Estimate, trial: Trials, other: Trials, *, same_data: bool = True) -> OfSeeds:
-    """Accuracy of one network minus that of another."""
-    return replicates(column, trial=trial).minus(replicates(column, trial=other), same_data=same_data)
+    """Accuracy of one network minus that of another, in those replicates that both have."""
+    return common(replicates(column, trial=trial), replicates(column, trial=other), same_data=same_data)
 
 
 def cosine(trial: Trials, one: str, other: str) -> OfSeeds:
     """Similarity of the codes of two rules."""
     return replicates(Similarity.cosine, trial=trial, first=one, second=other)
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def worse(variant: str, other: str, column: Estimate = Perplexity.loss, than: Estimate | None = None) -> OfSeeds:
+    """Cross-entropy of one decoder minus that of another, the difference of their log perplexities."""
+    return replicates(column, trial=language(variant)).minus(replicates(than or column, trial=language(other)))
 
 
 # --- latent codes -----------------------------------------------------------------------------------------------------

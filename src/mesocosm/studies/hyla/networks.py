@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm import nn
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Loss, Supervised
-from mesocosm.studies.hyla.config import Evaluation, Fuzzy, Network, Raven, Training
+from mesocosm.studies.hyla.config import Evaluation, Fuzzy, Language, Network, Raven, Training
 from mesocosm.studies.parts import user_mixer
+from mesocosm.tasks.byte_pairs import BytePairs
 from mesocosm.tasks.fuzzy_logic import FuzzyLogic
 from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.task import Task
+from mesocosm.tasks.text import Text, python_manual
 
 DECAYED = r"^(?!.*(norm|bias))"
 """All parameters but those of norms and biases."""
@@ -36,8 +39,6 @@ class _Arm:
     evaluation: Evaluation
     mixer: str = ""
     """The user's layer, in place of the variant."""
-    again: bool = False
-    """Whether the initial weights are others than those of the seed's other arms."""
 
     @property
     def layer(self) -> str:
@@ -59,12 +60,20 @@ class RavenArm(_Arm):
     task: Raven = field(default_factory=Raven)
 
 
-Arm = FuzzyArm | RavenArm
+@dataclass(frozen=True)
+class LanguageArm(_Arm):
+    """A decoder of text."""
+
+    task: Language = field(default_factory=Language)
 
 
-def tasks(of: Fuzzy | Raven, seeds: Sequence[int]) -> Any:
+Arm = FuzzyArm | RavenArm | LanguageArm
+
+
+def tasks(of: Fuzzy | Raven | Language, seeds: Sequence[int]) -> Any:
     """The task of every seed, with its own split; arrays have a leading seed axis."""
-    return stacked(raven_task(of, seed) if isinstance(of, Raven) else fuzzy_task(of, seed) for seed in seeds)
+    draw = {Fuzzy: fuzzy_task, Raven: raven_task, Language: language_task}[type(of)]
+    return stacked(draw(of, seed) for seed in seeds)
 
 
 def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
@@ -75,6 +84,22 @@ def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
 def raven_task(of: Raven, seed: int) -> RavenMatrices:
     """Raven matrices with the split of a seed."""
     return RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
+
+
+def language_task(of: Language, seed: int) -> Text:
+    """Text whose ten held-out stretches begin elsewhere for each seed: the corpus is a circle, and the seed says where it is cut."""
+    tokens, encoding = encoded_manual(of.vocabulary)
+    start = int(np.random.default_rng(seed).integers(len(tokens)))
+    groups = 10
+    return Text(jnp.asarray(np.roll(tokens, -start)), encoding, of.length, groups, len(tokens) // groups // 10)
+
+
+@cache
+def encoded_manual(vocabulary: int) -> tuple[np.ndarray, BytePairs]:
+    """Python's manual in tokens, and the encoding, which is learned from the whole text and is the same for all arms."""
+    text = python_manual()
+    encoding = BytePairs.of(text, vocabulary)
+    return encoding.encode(text), encoding
 
 
 def stacked(drawn: Iterable[Task]) -> Any:
@@ -98,7 +123,9 @@ def learner(arm: Arm, drawn: Any, loss: Loss) -> Supervised:
 def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
     """A network with random weights; it is read at the tokens whose values are to be predicted."""
     task, network = arm.task, arm.network
-    embed_key, read_key, *keys = jax.random.split(jax.random.fold_in(key, int(arm.again)), 2 + network.layers)
+    if isinstance(task, Language):
+        return _decoder(arm, task, key)
+    embed_key, read_key, *keys = jax.random.split(key, 2 + network.layers)
     inputs, outputs, read = (task.symbols, task.symbols, task.features) if isinstance(task, Raven) else (task.variables + 1, 1, task.queries)
     feed_forward = partial(nn.FeedForward.create, hidden=network.hidden)
     blocks = (nn.TransformerBlock.create(network.dim, mixer=_mixer(arm), feed_forward=feed_forward, key=key) for key in keys)
@@ -112,19 +139,29 @@ def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
     )
 
 
+def _decoder(arm: Arm, task: Language, key: PRNGKeyArray) -> nn.SequenceModel:
+    network = arm.network
+    feed_forward = partial(nn.FeedForward.create, hidden=network.hidden)
+    return nn.language_model(task.vocabulary, network.dim, layers=network.layers, mixer=_mixer(arm), feed_forward=feed_forward, positions=None, key=key)
+
+
 def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
     if arm.mixer:
         return lambda dim, key: user_mixer(arm.mixer, dim, key)
     task, network = arm.task, arm.network
-    buckets = 9 * task.features if isinstance(task, Raven) else task.length
+    if isinstance(task, Language):
+        position = nn.Rotary.create
+    else:
+        buckets = 9 * task.features if isinstance(task, Raven) else task.length
+        position = partial(nn.RelativeBias.create, buckets=buckets, max_distance=buckets)
     return partial(
         nn.hyla,
         variant=arm.variant,
         heads=network.heads,
         key_dim=network.size // network.heads,
         value_dim=network.size // network.heads,
-        position=partial(nn.RelativeBias.create, buckets=buckets, max_distance=buckets),
-        causal=False,
+        position=position,
+        causal=isinstance(task, Language),
         mask=nn.ContextAndSelf(task.length - 1) if isinstance(task, Fuzzy) and task.queries > 1 else None,
     )
 

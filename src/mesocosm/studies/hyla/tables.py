@@ -13,9 +13,15 @@ def fuzzy(variant: str) -> Trials:
     return Trials(f"fuzzy-{variant}")
 
 
-def fewer_held_out(variant: str) -> Trials:
-    """The same with the smallest fraction of combinations held out."""
-    return Trials(lambda config: f"fuzzy-{variant}-held-{percent(min(config.held_outs, default=0.0))}")
+def held_out(variant: str, rank: int) -> Trials:
+    """The same with the fraction of combinations held out that has this rank among all of the config, from 0; with the largest, if there are not so many."""
+
+    def name(config: Config) -> str:
+        fractions = sorted({config.fuzzy.held_out, *config.held_outs})
+        fraction = fractions[min(rank, len(fractions) - 1)]
+        return f"fuzzy-{variant}" if fraction == config.fuzzy.held_out else f"fuzzy-{variant}-held-{percent(fraction)}"
+
+    return Trials(name)
 
 
 def percent(fraction: float) -> int:
@@ -29,6 +35,7 @@ def shorter(config: Config) -> int:
 
 
 SHORTER = Trials(lambda config: f"fuzzy-softmax-length-{shorter(config)}")
+LONGER = Trials(lambda config: f"fuzzy-softmax-length-{2 * config.fuzzy.length}")
 
 
 def raven(variant: str) -> Trials:
@@ -36,9 +43,28 @@ def raven(variant: str) -> Trials:
     return Trials(f"raven-{variant}")
 
 
+def by_matrices(variant: str, pick: Callable[[Iterable[int]], int]) -> Trials:
+    """The network that saw the most (`max`) or the fewest (`min`) matrices."""
+
+    def name(config: Config) -> str:
+        names = {config.raven_training.steps: f"raven-{variant}"} | {scale.steps: f"raven-{variant}-{scale.name}" for scale in config.scales if scale.steps}
+        return names[pick(names)]
+
+    return Trials(name)
+
+
+def by_width(variant: str, pick: Callable[[Iterable[float]], float]) -> Trials:
+    """The widest (`max`) or the narrowest (`min`) network."""
+
+    def name(config: Config) -> str:
+        scales = [scale for scale in config.scales if not scale.steps and not scale.layers]
+        names = {1.0: f"raven-{variant}"} | {scale.width: f"raven-{variant}-{scale.name}" for scale in scales}
+        return names[pick(names)]
+
+    return Trials(name)
+
+
 ONE_HEAD = Trials("raven-softmax-heads-1")
-AGAIN = Trials("raven-softmax-again")
-"""The judged network on Raven matrices from other initial weights."""
 
 
 def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
@@ -50,6 +76,11 @@ def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
         return "raven-softmax" if features == judged else f"raven-softmax-features-{features}"
 
     return Trials(name)
+
+
+def language(variant: str) -> Trials:
+    """A decoder of text."""
+    return Trials(f"language-{variant}")
 
 
 def codes(trial: str) -> Trials:
@@ -71,12 +102,24 @@ class Explained(Table):
 
 
 class Solved(Table):
-    """Accuracy on Raven matrices, all features right: training's combinations of rules, and held-out ones; and the fraction of features that are."""
+    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with the panels of other matrices; and the
+    fraction of features that are.
+    """
 
     digest: Value
     train: Estimate
     held_out: Estimate
     held_out_feature: Estimate
+    severed: Estimate
+    severed_feature: Estimate
+
+
+class Perplexity(Table):
+    """Cross-entropy on held-out text, in nats per token: given all tokens before in the window, and given the last one."""
+
+    digest: Value
+    loss: Estimate
+    alone: Estimate
 
 
 class Decoded(Table):

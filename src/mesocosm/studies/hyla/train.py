@@ -1,4 +1,4 @@
-"""Trains networks on fuzzy logic and on Raven matrices, and tests them on held-out combinations."""
+"""Trains networks on fuzzy logic, on Raven matrices and on text, and tests them on held-out combinations and held-out text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
-from mesocosm.studies.hyla.networks import FuzzyArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
+from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
-from mesocosm.tasks.raven_matrices import RavenExample, accuracy
+from mesocosm.tasks.raven_matrices import RavenExample, RavenMatrices, accuracy
 from mesocosm.tasks.task import Split, Task, batch, digest
+from mesocosm.tasks.text import Text
+from mesocosm.tasks.tokens import TokenExample, cross_entropy
 
 SHOWN = 3
 
@@ -29,6 +31,21 @@ class FuzzySets(NamedTuple):
     held_out: FuzzyExample
     unknown: FuzzyExample
     repeated: FuzzyExample
+
+
+class RavenSets(NamedTuple):
+    """Test matrices. `severed` are the held-out ones with the panels of another matrix, which tell nothing about the answer."""
+
+    train: RavenExample
+    held_out: RavenExample
+    severed: RavenExample
+
+
+class Losses(NamedTuple):
+    """Cross-entropy in nats of each window: given all tokens before, and given one."""
+
+    loss: Float[Array, " windows"]
+    alone: Float[Array, " windows"]
 
 
 class Scores(NamedTuple):
@@ -90,17 +107,25 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
     drawn = tasks(arm.task, context.seeds)
     models = context.fit("network", learner(arm, drawn, raven_loss), arm.training.steps, per_seed=True).model
     context.publish("network", models)
-    sets = context.evaluate(Partial(draw_both, arm.evaluation.examples, context.evaluation_key), drawn)
+    sets = context.evaluate(Partial(draw_raven, arm.evaluation.examples, context.evaluation_key), drawn)
     columns: dict[str, Any] = {}
-    for name, examples in zip(("train", "held_out"), sets, strict=True):
+    for name, examples in sets._asdict().items():
         right = context.evaluate(answer_all, models, examples)
         for column, value in ((name, right.matrices), (f"{name}_feature", right.features)):
             columns[column], columns[f"{column}_error"] = value, (value * (1 - value) / arm.evaluation.examples) ** 0.5
-    labels = {"variant": arm.layer, "heads": arm.network.heads, "features": arm.task.features}
-    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets[1])}
+    network = arm.network
+    labels = {
+        "variant": arm.layer,
+        "heads": network.heads,
+        "features": arm.task.features,
+        "matrices": arm.training.steps * arm.training.batch_size,
+        "width": network.dim,
+        "layers": network.layers,
+    }
+    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets.held_out)}
 
 
-def raven_loss(model: SequenceModel, example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
+def raven_loss(model: Callable[[Array], Array], example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
     """Cross-entropy, mean over features."""
     chosen = jnp.take_along_axis(jax.nn.log_softmax(model(example.tokens)), example.targets[:, None], axis=-1)
     return -jnp.mean(chosen)
@@ -111,6 +136,12 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
     splits: tuple[Split, Split] = ("iid", "ood")
     known, held_out = (batch(task, one, examples, split) for one, split in zip(jax.random.split(key), splits, strict=True))
     return known, held_out
+
+
+def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSets:
+    """The test matrices of one seed."""
+    known, held_out = draw_both(examples, key, task)
+    return RavenSets(known, held_out, held_out._replace(tokens=jnp.roll(held_out.tokens, 1, axis=0)))
 
 
 def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
@@ -124,6 +155,42 @@ def _shown(arm: RavenArm, context: Context, models: Any, examples: RavenExample)
     answers = context.evaluate(outputs, models, few.tokens).argmax(-1)
     axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.features)}
     return context.rows(axes, symbol=few.panels, predicted=np.broadcast_to(answers[:, :, None, None], few.panels.shape))
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def train_language(arm: LanguageArm, context: Context) -> Tables:
+    """Train a decoder, and measure its cross-entropy on held-out text, where a window's tokens are read together or one by one."""
+    drawn = tasks(arm.task, context.seeds)
+    models = context.fit("network", learner(arm, drawn, language_loss), arm.training.steps, per_seed=True).model
+    context.publish("network", models)
+    windows = context.evaluate(Partial(draw_windows, arm.evaluation.windows, context.evaluation_key), drawn)
+    columns: dict[str, Any] = {}
+    for name, losses in context.evaluate(predict, models, windows)._asdict().items():
+        columns[name], columns[f"{name}_error"] = losses.mean(axis=1), losses.std(axis=1, ddof=1) / losses.shape[1] ** 0.5
+    return {"perplexity": context.rows(variant=arm.layer, digest=_digests(windows, len(context.seeds)), **columns, perplexity=np.exp(columns["loss"]))}
+
+
+def language_loss(model: SequenceModel, example: TokenExample, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Cross-entropy in nats, mean over positions."""
+    return cross_entropy(model(example.inputs), example)
+
+
+def draw_windows(windows: int, key: PRNGKeyArray, task: Text) -> TokenExample:
+    """Windows of held-out text."""
+    return batch(task, key, windows, "iid")
+
+
+def predict(model: SequenceModel, windows: TokenExample) -> Losses:
+    """The losses of each window."""
+
+    def one(example: TokenExample) -> Losses:
+        together = model(example.inputs)
+        alone = jax.vmap(model)(example.inputs[:, None])[:, 0]
+        return Losses(cross_entropy(together, example), cross_entropy(alone, example))
+
+    return jax.lax.map(one, windows, batch_size=64)
 
 
 def _digests(sets: Any, seeds: int) -> list[str]:

@@ -1,15 +1,15 @@
-"""Trials of the hyla study: networks on fuzzy logic and Raven matrices, their latent codes, identities and ambiguous matrices."""
+"""Trials of the hyla study: networks on fuzzy logic, Raven matrices and text, their latent codes, identities and ambiguous matrices."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from mesocosm.studies.hyla.codes import read_rules, read_terms
+from mesocosm.studies.hyla.codes import compare_rules, read_rules, read_terms
 from mesocosm.studies.hyla.config import Config, Scale
 from mesocosm.studies.hyla.identities import check_identities, find_ambiguous
-from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build
+from mesocosm.studies.hyla.networks import Arm, FuzzyArm, LanguageArm, RavenArm, build
 from mesocosm.studies.hyla.tables import percent
-from mesocosm.studies.hyla.train import train_fuzzy, train_raven
+from mesocosm.studies.hyla.train import train_fuzzy, train_language, train_raven
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 from mesocosm.studies.parts import check_mixer
@@ -27,56 +27,79 @@ def check(config: Config) -> None:
 
 def trials(config: Config) -> list[Trial]:
     """One trial per network; arms are paired by seed, which decides split, initialisation and data."""
-    fuzzy = FuzzyArm(config.fuzzy_network, "softmax", config.fuzzy_training, config.evaluation, task=config.fuzzy)
-    raven = RavenArm(config.raven_network, "softmax", config.raven_training, config.evaluation, task=config.raven)
-
-    arms: dict[str, Arm] = {"fuzzy": fuzzy, "raven": raven}
-
-    def trained(name: str, arm: Arm) -> Trial:
-        run = train_raven if isinstance(arm, RavenArm) else train_fuzzy
-        parts = code_of(arm.mixer) if arm.mixer else ()
-        return Trial(name, run, arm, models={"network": build}, over_seeds=config.over_seeds, user_parts=parts)
-
-    def variant(task: str, name: str) -> Trial:
-        return trained(f"{task}-{name}", replace(arms[task], variant=name))
-
     if config.mixer:
-        ours = [variant(task, name) for task in arms for name in ("softmax", "hyla")]
-        return ours + [trained(f"{task}-user", replace(arm, mixer=config.mixer)) for task, arm in arms.items()]
-    found = [
+        arms: dict[str, Arm] = {"fuzzy": _fuzzy_arm(config), "raven": _raven_arm(config)}
+        ours = [_trained(config, f"{task}-{name}", replace(arm, variant=name)) for task, arm in arms.items() for name in ("softmax", "hyla")]
+        return ours + [_trained(config, f"{task}-user", replace(arm, mixer=config.mixer)) for task, arm in arms.items()]
+    language = LanguageArm(config.language_network, "softmax", config.language_training, config.evaluation, task=config.language)
+    return [
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("ambiguous", find_ambiguous, config.ambiguity, seeds=1),
-        *(variant("fuzzy", name) for name in config.variants),
+        *_fuzzy(config),
+        *_raven(config),
+        *(_trained(config, f"language-{name}", replace(language, variant=name), few=True) for name in config.language_variants),
+        *_other_raven(config),
     ]
+
+
+def _fuzzy_arm(config: Config) -> FuzzyArm:
+    """Softmax attention on fuzzy logic."""
+    return FuzzyArm(config.fuzzy_network, "softmax", config.fuzzy_training, config.evaluation, task=config.fuzzy)
+
+
+def _raven_arm(config: Config) -> RavenArm:
+    """Softmax attention on Raven matrices."""
+    return RavenArm(config.raven_network, "softmax", config.raven_training, config.evaluation, task=config.raven)
+
+
+def _trained(config: Config, name: str, arm: Arm, *, few: bool = False) -> Trial:
+    run = {FuzzyArm: train_fuzzy, RavenArm: train_raven, LanguageArm: train_language}[type(arm)]
+    parts = code_of(arm.mixer) if arm.mixer else ()
+    seeds = config.few or None if few else None
+    return Trial(name, run, arm, models={"network": build}, seeds=seeds, over_seeds=config.over_seeds, user_parts=parts)
+
+
+def _fuzzy(config: Config) -> list[Trial]:
+    """Layers at the judged fraction held out and length; two of them at other fractions and lengths; codes."""
+    arm, task = _fuzzy_arm(config), config.fuzzy
+    found = [_trained(config, f"fuzzy-{name}", replace(arm, variant=name)) for name in config.variants]
     for held_out in config.held_outs:
-        task = replace(config.fuzzy, held_out=held_out)
-        found += [trained(f"fuzzy-{name}-held-{percent(held_out)}", replace(fuzzy, task=task, variant=name)) for name in ("softmax", "hyla")]
-    found += [trained(f"fuzzy-softmax-length-{length}", replace(fuzzy, task=replace(config.fuzzy, length=length))) for length in config.lengths]
-    found += [Trial(f"codes-fuzzy-{name}", read_terms, replace(fuzzy, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
-    found += [variant("raven", name) for name in config.raven_variants]
-    for heads in config.raven_heads:
-        found.append(trained(f"raven-softmax-heads-{heads}", replace(raven, network=replace(config.raven_network, heads=heads))))
-    if config.raven_heads:
-        found.append(trained("raven-softmax-again", replace(raven, again=True)))
+        other = replace(arm, task=replace(task, held_out=held_out))
+        few = held_out != min(config.held_outs)
+        found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name), few=few) for name in ("softmax", "hyla")]
+    for length in config.lengths:
+        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length)), few=True))
+    return found + [Trial(f"codes-fuzzy-{name}", read_terms, replace(arm, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
+
+
+def _raven(config: Config) -> list[Trial]:
+    """Softmax attention at the judged size, and its codes."""
+    if "softmax" not in config.raven_variants:
+        return []
+    arm = _raven_arm(config)
+    return [_trained(config, "raven-softmax", arm), Trial("codes-raven-softmax", read_rules, arm, after=("raven-softmax",))]
+
+
+def _other_raven(config: Config) -> list[Trial]:
+    """Softmax attention with other numbers of heads and features; other layers; other sizes and numbers of matrices; codes."""
+    arm, task, network = _raven_arm(config), config.raven, config.raven_network
+    found = [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
     for features in config.raven_features:
-        found.append(trained(f"raven-softmax-features-{features}", replace(raven, task=replace(config.raven, features=features))))
-    if "softmax" in config.raven_variants:
-        found.append(Trial("codes-raven-softmax", read_rules, raven, after=("raven-softmax",)))
-    found += [
-        trained(f"raven-{name}-{scale.name}", _scaled(replace(raven, variant=name), scale)) for scale in config.scales for name in ("softmax", "linear", "hyla")
+        found.append(_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features)), few=True))
+    found += [_trained(config, f"raven-{name}", replace(arm, variant=name), few=True) for name in config.raven_variants if name != "softmax"]
+    for scale in config.scales:
+        found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in scale.only or config.scaled]
+    longer = [scale for scale in config.scales if scale.steps and "softmax" in config.scaled]
+    return found + [
+        Trial(f"codes-raven-softmax-{scale.name}", compare_rules, _scaled(arm, scale), after=(f"raven-softmax-{scale.name}",), seeds=config.few or None)
+        for scale in longer
     ]
-    return found
 
 
 def _scaled(arm: RavenArm, scale: Scale) -> RavenArm:
     """Wider by a factor, with as many more heads, so that a head keeps its size; or deeper, or trained for longer."""
-    network, factor = arm.network, scale.width
-    wider = replace(
-        network,
-        layers=scale.layers,
-        dim=factor * network.dim,
-        heads=factor * network.heads,
-        size=factor * network.size,
-        hidden=factor * network.hidden,
+    network, training = arm.network, arm.training
+    widths = {name: round(scale.width * getattr(network, name)) for name in ("dim", "heads", "size", "hidden")}
+    return replace(
+        arm, network=replace(network, layers=scale.layers or network.layers, **widths), training=replace(training, steps=scale.steps or training.steps)
     )
-    return replace(arm, network=wider, training=replace(arm.training, steps=scale.steps))

@@ -1,4 +1,4 @@
-"""The papers' claims and their checks. Regions were set from pilots on seeds from 1000 upward (results/mesa/search.csv).
+"""The papers' claims and their checks. Regions were set from pilots on seeds from 1000 upward (search.csv).
 
 Sources: M is von Oswald et al. (2023); N is von Oswald et al. (2025), in `mesanet_claims.py`.
 """
@@ -6,8 +6,11 @@ Sources: M is von Oswald et al. (2023); N is von Oswald et al. (2025), in `mesan
 from functools import partial
 from math import log
 
+import polars as pl
+
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
 from mesocosm.studies.mesa import measures
 from mesocosm.studies.mesa import mesanet_claims as mesanet
@@ -32,8 +35,17 @@ from mesocosm.studies.mesa.tables import (
 
 NET = "initialisation and training sequences"
 
-# Number of configurations in results/mesa/search.csv, by what they trained; a test counts them.
-SEARCHED = {"one layer": 16, "fixed system": 22, "deep": 28, "mesa": 5, "contracting": 10, "polynomial": 1}
+# Number of configurations in search.csv, by what they trained.
+TRIED = pilots("mesocosm.studies.mesa")
+ORTHOGONAL = {"source": "orthogonal", "kind": "linear"}
+SEARCHED = {
+    "one layer": TRIED.count(layers=1, **ORTHOGONAL),
+    "fixed system": TRIED.count(source="fixed"),
+    "deep": TRIED.count(pl.col("layers") > 1, **ORTHOGONAL),
+    "mesa": TRIED.count(source="orthogonal", kind="mesa"),
+    "contracting": TRIED.count(source="contracting"),
+    "polynomial": TRIED.count(kind="polynomial"),
+}
 HEADS = "heads instead of layers: one layer with 4 heads"
 STORED = "one system for all sequences, which weights can store"
 SHUFFLED = "the same quantity of another sequence"

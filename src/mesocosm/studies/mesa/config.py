@@ -1,4 +1,4 @@
-"""Config and presets of the mesa study. Numbers from the paper are marked; the rest was searched on pilot seeds (results/mesa/search.csv)."""
+"""Config and presets of the mesa study. Numbers from the paper are marked; the rest was searched on pilot seeds (search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal

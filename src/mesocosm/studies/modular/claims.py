@@ -3,6 +3,7 @@
 from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, above, below
 from mesocosm.studies.modular.config import Method
 from mesocosm.studies.modular.measures import (
@@ -24,8 +25,8 @@ from mesocosm.studies.modular.measures import (
 )
 from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples
 
-# Number of configurations in results/modular/search.csv by experiment; a test counts them.
-SEARCHED = {"descent": 6, "teacher": 22}
+# Number of configurations in search.csv by experiment.
+SEARCHED = pilots("mesocosm.studies.modular").counts("experiment")
 
 TEACHER = "teacher, tasks, inputs, starts"
 NETWORK = "teacher, split, initialisation, training and test tasks"

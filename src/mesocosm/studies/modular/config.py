@@ -1,4 +1,4 @@
-"""Config and presets of the modular study. Small sizes come from the specification's calibration and from pilots (results/modular/search.csv)."""
+"""Config and presets of the modular study. Small sizes come from the specification's calibration and from pilots (search.csv)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal

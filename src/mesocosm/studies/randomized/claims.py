@@ -1,15 +1,18 @@
-"""The paper's claims and their checks. Regions come from theory and from pilots on seeds from 1000 upward (results/randomized/search.csv).
+"""The paper's claims and their checks. Regions come from theory and from pilots on seeds from 1000 upward (search.csv).
 
 Whether a network learns to use its seed differs from training to training, so that most outcomes lie at two places: these are judged as rates.
 """
 
 from functools import partial
 from math import log
+from typing import Any, NamedTuple
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
+from mesocosm.claims.pilots import pilots
+from mesocosm.claims.tables import Trials
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, above, below
-from mesocosm.studies.randomized.measures import answers, exceeds, lead, loss_ratio, of, stays_below, tail_lead, vote_gain
+from mesocosm.studies.randomized.measures import answers, evening, exceeds, lead, loss_ratio, of, stays_below, tail_lead, vote_gain
 from mesocosm.studies.randomized.tables import (
     COLOURING,
     COLOURING_FIXED,
@@ -23,6 +26,9 @@ from mesocosm.studies.randomized.tables import (
     GRID_MEAN,
     GRID_ONE_SEED,
     GRID_ONE_SEED_MEAN,
+    LARGER,
+    LARGER_FIXED,
+    LARGER_MEAN,
     ONE_SEED,
     RECALL,
     RECALL_FIXED,
@@ -39,8 +45,8 @@ from mesocosm.studies.randomized.tables import (
 NET = "initialisation, training inputs and seeds, test inputs and seeds"
 GAME = "a random game"
 
-# Number of configurations in results/randomized/search.csv, the specification's included, by what they trained; a test counts them.
-SEARCHED = {"recall": 10, "colouring": 21, "grid": 24}
+# Number of configurations in search.csv, the specification's included, by what they trained.
+SEARCHED = pilots("mesocosm.studies.randomized").counts("problem")
 ON_THE_MEAN = "trained on the expected loss"
 AGAINST = "trained against the adversary"
 ONE_FIXED = "one fixed seed"
@@ -50,6 +56,34 @@ of_recall = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["reca
 of_colouring = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED["colouring"])
 of_hunts = partial(Check, judged_at=CPU, replicate="initialisation, populations, training and test seeds", searched=SEARCHED["grid"])
 of_games = partial(Check, judged_at=ALL, replicate=GAME)
+
+
+class World(NamedTuple):
+    """A grid: prefix of its checks, where they are judged, its agents (random seed, against the worst treasure; on the mean; one fixed seed), and regions.
+
+    Attributes:
+        near: so many steps are near: less than a quarter of the least possible mean (4.5 and 8 steps).
+        evener: a third of the deviation over cells of a path that visits each once (2.29 and 4.32 steps).
+        of_paths: what the record shows about the number of paths.
+    """
+
+    prefix: str
+    judged_at: frozenset[str]
+    agents: Trials
+    mean: Trials
+    fixed: Trials
+    near: float
+    evener: float
+    of_paths: str | None = None
+
+    def check(self, name: str, *parts: Any, note: str | None = None) -> Check:
+        """A check about this grid."""
+        return of_hunts(self.prefix + name, *parts, judged_at=self.judged_at, note=note)
+
+
+SMALL = World("", CPU, GRID, GRID_MEAN, GRID_FIXED, 1.0, -0.8)
+SECOND_PATH = "Seven of ten agents take one path under almost every seed; three keep a second one, under a sixth to two fifths of the seeds."
+LARGE = World("larger-", frozenset({"cpu"}), LARGER, LARGER_MEAN, LARGER_FIXED, 1.8, -1.5, SECOND_PATH)
 
 CLAIMS = [
     Claim(
@@ -123,7 +157,15 @@ CLAIMS = [
                 instances(Votes.excess, exhaustive=True),
                 Control("a twentieth of the voters", instances(Votes.fewer, exhaustive=True)),
                 replicate="a margin and a delta",
-            )
+            ),
+            of_games(
+                "simulated",
+                Every("log10 of the frequency of a wrong vote on three answers, over delta"),
+                below(0.0),
+                instances(Votes.simulated, exhaustive=True),
+                Control("a twentieth of the voters", instances(Votes.simulated_fewer, exhaustive=True)),
+                replicate="a margin and a delta",
+            ),
         ],
     ),
     Claim(
@@ -319,10 +361,6 @@ CLAIMS = [
                 above(0.1),
                 tail_lead(COLOURING, COLOURING_FIXED, "sampled"),
                 Control(ON_THE_MEAN, tail_lead(COLOURING_MEAN, COLOURING_FIXED, "sampled")),
-                note=(
-                    "Two of twelve networks left some cycles uncoloured under all seeds, and sampling gave four fixed-seed networks a tail of 0.2 or more. "
-                    "The difference is above 0.1, its interval is not."
-                ),
             )
         ],
     ),
@@ -331,20 +369,24 @@ CLAIMS = [
         "In a grid world, the randomised agent is near the mean-trained one on average and much better in the tail.",
         source="Fig. 7A",
         checks=[
-            of_hunts(
-                "worst",
-                Rate("agents whose worst treasure takes fewer steps, on average over seeds, than that of any deterministic agent"),
-                MOST,
-                stays_below(of(Hunts.excess, GRID), 0.0),
-                Control(ONE_FIXED, stays_below(of(Hunts.excess, GRID_FIXED), 0.0)),
-            ),
-            of_hunts(
-                "average",
-                Mean("mean steps over treasures, against the worst treasure minus on the mean"),
-                below(1.0),
-                lead(of(Hunts.average, GRID), of(Hunts.average, GRID_MEAN)),
-                Control(ONE_FIXED, lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_MEAN))),
-            ),
+            check
+            for world in (SMALL, LARGE)
+            for check in (
+                world.check(
+                    "worst",
+                    Rate("agents whose worst treasure takes fewer steps, on average over seeds, than that of any deterministic agent"),
+                    MOST,
+                    stays_below(of(Hunts.excess, world.agents), 0.0),
+                    Control(ONE_FIXED, stays_below(of(Hunts.excess, world.fixed), 0.0)),
+                ),
+                world.check(
+                    "average",
+                    Mean("mean steps over treasures, against the worst treasure minus on the mean"),
+                    below(world.near),
+                    lead(of(Hunts.average, world.agents), of(Hunts.average, world.mean)),
+                    Control(ONE_FIXED, lead(of(Hunts.average, world.fixed), of(Hunts.average, world.mean))),
+                ),
+            )
         ],
     ),
     Claim(
@@ -370,20 +412,25 @@ CLAIMS = [
         "The mean-trained agent follows one path; the randomised one visits cells almost uniformly.",
         source="Fig. 7C",
         checks=[
-            of_hunts(
-                "one-path",
-                Rate("agents that take one path under more than 0.9 of the seeds, trained on the mean over treasures"),
-                MOST,
-                exceeds(of(Hunts.commonest, GRID_MEAN), 0.9),
-                Control("against the worst treasure", exceeds(of(Hunts.commonest, GRID), 0.9)),
-            ),
-            of_hunts(
-                "even",
-                Mean("standard deviation over cells of the mean first visit, against the worst treasure minus on the mean"),
-                below(-0.8),
-                lead(of(Hunts.unevenness, GRID), of(Hunts.unevenness, GRID_MEAN)),
-                Control("one seed per generation", lead(of(Hunts.unevenness, GRID_ONE_SEED), of(Hunts.unevenness, GRID_MEAN))),
-            ),
+            check
+            for world in (SMALL, LARGE)
+            for check in (
+                world.check(
+                    "one-path",
+                    Rate("agents that take one path under more than 0.9 of the seeds, trained on the mean over treasures"),
+                    MOST,
+                    exceeds(of(Hunts.commonest, world.mean), 0.9),
+                    Control("against the worst treasure", exceeds(of(Hunts.commonest, world.agents), 0.9)),
+                    note=world.of_paths,
+                ),
+                world.check(
+                    "even",
+                    Mean("standard deviation over cells of the first visit, of the mean over seeds minus that under one seed, against the worst treasure"),
+                    below(world.evener),
+                    evening(world.agents),
+                    Control("trained on the mean over treasures", evening(world.mean)),
+                ),
+            )
         ],
     ),
     Claim(
@@ -397,6 +444,10 @@ CLAIMS = [
                 above(0.9),
                 of(Returns.same, TWICE),
                 Control("the treasure is moved to another cell between the episodes", of(Returns.moved, TWICE)),
+                note=(
+                    "Two of ten agents make a detour in a quarter of the cases; the other eight return straight in 0.89 to 0.98. "
+                    "In the record before, the mean was 0.94."
+                ),
             )
         ],
     ),

@@ -8,7 +8,7 @@ import polars as pl
 
 from mesocosm.studies.charts import training
 from mesocosm.studies.interface import View, figure
-from mesocosm.studies.randomized.tables import COLOURING, COLOURING_MEAN, LARGEST_Q
+from mesocosm.studies.randomized.tables import COLOURING, COLOURING_MEAN, LARGER, LARGER_FIXED, LARGER_MEAN, LARGEST_Q
 
 DOTS = {"size": 30, "opacity": 0.6}
 
@@ -116,8 +116,18 @@ def first_visits(view: View) -> alt.TopLevelMixin:
     """Steps until a treasure in this cell is found, mean over test seeds and replicates; the start is at the lower left. Agents that were trained on the mean
     over treasures walk one path; against the worst treasure, the path depends on the seed.
     """
-    side = view.config.grid.side
-    table = view.table("visits").filter(pl.col("trial").str.starts_with("grid"))
+    return _first_visits(view.table("visits").filter(pl.col("trial").str.starts_with("grid")), view.config.grid.side)
+
+
+@figure("First visits in the larger grid")
+def larger_first_visits(view: View) -> alt.TopLevelMixin:
+    """As above, in the larger grid."""
+    agents = [trial for arm in (LARGER, LARGER_MEAN, LARGER_FIXED) for trial in arm.names(view.config)]
+    return _first_visits(pl.concat(view.table("visits", trial=trial) for trial in agents), view.config.larger_side)
+
+
+def _first_visits(table: pl.DataFrame, side: int) -> alt.TopLevelMixin:
+    """A map for each agent that hunts once."""
     finite = pl.when(pl.col("q") == 1).then(pl.lit("mean")).otherwise(pl.format("q = {}", pl.col("q").cast(pl.Int64)))
     goal = pl.when(pl.col("q") == LARGEST_Q).then(pl.lit("worst")).otherwise(finite)
     seed = pl.when(pl.col("randomised")).then(pl.format("random, m = {}", "m")).otherwise(pl.lit("fixed seed"))
@@ -125,9 +135,9 @@ def first_visits(view: View) -> alt.TopLevelMixin:
     order = table.sort("q", "randomised", "m")["agent"].unique(maintain_order=True).to_list()
     means = table.group_by("agent", "row", "column").agg(pl.col("steps").mean()).sort("agent", "row", "column")
     cells = alt.Chart().mark_rect().encode(x="column:O", y=alt.Y("row:O", sort="descending"), color=alt.Color("steps:Q", title="steps"))
-    ink = alt.condition(f"datum.steps > {0.7 * side**2}", alt.value("white"), alt.value("black"))
+    ink = alt.condition(f"datum.steps > {0.7 * side**2}", alt.value("black"), alt.value("white"))
     numbers = alt.Chart().mark_text().encode(x="column:O", y=alt.Y("row:O", sort="descending"), text=alt.Text("steps:Q", format=".1f"), color=ink)
-    return alt.layer(cells, numbers, data=means).properties(width=90, height=90).facet(alt.Facet("agent:N", title=None, sort=order), columns=4)
+    return alt.layer(cells, numbers, data=means).properties(width=30 * side, height=30 * side).facet(alt.Facet("agent:N", title=None, sort=order), columns=4)
 
 
-FIGURES = [success_by_input, tail_by_exponent, votes, two_colourings, variance_by_exponent, first_visits, training]
+FIGURES = [success_by_input, tail_by_exponent, votes, two_colourings, variance_by_exponent, first_visits, larger_first_visits, training]

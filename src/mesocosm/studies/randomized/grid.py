@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 from mesocosm.analysis.grid_hunts import hunt_values, shortest_ways
 from mesocosm.envs import TreasureGrid
 from mesocosm.learning.evolution import Evolution, pgpe
-from mesocosm.learning.relaxed_adversary import q_norm
+from mesocosm.learning.relaxed_adversary import Scalar, q_norm
 from mesocosm.nn import Attention, FeedForward, LayerNorm, Linear, SequenceModel, SinusoidalPositions, TransformerBlock
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.randomized.config import Grid, Search
@@ -35,11 +35,18 @@ class Hunter:
     seeds: int
     randomised: bool
     test_seeds: int
+    most: int | None = None
+    """In a sweep over the number of seeds, its largest: the compiled program has room for so many."""
 
     @property
     def q(self) -> float:
         """The exponent over treasures."""
         return self.training.adversary_q if self.adversary else 1.0
+
+    @property
+    def structure(self) -> Hunter:
+        """The arm without what a sweep varies: one compiled program trains all arms of equal structure."""
+        return replace(self, training=replace(self.training, worst_q=None), adversary=True, seeds=1, test_seeds=1, most=None)
 
 
 class Walker(eqx.Module):
@@ -116,10 +123,11 @@ def hunt(grid: TreasureGrid, walker: Walker, key: PRNGKeyArray) -> Hunt:
     return Hunt(walk.places, walk.first_visits, jax.vmap(again)(jnp.arange(grid.cells)))
 
 
-def hunting_loss(arm: Hunter, walker: Walker, key: PRNGKeyArray) -> Float[Array, ""]:
-    """The q-norm over treasures of the mean number of steps over seeds."""
-    steps = jax.vmap(lambda seed: hunt(grid_of(arm.problem), walker, seed).steps)(jax.random.split(key, arm.seeds))
-    return q_norm(jnp.mean(steps, axis=0)[1:], arm.q)
+def hunting_loss(grid: TreasureGrid, most: int, q: Scalar, used: Scalar, walker: Walker, key: PRNGKeyArray) -> Float[Array, ""]:
+    """The q-norm over treasures of the mean number of steps over the first `used` of `most` seeds; both numbers are traced, so that sweeps compile once."""
+    steps = jax.vmap(lambda seed: hunt(grid, walker, seed).steps[1:])(jax.random.split(key, most))
+    weights = (jnp.arange(most) < used) / used
+    return q_norm(weights @ steps, q)
 
 
 def test_hunts(arm: Hunter, walker: Walker, key: PRNGKeyArray) -> Hunt:
@@ -128,14 +136,24 @@ def test_hunts(arm: Hunter, walker: Walker, key: PRNGKeyArray) -> Hunt:
     return jax.lax.map(lambda seed: hunt(grid_of(arm.problem), walker, seed), seeds)
 
 
-def train_walker(arm: Hunter, context: Context) -> Tables:
-    """Train an agent and test it."""
+def learner_of(arm: Hunter) -> Evolution:
+    """How an agent learns. The exponent and the number of seeds, up to `arm.most`, are traced."""
     training = arm.training
     hyperparameters = {"learning_rate": training.learning_rate, "std": training.std, "std_learning_rate": training.std_learning_rate}
-    learner = Evolution(Partial(build_walker, arm), Partial(hunting_loss, arm), pgpe, hyperparameters, training.population)
-    fitted = context.fit("walker", learner, training.generations)
+    loss = Partial(hunting_loss, grid_of(arm.problem), arm.most or arm.seeds, arm.q, float(arm.seeds))
+    return Evolution(Partial(build_walker, arm.structure), loss, pgpe, hyperparameters, training.population)
+
+
+def train_walker(arm: Hunter, context: Context) -> Tables:
+    """Train an agent and test it."""
+    fitted = context.fit("walker", learner_of(arm), arm.training.generations)
     context.publish("walker", fitted.model)
     hunts = context.evaluate(Partial(test_hunts, arm), fitted.model, context.keys("eval"))
+    return tables_of(arm, context, hunts)
+
+
+def tables_of(arm: Hunter, context: Context, hunts: Hunt) -> Tables:
+    """One row per replicate; the mean steps to each treasure; and how a second episode goes."""
     steps = hunts.steps.mean(axis=1)[:, 1:]
     worst, possible = steps.max(axis=1), hunt_values(arm.problem.side, arm.problem.episodes)
     labels = {"randomised": arm.randomised, "q": min(arm.q, LARGEST_Q), "m": arm.seeds}
@@ -148,6 +166,7 @@ def train_walker(arm: Hunter, context: Context) -> Tables:
             excess=worst - possible.deterministic,
             tail=np.percentile(steps, WORST, axis=1),
             unevenness=steps.std(axis=1),
+            walk_unevenness=hunts.steps[:, :, 1:].std(axis=-1).mean(axis=-1),
             paths=[len(counts) for counts in paths],
             commonest=[counts.max() / counts.sum() for counts in paths],
         ),

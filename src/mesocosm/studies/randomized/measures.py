@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials, Value
-from mesocosm.studies.randomized.tables import Answers
+from mesocosm.studies.randomized.tables import Answers, Hunts
 
 OfSeeds = Measure[Replicates]
 
@@ -42,6 +42,11 @@ def tail_lead(trial: Trials, other: Trials, decision: str = "single") -> OfSeeds
 def loss_ratio(value: Value, trial: Trials, other: Trials) -> OfSeeds:
     """Log ratio of two networks' losses."""
     return of(value, trial).log_ratio(of(value, other), same_data=False)
+
+
+def evening(trial: Trials) -> OfSeeds:
+    """By how much the mean over seeds evens out the first visits of cells: their standard deviation over cells, minus that under one seed."""
+    return lead(of(Hunts.unevenness, trial), of(Hunts.walk_unevenness, trial))
 
 
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:

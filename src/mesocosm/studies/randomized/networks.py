@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mesocosm.nn import Linear, LinearAttention, OneSeed, Seeded, SharedBits, SlotPermutation, TokenNoise
+from mesocosm.nn.blocks.linear import truncated_gaussian
 from mesocosm.studies.parts import user_model
 from mesocosm.studies.randomized.config import Colouring, Recall, Training
 from mesocosm.tasks.bit_recall import BitRecall
 from mesocosm.tasks.cycle_colouring import COLOURS, CycleColouring
-
-_TRUNCATED = 0.87962566  # standard deviation of a standard normal cut off at -2 and 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,13 @@ class Arm:
     test_seeds: int
     model: str = ""
     """A user's seeded model in place of ours."""
+    most: int | None = None
+    """In a sweep over the number of seeds, its largest: the compiled program has room for so many."""
+
+    @property
+    def structure(self) -> Arm:
+        """The arm without what a sweep varies: arms of equal structure build equal networks, and one compiled program trains them all."""
+        return replace(self, q=1.0, seeds=1, test_seeds=1, most=None)
 
 
 class Recaller(eqx.Module):
@@ -112,25 +118,21 @@ def _recaller(config: Recall, key: PRNGKeyArray) -> Seeded:
 def _colourer(config: Colouring, key: PRNGKeyArray) -> Seeded:
     embed, readout, *layers = jax.random.split(key, 2 + config.layers)
     attention = tuple(_attention(config.width, config.key_size, config.key_size, config.layers, k) for k in layers)
-    embedding = _linear(config.vertices + 1, config.width, embed, config.embedding_gain**0.5)
-    return Seeded(Colourer(embedding, attention, _linear(config.width, COLOURS, readout)), TokenNoise())
+    entry = _linear(config.vertices + 1, config.width, embed, config.embedding_gain**0.5)
+    entry = Linear(entry.weight.at[:, config.vertices :].multiply(config.seed_gain), entry.bias)
+    return Seeded(Colourer(entry, attention, _linear(config.width, COLOURS, readout)), TokenNoise())
 
 
 def _attention(dim: int, key_size: int, value_size: int, depth: int, key: PRNGKeyArray) -> LinearAttention:
     """One head; the output map's variance is divided by the number of layers."""
     query, key_map, value, output = jax.random.split(key, 4)
     return LinearAttention(
-        _normal(query, (1, key_size, dim)),
-        _normal(key_map, (1, key_size, dim)),
-        _normal(value, (1, value_size, dim)),
-        _normal(output, (1, dim, value_size), depth**-0.5),
+        truncated_gaussian((1, key_size, dim), 1.0, query),
+        truncated_gaussian((1, key_size, dim), 1.0, key_map),
+        truncated_gaussian((1, value_size, dim), 1.0, value),
+        truncated_gaussian((1, dim, value_size), depth**-0.5, output),
     )
 
 
 def _linear(dim: int, out: int, key: PRNGKeyArray, gain: float = 1.0) -> Linear:
-    return Linear(_normal(key, (out, dim), gain), jnp.zeros(out))
-
-
-def _normal(key: PRNGKeyArray, shape: tuple[int, ...], gain: float = 1.0) -> Float[Array, "..."]:
-    """Truncated normal entries with standard deviation gain / sqrt(fan in); the fan in is the last axis."""
-    return gain / (_TRUNCATED * shape[-1] ** 0.5) * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+    return Linear(truncated_gaussian((out, dim), gain, key), jnp.zeros(out))

@@ -37,6 +37,7 @@ GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
 GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
 GRID_FIXED_FINITE = Trials(lambda config: name("grid", False, config.grid_finite_q, 1))
 GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
+LARGER, LARGER_MEAN, LARGER_FIXED = trained("larger"), trained("larger", adversary=False), trained("larger", randomised=False)
 TWICE = Trials(lambda config: next(iter(GRID.names(config))) if config.grid.episodes == 2 else name("twice", True, config.twice_q, config.search.seeds))
 
 
@@ -53,12 +54,14 @@ class Games(Table):
 
 
 class Votes(Table):
-    """log10 of the exact probability of a wrong majority over the allowed one."""
+    """log10 of the probability of a wrong vote over the allowed one: exact with two answers, simulated with three."""
 
     margin: Axis
     delta: Axis
     excess: Value
     fewer: Value
+    simulated: Value
+    simulated_fewer: Value
 
 
 class Answers(Table):
@@ -83,13 +86,14 @@ class Losses(Table):
 
 class Hunts(Table):
     """Mean steps over test seeds to a treasure: mean, worst, worst minus the least that any deterministic agent can have, 95th percentile and
-    standard deviation over treasures; number of paths, and share of seeds that take the commonest."""
+    standard deviation over treasures; the same deviation under one seed, mean over seeds; number of paths, and share of seeds that take the commonest."""
 
     average: Value
     worst: Value
     excess: Value
     tail: Value
     unevenness: Value
+    walk_unevenness: Value
     paths: Value
     commonest: Value
 

@@ -19,6 +19,7 @@ from mesocosm.studies.randomized.config import Theory
 MARGINS = (0.05, 0.1, 0.2, 0.4, 0.8)
 CONFIDENCES = (0.3, 0.1, 0.03, 0.01, 0.001)
 FEWER = 20
+SIMULATED = 20_000
 
 
 def check_theory(config: Theory, context: Context) -> Tables:
@@ -95,14 +96,26 @@ def _gain(loss: Float[np.ndarray, "rows columns"]) -> float:
 
 
 def _votes(context: Context) -> pl.DataFrame:
-    """The exact probability that the wrong one of two answers gets half the votes or more, at the number of voters of Prop. 2 and at a twentieth of it."""
+    """How often the vote is wrong at the number of voters of Prop. 2, and at a twentieth of it, as log10 of its share of delta: the exact probability that the
+    wrong one of two answers gets half the votes or more, and the frequency in simulated votes on three answers, both wrong ones equally probable.
+    """
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(context.evaluation_key)).astype(np.uint64))
     rows = []
     for margin in MARGINS:
         for delta in CONFIDENCES:
-            voters = voters_needed(margin, 1, delta)
-            rows.append([float(np.log10(_failure(n, margin) / delta)) for n in (voters, max(1, voters // FEWER))])
-    bound, fewer = np.array(rows).T.reshape(2, 1, len(MARGINS), len(CONFIDENCES))
-    return context.rows({"margin": MARGINS, "delta": CONFIDENCES}, excess=bound, fewer=fewer)
+            two, three = (voters_needed(margin, wrong, delta) for wrong in (1, 2))
+            exact = [_failure(n, margin) for n in (two, max(1, two // FEWER))]
+            simulated = [_simulated_failure(generator, n, margin) for n in (three, max(1, three // FEWER))]
+            rows.append(np.log10(np.array(exact + simulated) / delta))
+    excess, fewer, simulated, simulated_fewer = np.array(rows).T.reshape(4, 1, len(MARGINS), len(CONFIDENCES))
+    return context.rows({"margin": MARGINS, "delta": CONFIDENCES}, excess=excess, fewer=fewer, simulated=simulated, simulated_fewer=simulated_fewer)
+
+
+def _simulated_failure(generator: np.random.Generator, voters: int, margin: float) -> float:
+    """Share of votes on three answers that the right one does not win alone; one vote that fails is added to those drawn, so that it is above 0."""
+    wrong = (1 - margin) / 3
+    counts = generator.multinomial(voters, [wrong + margin, wrong, wrong], size=SIMULATED)
+    return float((np.sum(counts[:, 0] <= counts[:, 1:].max(axis=1)) + 1) / (SIMULATED + 1))
 
 
 def _failure(voters: int, margin: float) -> float:

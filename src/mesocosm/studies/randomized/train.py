@@ -39,6 +39,14 @@ class Answers(NamedTuple):
 
 def train(arm: Arm, context: Context) -> Tables:
     """Train an arm; test its single answers, votes and sampled answers."""
+    fitted = context.fit("network", learner_of(arm), arm.training.steps)
+    context.publish("network", fitted.model)
+    answers = context.evaluate(Partial(answer, arm), fitted.model, context.keys("eval"))
+    return tables_of(arm, context, answers)
+
+
+def learner_of(arm: Arm) -> RelaxedAdversary:
+    """How an arm learns. The exponent and, in a sweep, the number of seeds are traced."""
     training = arm.training
     hyperparameters = {
         "learning_rate": training.learning_rate,
@@ -50,12 +58,17 @@ def train(arm: Arm, context: Context) -> Tables:
         "b2": training.b2,
         "eps": training.epsilon,
     }
-    loss = recall_loss if isinstance(arm.problem, Recall) else graph_loss
-    learner = RelaxedAdversary(Partial(build_network, arm), task_of(arm.problem), loss, adamw, hyperparameters, training.batch_size, q=arm.q, seeds=arm.seeds)
-    fitted = context.fit("network", learner, training.steps)
-    context.publish("network", fitted.model)
-    answers = context.evaluate(Partial(answer, arm), fitted.model, context.keys("eval"))
-    return _tables(arm, context, answers)
+    return RelaxedAdversary(
+        Partial(build_network, arm.structure),
+        task_of(arm.problem),
+        recall_loss if isinstance(arm.problem, Recall) else graph_loss,
+        adamw,
+        hyperparameters,
+        training.batch_size,
+        q=arm.q,
+        seeds=arm.most or arm.seeds,
+        used=arm.most and float(arm.seeds),
+    )
 
 
 def recall_loss(network: Any, example: BitRecallExample, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -94,7 +107,7 @@ def test_inputs(problem: Recall | Colouring, key: PRNGKeyArray) -> Any:
     return batch(task, key, problem.test_cycles, "iid") if problem.test_cycles else task.enumerate("iid")
 
 
-def _tables(arm: Arm, context: Context, answers: Answers) -> Tables:
+def tables_of(arm: Arm, context: Context, answers: Answers) -> Tables:
     """One row per replicate and way of deciding; the losses; and the success of each input, for the figures."""
     labels = {"problem": "recall" if isinstance(arm.problem, Recall) else "colouring", "randomised": arm.randomised, "q": arm.q, "m": arm.seeds}
     decided = [_decide(arm, Answers(*(jax.tree.map(lambda leaf, i=i: leaf[i], part) for part in answers)), seed) for i, seed in enumerate(context.seeds)]

@@ -27,7 +27,7 @@ def check(config: Config) -> None:
 
 
 def trials(config: Config) -> list[Trial]:
-    """One trial per network; networks that differ only in q share one compiled program."""
+    """One trial per network. The networks of a sweep, over q or over the number of seeds, share one compiled program for each number of replicates."""
     if config.model:
         return _beside(config)
     recall = {(True, q, config.recall_training.seeds) for q in config.recall_q}
@@ -37,11 +37,12 @@ def trials(config: Config) -> list[Trial]:
 
     def arm(problem: str, randomised: bool, q: float, seeds: int) -> Trial:
         of, training = (config.recall, config.recall_training) if problem == "recall" else (config.colouring, config.colouring_training)
-        swept = q not in (1.0, config.judged_q(problem)) or (randomised and seeds not in (1, training.seeds))
+        sweep = randomised and seeds != training.seeds
+        swept = q not in (1.0, config.judged_q(problem)) or (sweep and seeds != 1)
         return Trial(
             name(problem, randomised, q, seeds),
             train,
-            Arm(of, training, q, seeds, randomised, config.test_seeds),
+            Arm(of, training, q, seeds, randomised, config.test_seeds, most=max(config.recall_seeds) if sweep else None),
             models={"network": build_network},
             seeds=config.sweep_replicates if swept else None,
         )
@@ -66,8 +67,8 @@ def _beside(config: Config) -> list[Trial]:
 
 
 def _enough(config: Config) -> list[Trial]:
-    """Colouring with as many rounds as it takes."""
-    problem = replace(config.colouring, layers=config.enough_layers)
+    """Colouring with as many rounds as it takes; nothing has to draw the network's attention to the seed, which it does not need."""
+    problem = replace(config.colouring, layers=config.enough_layers, seed_gain=1.0)
     training = replace(config.colouring_training, learning_rate=config.enough_learning_rate)
     return [
         Trial(
@@ -76,20 +77,23 @@ def _enough(config: Config) -> list[Trial]:
             Arm(problem, training, config.colouring_judged_q, seeds, randomised, config.test_seeds),
             models={"network": build_network},
         )
-        for randomised, seeds in ((True, config.colouring_training.seeds), (False, 1))
+        for randomised, seeds in ((True, config.enough_seeds), (False, 1))
         if config.enough_layers
     ]
 
 
 def _hunts(config: Config) -> list[Trial]:
-    """Agents in the grid, and one that hunts twice."""
+    """Agents in the grid, in a larger one, and one that hunts twice."""
+    if not config.search.generations:
+        return []
 
     def hunter(problem: str, arm: Hunter, replicates: int | None) -> Trial:
         return Trial(name(problem, arm.randomised, arm.q, arm.seeds), train_walker, arm, models={"walker": build_walker}, seeds=replicates, packages=PACKAGES)
 
     def once(search: Search, randomised: bool, adversary: bool, seeds: int) -> Trial:
-        arm = Hunter(config.grid, search, adversary, seeds, randomised, config.test_seeds)
-        return hunter("grid", arm, None if seeds in (1, search.seeds) else config.sweep_replicates)
+        sweep = randomised and seeds != search.seeds
+        arm = Hunter(config.grid, search, adversary, seeds, randomised, config.test_seeds, max(config.grid_seeds) if sweep else None)
+        return hunter("grid", arm, config.sweep_replicates if sweep and seeds != 1 else None)
 
     arms = {(True, adversary, config.search.seeds) for adversary in (False, True)}
     arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}
@@ -97,6 +101,11 @@ def _hunts(config: Config) -> list[Trial]:
     found = [once(config.search, *arm) for arm in sorted(arms)]
     if config.grid_fixed:
         found.append(once(replace(config.search, worst_q=config.grid_finite_q), False, True, 1))
+    if config.larger_side:
+        grid, search = replace(config.grid, side=config.larger_side), replace(config.search, generations=config.larger_generations)
+        for randomised, adversary in ((True, True), (True, False), (False, True)):
+            arm = Hunter(grid, search, adversary, search.seeds if randomised else 1, randomised, config.test_seeds)
+            found.append(hunter("larger", arm, config.larger_replicates))
     if config.twice_generations:
         grid, search = replace(config.grid, episodes=2), replace(config.search, generations=config.twice_generations, worst_q=config.twice_q)
         found.append(hunter("twice", Hunter(grid, search, True, search.seeds, True, config.test_seeds), config.twice_replicates))

@@ -1,5 +1,5 @@
 """The paper's claims about the law and their checks. Regions come from the derivations (T1 to T9) and from pilots on seeds from 1000 upward
-(results/weight-decay/search.csv).
+(search.csv).
 
 Sources: the paper's text was read after the first records. [S] is the abstract, a caption or an index that quotes it, [S2] a page that describes its figures.
 """
@@ -8,6 +8,7 @@ from functools import partial
 from math import log
 
 from mesocosm.claims.forms import ALL, CPU, unjudged
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Exact, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.weight_decay import measures
 from mesocosm.studies.weight_decay.tables import AdaptiveBalance, AdaptiveSpectrum, Minima, Spectrum, Step
@@ -17,8 +18,8 @@ FREE = "no decay"
 DRAWN = "problem and initialisation"
 INITIAL = "initialisation"
 
-# Number of configurations in results/weight-decay/search.csv by experiment; a test counts them.
-SEARCHED = {"minima": 6, "descent": 1, "factorisation": 1, "scalars": 4, "adaptive": 2, "two-layers": 1}
+SEARCHED = pilots("mesocosm.studies.weight_decay").counts("experiment")
+"""Experiment -> number of configurations in search.csv."""
 
 # Arguments shared by similar checks.
 minimised = partial(Check, judged_at=ALL, searched=SEARCHED["minima"], replicate="a random convex problem and its initialisation")

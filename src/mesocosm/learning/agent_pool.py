@@ -1,0 +1,259 @@
+r"""Pools of learning agents, naive learners and each other, in an iterated matrix game: a whole meta-episode and its update are one program.
+
+In each iteration every agent plays some games against naive learners of its own and some against another agent, drawn at random. A game is a batch of B
+trajectories of M inner episodes of T steps. A naive learner has a logit for each memory and takes a REINFORCE step on the B trajectories after each inner
+episode; an agent sees the last pair of actions and keeps its state over the M episodes. All agents then take a step of
+
+$$-\; p \sum_{b, l} \log \pi(a^b_l)\, A^b_l - (1 - p) \sum_{b, l} \log \pi(a^b_l)\, \tilde A^b_l + c\, (V^b_l - G^b_l)^2 - \epsilon H,$$
+
+(means over games and steps), with the weights A of the agent's estimator (`opponent_shaping`) against naive learners and those of independent trajectories
+($\tilde A$, `batch_unaware`) against each other. p, the payoffs, all rates and each agent's choice among the estimators are traced: arms that differ in them
+share a compiled program.
+
+Fixed memory-one opponents are naive learners whose rate is 0.
+
+Reference: Meulemans et al., "Multi-agent cooperation through learning-aware policy gradients" (2025), Sec. 4.2, Alg. 1, App. A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from mesocosm.analysis.memory_one import SWAPPED
+from mesocosm.envs.matrix_game import COOPERATE, PRISONERS_DILEMMA, MatrixGame
+from mesocosm.learning.learner import Learner
+from mesocosm.learning.naive_learner import reinforce_tabular
+from mesocosm.learning.opponent_shaping import batch_unaware, value_targets
+
+MEMORIES = 5
+Number = float | Float[Array, ""]
+PerStep = Float[Array, "agents games batch time"]
+
+
+class PoolState(NamedTuple):
+    """State of an `AgentPool`: all agents and their optimisers, with a leading axis of agents."""
+
+    agents: Any
+    optimizers: PyTree
+
+
+class MetaEpisodes(NamedTuple):
+    """What all agents played in one iteration; the games against naive learners come first.
+
+    Attributes:
+        log_probabilities: of each agent's actions, differentiable.
+        values: of what it has seen before each step.
+        entropies: of its decisions.
+        cooperates: whether it cooperated.
+        rewards: its own.
+        others: those of its co-players.
+    """
+
+    log_probabilities: PerStep
+    values: PerStep
+    entropies: PerStep
+    cooperates: Bool[Array, "agents games batch time"]
+    rewards: PerStep
+    others: PerStep
+
+
+class Settings(NamedTuple):
+    """Numbers of a pool; all are traced.
+
+    Attributes:
+        p_naive: p.
+        rate: of the naive learners.
+        reward_scale: factor of all rewards in what is learned.
+        discount, decay: of values and advantages.
+        value_weight: c.
+        entropy: $\\epsilon$.
+    """
+
+    p_naive: Number = 0.25
+    rate: Number = 5.0
+    reward_scale: Number = 0.05
+    discount: Number = 1.0
+    decay: Number = 1.0
+    value_weight: Number = 0.5
+    entropy: Number = 0.0
+
+
+def normal_logits(key: Key[Array, ""]) -> Float[Array, "5"]:
+    """First logits of a naive learner, N(0, 1)."""
+    return jax.random.normal(key, (MEMORIES,))
+
+
+class AgentPool(Learner):
+    """Actor-critic learners in a pool.
+
+    Attributes:
+        build: key -> agent (`nn.actor_critic.Agent`), the same structure for all.
+        estimators: what agents may use against naive learners.
+        choice: factor of each estimator's weights for each agent; a 1 in each row chooses one of them.
+        optimizer: hyperparameters -> optax transformation, for each agent alone.
+        hyperparameters: passed to it by name; traced.
+        settings: the other numbers.
+        naive, peers: games of each agent per iteration against naive learners and against another agent; with a single agent, `peers` is 0.
+        batch: B.
+        episodes: M.
+        length: T.
+        game: the payoffs, seen from the first player.
+        first: key -> first logits of a naive learner.
+
+    Raises:
+        ValueError: there are games against peers, but an odd number of agents; or the choice is not among the estimators.
+    """
+
+    build: Callable[[Any], Any]
+    estimators: tuple[Callable[..., Array], ...] = eqx.field(static=True)
+    choice: Float[Array | np.ndarray, "agents estimators"]
+    optimizer: Callable[..., optax.GradientTransformation]
+    hyperparameters: Mapping[str, Any]
+    settings: Settings
+    naive: int = eqx.field(static=True, default=8)
+    peers: int = eqx.field(static=True, default=8)
+    batch: int = eqx.field(static=True, default=16)
+    episodes: int = eqx.field(static=True, default=10)
+    length: int = eqx.field(static=True, default=6)
+    game: MatrixGame = PRISONERS_DILEMMA
+    first: Callable[[Any], Float[Array, "5"]] = normal_logits
+
+    def __check_init__(self) -> None:
+        """Reject agents that cannot be paired, and a choice of another number of estimators."""
+        if self.peers and self.agents % 2:
+            raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
+        if self.choice.shape[-1] != len(self.estimators):
+            raise ValueError(f"the choice is among {self.choice.shape[-1]} estimators, but there are {len(self.estimators)}")
+
+    @property
+    def agents(self) -> int:
+        """Their number."""
+        return self.choice.shape[0]
+
+    def init(self, key: Key[Array, ""]) -> PoolState:
+        """Build all agents."""
+        agents = jax.vmap(self.build)(jax.random.split(key, self.agents))
+        return PoolState(agents, jax.vmap(self._transform().init)(eqx.filter(agents, eqx.is_inexact_array)))
+
+    def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
+        """One meta-episode of every agent and its step; metrics are per agent, in the game's own payoffs."""
+        trained, fixed = eqx.partition(state.agents, eqx.is_inexact_array)
+
+        def objective(leaves: PyTree) -> tuple[Array, MetaEpisodes]:
+            played = self.play(eqx.combine(leaves, fixed), key)
+            return self.loss(played), played
+
+        (loss, played), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+        moves, optimizers = jax.vmap(self._transform().update)(gradients, state.optimizers, trained)
+        return PoolState(eqx.combine(optax.apply_updates(trained, moves), fixed), optimizers), {"loss": loss, **self.summary(played)}
+
+    def model(self, state: PoolState) -> Any:
+        """All agents."""
+        return state.agents
+
+    def loss(self, played: MetaEpisodes) -> Float[Array, ""]:
+        """The sum of all agents' losses; each agent's parameters appear in its own alone."""
+        settings, rewards = self.settings, self.settings.reward_scale * played.rewards
+        values = jnp.concatenate([played.values, jnp.zeros_like(played.values[..., :1])], axis=-1)
+        weights = self.weights(rewards, jax.lax.stop_gradient(values))
+        targets = _over_games(lambda r, v: value_targets(r, v, settings.discount, settings.decay), rewards, jax.lax.stop_gradient(values))
+        scored = jnp.sum(played.log_probabilities * weights, axis=2)
+        other = settings.value_weight * (played.values - targets) ** 2 - settings.entropy * played.entropies
+        each = jnp.mean(jnp.mean(other, axis=2) - scored, axis=-1)
+        share = [(settings.p_naive, each[:, : self.naive]), (1 - settings.p_naive, each[:, self.naive :])]
+        return sum((p * jnp.sum(jnp.mean(part, axis=1)) for p, part in share if part.shape[1]), jnp.zeros(()))
+
+    def weights(self, rewards: PerStep, values: Float[Array, "agents games batch steps"]) -> PerStep:
+        """A for every action: each agent's estimator against naive learners, independent trajectories against peers; centred for each agent and kind."""
+        settings = self.settings
+
+        def advantages(estimator: Callable[..., Array], rewards: Array, values: Array) -> Array:
+            return jax.vmap(lambda r, v: estimator(r, self.length, v, settings.discount, settings.decay))(rewards, values)
+
+        def of_agents(estimator: Callable[..., Array], games: slice) -> PerStep:
+            return jax.vmap(partial(advantages, estimator))(rewards[:, games], values[:, games])
+
+        naive, peers = slice(self.naive), slice(self.naive, None)
+        parts = []
+        if self.naive:
+            parts.append(jnp.einsum("ae,eagbt->agbt", jnp.asarray(self.choice), jnp.stack([of_agents(of, naive) for of in self.estimators])))
+        if self.peers:
+            parts.append(of_agents(batch_unaware, peers))
+        return jnp.concatenate([part - jnp.mean(part, axis=(1, 2, 3), keepdims=True) for part in parts], axis=1)
+
+    def play(self, agents: Any, key: Key[Array, ""]) -> MetaEpisodes:
+        """Play one meta-episode of every game; differentiable in what the agents decide, while actions are constants."""
+        pair_key, first_key, play_key = jax.random.split(key, 3)
+        number, games = self.agents, self.naive + self.peers
+        partner = _pairing(pair_key, number)
+        payoffs = jnp.asarray(self.game.payoffs, float)
+        learners = jax.vmap(jax.vmap(self.first))(jax.random.split(first_key, (number, self.naive)))
+        over_lanes = jax.vmap(jax.vmap(lambda agent, state, seen: agent.step(state, seen), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))
+        decide = jax.vmap(over_lanes)  # agents; games; batch
+        states = jax.vmap(lambda agent: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (games, self.batch, *leaf.shape)), agent.init_state()))(agents)
+
+        def step(carry: tuple[Any, Array, Array], drawn: Array) -> tuple[tuple[Any, Array, Array], tuple[Array, ...]]:
+            states, memory, learners = carry
+            states, (logits, values) = decide(agents, states, jax.nn.one_hot(memory, MEMORIES))
+            probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
+            own = (drawn[:, :games] >= probability).astype(jnp.int32)
+            theirs = jnp.asarray(SWAPPED)[memory]
+            naive_logits = jnp.take_along_axis(learners, theirs[:, : self.naive], axis=-1)
+            naive = (drawn[:, games:] >= jax.nn.sigmoid(naive_logits)).astype(jnp.int32)
+            other = jnp.concatenate([naive, own[partner][:, self.naive :]], axis=1)
+            rewards = payoffs[:, own, other]
+            log_probability = jax.nn.log_sigmoid(jnp.where(own == COOPERATE, logits, -logits))
+            entropy = jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
+            played = (log_probability, values, entropy, own == COOPERATE, rewards[0], rewards[1], theirs, other)
+            return (states, 1 + 2 * own + other, learners), played
+
+        def episode(carry: tuple[Any, Array], drawn: Array) -> tuple[tuple[Any, Array], tuple[Array, ...]]:
+            states, learners = carry
+            start = jnp.zeros((number, games, self.batch), jnp.int32)
+            (states, _, _), (*played, theirs, other) = jax.lax.scan(step, (states, start, learners), drawn)
+            memories, actions, rewards = (jnp.moveaxis(part[:, :, : self.naive], 0, -1) for part in (theirs, other, played[5]))
+            learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
+            return (states, learn(learners, memories, actions, rewards)), tuple(played)
+
+        drawn = jax.random.uniform(play_key, (self.episodes, self.length, number, games + self.naive, self.batch))
+        _, played = jax.lax.scan(episode, (states, learners), drawn)
+        return MetaEpisodes(*(jnp.moveaxis(part.reshape(-1, *part.shape[2:]), 0, -1) for part in played))
+
+    def summary(self, played: MetaEpisodes) -> dict[str, Float[Array, ""]]:
+        """Per agent: rewards against peers and naive learners, those of the latter, and cooperation with them in the first and last inner episodes."""
+        found: dict[str, Array] = {}
+        for i in range(self.agents):
+            if self.naive:
+                cooperates = played.cooperates[i, : self.naive]
+                found[f"ego_{i}"] = jnp.mean(played.rewards[i, : self.naive])
+                found[f"naive_{i}"] = jnp.mean(played.others[i, : self.naive])
+                found[f"first_{i}"] = jnp.mean(cooperates[..., : self.length])
+                found[f"last_{i}"] = jnp.mean(cooperates[..., -self.length :])
+            if self.peers:
+                found[f"peer_{i}"] = jnp.mean(played.rewards[i, self.naive :])
+        return found
+
+    def _transform(self) -> optax.GradientTransformation:
+        return self.optimizer(**self.hyperparameters)
+
+
+def _pairing(key: Key[Array, ""], number: int) -> Int[Array, " agents"]:
+    """A random co-player for each agent, who has it for a co-player too; a single agent is its own."""
+    order = jax.random.permutation(key, number)
+    if number == 1:
+        return order
+    halves = order.reshape(2, -1)
+    return jnp.zeros(number, order.dtype).at[halves].set(halves[::-1])
+
+
+def _over_games(function: Callable[..., Array], *parts: Array) -> Array:
+    return jax.vmap(jax.vmap(function))(*parts)

@@ -1,0 +1,117 @@
+"""Trains agents with memory, which learn from sampled play, among naive learners and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+
+from mesocosm.learning.agent_pool import MEMORIES, AgentPool, Settings
+from mesocosm.learning.opponent_shaping import batch_unaware, coala_pg, m_fos
+from mesocosm.learning.optimizers import adamw
+from mesocosm.nn.actor_critic import GatedAgent
+from mesocosm.studies.coala.config import AgentPools
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.studies.part_names import constructor
+
+MENU: dict[str, Callable[..., Any]] = {"coala": coala_pg, "m-fos": m_fos, "batch-unaware": batch_unaware}
+COLUMNS = ("peer", "ego", "naive", "first", "last")
+POINTS = 60  # of a curve
+
+
+@dataclass(frozen=True)
+class PoolArm:
+    """One pool: its sizes, the estimator of each agent, the share of naive learners, and its iterations.
+
+    Attributes:
+        sizes: of pool and agents.
+        estimators: names in `MENU`, or `package.module:function`.
+        p_naive: share of naive learners.
+        iterations: how long.
+    """
+
+    sizes: AgentPools
+    estimators: tuple[str, ...]
+    p_naive: float
+    iterations: int
+
+
+def build_agents(arm: PoolArm, key: Any) -> GatedAgent:
+    """All agents of a pool, for their structure and shapes."""
+    return _pool(arm).init(key).agents
+
+
+def train_agents(arm: PoolArm, context: Context) -> Tables:
+    """Train a pool; rewards and cooperation are means over the last tenth of the iterations."""
+    fitted = context.fit("agents", _pool(arm), arm.iterations)
+    context.publish("agents", fitted.model)
+    at, agents = np.asarray(fitted.history_steps), range(len(arm.estimators))
+    measured = {column: np.stack([fitted.history[f"{column}_{agent}"] for agent in agents], axis=1) for column in COLUMNS}  # seeds, agents, windows
+    late = at > 0.9 * arm.iterations
+    last = {column: values[:, :, late].mean(axis=2) for column, values in measured.items()}
+    kept = np.unique(np.linspace(0, len(at) - 1, POINTS).astype(int))
+    curves = context.rows({"agent": agents, "step": at[kept].tolist()}, peer=measured["peer"][:, :, kept], ego=measured["ego"][:, :, kept])
+    return {
+        "agents": _labelled(context.rows({"agent": agents}, **last), arm),
+        "agent_means": context.rows(**{column: values.mean(axis=1) for column, values in last.items()}),
+        "agents_training": _labelled(curves, arm),
+    }
+
+
+def _labelled(table: pl.DataFrame, arm: PoolArm) -> pl.DataFrame:
+    return table.with_columns(estimator=pl.col("agent").replace_strict(dict(enumerate(arm.estimators)), return_dtype=pl.String))
+
+
+def _pool(arm: PoolArm) -> AgentPool:
+    sizes = arm.sizes
+    menu = MENU | {name: find_estimator(name) for name in arm.estimators if name not in MENU}
+    return AgentPool(
+        build=Partial(_build, sizes.width, sizes.hidden),
+        estimators=tuple(menu.values()),
+        choice=np.array([[name == each for name in menu] for each in arm.estimators], np.float32),
+        optimizer=adamw,
+        hyperparameters={"learning_rate": sizes.learning_rate, "eps": 1e-5, "clip_norm": 1.0},
+        settings=Settings(p_naive=arm.p_naive, rate=sizes.rate, reward_scale=sizes.reward_scale),
+        naive=sizes.naive,
+        peers=sizes.peers,
+        batch=sizes.batch,
+        episodes=sizes.episodes,
+        length=sizes.length,
+    )
+
+
+def _build(width: int, hidden: int, key: Any) -> GatedAgent:
+    return GatedAgent.create(MEMORIES, width=width, hidden=hidden, key=key)
+
+
+def find_estimator(name: str) -> Callable[..., Any]:
+    """The user's estimator.
+
+    Raises:
+        ValueError: it cannot be found, or is not called package.module:function.
+    """
+    if ":" not in name:
+        raise ValueError(f"{name} is not an estimator: name yours as package.module:function")
+    return constructor(name)
+
+
+def check_estimator(name: str, episode: int) -> None:
+    """Call a user's estimator with rewards and values.
+
+    Raises:
+        ValueError: it cannot be found or called, or its weights have another shape than the rewards or are not finite.
+    """
+    estimator = find_estimator(name)
+    rewards, values = np.ones((3, 2 * episode), np.float32), np.zeros((3, 2 * episode + 1), np.float32)
+    try:
+        found = np.asarray(estimator(rewards, episode, values, 1.0, 1.0))
+    except Exception as error:
+        raise ValueError(f"{name} cannot be called as estimator(rewards, episode, values, discount, decay): {type(error).__name__}: {error}") from error
+    if found.shape != rewards.shape:
+        raise ValueError(f"{name} does not fit: it gives weights of shape {list(found.shape)} for rewards of shape {list(rewards.shape)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} does not fit: its weights for rewards of 1 and values of 0 are not finite")

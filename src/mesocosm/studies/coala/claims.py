@@ -1,0 +1,390 @@
+"""The paper's claims and their checks. Regions come from the paper's figures and from trials of its exact pools at this size, before this code was written."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import log
+
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.measures import instances
+from mesocosm.studies.coala.measures import change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
+from mesocosm.studies.coala.tables import (
+    AGENTS_ALONE,
+    ALONE,
+    ALONE_FROM_TIT_FOR_TAT,
+    ESCAPE,
+    ESCAPE_ALONE,
+    FROM_DEFECTING,
+    FROM_TIT_FOR_TAT,
+    METHODS,
+    MIXED,
+    RETALIATORS,
+    SHAPERS,
+    AgentMeans,
+    AlwaysDefecting,
+    Biases,
+    LookAhead,
+    Met,
+    Pools,
+    ahead,
+    mixed,
+    mixed_ahead,
+    shaping,
+)
+from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, above, below
+
+INSTANCE = "a random agent and learner"
+PAIR = "first policies of a pair, naive learners"
+
+exact = partial(against_mutant, replicate=INSTANCE, of="largest error of the mean gradient, relative, float64", tolerance=1e-11)
+of_pools = partial(Check, judged_at=ALL, replicate=PAIR)
+of_mixed = partial(of_pools, judged_at=CPU)
+of_agent_pools = partial(Check, judged_at=CPU, replicate="initialisation and sampled play of a pool")
+of_ahead = partial(Check, judged_at=CPU, replicate="first policies of a pair")
+
+PULLED = "one COALA agent beside one M-FOS agent defects at this size; pools of four take an hour, and mesocosm.learning.agent_pool trains them"
+RATIO = "the parts of the gradient along training are not measured; at the same parameters, their ratio is B times that of M-FOS (C2)"
+CLEAN_UP = "about 10^8 environment steps per iteration at the paper's size, and 3000 to 30000 iterations; the environment is mesocosm.envs.CleanUp"
+FOLLOW_UP = "a follow-up (arXiv 2602.16301): recurrent agents on 4096 episodes of 100 rounds per iteration, for 10000 to 200000 iterations"
+
+CLAIMS = [
+    Claim(
+        "C1",
+        "COALA-PG is the exact policy gradient of an agent's return over a batch of meta-trajectories, without a derivative of the co-player's update.",
+        source="Theorem 3.1",
+        checks=[
+            exact("C1 coala", "the present inner episode counts B times (M-FOS)", check="coala"),
+            exact("C1 full-return", "each trajectory for itself (batch-unaware)", check="full-return"),
+        ],
+    ),
+    Claim(
+        "C2",
+        "M-FOS and the batch-unaware policy gradient are biased: relative to what comes after it, the present inner episode counts B times too much.",
+        source="Sec. 3.1, App. G",
+        checks=[
+            exact("C2 m-fos", "one B more", check="m-fos"),
+            exact("C2 batch-unaware", "no bias", check="batch-unaware"),
+            exact("C2 alike", "M-FOS without the factor B", check="alike"),
+            Check(
+                "biased",
+                Every("distance of the mean batch-unaware gradient from the true one, relative"),
+                above(1e-6),  # more than rounding
+                instances(Biases.batch_unaware),
+                Control("COALA-PG", instances(Biases.coala)),
+                judged_at=ALL,
+                replicate=INSTANCE,
+            ),
+        ],
+    ),
+    Claim(
+        "C3",
+        "For an agent without memory of earlier inner episodes, COALA-PG is the total derivative of its returns through the learner's update, as in LOLA-DICE.",
+        source="Theorem D.2",
+        checks=[
+            exact("C3 total", "the update's data do not depend on the agent", check="total"),
+            exact(
+                "C3 lola", "the update is the whole gradient", check="lola", of="largest relative error of the derivative in the learner's step size, float64"
+            ),
+        ],
+    ),
+    unjudged(
+        "C4",
+        "M-FOS, Good Shepherd, Meta-MAPG, meta-value learning and LOLA solve special cases of one shaping problem.",
+        "App. F",
+        "a taxonomy, with nothing to measure; the page of the study describes it",
+    ),
+    Claim(
+        "C5",
+        "A learning-aware agent extorts naive learners, also if it starts at always defecting.",
+        source="Fig. 3A",
+        checks=[
+            of_pools(
+                "reward",
+                Mean("reward of a shaper beside naive learners, per step"),
+                above(0.85),
+                of(Pools.ego, SHAPERS),
+                Control("trained among each other only", of(Pools.ego, ALONE)),
+            ),
+            of_pools(
+                "extorts",
+                Mean("reward of a shaper minus that of the naive learners beside it"),
+                above(0.3),
+                extortion(SHAPERS),
+                Control("tit-for-tat in its place", of(Pools.fairness, SHAPERS)),
+            ),
+            of_pools(
+                "from-defecting",
+                Mean("reward of a shaper that started at always defecting, minus that of always defecting"),
+                above(0.2),
+                of(Pools.above_defecting, FROM_DEFECTING),
+                Control("trained among each other only", of(Pools.above_defecting, ALONE)),
+            ),
+        ],
+    ),
+    Claim(
+        "C6",
+        "Shapers of naive learners become cooperative when they then learn from each other.",
+        source="Fig. 3B",
+        checks=[
+            of_pools(
+                "after",
+                Bootstrap("median return of two shapers against each other after they learned from each other"),
+                above(0.6),
+                of(Met.after, SHAPERS),
+                Control("agents that never met a naive learner", of(Met.after, ALONE)),
+            ),
+            of_pools(
+                "before",
+                Bootstrap("median return of two shapers against each other before"),
+                below(0.15),
+                of(Met.before, SHAPERS),
+                Control("after they learned from each other", of(Met.after, SHAPERS)),
+            ),
+        ],
+    ),
+    Claim(
+        "C7",
+        "Among naive and learning-aware agents, the latter come to cooperate with each other; without naive ones, they keep defecting.",
+        source="Fig. 3C",
+        checks=[
+            of_mixed(
+                "mixed",
+                Bootstrap("median return of two agents of a mixed pool against each other"),
+                above(0.7),
+                of(Pools.peer, MIXED),
+                Control("no naive learners", of(Pools.peer, ALONE)),
+            ),
+            of_mixed(
+                "pure",
+                Bootstrap("median return of two agents of a pool without naive learners against each other"),
+                below(0.15),
+                of(Pools.peer, ALONE),
+                Control("a mixed pool", of(Pools.peer, MIXED)),
+            ),
+        ],
+    ),
+    Claim(
+        "C8",
+        "Trained shapers are close to zero-determinant extortion.",
+        source="Fig. 8",
+        checks=[
+            of_pools(
+                "distance",
+                Bootstrap("median squared distance from the nearest extortion strategy"),
+                below(0.1),
+                of(Pools.distance, SHAPERS),
+                Control("random policies", of(Pools.random, SHAPERS)),
+            ),
+            of_pools(
+                "nearer",
+                Mean("log of that distance over the distance of random policies"),
+                below(log(1 / 3)),
+                nearness(SHAPERS),
+                Control("trained among each other only", nearness(ALONE)),
+            ),
+        ],
+    ),
+    Claim(
+        "C9",
+        "In a mixed pool, always defecting is no equilibrium: the gradient leaves it by the entry DC alone, and agents that start there come to cooperate.",
+        source="App. C.1, Fig. 9",
+        checks=[
+            Check(
+                "reward",
+                Every("gradient in the probability to cooperate after DC"),
+                above(0.0),
+                instances(AlwaysDefecting.reward),
+                Control("no naive learners", instances(AlwaysDefecting.alone)),
+                judged_at=ALL,
+                replicate="256 naive learners",
+            ),
+            Check(
+                "others",
+                Exact("largest gradient away from the edge in all other probabilities, float64"),
+                below(1e-10),
+                instances(AlwaysDefecting.slack),
+                Control("DC among them", instances(AlwaysDefecting.with_reward)),
+                judged_at=ALL,
+                replicate="256 naive learners",
+            ),
+            of_mixed(
+                "escape",
+                Mean("reward beside naive learners of agents that started at always defecting, minus that of always defecting"),
+                above(0.2),
+                of(Pools.above_defecting, ESCAPE),
+                Control("no naive learners", of(Pools.above_defecting, ESCAPE_ALONE)),
+            ),
+            of_mixed(
+                "cooperate",
+                Bootstrap("median return against each other of agents that started at always defecting"),
+                above(0.5),
+                of(Pools.peer, ESCAPE),
+                Control("no naive learners", of(Pools.peer, ESCAPE_ALONE)),
+            ),
+        ],
+    ),
+    Claim(
+        "C10",
+        "In a mixed pool, tit-for-tat is no equilibrium: agents that start there come to shape naive learners better and still cooperate with each other.",
+        source="Fig. 10",
+        checks=[
+            of_mixed(
+                "shape",
+                Mean("reward beside naive learners of agents that started at tit-for-tat, minus that of tit-for-tat"),
+                above(0.02),
+                of(Pools.above_retaliating, FROM_TIT_FOR_TAT),
+                Control("trained among each other only", of(Pools.above_retaliating, ALONE_FROM_TIT_FOR_TAT)),
+            ),
+            of_mixed(
+                "peer",
+                Bootstrap("median return against each other of agents that started at tit-for-tat"),
+                above(0.95),
+                of(Pools.peer, FROM_TIT_FOR_TAT),
+                Control("trained among naive learners only", of(Pools.peer, RETALIATORS)),
+            ),
+        ],
+    ),
+    Claim(
+        "C11",
+        "LOLA-DICE with few look-ahead steps comes to cooperate, with many it defects and extorts naive learners; the plain gradient mixed in repairs this.",
+        source="Fig. 4",
+        checks=[
+            of_ahead(
+                "one",
+                Mean("return against each other, one look-ahead step"),
+                above(0.6),
+                of(LookAhead.peer, ahead(1)),
+                Control("no look-ahead step", of(LookAhead.peer, ahead(0))),
+                judged_at=ALL,
+            ),
+            of_ahead(
+                "two",
+                Mean("return against each other, two look-ahead steps"),
+                above(0.6),
+                of(LookAhead.peer, ahead(2)),
+                Control("no look-ahead step", of(LookAhead.peer, ahead(0))),
+            ),
+            of_ahead(
+                "many",
+                Mean("return against each other, 20 look-ahead steps"),
+                below(0.35),
+                of(LookAhead.peer, ahead(20)),
+                Control("one look-ahead step", of(LookAhead.peer, ahead(1))),
+                judged_at=ALL,
+            ),
+            of_ahead(
+                "extorts",
+                Mean("reward minus that of a naive learner at the end of its learning, 20 look-ahead steps"),
+                above(0.2),
+                exploits(ahead(20)),
+                Control("no look-ahead step", exploits(ahead(0))),
+                judged_at=ALL,
+            ),
+            *(
+                of_ahead(
+                    f"mixed-{steps}",
+                    Mean(f"gain of the return against each other by the plain gradient, {steps} look-ahead steps"),
+                    above(0.15),
+                    change(LookAhead.peer, mixed_ahead(steps), ahead(steps)),
+                    Control("the plain gradient alone", change(LookAhead.peer, ahead(0), ahead(steps))),
+                )
+                for steps in (10, 20)
+            ),
+        ],
+    ),
+    Claim(
+        "C12",
+        "Among naive learners, COALA-PG earns more than M-FOS and the batch-unaware policy gradient.",
+        source="Fig. 5A",
+        checks=[
+            of_agent_pools(
+                method,
+                Mean(f"reward beside naive learners, COALA-PG minus {method}"),
+                above(0.2),
+                lead(AgentMeans.ego, shaping("coala"), shaping(method)),
+                Control(f"{other} minus {method}", lead(AgentMeans.ego, shaping(other), shaping(method))),
+            )
+            for method, other in (("m-fos", "batch-unaware"), ("batch-unaware", "m-fos"))
+        ],
+    ),
+    Claim(
+        "C13",
+        "Within a meta-episode, COALA agents first shape and then exploit; the others defect from the start.",
+        source="Fig. 5B",
+        checks=[
+            of_agent_pools(
+                "exploit",
+                Mean("cooperation with naive learners, first inner episode minus last, COALA-PG"),
+                above(0.15),
+                exploiting(shaping("coala")),
+                Control("M-FOS", exploiting(shaping("m-fos"))),
+            ),
+            *(
+                of_agent_pools(
+                    method,
+                    Mean(f"cooperation with naive learners in the first inner episode, {method}"),
+                    below(0.1),
+                    of_agents(AgentMeans.first, shaping(method)),
+                    Control("COALA-PG", of_agents(AgentMeans.first, shaping("coala"))),
+                )
+                for method in METHODS[1:]
+            ),
+        ],
+    ),
+    Claim(
+        "C14",
+        "In a mixed pool, COALA agents cooperate with each other; others defect, as do COALA agents without naive ones.",
+        source="Fig. 5C",
+        checks=[
+            of_agent_pools(
+                "cooperate",
+                Rate("pools of COALA-PG whose agents cooperate with each other in more than half of the steps"),
+                above(1 / 3),
+                exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5),
+                Control("M-FOS", exceeds(of_agents(AgentMeans.peer, mixed("m-fos")), 0.5)),
+            ),
+            *(
+                of_agent_pools(
+                    name,
+                    Rate(f"pools whose agents cooperate with each other in more than half of the steps, {what}"),
+                    below(1 / 3),
+                    exceeds(of_agents(AgentMeans.peer, trial), 0.5),
+                    Control("COALA-PG", exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5)),
+                )
+                for name, what, trial in (
+                    ("batch-unaware", "batch-unaware", mixed("batch-unaware")),
+                    ("alone", "COALA-PG without naive learners", AGENTS_ALONE),
+                )
+            ),
+            of_agent_pools(
+                "reward",
+                Mean("reward beside naive learners in mixed pools, COALA-PG minus M-FOS"),
+                above(0.15),
+                lead(AgentMeans.ego, mixed("coala"), mixed("m-fos")),
+                Control("batch-unaware minus M-FOS", lead(AgentMeans.ego, mixed("batch-unaware"), mixed("m-fos"))),
+            ),
+        ],
+    ),
+    unjudged("C15", "A COALA agent pulls an M-FOS agent into cooperation.", "App. H.3", PULLED),
+    unjudged(
+        "C16",
+        "The gradient's parts from the present and later inner episodes are balanced for COALA-PG only.",
+        "Fig. 12",
+        RATIO,
+    ),
+    unjudged("C17", "Among naive learners in CleanUp-lite, COALA agents earn more, and so do the learners beside them.", "Fig. 6, 13", CLEAN_UP),
+    unjudged("C18", "In mixed pools in CleanUp-lite, COALA agents earn more, clean more fairly and zap less.", "Fig. 7, 14", CLEAN_UP),
+    *(
+        unjudged(id, statement, f"arXiv 2602.16301, {source}", FOLLOW_UP)
+        for id, statement, source in (
+            ("X1", "Beyond the paper: recurrent agents in a pool with random memory-one policies come to cooperate with each other.", "Fig. 1"),
+            ("X2", "If they are given the opponent's policy, they defect.", "Fig. 1"),
+            ("X3", "Without memory-one opponents, they defect.", "Fig. 1"),
+            ("X4", "Trained against memory-one policies only, an agent best-responds within the episode.", "Fig. 2A"),
+            ("X5", "A fresh learner extorts that agent.", "Fig. 2C"),
+            ("X6", "Two extorters that learn from each other come to cooperate.", "Fig. 2E"),
+            ("X7", "In mixed training, extortion comes first and cooperation later.", "Fig. 3"),
+            ("X8", "Predictive equilibria exist.", "App. C, D"),
+        )
+    ),
+]

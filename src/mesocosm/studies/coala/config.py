@@ -1,0 +1,159 @@
+"""Config and presets of the coala study. Numbers from the paper are marked; the rest is ours."""
+
+from dataclasses import dataclass, field, replace
+
+from mesocosm.studies.interface import Preset
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """Games whose every outcome is followed."""
+
+    instances: int = 100
+    """Random agents and learners."""
+    batch: int = 2
+    """B, games against one learner."""
+    episodes: int = 3
+    """M, inner episodes."""
+    steps: int = 1
+    """T, steps of each; there are 4^(B M T) outcomes."""
+    rate: float = 5.0
+    """The learner's step size."""
+    learners: int = 256
+    """Naive learners per instance of the statement about always defecting."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two memory-one agents with exact gradients, among naive learners and each other."""
+
+    discount: float = 0.999
+    """Paper: 0.999, stated with Fig. 8."""
+    rate: float = 5.0
+    """The naive learners' step size on normalised returns (paper: 5, in Fig. 4)."""
+    updates: int = 20
+    """Updates of a naive learner (paper: 20, in Fig. 10C)."""
+    learners: int = 4
+    """Naive learners per step and agent."""
+    learning_rate: float = 0.01
+    """Of AdamW."""
+    steps: int = 2000
+    meeting_steps: int = 1500
+    """Steps that the agents take thereafter on each other only."""
+    p_naive: float = 0.5
+    """Share of naive learners in the mixed pool."""
+    test_learners: int = 64
+    """Naive learners that an agent is tested on, the same for all agents."""
+    every: int = 50
+    """Steps between two measurements."""
+    mixed: bool = True
+    """Whether mixed pools are trained."""
+    escape_discount: float = 0.95
+    """The discount of pools that start at always defecting. At 0.999 the first move hardly counts, and Adam makes its gradient's noise a drift."""
+    escape_p_naive: float = 0.4
+    edge: float = 0.01
+    """Distance of their first probabilities, and those of tit-for-tat, from 0 and 1 (paper: 0.01)."""
+
+
+@dataclass(frozen=True)
+class LookAhead:
+    """LOLA-DICE with exact gradients."""
+
+    discount: float = 0.95
+    """Paper: 0.95."""
+    learning_rate: float = 0.005
+    """Paper: 0.005."""
+    steps: int = 3000
+    ahead: tuple[int, ...] = (1, 2, 3, 10, 20)
+    """Numbers of look-ahead steps (paper: these)."""
+    rate: float = 5.0
+    """Their step size; twice that for a single one (paper: both)."""
+    mixes: tuple[tuple[int, float], ...] = ((3, 0.75), (10, 0.6), (20, 0.4))
+    """Pairs whose look-ahead is mixed with the plain gradient, and its weight (paper: these)."""
+    every: int = 50
+
+
+@dataclass(frozen=True)
+class AgentPools:
+    """Agents with memory that learn from sampled play (sizes of the paper in `paper`)."""
+
+    iterations: int = 0
+    """Of mixed pools; 0: none is trained."""
+    shaping_iterations: int = 300
+    """Of pools of naive learners only."""
+    agents: int = 2
+    p_naive: float = 0.25
+    """Weight of naive learners in mixed pools (paper: 0.75)."""
+    naive: int = 8
+    peers: int = 8
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all)."""
+    batch: int = 16
+    """B, trajectories of a game (paper: 16)."""
+    episodes: int = 10
+    """M (paper: 20)."""
+    length: int = 6
+    """T (paper: 10)."""
+    rate: float = 5.0
+    """Step size of the naive learners."""
+    learning_rate: float = 0.01
+    reward_scale: float = 0.05
+    """Factor of rewards in what is learned (paper: 0.05)."""
+    width: int = 16
+    hidden: int = 24
+
+
+@dataclass(frozen=True)
+class Config:
+    """Config of the coala study."""
+
+    estimators: Estimators = field(default_factory=Estimators)
+    pairs: Pairs = field(default_factory=Pairs)
+    look_ahead: LookAhead = field(default_factory=LookAhead)
+    agents: AgentPools = field(default_factory=AgentPools)
+    agent_replicates: int = 10
+    """Replicates of pools of agents with memory."""
+    estimator: str = ""
+    """Your own estimator, package.module:function, called as ours in `learning.opponent_shaping`. Trains only pools of agents with it and with ours."""
+
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            estimators=Estimators(episodes=2, learners=4),
+            pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
+            look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
+            agents=AgentPools(iterations=2, shaping_iterations=1, naive=1, peers=1, batch=2, episodes=2, length=2, width=2, hidden=2),
+            agent_replicates=2,
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(
+        replace(
+            Config(),
+            pairs=Pairs(steps=800, meeting_steps=1500, mixed=False),
+            look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
+        ),
+        seeds=20,
+    ),
+    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200)), seeds=32),
+    "paper": Preset(
+        replace(
+            Config(),
+            agents=AgentPools(
+                iterations=3000,
+                shaping_iterations=3000,
+                agents=4,
+                p_naive=0.75,
+                naive=96,
+                peers=32,
+                episodes=20,
+                length=10,
+                learning_rate=3e-4,
+                width=32,
+                hidden=32,
+            ),
+            agent_replicates=5,
+        ),
+        seeds=64,
+    ),
+}

@@ -1,0 +1,118 @@
+"""Figures of the coala study: returns over training, a naive learner's life, learned policies, and the bias of the estimators."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from mesocosm.studies.coala.tables import ALONE, SHAPERS
+from mesocosm.studies.interface import View, figure
+
+MEMORIES = ["start", "CC", "CD", "DC", "DD"]
+DOTS = {"size": 24, "opacity": 0.45}
+
+
+def _over_training(table: pl.DataFrame, title: str, columns: int) -> alt.TopLevelMixin:
+    """Median and quartiles over pairs, a panel for each arm."""
+    peer = pl.col("peer")
+    curves = table.group_by("arm", "step").agg(median=peer.median(), low=peer.quantile(0.25), high=peer.quantile(0.75)).sort("arm", "step")
+    thinned = curves.filter(pl.col("step").rank("dense").over("arm") % max(1, curves["step"].n_unique() // 50) == 0)
+    x = alt.X("step:Q", title=title, axis=alt.Axis(tickCount=3))
+    line = alt.Chart().mark_line().encode(x=x, y=alt.Y("median:Q", title="return against each other"), tooltip=["arm", "step", "median"])
+    band = alt.Chart().mark_area(opacity=0.25).encode(x=x, y="low:Q", y2="high:Q")
+    panels = alt.layer(band, line, data=thinned).properties(width=150, height=100).facet(alt.Facet("arm:N", title=None), columns=columns)
+    return panels.resolve_scale(x="independent")
+
+
+@figure("Cooperation over training")
+def cooperation(view: View) -> alt.TopLevelMixin:
+    """Exact return per step of two agents against each other: mutual cooperation earns 1, mutual defection 0. Lines: median over pairs; bands: quartiles.
+    Agents are trained among naive learners (shapers), each other (alone) or both (mixed), from random policies, always defecting or tit-for-tat.
+    """
+    return _over_training(view.table("pool_training"), "step", 3)
+
+
+@figure("When shapers meet")
+def meeting(view: View) -> alt.TopLevelMixin:
+    """The same when the agents go on to learn from each other only."""
+    return _over_training(view.table("meeting"), "step after they met", 3)
+
+
+@figure("A naive learner's life")
+def lives(view: View) -> alt.TopLevelMixin:
+    """Exact reward per step of agent and naive learner after each update of the learner, mean over pairs and 64 learners. An extorter lets the learner gain,
+    and gains more itself.
+    """
+    table = view.table("pool_lives").group_by("arm", "update").agg(pl.col("ego").mean(), pl.col("naive").mean())
+    long = table.unpivot(["ego", "naive"], index=["arm", "update"], variable_name="player", value_name="reward").sort("arm", "player", "update")
+    lines = (
+        alt.Chart(long)
+        .mark_line()
+        .encode(
+            x=alt.X("update:Q", title="updates of the learner", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("reward:Q", title="reward per step"),
+            color=alt.Color("player:N", sort=["ego", "naive"], title=None),
+            tooltip=["arm", "player", "update", "reward"],
+        )
+    )
+    return lines.properties(width=150, height=100).facet(alt.Facet("arm:N", title=None), columns=3)
+
+
+@figure("Learned policies")
+def policies(view: View) -> alt.TopLevelMixin:
+    """Probability to cooperate by what happened last, the agent's own action first. One dot per agent; ticks at the median."""
+    table = view.table("pool_policies").with_columns(after=pl.col("memory").replace_strict(dict(enumerate(MEMORIES)), return_dtype=pl.String))
+    x = alt.X("after:N", sort=MEMORIES, title="last joint action")
+    y = alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=y, tooltip=["arm", "seed", "agent", "after", "cooperates"])
+    ticks = alt.Chart().mark_tick(thickness=3, width=16, color="black").encode(x=x, y="median(cooperates):Q")
+    data = table.select("arm", "seed", "agent", "after", "cooperates")
+    return alt.layer(dots, ticks, data=data).properties(width=140, height=110).facet(alt.Facet("arm:N", title=None), columns=3)
+
+
+@figure("Distance from extortion")
+def extortion(view: View) -> alt.TopLevelMixin:
+    """Squared distance of the four probabilities from the nearest zero-determinant extortion strategy, mean over a pair; each dot is a pair."""
+    trained = view.table("pools").filter(pl.col("arm").is_in([SHAPERS, ALONE])).select("seed", "distance", kind="arm")
+    random = view.table("pools").filter(pl.col("arm") == SHAPERS).select("seed", distance="random", kind=pl.lit("random policies"))
+    table = pl.concat([trained, random])
+    x = alt.X("distance:Q", title="squared distance")
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("kind:N", title=None), tooltip=["seed", "kind", alt.Tooltip("distance", format=".3f")])
+    ticks = alt.Chart(table).mark_tick(thickness=3, color="black").encode(x="median(distance):Q", y="kind:N")
+    return alt.layer(dots, ticks).properties(width=420, height=alt.Step(30))
+
+
+@figure("LOLA-DICE by look-ahead steps")
+def look_ahead(view: View) -> alt.TopLevelMixin:
+    """Return of two agents against each other over training, exact; ahead-0 is the plain gradient, and mixed arms add it to the look-ahead."""
+    return _over_training(view.table("look_ahead_training"), "step", 3)
+
+
+@figure("Bias of the estimators")
+def bias(view: View) -> alt.TopLevelMixin:
+    """Distance of the mean estimate over every outcome from the true gradient, relative to its length; each dot is a random agent and learner. COALA-PG's is
+    rounding.
+    """
+    table = view.table("biases").unpivot(["coala", "batch_unaware", "m_fos"], index="instance", variable_name="estimator", value_name="distance")
+    table = table.with_columns(estimator=pl.col("estimator").str.replace("_", "-"))
+    x = alt.X("distance:Q", title="relative distance", scale=alt.Scale(type="log"), axis=alt.Axis(format="~e"))
+    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("estimator:N", title=None), tooltip=["instance", "estimator", "distance"])
+    return dots.properties(width=420, height=alt.Step(30))
+
+
+@figure("Agents with memory over training")
+def agents(view: View) -> alt.TopLevelMixin:
+    """Rewards of agents that learn from sampled play: against each other (where cooperation earns 1 and defection 0) and beside naive learners. Lines:
+    mean over agents and pools; thin lines: pools.
+    """
+    table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
+    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward")
+    long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
+    x, colour = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Color("beside:N", title=None)
+    each = alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title="reward per step"), color=colour, detail="seed:N")
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(reward):Q", color=colour)
+    panels = alt.layer(each, mean, data=long).properties(width=150, height=100).facet(alt.Facet("trial:N", title=None), columns=3)
+    return panels.resolve_scale(x="independent")
+
+
+FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, agents]

@@ -1,0 +1,153 @@
+"""Config and presets of the incontext-composition study. Numbers from the paper are marked; the others were searched on pilots
+(search.csv).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mesocosm.studies.interface import Preset
+
+Model = Literal["vanilla", "hypernet", "latent-mlp", "hyla"]
+"""A transformer on context and queries; one that infers a code, which a linear hypernetwork executes; the same with an MLP that reads the code; the first with
+HYLA in place of attention."""
+
+PAPER_CURVES = {
+    "hypernet": {5000: (0.954, 0.84), 10000: (0.980, 0.90), 20000: (0.996, 0.964), 40000: (0.9991, 0.985), 60000: (0.9996, 0.987), 100000: (0.9998, 0.987)},
+    "vanilla": {5000: (0.944, 0.881), 10000: (0.960, 0.888), 20000: (0.977, 0.885), 40000: (0.988, 0.882), 60000: (0.993, 0.878), 100000: (0.998, 0.870)},
+}
+"""R^2 on training's pairs and on held-out ones by training step, read from the vector graphics of Figs. 2A and 3. Held-out ones at 5000, 10000 (hypernetwork)
+and at 20000, 60000 (vanilla) lie between points that were read."""
+PAPER_TASKS = 128
+"""Tasks per step (paper)."""
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a task is shown: input-output pairs, then queries that see the pairs and themselves."""
+
+    pairs: int = 32
+    """Pairs in the context (not given in the paper; 63 in the preset `paper`)."""
+    queries: int = 8
+    """Queries that share a context (paper: 1). Several give more signal per step; they do not see each other, and the context does not see them."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A transformer with relative position biases, whose feed-forward parts are four times as wide, and an executor of codes."""
+
+    dim: int = 64
+    """Width of the tokens (paper: 128 vanilla, 64 with the bottleneck)."""
+    heads: int = 4
+    layers: int = 2
+    code: int = 6
+    """Size of an inferred code (paper: 6, the number of modules)."""
+    hidden: int = 32
+    """Hidden units of the executed network (paper: 32)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """AdamW on fresh tasks, gradients clipped to norm 1 (paper): linear warm-up, then half a cosine down to 0."""
+
+    steps: int
+    """Updates (paper: 100,000)."""
+    tasks: int = 16
+    """Tasks per step (paper: 128)."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of models with a bottleneck (paper: 1e-3)."""
+    vanilla_learning_rate: float = 4e-3
+    """That of models without one (paper: 1e-3)."""
+    warmup: int = 200
+    vanilla_decay: float = 0.1
+    """Decoupled weight decay of models without a bottleneck; those with one have none (paper)."""
+    points: int = 4
+    """Number of measurements during training."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fresh tasks to evaluate trained models on."""
+
+    tasks: int = 384
+    """Of each set (paper: 16,000 sequences of one query)."""
+    searched: int = 64
+    """Of each set for the oracle, which searches the code of each task."""
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Random instances for the exact statements."""
+
+    instances: int = 100
+
+
+@dataclass(frozen=True)
+class Config:
+    """Config of the incontext-composition study."""
+
+    prompting: Prompting = field(default_factory=Prompting)
+    network: Network = field(default_factory=Network)
+    vanilla_dim: int = 64
+    """Width of the tokens without a bottleneck (paper: 128)."""
+    training: Training = field(default_factory=lambda: Training(steps=3000))
+    """Of the networks on the support Connected+."""
+    short_training: Training = field(default_factory=lambda: Training(steps=1500))
+    """Of those on the supports Connected and Disconnected."""
+    execution: Training = field(default_factory=lambda: Training(steps=10_000, tasks=32, learning_rate=1e-2))
+    """Of a hypernetwork that is given the code."""
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    identities: Identities = field(default_factory=Identities)
+    models: tuple[Model, ...] = ()
+    """Models trained on Connected+."""
+    undecayed: bool = False
+    """Whether the vanilla model is also trained without weight decay, like those with a bottleneck."""
+    supports: tuple[Literal["connected", "disconnected"], ...] = ()
+    """Further supports for the vanilla model and the one with a hypernetwork (C5, C10)."""
+    contexts: tuple[int, ...] = ()
+    """Further numbers of pairs for ridge regression and the oracle."""
+    early: int | None = None
+    """The step of C8's early comparison (paper: 5000); None for the last."""
+    mixer: str = ""
+    """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
+    Trains only it, in the vanilla model, beside the vanilla model and the one with a hypernetwork."""
+    over_seeds: Literal["vmap", "map"] = "map"
+
+
+ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "hyla")
+SUPPORTS: tuple[Literal["connected", "disconnected"], ...] = ("connected", "disconnected")
+_BRIEF = Training(steps=3, tasks=2, warmup=1, points=2)
+
+PRESETS = {
+    "smoke": Preset(
+        Config(
+            prompting=Prompting(pairs=8, queries=2),
+            network=Network(dim=8, heads=2, layers=1, hidden=8),
+            vanilla_dim=8,
+            training=_BRIEF,
+            short_training=_BRIEF,
+            execution=_BRIEF,
+            evaluation=Evaluation(tasks=16, searched=4),
+            models=("vanilla", "hypernet"),
+            undecayed=True,
+            supports=SUPPORTS,
+        ),
+        seeds=2,
+    ),
+    "quick": Preset(Config(contexts=(16,)), seeds=8),
+    "cpu": Preset(Config(contexts=(16,), models=ALL_MODELS, undecayed=True, supports=SUPPORTS), seeds=10),
+    "paper": Preset(
+        Config(
+            prompting=Prompting(pairs=63, queries=1),
+            vanilla_dim=128,
+            training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
+            short_training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
+            evaluation=Evaluation(tasks=16_384, searched=1024),
+            contexts=(31, 127),
+            models=ALL_MODELS,
+            undecayed=True,
+            supports=SUPPORTS,
+            early=5000,
+        ),
+        seeds=5,
+    ),
+}

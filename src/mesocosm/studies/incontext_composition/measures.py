@@ -1,0 +1,128 @@
+"""Measurements for the incontext-composition study's claims: tables to one number per replicate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import polars as pl
+
+from mesocosm.claims.measures import Measure, replicates, within
+from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.tables import Estimate, Trials, Value
+from mesocosm.studies.incontext_composition.config import Config
+from mesocosm.studies.incontext_composition.tables import Curve, Explained, References, given_code, on
+
+OfSeeds = Measure[Replicates]
+
+
+# --- R^2 --------------------------------------------------------------------------------------------------------------
+
+
+def r2(column: Estimate, trial: Trials) -> OfSeeds:
+    """R^2 on one of the sets."""
+    return replicates(column, trial=trial)
+
+
+def ahead(column: Estimate, trial: Trials, other: Trials) -> OfSeeds:
+    """R^2 of one model minus that of another."""
+    return r2(column, trial).minus(r2(column, other))
+
+
+def gap(trial: Trials) -> OfSeeds:
+    """R^2 on training's pairs minus R^2 on held-out ones."""
+    return r2(Explained.train, trial).minus(r2(Explained.held_out, trial), same_data=False)
+
+
+def ridge(column: Estimate) -> OfSeeds:
+    """R^2 of ridge regression."""
+    return _reference(column, "ridge")
+
+
+def oracle(column: Estimate) -> OfSeeds:
+    """R^2 of the search for the code."""
+    return _reference(column, "oracle")
+
+
+def ridge_gap() -> OfSeeds:
+    """The gap of ridge regression."""
+    return ridge(References.train).minus(ridge(References.held_out), same_data=False)
+
+
+def _reference(column: Estimate, predictor: str) -> OfSeeds:
+    return replicates(column, predictor=predictor, pairs=_pairs)
+
+
+def _pairs(config: Config) -> int:
+    return config.prompting.pairs
+
+
+def support_matters(column: Estimate, model: str) -> OfSeeds:
+    """R^2 after training on Connected minus R^2 after training on Disconnected."""
+    return r2(column, on(model, "connected")).minus(r2(column, on(model, "disconnected")), same_data=False)
+
+
+def support_matters_for_execution(column: Estimate) -> OfSeeds:
+    """The same, of a hypernetwork that is given the code."""
+    connected, disconnected = (replicates(column, trial=given_code(support)) for support in ("connected", "disconnected"))
+    return connected.minus(disconnected, same_data=False)
+
+
+def unexplained(trial: Trials, other: Trials) -> OfSeeds:
+    """Log of what one model leaves unexplained on training's pairs over what another does."""
+    one, two = (r2(Explained.train, each).map(lambda value: 1 - value) for each in (trial, other))
+    return one.log_ratio(two)
+
+
+# --- the code ---------------------------------------------------------------------------------------------------------
+
+
+def told(trial: Trials, column: Value = Explained.told) -> OfSeeds:
+    """R^2 of the code at the end."""
+    return replicates(column, trial=trial)
+
+
+def told_early(trial: Trials) -> OfSeeds:
+    """R^2 of the code at the early step."""
+    return replicates(Curve.told, trial=trial, step=early)
+
+
+def early(config: Config) -> int:
+    """C8's early step."""
+    return config.training.steps if config.early is None else config.early
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def ahead_at_equal_fit(trial: str, other: str) -> OfSeeds:
+    """R^2 on held-out pairs, one model minus another, at the step at which each first has the R^2 on training's pairs that both reach."""
+
+    def difference(curves: pl.DataFrame) -> float:
+        one, two = (curves.filter(trial=name).sort("step") for name in (trial, other))
+        level = min(one["train"].max(), two["train"].max())  # pyright: ignore[reportArgumentType]
+        return _held_out_at(one, level) - _held_out_at(two, level)
+
+    return within(Curve.rows(Trials(lambda config: (trial, other))), difference, of=(Curve.held_out,))
+
+
+def _held_out_at(curve: pl.DataFrame, level: float) -> float:
+    """R^2 on held-out pairs where R^2 on training's pairs first reaches a level; linear between measurements, in the logarithm of what is unexplained."""
+    fit, composed = curve["train"].to_list(), curve["held_out"].to_list()
+    place = next(number for number, value in enumerate(fit) if value >= level)
+    if place == 0:  # training has only made it worse
+        return composed[0]
+    before, at, after = (math.log(1 - value) for value in (fit[place - 1], level, fit[place]))
+    share = (at - before) / (after - before)
+    return composed[place - 1] + share * (composed[place] - composed[place - 1])
+
+
+def decline(trial: Trials) -> OfSeeds:
+    """The largest R^2 on held-out pairs in the first 30 % of training, minus the last."""
+
+    def statistic(curve: pl.DataFrame) -> float:
+        ordered: Any = curve.sort("step")
+        first = ordered.filter(pl.col("step") <= 0.3 * pl.col("step").max())
+        return first["held_out"].max() - ordered["held_out"][-1]
+
+    return within(Curve.rows(trial), statistic, of=(Curve.held_out,))

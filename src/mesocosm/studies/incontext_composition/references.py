@@ -1,0 +1,68 @@
+"""Predictors that are not trained: ridge regression in each context, and a search for the code through the teacher's own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.analysis.in_context.prompt_regression import Score, affine_features, explained_by_context, ridge_predictions, search_code
+from mesocosm.studies.incontext_composition.networks import INPUTS, MODULES, References, draw_prompts
+from mesocosm.studies.incontext_composition.train import SETS, digests, draw_sets
+from mesocosm.studies.interface import Context, Tables
+from mesocosm.tasks.hyperteacher import Prompt, Prompts, Teacher
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Penalties of ridge regression, of which the best on training's pairs counts."""
+STARTS, STEPS = 4, 20
+"""Of the oracle's search."""
+
+
+def measure_references(references: References, context: Context) -> Tables:
+    """R^2 of ridge regression and of the oracle on each set, for each length of the context."""
+    tables = []
+    for pairs in sorted({references.prompting.pairs, *references.contexts}):
+        drawn = context.evaluate(Partial(draw_prompts, "connected+", pairs, references.prompting.queries), context.keys("env"))
+        sets = context.evaluate(Partial(draw_sets, references.evaluation.tasks, context.evaluation_key), drawn)
+        searched = jax.tree.map(lambda leaf: leaf[:, :, : references.evaluation.searched], sets)
+        scores = {"ridge": context.evaluate(ridge, sets), "oracle": context.evaluate(Partial(oracle, context.evaluation_key), drawn, searched)}
+        for predictor, score in scores.items():
+            columns: dict[str, Any] = {name: score.value[:, place] for place, name in enumerate(SETS)}
+            columns |= {f"{name}_error": score.error[:, place] for place, name in enumerate(SETS)}
+            tables.append(context.rows(predictor=predictor, pairs=pairs, digest=digests(sets, len(context.seeds)), **columns))
+    return {"references": pl.concat(tables)}
+
+
+def ridge(sets: Prompt) -> Score:
+    """Affine regression of outputs on inputs, on each set."""
+
+    def predict(strength: Array, inputs: Array, outputs: Array, queries: Array) -> Array:
+        return ridge_predictions(affine_features, strength, inputs, outputs, queries)
+
+    scores = jax.lax.map(lambda strength: _score(Partial(predict, strength), sets), jnp.asarray(STRENGTHS))
+    best = jnp.argmax(scores.value[:, SETS.index("train")])
+    return jax.tree.map(lambda leaf: leaf[best], scores)
+
+
+def oracle(key: PRNGKeyArray, task: Prompts, sets: Prompt) -> Score:
+    """The code that fits the context best through the teacher's modules, searched from codes around the mean of training's."""
+    teacher: Teacher = task.task.teacher  # pyright: ignore[reportAttributeAccessIssue]
+    starts = jnp.mean(sets.plain_code[0], axis=0) + 0.1 * jax.random.normal(key, (STARTS, MODULES))
+
+    def predict(inputs: Array, outputs: Array, queries: Array) -> Array:
+        return teacher.execute(search_code(teacher.execute, inputs, outputs, starts, steps=STEPS), queries)
+
+    return _score(predict, sets)
+
+
+def _score(predict: Callable[..., Float[Array, "queries outputs"]], sets: Prompt) -> Score:
+    """R^2 of (inputs, outputs, inputs of the queries) -> outputs of the queries, on each set."""
+    parts = (sets.context[..., :INPUTS], sets.context[..., INPUTS:], sets.queries[..., :INPUTS])
+    flat = tuple(part.reshape(-1, *part.shape[2:]) for part in parts)
+    predictions = jax.lax.map(lambda part: predict(*part), flat, batch_size=32).reshape(sets.targets.shape)
+    return jax.vmap(explained_by_context)(predictions, sets.targets, parts[1])

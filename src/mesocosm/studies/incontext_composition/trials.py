@@ -1,0 +1,50 @@
+"""Trials of the incontext-composition study: exact statements, references, executors of given codes, and models in context."""
+
+from __future__ import annotations
+
+from mesocosm.studies.incontext_composition.config import Config, Model, Training
+from mesocosm.studies.incontext_composition.identities import check_identities
+from mesocosm.studies.incontext_composition.networks import Arm, Executor, References, Shape, build, build_executor
+from mesocosm.studies.incontext_composition.references import measure_references
+from mesocosm.studies.incontext_composition.train import train, train_executor
+from mesocosm.studies.interface import Trial
+from mesocosm.studies.part_names import code_of
+from mesocosm.studies.parts import check_mixer
+
+
+def check(config: Config) -> None:
+    """Reject a mixer that does not fit the vanilla model.
+
+    Raises:
+        ValueError: see `check_mixer`.
+    """
+    check_mixer(config.mixer, config.vanilla_dim, config.prompting.pairs + config.prompting.queries, causal=False)
+
+
+def trials(config: Config) -> list[Trial]:
+    """One trial per model; arms are paired by seed, which decides teacher, initialisation and data."""
+
+    def trained(name: str, model: Model, support: str, training: Training, *, decays: bool = True, mixer: str = "") -> Trial:
+        plain = model in ("vanilla", "hyla")
+        shape = Shape(model, config.network, config.vanilla_dim if plain else config.network.dim, config.prompting, mixer)
+        decay = training.vanilla_decay if plain and decays else 0.0
+        rate = training.vanilla_learning_rate if plain else training.learning_rate
+        arm = Arm(shape, support, training, rate, decay, config.evaluation)
+        parts = code_of(mixer) if mixer else ()
+        return Trial(name, train, arm, models={"model": build}, over_seeds=config.over_seeds, user_parts=parts)
+
+    if config.mixer:
+        ours = [trained(name, name, "connected+", config.training) for name in ("vanilla", "hypernet")]
+        return [*ours, trained("user", "vanilla", "connected+", config.training, mixer=config.mixer)]
+    found = [
+        Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
+        Trial("references", measure_references, References(config.prompting, config.contexts, config.evaluation)),
+    ]
+    for support in ("connected", "disconnected"):
+        executor = Executor(config.network, support, config.execution, config.evaluation)
+        found.append(Trial(f"given-code-{support}", train_executor, executor, models={"executor": build_executor}, over_seeds=config.over_seeds))
+    found += [trained(model, model, "connected+", config.training) for model in config.models]
+    if config.undecayed:
+        found.append(trained("vanilla-undecayed", "vanilla", "connected+", config.training, decays=False))
+    found += [trained(f"{model}-{support}", model, support, config.short_training) for support in config.supports for model in ("vanilla", "hypernet")]
+    return found

@@ -1,0 +1,103 @@
+"""The coala study: what its smoke run measured, tests of a pair against known policies, and rows that can hold and can fail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.memory_one import DC
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import judge
+from mesocosm.studies.coala.claims import CLAIMS
+from mesocosm.studies.coala.config import PRESETS
+from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
+from mesocosm.studies.coala.tables import ALONE, ALONE_FROM_TIT_FOR_TAT, ESCAPE, ESCAPE_ALONE, FROM_TIT_FOR_TAT, MIXED, RETALIATORS, SHAPERS, ahead, mixed_ahead
+from mesocosm.studies.interface import View
+
+TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, pair, jax.random.key(0), naive, jnp.float32(0.9)))
+
+
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("coala")
+
+
+def test_estimators_hold_and_their_mutants_do_not(smoke):
+    found = smoke.table("identities")
+    assert found["error"].max() < 1e-11
+    assert found.group_by("identity").agg(pl.col("mutant").max())["mutant"].min() > 1e-4
+    outward = smoke.table("always_defecting")
+    assert (outward["slack"] == 0).all()
+    assert (outward["alone"] == 0).all()
+
+
+def test_arms_of_one_seed_start_from_the_same_noise_or_at_their_edge(smoke):
+    first = smoke.table("pool_training").filter(pl.col("step") == 0).pivot("arm", index="seed", values="peer")
+    np.testing.assert_allclose(first[SHAPERS], first[ALONE])
+    assert first[SHAPERS].n_unique() == 2
+    assert np.abs(np.asarray(first[ESCAPE]) - 0.01).max() < 0.01
+    assert np.asarray(first[FROM_TIT_FOR_TAT]).min() > 0.5  # at a discount of 0.999, one slip in a hundred is long remembered
+
+
+def test_known_policies_are_tested_as_what_they_are():
+    """Two who play tit-for-tat earn 1 from each other and as much as any learner; always defecting earns most from those who do not learn to defect."""
+    retaliating, defecting = np.array([FAR, FAR, -FAR, FAR, -FAR]), np.full(5, -FAR)
+    naive = jax.random.normal(jax.random.key(1), (4, 5))
+    fair, greedy = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in (retaliating, defecting))
+    np.testing.assert_allclose([fair.peer, greedy.peer], [1.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(fair.lives, fair.retaliation, atol=1e-5)
+    np.testing.assert_allclose(greedy.lives, fair.defection, atol=1e-5)
+    assert fair.distance < 1e-4  # the fair one of the family
+    assert greedy.distance > 0.1
+    assert (np.diff(greedy.lives[:, 0]) < 0).all()
+
+
+def test_arms_have_the_starts_and_shares_of_their_names():
+    arms = pool_arms(PRESETS["cpu"].config.pairs)
+    assert arms[MIXED].p_naive == arms[FROM_TIT_FOR_TAT].p_naive == 0.5
+    assert {name for name, arm in arms.items() if arm.p_naive == 0} == {ALONE, ALONE_FROM_TIT_FOR_TAT, ESCAPE_ALONE}
+    assert arms[FROM_TIT_FOR_TAT].start.centre[DC] > 4 > -4 > arms[ESCAPE].start.centre[DC]
+    assert arms[RETALIATORS].start.spread == arms[ESCAPE].start.spread == 0
+
+
+# --- rows can hold and can fail
+
+
+def verdicts(**tables):
+    given = {name: table.with_columns(trial=pl.lit(name)) for name, table in tables.items()}
+    run = Circumstances("", fingerprints=fingerprints(CLAIMS))
+    rows = judge("coala", CLAIMS, View(PRESETS["cpu"].config, "cpu", given), run, strict=True)
+    return {row.id.removeprefix("coala/"): row.verdict for row in rows if row.kind}
+
+
+def around(mean, noise, seeds=32, spread=0.02):
+    return mean + spread * np.random.default_rng(noise).normal(size=seeds)
+
+
+def of_arms(**levels):
+    """A table with a row for each seed and arm from column -> arm -> mean."""
+    arms = sorted({arm for level in levels.values() for arm in level})
+    return pl.concat(
+        pl.DataFrame({"seed": range(32), "arm": [arm] * 32, **{column: around(level.get(arm, 0.0), noise) for column, level in levels.items()}})
+        for noise, arm in enumerate(arms)
+    )
+
+
+@pytest.mark.parametrize(("mixed", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
+def test_mixed_pools_must_cooperate_and_pure_ones_must_not(mixed, alone, verdict):
+    assert verdicts(pools=of_arms(peer={MIXED: mixed, ALONE: alone}))["C7.mixed"] == verdict
+
+
+@pytest.mark.parametrize(("met", "never", "verdict"), [(0.9, 0.0, "holds"), (0.4, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_shapers_must_become_cooperative_because_they_were_shapers(met, never, verdict):
+    table = of_arms(before={SHAPERS: 0.05, ALONE: 0.0}, after={SHAPERS: met, ALONE: never})
+    assert verdicts(met=table)["C6.after"] == verdict
+
+
+@pytest.mark.parametrize(("many", "repaired", "failing"), [(0.1, 0.6, set()), (0.7, 0.75, {"C11.many", "C11.mixed-20"}), (0.1, 0.12, {"C11.mixed-20"})])
+def test_many_steps_ahead_must_defect_and_the_plain_gradient_must_repair_it(many, repaired, failing):
+    levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired}
+    found = verdicts(look_ahead=of_arms(peer=levels, ego=levels, naive=levels))
+    assert {name for name in ("C11.one", "C11.many", "C11.mixed-20") if found[name] == "fails"} == failing

@@ -1,0 +1,318 @@
+"""The incontext-composition study: supports, prompts, exact statements, curves at equal fit, claims that can come out either way, and a user's layer."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
+from mesocosm.claims.view import View
+from mesocosm.nn import Attention, DeltaNet
+from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
+from mesocosm.studies.incontext_composition.config import PRESETS, Identities
+from mesocosm.studies.incontext_composition.networks import build, draw_prompts, split_of
+from mesocosm.studies.incontext_composition.trials import check, trials
+
+KEY = jax.random.key(0)
+
+
+def arm(name, preset="smoke", **changes):
+    return next(trial for trial in trials(replace(PRESETS[preset].config, **changes)) if trial.name == name).config
+
+
+def pairs_in(masks):
+    return {tuple(np.flatnonzero(mask).tolist()) for mask in np.asarray(masks)}
+
+
+def teacher_of(task):
+    return task.task.teacher
+
+
+# --- tasks and models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("support", identities.TABLE_1)
+def test_a_split_has_the_pairs_of_table_1_equally_often(support):
+    split = split_of(support)
+    for rows, wanted in zip((split.train, split.held_out), identities.TABLE_1[support], strict=True):
+        assert pairs_in(rows) == set(wanted)
+        assert set(np.unique(np.asarray(rows), axis=0, return_counts=True)[1]) == {len(rows) // len(wanted)}
+
+
+def test_every_support_holds_out_the_diameters():
+    assert all(set(train.DIAMETERS) <= set(held_out) for _, held_out in identities.TABLE_1.values())
+
+
+@pytest.mark.whole
+def test_test_prompts_are_of_the_sets_that_they_are_named_after():
+    """Prompts with shared modules are the teacher's network; the others are not."""
+    task = draw_prompts("connected", 6, 2, KEY)
+    sets = jax.jit(lambda task: train.draw_sets(60, KEY, task))(task)
+    known, held_out = identities.TABLE_1["connected"]
+    wanted = dict(zip(train.SETS, (known, held_out, train.DIAMETERS, known), strict=True))
+    for place, (name, pairs) in enumerate(wanted.items()):
+        assert pairs_in(sets.code[place] > 0) == set(pairs), name
+        outputs = jax.vmap(teacher_of(task).execute)(sets.plain_code[place], sets.queries[place, ..., :-1])
+        assert (np.abs(outputs - sets.targets[place]).max() < 1e-5) == (name != "unstructured")
+
+
+def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
+    found = {trial.name: trial.config for trial in trials(PRESETS["cpu"].config)}
+    vanilla = [arm for name, arm in found.items() if name.startswith("vanilla")]
+    assert len(vanilla) == 4
+    assert len({arm.shape for arm in vanilla}) == 1
+    assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "hyla", "vanilla-connected", "vanilla-disconnected"}
+
+
+@pytest.mark.parametrize(("name", "size"), [("vanilla", 398_465), ("hypernet", 104_486)])
+def test_the_papers_models_are_below_a_million_parameters(name, size):
+    network = eqx.filter_eval_shape(build, arm(name, "paper"), KEY)
+    assert sum(leaf.size for leaf in jax.tree.leaves(network) if isinstance(leaf, jax.ShapeDtypeStruct)) == size
+
+
+@pytest.mark.whole
+def test_the_first_queries_of_references_are_explained_by_the_teachers_modules():
+    task = draw_prompts("connected+", 40, 4, KEY)
+    sets = jax.jit(lambda task: train.draw_sets(40, KEY, task))(task)
+    score = jax.jit(references.oracle)(KEY, task, sets)
+    assert (score.value[:3] > 0.99).all()
+    assert score.value[3] < 0.5
+    assert (references.ridge(sets).value < 0.9).all()
+
+
+@pytest.mark.whole
+def test_modules_that_are_the_teachers_in_another_basis_are_aligned():
+    task = draw_prompts("connected+", 8, 2, KEY)
+    modules = teacher_of(task).layers[0]
+    model = build(replace(arm("hypernet"), shape=replace(arm("hypernet").shape, network=replace(arm("hypernet").shape.network, hidden=16))), KEY)
+    basis = jax.random.normal(KEY, (6, 6))
+    flat = (basis @ modules.reshape(6, -1)).reshape(6, -1)
+    model = eqx.tree_at(lambda m: m.execute.hypernetwork.generators[0].modules, model, flat)
+    sets = jax.jit(lambda task: train.draw_sets(16, KEY, task))(task)
+    found, codes = train.read_modules(model, sets)
+    assert codes.shape == (16, 6)
+    np.testing.assert_allclose(found, jnp.tensordot(basis, modules, 1), atol=1e-5)
+
+
+# --- exact statements -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", identities.IDENTITIES)
+def test_a_statement_holds_and_its_mutant_does_not(name):
+    with jax.enable_x64(True):
+        errors = jax.jit(lambda key: identities.IDENTITIES[name](Identities(), key))(KEY)
+        assert errors.error < 1e-12
+        assert errors.mutant > 1e-2
+
+
+# --- measurements -----------------------------------------------------------------------------------------------------
+
+
+def curve(trial, fit, composed):
+    return pl.DataFrame({"trial": trial, "seed": 0, "step": range(len(fit)), "train": fit, "held_out": composed, "held_out_error": 0.01})
+
+
+def at_equal_fit(*tables):
+    return measures.ahead_at_equal_fit("hypernet", "vanilla")(View(PRESETS["cpu"].config, "cpu", {"curve": pl.concat(tables)}))
+
+
+def test_models_are_compared_where_both_first_fit_as_well_as_the_worse_one_does_at_its_best():
+    found = at_equal_fit(curve("hypernet", [0.0, 0.9, 0.99], [0.0, 0.7, 0.9]), curve("vanilla", [0.0, 0.968377, 0.95], [0.0, 0.75, 0.6]))
+    assert found.values == pytest.approx([0.8 - 0.75], abs=1e-5)  # 1 - 0.968377 is the geometric mean of 0.1 and 0.01
+    assert 0.01 < found.errors[0] < 0.02
+
+
+def test_a_model_that_training_makes_worse_is_compared_before_training():
+    assert at_equal_fit(curve("hypernet", [0.5, 0.4], [0.3, 0.7]), curve("vanilla", [0.0, 0.5], [0.0, 0.25])).values == pytest.approx([0.3 - 0.25])
+
+
+def test_a_decline_is_from_the_best_of_the_first_third():
+    rows = curve("vanilla", [0.0] * 11, [0.0, 0.5, 0.7, 0.6, 0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.55])
+    found = measures.decline(claims.VANILLA)(View(PRESETS["paper"].config, "paper", {"curve": rows}))
+    assert found.values == pytest.approx([0.15])
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+SEEDS = list(range(10))
+SPREAD = np.random.default_rng(0).normal(0, 0.01, 10)
+
+
+def judged(check, preset="cpu", **tables):
+    """The row of a check, judged on these tables."""
+    view = View(PRESETS[preset].config, preset, tables)
+    claim, _, name = check.partition(".")
+    found = next(found for found in claims.CLAIMS if found.id == claim)
+    kept = replace(found, checks=[one for one in found.checks if one.name == name])
+    (row,) = judge("incontext-composition", [kept], view, Circumstances(command=""), strict=True)
+    return row.verdict
+
+
+def scores(trial, columns, **axes):
+    """A table of scores with an error of 0.002; arms differ by a little noise of their own."""
+    noise = np.random.default_rng(len(trial)).normal(0, 0.004, 10)
+    values = {name: value + SPREAD * (1 - value) + noise * (1 - value) for name, value in columns.items()}
+    errors = {f"{name}_error": [0.002] * 10 for name in columns if name not in ("told", "shuffled", "own", "foreign")}
+    return pl.DataFrame({"trial": trial, "seed": SEEDS, "digest": [str(seed) for seed in SEEDS], **axes, **values, **errors})
+
+
+def explained(**arms):
+    """R^2 of arms, named with underscores for dashes."""
+    usual = {"train": 0.97, "held_out": 0.85, "diameters": 0.85, "unstructured": -0.3, "told": 0.5, "shuffled": 0.0}
+    return pl.concat(scores(name.replace("_", "-"), usual | columns) for name, columns in arms.items())
+
+
+def ridge(preset="cpu", **columns):
+    usual = {"train": 0.6, "held_out": 0.6, "unstructured": 0.6}
+    pairs = PRESETS[preset].config.prompting.pairs
+    rows = [scores("references", usual | (columns if name == "ridge" else {"held_out": 1.0}), predictor=name, pairs=pairs) for name in ("ridge", "oracle")]
+    return pl.concat(rows)
+
+
+@pytest.mark.parametrize(("held_out", "blind", "verdict"), [(0.85, 0.6, "holds"), (0.96, 0.6, "fails"), (0.85, 0.4, "not judged")])
+def test_the_vanilla_model_can_compose(held_out, blind, verdict):
+    assert judged("C1.gap", explained=explained(vanilla={"held_out": held_out}), references=ridge(held_out=blind)) == verdict
+
+
+@pytest.mark.parametrize(("check", "trial"), [("C1.fits", "vanilla"), ("C7.fits", "hypernet")])
+@pytest.mark.parametrize(("fit", "blind", "verdict"), [(0.97, 0.6, "holds"), (0.9, 0.6, "fails"), (0.97, 0.98, "not judged")])
+def test_a_model_can_fit_badly(check, trial, fit, blind, verdict):
+    assert judged(check, explained=explained(**{trial: {"train": fit}}), references=ridge(train=blind)) == verdict
+
+
+@pytest.mark.parametrize(("check", "other"), [("C3.better", "vanilla"), ("C3.decay", "vanilla_undecayed")])
+@pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.95, 0.8, "holds"), (0.85, 0.8, "fails"), (0.95, 0.95, "not judged")])
+def test_the_bottleneck_can_be_no_better_or_any_bottleneck_as_good(check, other, ours, mlp, verdict):
+    arms = {"hypernet": {"held_out": ours}, "latent_mlp": {"held_out": mlp}, other: {"held_out": 0.85}}
+    assert judged(check, explained=explained(**arms)) == verdict
+
+
+@pytest.mark.parametrize(("ours", "vanilla", "verdict"), [(0.95, 0.85, "holds"), (0.85, 0.8, "fails"), (0.95, 0.95, "not judged")])
+def test_the_bottlenecks_gap_can_be_wide_or_the_vanilla_models_narrow(ours, vanilla, verdict):
+    assert judged("C3.gap", explained=explained(hypernet={"held_out": ours}, vanilla={"held_out": vanilla})) == verdict
+
+
+@pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.9, 0.7, "holds"), (0.7, 0.7, "fails"), (0.9, 0.95, "not judged")])
+def test_at_equal_fit_the_bottleneck_can_be_no_better(ours, mlp, verdict):
+    noise = {"hypernet": SPREAD, "latent-mlp": SPREAD**2, "vanilla": 0 * SPREAD}
+    arms = {"hypernet": ours, "latent-mlp": mlp, "vanilla": 0.8}
+    rows = [
+        {"trial": name, "seed": seed, "step": step, "train": fit, "held_out": fit * (value + noise[name][seed]), "held_out_error": 0.0, "digest": str(seed)}
+        for name, value in arms.items()
+        for seed in SEEDS
+        for step, fit in enumerate((0.0, 0.9, 0.99))
+    ]
+    assert judged("C3.equal-fit", curve=pl.DataFrame(rows)) == verdict
+
+
+@pytest.mark.parametrize(("told", "shuffled", "verdict"), [(0.8, 0.0, "holds"), (0.4, 0.0, "fails"), (0.8, 0.7, "not judged")])
+def test_the_code_can_be_unreadable(told, shuffled, verdict):
+    assert judged("C4.decoded", "paper", explained=explained(vanilla={"told": told, "shuffled": shuffled})) == verdict
+
+
+def by_support(model, connected, disconnected, column="held_out"):
+    return {f"{model}_connected": {column: connected}, f"{model}_disconnected": {column: disconnected}}
+
+
+@pytest.mark.parametrize(("ours", "vanilla", "verdict"), [(0.7, 0.85, "holds"), (0.84, 0.85, "fails"), (0.7, 0.7, "not judged")])
+def test_a_support_can_matter_to_no_model_or_to_both(ours, vanilla, verdict):
+    arms = by_support("hypernet", 0.85, ours) | by_support("vanilla", 0.85, vanilla)
+    assert judged("C5.support", explained=explained(**arms)) == verdict
+
+
+@pytest.mark.parametrize(("ours", "fit", "verdict"), [(0.7, 0.97, "holds"), (0.84, 0.97, "fails"), (0.7, 0.85, "not judged")])
+def test_a_support_can_matter_to_what_is_fitted(ours, fit, verdict):
+    arms = by_support("hypernet", 0.85, ours, "diameters")
+    arms["hypernet_disconnected"]["train"] = fit
+    assert judged("C5.same-pairs", explained=explained(**arms)) == verdict
+
+
+@pytest.mark.parametrize(("composed", "fit", "verdict"), [(0.7, 0.99, "holds"), (0.98, 0.99, "fails"), (0.7, 0.8, "not judged")])
+def test_execution_can_compose_on_any_support(composed, fit, verdict):
+    found = {"connected": (0.99, 0.99), "disconnected": (fit, composed)}
+    tables = [scores(f"given-code-{support}", {"train": known, "held_out": value}) for support, (known, value) in found.items()]
+    assert judged("C5.given-code", executed=pl.concat(tables)) == verdict
+
+
+def test_the_oracle_can_miss_and_ridge_can_suffice():
+    assert judged("C6.oracle", references=ridge()) == "holds"
+    assert judged("C6.oracle", references=ridge(held_out=0.99)) == "not judged"
+
+
+@pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.99, 0.95, "holds"), (0.95, 0.95, "fails"), (0.99, 0.99, "not judged")])
+def test_the_bottleneck_can_fit_worse(ours, mlp, verdict):
+    arms = {"hypernet": {"train": ours}, "latent_mlp": {"train": mlp}, "vanilla": {"train": 0.97}}
+    assert judged("C7.smaller", explained=explained(**arms)) == verdict
+
+
+def told_at(step, **arms):
+    return pl.concat(scores(name, {"told": value}, step=step) for name, value in arms.items())
+
+
+@pytest.mark.parametrize(("vanilla", "shuffled", "verdict"), [(0.1, 0.0, "holds"), (0.7, 0.0, "fails"), (0.1, 0.6, "not judged")])
+def test_the_code_can_be_read_early_from_both(vanilla, shuffled, verdict):
+    tables = explained(hypernet={"shuffled": shuffled}, vanilla={})
+    assert judged("C8.early", curve=told_at(PRESETS["cpu"].config.training.steps, hypernet=0.8, vanilla=vanilla), explained=tables) == verdict
+
+
+@pytest.mark.parametrize(("vanilla", "before", "verdict"), [(0.85, 0.1, "holds"), (0.5, 0.1, "fails"), (0.85, 0.8, "not judged")])
+def test_the_code_can_be_read_less_well_in_the_end(vanilla, before, verdict):
+    tables = explained(hypernet={"told": 0.86}, vanilla={"told": vanilla})
+    assert judged("C8.end", "paper", curve=told_at(5000, hypernet=0.8, vanilla=before), explained=tables) == verdict
+
+
+@pytest.mark.parametrize(("ours", "blind", "verdict"), [(-0.3, 0.6, "holds"), (0.2, 0.6, "fails"), (-0.3, -0.2, "not judged")])
+def test_unstructured_tasks_can_be_solved(ours, blind, verdict):
+    assert judged("C9.fails", explained=explained(hypernet={"unstructured": ours}), references=ridge(unstructured=blind)) == verdict
+
+
+@pytest.mark.parametrize(("vanilla", "held_out", "verdict"), [(0.16, 0.85, "holds"), (-0.3, 0.85, "fails"), (0.16, 0.6, "not judged")])
+def test_the_vanilla_model_can_fail_on_unstructured_tasks_too(vanilla, held_out, verdict):
+    arms = {"vanilla": {"unstructured": vanilla}, "hypernet": {"held_out": held_out}}
+    assert judged("C9.modest", "paper", explained=explained(**arms)) == verdict
+
+
+@pytest.mark.parametrize(("vanilla", "ours", "verdict"), [(0.85, 0.7, "holds"), (0.7, 0.7, "fails"), (0.85, 0.85, "not judged")])
+def test_a_support_can_matter_to_the_vanilla_model(vanilla, ours, verdict):
+    arms = by_support("hypernet", 0.85, ours) | by_support("vanilla", 0.85, vanilla)
+    assert judged("C10.support", explained=explained(**arms)) == verdict
+
+
+@pytest.mark.parametrize(("own", "foreign", "verdict"), [(0.97, 0.3, "holds"), (0.6, 0.3, "fails"), (0.97, 0.95, "not judged")])
+def test_modules_can_be_others(own, foreign, verdict):
+    assert judged("C11.modules", modules=scores("hypernet", {"own": own, "foreign": foreign})) == verdict
+
+
+@pytest.mark.parametrize(("vanilla", "ours", "verdict"), [(0.87, 0.98, "holds"), (0.92, 0.98, "fails"), (0.87, 0.8, "not judged")])
+def test_composition_can_rise_to_the_end_or_decline_in_both(vanilla, ours, verdict):
+    rows = pl.concat(
+        scores(name, {"held_out": value}, step=step) for name, last in (("vanilla", vanilla), ("hypernet", ours)) for step, value in ((20, 0.89), (100, last))
+    )
+    assert judged("C12.declines", "paper", curve=rows) == verdict
+
+
+@pytest.mark.parametrize(("hyla", "own", "verdict"), [(0.9, -0.3, "holds"), (0.85, -0.3, "fails"), (0.9, 0.1, "not judged")])
+def test_hyla_can_be_no_better_or_better_at_anything(hyla, own, verdict):
+    assert judged("H1.better", explained=explained(hyla={"held_out": hyla, "unstructured": own}, vanilla={})) == verdict
+
+
+# --- a user's layer ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.whole
+def test_a_users_layer_is_trained_in_the_vanilla_model_beside_ours():
+    config = replace(PRESETS["smoke"].config, mixer="delta-net(heads=2)")
+    check(config)
+    found = {trial.name: trial for trial in trials(config)}
+    assert set(found) == {"vanilla", "hypernet", "user"}
+    assert found["user"].user_parts
+    model = build(found["user"].config, KEY)
+    parts = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, DeltaNet | Attention))
+    assert any(isinstance(part, DeltaNet) for part in parts)
+    assert not any(isinstance(part, Attention) for part in parts)
+    assert model(jnp.zeros((8, 17)), jnp.zeros((2, 17))).shape == (2, 1)
