@@ -100,7 +100,7 @@ def test_a_claim_names_a_control_that_is_another_measurement(study):
             assert check.control.measure is not check.measure, check.name
 
 
-@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("preset", ["quick", "cpu", "paper"])
 @pytest.mark.slow
 @EVERY
 def test_every_trial_of_a_preset_lowers(lowered, study, preset):
