@@ -38,6 +38,7 @@ of_students = partial(Check, judged_at=ALL, replicate=TEACHER)
 by_descent = partial(Check, judged_at=CPU, replicate=TEACHER, searched=SEARCHED["descent"])
 of_networks = partial(Check, judged_at=CPU, replicate=NETWORK, searched=SEARCHED["teacher"])
 BASELINES: tuple[tuple[Method, str], ...] = (("anil", "ANIL"), ("maml", "MAML"))
+LUCK = "A third of the students are wrong, and none on connected support. The others have the units of both halves in the same places by luck."
 ON_THE_TEACHER = "the teacher itself"
 GRID = "{} outer steps of the smallest sizes that separate the methods take hours for ten replicates of each network on one core"
 
@@ -97,6 +98,10 @@ CLAIMS = [
                 MOST,
                 share("connected", GENERALISES),
                 Control("disconnected support", share("disconnected", GENERALISES)),
+                note=(
+                    "All students without training loss are right on connected support. On disconnected support two thirds are right by luck, too many for "
+                    "this control. C2 asks the same of the same students, with one task for each pair as its control."
+                ),
             )
         ],
     ),
@@ -142,11 +147,12 @@ CLAIMS = [
                     above(0.2),
                     share(condition, WRONG),
                     Control("connected support", share("connected", WRONG)),
+                    note=note,
                 )
-                for name, condition, words in (
-                    ("disconnected", "disconnected", "disconnected support"),
-                    ("absent", "absent", "one module absent"),
-                    ("one-hot", "one-hot", "single modules"),
+                for name, condition, words, note in (
+                    ("disconnected", "disconnected", "disconnected support", LUCK),
+                    ("absent", "absent", "one module absent", None),
+                    ("one-hot", "one-hot", "single modules", None),
                 )
             ),
         ],
@@ -162,6 +168,10 @@ CLAIMS = [
                 above(0.85),
                 alignment(CONNECTED),
                 Control("disconnected support", alignment(DISCONNECTED)),
+                note=(
+                    "Students on connected support are aligned a little better. On disconnected support, five of ten reach 0.89 or more, where the paper "
+                    "has 0.5: with four outputs, gradient descent mostly finds the same units for both halves."
+                ),
             )
         ],
     ),
@@ -225,6 +235,10 @@ CLAIMS = [
                 above(0.2),
                 r2_drop("connected", "disconnected"),
                 Control("K = 2 minus connected support", r2_drop("k2", "connected")),
+                note=(
+                    "Codes are decoded better on connected support, but by 0.14. These networks have 1200 outer steps; after the 3500 of the specification's "
+                    "calibration, the difference was 0.44 on three seeds."
+                ),
             ),
         ],
     ),
@@ -245,6 +259,10 @@ CLAIMS = [
                 above(0.1),
                 drop("k2", "linear", Accuracy.every),
                 Control("held-out combinations with at most two active modules", drop("k2", "linear")),
+                note=(
+                    "With one generated layer, the linear hypernetwork is as accurate with all four modules of each code active as with one or two. The "
+                    "paper's drop is from two to eight active modules in two generated layers."
+                ),
             )
         ],
     ),
@@ -306,6 +324,10 @@ CLAIMS = [
                 below(0.5),
                 r2("k1"),
                 Control("K = 2", r2("k2")),
+                note=(
+                    "The codes are decoded worse than with two active modules, but not badly: 64 points say much about two active modules of eight. MAML "
+                    "and ANIL have about the same R^2."
+                ),
             ),
             of_networks(
                 "two",
