@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from mesocosm.analysis.grid_hunts import hunt_values, shortest_ways
+from mesocosm.analysis.matrix_games import YaoBounds
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
@@ -107,7 +108,9 @@ def test_the_loss_of_a_step_is_that_of_the_test(problem):
     answers = train.answer(arm(problem), network, key)
     _, seed_key = jax.random.split(key)
     losses = train.learner_of(replace(arm(problem), seeds=30)).losses
+    some = train.learner_of(replace(arm(problem), seeds=2, most=30)).losses
     example = jax.tree.map(lambda leaf: leaf[: TRAINING.batch_size], answers.inputs)
+    np.testing.assert_allclose(some(network, example, seed_key), answers.losses[:2].mean(axis=0)[: TRAINING.batch_size], rtol=1e-4)
     np.testing.assert_allclose(losses(network, example, seed_key), answers.losses.mean(axis=0)[: TRAINING.batch_size], rtol=1e-4)
 
 
@@ -154,6 +157,14 @@ def test_votes_are_of_groups_of_seeds():
     assert averages == {"single": pytest.approx(2 / 3)} | dict.fromkeys(("vote-3", "vote-5", "vote-10", "vote-30", "verified-30"), 1.0)
 
 
+def test_thirty_seeds_with_a_checker_need_one_right_answer():
+    inputs = batch(BitRecall(RECALL.pairs, RECALL.bits), jax.random.key(0), 6)
+    decisions = np.tile(1 - np.asarray(inputs.target, int), (30, 1, 1))
+    decisions[29] ^= 1
+    found = train._decide(arm(RECALL), train.Answers(np.eye(2)[decisions], np.zeros((30, 6)), inputs), 0)
+    assert (found["verified-30"].average, found["vote-30"].average) == (1.0, 0.0)
+
+
 def test_sampled_answers_follow_the_distribution():
     probabilities = np.array([[[0.7, 0.2, 0.1]], [[0.0, 0.5, 0.5]]])
     drawn = train._sampled(probabilities, 20000, 0)
@@ -186,6 +197,20 @@ def test_initial_weights_have_the_spread_of_their_fan_in_times_their_gain():
     assert {name: float(weights.std()) for name, weights in parts.items()} == pytest.approx(wanted, rel=0.05)
 
 
+@pytest.mark.parametrize("identity", theory.IDENTITIES)
+def test_identities_hold_in_float64_and_their_mutants_do_not(identity):
+    with jax.enable_x64(True):
+        error, of_mutant = map(float, theory.IDENTITIES[identity](PRESETS["smoke"].config.theory, jax.random.key(0)))
+    assert error < 1e-9
+    assert of_mutant > 1e-3
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 2.0, 5.0), (1.0, 4.0, 5.0)])
+def test_the_slack_is_the_smaller_of_the_two_differences(bounds, monkeypatch):
+    monkeypatch.setattr(theory, "yao_bounds", lambda *_: YaoBounds(*bounds))
+    assert theory._games(PRESETS["smoke"].config.theory, rows_for(0))["slack"].unique().to_list() == [1.0]
+
+
 def test_algorithms_that_are_equally_bad_fail_apart_or_together():
     config = PRESETS["quick"].config.theory
     for common in (False, True):
@@ -207,6 +232,7 @@ def test_names_say_how_networks_and_agents_are_trained(preset):
     sides = {name.split("-")[0]: (one.problem.side, one.problem.episodes) for name, one in found.items() if isinstance(one.problem, Grid)}
     wanted = {"quick": {"grid": (3, 1)}, "cpu": {"grid": (3, 1), "larger": (4, 1), "twice": (3, 2)}, "bits8": {}, "paper": {"grid": (5, 2)}}
     assert sides == wanted[preset]
+    find("randomized").check_claims(preset, [*found, "theory"])
     assert {one.problem.layers for name, one in found.items() if name.startswith("enough")} <= {3}
 
 
@@ -319,7 +345,7 @@ ARMS = {name: next(iter(arm.names(CPU))) for name, arm in vars(tables).items() i
 RANDOMISED = {"RECALL", "COLOURING", "GRID", "LARGER", "TWICE"}
 
 
-def rows_of(arm, randomises, generator):
+def rows_of(arm, randomises, generator, sampled=0.05):
     """Made-up rows of one network or agent: table -> columns, one row per seed."""
     noise = lambda mean: mean + 0.01 * generator.uniform(-1, 1, 10)  # noqa: E731
     if ARMS[arm].startswith(("grid", "larger", "twice")):
@@ -334,18 +360,18 @@ def rows_of(arm, randomises, generator):
         "single": {"average": 0.5, "tail": 0.35, "never": 0.0, "spread": 0.95} if randomises else {"average": 0.6, "tail": 0.0, "never": 0.3, "spread": 0.0},
         "vote-30": {"average": 0.98, "tail": 0.95} if randomises else {"average": 0.6, "tail": 0.0},
         "verified-30": {"average": 0.98} if randomises else {"average": 0.6},
-        "sampled": {"average": 0.3, "tail": 0.05},
+        "sampled": {"average": 0.3, "tail": sampled},
     }
     answers["single"] |= {"average": 1.0, "tail": 1.0} if solved else {}
     losses = {"tail_loss": noise(0.35 if randomises else 0.6), "variance": noise(0.05 if randomises else 0.0)}
     return {"losses": losses} | {decision: {column: noise(value) for column, value in columns.items()} for decision, columns in answers.items()}
 
 
-def verdicts(randomised):
+def verdicts(randomised, **options):
     """The verdicts at `cpu` if these networks and agents use their seeds."""
     made, generator = {}, np.random.default_rng(0)
     for arm, trial in ARMS.items():
-        for table, columns in rows_of(arm, arm in randomised, generator).items():
+        for table, columns in rows_of(arm, arm in randomised, generator, **options).items():
             rows = pl.DataFrame({"seed": range(10), "trial": [trial] * 10} | columns)
             rows = rows if table in ("hunts", "returns", "losses") else rows.with_columns(decision=pl.lit(table))
             made.setdefault("answers" if "decision" in rows.columns else table, []).append(rows)
@@ -366,6 +392,11 @@ def test_rows_about_the_adversary_fail_if_nobody_uses_a_seed():
     assert not {name for name, verdict in found.items() if verdict == "holds"} - {
         *("C2.enough", "C14.fixed-tail", "C17.average", "C17.larger-average", "C18.average", "C21.fixed")
     }
+
+
+def test_rows_about_sampled_answers_fail_if_sampling_is_as_good_as_a_seed():
+    found = verdicts(RANDOMISED, sampled=0.35)
+    assert {name for name, verdict in found.items() if verdict != "holds"} == {"C11.sampled", "C16.sampled"}
 
 
 def test_rows_about_the_expected_loss_do_not_hold_if_everybody_uses_a_seed():

@@ -193,7 +193,19 @@ PRESETS = {
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(), seeds=3),
+    "quick": Preset(
+        Config(),
+        seeds=3,
+        minutes={
+            "colouring-fixed-q1": 0.22,
+            "colouring-fixed-q10": 0.07,
+            "colouring-random-q1-m8": 0.31,
+            "colouring-random-q10-m8": 0.21,
+            "grid-random-q1-m8": 0.27,
+            "grid-random-qinf-m8": 0.12,
+            "theory": 0.08,
+        },  # on one core, with an empty compilation cache
+    ),
     "cpu": Preset(
         replace(
             Config(),
