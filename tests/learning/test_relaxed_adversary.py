@@ -129,6 +129,9 @@ def test_encodings_of_a_seed():
     np.testing.assert_array_equal(slots[:4].sum(axis=0), 1)
     np.testing.assert_array_equal(slots[:4].sum(axis=1), 1)
     np.testing.assert_array_equal(slots[4], slots[2])
+    for other in jax.random.split(key, 6):
+        again_slots = SlotPermutation(4)(again, key=other)[:, 6:]
+        np.testing.assert_array_equal(again_slots[4], again_slots[2])
     front = NoiseToken()(tokens, key=key)
     assert front.shape == (5, 6)
     for encoded in (bits[:, :6], SlotPermutation(4)(tokens, key=key)[:, :6], front[1:]):

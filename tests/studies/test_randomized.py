@@ -72,6 +72,15 @@ def test_without_weights_on_the_seed_all_seeds_agree():
     np.testing.assert_array_equal(np.ptp(answers.probabilities, axis=0), 0)
 
 
+def test_the_answer_is_that_of_the_last_token():
+    recaller = build_network(arm(RECALL), jax.random.key(0)).model
+    tokens = jax.random.normal(jax.random.key(1), (5, recaller.first.weight.shape[1]))
+    x = recaller.second(jax.nn.gelu(recaller.first(tokens)))
+    for layer in recaller.layers:
+        x = x + layer(x)
+    np.testing.assert_allclose(recaller(tokens), recaller.readout(x)[-1], rtol=1e-4)
+
+
 def test_a_vertex_hears_no_further_than_its_rounds():
     network = build_network(arm(Colouring(vertices=7, layers=1, width=6, key_size=4, embedding_gain=1.0)), jax.random.key(0)).model
     edges = jnp.roll(jnp.eye(7, dtype=bool), 1, axis=1) | jnp.roll(jnp.eye(7, dtype=bool), -1, axis=1)
