@@ -30,7 +30,7 @@ def _scores(table: pl.DataFrame, x: str, title: str) -> Any:
     names = {"train": "training's combinations", "held_out": "held-out combinations"}
     long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="r2")
     long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", x, "seed")
-    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format="~g"))
+    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format="~r"))
     up = alt.Y("r2:Q", title="R²", scale=alt.Scale(zero=False))
     colour = alt.Color("variant:N", title="attention")
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("r2", format=".3f")])
