@@ -1,8 +1,7 @@
 """Keep a finished run as the record of its study: `python results/keep.py RUN`, in the checkout in which the run was started.
 
 The run directory becomes `results/STUDY`, without checkpoints and PNG pictures, and without its largest models if it would have more than 5 MB. Training curves
-are thinned to 50 points per seed, whose checksums the status files then hold; all other tables stay as they are. The list of pilots (`search.csv`) and the
-history stay.
+are thinned to 50 points per seed, whose checksums the status files then hold; all other tables stay as they are. The history stays.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from mesocosm.lab.store.run_directory import Run, TrialStore
 RESULTS = Path(__file__).parent
 LARGEST_RECORD = 5_000_000
 POINTS = 50
-STAYS = ("search.csv", "history.json")
+HISTORY = "history.json"
 
 
 def keep(source: Path, results: Path = RESULTS) -> Path:
@@ -34,7 +33,7 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
         if status["state"] != "finished" or (damage := TrialStore(source, name).damage()):
             raise ValueError(f"{source}: trial {name} is {status['state'] if status['state'] != 'finished' else damage}")
     for old in target.iterdir() if target.exists() else ():
-        if old.name not in STAYS:
+        if old.name != HISTORY:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     shutil.copytree(source, target, ignore=_left_out, dirs_exist_ok=True)
     for name in run.trials:
@@ -46,7 +45,7 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name in (*STAYS, "checkpoints", ".lock") or name.endswith(".png")}
+    return {name for name in names if name in (HISTORY, "checkpoints", ".lock") or name.endswith(".png")}
 
 
 def _size(file: Path) -> int:

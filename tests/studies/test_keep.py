@@ -31,14 +31,12 @@ def test_a_record_keeps_all_but_heavy_files(keep, smoke_of, tmp_path, monkeypatc
     smoke, target = smoke_of("weight-decay"), tmp_path / "weight-decay"
     (target / "figures").mkdir(parents=True)
     (target / "figures" / "of-before.svg").touch()
-    (target / "search.csv").write_text("tried\n")
     with pytest.raises(ValueError, match="is not entered"):
         keep.keep(smoke.path, tmp_path)
     enter(smoke, target)
     monkeypatch.setattr(keep, "POINTS", 2)
     assert keep.keep(smoke.path, tmp_path) == target
     kept = Run(target)
-    assert (target / "search.csv").read_text() == "tried\n"
     assert not list(target.rglob("*.png"))
     assert not (target / "figures" / "of-before.svg").exists()
     for trial in smoke.trials:

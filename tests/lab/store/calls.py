@@ -85,9 +85,5 @@ def unreached(name, ran):
 
 
 if __name__ == "__main__":
-    study = find(sys.argv[1])
-    ran = called(lambda: dry_run(study, "smoke", compile=False, strict=True), SOURCE / "mesocosm")
-    for preset in {"quick"} & study.presets.keys():
-        rehearsed = dry_run(study, preset, compile=False, strict=True)
-        assert [one for one in rehearsed if one.problem and "not installed" not in one.problem] == []
+    ran = called(lambda: dry_run(find(sys.argv[1]), "smoke", compile=False, strict=True), SOURCE / "mesocosm")
     print(json.dumps({name: (len(calls), sorted(map(list, unreached(name, ran)))) for name, (_, calls) in ran.items()}))

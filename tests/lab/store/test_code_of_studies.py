@@ -58,7 +58,7 @@ def test_whatever_a_trial_calls_is_reached(tmp_path):
 @pytest.mark.whole
 @EVERY
 def test_whatever_a_studys_trials_call_is_reached(study):
-    """A dry run, in a process of its own, calls everything but the compiled programs, which it traces; the quick preset finds no problem."""
+    """A dry run, in a process of its own, calls everything but the compiled programs, which it traces."""
     told = subprocess.run([sys.executable, calls.__file__, study], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
