@@ -89,6 +89,8 @@ def test_checks_name_the_ends_of_each_curve():
     found = [tables.held_out("hyla", rank).names(cpu) for rank in (0, 1, 2)]
     assert found == [("fuzzy-hyla-held-30",), ("fuzzy-hyla-held-50",), ("fuzzy-hyla",)]
     assert [tables.held_out("hyla", rank).names(one) for rank in (0, 2)] == [("fuzzy-hyla",)] * 2
+    two = replace(cpu, held_outs=(0.3,))
+    assert [tables.held_out("hyla", rank).names(two) for rank in (0, 1, 2)] == [("fuzzy-hyla-held-30",), ("fuzzy-hyla",), ("fuzzy-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
     assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]

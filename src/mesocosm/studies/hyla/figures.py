@@ -21,16 +21,16 @@ def held_out(view: View) -> alt.TopLevelMixin:
     table = view.table("explained")
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
     several = pl.col("held_out_fraction").n_unique().over("variant") == table["held_out_fraction"].n_unique()
-    by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out")
-    by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens")
+    by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out", ".1f")
+    by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens", "d")
     return alt.hconcat(by_fraction, by_length)
 
 
-def _scores(table: pl.DataFrame, x: str, title: str) -> Any:
+def _scores(table: pl.DataFrame, x: str, title: str, number: str) -> Any:
     names = {"train": "training's combinations", "held_out": "held-out combinations"}
     long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="r2")
     long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", x, "seed")
-    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format="~g"))
+    across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format=number))
     up = alt.Y("r2:Q", title="R²", scale=alt.Scale(zero=False))
     colour = alt.Color("variant:N", title="attention")
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("r2", format=".3f")])
