@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 from typing import Any
 
+from mesocosm.lab.report.figures import figures_of
 from mesocosm.lab.store.run_directory import Run
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +20,7 @@ def records() -> list[Run]:
 
 def drawings(run: Run) -> list[tuple[str, str, Path]]:
     """(title, caption, file) of each figure of a record."""
-    files = [(figure, run.path / "figures" / f"{figure.name}.svg") for figure in run.study.figures]
+    files = [(figure, run.path / "figures" / f"{figure.name}.svg") for figure in figures_of(run.study)]
     return [(figure.title, figure.caption, file) for figure, file in files if file.exists()]
 
 

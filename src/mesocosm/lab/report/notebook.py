@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesocosm.claims.summary import group_by_claim, tally_text
 from mesocosm.lab.formatting import from_here, when
+from mesocosm.lab.report.figures import figures_of
 from mesocosm.lab.report.page import render
 from mesocosm.lab.report.pictures import picture
 
@@ -51,5 +52,5 @@ def unjudged(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 def pictures(run: Run) -> list[tuple[str, str, str]]:
     """(title, caption, address) of each figure that was drawn."""
-    found = [(figure.title, figure.caption, picture(run.path, figure.name, scale=SCALE)) for figure in run.study.figures]
+    found = [(figure.title, figure.caption, picture(run.path, figure.name, scale=SCALE)) for figure in figures_of(run.study)]
     return [(title, caption, address) for title, caption, address in found if address is not None]
