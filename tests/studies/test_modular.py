@@ -14,8 +14,8 @@ from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
 from mesocosm.studies.interface import View
-from mesocosm.studies.modular import claims, constructions, descent, identification, teachers
-from mesocosm.studies.modular.config import PRESETS, Constructions, Descent, Hyperteacher
+from mesocosm.studies.modular import claims, constructions, descent, identification, imitation, teachers
+from mesocosm.studies.modular.config import PRESETS, Constructions, Descent, Goals, Hyperteacher, Preferences
 from mesocosm.studies.modular.constructions import draw, draw_teacher
 from mesocosm.studies.modular.networks import Sizes, build
 from mesocosm.studies.modular.worlds import WALL
@@ -97,6 +97,71 @@ def test_decoding_is_ridge_regression_in_its_primal_form():
     assert teachers.decoded(teachers.Tested(none, none, fast, code), teachers.Tested(none, none, other, wanted)) == pytest.approx(r2.mean(), abs=1e-9)
     scaled = teachers.Tested(none, none, 1e4 * fast, fast @ np.ones((7, 2)))
     assert teachers.decoded(scaled, scaled) == pytest.approx(1, abs=1e-6)
+
+
+# --- preferences and goals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("world", "sizes"),
+    [
+        (Preferences(), (16, 5)),
+        (Preferences(modules=8, active=3, support="non-compositional"), (63, 29)),
+        (Preferences(modules=8, support="connected"), (24, 10)),
+        (Preferences(modules=8, support="disconnected"), (20, 10)),
+        (Goals(), (54, 18)),
+        (Goals(mazes=5, kinds=5), (150, 50)),
+        (Goals(mazes=5, kinds=5, support="non-compositional"), (150, 50)),
+    ],
+)
+def test_numbers_of_mixtures_and_goals_in_training_and_held_out(world, sizes):
+    """With the authors' sizes, as many as in their code."""
+    split = (imitation.preference_split if isinstance(world, Preferences) else imitation.goal_split)(world, 3)
+    assert (len(split.train), len(split.held_out)) == sizes
+    assert not {tuple(row) for row in split.train.tolist()} & {tuple(row) for row in split.held_out.tolist()}
+    assert all(set(held) <= set(known) for held, known in zip(split.held_out.T.tolist(), split.train.T.tolist(), strict=True)) == (
+        world.support != "non-compositional"
+    )
+
+
+@pytest.fixture(scope="module")
+def goals():
+    world = Goals(episodes=2)
+    return world, batch(imitation.task_of(world, 1, jax.random.key(0)), jax.random.key(1), 16)
+
+
+def test_goals_are_shown_to_the_end_in_mazes_that_an_episode_is_long_enough_for(goals):
+    world, examples = goals
+    taken = np.asarray(examples.query.taken).reshape(16, 2, world.length)
+    interacts = np.asarray(examples.query.target)[..., 4:].sum(axis=-1).reshape(taken.shape)
+    steps = taken.sum(axis=2).astype(int)
+    assert (np.diff(taken, axis=2) <= 0).all()
+    assert steps.min() > world.side
+    np.testing.assert_array_equal(np.take_along_axis(interacts, steps[..., None] - 1, axis=2), 1)
+    assert ((interacts * taken).sum(axis=2) == 1).all()
+
+
+def test_losses_ignore_steps_after_the_end(goals):
+    data = jax.tree.map(lambda leaf: leaf[0], goals[1].support)
+    other = data._replace(x=jnp.where(data.taken[:, None] > 0, data.x, 7.0), target=jnp.where(data.taken[:, None] > 0, data.target, 5.0))
+    network = build("maml", 3, Sizes(data.x.shape[1], data.target.shape[1], 1, 8), jax.random.key(2))
+    chosen = np.asarray(data.taken) > 0
+    y, wanted = (np.asarray(part, np.float64)[chosen] for part in (jax.vmap(network)(data.x), data.target))
+    squared = 0.5 * ((y - wanted) ** 2).sum(axis=1).mean()
+    entropy = -((y - np.log(np.exp(y).sum(axis=1, keepdims=True))) * wanted).sum(axis=1).mean()
+    for loss, value in ((imitation.value_loss, squared), (imitation.action_loss, entropy)):
+        assert float(loss(network, other, None)) == pytest.approx(float(loss(network, data, None)), rel=1e-6)
+        assert float(loss(network, data, None)) == pytest.approx(value, rel=1e-5)
+
+
+def test_an_agent_that_knows_the_goal_is_always_right(goals):
+    """A network that ignores its codes and returns the actions that were shown."""
+    data = jax.tree.map(lambda leaf: leaf[0], goals[1])
+    assert float(imitation.right_shares(data.query.target, data.query, 2).accuracy) == 1
+    wrong = data.query.target.at[0].set(jnp.roll(data.query.target[0], 1))
+    found = imitation.right_shares(wrong, data.query, 2)
+    assert float(found.accuracy) == pytest.approx(1 - 1 / float(data.query.taken.sum()))
+    assert float(found.episodes) == 0.5
 
 
 # --- students ----------------------------------------------------------------------------------------------------------

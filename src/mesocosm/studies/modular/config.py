@@ -87,6 +87,47 @@ class Hyperteacher:
 
 
 @dataclass(frozen=True)
+class Preferences:
+    """Optimal action values of an agent with mixtures of preferences for colours, in four rooms (paper: eight colours, preferences and 49 squares)."""
+
+    layout: tuple[str, ...] = ("  #  ", "  #  ", "#   #", "  #  ", "  #  ")
+    """Rows of the grid; "#" is a wall."""
+    colours: int = 6
+    objects: int = 3
+    modules: int = 6
+    """Preferences."""
+    active: int = 2
+    """The most preferences in a mixture."""
+    support: Support = "random"
+    held_out: float = 0.25
+    """Share of random mixtures that are not in training."""
+    episodes: int = 8
+    """Demonstrations to adapt to, and as many query episodes."""
+    codes: int = 16
+    """Entries of a hypernetwork's code."""
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Actions on the way to goals with four parts, the quadrant, the interaction, the maze and the object (paper: five mazes and objects, 121 squares)."""
+
+    side: int = 7
+    interactions: int = 2
+    mazes: int = 3
+    kinds: int = 3
+    distractors: int = 2
+    length: int = 19
+    """Steps of an episode; mazes with longer paths are not used."""
+    support: Support = "random"
+    held_out: float = 0.25
+    """Share of random goals that are not in training."""
+    episodes: int = 1
+    """Demonstrations to adapt to, and as many query episodes."""
+    codes: int = 8
+    """Entries of a hypernetwork's code."""
+
+
+@dataclass(frozen=True)
 class Training:
     """Outer loop: AdamW with a cosine. Inner loop: Adam, with a learned factor on its rate."""
 
@@ -120,6 +161,24 @@ class Methods:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """Networks that adapt to demonstrations in the two worlds."""
+
+    preferences: Preferences = field(default_factory=Preferences)
+    goals: Goals = field(default_factory=Goals)
+    values: Methods = field(default_factory=Methods)
+    """How they are trained on preferences."""
+    actions: Methods = field(default_factory=Methods)
+    """How they are trained on goals."""
+    supports: tuple[Support, ...] = ()
+    """Of preferences; goals have all of them but the connected and the disconnected one."""
+    other_codes: tuple[int, ...] = ()
+    """Sizes of codes of further linear hypernetworks, on random support."""
+    tasks: int = 256
+    """Of each test set."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Tasks of each test set, and the inner steps of a longer adaptation."""
 
@@ -143,6 +202,7 @@ class Config:
     halves: int = 0
     """Modules of a teacher for the linear hypernetwork on connected and disconnected support; 0: none."""
     halves_steps: int = 1200
+    imitation: Imitation = field(default_factory=Imitation)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 

@@ -10,7 +10,7 @@ from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
 from mesocosm.studies.modular.config import Method
-from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Descent, Students, trained
+from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Descent, Imitation, Students, imitating, trained
 
 OfSeeds = Measure[Replicates]
 
@@ -97,3 +97,36 @@ def r2(problem: str) -> OfSeeds:
 def r2_drop(problem: str, other: str) -> OfSeeds:
     """By how much worse they are decoded on the second problem."""
     return r2(problem).minus(r2(other), same_data=False)
+
+
+# --- preferences and goals ------------------------------------------------------------------------------------------------
+
+
+def imitated(column: Estimate, world: str, method: Method = "linear") -> OfSeeds:
+    """A loss or an accuracy of one network per replicate."""
+    return replicates(column, trial=imitating(world, method))
+
+
+def loss_over(world: str, other: Method) -> OfSeeds:
+    """log of the linear hypernetwork's loss on held-out combinations over that of another method."""
+    return imitated(Imitation.held_out_loss, world).log_ratio(imitated(Imitation.held_out_loss, world, other))
+
+
+def loss_between(column: Estimate, world: str, other: str, *, same_data: bool) -> OfSeeds:
+    """log of the linear hypernetwork's loss in one world over that in another."""
+    return imitated(column, world).log_ratio(imitated(column, other), same_data=same_data)
+
+
+def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
+    """The linear hypernetwork's accuracy minus that of another method."""
+    return imitated(column, world).minus(imitated(column, world, other))
+
+
+def lost(column: Estimate, other: Method) -> OfSeeds:
+    """What the linear hypernetwork loses from random goals to a held-out quadrant, minus what another method loses."""
+    return goal_lead(column, "goals-random", other).minus(goal_lead(column, "goals-non-compositional", other), same_data=False)
+
+
+def size_lead(world: str) -> OfSeeds:
+    """The accuracy for held-out goals with codes of another size minus that with the usual ones."""
+    return imitated(Imitation.held_out_accuracy, world).minus(imitated(Imitation.held_out_accuracy, "goals-random"))

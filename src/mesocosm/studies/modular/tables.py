@@ -11,6 +11,11 @@ def trained(problem: str, method: Method) -> Trials:
     return Trials(f"{problem}-{method}")
 
 
+def imitating(world: str, method: Method) -> Trials:
+    """A network of a method in a world on a support."""
+    return Trials(f"{world}-{method}")
+
+
 CONNECTED, DISCONNECTED = Trials("descent-connected"), Trials("descent-disconnected")
 
 
@@ -57,4 +62,18 @@ class Accuracy(Table):
     every: Estimate
     longer: Estimate
     r2: Value
+    rate: Value
+
+
+class Imitation(Table):
+    """On query episodes after adaptation, for known and for held-out combinations: the loss, the share of steps with the right action, and the share of
+    episodes with only such steps; and the learned inner rate.
+    """
+
+    known_loss: Estimate
+    known_accuracy: Estimate
+    known_episodes: Estimate
+    held_out_loss: Estimate
+    held_out_accuracy: Estimate
+    held_out_episodes: Estimate
     rate: Value
