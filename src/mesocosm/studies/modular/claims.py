@@ -16,11 +16,10 @@ from mesocosm.studies.modular.measures import (
     accuracy,
     alignment,
     built,
+    by_disconnection,
     drop,
     goal_lead,
     lead,
-    loss_between,
-    loss_over,
     lost,
     r2,
     r2_drop,
@@ -278,20 +277,11 @@ CLAIMS = [
         "Fig. A3, A4, A5",
         "sweeps over the number of modules, shots and held-out tasks take about six hours for ten replicates on one core",
     ),
-    Claim(
+    unjudged(
         "C13",
         "With compositional preferences, hypernetworks predict action values of held-out mixtures better than ANIL and MAML.",
-        source="Fig. 4C",
-        checks=[
-            in_world(
-                other,
-                Mean(f"log of the loss on held-out mixtures, linear hypernetwork over {name}"),
-                below(-0.45),
-                loss_over("preferences-random", other),
-                Control("no mixture with the last preference", loss_over("preferences-non-compositional", other)),
-            )
-            for other, name in BASELINES
-        ],
+        "Fig. 4C",
+        "after 500 outer steps, networks are far from trained; MAML takes a quarter of a second for each, and ten replicates of six networks over five hours",
     ),
     Claim(
         "C14",
@@ -302,24 +292,16 @@ CLAIMS = [
                 "disconnected",
                 Mean("log of the loss of the linear hypernetwork on held-out mixtures, disconnected over connected support"),
                 above(0.2),
-                loss_between(Imitation.held_out_loss, "preferences-disconnected", "preferences-connected", same_data=False),
-                Control("known mixtures", loss_between(Imitation.known_loss, "preferences-disconnected", "preferences-connected", same_data=False)),
+                by_disconnection(Imitation.held_out_loss),
+                Control("known mixtures", by_disconnection(Imitation.known_loss)),
             )
         ],
     ),
-    Claim(
+    unjudged(
         "C15",
         "Wider hypernetworks do no harm with compositional preferences.",
-        source="Fig. A8",
-        checks=[
-            in_world(
-                "wide",
-                Mean("log of the loss on held-out mixtures, codes of 64 entries over codes of 16"),
-                below(0.1),
-                loss_between(Imitation.held_out_loss, "preferences-random-64", "preferences-random", same_data=True),
-                Control("codes of two entries", loss_between(Imitation.held_out_loss, "preferences-random-2", "preferences-random", same_data=True)),
-            )
-        ],
+        "Fig. A8",
+        "hypernetworks that are trained far enough on preferences take over an hour for ten replicates of each size",
     ),
     Claim(
         "C16",

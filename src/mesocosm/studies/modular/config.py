@@ -101,7 +101,7 @@ class Preferences:
     support: Support = "random"
     held_out: float = 0.25
     """Share of random mixtures that are not in training."""
-    episodes: int = 8
+    episodes: int = 4
     """Demonstrations to adapt to, and as many query episodes."""
     codes: int = 16
     """Entries of a hypernetwork's code."""
@@ -111,14 +111,14 @@ class Preferences:
 class Goals:
     """Actions on the way to goals with four parts, the quadrant, the interaction, the maze and the object (paper: five mazes and objects, 121 squares)."""
 
-    side: int = 7
+    side: int = 5
     interactions: int = 2
     mazes: int = 3
     kinds: int = 3
     distractors: int = 2
-    length: int = 19
+    length: int = 15
     """Steps of an episode; mazes with longer paths are not used."""
-    support: Support = "random"
+    support: Literal["random", "non-compositional"] = "random"
     held_out: float = 0.25
     """Share of random goals that are not in training."""
     episodes: int = 1
@@ -165,15 +165,18 @@ class Imitation:
     """Networks that adapt to demonstrations in the two worlds."""
 
     preferences: Preferences = field(default_factory=Preferences)
-    goals: Goals = field(default_factory=Goals)
     values: Methods = field(default_factory=Methods)
-    """How they are trained on preferences."""
+    """How networks are trained on preferences."""
+    preference_supports: tuple[Support, ...] = ()
+    """Supports of mixtures that networks are trained on."""
+    preference_methods: tuple[Method, ...] = ("linear",)
+    goals: Goals = field(default_factory=Goals)
     actions: Methods = field(default_factory=Methods)
-    """How they are trained on goals."""
-    supports: tuple[Support, ...] = ()
-    """Of preferences; goals have all of them but the connected and the disconnected one."""
-    other_codes: tuple[int, ...] = ()
-    """Sizes of codes of further linear hypernetworks, on random support."""
+    """How networks are trained on goals."""
+    goal_supports: tuple[Literal["random", "non-compositional"], ...] = ()
+    """Supports of goals that networks are trained on, with all methods of the config."""
+    goal_codes: tuple[int, ...] = ()
+    """Sizes of codes of further linear hypernetworks, on random goals."""
     tasks: int = 256
     """Of each test set."""
 

@@ -107,14 +107,9 @@ def imitated(column: Estimate, world: str, method: Method = "linear") -> OfSeeds
     return replicates(column, trial=imitating(world, method))
 
 
-def loss_over(world: str, other: Method) -> OfSeeds:
-    """log of the linear hypernetwork's loss on held-out combinations over that of another method."""
-    return imitated(Imitation.held_out_loss, world).log_ratio(imitated(Imitation.held_out_loss, world, other))
-
-
-def loss_between(column: Estimate, world: str, other: str, *, same_data: bool) -> OfSeeds:
-    """log of the linear hypernetwork's loss in one world over that in another."""
-    return imitated(column, world).log_ratio(imitated(column, other), same_data=same_data)
+def by_disconnection(column: Estimate) -> OfSeeds:
+    """log of the linear hypernetwork's loss on disconnected preferences over that on connected ones."""
+    return imitated(column, "preferences-disconnected").log_ratio(imitated(column, "preferences-connected"), same_data=False)
 
 
 def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:

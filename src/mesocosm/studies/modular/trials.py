@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesocosm.studies.interface import Trial
-from mesocosm.studies.modular.config import Config, Goals, Hyperteacher, Method, Methods, Preferences, Training
+from mesocosm.studies.modular.config import Config, Hyperteacher, Method, Training
 from mesocosm.studies.modular.constructions import check_constructions
 from mesocosm.studies.modular.descent import DescentArm, build_student, descend
 from mesocosm.studies.modular.identification import identify
@@ -35,23 +35,23 @@ def trials(config: Config) -> list[Trial]:
 
 
 def _imitates(config: Config) -> list[Trial]:
-    """All methods on random and on non-compositional support, and the linear hypernetwork on the two supports by halves and with other codes."""
-    chosen, found = config.imitation, []
-    for world, training in ((chosen.preferences, chosen.values), (chosen.goals, chosen.actions)):
-        for support in chosen.supports:
-            by_halves = support in ("connected", "disconnected")
-            if not (by_halves and isinstance(world, Goals)):
-                on_it = replace(world, support=support)
-                found += [_in_world(config, world_name(on_it), on_it, method, training) for method in (("linear",) if by_halves else config.methods)]
-        for codes in chosen.other_codes:
-            other = replace(world, codes=codes)
-            found.append(_in_world(config, f"{world_name(other)}-{codes}", other, "linear", training))
-    return found
-
-
-def _in_world(config: Config, name: str, world: Preferences | Goals, method: Method, training: Methods) -> Trial:
-    arm = WorldArm(world, method, training.of(method), config.imitation.tasks)
-    return Trial(f"{name}-{method}", train_in_world, arm, models={"network": build_world_arm}, over_seeds="map")
+    """Networks in both worlds."""
+    chosen = config.imitation
+    arms = [
+        (f"{world_name(world)}-{method}", WorldArm(world, method, chosen.values.of(method), chosen.tasks))
+        for world in (replace(chosen.preferences, support=support) for support in chosen.preference_supports)
+        for method in chosen.preference_methods
+    ]
+    arms += [
+        (f"{world_name(world)}-{method}", WorldArm(world, method, chosen.actions.of(method), chosen.tasks))
+        for world in (replace(chosen.goals, support=support) for support in chosen.goal_supports)
+        for method in config.methods
+    ]
+    arms += [
+        (f"{world_name(chosen.goals)}-{codes}-linear", WorldArm(replace(chosen.goals, codes=codes), "linear", chosen.actions.linear, chosen.tasks))
+        for codes in chosen.goal_codes
+    ]
+    return [Trial(name, train_in_world, arm, models={"network": build_world_arm}, over_seeds="map") for name, arm in arms]
 
 
 def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training) -> Trial:
