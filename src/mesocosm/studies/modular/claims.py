@@ -4,7 +4,7 @@ from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.pilots import pilots
-from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, above, below
 from mesocosm.studies.modular.config import Method
 from mesocosm.studies.modular.measures import (
     AGREES,
@@ -16,7 +16,6 @@ from mesocosm.studies.modular.measures import (
     accuracy,
     alignment,
     built,
-    by_disconnection,
     drop,
     goal_lead,
     lead,
@@ -24,7 +23,6 @@ from mesocosm.studies.modular.measures import (
     r2,
     r2_drop,
     share,
-    size_lead,
     wrong,
 )
 from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Imitation
@@ -35,6 +33,7 @@ SEARCHED = pilots("mesocosm.studies.modular").counts("experiment")
 TEACHER = "teacher, tasks, inputs, starts"
 NETWORK = "teacher, split, initialisation, training and test tasks"
 IN_WORLD = "preferences or mazes, split, initialisation, demonstrations"
+LEFT = "a loss of 0.6 on known mixtures"
 MOST = above(0.75)
 
 # Mathematics decides what students without training loss do; which of them descent finds from random starts is a finding.
@@ -277,31 +276,13 @@ CLAIMS = [
         "Fig. A3, A4, A5",
         "sweeps over the number of modules, shots and held-out tasks take about six hours for ten replicates on one core",
     ),
-    unjudged(
-        "C13",
-        "With compositional preferences, hypernetworks predict action values of held-out mixtures better than ANIL and MAML.",
-        "Fig. 4C",
-        "after 500 outer steps, networks are far from trained; MAML takes a quarter of a second for each, and ten replicates of six networks over five hours",
-    ),
-    Claim(
-        "C14",
-        "Disconnected preferences raise the loss of hypernetworks on held-out mixtures.",
-        source="Fig. 4B",
-        checks=[
-            in_world(
-                "disconnected",
-                Mean("log of the loss of the linear hypernetwork on held-out mixtures, disconnected over connected support"),
-                above(0.2),
-                by_disconnection(Imitation.held_out_loss),
-                Control("known mixtures", by_disconnection(Imitation.known_loss)),
-            )
-        ],
-    ),
-    unjudged(
-        "C15",
-        "Wider hypernetworks do no harm with compositional preferences.",
-        "Fig. A8",
-        "hypernetworks that are trained far enough on preferences take over an hour for ten replicates of each size",
+    *(
+        unjudged(id, statement, source, f"500 outer steps of the smallest size leave {left}; networks that are trained take hours for ten replicates")
+        for id, statement, source, left in (
+            ("C13", "With compositional preferences, hypernetworks predict action values of held-out mixtures better than ANIL and MAML.", "Fig. 4C", LEFT),
+            ("C14", "Disconnected preferences raise the loss of hypernetworks on held-out mixtures.", "Fig. 4B", LEFT),
+            ("C15", "Wider hypernetworks do no harm with compositional preferences.", "Fig. A8", LEFT),
+        )
     ),
     Claim(
         "C16",
@@ -337,19 +318,11 @@ CLAIMS = [
             for other, name in BASELINES
         ],
     ),
-    Claim(
+    unjudged(
         "C18",
         "The accuracy on held-out goals does not depend on the hypernetwork's size.",
-        source="Fig. A10",
-        checks=[
-            in_world(
-                "wide",
-                Mean("share of right actions for held-out goals, codes of 64 entries minus codes of 8"),
-                between(-0.05, 0.05),
-                size_lead("goals-random-64"),
-                Control("codes of two entries", size_lead("goals-random-2")),
-            )
-        ],
+        "Fig. A10",
+        "twelve sizes, each trained for ten replicates, take over half an hour on one core",
     ),
     Claim(
         "C19",

@@ -5,6 +5,8 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
+FOUR_ROOMS = ("#######", "#  #  #", "#  #  #", "##   ##", "#  #  #", "#  #  #", "#######")
+"""The paper's grid."""
 Method = Literal["linear", "nonlinear", "anil", "maml"]
 """A linear or a nonlinear hypernetwork whose codes adapt, a network whose last layer adapts, and one that adapts whole."""
 Support = Literal["random", "non-compositional", "connected", "disconnected"]
@@ -160,23 +162,34 @@ class Methods:
         return {"linear": self.linear, "nonlinear": self.nonlinear, "anil": self.anil, "maml": self.maml}[method]
 
 
+VALUES = Methods(
+    linear=Training(500, 1e-2, 0.3, 32, layers=2, inner_steps=5),
+    nonlinear=Training(500, 3e-3, 0.3, 32, layers=2, inner_steps=5),
+    anil=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
+    maml=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
+)
+ACTIONS = Methods(
+    linear=Training(500, 1e-2, 0.3, 32, layers=2),
+    nonlinear=Training(500, 3e-3, 0.3, 32, layers=2),
+    anil=Training(500, 1e-2, 0.03, 64, layers=2),
+    maml=Training(500, 1e-2, 0.03, 64, layers=2),
+)
+
+
 @dataclass(frozen=True)
 class Imitation:
-    """Networks that adapt to demonstrations in the two worlds."""
+    """Networks that adapt to demonstrations in the two worlds, with all methods of the config."""
 
     preferences: Preferences = field(default_factory=Preferences)
-    values: Methods = field(default_factory=Methods)
-    """How networks are trained on preferences."""
     preference_supports: tuple[Support, ...] = ()
     """Supports of mixtures that networks are trained on."""
-    preference_methods: tuple[Method, ...] = ("linear",)
+    values: Methods = field(default_factory=lambda: VALUES)
+    """How networks are trained on preferences."""
     goals: Goals = field(default_factory=Goals)
-    actions: Methods = field(default_factory=Methods)
-    """How networks are trained on goals."""
     goal_supports: tuple[Literal["random", "non-compositional"], ...] = ()
-    """Supports of goals that networks are trained on, with all methods of the config."""
-    goal_codes: tuple[int, ...] = ()
-    """Sizes of codes of further linear hypernetworks, on random goals."""
+    """Supports of goals that networks are trained on."""
+    actions: Methods = field(default_factory=lambda: ACTIONS)
+    """How networks are trained on goals."""
     tasks: int = 256
     """Of each test set."""
 
@@ -218,6 +231,14 @@ PRESETS = {
             teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
             methods=("linear",),
             training=replace(Methods(), linear=Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2)),
+            imitation=Imitation(
+                preferences=Preferences(episodes=1),
+                preference_supports=("random",),
+                values=replace(Methods(), linear=Training(2, 1e-2, 0.3, 4, tasks=2, inner_steps=2)),
+                goal_supports=("random",),
+                actions=replace(Methods(), linear=Training(2, 1e-2, 0.3, 4, tasks=2, inner_steps=2)),
+                tasks=4,
+            ),
             evaluation=Evaluation(tasks=4, longer=2),
         ),
         seeds=2,
@@ -231,7 +252,14 @@ PRESETS = {
         seeds=3,
     ),
     "cpu": Preset(
-        replace(Config(), descent=Descent(steps=20000), methods=("linear", "anil", "maml"), harder=True, halves=6),
+        replace(
+            Config(),
+            descent=Descent(steps=20000),
+            methods=("linear", "anil", "maml"),
+            harder=True,
+            halves=6,
+            imitation=Imitation(goal_supports=("random", "non-compositional")),
+        ),
         seeds=10,
         minutes={
             "constructions": 0.14,
@@ -267,6 +295,25 @@ PRESETS = {
             harder=True,
             halves=8,
             halves_steps=200000,
+            imitation=Imitation(
+                preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, active=3, episodes=16, codes=32),
+                preference_supports=("random", "non-compositional"),
+                values=Methods(
+                    linear=Training(100000, 3e-4, 0.1, 64, layers=3, tasks=128, weight_decay=1e-2),
+                    nonlinear=Training(100000, 3e-4, 0.1, 64, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
+                    anil=Training(100000, 3e-4, 0.01, 512, layers=4, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
+                    maml=Training(100000, 1e-3, 0.01, 368, layers=3, tasks=128, clip_norm=2.0, weight_decay=1e-2),
+                ),
+                goals=Goals(side=11, mazes=5, kinds=5, distractors=4, length=52),
+                goal_supports=("random", "non-compositional"),
+                actions=Methods(
+                    linear=Training(200000, 3e-3, 0.3, 32, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
+                    nonlinear=Training(200000, 1e-3, 0.1, 32, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
+                    anil=Training(200000, 1e-3, 0.01, 512, layers=2, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
+                    maml=Training(200000, 1e-3, 0.01, 384, layers=2, tasks=128, weight_decay=1e-2),
+                ),
+                tasks=1024,
+            ),
             evaluation=Evaluation(tasks=1024, longer=100),
         ),
         seeds=3,

@@ -10,7 +10,7 @@ from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
 from mesocosm.studies.modular.config import Method
-from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Descent, Imitation, Students, imitating, trained
+from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Descent, Students, imitating, trained
 
 OfSeeds = Measure[Replicates]
 
@@ -99,17 +99,12 @@ def r2_drop(problem: str, other: str) -> OfSeeds:
     return r2(problem).minus(r2(other), same_data=False)
 
 
-# --- preferences and goals ------------------------------------------------------------------------------------------------
+# --- goals -------------------------------------------------------------------------------------------------------------
 
 
 def imitated(column: Estimate, world: str, method: Method = "linear") -> OfSeeds:
     """A loss or an accuracy of one network per replicate."""
     return replicates(column, trial=imitating(world, method))
-
-
-def by_disconnection(column: Estimate) -> OfSeeds:
-    """log of the linear hypernetwork's loss on disconnected preferences over that on connected ones."""
-    return imitated(column, "preferences-disconnected").log_ratio(imitated(column, "preferences-connected"), same_data=False)
 
 
 def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
@@ -120,8 +115,3 @@ def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
 def lost(column: Estimate, other: Method) -> OfSeeds:
     """What the linear hypernetwork loses from random goals to a held-out quadrant, minus what another method loses."""
     return goal_lead(column, "goals-random", other).minus(goal_lead(column, "goals-non-compositional", other), same_data=False)
-
-
-def size_lead(world: str) -> OfSeeds:
-    """The accuracy for held-out goals with codes of another size minus that with the usual ones."""
-    return imitated(Imitation.held_out_accuracy, world).minus(imitated(Imitation.held_out_accuracy, "goals-random"))

@@ -37,21 +37,12 @@ def trials(config: Config) -> list[Trial]:
 def _imitates(config: Config) -> list[Trial]:
     """Networks in both worlds."""
     chosen = config.imitation
-    arms = [
-        (f"{world_name(world)}-{method}", WorldArm(world, method, chosen.values.of(method), chosen.tasks))
-        for world in (replace(chosen.preferences, support=support) for support in chosen.preference_supports)
-        for method in chosen.preference_methods
-    ]
-    arms += [
-        (f"{world_name(world)}-{method}", WorldArm(world, method, chosen.actions.of(method), chosen.tasks))
-        for world in (replace(chosen.goals, support=support) for support in chosen.goal_supports)
-        for method in config.methods
-    ]
-    arms += [
-        (f"{world_name(chosen.goals)}-{codes}-linear", WorldArm(replace(chosen.goals, codes=codes), "linear", chosen.actions.linear, chosen.tasks))
-        for codes in chosen.goal_codes
-    ]
-    return [Trial(name, train_in_world, arm, models={"network": build_world_arm}, over_seeds="map") for name, arm in arms]
+    worlds = [(replace(chosen.preferences, support=support), chosen.values) for support in chosen.preference_supports]
+    worlds += [(replace(chosen.goals, support=support), chosen.actions) for support in chosen.goal_supports]
+    arms = {
+        f"{world_name(world)}-{method}": WorldArm(world, method, training.of(method), chosen.tasks) for world, training in worlds for method in config.methods
+    }
+    return [Trial(name, train_in_world, arm, models={"network": build_world_arm}, over_seeds="map") for name, arm in arms.items()]
 
 
 def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training) -> Trial:
