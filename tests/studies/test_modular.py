@@ -218,7 +218,7 @@ def test_conditions_give_every_family_one_task_more_than_it_spans_or_one_at_all(
 # --- rows can hold and can fail ----------------------------------------------------------------------------------------
 
 CPU = PRESETS["cpu"].config
-TRAINED = {"C5", "C7", "C8", "C9", "C11", "C21"}
+TRAINED = {"C5", "C7", "C8", "C9", "C11", "C16", "C17", "C21"}
 
 
 def tables_if(found, generator):
@@ -240,9 +240,16 @@ def tables_if(found, generator):
     for trial, columns in accuracy:
         columns |= {f"{name}_error": np.full(10, 1e-3) for name in ("known", "held_out", "every", "longer")}
         frames.append(pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{trial.split('-')[0]}{i}" for i in range(10)]} | columns))
+    worlds = []
+    for trial in (f"goals-{support}-{method}" for support in ("random", "non-compositional") for method in ("linear", "anil", "maml")):
+        composes, alone = found and trial == "goals-random-linear", trial.startswith("goals-non-compositional")
+        columns = {"known_accuracy": noise(0.9), "held_out_accuracy": noise(0.5 if alone else 0.9 if composes else 0.7)}
+        columns["held_out_episodes"] = noise(0.0 if alone else 0.5 if composes else 0.2)
+        columns |= {f"{name}_error": np.full(10, 1e-3) for name in tuple(columns)}
+        worlds.append(pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{trial.rsplit('-', 1)[0]}{i}" for i in range(10)]} | columns))
     aligned = {"descent-connected": 0.98 if found else 0.8, "descent-disconnected": 0.8}
     rows = [pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "alignment": noise(mean)}) for trial, mean in aligned.items()]
-    return {"accuracy": pl.concat(frames, how="diagonal"), "descent": pl.concat(rows)}
+    return {"imitation": pl.concat(worlds), "accuracy": pl.concat(frames, how="diagonal"), "descent": pl.concat(rows)}
 
 
 def verdicts(chosen, tables):
