@@ -61,6 +61,20 @@ def decodability(view: View) -> alt.TopLevelMixin:
     return (dots + means).properties(width=360, height=200)
 
 
+@figure("Goals by method")
+def goals_by_method(view: View) -> alt.TopLevelMixin:
+    """Right actions on the way to known goals and to held-out ones, and episodes with only right actions; one dot per replicate, bars at the means."""
+    sets = {"known_accuracy": "actions, known", "held_out_accuracy": "actions, held out", "held_out_episodes": "episodes, held out"}
+    table = view.table("imitation").filter(pl.col("world").str.starts_with("goals")).rename(sets)
+    table = table.with_columns(support=pl.col("world").str.strip_prefix("goals-"))
+    long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="share of", value_name="share")
+    place = {"x": alt.X("share of:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
+    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("share:Q", title="share that is right"), tooltip=["seed", "share"])
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(share):Q", title="share that is right"))
+    layers = alt.layer(dots, means, data=long.sort("support", "method", "share of", "seed")).properties(width=200, height=180)
+    return layers.facet(alt.Facet("support:N", title=None), columns=2)
+
+
 @figure("A preference world and a goal world")
 def two_worlds(view: View) -> alt.TopLevelMixin:
     """Objects by colour or kind, walls in black, and the path of the optimal agent: to objects that it likes, or to a goal in the top left quadrant."""
@@ -83,4 +97,4 @@ def _world(view: View, name: str) -> alt.LayerChart:
     return alt.LayerChart(layer=[squares, line]).properties(width=260, height=260, title=name)
 
 
-FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, two_worlds, training]
+FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, goals_by_method, two_worlds, training]
