@@ -306,6 +306,7 @@ def test_the_command_runs_each_script_with_its_threads(monkeypatch, bench):
     assert called == [([str(FOLDER / f"{name}.py"), "--sizes", "small", "--out", "here"], "1") for name in ("start_up", "mesa_layer")]
 
 
+@pytest.mark.whole
 def test_a_script_runs_alone(bench):
     """Its help needs nothing but mesocosm."""
     done = subprocess.run([sys.executable, str(FOLDER / "mesa_layer.py"), "--help"], capture_output=True, text=True, check=False)

@@ -149,6 +149,7 @@ def test_at_an_inner_optimum_the_meta_gradient_is_that_of_implicit_differentiati
         assert np.abs(implicit - direct).max() > 1e-2
 
 
+@pytest.mark.whole
 def test_learned_rates_multiply_the_updates():
     task = Lines().sample(KEY)
     for rates in (one_rate, rate_per_array, rate_per_parameter):
@@ -210,6 +211,7 @@ def test_a_bilevel_learner_is_trained_by_fit():
     assert (np.abs(fitted.model.log_rates) > 0.05).all()
 
 
+@pytest.mark.whole
 def test_a_checkpointed_loop_has_the_same_gradient_with_less_memory():
     def program(checkpointed):
         method = learner(lambda key: MLP.create(1, 8, 8, 1, key=key), steps=8, batch_size=8, points=256, checkpointed=checkpointed)
