@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
 
-from mesocosm.learning.agent_pool import MEMORIES, AgentPool, Settings
+from mesocosm.learning.agent_pool import MEMORIES, AgentPool, PoolState, Settings
 from mesocosm.learning.opponent_shaping import batch_unaware, coala_pg, m_fos
 from mesocosm.learning.optimizers import adamw
 from mesocosm.nn.actor_critic import GatedAgent
@@ -18,7 +18,13 @@ from mesocosm.studies.coala.config import AgentPools
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.part_names import constructor
 
-MENU: dict[str, Callable[..., Any]] = {"coala": coala_pg, "m-fos": m_fos, "batch-unaware": batch_unaware}
+
+def m_fos_mean(rewards: Any, episode: int, values: Any = None, discount: Any = 1.0, decay: Any = 1.0) -> Any:
+    """M-FOS divided by B, so that the present inner episode counts as much as in the other estimators, and later ones a B-th."""
+    return m_fos(rewards, episode, values, discount, decay) / len(rewards)
+
+
+MENU: dict[str, Callable[..., Any]] = {"coala": coala_pg, "m-fos": m_fos, "batch-unaware": batch_unaware, "m-fos-mean": m_fos_mean}
 COLUMNS = ("peer", "ego", "naive", "first", "last")
 POINTS = 60  # of a curve
 
@@ -32,12 +38,14 @@ class PoolArm:
         estimators: names in `MENU`, or `package.module:function`.
         p_naive: share of naive learners.
         iterations: how long.
+        parts: whether the parts of the gradient are measured along training.
     """
 
     sizes: AgentPools
     estimators: tuple[str, ...]
     p_naive: float
     iterations: int
+    parts: bool = False
 
 
 def build_agents(arm: PoolArm, key: Any) -> GatedAgent:
@@ -47,7 +55,8 @@ def build_agents(arm: PoolArm, key: Any) -> GatedAgent:
 
 def train_agents(arm: PoolArm, context: Context) -> Tables:
     """Train a pool; rewards and cooperation are means over the last tenth of the iterations."""
-    fitted = context.fit("agents", _pool(arm), arm.iterations)
+    probe = (Partial(_parts, replace(_pool(arm), naive=arm.sizes.probe_games, peers=0)), arm.sizes.every)
+    fitted = context.fit("agents", _pool(arm), arm.iterations, **({"probe": probe} if arm.parts else {}))
     context.publish("agents", fitted.model)
     at, agents = np.asarray(fitted.history_steps), range(len(arm.estimators))
     measured = {column: np.stack([fitted.history[f"{column}_{agent}"] for agent in agents], axis=1) for column in COLUMNS}  # seeds, agents, windows
@@ -55,11 +64,22 @@ def train_agents(arm: PoolArm, context: Context) -> Tables:
     last = {column: values[:, :, late].mean(axis=2) for column, values in measured.items()}
     kept = np.unique(np.linspace(0, len(at) - 1, POINTS).astype(int))
     curves = context.rows({"agent": agents, "step": at[kept].tolist()}, peer=measured["peer"][:, :, kept], ego=measured["ego"][:, :, kept])
-    return {
+    tables = {
         "agents": _labelled(context.rows({"agent": agents}, **last), arm),
         "agent_means": context.rows(**{column: values.mean(axis=1) for column, values in last.items()}),
         "agents_training": _labelled(curves, arm),
     }
+    if arm.parts:
+        balance = np.log(fitted.probes["later"] / fitted.probes["present"]).mean(axis=2)  # seeds, times
+        tables["gradient_parts"] = context.rows({"step": np.asarray(fitted.probe_steps).tolist()}, balance=balance)
+        tables["balances"] = context.rows(balance=balance.mean(axis=1))
+    return tables
+
+
+def _parts(pool: AgentPool, learner: AgentPool, state: PoolState, key: Any) -> dict[str, Any]:
+    """Norms of the gradient's parts, for each agent."""
+    present, later = pool.gradient_parts(learner.model(state), key)
+    return {"present": present, "later": later}
 
 
 def _labelled(table: pl.DataFrame, arm: PoolArm) -> pl.DataFrame:
@@ -75,7 +95,7 @@ def _pool(arm: PoolArm) -> AgentPool:
         choice=np.array([[name == each for name in menu] for each in arm.estimators], np.float32),
         optimizer=adamw,
         hyperparameters={"learning_rate": sizes.learning_rate, "eps": 1e-5, "clip_norm": 1.0},
-        settings=Settings(p_naive=arm.p_naive, rate=sizes.rate, reward_scale=sizes.reward_scale),
+        settings=Settings(p_naive=arm.p_naive, rate=sizes.rate, reward_scale=sizes.reward_scale, entropy=sizes.entropy),
         naive=sizes.naive,
         peers=sizes.peers,
         batch=sizes.batch,

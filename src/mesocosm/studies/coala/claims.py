@@ -6,21 +6,27 @@ from functools import partial
 from math import log
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
-from mesocosm.claims.measures import instances
-from mesocosm.studies.coala.measures import change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
+from mesocosm.claims.measures import instances, replicates
+from mesocosm.claims.tables import Trials
+from mesocosm.studies.coala.measures import balance, change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
 from mesocosm.studies.coala.tables import (
     AGENTS_ALONE,
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
     ESCAPE,
     ESCAPE_ALONE,
+    FOUR_ALONE,
     FROM_DEFECTING,
     FROM_TIT_FOR_TAT,
     METHODS,
     MIXED,
+    NOT_PULLED,
+    PULLED,
+    PULLED_AGENT,
     RETALIATORS,
     SHAPERS,
     AgentMeans,
+    Agents,
     AlwaysDefecting,
     Biases,
     LookAhead,
@@ -29,6 +35,7 @@ from mesocosm.studies.coala.tables import (
     ahead,
     mixed,
     mixed_ahead,
+    of_four,
     shaping,
 )
 from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, Exact, Mean, Rate, above, below
@@ -42,8 +49,6 @@ of_mixed = partial(of_pools, judged_at=CPU)
 of_agent_pools = partial(Check, judged_at=CPU, replicate="initialisation and sampled play of a pool")
 of_ahead = partial(Check, judged_at=CPU, replicate="first policies of a pair")
 
-PULLED = "one COALA agent beside one M-FOS agent defects at this size; pools of four take an hour, and mesocosm.learning.agent_pool trains them"
-RATIO = "the parts of the gradient along training are not measured; at the same parameters, their ratio is B times that of M-FOS (C2)"
 CLEAN_UP = "about 10^8 environment steps per iteration at the paper's size, and 3000 to 30000 iterations; the environment is mesocosm.envs.CleanUp"
 FOLLOW_UP = "a follow-up (arXiv 2602.16301): recurrent agents on 4096 episodes of 100 rounds per iteration, for 10000 to 200000 iterations"
 
@@ -356,6 +361,20 @@ CLAIMS = [
                     ("alone", "COALA-PG without naive learners", AGENTS_ALONE),
                 )
             ),
+            *(
+                of_agent_pools(
+                    f"four-{name}",
+                    Rate(f"pools of four whose agents cooperate with each other in more than half of the steps, {what}"),
+                    region(1 / 3),
+                    exceeds(of_agents(AgentMeans.peer, trial), 0.5),
+                    Control(beside, exceeds(of_agents(AgentMeans.peer, other), 0.5)),
+                )
+                for name, what, region, trial, beside, other in (
+                    ("coala", "COALA-PG", above, of_four("coala"), "batch-unaware", of_four("batch-unaware")),
+                    ("batch-unaware", "batch-unaware", below, of_four("batch-unaware"), "COALA-PG", of_four("coala")),
+                    ("alone", "COALA-PG without naive learners", below, FOUR_ALONE, "COALA-PG", of_four("coala")),
+                )
+            ),
             of_agent_pools(
                 "reward",
                 Mean("reward beside naive learners in mixed pools, COALA-PG minus M-FOS"),
@@ -365,12 +384,34 @@ CLAIMS = [
             ),
         ],
     ),
-    unjudged("C15", "A COALA agent pulls an M-FOS agent into cooperation.", "App. H.3", PULLED),
-    unjudged(
+    Claim(
+        "C15",
+        "COALA agents pull an M-FOS agent into cooperation (here: three in a pool of four, M-FOS divided by B, some entropy).",
+        source="App. H.3",
+        checks=[
+            of_agent_pools(
+                "pulled",
+                Mean("reward of an M-FOS agent from three COALA agents"),
+                above(0.3),
+                replicates(Agents.peer, trial=Trials(PULLED), agent=PULLED_AGENT),
+                Control("three M-FOS agents in their place", replicates(Agents.peer, trial=Trials(NOT_PULLED), agent=PULLED_AGENT)),
+            )
+        ],
+    ),
+    Claim(
         "C16",
-        "The gradient's parts from the present and later inner episodes are balanced for COALA-PG only.",
-        "Fig. 12",
-        RATIO,
+        "The gradient's parts from the present and later inner episodes are balanced for COALA-PG, and the later one is much smaller for the others.",
+        source="Fig. 12",
+        checks=[
+            of_agent_pools(
+                method,
+                Mean(f"log of the norm of the later part over that of the present one, mean over training, COALA-PG minus {method}"),
+                above(log(5)),
+                balance("coala", method),
+                Control(f"{other} minus {method}", balance(other, method)),
+            )
+            for method, other in (("m-fos", "batch-unaware"), ("batch-unaware", "m-fos"))
+        ],
     ),
     unjudged("C17", "Among naive learners in CleanUp-lite, COALA agents earn more, and so do the learners beside them.", "Fig. 6, 13", CLEAN_UP),
     unjudged("C18", "In mixed pools in CleanUp-lite, COALA agents earn more, clean more fairly and zap less.", "Fig. 7, 14", CLEAN_UP),

@@ -79,6 +79,8 @@ class AgentPools:
 
     iterations: int = 0
     """Of mixed pools; 0: none is trained."""
+    iterations_of_four: int = 0
+    """Of pools of four agents; 0: none is trained."""
     shaping_iterations: int = 300
     """Of pools of naive learners only."""
     agents: int = 2
@@ -98,8 +100,16 @@ class AgentPools:
     learning_rate: float = 0.01
     reward_scale: float = 0.05
     """Factor of rewards in what is learned (paper: 0.05)."""
+    entropy: float = 0.0
+    """Weight of the entropy (paper: 0)."""
+    entropy_beside: float = 0.005
+    """The same in pools of four with an M-FOS agent among COALA agents."""
     width: int = 16
     hidden: int = 24
+    probe_games: int = 32
+    """Games against naive learners on which the parts of the gradient are measured (paper: 2048)."""
+    every: int = 60
+    """Iterations between two such measurements."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,20 @@ PRESETS = {
             estimators=Estimators(episodes=2, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
-            agents=AgentPools(iterations=2, shaping_iterations=1, naive=1, peers=1, batch=2, episodes=2, length=2, width=2, hidden=2),
+            agents=AgentPools(
+                iterations=2,
+                iterations_of_four=1,
+                shaping_iterations=1,
+                naive=1,
+                peers=1,
+                batch=2,
+                episodes=2,
+                length=2,
+                width=2,
+                hidden=2,
+                probe_games=1,
+                every=2,
+            ),
             agent_replicates=2,
         ),
         seeds=2,
@@ -135,14 +158,14 @@ PRESETS = {
         ),
         seeds=20,
     ),
-    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200)), seeds=32),
+    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200, iterations_of_four=1200)), seeds=32),
     "paper": Preset(
         replace(
             Config(),
             agents=AgentPools(
                 iterations=3000,
+                iterations_of_four=3000,
                 shaping_iterations=3000,
-                agents=4,
                 p_naive=0.75,
                 naive=96,
                 peers=32,
@@ -151,6 +174,7 @@ PRESETS = {
                 learning_rate=3e-4,
                 width=32,
                 hidden=32,
+                probe_games=2048,
             ),
             agent_replicates=5,
         ),

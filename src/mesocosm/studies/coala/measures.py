@@ -10,7 +10,7 @@ import numpy as np
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials, Value
-from mesocosm.studies.coala.tables import AgentMeans, LookAhead, Pools
+from mesocosm.studies.coala.tables import AgentMeans, Balances, LookAhead, Pools, mixed
 
 OfSeeds = Measure[Replicates]
 
@@ -48,6 +48,11 @@ def of_agents(value: Value, trial: str) -> OfSeeds:
 def lead(value: Value, trial: str, other: str) -> OfSeeds:
     """A column of one pool minus that of another."""
     return of_agents(value, trial).minus(of_agents(value, other))
+
+
+def balance(method: str, other: str) -> OfSeeds:
+    """How the parts of the gradient relate in mixed pools, one method minus another."""
+    return of_agents(Balances.balance, mixed(method)).minus(of_agents(Balances.balance, mixed(other)))
 
 
 def exploiting(trial: str) -> OfSeeds:

@@ -3,7 +3,7 @@
 from mesocosm.claims.forms import Identities
 from mesocosm.claims.tables import Axis, Table, Value
 
-__all__ = ["AgentMeans", "AlwaysDefecting", "Biases", "Identities", "LookAhead", "Met", "Pools"]
+__all__ = ["AgentMeans", "Agents", "AlwaysDefecting", "Balances", "Biases", "Identities", "LookAhead", "Met", "Pools"]
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
 FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
@@ -33,6 +33,29 @@ def mixed(method: str) -> str:
 def shaping(method: str) -> str:
     """The trial of agents with memory among naive learners only."""
     return f"agents-shaping-{method}"
+
+
+def of_four(method: str) -> str:
+    """The trial of a mixed pool of four agents with memory."""
+    return f"agents-four-{method}"
+
+
+FOUR_ALONE, PULLED, NOT_PULLED = of_four("alone"), of_four("pulled"), of_four("not-pulled")
+"""Four agents without naive learners; an M-FOS agent among three COALA agents; four M-FOS agents with the same settings."""
+PULLED_AGENT = 3
+
+
+class Agents(Table):
+    """Agents with memory, each for itself, mean over the last tenth of training."""
+
+    agent: Axis
+    peer: Value
+
+
+class Balances(Table):
+    """Log of the norm of the gradient's part from later inner episodes over that from the present one, mean over agents and training."""
+
+    balance: Value
 
 
 class AgentMeans(Table):
