@@ -49,7 +49,7 @@ def test_one_epoch_with_one_minibatch_is_the_step_of_the_plain_pool():
 
 def test_a_replay_decides_and_values_as_what_was_played(played):
     learner, agents, found = played
-    logits, values = jax.jit(learner.replay)(agents, found.memories)
+    logits, values = jax.jit(lambda agents: learner.replay(agents, found.memories))(agents)
     np.testing.assert_allclose(values, found.values, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(jax.nn.log_sigmoid(jnp.where(found.cooperates, logits, -logits)), found.log_probabilities, rtol=1e-4, atol=1e-5)
 

@@ -46,6 +46,13 @@ class PoolState(NamedTuple):
     optimizers: PyTree
 
 
+class InnerState(NamedTuple):
+    """What passes from one inner episode to the next: the agents' states in all games, and the naive learners."""
+
+    agents: Any
+    learners: Float[Array, "agents naive memories"]
+
+
 class MetaEpisodes(NamedTuple):
     """What all agents played in one iteration; the games against naive learners come first.
 
@@ -210,41 +217,49 @@ class AgentPool(Learner):
 
     def play(self, agents: Any, key: Key[Array, ""]) -> MetaEpisodes:
         """Play one meta-episode of every game; differentiable in what the agents decide, while actions are constants."""
+        partner, carry, drawn = self.begin(agents, key)
+        _, played = jax.lax.scan(lambda carry, drawn: self.inner_episode(agents, partner, carry, drawn), carry, drawn)
+        return MetaEpisodes(*(jnp.moveaxis(part.reshape(-1, *part.shape[2:]), 0, -1) for part in played))
+
+    def begin(self, agents: Any, key: Key[Array, ""]) -> tuple[Int[Array, " agents"], InnerState, Float[Array, "episodes time agents lanes batch"]]:
+        """What a meta-episode begins with: each agent's co-player among the agents, states and learners, and uniform numbers for every decision."""
         pair_key, first_key, play_key = jax.random.split(key, 3)
         number, games = self.agents, self.naive + self.peers
         partner = _pairing(pair_key, number) if self.peers else jnp.arange(number)
-        payoffs = jnp.asarray(self.game.payoffs, float)
         learners = jax.vmap(jax.vmap(self.first))(jax.random.split(first_key, (number, self.naive)))
+        states = jax.vmap(lambda agent: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (games, self.batch, *leaf.shape)), agent.init_state()))(agents)
+        drawn = jax.random.uniform(play_key, (self.episodes, self.length, number, games + self.naive, self.batch))
+        return partner, InnerState(states, learners), drawn
+
+    def inner_episode(
+        self, agents: Any, partner: Int[Array, " agents"], state: InnerState, drawn: Float[Array, "time agents lanes batch"]
+    ) -> tuple[InnerState, tuple[Array, ...]]:
+        """One inner episode and the learners' update; also returns what was played, as in `MetaEpisodes` with time in front."""
+        number, games = self.agents, self.naive + self.peers
+        payoffs = jnp.asarray(self.game.payoffs, float)
         over_lanes = jax.vmap(jax.vmap(lambda agent, state, seen: agent.step(state, seen), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))
         decide = jax.vmap(over_lanes)  # agents; games; batch
-        states = jax.vmap(lambda agent: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (games, self.batch, *leaf.shape)), agent.init_state()))(agents)
 
-        def step(carry: tuple[Any, Array, Array], drawn: Array) -> tuple[tuple[Any, Array, Array], tuple[Array, ...]]:
-            states, memory, learners = carry
+        def step(carry: tuple[Any, Array], drawn: Array) -> tuple[tuple[Any, Array], tuple[tuple[Array, ...], Array]]:
+            states, memory = carry
             states, (logits, values) = decide(agents, states, jax.nn.one_hot(memory, MEMORIES))
             probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
             own = (drawn[:, :games] >= probability).astype(jnp.int32)
-            theirs = jnp.asarray(SWAPPED)[memory]
-            naive_logits = jnp.take_along_axis(learners, theirs[:, : self.naive], axis=-1)
+            naive_logits = jnp.take_along_axis(state.learners, jnp.asarray(SWAPPED)[memory[:, : self.naive]], axis=-1)
             naive = (drawn[:, games:] >= jax.nn.sigmoid(naive_logits)).astype(jnp.int32)
             other = jnp.concatenate([naive, own[partner][:, self.naive :]], axis=1)
             rewards = payoffs[:, own, other]
             log_probability = jax.nn.log_sigmoid(jnp.where(own == COOPERATE, logits, -logits))
             entropy = jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
-            played = (log_probability, values, entropy, own == COOPERATE, rewards[0], rewards[1], memory, theirs, other)
-            return (states, 1 + 2 * own + other, learners), played
+            played = (log_probability, values, entropy, own == COOPERATE, rewards[0], rewards[1], memory)
+            return (states, 1 + 2 * own + other), (played, naive)
 
-        def episode(carry: tuple[Any, Array], drawn: Array) -> tuple[tuple[Any, Array], tuple[Array, ...]]:
-            states, learners = carry
-            start = jnp.zeros((number, games, self.batch), jnp.int32)
-            (states, _, _), (*played, theirs, other) = jax.lax.scan(step, (states, start, learners), drawn)
-            memories, actions, rewards = (jnp.moveaxis(part[:, :, : self.naive], 0, -1) for part in (theirs, other, played[5]))
-            learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
-            return (states, learn(learners, memories, actions, rewards)), tuple(played)
-
-        drawn = jax.random.uniform(play_key, (self.episodes, self.length, number, games + self.naive, self.batch))
-        _, played = jax.lax.scan(episode, (states, learners), drawn)
-        return MetaEpisodes(*(jnp.moveaxis(part.reshape(-1, *part.shape[2:]), 0, -1) for part in played))
+        start = jnp.zeros((number, games, self.batch), jnp.int32)
+        (states, _), (played, naive) = jax.lax.scan(step, (state.agents, start), drawn)
+        rewards, seen = played[5], jnp.asarray(SWAPPED)[played[6]]
+        memories, actions, rewards = (jnp.moveaxis(part[:, :, : self.naive], 0, -1) for part in (seen, naive, rewards))
+        learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
+        return InnerState(states, learn(state.learners, memories, actions, rewards)), played
 
     def gradient_parts(self, agents: Any, key: Key[Array, ""]) -> tuple[Float[Array, " agents"], Float[Array, " agents"]]:
         """Norms of two parts of each agent's policy gradient beside naive learners: from rewards of the present inner episode, and of later ones.

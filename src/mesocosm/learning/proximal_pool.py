@@ -86,7 +86,7 @@ class ProximalPool(AgentPool):
         """Logits to cooperate and values, of agents who see what was seen."""
 
         def whole(agent: Any, memories: Int[Array, " time"]) -> tuple[Array, Array]:
-            return tuple(jax.lax.scan(agent.step, agent.init_state(), jax.nn.one_hot(memories, MEMORIES))[1])
+            return tuple(jax.lax.scan(lambda state, seen: agent.step(state, seen), agent.init_state(), jax.nn.one_hot(memories, MEMORIES))[1])
 
         over_lanes = jax.vmap(jax.vmap(whole, in_axes=(None, 0)), in_axes=(None, 0))
         return jax.vmap(over_lanes)(agents, memories)
