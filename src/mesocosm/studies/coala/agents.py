@@ -55,7 +55,7 @@ def build_agents(arm: PoolArm, key: Any) -> GatedAgent:
 
 def train_agents(arm: PoolArm, context: Context) -> Tables:
     """Train a pool; rewards and cooperation are means over the last tenth of the iterations."""
-    probe = (Partial(_parts, replace(_pool(arm), naive=arm.sizes.probe_games, peers=0)), arm.sizes.every)
+    probe = (Partial(_parts, _tested(arm)), arm.sizes.every)
     fitted = context.fit("agents", _pool(arm), arm.iterations, **({"probe": probe} if arm.parts else {}))
     context.publish("agents", fitted.model)
     at, agents = np.asarray(fitted.history_steps), range(len(arm.estimators))
@@ -69,11 +69,29 @@ def train_agents(arm: PoolArm, context: Context) -> Tables:
         "agent_means": context.rows(**{column: values.mean(axis=1) for column, values in last.items()}),
         "agents_training": _labelled(curves, arm),
     }
+    if arm.p_naive:
+        beside = context.evaluate(Partial(meet_naive, _tested(arm)), fitted.model, context.keys("eval"))
+        tables["meta_episodes"] = context.rows({"agent": agents, "episode": range(arm.sizes.episodes)}, **beside)
     if arm.parts:
         balance = np.log(fitted.probes["later"] / fitted.probes["present"]).mean(axis=2)  # seeds, times
         tables["gradient_parts"] = context.rows({"step": np.asarray(fitted.probe_steps).tolist()}, balance=balance)
         tables["balances"] = context.rows(balance=balance.mean(axis=1))
     return tables
+
+
+def meet_naive(pool: AgentPool, agents: Any, key: Any) -> dict[str, Any]:
+    """Trained agents beside fresh naive learners: cooperation and both rewards in each inner episode, for each agent."""
+    played = pool.play(agents, key)
+
+    def by_episode(values: Any) -> Any:
+        return values.reshape(*values.shape[:-1], pool.episodes, pool.length).mean(axis=(1, 2, 4))
+
+    return {"cooperates": by_episode(played.cooperates), "ego": by_episode(played.rewards), "naive": by_episode(played.others)}
+
+
+def _tested(arm: PoolArm) -> AgentPool:
+    """The same agents beside naive learners only, in more games."""
+    return replace(_pool(arm), naive=arm.sizes.probe_games, peers=0)
 
 
 def _parts(pool: AgentPool, learner: AgentPool, state: PoolState, key: Any) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class AgentPools:
     width: int = 16
     hidden: int = 24
     probe_games: int = 32
-    """Games against naive learners on which the parts of the gradient are measured (paper: 2048)."""
+    """Games of each agent against naive learners in which the parts of the gradient are measured (paper: 2048), and in which it is tested."""
     every: int = 60
     """Iterations between two such measurements."""
 
