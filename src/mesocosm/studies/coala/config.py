@@ -134,7 +134,6 @@ PRESETS = {
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
             agents=AgentPools(
                 iterations=2,
-                iterations_of_four=1,
                 shaping_iterations=1,
                 naive=1,
                 peers=1,
@@ -143,7 +142,7 @@ PRESETS = {
                 length=2,
                 width=2,
                 hidden=2,
-                probe_games=1,
+                probe_games=8,
                 every=2,
             ),
             agent_replicates=2,
