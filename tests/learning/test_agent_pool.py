@@ -129,9 +129,14 @@ def test_an_agent_whose_step_is_zero_stays_as_it_is():
     assert moved[0] == 0 < moved[1]
 
 
-def test_three_agents_may_play_naive_learners_only():
-    learner = pool(tabular, choice=((1.0, 0.0),) * 3, peers=0)
-    assert learner.play(learner.init(jax.random.key(0)).agents, jax.random.key(1)).rewards.shape == (3, 2, BATCH, EPISODES * LENGTH)
+def test_a_kind_of_game_may_be_missing():
+    """Three agents cannot be paired, but may play naive learners; and agents may have each other only."""
+    solitary, social = pool(tabular, choice=((1.0, 0.0),) * 3, peers=0), pool(tabular, naive=0)
+    assert solitary.play(solitary.init(jax.random.key(0)).agents, jax.random.key(1)).rewards.shape == (3, 2, BATCH, EPISODES * LENGTH)
+    state = social.init(jax.random.key(0))
+    after, metrics = jax.jit(lambda state: social.update(state, jax.random.key(1)))(state)
+    assert set(metrics) == {"loss", "peer_0", "peer_1"}
+    assert np.abs(np.asarray(after.agents.table - state.agents.table)).max() > 1e-5
 
 
 def test_the_gradients_parts_are_those_of_its_rewards():

@@ -59,11 +59,12 @@ def train_agents(arm: PoolArm, context: Context) -> Tables:
     fitted = context.fit("agents", _pool(arm), arm.iterations, **({"probe": probe} if arm.parts else {}))
     context.publish("agents", fitted.model)
     at, agents = np.asarray(fitted.history_steps), range(len(arm.estimators))
-    measured = {column: np.stack([fitted.history[f"{column}_{agent}"] for agent in agents], axis=1) for column in COLUMNS}  # seeds, agents, windows
+    columns = [column for column in COLUMNS if f"{column}_0" in fitted.history]
+    measured = {column: np.stack([fitted.history[f"{column}_{agent}"] for agent in agents], axis=1) for column in columns}  # seeds, agents, windows
     late = at > 0.9 * arm.iterations
     last = {column: values[:, :, late].mean(axis=2) for column, values in measured.items()}
     kept = np.unique(np.linspace(0, len(at) - 1, POINTS).astype(int))
-    curves = context.rows({"agent": agents, "step": at[kept].tolist()}, peer=measured["peer"][:, :, kept], ego=measured["ego"][:, :, kept])
+    curves = context.rows({"agent": agents, "step": at[kept].tolist()}, **{name: measured[name][:, :, kept] for name in ("peer", "ego") if name in measured})
     tables = {
         "agents": _labelled(context.rows({"agent": agents}, **last), arm),
         "agent_means": context.rows(**{column: values.mean(axis=1) for column, values in last.items()}),
@@ -114,8 +115,8 @@ def _pool(arm: PoolArm) -> AgentPool:
         optimizer=adamw,
         hyperparameters={"learning_rate": sizes.learning_rate, "eps": 1e-5, "clip_norm": 1.0},
         settings=Settings(p_naive=arm.p_naive, rate=sizes.rate, reward_scale=sizes.reward_scale, entropy=sizes.entropy),
-        naive=sizes.naive,
-        peers=sizes.peers,
+        naive=0 if arm.p_naive == 0.0 else sizes.naive,  # games without weight are not played
+        peers=0 if arm.p_naive == 1.0 else sizes.peers,
         batch=sizes.batch,
         episodes=sizes.episodes,
         length=sizes.length,

@@ -81,8 +81,8 @@ class AgentPools:
     """Of mixed pools; 0: none is trained."""
     iterations_of_four: int = 0
     """Of pools of four agents; 0: none is trained."""
-    shaping_iterations: int = 300
-    """Of pools of naive learners only."""
+    shaping_iterations: int = 900
+    """Of pools of naive learners only. In pilots, agents came to shape first and exploit later after about 600."""
     agents: int = 2
     p_naive: float = 0.25
     """Weight of naive learners in mixed pools (paper: 0.75)."""

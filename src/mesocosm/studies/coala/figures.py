@@ -106,7 +106,7 @@ def agents(view: View) -> alt.TopLevelMixin:
     mean over agents and pools; thin lines: pools.
     """
     table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
-    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward")
+    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward").drop_nulls()
     long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
     x, colour = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Color("beside:N", title=None)
     each = alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title="reward per step"), color=colour, detail="seed:N")
