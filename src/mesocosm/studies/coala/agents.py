@@ -106,7 +106,8 @@ def _labelled(table: pl.DataFrame, arm: PoolArm) -> pl.DataFrame:
 
 
 def _pool(arm: PoolArm) -> AgentPool:
-    sizes = arm.sizes
+    sizes, games = arm.sizes, arm.sizes.naive + arm.sizes.peers
+    naive, peers = {0.0: (0, games), 1.0: (games, 0)}.get(arm.p_naive, (sizes.naive, sizes.peers))  # no games without weight
     menu = MENU | {name: find_estimator(name) for name in arm.estimators if name not in MENU}
     return AgentPool(
         build=Partial(_build, sizes.width, sizes.hidden),
@@ -115,8 +116,8 @@ def _pool(arm: PoolArm) -> AgentPool:
         optimizer=adamw,
         hyperparameters={"learning_rate": sizes.learning_rate, "eps": 1e-5, "clip_norm": 1.0},
         settings=Settings(p_naive=arm.p_naive, rate=sizes.rate, reward_scale=sizes.reward_scale, entropy=sizes.entropy),
-        naive=0 if arm.p_naive == 0.0 else sizes.naive,  # games without weight are not played
-        peers=0 if arm.p_naive == 1.0 else sizes.peers,
+        naive=naive,
+        peers=peers,
         batch=sizes.batch,
         episodes=sizes.episodes,
         length=sizes.length,

@@ -82,13 +82,13 @@ class AgentPools:
     iterations_of_four: int = 0
     """Of pools of four agents; 0: none is trained."""
     shaping_iterations: int = 900
-    """Of pools of naive learners only. In pilots, agents came to shape first and exploit later after about 600."""
+    """Of pools of naive learners only. In pilots, agents came to shape first and exploit later after some 600."""
     agents: int = 2
     p_naive: float = 0.25
     """Weight of naive learners in mixed pools (paper: 0.75)."""
-    naive: int = 8
-    peers: int = 8
-    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all)."""
+    naive: int = 4
+    peers: int = 4
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); all are of one kind in pools of one kind."""
     batch: int = 16
     """B, trajectories of a game (paper: 16)."""
     episodes: int = 10
@@ -157,7 +157,7 @@ PRESETS = {
         ),
         seeds=20,
     ),
-    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200, iterations_of_four=1200)), seeds=32),
+    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1600, iterations_of_four=800)), seeds=32),
     "paper": Preset(
         replace(
             Config(),
