@@ -58,8 +58,8 @@ CLEAN_UP = (
 )
 FOLLOW_UP = (
     "needs X4, which was not reached: in two pilots (4000 iterations of 64 and 128 games of 30 rounds), agents trained against random memory-one policies "
-    "earned 0.996 and 0.993 in the end, as does always defecting (0.999; the best response 1.047); the follow-up has 50000 to 200000 iterations of 2048 or 4096 "
-    "games of 100 rounds, five hours or more per seed at the speed of the pilots (0.6 million steps per second)"
+    "earned 0.996 and 0.993 in the end, as does always defecting (0.999; the best response 1.047); the follow-up has 50000 to 200000 iterations of 2048 or "
+    "4096 games of 100 rounds, five hours or more per seed at the speed of the pilots (0.6 million steps per second)"
 )
 THEORY = "a theorem of the follow-up, with nothing to measure"
 
