@@ -25,7 +25,7 @@ def m_fos_mean(rewards: Any, episode: int, values: Any = None, discount: Any = 1
 
 
 MENU: dict[str, Callable[..., Any]] = {"coala": coala_pg, "m-fos": m_fos, "batch-unaware": batch_unaware, "m-fos-mean": m_fos_mean}
-COLUMNS = ("peer", "ego", "naive", "first", "last")
+PEER, NAIVE = ("peer",), ("ego", "naive", "first", "last")
 POINTS = 60  # of a curve
 
 
@@ -59,17 +59,17 @@ def train_agents(arm: PoolArm, context: Context) -> Tables:
     fitted = context.fit("agents", _pool(arm), arm.iterations, **({"probe": probe} if arm.parts else {}))
     context.publish("agents", fitted.model)
     at, agents = np.asarray(fitted.history_steps), range(len(arm.estimators))
-    columns = [column for column in COLUMNS if f"{column}_0" in fitted.history]
+    columns = [column for column in PEER + NAIVE if f"{column}_0" in fitted.history]
     measured = {column: np.stack([fitted.history[f"{column}_{agent}"] for agent in agents], axis=1) for column in columns}  # seeds, agents, windows
     late = at > 0.9 * arm.iterations
     last = {column: values[:, :, late].mean(axis=2) for column, values in measured.items()}
     kept = np.unique(np.linspace(0, len(at) - 1, POINTS).astype(int))
     curves = context.rows({"agent": agents, "step": at[kept].tolist()}, **{name: measured[name][:, :, kept] for name in ("peer", "ego") if name in measured})
-    tables = {
-        "agents": _labelled(context.rows({"agent": agents}, **last), arm),
-        "agent_means": context.rows(**{column: values.mean(axis=1) for column, values in last.items()}),
-        "agents_training": _labelled(curves, arm),
-    }
+    tables = {"agents_training": _labelled(curves, arm)}
+    for kind, columns in (("peer", PEER), ("naive", NAIVE)):
+        if found := {column: last[column] for column in columns if column in last}:
+            tables[f"with_{kind}"] = _labelled(context.rows({"agent": agents}, **found), arm)
+            tables[f"{kind}_means"] = context.rows(**{column: values.mean(axis=1) for column, values in found.items()})
     if arm.p_naive:
         beside = context.evaluate(Partial(meet_naive, _tested(arm)), fitted.model, context.keys("eval"))
         tables["meta_episodes"] = context.rows({"agent": agents, "episode": range(arm.sizes.episodes)}, **beside)

@@ -27,13 +27,14 @@ from mesocosm.studies.coala.tables import (
     PULLED_AGENT,
     RETALIATORS,
     SHAPERS,
-    AgentMeans,
-    Agents,
     AlwaysDefecting,
     Biases,
     LookAhead,
     Met,
+    NaiveMeans,
+    PeerMeans,
     Pools,
+    WithPeer,
     ahead,
     mixed,
     mixed_ahead,
@@ -317,8 +318,8 @@ CLAIMS = [
                 method,
                 Mean(f"reward beside naive learners, COALA-PG minus {method}"),
                 above(0.2),
-                lead(AgentMeans.ego, shaping("coala"), shaping(method)),
-                Control(f"{other} minus {method}", lead(AgentMeans.ego, shaping(other), shaping(method))),
+                lead(NaiveMeans.ego, shaping("coala"), shaping(method)),
+                Control(f"{other} minus {method}", lead(NaiveMeans.ego, shaping(other), shaping(method))),
             )
             for method, other in (("m-fos", "batch-unaware"), ("batch-unaware", "m-fos"))
         ],
@@ -340,8 +341,8 @@ CLAIMS = [
                     method,
                     Mean(f"cooperation with naive learners in the first inner episode, {method}"),
                     below(0.1),
-                    of_agents(AgentMeans.first, shaping(method)),
-                    Control("COALA-PG", of_agents(AgentMeans.first, shaping("coala"))),
+                    of_agents(NaiveMeans.first, shaping(method)),
+                    Control("COALA-PG", of_agents(NaiveMeans.first, shaping("coala"))),
                 )
                 for method in METHODS[1:]
             ),
@@ -356,16 +357,16 @@ CLAIMS = [
                 "cooperate",
                 Rate("pools of COALA-PG whose agents cooperate with each other in more than half of the steps"),
                 above(1 / 3),
-                exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5),
-                Control("M-FOS", exceeds(of_agents(AgentMeans.peer, mixed("m-fos")), 0.5)),
+                exceeds(of_agents(PeerMeans.peer, mixed("coala")), 0.5),
+                Control("M-FOS", exceeds(of_agents(PeerMeans.peer, mixed("m-fos")), 0.5)),
             ),
             *(
                 of_agent_pools(
                     name,
                     Rate(f"pools whose agents cooperate with each other in more than half of the steps, {what}"),
                     below(1 / 3),
-                    exceeds(of_agents(AgentMeans.peer, trial), 0.5),
-                    Control("COALA-PG", exceeds(of_agents(AgentMeans.peer, mixed("coala")), 0.5)),
+                    exceeds(of_agents(PeerMeans.peer, trial), 0.5),
+                    Control("COALA-PG", exceeds(of_agents(PeerMeans.peer, mixed("coala")), 0.5)),
                 )
                 for name, what, trial in (
                     ("batch-unaware", "batch-unaware", mixed("batch-unaware")),
@@ -377,8 +378,8 @@ CLAIMS = [
                     f"four-{name}",
                     Rate(f"pools of four whose agents cooperate with each other in more than half of the steps, {what}"),
                     region(1 / 3),
-                    exceeds(of_agents(AgentMeans.peer, trial), 0.5),
-                    Control(beside, exceeds(of_agents(AgentMeans.peer, other), 0.5)),
+                    exceeds(of_agents(PeerMeans.peer, trial), 0.5),
+                    Control(beside, exceeds(of_agents(PeerMeans.peer, other), 0.5)),
                 )
                 for name, what, region, trial, beside, other in (
                     ("coala", "COALA-PG", above, of_four("coala"), "batch-unaware", of_four("batch-unaware")),
@@ -390,8 +391,8 @@ CLAIMS = [
                 "reward",
                 Mean("reward beside naive learners in mixed pools, COALA-PG minus M-FOS"),
                 above(0.15),
-                lead(AgentMeans.ego, mixed("coala"), mixed("m-fos")),
-                Control("batch-unaware minus M-FOS", lead(AgentMeans.ego, mixed("batch-unaware"), mixed("m-fos"))),
+                lead(NaiveMeans.ego, mixed("coala"), mixed("m-fos")),
+                Control("batch-unaware minus M-FOS", lead(NaiveMeans.ego, mixed("batch-unaware"), mixed("m-fos"))),
             ),
         ],
     ),
@@ -404,8 +405,8 @@ CLAIMS = [
                 "pulled",
                 Mean("reward of an M-FOS agent from three COALA agents"),
                 above(0.3),
-                replicates(Agents.peer, trial=Trials(PULLED), agent=PULLED_AGENT),
-                Control("three M-FOS agents in their place", replicates(Agents.peer, trial=Trials(NOT_PULLED), agent=PULLED_AGENT)),
+                replicates(WithPeer.peer, trial=Trials(PULLED), agent=PULLED_AGENT),
+                Control("three M-FOS agents in their place", replicates(WithPeer.peer, trial=Trials(NOT_PULLED), agent=PULLED_AGENT)),
             )
         ],
     ),

@@ -10,7 +10,7 @@ import numpy as np
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials, Value
-from mesocosm.studies.coala.tables import AgentMeans, Balances, LookAhead, Pools, mixed
+from mesocosm.studies.coala.tables import Balances, LookAhead, NaiveMeans, Pools, mixed
 
 OfSeeds = Measure[Replicates]
 
@@ -57,7 +57,7 @@ def balance(method: str, other: str) -> OfSeeds:
 
 def exploiting(trial: str) -> OfSeeds:
     """Cooperation with naive learners in the first inner episode minus in the last."""
-    return of_agents(AgentMeans.first, trial).minus(of_agents(AgentMeans.last, trial))
+    return of_agents(NaiveMeans.first, trial).minus(of_agents(NaiveMeans.last, trial))
 
 
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:
