@@ -9,6 +9,9 @@ BENCH ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Every process would read and rewrite all source files anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:

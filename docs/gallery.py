@@ -20,7 +20,7 @@ def records() -> list[Run]:
 
 def drawings(run: Run) -> list[tuple[str, str, Path]]:
     """(title, caption, file) of each figure of a record."""
-    files = [(figure, run.path / "figures" / f"{figure.name}.svg") for figure in figures_of(run.study)]
+    files = [(figure, run.path / "figures" / f"{figure.name}.svg") for figure in figures_of(run)]
     return [(figure.title, figure.caption, file) for figure, file in files if file.exists()]
 
 

@@ -9,6 +9,7 @@ from mesocosm.analysis.randomized_decisions import (
     majority,
     mean_vote,
     part_majority,
+    sampled,
     seed_variance,
     success,
     tail_loss,
@@ -16,6 +17,16 @@ from mesocosm.analysis.randomized_decisions import (
     voters_needed,
     voting_groups,
 )
+
+
+def test_sampled_answers_follow_the_distribution_and_are_those_of_their_seed():
+    probabilities = np.array([[[0.7, 0.2, 0.1]], [[0.0, 0.5, 0.5]]])
+    drawn = sampled(probabilities, 20000, 0)
+    assert drawn.shape == (20000, 2, 1)
+    for value in range(3):
+        np.testing.assert_allclose((drawn == value).mean(axis=0)[:, 0], probabilities[:, 0, value], atol=0.02)
+    np.testing.assert_array_equal(drawn, sampled(probabilities, 20000, 0))
+    assert (drawn != sampled(probabilities, 20000, 1)).any()
 
 
 def test_success_by_hand():

@@ -143,7 +143,7 @@ def test_both_optimisers_have_their_own_rates():
     for rate, credit_rate in ((0.1, 0.0), (0.0, 0.1)):
         learner = actor(rate=rate, credit_rate=credit_rate)
         state = learner.init(jax.random.key(0))
-        after, _ = learner.update(state, jax.random.key(1))
+        after, _ = eqx.filter_jit(learner.update)(state, jax.random.key(1))
         parts = (after.policy.model, state.policy.model), (after.credit.model, state.credit.model)
         assert [any((a != b).any() for a, b in zip(arrays(x), arrays(y), strict=True)) for x, y in parts] == [rate > 0, credit_rate > 0]
 
@@ -213,4 +213,4 @@ def treasure(learner, state, key):
 
 def test_optimisers_are_any_of_optax():
     learner = replace(actor(), credit_optimizer=optax.adamw)
-    assert jnp.isfinite(learner.update(learner.init(jax.random.key(0)), jax.random.key(1))[1]["credit_loss"])
+    assert jnp.isfinite(eqx.filter_jit(learner.update)(learner.init(jax.random.key(0)), jax.random.key(1))[1]["credit_loss"])

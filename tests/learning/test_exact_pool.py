@@ -37,14 +37,15 @@ def test_each_agent_of_a_mixed_pool_ascends_its_own_mixture():
     learner = MixedPairs(BUILD, sgd, {"learning_rate": 1.0}, P_NAIVE, DISCOUNTS, 2.0, updates=2, learners=3)
     steps, pairs, naive = ascents(learner)
 
-    def mixture(own, other, learners, arm):
-        shaped = jnp.mean(jnp.stack([shaping_return(value(DISCOUNTS[arm]), own, q, 2.0, 2) for q in learners]))
-        return P_NAIVE[arm] * shaped + (1 - P_NAIVE[arm]) * value(DISCOUNTS[arm])(own, other)[0]
+    def mixture(own, other, learners, share, discount):
+        shaped = jnp.mean(jnp.stack([shaping_return(value(discount), own, q, 2.0, 2) for q in learners]))
+        return share * shaped + (1 - share) * value(discount)(own, other)[0]
 
-    gradient = jax.jit(jax.grad(mixture), static_argnums=3)
+    gradient = jax.jit(jax.grad(mixture))
     for arm in range(ARMS):
         for agent in range(2):
-            np.testing.assert_allclose(steps[arm, agent], gradient(pairs[arm, agent], pairs[arm, 1 - agent], naive[agent], arm), rtol=1e-9, atol=1e-12)
+            wanted = gradient(pairs[arm, agent], pairs[arm, 1 - agent], naive[agent], P_NAIVE[arm], DISCOUNTS[arm])
+            np.testing.assert_allclose(steps[arm, agent], wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_a_look_ahead_is_that_of_lola_dice_with_the_arms_steps_and_rate():
@@ -55,8 +56,9 @@ def test_a_look_ahead_is_that_of_lola_dice_with_the_arms_steps_and_rate():
         def mixture(own, other, of=of, arm=arm):
             return MIX[arm] * lola_dice(of, own, other, RATES[arm], int(STEPS[arm])) + (1 - MIX[arm]) * of(own, other)[0]
 
+        gradient = jax.jit(jax.grad(mixture))
         for agent in range(2):
-            np.testing.assert_allclose(steps[arm, agent], jax.grad(mixture)(pairs[arm, agent], pairs[arm, 1 - agent]), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(steps[arm, agent], gradient(pairs[arm, agent], pairs[arm, 1 - agent]), rtol=1e-9, atol=1e-12)
 
 
 def test_arms_start_from_the_same_noise_about_their_centres():

@@ -92,7 +92,7 @@ def test_every_trial_finishes_and_every_check_can_be_read(smoke_of, study):
 @EVERY
 def test_every_figure_is_drawn(smoke_of, study):
     run = smoke_of(study)
-    assert [figure.reason for figure in draw(run)] == [None] * len(figures_of(run.study))
+    assert [figure.reason for figure in draw(run)] == [None] * len(figures_of(run))
 
 
 @EVERY

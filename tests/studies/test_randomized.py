@@ -174,14 +174,6 @@ def test_thirty_seeds_with_a_checker_need_one_right_answer():
     assert (found["verified-30"].average, found["vote-30"].average) == (1.0, 0.0)
 
 
-def test_sampled_answers_follow_the_distribution():
-    probabilities = np.array([[[0.7, 0.2, 0.1]], [[0.0, 0.5, 0.5]]])
-    drawn = train._sampled(probabilities, 20000, 0)
-    assert drawn.shape == (20000, 2, 1)
-    for value in range(3):
-        np.testing.assert_allclose((drawn == value).mean(axis=0)[:, 0], probabilities[:, 0, value], atol=0.02)
-
-
 def test_the_probability_of_a_wrong_majority_is_that_of_counting():
     generator = np.random.default_rng(0)
     right = generator.random((40000, 9)) < 0.6

@@ -67,6 +67,19 @@ def seed_variance(probabilities: Float[Array | np.ndarray, "seeds inputs *output
     return variance.reshape(variance.shape[0], -1).mean(axis=1)
 
 
+def sampled(probabilities: Float[Array | np.ndarray, "*inputs parts values"], draws: int, seed: int) -> Integer[np.ndarray, "draws *inputs parts"]:
+    """Values of each part drawn by its probabilities, independently; what sampling gives a model that reads no seed.
+
+    Args:
+        probabilities: of the values of each part, summing to 1.
+        draws: number of draws of every part.
+        seed: of NumPy's generator.
+    """
+    cumulative = np.cumsum(probabilities, axis=-1)[..., :-1]
+    uniform = np.random.default_rng(seed).random((draws, *cumulative.shape[:-1], 1))
+    return (uniform > cumulative).sum(axis=-1)
+
+
 def majority(decisions: Shaped[Array | np.ndarray, "voters *inputs parts"]) -> Shaped[np.ndarray, "*inputs parts"]:
     """The most frequent decision, taken whole (all bits of a word, all colours of a graph). Of equally frequent ones, the lexicographically smallest."""
     decisions = np.asarray(decisions)

@@ -42,8 +42,8 @@ def test_a_judged_run_shows_its_verdicts_and_figures(path):
     assert "drop: log ratio ✓ holds −2 [−2.5, −1.5] < −1 0 [−0.1, 0.1] no step 3" in page.text
     assert "C1.identity, C2.rate: preset smoke is too small" in page.text
     assert "Not judged, and why (3)" in page.text
-    (image,) = [attributes for name, attributes in page.elements if name == "img"]  # the other figure was not drawn
-    assert image["alt"] == "Where the balls end"
+    image, tried = [attributes for name, attributes in page.elements if name == "img"]  # the other figure was not drawn
+    assert (image["alt"], tried["alt"]) == ("Where the balls end", "What was tried")
     assert unquote(str(image["src"]).partition(",")[2]) == compact((path / "figures" / "heights.svg").read_text())
     assert "Each dot is one ball" in page.text
 

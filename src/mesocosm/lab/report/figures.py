@@ -9,7 +9,7 @@ from mesocosm.claims.replicates import NotJudged
 from mesocosm.lab.report.page import finite
 from mesocosm.lab.report.search_figure import search_figures
 from mesocosm.lab.store.run_directory import Run
-from mesocosm.studies.interface import Figure, Study
+from mesocosm.studies.interface import Figure
 
 FONT = 'Inter, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 
@@ -71,16 +71,16 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
     }
 
 
-def figures_of(study: Study) -> list[Figure]:
-    """The figures of a study, and that of its pilots."""
-    return [*study.figures, *search_figures(study.package)]
+def figures_of(run: Run) -> list[Figure]:
+    """The figures of the run's study, and that of its pilots."""
+    return [*run.study.figures, *search_figures(run.study.package)]
 
 
 def draw(run: Run) -> list[RenderedFigure]:
     """Every figure of the run's study and of its pilots. A figure that cannot be drawn carries the reason, so that the page still appears."""
     view = run.view()
     drawn = []
-    for figure in figures_of(run.study):
+    for figure in figures_of(run):
         words = (figure.name, figure.title, figure.caption)
         try:
             drawn.append(RenderedFigure(*words, spec=finite(figure.draw(view).to_dict())))

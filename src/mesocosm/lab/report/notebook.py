@@ -52,5 +52,5 @@ def unjudged(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 def pictures(run: Run) -> list[tuple[str, str, str]]:
     """(title, caption, address) of each figure that was drawn."""
-    found = [(figure.title, figure.caption, picture(run.path, figure.name, scale=SCALE)) for figure in figures_of(run.study)]
+    found = [(figure.title, figure.caption, picture(run.path, figure.name, scale=SCALE)) for figure in figures_of(run)]
     return [(title, caption, address) for title, caption, address in found if address is not None]

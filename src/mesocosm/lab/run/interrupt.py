@@ -73,6 +73,8 @@ class Interrupt:
         if self._thread is not None:
             signal.set_wakeup_fd(self._previous_descriptor)
             self._done.set()
+            with suppress(BlockingIOError):  # a full pipe wakes the thread, too
+                os.write(self._write, b"\0")
             self._thread.join()
             os.close(self._read)
             os.close(self._write)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mesocosm.lab.store.definitions import REGISTERING, Definition
@@ -67,12 +67,23 @@ def code_hashes(*roots: str) -> dict[str, str]:
     Raises:
         ValueError: a root has no source.
     """
+    sources = Sources(_packages(roots))
+    return dict(_code_hashes(roots, sources.state()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _code_hashes(roots: tuple[str, ...], state: Hashable) -> Mapping[str, str]:
+    """The hashes while the files are in this state: every trial and measurement of a run asks several times."""
     return hashes(reached(*roots))
+
+
+def _packages(roots: Iterable[str]) -> frozenset[str]:
+    return frozenset({"mesocosm", *(re.split(r"[.:]", root)[0] for root in roots)})
 
 
 def reached(*roots: str) -> Reached:
     """See `code_hashes`."""
-    found = Reached(Sources(frozenset({"mesocosm", *(re.split(r"[.:]", root)[0] for root in roots)})))
+    found = Reached(Sources(_packages(roots)))
     for root in (*roots, *BENCH):
         found.start(root)
     found.follow()

@@ -13,8 +13,8 @@ import functools
 import json
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -41,7 +41,8 @@ def measurement_codes(package: str, claims: Sequence[Claim]) -> dict[str, str]:
         package: the study's package.
         claims: its claims.
     """
-    walk = _Walk(Sources(frozenset({"mesocosm", package.partition(".")[0]})))
+    packages = frozenset({"mesocosm", package.partition(".")[0]})
+    walk = _Walk(_files(packages, Sources(packages).state()))
     return {
         f"{claim.id}.{check.name}": digest(json.dumps([walk.text(check.measure), walk.text(check.control.measure)]))
         for claim in claims
@@ -49,13 +50,31 @@ def measurement_codes(package: str, claims: Sequence[Claim]) -> dict[str, str]:
     }
 
 
-class _Walk:
-    """Describes objects as text in which functions and classes are hashes of what they reach. Results are cached, since checks share most of their code."""
+class _Files(NamedTuple):
+    """What was found in files so far, since checks share most of their code.
 
-    def __init__(self, sources: Sources):
-        self._sources = sources
-        self._roots: dict[str, str] = {}
-        self._lambdas: dict[str, Mapping[int, Sequence[ast.Lambda]]] = {}
+    Attributes:
+        sources: the files.
+        roots: a name in them -> the hash of what it reaches.
+        lambdas: module -> line -> its lambdas.
+    """
+
+    sources: Sources
+    roots: dict[str, str]
+    lambdas: dict[str, Mapping[int, Sequence[ast.Lambda]]]
+
+
+@functools.lru_cache(maxsize=16)
+def _files(packages: frozenset[str], state: Hashable) -> _Files:
+    """Shared as long as the files are in one state."""
+    return _Files(Sources(packages), {}, {})
+
+
+class _Walk:
+    """Describes objects as text in which functions and classes are hashes of what they reach."""
+
+    def __init__(self, files: _Files):
+        self._sources, self._roots, self._lambdas = files
         self._known: dict[int, tuple[Any, str]] = {}
         """Id -> the object, kept so that its id is not reused, and its text."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import builtins
 import importlib.machinery
 import importlib.util
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,13 @@ class Sources:
             file = self.file(name) if self.counts(name) else None
             self._read[name] = None if file is None else _read(name, file, file.stat().st_mtime_ns, file.stat().st_size)
         return self._read[name]
+
+    def state(self) -> Hashable:
+        """When every file of the packages was last changed, and its size: as long as it is the same, so is everything that was read."""
+        specs = [spec for package in sorted(self._packages) if (spec := self._spec(package)) is not None]
+        folders = [place for spec in specs for place in spec.submodule_search_locations or ()]
+        files = [spec.origin for spec in specs if spec.origin is not None and not spec.submodule_search_locations]
+        return (*map(_stamp, filter(os.path.isfile, files)), *(stamp for folder in folders for stamp in _stamps(folder)))
 
     def counts(self, name: str) -> bool:
         """Whether a module is part of a trial's code."""
@@ -143,3 +151,15 @@ class Sources:
 def _read(name: str, file: Path, modified: int, size: int) -> Module:
     content = file.read_bytes()
     return read_module(name, content, is_package=file.name == "__init__.py") if file.suffix == ".py" else binary_module(name, content)
+
+
+def _stamps(folder: str) -> Iterable[tuple[str, int, int]]:
+    """Those of all files in a folder, but not of bytecode, which follows its source."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        yield from (_stamp(os.path.join(place, name)) for name in sorted(files))
+
+
+def _stamp(file: str) -> tuple[str, int, int]:
+    status = os.stat(file)
+    return file, status.st_mtime_ns, status.st_size

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mesocosm.analysis.randomized_decisions import majority, seed_variance, success, tail_loss, verified, voting_groups
+from mesocosm.analysis.randomized_decisions import majority, sampled, seed_variance, success, tail_loss, verified, voting_groups
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.relaxed_adversary import RelaxedAdversary
 from mesocosm.studies.interface import Context, Tables
@@ -151,18 +151,12 @@ def _decide(arm: Arm, answers: Answers, seed: int) -> dict[str, Any]:
     decisions = np.argmax(answers.probabilities, axis=-1)
     found = {"single": success(succeeds(arm.problem, decisions, answers.inputs))}
     if not arm.randomised:
-        return found | {"sampled": success(succeeds(arm.problem, _sampled(np.asarray(answers.probabilities[0]), arm.test_seeds, seed), answers.inputs))}
+        return found | {"sampled": success(succeeds(arm.problem, sampled(np.asarray(answers.probabilities[0]), arm.test_seeds, seed), answers.inputs))}
     for voters in VOTERS:
         groups = voting_groups(decisions, voters)
         found[f"vote-{voters}"] = success(succeeds(arm.problem, majority(groups), answers.inputs))
     checked = verified(voting_groups(succeeds(arm.problem, decisions, answers.inputs), max(VOTERS)))
     return found | {f"verified-{max(VOTERS)}": success(checked)}
-
-
-def _sampled(probabilities: np.ndarray, draws: int, seed: int) -> Int[np.ndarray, "draws inputs parts"]:
-    """Draw each part of the answer by its probabilities."""
-    uniform = np.random.default_rng(seed).random((draws, *probabilities.shape[:-1], 1))
-    return (uniform > np.cumsum(probabilities, axis=-1)[..., :-1]).sum(axis=-1)
 
 
 def succeeds(problem: Recall | Colouring, decisions: np.ndarray, inputs: Any) -> np.ndarray:
