@@ -149,6 +149,10 @@ CLAIMS = [
                 above(0.6),
                 of(Met.after, SHAPERS),
                 Control("agents that never met a naive learner", of(Met.after, ALONE)),
+                note=(
+                    "Half of the 32 pairs: 14 end at 0.92 to 0.98, 15 are still below 0.1 after 1500 steps, three are on the way. In the trials "
+                    "that set the region, all of eight pairs rose; they had shaped for 800 steps, these for 2000."
+                ),
             ),
             of_pools(
                 "before",
@@ -156,6 +160,10 @@ CLAIMS = [
                 below(0.15),
                 of(Met.before, SHAPERS),
                 Control("after they learned from each other", of(Met.after, SHAPERS)),
+                note=(
+                    "No pair cooperates before (the interval is far below 0.15), but half of the pairs do not after either, so the control does not "
+                    "discriminate."
+                ),
             ),
         ],
     ),
@@ -237,6 +245,10 @@ CLAIMS = [
                 above(0.5),
                 of(Pools.peer, ESCAPE),
                 Control("no naive learners", of(Pools.peer, ESCAPE_ALONE)),
+                note=(
+                    "They do not: agents leave always defecting and extort naive learners (1.00 beside 0.29), but earn 0.0003 from each other after "
+                    "2000 steps. All pairs start at the same point and end too much alike for an interval of the control."
+                ),
             ),
         ],
     ),
@@ -251,6 +263,10 @@ CLAIMS = [
                 above(0.02),
                 of(Pools.above_retaliating, FROM_TIT_FOR_TAT),
                 Control("trained among each other only", of(Pools.above_retaliating, ALONE_FROM_TIT_FOR_TAT)),
+                note=(
+                    "They stay near tit-for-tat, with probabilities within 0.013 of it, and earn 0.854 beside naive learners, where tit-for-tat "
+                    "earns 0.856. Agents trained among naive learners only leave it and earn 1.03."
+                ),
             ),
             of_mixed(
                 "peer",
@@ -288,6 +304,7 @@ CLAIMS = [
                 of(LookAhead.peer, ahead(20)),
                 Control("one look-ahead step", of(LookAhead.peer, ahead(1))),
                 judged_at=ALL,
+                note=("All 32 pairs are below 0.31, 29 of them below 0.22; but they pile up at 0.06 to 0.08, where a t interval is not valid."),
             ),
             of_ahead(
                 "extorts",
@@ -304,8 +321,12 @@ CLAIMS = [
                     above(0.15),
                     change(LookAhead.peer, mixed_ahead(steps), ahead(steps)),
                     Control("the plain gradient alone", change(LookAhead.peer, ahead(0), ahead(steps))),
+                    note=note,
                 )
-                for steps in (10, 20)
+                for steps, note in (
+                    (10, None),
+                    (20, "It repairs 14 of 32 pairs (0.89 to 0.99); the other 18 defect entirely. With ten steps, 30 of 32 end above 0.6."),
+                )
             ),
         ],
     ),
