@@ -42,6 +42,7 @@ def played():
     return learner, agents, jax.jit(lambda agents: learner.play(agents, jax.random.key(1)))(agents)
 
 
+@pytest.mark.whole
 def test_rewards_are_the_games_and_peers_play_each_other(played):
     _, _, found = played
     payoffs, own = np.asarray(PRISONERS_DILEMMA.payoffs), 1 - np.asarray(found.cooperates, int)
@@ -98,6 +99,7 @@ def first_logits(key):
     return jnp.zeros(5)
 
 
+@pytest.mark.whole
 def test_each_agent_follows_the_weights_of_its_own_estimator(played):
     learner, _, found = played
     values = jax.random.normal(jax.random.key(2), (*found.values.shape[:-1], found.values.shape[-1] + 1))
@@ -109,6 +111,7 @@ def test_each_agent_follows_the_weights_of_its_own_estimator(played):
         np.testing.assert_allclose(weights[agent, 2], alone - alone.mean(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_an_agents_gradient_does_not_depend_on_the_others_loss():
     """Its step is the same whatever the other's estimator is."""
     steps = []
@@ -121,6 +124,7 @@ def test_an_agents_gradient_does_not_depend_on_the_others_loss():
     assert np.abs(steps[0][1] - steps[1][1]).max() > 1e-4
 
 
+@pytest.mark.whole
 def test_an_agent_whose_step_is_zero_stays_as_it_is():
     learner = pool(tabular, settings=Settings(step=np.array([0.0, 1.0], np.float32)))
     state = learner.init(jax.random.key(0))
@@ -129,6 +133,7 @@ def test_an_agent_whose_step_is_zero_stays_as_it_is():
     assert moved[0] == 0 < moved[1]
 
 
+@pytest.mark.whole
 def test_a_kind_of_game_may_be_missing():
     """Three agents cannot be paired, but may play naive learners; and agents may have each other only."""
     solitary, social = pool(tabular, choice=((1.0, 0.0),) * 3, peers=0), pool(tabular, naive=0)
@@ -139,6 +144,7 @@ def test_a_kind_of_game_may_be_missing():
     assert np.abs(np.asarray(after.agents.table - state.agents.table)).max() > 1e-5
 
 
+@pytest.mark.whole
 def test_the_gradients_parts_are_those_of_its_rewards():
     """Over that of COALA-PG, M-FOS has a present part of B times and the same later one; with one inner episode there is nothing later."""
     learner = pool(tabular, choice=((1.0, 0.0), (1.0, 0.0)), peers=0)
@@ -160,6 +166,7 @@ def test_the_gradients_parts_are_those_of_its_rewards():
     np.testing.assert_allclose(later, 0.0, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_a_pool_is_a_learner_whose_metrics_are_in_the_games_payoffs():
     found = fit(pool(tabular), 2, seeds=(0, 1), over_seeds="map")
     assert found.history["peer_0"].shape[0] == 2

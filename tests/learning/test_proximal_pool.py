@@ -38,6 +38,7 @@ def played():
     return learner, agents, jax.jit(lambda agents: learner.play(agents, jax.random.key(1)))(agents)
 
 
+@pytest.mark.whole
 def test_one_epoch_with_one_minibatch_is_the_step_of_the_plain_pool():
     key = jax.random.key(1)
     found, wanted = update(pool(ProximalPool, epochs=1, minibatches=1), key), update(pool(AgentPool), jax.random.split(key)[0])
@@ -47,6 +48,7 @@ def test_one_epoch_with_one_minibatch_is_the_step_of_the_plain_pool():
         assert np.abs(np.asarray(one) - first).max() > 1e-5
 
 
+@pytest.mark.whole
 def test_a_replay_decides_and_values_as_what_was_played(played):
     learner, agents, found = played
     logits, values = jax.jit(lambda agents: learner.replay(agents, found.memories))(agents)
@@ -62,6 +64,7 @@ def test_minibatches_are_whole_games_of_both_kinds():
     assert (parts[:, 2] >= 4).all()
 
 
+@pytest.mark.whole
 def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
     """With old probabilities far below the new ones, only actions of negative weight have a gradient."""
     learner, agents, found = played
@@ -79,6 +82,7 @@ def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
     assert np.abs(gradient(weights)).max() > 1e-4
 
 
+@pytest.mark.whole
 def test_later_epochs_move_on(played):
     key = jax.random.key(1)
     once, again = (np.asarray(update(pool(ProximalPool, epochs=n, minibatches=2), key).agents.readout) for n in (1, 2))
