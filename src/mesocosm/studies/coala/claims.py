@@ -59,6 +59,12 @@ NOTES = {
     "earn 0.19 or less from each other after 1600 iterations. In the trials that set the region, with twice the games, seven of nine pools cooperated.",
     "C14.batch-unaware": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
     "C14.alone": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
+    "C14.four-coala": "One of ten pools after 800 iterations; in four more, the agents earn 0.31 to 0.43 from each other. In the trials that set the region, "
+    "four of five pools of four cooperated after 1200 iterations with twice the games.",
+    "C14.four-batch-unaware": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
+    "C14.four-alone": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
+    "C15.pulled": "The M-FOS agent earns 0.19 to 0.53 in five of ten pools, those in which the COALA agents come to cooperate, and 0.02 or less in the others. In the "
+    "trials that set the region, with twice the games and 1200 iterations, it earned 0.49 to 0.61 in three of three.",
     "C16.m-fos": "With the first parameters, the ratio is 16 times that of M-FOS, as it must be. Along each method's own training, it is three times: "
     "mean logs are 2.0 for COALA-PG and 0.9 for M-FOS, whose agents soon defect for certain.",
     "C16.batch-unaware": "Along each method's own training, the ratio is four times that of the batch-unaware gradient: mean logs are 2.0 and 0.6.",
@@ -443,6 +449,7 @@ CLAIMS = [
                 above(0.3),
                 replicates(WithPeer.peer, trial=Trials(PULLED), agent=PULLED_AGENT),
                 Control("three M-FOS agents in their place", replicates(WithPeer.peer, trial=Trials(NOT_PULLED), agent=PULLED_AGENT)),
+                note=NOTES["C15.pulled"],
             )
         ],
     ),
