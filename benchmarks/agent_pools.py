@@ -122,8 +122,8 @@ def loop_over_episodes(size: Size, state: PoolState, key: Any) -> Callable[[], P
 def loop_over_agents(size: Size, state: PoolState, key: Any) -> Callable[[], Any]:
     """A compiled gradient of each agent against its learners and of each pair, and a compiled step of each agent; the random numbers are others."""
     whole = pool_of(size)
-    one, two = (replace(whole, choice=np.ones((number, 1), np.float32)) for number in (1, 2))
-    solitary, pair = replace(one, peers=0), replace(two, naive=0)
+    solitary = replace(whole, choice=np.ones((1, 1), np.float32), peers=0)
+    pair = replace(whole, choice=np.ones((2, 1), np.float32), naive=0)
 
     def gradient(pool: AgentPool) -> Callable[..., Any]:
         @eqx.filter_jit

@@ -156,6 +156,7 @@ PRESETS = {
             look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
         ),
         seeds=20,
+        minutes={"estimators": 0.43, "look-ahead": 0.26, "pools": 0.93},  # on one core that other programs used too, with an empty compilation cache
     ),
     "cpu": Preset(
         replace(Config(), agents=AgentPools(iterations=1600, iterations_of_four=800)),
