@@ -7,9 +7,9 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
-Model = Literal["vanilla", "hypernet", "latent-mlp", "hyla"]
+Model = Literal["vanilla", "hypernet", "latent-mlp", "told", "hyla"]
 """A transformer on context and queries; one that infers a code, which a linear hypernetwork executes; the same with an MLP that reads the code; the first with
-HYLA in place of attention."""
+the task's code in every token; the first with HYLA in place of attention."""
 
 PAPER_CURVES = {
     "hypernet": {5000: (0.954, 0.84), 10000: (0.980, 0.90), 20000: (0.996, 0.964), 40000: (0.9991, 0.985), 60000: (0.9996, 0.987), 100000: (0.9998, 0.987)},
@@ -113,7 +113,7 @@ class Config:
     over_seeds: Literal["vmap", "map"] = "map"
 
 
-ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "hyla")
+ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "told", "hyla")
 SUPPORTS: tuple[Literal["connected", "disconnected"], ...] = ("connected", "disconnected")
 _BRIEF = Training(steps=3, tasks=2, warmup=1, points=2)
 
