@@ -63,7 +63,7 @@ def test_test_prompts_are_of_the_sets_that_they_are_named_after():
 
 
 def test_the_code_stands_in_front_of_every_token_that_a_model_is_told_it_in():
-    prompts = draw_prompts("connected+", 32, 8, KEY)
+    prompts = draw_prompts("connected+", 48, 16, KEY)
     plain, told = prompts.sample(KEY), WithCode(prompts).sample(KEY)
     assert (told.context[:, :6] == plain.plain_code).all()
     assert (told.queries[:, :6] == plain.plain_code).all()
@@ -71,7 +71,7 @@ def test_the_code_stands_in_front_of_every_token_that_a_model_is_told_it_in():
         np.testing.assert_array_equal(tokens[:, 6:], without)
     assert arm("told", "cpu").shape.model == "told"
     model = eqx.filter_eval_shape(build, arm("told", "cpu"), KEY)
-    assert eqx.filter_eval_shape(lambda m: m(told.context, told.queries), model).shape == (8, 1)
+    assert eqx.filter_eval_shape(lambda m: m(told.context, told.queries), model).shape == (16, 1)
 
 
 def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():

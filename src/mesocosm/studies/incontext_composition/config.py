@@ -25,9 +25,9 @@ PAPER_TASKS = 128
 class Prompting:
     """How a task is shown: input-output pairs, then queries that see the pairs and themselves."""
 
-    pairs: int = 32
+    pairs: int = 48
     """Pairs in the context (not given in the paper; 63 in the preset `paper`)."""
-    queries: int = 8
+    queries: int = 16
     """Queries that share a context (paper: 1). Several give more signal per step; they do not see each other, and the context does not see them."""
 
 
@@ -89,9 +89,9 @@ class Config:
     network: Network = field(default_factory=Network)
     vanilla_dim: int = 64
     """Width of the tokens without a bottleneck (paper: 128)."""
-    training: Training = field(default_factory=lambda: Training(steps=3000))
+    training: Training = field(default_factory=lambda: Training(steps=5000))
     """Of the networks on the support Connected+."""
-    short_training: Training = field(default_factory=lambda: Training(steps=1500))
+    short_training: Training = field(default_factory=lambda: Training(steps=2500))
     """Of those on the supports Connected and Disconnected."""
     execution: Training = field(default_factory=lambda: Training(steps=10_000, tasks=32, learning_rate=1e-2))
     """Of a hypernetwork that is given the code."""
