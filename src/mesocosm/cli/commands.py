@@ -100,6 +100,8 @@ class RunCommand:
     for --config.mixer, in studies with this field."""
     model: Annotated[str | None, arg(metavar="MODEL")] = None
     """Train your own seeded model, package.module:Name, beside the study's; short for --config.model, in studies with this field."""
+    estimator: Annotated[str | None, arg(metavar="ESTIMATOR")] = None
+    """Train pools with your own estimator, package.module:function, beside the study's; short for --config.estimator, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None

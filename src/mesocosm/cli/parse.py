@@ -147,12 +147,16 @@ def parse_search(words: Sequence[str]) -> StudySearch:
     return StudySearch(study, command)
 
 
-PARTS = {"mixer": "a layer, from `mesocosm layers` or your own as package.module:Name", "model": "your model as package.module:Name"}
+PARTS = {
+    "mixer": "a layer, from `mesocosm layers` or your own as package.module:Name",
+    "model": "your model as package.module:Name",
+    "estimator": "your estimator as package.module:function",
+}
 """Option that copies a user's part into the slot of its name -> what to write."""
 
 
 def with_part(study: Study, command: ConfiguredRun[Any], slot: str, kind: str) -> ConfiguredRun[Any]:
-    """Copy `--mixer` or `--model` into the config.
+    """Copy `--mixer`, `--model` or `--estimator` into the config.
 
     Raises:
         UserError: the study has no such slot, or the part has no name or a dot where the colon belongs.
