@@ -51,7 +51,7 @@ def solve_game(loss: Float[np.ndarray, "..."]) -> GameSolution:
         loss: (rows, columns).
 
     Raises:
-        ValueError: the matrix is empty, has other than two axes or an entry that is not finite, or its losses are of too different sizes to be solved.
+        ValueError: the matrix is empty, has other than two axes, an entry that is not finite or beyond 1e300, or losses of too different sizes to be solved.
     """
     loss = _matrix(loss)
     least, most = loss.min(axis=0).max(), loss.max(axis=1).min()
@@ -100,7 +100,7 @@ def yao_bounds(loss: Float[np.ndarray, "..."], rows: Float[np.ndarray, "..."] | 
         columns: probabilities of the columns.
 
     Raises:
-        ValueError: the matrix is empty, has other than two axes or an entry that is not finite, or something is not a distribution over its rows or columns.
+        ValueError: the matrix is empty, has other than two axes or an entry that is not finite or beyond 1e300, or something is not a distribution.
     """
     loss = _matrix(loss)
     p, w = _distribution("rows", rows, loss.shape[0]), _distribution("columns", columns, loss.shape[1])
