@@ -20,7 +20,7 @@ from mesocosm.studies.incontext_composition.measures import (
     told_early,
     unexplained,
 )
-from mesocosm.studies.incontext_composition.tables import HYLA, HYPERNET, LATENT_MLP, UNDECAYED, VANILLA, Executed, Explained, Modules, References
+from mesocosm.studies.incontext_composition.tables import HYLA, HYPERNET, LATENT_MLP, TOLD, UNDECAYED, VANILLA, Executed, Explained, Modules, References
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, above, below, between
 
 TEACHER = "teacher, initialisation and training tasks"
@@ -299,6 +299,20 @@ CLAIMS = [
                 above(0.03),
                 ahead(Explained.held_out, HYLA, VANILLA),
                 Control("tasks with modules of their own", ahead(Explained.unstructured, HYLA, VANILLA)),
+            )
+        ],
+    ),
+    Claim(
+        "H2",
+        "Inference is not what fails: a vanilla model that is given the code does not generalise to unseen pairs either.",
+        source="our question; the paper argues it from the probe of C4",
+        checks=[
+            judged(
+                "gap",
+                Mean("vanilla model that is given the code, R² on training's pairs minus R² on held-out ones"),
+                above(0.05),
+                gap(TOLD),
+                Control(RIDGE, ridge_gap()),
             )
         ],
     ),
