@@ -49,17 +49,21 @@ def _of_equation(equation: JaxprEqn) -> int:
         return sum(map(_of_program, inner))
     if name.startswith("custom_"):
         return _of_program(inner[0])  # the others are derivatives
-    given, out = [math.prod(one.aval.shape) for one in equation.invars], math.prod(equation.outvars[0].aval.shape)
+    shapes, out = [_shape(one) for one in equation.invars], math.prod(_shape(equation.outvars[0]))
     if name in FREE:
         return 0
     if name == "dot_general":
         (contracted, _), _ = parameters["dimension_numbers"]
-        return 2 * out * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return 2 * out * math.prod(shapes[0][axis] for axis in contracted)
     if name == "triangular_solve":
-        return equation.invars[0].aval.shape[-1] * out
+        return shapes[0][-1] * out
     if name == "cholesky":
-        return out * equation.invars[0].aval.shape[-1] // 3
-    return max(given[0], out) if name.startswith(("reduce", "scatter", "arg", "cum")) else out
+        return out * shapes[0][-1] // 3
+    return max(math.prod(shapes[0]), out) if name.startswith(("reduce", "scatter", "arg", "cum")) else out
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.aval.shape
 
 
 def _programs(value: Any) -> list[Jaxpr]:

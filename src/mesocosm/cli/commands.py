@@ -171,8 +171,8 @@ class CompareCommand:
     """Train layers on every sequence task, at equal parameters, steps and search over learning rates."""
 
     layers: Annotated[tuple[str, ...], Positional, arg(metavar="[LAYER ...]")] = ()
-    """Names from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; `softmax` is attention. The others are compared with
-    the first one. By default, those of the preset."""
+    """Names from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; `softmax` is attention. The others are
+    compared with the first one. By default, those of the preset."""
     task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TASK")] = ()
     """A sequence task (repeat the option for several); the preset sets the default."""
     preset: Annotated[str, arg(metavar="NAME")] = "quick"

@@ -175,9 +175,8 @@ def compare_layers(asked: Comparison, line: str) -> int:
         out.print(comparing.costs_table(outcome))
         for remark in outcome.remarks:
             print_line(out, remark)
-        print_line(
-            out, f"Table: {outcome.folder / comparing.TABLE}. Search: {outcome.folder / comparing.SEARCH}. Report: {outcome.runs[-1].path / 'index.html'}"
-        )
+        files = outcome.folder / comparing.TABLE, outcome.folder / comparing.SEARCH, outcome.runs[-1].path / "index.html"
+        print_line(out, "Table: {}. Search: {}. Report: {}".format(*files))
     return max(exit_code(run.trials) for run in outcome.runs)
 
 

@@ -103,11 +103,9 @@ def rates(view: View) -> alt.TopLevelMixin:
     )
     colour = alt.Color("learning_rate:Q", scale=alt.Scale(type="log", scheme="viridis", domain=[first, last]), legend=None)
     ink = alt.condition(f"datum.learning_rate > {(first * last) ** 0.5}", alt.value("#1c2426"), alt.value("#ffffff"))
-    weight = [
-        cell.transform_filter(f"{'' if bold else '!'}datum.end").mark_text(fontWeight=700 if bold else 400).encode(text="text:N", color=ink)
-        for bold in (True, False)
-    ]
-    drawn = alt.layer(cell.mark_rect().encode(color=colour), *weight, data=rows)
+    bold = cell.transform_filter("datum.end").mark_text(fontWeight=700).encode(text="text:N", color=ink)
+    plain = cell.transform_filter("!datum.end").mark_text().encode(text="text:N", color=ink)
+    drawn = alt.layer(cell.mark_rect().encode(color=colour), bold, plain, data=rows)
     return drawn.properties(width=80 * len(view.config.layers), height=24 * len(view.config.tasks))
 
 

@@ -1,7 +1,7 @@
 """The sequence tasks of the library at one size, posed alike: inputs, and targets at the last positions.
 
-Targets are symbols, scored by cross-entropy, or vectors, scored by half the squared error. Every seed has a task of its own where tasks are drawn: teachers, and
-splits of combinations.
+Targets are symbols, scored by cross-entropy, or vectors, scored by half the squared error. Every seed has a task of its own where there is something to draw:
+a teacher, or a split of combinations.
 """
 
 from __future__ import annotations

@@ -74,10 +74,10 @@ def compared(view: View) -> pl.DataFrame:
                 row |= _interval(difference, "difference")
                 p_values.append((len(rows), _p_value(difference)))
             rows.append(row)
-    survives = dict(zip((place for place, _ in p_values), holm([value for _, value in p_values]) < 0.05, strict=True))
-    columns = [*("task", "split", "layer", "score", "score_low", "score_high", "n", "accuracy"), *("difference", "difference_low", "difference_high")]
-    table = [{column: row.get(column) for column in columns} | {"holm": bool(survives[place]) if place in survives else None} for place, row in enumerate(rows)]
-    return pl.DataFrame(table, schema_overrides={column: pl.Float64 for column in columns[7:]} | {"holm": pl.Boolean}, infer_schema_length=None)
+    survives = dict(zip((place for place, _ in p_values), (holm([value for _, value in p_values]) < 0.05).tolist(), strict=True))
+    kinds = dict.fromkeys(("score", "score_low", "score_high", "accuracy", "difference", "difference_low", "difference_high"), pl.Float64)
+    schema = {"task": pl.String, "split": pl.String, "layer": pl.String, "n": pl.Int64, **kinds, "holm": pl.Boolean}
+    return pl.DataFrame([{**dict.fromkeys(schema), **row, "holm": survives.get(place)} for place, row in enumerate(rows)], schema=schema)
 
 
 def costs(view: View) -> pl.DataFrame:

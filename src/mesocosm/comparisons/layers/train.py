@@ -58,7 +58,7 @@ def search(cell: Cell, context: Context) -> Tables:
     """Train with every learning rate, on pilot seeds of its own, and measure the loss on new examples."""
     fitted, tasks, rates = _fit(cell, context)
     found = _measure(cell, context, fitted, tasks)
-    names = {"layer": cell.shape.layer, "task": cell.shape.task}
+    names: dict[str, Any] = {"layer": cell.shape.layer, "task": cell.shape.task}
     return {"pilot": context.rows(**names, learning_rate=rates, loss=found.losses[:, 0].mean(axis=1), diverged=fitted.diverged)}
 
 
@@ -72,8 +72,8 @@ def train(cell: Cell, context: Context) -> Tables:
     examples, seeds, splits = cell.evaluation.examples, range(len(context.seeds)), PROBLEMS[cell.shape.task].splits
     losses, errors = found.losses.mean(axis=2), found.losses.std(axis=2, ddof=1) / examples**0.5
     axes = {"split": splits}
-    digests = [[digest(jax.tree.map(lambda leaf: leaf[seed, place], found.examples)) for place in range(len(splits))] for seed in seeds]
-    names = {"layer": cell.shape.layer, "task": cell.shape.task}
+    digests = [[digest([leaf[seed, place] for leaf in found.examples]) for place in range(len(splits))] for seed in seeds]
+    names: dict[str, Any] = {"layer": cell.shape.layer, "task": cell.shape.task}
     measured = {"score": 1 - losses / found.constant, "score_error": errors / found.constant, "loss": losses, "constant": found.constant}
     score = context.rows(axes, **names, digest=np.array(digests), learning_rate=rates, diverged=fitted.diverged, **measured)
     if not np.issubdtype(found.examples.targets.dtype, np.integer):
