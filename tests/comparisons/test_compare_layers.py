@@ -165,9 +165,7 @@ def view(scores, error=0.0, **options):
         for seed, score in enumerate(found)
     ]
     layers, tasks = (tuple(dict.fromkeys(key[place] for key in scores)) for place in (0, 1))
-    accuracy = pl.DataFrame(
-        [{"layer": layers[0], "task": tasks[0], "split": "iid", "accuracy": 0.25}, {"layer": layers[0], "task": tasks[0], "split": "iid", "accuracy": 0.75}]
-    )
+    accuracy = pl.DataFrame({"layer": [layers[0]] * 2, "task": [tasks[0]] * 2, "split": ["iid"] * 2, "accuracy": [0.25, 0.75]})
     return View(replace(SMOKE, layers=layers, tasks=tasks), "smoke", {"score": pl.DataFrame(rows), "accuracy": accuracy})
 
 
@@ -215,7 +213,7 @@ def test_the_mean_over_tasks_is_by_seed_and_needs_all_tasks():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["atention"], "did you mean 'attention' or 'linear-attention'"),
+        (["atention"], "did you mean attention"),
         (["attention", "softmax"], "the layer attention is named twice"),
         (["gru", "--task", "recal"], "there is no task 'recal'; the sequence tasks are recall, copy"),
         (["gru", "--seeds", "1"], "--seeds must be 2 to 500"),
