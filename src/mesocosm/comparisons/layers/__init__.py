@@ -2,4 +2,4 @@
 
 from mesocosm.studies.interface import Study
 
-STUDY = Study(__name__, title="One layer on every task", paper="A comparison of layers, not a paper's claims", slots=("layers",))
+STUDY = Study(__name__, title="One layer on every task", paper="A comparison of layers, not a paper's claims")
