@@ -55,7 +55,9 @@ def mistake(capsys, *words: str) -> str:
 # --- at once --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"], ["compare", "--help"]]
+)
 def test_help_and_list_load_nothing_heavy(words):
     code = f"""
 import sys

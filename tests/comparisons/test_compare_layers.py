@@ -147,7 +147,7 @@ def test_the_rate_with_the_smallest_mean_is_chosen_unless_it_diverges():
 def test_the_trials_of_the_search_differ_from_the_judged_ones_only_in_their_rates():
     config = replace(SMOKE, learning_rates=(1.0, 2.0, 3.0, 4.0))
     tried, judged = trials(SMOKE), trials(config)
-    assert [trial.name for trial in tried] == ["recall-attention", "regression-attention", "recall-gru", "regression-gru"]
+    assert [trial.name for trial in tried] == ["induction-attention", "regression-attention", "induction-gru", "regression-gru"]
     assert [trial.name for trial in judged] == [*(trial.name for trial in tried), "cost-attention", "cost-gru"]
     for one, other, rate in zip(tried, judged[:4], config.learning_rates, strict=True):
         assert one.config.rates == SMOKE.grid
@@ -291,7 +291,7 @@ def test_the_page_has_every_figure_and_table_and_no_claims(folder):
     page = (run.path / "index.html").read_text()
     assert all(f"<code>{name}</code>" in page for name in ("score", "accuracy", "cost"))
     assert 'id="claims"' not in page
-    assert pl.read_csv(folder / "comparison.csv").height == compared(run.view()).height == 2 * 2 * 2 + 2
+    assert pl.read_csv(folder / "comparison.csv").height == compared(run.view()).height == 2 * (1 + 2) + 2
 
 
 @pytest.mark.whole
@@ -299,7 +299,7 @@ def test_the_same_command_trains_nothing_again_and_another_is_refused(folder, ca
     before = {file: file.stat().st_mtime_ns for file in folder.glob("*/trials/*/tables/*.parquet")}
     assert main(["compare", "--preset", "smoke", "--out", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"recall +-?", shown)
+    assert re.search(r"regression, held out +\S+ \[.*\] +\S+ \[", shown)
     assert "mean over tasks" in shown
     assert {file: file.stat().st_mtime_ns for file in folder.glob("*/trials/*/tables/*.parquet")} == before
     assert main(["compare", "gru", "--preset", "smoke", "--out", str(folder)]) == 2

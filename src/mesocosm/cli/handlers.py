@@ -172,7 +172,8 @@ def compare_layers(asked: Comparison, line: str) -> int:
         print_failures(run.path, run.trials, out)
     if outcome.table is not None:
         out.print(comparing.scores_table(outcome))
-        out.print(comparing.costs_table(outcome))
+        if "cost" in outcome.runs[-1].tables:
+            out.print(comparing.costs_table(outcome))
         for remark in outcome.remarks:
             print_line(out, remark)
         files = outcome.folder / comparing.TABLE, outcome.folder / comparing.SEARCH, outcome.runs[-1].path / "index.html"

@@ -10,7 +10,7 @@ SHORTER = tuple(task for task in TASKS if task not in ("repeated-sequence", "lin
 """Those of the quick preset."""
 LAYERS = (
     *("attention", "hyla", "linear-attention", "mesa", "gated-linear-attention", "delta-net", "gated-mesa"),
-    *("gated-rnn", "lru", "lru-block", "rg-lru", "hawk", "lstm", "gru"),
+    *("gated-rnn", "lru", "rg-lru", "hawk", "lstm", "gru"),
 )
 """Our layers, without those that are whole residual blocks."""
 
@@ -22,7 +22,7 @@ class Network:
     The feed-forward part of each layer is as wide as makes the parameters of a block equal.
     """
 
-    dim: int = 32
+    dim: int = 16
     """Width of the tokens."""
     blocks: int = 2
     parameters: int = 16
@@ -35,7 +35,7 @@ class Training:
 
     steps: int = 1500
     warmup: int = 100
-    batch_size: int = 32
+    batch_size: int = 16
     """Sequences per step."""
     weight_decay: float = 0.01
     """Decoupled decay of all parameters."""
@@ -63,7 +63,7 @@ class Config:
     """The chosen rate for each layer and task, the tasks of the first layer first; empty for the search."""
     pilots: int = 3
     """Pilot seeds of each learning rate."""
-    length: int = 48
+    length: int = 32
     """Length of the sequences of tasks that have no length of their own."""
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
@@ -78,7 +78,7 @@ PRESETS = {
     "smoke": Preset(
         Config(
             layers=("attention", "gru"),
-            tasks=("recall", "regression"),
+            tasks=("induction", "regression"),
             grid=(1e-3, 1e-2),
             pilots=1,
             length=16,
@@ -96,8 +96,7 @@ PRESETS = {
             grid=(3e-3, 1e-2, 3e-2),
             pilots=2,
             length=24,
-            network=Network(dim=16),
-            training=Training(steps=400, warmup=40, batch_size=16),
+            training=Training(steps=400, warmup=40),
             evaluation=Evaluation(examples=512),
         ),
         seeds=6,
