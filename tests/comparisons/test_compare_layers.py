@@ -5,9 +5,11 @@ import math
 import re
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import polars as pl
 import pytest
 
@@ -20,9 +22,11 @@ from mesocosm.comparisons.layers.config import LAYERS, PRESETS, TASKS, Config, N
 from mesocosm.comparisons.layers.networks import Shape, build, constant_loss, parameters, posed_loss, sizes_of, widths
 from mesocosm.comparisons.layers.problems import PROBLEMS, Posed
 from mesocosm.comparisons.layers.summary import MEAN, at_the_ends, chosen_rates, compared, searched
+from mesocosm.comparisons.layers.train import flat_adamw
 from mesocosm.comparisons.layers.trials import check, label, trials
 from mesocosm.lab.report.figures import draw
 from mesocosm.lab.store.run_directory import Run
+from mesocosm.learning.optimizers import adamw
 from mesocosm.nn.layers import LAYERS as REGISTRY
 from mesocosm.tasks.task import batch
 
@@ -48,6 +52,32 @@ def test_the_counted_parameters_are_those_of_the_network(layer):
     sizes, dim = sizes_of("recall", 16), 8
     around = sizes.vocabulary * dim + sizes.length * dim + sizes.outputs * (dim + 1)
     assert whole == 2 * widths(layer, shape.network).block + around + 5 * 2 * dim
+
+
+@pytest.mark.whole
+def test_a_stack_is_its_blocks_one_after_another():
+    model = build(Shape("gru", "regression", 12, Network(dim=4, blocks=3)), jax.random.key(0))
+    blocks, x = model.blocks[0].blocks, jax.random.normal(jax.random.key(1), (12, 4))
+    arrays, static = eqx.partition(blocks, eqx.is_array)
+    wanted = x
+    for place in range(3):
+        wanted = eqx.combine(jax.tree.map(lambda leaf, place=place: leaf[place], arrays), static)(wanted)
+    np.testing.assert_allclose(model.blocks[0](x), wanted, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(arrays.mixer.layer.inward[0], arrays.mixer.layer.inward[1])
+
+
+def test_the_optimiser_of_one_vector_takes_the_steps_of_adamw():
+    weights = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.array([1.0, -2.0])}
+    options = {"learning_rate": 0.1, "clip_norm": 1.0, "weight_decay": 0.3, "warmup": 1.0, "steps": 5.0, "floor": 0.1}
+    found = []
+    for transform in (flat_adamw(**options), adamw(**options)):
+        state, moved = transform.init(weights), weights
+        for _ in range(3):
+            moves, state = transform.update(jax.tree.map(lambda leaf: 3 * leaf + 1, moved), state, moved)
+            moved = optax.apply_updates(moved, moves)
+        found.append(moved)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), *found)
+    assert not np.allclose(found[0]["b"], weights["b"])
 
 
 def test_a_layer_without_room_for_a_feed_forward_part_is_rejected():

@@ -104,17 +104,33 @@ def parameters(tree: Any) -> int:
     return sum(leaf.size for leaf in leaves)
 
 
+class Stack(nn.Mixer):
+    """Blocks in a row, as a loop over their weights, so that a program contains one block however many there are: compiling takes most of a short comparison.
+
+    Attributes:
+        blocks: all blocks, with a leading axis for their number.
+    """
+
+    blocks: nn.TransformerBlock
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+        """Map tokens to tokens, block after block."""
+        arrays, static = eqx.partition(self.blocks, eqx.is_array)
+        return jax.lax.scan(lambda x, one: (eqx.combine(one, static)(x), None), x, arrays)[0]
+
+
 def build(shape: Shape, key: PRNGKeyArray) -> nn.SequenceModel:
     """A network with random weights."""
     network, sizes = shape.network, sizes_of(shape.task, shape.length)
     hidden = widths(shape.layer, network).hidden
     embed_key, position_key, read_key, *keys = jax.random.split(key, 3 + network.blocks)
     mixer, feed_forward = partial(layer_of, shape.layer), partial(nn.FeedForward.create, hidden=hidden)
+    blocks = eqx.filter_vmap(lambda k: nn.TransformerBlock.create(network.dim, mixer=mixer, feed_forward=feed_forward, key=k))(jnp.stack(keys))
     embed = nn.TokenEmbedding.create(sizes.vocabulary, network.dim, key=embed_key) if sizes.vocabulary else None
     return nn.SequenceModel(
         embed or nn.Linear.create(sizes.channels, out_dim=network.dim, key=embed_key),
         nn.LearnedPositions.create(network.dim, max_length=sizes.length, key=position_key),
-        tuple(nn.TransformerBlock.create(network.dim, mixer=mixer, feed_forward=feed_forward, key=k) for k in keys),
+        (Stack(blocks),),
         nn.LayerNorm.create(network.dim),
         nn.Linear.create(network.dim, out_dim=sizes.outputs, key=read_key),
         None if sizes.read == sizes.length else tuple(range(-sizes.read, 0)),

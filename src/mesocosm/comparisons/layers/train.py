@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -16,6 +17,7 @@ from mesocosm.comparisons.layers.config import Evaluation, Training
 from mesocosm.comparisons.layers.networks import Posed, Shape, build, constant_loss, loss, posed_loss, sizes_of
 from mesocosm.comparisons.layers.problems import PROBLEMS
 from mesocosm.learning.fit import Fitted
+from mesocosm.learning.gradient_learner import Transform
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import SequenceModel
@@ -92,11 +94,16 @@ def _fit(cell: Cell, context: Context) -> tuple[Fitted, Any, np.ndarray]:
         build=Partial(build, cell.shape),
         task=tasks,
         loss=Partial(loss, cell.shape.task),
-        optimizer=adamw,
+        optimizer=flat_adamw,
         hyperparameters={"learning_rate": jnp.asarray(rates, jnp.float32), **options},
         batch_size=training.batch_size,
     )
     return context.fit("network", learner, training.steps, per_seed=True, nonfinite="freeze"), tasks, rates
+
+
+def flat_adamw(**hyperparameters: Any) -> Transform:
+    """AdamW on all parameters as one vector: the same steps, in a program with one update instead of one for each array."""
+    return optax.flatten(adamw(**hyperparameters))
 
 
 def _measure(cell: Cell, context: Context, fitted: Fitted, tasks: Any) -> Measured:
