@@ -156,11 +156,11 @@ def benchmark_cells(row: dict[str, Any]) -> list[str]:
 
 
 def quoted(results: Path, study: str, check: str, entry: str | None, form: str | None) -> str:
-    """What one row of the record says. `KeyError`: there is no such row, or it has no such entry."""
+    """What one row of the record says. `KeyError`: there is no such row, or it has no such entry or no estimate."""
     rows = {row.id: row for row in read(results, study)[0]} if (results / study / "claims.json").exists() else {}
     row = rows.get(f"{study}/{check}")
     value = row if entry is None else getattr(row, entry, None) if entry in ENTRIES else None
-    if value is None:
+    if value is None or (isinstance(value, CheckRow | ControlRow) and value.estimate is None):
         raise KeyError(f"a page quotes {study}/{check} {entry or ''}, which the record in results/{study} does not have")
     if isinstance(value, CheckRow | ControlRow):
         return number(value.estimate, value.low, value.high, form)

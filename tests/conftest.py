@@ -31,9 +31,9 @@ if Version(version("jaxlib")) < Version("0.12"):
 # Every core has a worker: threads of their own would wait for each other in busy loops.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What was compiled is kept for the other workers, for the processes that tests start, and for the next run.
+# What was compiled is kept for the other workers, for the processes that tests start, and for the next run, unless reading it would take as long.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 install_import_hook("mesocosm", "beartype.beartype")
 # JAX makes a context for each program that it lowers, which takes a tenth of the tests' time; one serves many.

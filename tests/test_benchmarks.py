@@ -106,6 +106,16 @@ def test_hyla_and_its_transcription_agree(bench):
 
 
 @pytest.mark.whole
+def test_outer_gradients_by_chunks_and_unrolled_ones_agree(bench):
+    record = run("meta_learning", bench)
+    check_form(record)
+    assert {row["case"] for row in record["rows"]} == {f"{method}, {what}" for method in ("linear", "maml") for what in ("gradient", "memory")}
+    for row in record["rows"]:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["error"] is None or row["error"] <= 1e-5
+
+
+@pytest.mark.whole
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)
@@ -296,6 +306,7 @@ def test_the_command_runs_each_script_with_its_threads(monkeypatch, bench):
     assert called == [([str(FOLDER / f"{name}.py"), "--sizes", "small", "--out", "here"], "1") for name in ("start_up", "mesa_layer")]
 
 
+@pytest.mark.whole
 def test_a_script_runs_alone(bench):
     """Its help needs nothing but mesocosm."""
     done = subprocess.run([sys.executable, str(FOLDER / "mesa_layer.py"), "--help"], capture_output=True, text=True, check=False)

@@ -190,7 +190,7 @@ def test_a_sentence_quotes_a_row_of_the_record(records, tmp_path):
     assert quoted("C1.a", None, None) == "0.0123 [0.01, 0.0212]"
     assert quoted("C1.a", "control", ".2f") == "1.00 [0.90, 1.10]"
     assert (quoted("C1.a", "low", ".3f"), quoted("C1.a", "n", None), quoted("C1.b", "verdict", None)) == ("0.010", "8", "not judged")
-    for check, entry in (("C1.c", None), ("C1.b", "estimate"), ("C1.a", "metric")):
+    for check, entry in (("C1.c", None), ("C1.b", None), ("C1.b", "estimate"), ("C1.a", "metric")):
         with pytest.raises(KeyError, match=check):
             quoted(check, entry, None)
     with pytest.raises(KeyError, match="no-such-study"):

@@ -112,6 +112,7 @@ def test_with_one_trajectory_all_are_the_same():
         assert distance(world.of(estimator), true) < 1e-12
 
 
+@pytest.mark.whole
 def test_against_a_player_that_does_not_learn_only_m_fos_is_biased():
     world = World(2, 2, 1, learning(0.0))
     true = world.true()

@@ -55,6 +55,7 @@ def test_clopper_pearson_covers_at_least_95_percent_at_every_rate(n):
     assert coverage.min() >= 0.95
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("n", [20, 50])
 def test_bca_covers_within_four_percent_of_95(n):
     """On skewed values (gamma with shape 4). A bootstrap is not exact; 2.5 standard errors of 250 draws are 3.5 %, and 1500 draws give 94 % at both n."""
@@ -92,6 +93,7 @@ def test_clopper_pearson_and_p_value_equal_scipy(counts, low, width):
         assert p_value(family, inside) == pytest.approx(np.clip(expected, 1e-12, 1), rel=1e-6)
 
 
+@pytest.mark.whole
 @given(st.sampled_from(["t", "rate", "bca"]), st.integers(0, 10_000), numbers, st.floats(0.1, 3))
 @settings(max_examples=40, deadline=None)
 def test_p_below_five_percent_iff_the_interval_lies_inside(kind, seed, low, width):

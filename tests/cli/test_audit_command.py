@@ -137,6 +137,7 @@ def test_a_checkpoint_of_skipped_blocks_alone_ends_with_two_and_says_why(model, 
     assert "use --heads N" in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_an_audit_loads_neither_jax_nor_torch(model, tmp_path):
     code = f"""
 import sys

@@ -231,6 +231,7 @@ def test_a_log_that_knows_only_ascii_is_no_failure():
 # --- running --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_run_ends_with_claims_and_report(run, capsys):
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run)]) == 0
     text = capsys.readouterr().out

@@ -15,6 +15,7 @@ from mesocosm.cli import main
 from mesocosm.cli.doctor import Finding, block, dependencies, devices, environment, extras, folder, install_line, installation, studies
 
 
+@pytest.mark.whole
 def test_one_block_tells_everything_and_all_is_well(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

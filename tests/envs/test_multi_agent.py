@@ -121,6 +121,7 @@ def walks():
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: env.episode(key, uniform(env))))(jax.random.split(jax.random.key(0), 300)))
 
 
+@pytest.mark.whole
 def test_apples_are_in_the_orchard_dirt_in_the_river_and_at_most_one_of_each_is_new(walks):
     contents = walks.states.contents
     assert ((contents == APPLE).sum(axis=(0, 1)) > 0).tolist() == ORCHARD.tolist()
@@ -210,6 +211,7 @@ def test_zaps_reach_two_cells_hit_nine_times_in_ten_and_both_may_hit():
     assert not many(keys, CleanUp(), state((5, 6), frozen=(1, 0)))[:, 1].any()
 
 
+@pytest.mark.whole
 def test_moves_end_at_the_edge_and_may_come_first():
     places = [after(CleanUp(), state((0, 19)), actions).state.places.tolist() for actions in ([UP, RIGHT], [LEFT, UP], [RIGHT, LEFT])]
     assert places == [[0, 19], [0, 15], [1, 18]]
@@ -277,6 +279,7 @@ def test_the_parallel_view_goes_through_one_episode(env):
         ParallelView(env, "human")
 
 
+@pytest.mark.whole
 def test_the_interface_needs_no_other_library():
     code = "import sys, mesocosm.envs.multi_agent, mesocosm.envs.clean_up; assert not {'jaxmarl', 'pettingzoo', 'gymnasium'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -141,6 +141,7 @@ assert bool(mine[3]) and ours.action_space(params).n == 4 and ours.observation_s
     assert told.returncode == 0, told.stderr
 
 
+@pytest.mark.whole
 def test_views_are_imported_only_when_asked_for():
     """The environments themselves need neither gymnax nor gymnasium."""
     code = "import sys, mesocosm.envs; assert not {'gymnax', 'gymnasium'} & set(sys.modules)"

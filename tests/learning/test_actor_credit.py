@@ -139,6 +139,7 @@ def test_credit_that_learns_nothing_gives_the_policy_gradient(credit):
     assert metrics.keys() == told.keys()
 
 
+@pytest.mark.whole
 def test_both_optimisers_have_their_own_rates():
     for rate, credit_rate in ((0.1, 0.0), (0.0, 0.1)):
         learner = actor(rate=rate, credit_rate=credit_rate)

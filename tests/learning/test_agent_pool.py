@@ -42,6 +42,7 @@ def played():
     return learner, agents, jax.jit(lambda agents: learner.play(agents, jax.random.key(1)))(agents)
 
 
+@pytest.mark.whole
 def test_rewards_are_the_games_and_peers_play_each_other(played):
     _, _, found = played
     payoffs, own = np.asarray(PRISONERS_DILEMMA.payoffs), 1 - np.asarray(found.cooperates, int)
@@ -98,6 +99,7 @@ def first_logits(key):
     return jnp.zeros(5)
 
 
+@pytest.mark.whole
 def test_each_agent_follows_the_weights_of_its_own_estimator(played):
     learner, _, found = played
     values = jax.random.normal(jax.random.key(2), (*found.values.shape[:-1], found.values.shape[-1] + 1))
@@ -109,6 +111,7 @@ def test_each_agent_follows_the_weights_of_its_own_estimator(played):
         np.testing.assert_allclose(weights[agent, 2], alone - alone.mean(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_an_agents_gradient_does_not_depend_on_the_others_loss():
     """Its step is the same whatever the other's estimator is."""
     steps = []
@@ -121,6 +124,7 @@ def test_an_agents_gradient_does_not_depend_on_the_others_loss():
     assert np.abs(steps[0][1] - steps[1][1]).max() > 1e-4
 
 
+@pytest.mark.whole
 def test_a_pool_is_a_learner_whose_metrics_are_in_the_games_payoffs():
     found = fit(pool(tabular), 2, seeds=(0, 1), over_seeds="map")
     assert found.history["peer_0"].shape[0] == 2

@@ -22,6 +22,7 @@ from mesocosm.learning.bilevel import (
     unrolled,
     whole,
 )
+from mesocosm.learning.chunked_bilevel import ChunkedBilevel
 from mesocosm.nn import MLP, CodedNetwork, Hypernetwork, layer_groups
 from mesocosm.tasks.task import Task
 
@@ -148,6 +149,7 @@ def test_at_an_inner_optimum_the_meta_gradient_is_that_of_implicit_differentiati
         assert np.abs(implicit - direct).max() > 1e-2
 
 
+@pytest.mark.whole
 def test_learned_rates_multiply_the_updates():
     task = Lines().sample(KEY)
     for rates in (one_rate, rate_per_array, rate_per_parameter):
@@ -209,6 +211,7 @@ def test_a_bilevel_learner_is_trained_by_fit():
     assert (np.abs(fitted.model.log_rates) > 0.05).all()
 
 
+@pytest.mark.whole
 def test_a_checkpointed_loop_has_the_same_gradient_with_less_memory():
     def program(checkpointed):
         method = learner(lambda key: MLP.create(1, 8, 8, 1, key=key), steps=8, batch_size=8, points=256, checkpointed=checkpointed)
@@ -221,6 +224,36 @@ def test_a_checkpointed_loop_has_the_same_gradient_with_less_memory():
     for a, b in zip(*map(jax.tree.leaves, (stored, again)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     assert small < 0.5 * large
+
+
+def chunked(method, chunk):
+    """The same learner in chunks."""
+    return ChunkedBilevel(**{name: getattr(method, name) for name in method.__dataclass_fields__}, chunk=chunk)
+
+
+@pytest.mark.parametrize("build", [plain, modular])
+def test_a_gradient_by_chunks_is_the_gradient_and_needs_the_memory_of_a_chunk(build):
+    method = learner(build, codes if build is modular else whole, steps=3, batch_size=8, points=128, rates=one_rate)
+
+    def step(method):
+        program = jax.jit(lambda state, key: method.update(state, key)).lower(method.init(KEY), jax.random.key(1)).compile()
+        return program(method.init(KEY), jax.random.key(1)), program.memory_analysis().temp_size_in_bytes
+
+    (at_once, large), (by_chunks, small) = step(method), step(chunked(method, 2))
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(by_chunks.metrics[name], at_once.metrics[name], rtol=1e-5)
+    for a, b in zip(*(jax.tree.leaves(result.state.model) for result in (at_once, by_chunks)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert small < 0.5 * large
+    with pytest.raises(ValueError, match="8 tasks cannot be divided into chunks of 3"):
+        chunked(method, 3).update(method.init(KEY), KEY)
+
+
+def test_chunks_are_mapped_over_seeds():
+    method = learner(batch_size=4)
+    models = [fit(one, 3, seeds=[0, 1]).model for one in (method, chunked(method, 1))]
+    for a, b in zip(*map(jax.tree.leaves, models), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_any_optax_optimiser_adapts():

@@ -71,6 +71,7 @@ def centred(policy, table):
 # --- means, of exact and of wrong models
 
 
+@pytest.mark.whole
 def test_classical_estimators_have_their_means(world):
     mdp, policy, _, _ = world
     q = dp.action_values(mdp, policy)
@@ -319,6 +320,7 @@ def test_where_no_two_sequences_meet_state_outcomes_are_reinforce(offset):
     assert np.abs(hca - reinforce).max() > 0.1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("overlap", [0, 2])
 def test_on_the_tree_all_are_unbiased_and_variance_grows_with_the_groups(overlap):
     names = ["reward", 1, 2, 4, 8, 16, "state", "reinforce"]

@@ -288,6 +288,7 @@ def test_every_input_has_a_target():
         inspect.unwrap(Ensemble.fit)(Ensemble(Partial(build, 8), members=3), x, y[:5], steps=1)  # without the tests' type checks
 
 
+@pytest.mark.whole
 def test_a_given_reference_is_where_all_members_start():
     """Gradient descent on few steps stays near it, and the members differ by their offsets alone."""
     x, y, test = problem()

@@ -102,6 +102,7 @@ def test_equals_a_python_loop(over_seeds):
     assert fitted.steps.tolist() == [23, 23]
 
 
+@pytest.mark.whole
 def test_history_averages_windows_of_long_fits():
     fitted = fit(NoisyDescent(0.1), 1203, [0])
     _, losses = by_hand(NoisyDescent(0.1), 0, 1203)
@@ -251,6 +252,7 @@ def test_an_update_that_changes_a_dtype_is_refused():
         fit(Drifting(0.1), 5, [0])
 
 
+@pytest.mark.whole
 def test_float32_bits_do_not_depend_on_a_float64_fit_in_between():
     before = fit(NoisyDescent(0.1), 30, [0, 1]).model
     with jax.enable_x64(True):

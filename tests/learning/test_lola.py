@@ -31,6 +31,7 @@ def players():
     return jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)))
 
 
+@pytest.mark.whole
 def test_without_a_step_the_gradient_is_partial(players):
     @jax.jit
     def gradients(own, other):
@@ -83,6 +84,7 @@ def test_several_steps_are_those_of_a_loop_and_shaping_averages_the_returns_on_t
     np.testing.assert_allclose(shaping, wanted.mean(axis=0), rtol=1e-10)
 
 
+@pytest.mark.whole
 def test_the_other_is_a_constant_and_may_be_a_tree(players):
     own, other = players
     np.testing.assert_array_equal(jax.grad(lambda other: lola_dice(exact, own, other, 2.0, 2))(other), 0)

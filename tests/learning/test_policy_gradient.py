@@ -167,6 +167,7 @@ def key_probability(learner, state, key):
     return {"key": learner.probabilities(state.model)[0, 0]}
 
 
+@pytest.mark.whole
 def test_entropy_pulls_towards_the_uniform_policy():
     sharp = Partial(lambda key: TabularPolicy(jnp.zeros((12, 4)).at[:, 0].set(3.0)))
     after = [fit(learner("q-critic", sharp, entropy=entropy), 60, [0]).model.logits[0, 0] for entropy in (0.0, 30.0)]

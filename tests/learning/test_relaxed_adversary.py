@@ -95,6 +95,7 @@ def test_the_mean_over_seeds_is_inside_and_all_inputs_see_the_same_seeds():
     assert len(set(own[[1, 2, 4]])) == 3
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("shared", [True, False])
 def test_seeds_that_are_not_used_change_nothing_and_get_no_gradient(shared):
     x, key = jnp.array([-1.0, 1.0, 1.0, -1.0, 1.0]), jax.random.key(2)

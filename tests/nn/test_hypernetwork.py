@@ -26,6 +26,7 @@ def size(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree) if hasattr(leaf, "size"))
 
 
+@pytest.mark.whole
 def test_a_generated_network_is_its_formula():
     model = coded(mlp(3, 4, 4, 4, 2), 5, outputs=2)
     model = eqx.tree_at(lambda m: m.output_bias, model, jnp.array([0.3, -0.2]))

@@ -101,6 +101,7 @@ def test_reading_some_positions_equals_reading_all(mixer):
         replace(whole, readout_positions=(TIME,))(TOKENS)
 
 
+@pytest.mark.whole
 def test_the_last_block_computes_only_what_is_read():
     """Counted in operations by XLA, on a wide model whose last block is half of the work."""
 
@@ -202,6 +203,7 @@ def test_a_tied_readout_is_scaled():
     np.testing.assert_allclose(replace(found, readout=TiedReadout(0.25))(TOKENS), 0.25 * found(TOKENS), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.whole
 def test_padding_is_hidden_from_the_position_that_is_read():
     """Padding on the left, which a causal mask does not hide: the last block reads one position and must not see it either."""
     found, valid = replace(model(layers=1, positions=None), readout_positions=(-1,)), jnp.arange(TIME) >= 3

@@ -69,6 +69,7 @@ def test_a_mirrored_network_is_the_negative_function(network, shape):
     np.testing.assert_array_equal(jax.tree.leaves(mirrored)[0], jax.tree.leaves(network)[0])
 
 
+@pytest.mark.whole
 def test_grey_pictures_need_no_channel():
     network, x = eqx.filter_jit(drawn(TangentCNN.create, 1, 2, width=4)), normal(6, 6)
     np.testing.assert_array_equal(network(x), network(x[None]))

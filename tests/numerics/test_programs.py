@@ -118,6 +118,7 @@ def test_a_program_is_traced_like_any_function_inside_another_one():
     assert square.__name__ == "square"
 
 
+@pytest.mark.whole
 def test_the_first_call_may_be_inside_a_trace():
     """Even the import may be: then the options still hold for what is called outside of it, and only there."""
     script = """

@@ -115,6 +115,7 @@ def test_shuffled_groups_tell_no_more_than_the_reward(smoke):
 # --- learned models
 
 
+@pytest.mark.whole
 def test_exact_coefficients_have_no_bias_and_none_have_all_of_it():
     env = KeyToDoor(6)
     mdp, policy = env.tabular(), jax.nn.softmax(jax.random.normal(jax.random.key(0), (12, 4)))

@@ -100,6 +100,7 @@ def test_checks_name_the_ends_of_each_curve():
     assert tables.SHORTER.names(paper) == ("fuzzy-softmax-length-16",)
 
 
+@pytest.mark.whole
 def test_each_seed_holds_out_other_stretches_of_the_same_text():
     of = Language(vocabulary=257, length=16)
     text, encoding = encoded_manual(257)
@@ -137,6 +138,7 @@ def test_a_decoder_is_scored_with_all_tokens_before_and_with_one():
     assert not np.allclose(found.loss, found.alone, rtol=1e-3)
 
 
+@pytest.mark.whole
 def test_severed_matrices_have_the_panels_of_another():
     task = raven_task(Raven(), 1000)
     sets = train.draw_raven(20, KEY, task)

@@ -77,6 +77,7 @@ def test_identities_hold_and_their_mutants_do_not(smoke):
     assert found.group_by("identity").agg(pl.col("mutant").max())["mutant"].min() > 1e-3
 
 
+@pytest.mark.whole
 def test_the_printed_mutant_formula_differs_only_in_its_mutation():
     """The dense key gradient behind the mutant of N2, unmutated, is autodiff's: so it is the mutation that fails."""
     with jax.enable_x64(True):

@@ -54,6 +54,7 @@ def test_supports_by_halves_share_what_is_held_out_and_only_one_connects_them():
     assert ((np.asarray(connected.train).reshape(-1, 2, 2, 3).sum(axis=(1, 3)) > 0).sum(axis=1) == 2).any()
 
 
+@pytest.mark.whole
 def test_targets_are_classes_of_outputs_that_are_normalised_in_each_task():
     problem = Hyperteacher(points=5, normalising=40)
     task = teachers.task_of(problem, 1, jax.random.key(0))

@@ -53,6 +53,7 @@ def smoke(smoke_of):
     return smoke_of("randomized")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("problem", [RECALL, COLOURING])
 def test_a_fixed_network_answers_the_same_under_all_seeds_and_a_random_one_does_not(problem):
     for randomised in (True, False):
@@ -111,6 +112,7 @@ def test_losses_are_those_of_the_bits_and_of_the_clashes():
     np.testing.assert_allclose(answers.losses, np.einsum("xuv,sxuc,sxvc->sx", edges, p, p) / 15, rtol=1e-4)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("problem", [RECALL, COLOURING])
 def test_the_loss_of_a_step_is_that_of_the_test(problem):
     network, key = build_network(arm(problem), jax.random.key(0)), jax.random.key(1)
@@ -188,6 +190,7 @@ def test_the_simulated_probability_of_a_wrong_vote_is_that_of_counting():
     assert theory._simulated_failure(np.random.default_rng(0), 3, 0.2) == pytest.approx(1 - wins, abs=0.015)
 
 
+@pytest.mark.whole
 def test_initial_weights_have_the_spread_of_their_fan_in_times_their_gain():
     wide = replace(RECALL, pairs=40, bits=40, width=200, key_size=100, value_size=100)
     recaller = build_network(arm(wide), jax.random.key(0)).model
@@ -258,6 +261,7 @@ def hunter(problem=TWICE, randomised=True):
     return Hunter(problem, PRESETS["smoke"].config.search, True, 2, randomised, 30)
 
 
+@pytest.mark.whole
 def test_hunts_are_those_of_the_whole_sequence_for_one_treasure_at_a_time():
     """No cache and no sharing: the transformer reads everything again before each step."""
     environment, walker = grid.grid_of(TWICE), build_walker(hunter(), jax.random.key(0))
@@ -284,6 +288,7 @@ def test_hunts_are_those_of_the_whole_sequence_for_one_treasure_at_a_time():
     assert len(np.unique(wanted, axis=0)) > 1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("most", "used", "q"), [(3, 3.0, 4.0), (5, 3.0, 4.0), (5, 2.0, np.inf)])
 def test_the_loss_of_a_hunt_is_the_norm_over_treasures_of_the_mean_over_the_seeds_in_use(most, used, q):
     environment, walker, key = grid.grid_of(TWICE), build_walker(hunter(), jax.random.key(0)), jax.random.key(3)
@@ -295,6 +300,7 @@ def test_the_loss_of_a_hunt_is_the_norm_over_treasures_of_the_mean_over_the_seed
     assert len(np.unique(steps, axis=0)) > 1
 
 
+@pytest.mark.whole
 def test_a_deterministic_agent_walks_one_path_and_a_random_one_several():
     environment, keys = grid.grid_of(TWICE), jax.random.split(jax.random.key(1), 20)
     for randomised in (True, False):
@@ -303,6 +309,7 @@ def test_a_deterministic_agent_walks_one_path_and_a_random_one_several():
         assert (len(np.unique(walked, axis=0)) > 1) == randomised
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("episodes", [1, 2])
 def test_no_agent_is_better_than_possible(episodes):
     problem, best = replace(TWICE, episodes=episodes), hunt_values(3, episodes)

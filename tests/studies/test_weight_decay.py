@@ -66,6 +66,7 @@ def test_decays_act_on_the_parameter_of_their_name():
     np.testing.assert_array_equal(updates.b, 0)
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("float64")
 def test_noise_and_batches_do_not_move_the_mean_gradient():
     """The gradient of the noisy losses is that of the clean ones, on average."""
@@ -87,6 +88,7 @@ def test_a_rotated_target_has_its_singular_values_and_fresh_vectors():
     assert np.abs(first - second).max() > 0.1
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("float64")
 def test_the_number_of_active_neurons_depends_on_the_basis():
     """Descent commutes with rotations of the hidden space: the product is the same, and neurons that had vanished are active in another basis."""

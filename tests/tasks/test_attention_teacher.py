@@ -42,6 +42,7 @@ def power_and_squares(teacher, key):
     return answer_power(teacher.attention, 6), jnp.sum(batch(teacher, key, 200_000).targets ** 2, axis=(1, 2)) / 6
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("rank", [None, 1, 2])
 def test_answers_have_variance_one(rank):
     """The closed form against 200,000 sequences: an independent estimate, three standard errors wide."""

@@ -151,6 +151,7 @@ def test_half_a_set_is_no_set(folder):
     assert "fashion-mnist is not installed" in missing(("fashion-mnist",))
 
 
+@pytest.mark.whole
 def test_the_split_of_mnist_is_fixed_and_mixes_the_classes(folder):
     """Sorted by class in the file."""
     pixels, _ = pictures(100, 28)

@@ -131,6 +131,7 @@ def test_outputs_are_the_teachers_and_keys_decide():
         np.testing.assert_allclose(y, hidden @ of.teacher.layers[1].T, rtol=0, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_a_student_with_the_teachers_modules_and_divided_codes_is_the_teacher():
     """Also in an invertible reparametrisation of modules and codes."""
     of, mixing = task("disconnected"), jax.random.normal(jax.random.key(5), (MODULES, MODULES))
@@ -143,6 +144,7 @@ def test_a_student_with_the_teachers_modules_and_divided_codes_is_the_teacher():
             np.testing.assert_allclose(student(x, code @ mixing), y, rtol=0, atol=1e-4)
 
 
+@pytest.mark.whole
 def test_unstructured_tasks_have_new_modules_and_the_same_readout():
     """With the identity for an activation, the outputs' covariance with inputs is the readout times a matrix that differs among tasks."""
     of = Hyperteacher(teacher(activation=_identity), support("connected+", k_hot(MODULES, 2)), 40)

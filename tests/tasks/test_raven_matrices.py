@@ -94,6 +94,7 @@ def test_symbols_orders_and_rules_are_uniform():
     assert len(set(keys)) == 4 * 3 * 2
 
 
+@pytest.mark.whole
 def test_without_permutation_features_keep_their_places():
     examples = draw(replace(PAPER, permute=False), 20)
     assert jnp.array_equal(examples.features(), examples.panels)
@@ -126,6 +127,7 @@ def test_other_answers_are_those_of_a_plain_search(rules):
     assert len(set(wanted)) == 3
 
 
+@pytest.mark.whole
 def test_other_answers_of_matrices_known_by_hand():
     """Two constant features; then 0 0 0 twice, which addition also explains, and differently where the last row begins with 1 1."""
     plain = jnp.asarray([[[1, 2]] * 3, [[3, 4]] * 3, [[5, 1]] * 3])
@@ -147,6 +149,7 @@ def test_rejection_leaves_one_answer_and_the_rules_alone():
     assert np.isfinite(rejected.tokens).all()
 
 
+@pytest.mark.whole
 def test_where_no_matrix_has_one_answer_tokens_are_nan():
     """Both rules fit every row; they differ in the answer."""
     twice = RavenMatrices.create(features=1, symbols=3, held_out=0.5, rules=(Sum(1), Sum(4)), require_coverage=False, reject_ambiguous=True)

@@ -79,6 +79,7 @@ def test_prompts_out_of_distribution_are_larger():
     np.testing.assert_allclose(ood.target, 2 * np.asarray(iid.target), rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_noise_is_in_the_pairs_and_not_in_the_target():
     quiet, loud = (sample(RegressionPrompts(noise=noise), jax.random.key(4)) for noise in (0.0, 1.0))
     np.testing.assert_array_equal(quiet.target, loud.target)

@@ -57,6 +57,7 @@ def test_of_a_construction_are_those_of_its_attention(construction):
         np.testing.assert_allclose(found, by_hand(attention()), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.whole
 def test_of_any_bilinear_rnn_by_autodiff():
     """Neurons with affine parts, decays between 0 and 1: the closed form is that of the whole family."""
 
@@ -69,6 +70,7 @@ def test_of_any_bilinear_rnn_by_autodiff():
         assert np.abs(wanted).max() > 1e-3
 
 
+@pytest.mark.whole
 def test_of_a_layer_with_a_backward_pass_of_its_own():
     """The mesa layer is linear attention times its strength lambda to lowest order."""
     layer = attention(heads=2)
@@ -92,6 +94,7 @@ def test_by_least_squares_on_samples():
     assert fit(np.sum(tokens, axis=1), tokens).explained < 0.8  # a linear function of the tokens is not of this form
 
 
+@pytest.mark.whole
 def test_of_a_black_box():
     """An LSTM near the limit in which it is attention has attention's coefficients; one with random weights has not."""
 

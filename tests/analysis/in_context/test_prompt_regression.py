@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from sklearn.linear_model import Ridge
 
 from mesocosm.analysis.in_context.prompt_regression import (
@@ -48,6 +49,7 @@ def test_the_error_of_a_score_is_its_spread_over_sets_of_tasks():
     assert abs(values.std() / errors.mean() - 1) < 0.15
 
 
+@pytest.mark.whole
 def test_ridge_is_scikit_learns_and_recovers_linear_functions():
     drawn, _ = prompts(8, "ood", activation=_identity)
     for context, queries, targets, *_ in zip(*drawn, strict=True):
@@ -69,6 +71,7 @@ def test_decoding_is_scikit_learns_and_pooled_over_labels():
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_the_oracle_finds_the_codes_of_unseen_masks():
     """Through modules without the norm, the code is the task's, divided by the norm of its weights."""
     drawn, teacher = prompts(40, "ood")

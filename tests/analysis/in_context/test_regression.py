@@ -208,6 +208,7 @@ def test_softmax_regression_is_nadaraya_watson():
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: softmax_regression(x, 1.7).sum()))(inputs)))
 
 
+@pytest.mark.whole
 def test_losses_of_the_reference_predictors(paper_scale):
     """n = 10, T = 50, 1024 sequences: gradient descent 0.915, ridge 0.186 with the newest pair and 0.2106 without (sampling error 0.01 and below)."""
     step_size = jax.jit(line_search)(paper_scale)

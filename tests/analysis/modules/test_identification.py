@@ -64,6 +64,7 @@ def test_the_derivatives_are_those_of_automatic_differentiation(activation):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.whole
 def test_the_minimum_is_scipys():
     a, b = normal(8, 12, 3), normal(9, 12)
 
@@ -180,6 +181,7 @@ def test_impossible_constructions_are_refused():
         wide(teacher())
 
 
+@pytest.mark.whole
 def test_a_student_without_loss_on_a_connected_support_has_found_the_modules():
     """One hidden unit of each sign: from every start that ends without loss, all codes are solved, and a module that is in no task is not found."""
     network = ComposedNetwork(normal(0, 3, 2, 4), jnp.array([[1.2, -0.8]]))

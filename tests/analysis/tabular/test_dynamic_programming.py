@@ -87,6 +87,7 @@ def test_layers_give_what_the_solve_gives():
         np.testing.assert_allclose(lp.layered_outcome_counts(layered, policy, probability), wanted, atol=1e-12)
 
 
+@pytest.mark.whole
 def test_the_distribution_of_returns_is_that_of_all_episodes():
     mdp, policy = world(0, layers=3)
     layered = LayeredMDP.of(mdp)

@@ -299,6 +299,7 @@ def test_a_product_with_a_vector_is_that_of_the_matrix(name):
     np.testing.assert_allclose(found, jnp.einsum("ncmd,md->nc", kernel, vector), rtol=1e-10)
 
 
+@pytest.mark.whole
 def test_a_system_is_solved_without_its_matrix():
     function, params, x, _ = CASES["mlp"]
     right = normal(9, 4, 2)

@@ -67,6 +67,7 @@ def test_the_end_of_training_is_the_closed_form(ridge):
     assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 1e-4
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("time", [0.01, 0.3, 5.0])
 def test_any_time_is_the_closed_form(time):
     function, params, x, test, y = setting()
@@ -107,6 +108,7 @@ def test_weights_interpolate_and_jitter_is_relative():
     np.testing.assert_allclose(np.trace(scaled), 1.1 * np.trace(3 * train_kernel))
 
 
+@pytest.mark.whole
 def test_a_gaussian_process_is_conditioning():
     _, _, x, test, y = setting(outputs=1)
     both = infinite_width_kernels(jnp.concatenate([x, test]), jnp.concatenate([x, test]), depth=2, bias_scale=0.2).nngp

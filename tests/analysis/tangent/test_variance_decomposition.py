@@ -93,6 +93,7 @@ def test_mirrored_members_have_uncorrelated_kernel_noise():
     assert np.abs(variance_parts(one).function_kernel).max() > 1e-4 * float(both.function.max())
 
 
+@pytest.mark.whole
 def test_labels_and_readouts_scale_the_parts_that_they_enter():
     draws, mean, y, _ = setting()
     once, none, thrice = (variance_parts(models_of(draws, mean, labels)) for labels in (y, 0 * y, 3 * y))

@@ -277,6 +277,7 @@ def test_a_small_table_comes_whole_and_a_large_one_in_part(tmp_path):
 # --- Vega -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_vega_is_bundled_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     vega.script.cache_clear()
@@ -289,6 +290,7 @@ def test_vega_is_bundled_once_and_kept(tmp_path, monkeypatch):
     vega.script.cache_clear()
 
 
+@pytest.mark.whole
 def test_vega_is_bundled_where_nothing_can_be_kept(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

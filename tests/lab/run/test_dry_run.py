@@ -116,6 +116,7 @@ def test_it_hands_out_what_the_run_would():
         child.rows(y=np.ones(3))
 
 
+@pytest.mark.whole
 def test_it_refuses_what_the_run_would():
     child = context()
     learner = toy.NoisyDescent(0.1, 0.0, 4)

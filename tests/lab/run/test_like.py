@@ -74,6 +74,7 @@ def asked(monkeypatch, *words: str) -> dict:
     return seen
 
 
+@pytest.mark.whole
 def test_what_is_given_overrides_and_is_shown(record, monkeypatch, capsys):
     seen = asked(monkeypatch, "toy-study", "--like=record", "--config.bowl.dim", "3", "--seeds", "2")
     assert (seen["preset"], seen["seeds"], seen["config"].steps, seen["config"].bowl.dim) == ("quick", (0, 1), 40, 3)

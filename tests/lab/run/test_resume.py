@@ -105,6 +105,7 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, undisturbed
     assert until_done(tmp_path / "run", STEPS) == expected, delays
 
 
+@pytest.mark.whole
 def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bytes(tmp_path, undisturbed):
     expected, _ = undisturbed
     reached = (1, 1024)

@@ -106,6 +106,7 @@ def test_arms_that_differ_in_a_number_compile_once(tmp_path, monkeypatch):
     assert seen["frozen"] - seen["rolling"] == 1  # the abstract trace alone
 
 
+@pytest.mark.whole
 def test_a_float64_trial_leaves_no_trace_in_float32_ones(tmp_path, only):
     only(arm("before"), arm("middle", precision="float64"), arm("after"))
     done, _ = run(tmp_path / "run")
@@ -141,6 +142,7 @@ def test_other_seeds_rerun_every_trial_that_has_them(tmp_path):
     assert done.table("heights", "rolling")["seed"].to_list() == [0, 1, 2]
 
 
+@pytest.mark.whole
 def test_changed_code_reruns_what_reaches_it_with_the_definition_named(tmp_path, toy_copy):
     study, package = toy_copy
     execute(study, "smoke", out=tmp_path / "run")
@@ -206,6 +208,7 @@ def test_judging_again_trains_nothing(tmp_path, monkeypatch):
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_a_failed_trial_skips_its_children_and_no_others(tmp_path):
     done, watching = run(tmp_path / "run", config=replace(SMALL, learning_rate=float("nan")))
     assert watching.of("failed") == ["rolling: NonFinite: trial rolling, descent: loss of seed 0 is nan at step 0"]
@@ -337,6 +340,7 @@ with locked(Path({str(tmp_path)!r})):
 # --- seeds ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_a_trial_has_its_own_number_of_seeds(tmp_path, only):
     only(arm("many", seeds=5), arm("usual"), arm("one", seeds=1), Trial("probe", toy.probe, SMALL, after=("many", "usual")))
     done, _ = run(tmp_path / "run", seeds=(7, 3))

@@ -143,6 +143,7 @@ def _targets(statement):
     return [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
 
 
+@pytest.mark.whole
 @EVERY
 def test_a_trial_reaches_no_other_study_and_nothing_of_the_seam(study):
     own = find(study).package
@@ -156,6 +157,7 @@ def test_a_trial_reaches_no_other_study_and_nothing_of_the_seam(study):
         assert not {"PRESETS", "CLAIMS", "FIGURES", "STUDY", "trials"} & {definition.key for definition in found.definitions}
 
 
+@pytest.mark.whole
 def test_what_one_study_is_about_is_none_of_anothers_code():
     gated = {definition.module for where in starts("gated-rnn").values() for definition in code.reached(*where).definitions}
     cocoa = {definition.module for where in starts("cocoa").values() for definition in code.reached(*where).definitions}

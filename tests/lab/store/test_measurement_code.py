@@ -137,6 +137,7 @@ def test_a_value_may_contain_itself():
     assert one(closing_over(loop))
 
 
+@pytest.mark.whole
 def test_the_code_is_the_same_in_another_process():
     asks = "from mesocosm.lab.catalogue import find; from mesocosm.lab.store.measurement_code import current_fingerprints; "
     command = [sys.executable, "-c", asks + "print([current_fingerprints(find(name)) for name in ('mesa', 'weight-decay')])"]

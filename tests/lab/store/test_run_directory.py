@@ -23,6 +23,7 @@ def run(tmp_path_factory) -> Run:
     return execute(STUDY, "smoke", seeds=(5, 6), out=tmp_path_factory.mktemp("store") / "run")
 
 
+@pytest.mark.whole
 def test_a_run_is_read_without_the_runner(run):
     found = Run(str(run.path))
     assert (found.study.name, found.preset, found.seeds) == ("toy-study", "smoke", (5, 6))

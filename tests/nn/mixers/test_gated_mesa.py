@@ -56,6 +56,7 @@ def test_as_many_steps_as_channels_are_exact():
         assert relative_error(gated_mesa(*problem, steps=3, tolerance=0.0).output, _dense(*problem)) > 1e-5
 
 
+@pytest.mark.whole
 def test_no_steps_from_the_query_are_gated_linear_attention_also_in_the_gradient():
     *qkvgb, regulariser = _problem(70, 8, 5)
     mesa = jax.jit(lambda *p: gated_mesa(*p, regulariser, steps=0, initial_guess=p[0], unroll=True, chunk=16).output)
@@ -203,6 +204,7 @@ def test_derivatives_of_any_order_and_mode_are_those_of_the_dense_solve():
             assert relative_error(a, b) < 1e-8
 
 
+@pytest.mark.whole
 def test_the_residual_has_a_gradient_only_where_the_steps_do():
     query, *rest = _problem(5, 4, 3)
 

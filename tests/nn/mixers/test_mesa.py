@@ -171,6 +171,7 @@ def test_a_long_continued_run_has_the_same_gradient():
             assert relative_error(a, b) < 1e-9
 
 
+@pytest.mark.whole
 def test_the_gradient_can_be_differentiated_again():
     with jax.enable_x64(True):
         query, key, value, regulariser, log_forget = map(jnp.asarray, _problem(8, 3, 2, dtype=np.float64))
@@ -209,6 +210,7 @@ def _tokens(time=30):
     return np.random.default_rng(1).standard_normal((time, 12), np.float32)
 
 
+@pytest.mark.whole
 def test_lambda_starts_where_asked_and_can_be_fixed():
     regulariser = eqx.filter_jit(lambda layer: layer.regulariser(jnp.float32))
     np.testing.assert_allclose(regulariser(_layer()), 1, rtol=1e-6)

@@ -215,7 +215,7 @@ PRESETS = {
             few=5,
         ),
         seeds=10,
-        minutes={  # on two free cores; the record took three times as long on one core beside other programs
+        minutes={  # estimated for two free cores; the record took three times as long on one core beside other programs
             "identities": 0.1,
             "ambiguous": 0.05,
             "fuzzy-softmax": 1.7,

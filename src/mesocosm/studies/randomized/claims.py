@@ -207,6 +207,7 @@ CLAIMS = [
                 above(0.01),
                 of(Losses.variance, RECALL),
                 Control(ON_THE_MEAN, of(Losses.variance, RECALL_MEAN)),
+                note="A weak adversary is enough here: the variance is 0.034 at q = 4 and largest, 0.055, at q = 8. In the paper it is about 0 up to q = 8.",
             ),
         ],
     ),
@@ -284,6 +285,10 @@ CLAIMS = [
                 below(log(0.9)),
                 loss_ratio(Losses.tail_loss, RECALL, RECALL_FIXED),
                 Control(ON_THE_MEAN, loss_ratio(Losses.tail_loss, RECALL_MEAN, RECALL_FIXED)),
+                note=(
+                    "Whether the adversary lowers the tail loss of fixed-seed networks is not judged. It does here, from 0.783 to 0.695, which is that of "
+                    "a guess, ln 2."
+                ),
             )
         ],
     ),
@@ -298,6 +303,7 @@ CLAIMS = [
                 below(log(0.9)),
                 loss_ratio(Losses.tail_loss, RECALL, ONE_SEED),
                 Control("several seeds per step, expected loss", loss_ratio(Losses.tail_loss, RECALL_MEAN, ONE_SEED)),
+                note="Eight against one. Two are not enough: the tail loss is 0.695 with one and with two, 0.503 with four, 0.453 with eight, 0.399 with 16.",
             )
         ],
     ),
@@ -385,6 +391,7 @@ CLAIMS = [
                     below(world.near),
                     lead(of(Hunts.average, world.agents), of(Hunts.average, world.mean)),
                     Control(ONE_FIXED, lead(of(Hunts.average, world.fixed), of(Hunts.average, world.mean))),
+                    note="With one fixed seed, training fails at an infinite exponent alone (C21), so the control shows what a seed does there.",
                 ),
             )
         ],
@@ -400,10 +407,17 @@ CLAIMS = [
                 region,
                 lead(of(value, GRID), of(value, GRID_ONE_SEED)),
                 Control("trained on the mean over treasures", lead(of(value, GRID_MEAN), of(value, GRID_ONE_SEED_MEAN))),
+                note=note,
             )
-            for check, what, region, value in (
-                ("average", "mean steps over treasures", below(-1.0), Hunts.average),
-                ("worst", "steps to the worst treasure", below(-1.0), Hunts.worst),
+            for check, what, region, value, note in (
+                (
+                    "average",
+                    "mean steps over treasures",
+                    below(-1.0),
+                    Hunts.average,
+                    "Eight seeds against one. More than two do not help: 7.07 steps with one, 4.87 with two, 4.86 with four, 4.99 with eight, 5.29 with 16.",
+                ),
+                ("worst", "steps to the worst treasure", below(-1.0), Hunts.worst, ""),
             )
         ],
     ),
@@ -462,6 +476,10 @@ CLAIMS = [
                 above(1.0),
                 lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
                 Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED_FINITE), of(Hunts.average, GRID_FIXED_MEAN))),
+                note=(
+                    "It fails at an infinite exponent, where all members of the population that miss a treasure are equal. At an exponent of 16, agents do "
+                    "as well as those trained on the mean."
+                ),
             )
         ],
     ),
