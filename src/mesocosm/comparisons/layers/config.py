@@ -57,7 +57,7 @@ class Config:
     """Names from `mesocosm layers`, or package.module:Name, with options as in Name(heads=2). Others are compared with the first one."""
     tasks: tuple[str, ...] = TASKS
     """Names of sequence tasks."""
-    grid: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    grid: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
     """Learning rates that are tried on pilot seeds."""
     learning_rates: tuple[float, ...] = ()
     """The chosen rate for each layer and task, the tasks of the first layer first; empty for the search."""
@@ -93,13 +93,12 @@ PRESETS = {
         Config(
             layers=_THREE,
             tasks=SHORTER,
-            grid=(3e-3, 1e-2, 3e-2),
             pilots=2,
             length=24,
             training=Training(steps=400, warmup=40),
             evaluation=Evaluation(examples=512),
         ),
-        seeds=6,
+        seeds=8,
     ),
     "cpu": Preset(Config(), seeds=12),
 }
