@@ -10,7 +10,6 @@ comparison.csv   the table that is printed, with intervals
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -102,7 +101,7 @@ def compare(study: Study, command: ConfiguredCompare[Config], out: Console, line
 
     def run(config: Config, seeds: Sequence[int], name: str, *, judged: bool) -> Run:
         with screen(out) as watching:
-            options: dict[str, Any] = {"config": config, "seeds": tuple(seeds), "out": folder / name, "judged": judged, "repeats": True}
+            options: dict[str, Any] = {"config": config, "seeds": tuple(seeds), "out": folder / name, "fresh": command.fresh, "judged": judged, "repeats": True}
             stopping: dict[str, Any] = {"end": partial(end, watching), "stalled_seconds": command.stalled}
             return execute(study, command.preset, **options, **stopping, observer=watching, command=line)
 
@@ -152,9 +151,7 @@ def _prepare(folder: Path, question: Mapping[str, Any], *, fresh: bool) -> None:
         other = [name for name in ("preset", "config", "seeds") if known and known.get(name) != question[name]]
         if other and not fresh:
             raise UserError(f"{folder} holds another comparison, whose {', '.join(other)} differ; choose another folder with --out, or discard it with --fresh")
-        if known and fresh:
-            for name in ("pilots", "run"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+        if fresh:  # the runs are discarded when they start, under their locks
             for name in (SEARCH, TABLE):
                 (folder / name).unlink(missing_ok=True)
         atomic.write_json(folder / ASKED, question)
