@@ -19,7 +19,7 @@ from mesocosm.cli import main
 from mesocosm.cli.parse import parse_compare
 from mesocosm.comparisons.layers import STUDY
 from mesocosm.comparisons.layers.config import LAYERS, PRESETS, TASKS, Config, Network
-from mesocosm.comparisons.layers.networks import Shape, build, constant_loss, parameters, posed_loss, sizes_of, widths
+from mesocosm.comparisons.layers.networks import Shape, Stack, build, constant_loss, parameters, posed_loss, sizes_of, widths
 from mesocosm.comparisons.layers.problems import PROBLEMS, Posed
 from mesocosm.comparisons.layers.summary import MEAN, at_the_ends, chosen_rates, compared, searched
 from mesocosm.comparisons.layers.train import flat_adamw
@@ -57,12 +57,13 @@ def test_the_counted_parameters_are_those_of_the_network(layer):
 @pytest.mark.whole
 def test_a_stack_is_its_blocks_one_after_another():
     model = build(Shape("gru", "regression", 12, Network(dim=4, blocks=3)), jax.random.key(0))
-    blocks, x = model.blocks[0].blocks, jax.random.normal(jax.random.key(1), (12, 4))
-    arrays, static = eqx.partition(blocks, eqx.is_array)
+    stack, x = model.blocks[0], jax.random.normal(jax.random.key(1), (12, 4))
+    assert isinstance(stack, Stack)
+    arrays, static = eqx.partition(stack.blocks, eqx.is_array)
     wanted = x
     for place in range(3):
         wanted = eqx.combine(jax.tree.map(lambda leaf, place=place: leaf[place], arrays), static)(wanted)
-    np.testing.assert_allclose(model.blocks[0](x), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stack(x), wanted, rtol=1e-5, atol=1e-6)
     first = jax.tree.leaves(arrays.mixer)[0]
     assert not np.allclose(first[0], first[1])
 
