@@ -43,8 +43,8 @@ class TableEntry(NamedTuple):
     csv: str | None = None
 
 
-def tables_read(rows: Sequence[Mapping[str, Any]], view: View, written: Iterable[str]) -> list[TableEntry]:
-    """An entry for each table that a check read; in a run without checks, for each table that was written, but not the history of training."""
+def tables_read(rows: Sequence[Mapping[str, Any]], view: View, written: Iterable[str] = ()) -> list[TableEntry]:
+    """An entry for each table that a check read; in a run without checks, for each table that trials wrote, but not the history of training."""
     read = sorted({name for row in rows for name in row.get("tables") or ()} if rows else set(written) - {"history"})
     return [_entry(name, view.table(name)) if view.has(name) else TableEntry(name) for name in read]
 
