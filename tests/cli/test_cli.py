@@ -55,7 +55,9 @@ def mistake(capsys, *words: str) -> str:
 # --- at once --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"], ["compare", "--help"]]
+)
 def test_help_and_list_load_nothing_heavy(words):
     code = f"""
 import sys
@@ -159,7 +161,7 @@ def test_study_and_preset_are_found_in_any_order(words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("lst", "available subcommands: list, run, search, judge, status, report, doctor"),
+        ("lst", "available subcommands: list, run, search, compare, judge, status, report, doctor"),
         ("layers msea", "there is no layer 'msea'; did you mean mesa? `mesocosm layers` lists them"),
         ("run mesa --preset smoke --mixer mesa(head=2)", "mesa has no option 'head'; its options are heads, key_dim,"),
         ("run gated-rnn --preset smoke --mixer msea", "there is no layer 'msea'"),
