@@ -171,6 +171,14 @@ def test_all_seeds_in_one_program_learn_what_loops_learn(bench):
     assert all(row["error"] <= 1e-5 for row in record["rows"] if row["verdict"] != "skipped")
 
 
+@pytest.mark.whole
+def test_a_pool_in_one_program_learns_what_a_loop_over_inner_episodes_learns(bench):
+    record = run("agent_pools", bench)
+    check_form(record)
+    assert [row["case"] for row in record["rows"]] == ["meta-episode and step", "meta-episode and step"]
+    assert record["rows"][0]["error"] <= 1e-5
+
+
 def test_the_front_door_is_timed(bench, monkeypatch):
     import start_up
 

@@ -15,11 +15,11 @@ from mesocosm.analysis.matrix_games import solve_game, yao_bounds
         ([[1.0, 2.0], [3.0, 4.0]], 2.0, [1, 0]),
     ],
 )
-@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1e-12, 0), (1e15, 0), (1e-6, 1)])
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1e-12, 0), (1e15, 0), (1e-6, 1), (1e-6, 1e3)])
 def test_known_games(loss, value, rows, scale, shift):
     solved = solve_game(shift + scale * np.array(loss, float))
-    assert solved.value == pytest.approx(shift + scale * value, abs=1e-9 * scale)
-    np.testing.assert_allclose(solved.rows, rows, atol=1e-9)
+    assert solved.value == pytest.approx(shift + scale * value, abs=1e-9 * scale + 1e-15 * shift)
+    np.testing.assert_allclose(solved.rows, rows, atol=1e-9 + 1e-15 * shift / scale)
 
 
 def test_a_game_of_equal_losses_has_their_value():
@@ -51,7 +51,31 @@ def test_a_mixture_of_algorithms_that_fail_apart_beats_every_one_of_them():
     assert bounds == pytest.approx((0.2, 0.2, 0.2))
 
 
-def test_a_matrix_without_entries_or_with_nan_is_refused():
-    for loss in (np.zeros((0, 3)), np.array([[np.nan]])):
-        with pytest.raises(ValueError, match="finite losses"):
-            solve_game(loss)
+@pytest.mark.parametrize("bad", [1e3, 1e9, 1e20, 1e100])
+def test_what_nobody_would_play_does_not_change_the_value(bad):
+    """A row of huge losses, a column of hugely negative ones, both, and one huge entry."""
+    for loss in ([[0, 1], [1, 0], [bad, bad]], [[0, 1, -bad], [1, 0, -bad]], [[0, 1, -bad], [1, 0, -bad], [bad, bad, bad]], [[0, 1], [1, 0], [0.7, bad]]):
+        solved = solve_game(np.array(loss))
+        assert solved.value == pytest.approx(0.5, abs=1e-6)
+        for mixture in (solved.rows, solved.columns):
+            np.testing.assert_allclose(mixture[:2], 0.5, atol=1e-6)
+
+
+def test_a_game_that_cannot_be_solved_is_refused():
+    with pytest.raises(ValueError, match="too different"):
+        solve_game(np.array([[0, 1], [1, 0], [1e20, -1e20]]))
+
+
+def test_what_is_no_matrix_of_finite_losses_is_refused():
+    for loss in (np.zeros((0, 3)), np.zeros((3, 0)), np.zeros(3), np.zeros((2, 2, 2)), *([[wrong, 0.0]] for wrong in (np.nan, np.inf, -np.inf, 1e308, -1e308))):
+        for function in (solve_game, yao_bounds):
+            with pytest.raises(ValueError, match="finite losses"):
+                function(np.array(loss))
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 0.6], [1.5, -0.5], [np.nan, 1.0], [np.inf, 0.0], [1.0], [[0.5, 0.5]], []])
+def test_what_is_no_distribution_is_refused(wrong):
+    for side in ("rows", "columns"):
+        with pytest.raises(ValueError, match=f"2 {side} need"):
+            yao_bounds(np.eye(2), **{side: np.array(wrong)})
+    assert yao_bounds(np.eye(2), rows=np.array([0.1, 0.9], np.float32)).worst_column == pytest.approx(0.9)

@@ -39,6 +39,20 @@ def test_success_by_hand():
     assert success(many).tail == pytest.approx(0.05)
 
 
+def test_the_tail_lies_between_order_statistics_and_never_and_always_mean_all_seeds():
+    assert success(np.arange(4)[:, None] <= np.arange(4)).tail == pytest.approx(0.25 + 0.15 * 0.25)
+    found = success(np.arange(5)[:, None] < np.array([0, 1, 4, 5]))
+    np.testing.assert_allclose(found.rate, [0, 0.2, 0.8, 1])
+    assert (found.never, found.always, found.spread) == (0.25, 0.25, 0.5)
+
+
+def test_the_tail_loss_is_of_means_over_seeds_and_the_variance_a_mean_over_outputs():
+    losses = np.array([[0.0, 2.0], [2.0, 4.0]])
+    assert tail_loss(losses) == pytest.approx(1 + 0.95 * 2)
+    probabilities = np.array([[[0.0, 0.5, 0.2]], [[1.0, 0.5, 0.4]]])
+    np.testing.assert_allclose(seed_variance(probabilities), [(0.25 + 0 + 0.01) / 3])
+
+
 def test_a_deterministic_model_has_no_variance_over_seeds():
     probabilities = np.random.default_rng(0).uniform(size=(1, 3, 4))
     np.testing.assert_array_equal(seed_variance(np.repeat(probabilities, 6, axis=0)), 0)
@@ -88,21 +102,40 @@ def test_groups_of_voters():
     seeds = np.arange(11)
     groups = voting_groups(seeds[:, None], 4)
     np.testing.assert_array_equal(groups[..., 0], [[0, 4], [1, 5], [2, 6], [3, 7]])
-    with pytest.raises(ValueError, match="12 voters"):
-        voting_groups(seeds, 12)
+    for wrong in (12, 0, -1):
+        with pytest.raises(ValueError, match=f"{wrong} voters"):
+            voting_groups(seeds, wrong)
 
 
 def test_decisions_of_any_sign_are_counted_and_what_is_no_sample_is_refused():
     np.testing.assert_array_equal(part_majority(np.array([[[-1]], [[-1]], [[0]]])), [[-1]])
     for nothing in ((0, 3), (3, 0)):
-        with pytest.raises(ValueError, match="needs seeds and inputs"):
-            success(np.zeros(nothing, bool))
+        for function in (success, tail_loss, seed_variance):
+            with pytest.raises(ValueError, match="needs seeds and inputs"):
+                function(np.zeros(nothing, bool if function is success else float))
+        for function in (majority, part_majority):
+            with pytest.raises(ValueError, match="a vote needs voters"):
+                function(np.zeros((*nothing, 2), int))
+    with pytest.raises(ValueError, match=r"\(seeds, inputs\), not one of shape \(3,\)"):
+        success(np.ones(3, bool))
+    for function in (success, verified):
+        for wrong in (np.nan, 0.5, 2.0, -1.0):
+            with pytest.raises(ValueError, match="success is 0 or 1"):
+                function(np.array([[wrong, 1.0]]))
+        np.testing.assert_array_equal(function(np.array([[0, 1]]))[0], function(np.array([[False, True]]))[0])
+    for wrong in ([0.5, 0.6], [1.5, -0.5], [np.nan, 1.0], [2.0, 3.0]):
+        with pytest.raises(ValueError, match="sum to 1"):
+            sampled(np.array([[wrong]]), 3, 0)
+    assert sampled(np.full((1, 1, 1000), 1e-3, np.float32), 3, 0).shape == (3, 1, 1)
     with pytest.raises(ValueError, match="is NaN"):
         mean_vote(np.array([[[[np.nan, 0.5]]], [[[0.2, 0.8]]]]))
 
 
 def test_enough_voters_are_right():
-    assert voters_needed(0.1, 2, 0.05) == 738
+    assert [voters_needed(0.1, wrong, 0.05) for wrong in (1, 2, 31)] == [600, 738, 1286]
+    for margin in (1e-9, 1e-200):
+        with pytest.raises(ValueError, match="needs more than"):
+            voters_needed(margin, 1, 0.05)
     answers = np.random.default_rng(0).choice(3, p=(0.4, 0.3, 0.3), size=(738, 2000, 1))
     assert np.mean(majority(answers)[:, 0] != 0) < 0.05
     for arguments in ((0.0, 2, 0.05), (0.1, 2, 1.0), (0.1, 0, 0.5)):

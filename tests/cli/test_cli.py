@@ -55,7 +55,9 @@ def mistake(capsys, *words: str) -> str:
 # --- at once --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["list", "toy-study"], ["run", "--help"], ["run", "toy-study", "--help"], ["judge", "--help"], ["compare", "--help"]]
+)
 def test_help_and_list_load_nothing_heavy(words):
     code = f"""
 import sys
@@ -159,7 +161,7 @@ def test_study_and_preset_are_found_in_any_order(words):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("lst", "available subcommands: list, run, search, judge, status, report, doctor"),
+        ("lst", "available subcommands: list, run, search, compare, judge, status, report, doctor"),
         ("layers msea", "there is no layer 'msea'; did you mean mesa? `mesocosm layers` lists them"),
         ("run mesa --preset smoke --mixer mesa(head=2)", "mesa has no option 'head'; its options are heads, key_dim,"),
         ("run gated-rnn --preset smoke --mixer msea", "there is no layer 'msea'"),
@@ -169,6 +171,9 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --model a:B", "study toy-study does not accept a --model"),
         ("run randomized --model=", "--model is empty: name your model as package.module:Name"),
         ("run randomized --preset smoke --model mesa", "mesa is not a model: name yours as package.module:Name"),
+        ("run coala --estimator=", "--estimator is empty: name your estimator as package.module:function"),
+        ("run coala --preset smoke --estimator coala", "coala is not an estimator: name yours as package.module:function"),
+        ("run coala --estimator numpy:sum", "this preset trains no agents with memory"),
         ("run toy-study --compile", "--compile belongs to --dry-run"),
         ("list Incontext_Composition", "did you mean 'incontext-composition'?"),
         ("run coalla", "did you mean 'coala'?"),

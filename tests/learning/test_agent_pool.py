@@ -125,6 +125,48 @@ def test_an_agents_gradient_does_not_depend_on_the_others_loss():
 
 
 @pytest.mark.whole
+def test_an_agent_whose_step_is_zero_stays_as_it_is():
+    learner = pool(tabular, settings=Settings(step=np.array([0.0, 1.0], np.float32)))
+    state = learner.init(jax.random.key(0))
+    after, _ = jax.jit(lambda state: learner.update(state, jax.random.key(1)))(state)
+    moved = np.abs(np.asarray(after.agents.table - state.agents.table)).max(axis=(1, 2))
+    assert moved[0] == 0 < moved[1]
+
+
+@pytest.mark.whole
+def test_a_kind_of_game_may_be_missing():
+    """Three agents cannot be paired, but may play naive learners; and agents may have each other only."""
+    solitary, social = pool(tabular, choice=((1.0, 0.0),) * 3, peers=0), pool(tabular, naive=0)
+    assert solitary.play(solitary.init(jax.random.key(0)).agents, jax.random.key(1)).rewards.shape == (3, 2, BATCH, EPISODES * LENGTH)
+    state = social.init(jax.random.key(0))
+    after, metrics = jax.jit(lambda state: social.update(state, jax.random.key(1)))(state)
+    assert set(metrics) == {"loss", "peer_0", "peer_1"}
+    assert np.abs(np.asarray(after.agents.table - state.agents.table)).max() > 1e-5
+
+
+@pytest.mark.whole
+def test_the_gradients_parts_are_those_of_its_rewards():
+    """Over that of COALA-PG, M-FOS has a present part of B times and the same later one; with one inner episode there is nothing later."""
+    learner = pool(tabular, choice=((1.0, 0.0), (1.0, 0.0)), peers=0)
+    agents = learner.init(jax.random.key(0)).agents
+    shaping, other = (pool(tabular, choice=choice, peers=0).gradient_parts(agents, jax.random.key(1)) for choice in (((1.0, 0.0),) * 2, ((0.0, 1.0),) * 2))
+    np.testing.assert_allclose(other[0], BATCH * shaping[0], rtol=1e-4)
+    np.testing.assert_allclose(other[1], shaping[1], rtol=1e-4)
+    assert (np.asarray(shaping[1]) > 0).all()
+
+    whole = pool(tabular, choice=((1.0, 0.0), (1.0, 0.0)), peers=0, episodes=1, length=EPISODES * LENGTH)
+    now, later = whole.gradient_parts(agents, jax.random.key(1))
+
+    def score(table):
+        played = whole.play(eqx.tree_at(lambda agent: agent.table, agents, table), jax.random.key(1))
+        weights = jnp.stack([jnp.stack([coala_pg(rewards, whole.length) for rewards in agent]) for agent in played.rewards])
+        return jnp.sum(played.log_probabilities * (weights - weights.mean(axis=(1, 2, 3), keepdims=True)))
+
+    np.testing.assert_allclose(now, np.linalg.norm(np.asarray(jax.grad(score)(agents.table)).reshape(2, -1), axis=1), rtol=1e-4)
+    np.testing.assert_allclose(later, 0.0, atol=1e-5)
+
+
+@pytest.mark.whole
 def test_a_pool_is_a_learner_whose_metrics_are_in_the_games_payoffs():
     found = fit(pool(tabular), 2, seeds=(0, 1), over_seeds="map")
     assert found.history["peer_0"].shape[0] == 2

@@ -79,6 +79,14 @@ def test_a_generation_is_the_formula(loss):
     np.testing.assert_allclose([metrics["loss"], metrics["best_loss"]], [losses.mean(), losses.min()], rtol=1e-5)
 
 
+def test_a_model_may_have_leaves_that_are_no_arrays():
+    """As `eqx.nn.MLP` has its activation."""
+    evolution = Evolution(lambda key: (build(key), jnp.tanh), distance, pgpe, {}, 4)
+    point, function = evolution.model(evolution.init(jax.random.key(0)))
+    np.testing.assert_array_equal(point.at, build(None).at)
+    assert function is jnp.tanh
+
+
 def test_only_the_order_of_losses_matters_and_all_members_see_one_seed():
     state = learner(distance).init(jax.random.key(0))
     first = learner(distance).update(state, jax.random.key(1))[0].strategy

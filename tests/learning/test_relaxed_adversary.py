@@ -47,6 +47,17 @@ def test_losses_of_zero_give_a_gradient_of_zero(q):
     assert np.isfinite(jax.grad(q_norm)(jnp.array([0.0, 1e-30, 2.0]), q)).all()
 
 
+@pytest.mark.parametrize("values", [[1e-20, 2e-20], [1e20, 2e20], [1e-30], [900.0, 1000.0]])
+def test_losses_of_any_size_have_the_norm_and_the_gradient_of_their_ratios(values):
+    ratios = np.array(values) / max(values)
+    for q in (1.0, 100.0, np.inf):
+        norm = 1.0 if np.isinf(q) else np.mean(ratios**q) ** (1 / q)
+        wanted = ratios == 1 if np.isinf(q) else (ratios / norm) ** (q - 1) / len(values)
+        value, gradient = jax.value_and_grad(q_norm)(jnp.array(values), q)
+        np.testing.assert_allclose(value, max(values) * norm, rtol=1e-5)
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("wrong", [[-1.0, -2.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0], [1e38, 3e38]])
 def test_what_has_no_norm_is_not_a_number(wrong):
     for q in (1.0, 4.0, jnp.inf):
@@ -108,6 +119,23 @@ def test_seeds_that_are_not_used_change_nothing_and_get_no_gradient(shared):
     objective = lambda of: eqx.filter_grad(lambda model: of.objective(model, x, key)[0])(build(None)).weight  # noqa: E731
     np.testing.assert_allclose(objective(some(8.0)), objective(all_of(8)), rtol=1e-5)
     assert objective(some(3.0)) != objective(some(8.0))
+
+
+def test_a_part_of_a_seed_counts_as_one():
+    x, key = jnp.array([-1.0, 1.0, 1.0, -1.0, 1.0]), jax.random.key(2)
+    some = eqx.filter_jit(lambda used: learner(seeds=4, used=used).losses(build(None), x, key))
+    np.testing.assert_array_equal(some(1.5), some(2.0))
+    seeds = jax.vmap(lambda k: jax.random.normal(k, ()))(jax.random.split(key, 4))[:2, None]
+    np.testing.assert_allclose(some(2.0), ((seeds - x) ** 2).mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"seeds": 0}, "not 0"), ({"q": 0.5}, "cannot be 0.5"), ({"q": np.nan}, "nan"), ({"seeds": 2, "used": 3.0}, "not 3"), ({"used": 0.0}, "not 0")],
+)
+def test_numbers_out_of_range_are_named(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        learner(**wrong)
 
 
 def test_one_seed_is_the_same_whatever_the_key():

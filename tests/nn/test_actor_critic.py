@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.nn import HawkBlock
+from mesocosm.nn import GRU, HawkBlock
 from mesocosm.nn.actor_critic import GatedAgent, MixerAgent, TabularAgent
 
 KINDS = {
     "gated": partial(GatedAgent.create, 5),
     "tabular": partial(TabularAgent.create, 5),
     "hawk": partial(MixerAgent.create, 5, mixer=HawkBlock.create, dim=8),
+    "gru": partial(MixerAgent.create, 5, mixer=GRU.create, dim=4),
 }
 SEEN = jax.nn.one_hot(jnp.array([0, 3, 1, 4, 4, 2]), 5)
 

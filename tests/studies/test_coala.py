@@ -13,7 +13,22 @@ from mesocosm.claims.judge import judge
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
-from mesocosm.studies.coala.tables import ALONE, ALONE_FROM_TIT_FOR_TAT, ESCAPE, ESCAPE_ALONE, FROM_TIT_FOR_TAT, MIXED, RETALIATORS, SHAPERS, ahead, mixed_ahead
+from mesocosm.studies.coala.tables import (
+    ALONE,
+    ALONE_FROM_TIT_FOR_TAT,
+    ESCAPE,
+    ESCAPE_ALONE,
+    FROM_TIT_FOR_TAT,
+    MIXED,
+    NOT_PULLED,
+    PULLED,
+    PULLED_AGENT,
+    RETALIATORS,
+    SHAPERS,
+    ahead,
+    mixed,
+    mixed_ahead,
+)
 from mesocosm.studies.interface import View
 
 TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, pair, jax.random.key(0), naive, jnp.float32(0.9)))
@@ -66,7 +81,7 @@ def test_arms_have_the_starts_and_shares_of_their_names():
 
 
 def verdicts(**tables):
-    given = {name: table.with_columns(trial=pl.lit(name)) for name, table in tables.items()}
+    given = {name: table if "trial" in table.columns else table.with_columns(trial=pl.lit(name)) for name, table in tables.items()}
     run = Circumstances("", fingerprints=fingerprints(CLAIMS))
     rows = judge("coala", CLAIMS, View(PRESETS["cpu"].config, "cpu", given), run, strict=True)
     return {row.id.removeprefix("coala/"): row.verdict for row in rows if row.kind}
@@ -85,9 +100,9 @@ def of_arms(**levels):
     )
 
 
-@pytest.mark.parametrize(("mixed", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
-def test_mixed_pools_must_cooperate_and_pure_ones_must_not(mixed, alone, verdict):
-    assert verdicts(pools=of_arms(peer={MIXED: mixed, ALONE: alone}))["C7.mixed"] == verdict
+@pytest.mark.parametrize(("together", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
+def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, verdict):
+    assert verdicts(pools=of_arms(peer={MIXED: together, ALONE: alone}))["C7.mixed"] == verdict
 
 
 @pytest.mark.parametrize(("met", "never", "verdict"), [(0.9, 0.0, "holds"), (0.4, 0.0, "fails"), (0.9, 0.9, "not judged")])
@@ -101,3 +116,30 @@ def test_many_steps_ahead_must_defect_and_the_plain_gradient_must_repair_it(many
     levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired}
     found = verdicts(look_ahead=of_arms(peer=levels, ego=levels, naive=levels))
     assert {name for name in ("C11.one", "C11.many", "C11.mixed-20") if found[name] == "fails"} == failing
+
+
+def of_trials(column, levels, seeds=10, spread=0.02, **axes):
+    """A table with a row for each seed and trial."""
+    columns = {name: [value] * seeds for name, value in axes.items()}
+    return pl.concat(
+        pl.DataFrame({"seed": range(seeds), "trial": [trial] * seeds, **columns, column: around(level, noise, seeds, spread)})
+        for noise, (trial, level) in enumerate(levels.items())
+    )
+
+
+@pytest.mark.parametrize(("coala", "mfos", "verdict"), [(0.9, 0.0, "holds"), (0.1, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, verdict):
+    found = verdicts(peer_means=of_trials("peer", {mixed("coala"): coala, mixed("m-fos"): mfos}))
+    assert found["C14.cooperate"] == verdict
+
+
+@pytest.mark.parametrize(("beside", "alone", "verdict"), [(0.55, 0.0, "holds"), (0.1, 0.0, "fails"), (0.55, 0.5, "not judged")])
+def test_an_m_fos_agent_must_be_pulled_by_the_others(beside, alone, verdict):
+    found = verdicts(with_peer=of_trials("peer", {PULLED: beside, NOT_PULLED: alone}, agent=PULLED_AGENT))
+    assert found["C15.pulled"] == verdict
+
+
+@pytest.mark.parametrize(("later", "verdict"), [(np.log(8), "holds"), (np.log(3), "fails"), (np.log(1), "fails")])
+def test_the_later_part_must_be_larger_for_coala_than_for_the_others(later, verdict):
+    levels = {mixed("coala"): later, mixed("m-fos"): 0.0, mixed("batch-unaware"): 0.05}
+    assert verdicts(balances=of_trials("balance", levels))["C16.m-fos"] == verdict

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mesocosm.analysis.in_context.prompt_regression import affine_features
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
 from mesocosm.nn import Attention, DeltaNet
 from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
 from mesocosm.studies.incontext_composition.config import PRESETS, Identities
-from mesocosm.studies.incontext_composition.networks import build, draw_prompts, split_of
+from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_prompts, split_of
 from mesocosm.studies.incontext_composition.trials import check, trials
 
 KEY = jax.random.key(0)
@@ -61,12 +62,24 @@ def test_test_prompts_are_of_the_sets_that_they_are_named_after():
         assert (np.abs(outputs - sets.targets[place]).max() < 1e-5) == (name != "unstructured")
 
 
+def test_the_code_stands_in_front_of_every_token_that_a_model_is_told_it_in():
+    prompts = draw_prompts("connected+", 48, 16, KEY)
+    plain, told = prompts.sample(KEY), WithCode(prompts).sample(KEY)
+    assert (told.context[:, :6] == plain.plain_code).all()
+    assert (told.queries[:, :6] == plain.plain_code).all()
+    for tokens, without in ((told.context, plain.context), (told.queries, plain.queries)):
+        np.testing.assert_array_equal(tokens[:, 6:], without)
+    assert arm("told", "cpu").shape.model == "told"
+    model = eqx.filter_eval_shape(build, arm("told", "cpu"), KEY)
+    assert eqx.filter_eval_shape(lambda m: m(told.context, told.queries), model).shape == (16, 1)
+
+
 def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
     found = {trial.name: trial.config for trial in trials(PRESETS["cpu"].config)}
     vanilla = [arm for name, arm in found.items() if name.startswith("vanilla")]
     assert len(vanilla) == 4
     assert len({arm.shape for arm in vanilla}) == 1
-    assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "hyla", "vanilla-connected", "vanilla-disconnected"}
+    assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected"}
 
 
 @pytest.mark.parametrize(("name", "size"), [("vanilla", 398_465), ("hypernet", 104_486)])
@@ -82,7 +95,8 @@ def test_the_first_queries_of_references_are_explained_by_the_teachers_modules()
     score = jax.jit(references.oracle)(KEY, task, sets)
     assert (score.value[:3] > 0.99).all()
     assert score.value[3] < 0.5
-    assert (references.ridge(sets).value < 0.9).all()
+    for features in (affine_features, references.drawn_features(KEY)):
+        assert (references.ridge(features, sets).value < 0.9).all()
 
 
 @pytest.mark.whole
@@ -174,9 +188,10 @@ def ridge(preset="cpu", **columns):
     return pl.concat(rows)
 
 
+@pytest.mark.parametrize(("check", "trial"), [("C1.gap", "vanilla"), ("H2.gap", "told")])
 @pytest.mark.parametrize(("held_out", "blind", "verdict"), [(0.85, 0.6, "holds"), (0.96, 0.6, "fails"), (0.85, 0.4, "not judged")])
-def test_the_vanilla_model_can_compose(held_out, blind, verdict):
-    assert judged("C1.gap", explained=explained(vanilla={"held_out": held_out}), references=ridge(held_out=blind)) == verdict
+def test_the_vanilla_model_can_compose(check, trial, held_out, blind, verdict):
+    assert judged(check, explained=explained(**{trial: {"held_out": held_out}}), references=ridge(held_out=blind)) == verdict
 
 
 @pytest.mark.parametrize(("check", "trial"), [("C1.fits", "vanilla"), ("C7.fits", "hypernet")])

@@ -19,6 +19,7 @@ from mesocosm.analysis.matrix_games import YaoBounds
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.dry_run import DryRunContext
 from mesocosm.lab.store.run_directory import Run
@@ -238,6 +239,34 @@ def test_names_say_how_networks_and_agents_are_trained(preset):
     assert sides == wanted[preset]
     find("randomized").check_claims(preset, [*found, "theory"])
     assert {one.problem.layers for name, one in found.items() if name.startswith("enough")} <= {3}
+
+
+WRONG = {
+    "colouring.vertices must be at least 3, not 2": {"colouring": Colouring(vertices=2)},
+    "grid.side must be at least 2, not 1": {"grid": Grid(side=1)},
+    "larger_side must be at least 2, not 1": {"larger_side": 1},
+    "recall_training.seeds must be at least 1, not 0": {"recall_training": replace(TRAINING, seeds=0)},
+    "search.population must be even, not 5": {"search": replace(CPU.search, population=5)},
+    "grid_seeds must be at least 1, not 0": {"grid_seeds": (4, 0)},
+    "recall_q must be at least 1, not 0.5": {"recall_q": (0.5, 32.0)},
+    "search.worst_q must be at least 1, not 0.5": {"search": replace(CPU.search, worst_q=0.5)},
+    "test_seeds must be at least 30, not 29": {"test_seeds": 29},
+    "recall_fixed_q must have 32, .* it has 1, 4": {"recall_fixed_q": (1.0, 4.0)},
+    "colouring_q must have 3, ": {"colouring_judged_q": 3.0, "colouring_q": (1.0, 10.0)},
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_numbers_out_of_range_are_named(told):
+    with pytest.raises(ValueError, match=told):
+        find("randomized").trials(replace(CPU, **WRONG[told]))
+
+
+def test_the_command_line_tells_a_wrong_number_in_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for dry in ([], ["--dry-run"]):
+        assert main(["run", "randomized", "--preset", "smoke", "--config.test-seeds", "29", *dry]) == 2
+        assert capsys.readouterr().err.strip().splitlines() == ["mesocosm: study randomized cannot be run like this: test_seeds must be at least 30, not 29"]
 
 
 def test_one_program_trains_a_sweep():

@@ -4,6 +4,7 @@ from itertools import combinations, product
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -101,3 +102,18 @@ def test_impossible_tasks_are_refused():
         FuzzyLogic.create(length=1)
     with pytest.raises(ValueError, match="13 terms needs at least 1 and at most 12"):
         FuzzyLogic.create(terms=13)
+
+
+@pytest.mark.parametrize("wrong", [{"variables": 0}, {"unknown": 1.0}, {"unknown": -0.1}, {"unknown": np.nan}, {"held_out": np.inf}, {"held_out": np.nan}])
+def test_numbers_out_of_range_are_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} = {value}"):
+        FuzzyLogic.create(**wrong)
+
+
+def test_predictions_need_the_shape_of_the_targets(monkeypatch):
+    """(batch, queries, 1) would broadcast against (batch, queries)."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
+    examples = draw(TASK, 3)
+    with pytest.raises(ValueError, match=r"\(3, 1, 1\) predictions for \(3, 1\) targets"):
+        explained_variance(examples.targets[..., None], examples)

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -43,3 +44,10 @@ def test_a_missing_torch_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(ImportError, match="pip install torch"):
         torch_batches(TASK, 3)
+
+
+@pytest.mark.parametrize("views", [numpy_batches, torch_batches])
+def test_an_unknown_split_is_named_at_once(views, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
+    with pytest.raises(ValueError, match="no split 'test'; there are train, iid, ood"):
+        views(TASK, 3, split="test")

@@ -23,6 +23,7 @@ Examples:
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard (or wandb, mlflow)
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
   mesocosm search mesa --over config.linear.learning_rate=1e-3,3e-3 --by loss.versus_step --on linear-1   compare settings on pilot seeds
+  mesocosm compare softmax mesa hyla mypackage.layers:MyMixer   train each layer on every sequence task, at equal parameters
   mesocosm run all                               run every study, and build one site of all runs
   mesocosm judge runs/mesa-quick                 judge again from the tables
   mesocosm report runs/mesa-quick --open         rebuild the report and open it in the browser
@@ -57,6 +58,16 @@ Examples:
   mesocosm search mesa --over config.linear.learning_rate=1e-4:1e-1:log --by loss.versus_step --on linear-1 --method tpe --arms 20
                                                  a range, on a logarithmic scale, by Optuna's TPE (or random)
   mesocosm search STUDY --help                   list the fields of that study's config as options"""
+
+COMPARE_EXAMPLES = """Train layers on every sequence task, at equal parameters, steps and search over learning rates; one table, one page.
+
+The learning rate of each layer on each task is chosen on pilot seeds; other seeds are judged. Repeat the command to resume.
+
+Examples:
+  mesocosm compare softmax mesa hawk             three layers on the tasks of the quick preset (softmax is attention)
+  mesocosm compare softmax mypackage.layers:MyMixer --task recall --task text   your own layer, on two tasks
+  mesocosm compare 'mesa(heads=1)' 'mesa(heads=4)' --seeds 10 --config.training.steps 1000   options of layers, more seeds and steps
+  mesocosm compare --preset cpu                  all our layers on all tasks"""
 
 Flag = FlagCreatePairsOff[bool]
 
@@ -100,6 +111,8 @@ class RunCommand:
     for --config.mixer, in studies with this field."""
     model: Annotated[str | None, arg(metavar="MODEL")] = None
     """Train your own seeded model, package.module:Name, beside the study's; short for --config.model, in studies with this field."""
+    estimator: Annotated[str | None, arg(metavar="ESTIMATOR")] = None
+    """Train pools with your own estimator, package.module:function, beside the study's; short for --config.estimator, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None
@@ -153,6 +166,39 @@ class ConfiguredSearch(SearchCommand, Generic[ConfigType]):
 
     config: ConfigType = None  # type: ignore[assignment]
     """Fields of the study's config that all configurations share; the preset sets the defaults."""
+
+
+@dataclass(frozen=True)
+class CompareCommand:
+    """Train layers on every sequence task, at equal parameters, steps and search over learning rates."""
+
+    layers: Annotated[tuple[str, ...], Positional, arg(metavar="[LAYER ...]")] = ()
+    """Names from `mesocosm layers`, or your own as package.module:Name, with options as in 'mesa(heads=2)'; `softmax` is attention. The others are
+    compared with the first one. By default, those of the preset."""
+    task: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TASK")] = ()
+    """A sequence task (repeat the option for several); the preset sets the default."""
+    preset: Annotated[str, arg(metavar="NAME")] = "quick"
+    """The preset, which sets the size: smoke, quick or cpu."""
+    seeds: Annotated[int, arg(metavar="N")] = 0
+    """Number of replicates that are judged; the preset sets the default."""
+    first_seed: Annotated[int, arg(metavar="K")] = 0
+    """Seed of the first replicate, below 1000; pilots use 1000 and above."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The folder of the comparison, by default one under `runs/`."""
+    fresh: Flag = False
+    """Discard an earlier comparison in this folder."""
+    dry_run: Flag = False
+    """Show how the parameters of each layer are spent; train nothing."""
+    stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
+    """Stop if it makes no progress and uses no processor time for this long; it can be resumed. 0 disables the check."""
+
+
+@dataclass(frozen=True)
+class ConfiguredCompare(CompareCommand, Generic[ConfigType]):
+    """`CompareCommand` with the comparison's config."""
+
+    config: ConfigType = None  # type: ignore[assignment]
+    """Fields of the comparison's config; the preset sets the defaults."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +310,7 @@ Command = (
     Annotated[ListCommand, subcommand("list", prefix_name=False)]
     | Annotated[RunCommand, subcommand("run", prefix_name=False)]
     | Annotated[SearchCommand, subcommand("search", prefix_name=False)]
+    | Annotated[CompareCommand, subcommand("compare", prefix_name=False)]
     | Annotated[JudgeCommand, subcommand("judge", prefix_name=False)]
     | Annotated[StatusCommand, subcommand("status", prefix_name=False)]
     | Annotated[ReportCommand, subcommand("report", prefix_name=False)]

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
-from mesocosm.cli.parse import StudyRun, StudySearch
+from mesocosm.cli.parse import Comparison, StudyRun, StudySearch
 from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, search_table, studies_table, study_page, trials_table
 from mesocosm.cli.tour import Tour, run_tour
 from mesocosm.lab.catalogue import find, packages
@@ -42,6 +42,8 @@ def handle(command: Any, line: str) -> int:
             return run(command, line)
         case StudySearch():
             return search(command, line)
+        case Comparison():
+            return compare_layers(command, line)
         case Tour():
             return run_tour(command, resuming(line), console())
         case commands.JudgeCommand():
@@ -150,6 +152,33 @@ def search(asked: StudySearch, line: str) -> int:
     out.print(search_table(question, arms))
     print_line(out, f"{len(arms)} configurations, {len(question.seeds)} pilot seeds each; a record uses seeds below 1000. Table: {file}")
     return int(all(arm.failure for arm in arms))
+
+
+def compare_layers(asked: Comparison, line: str) -> int:
+    """Search learning rates on pilot seeds, train every layer on every task, and print one table."""
+    from mesocosm.cli import compare_command as comparing
+
+    out, (study, command) = console(), asked
+    comparing.check(study, command)
+    out.print(comparing.parameters_table(command.config))
+    if command.dry_run:
+        return 0
+    try:
+        outcome = comparing.compare(study, command, out, line, end=lambda watching, why: end_process(line, watching, why))
+    except KeyboardInterrupt:
+        print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
+        return 130
+    for run in outcome.runs:
+        print_failures(run.path, run.trials, out)
+    if outcome.table is not None:
+        out.print(comparing.scores_table(outcome))
+        if "cost" in outcome.runs[-1].tables:
+            out.print(comparing.costs_table(outcome))
+        for remark in outcome.remarks:
+            print_line(out, remark)
+        files = outcome.folder / comparing.TABLE, outcome.folder / comparing.SEARCH, outcome.runs[-1].path / "index.html"
+        print_line(out, "Table: {}. Search: {}. Report: {}".format(*files))
+    return max(exit_code(run.trials) for run in outcome.runs)
 
 
 def end_process(line: str, watching: Any, why: str) -> None:

@@ -7,7 +7,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from mesocosm.lab.catalogue import packages
+from mesocosm.lab.catalogue import comparisons, packages
 from mesocosm.lab.errors import UserError
 
 MODULES = ("__init__", "config", "trials", "train", "tables", "claims", "figures")
@@ -38,13 +38,13 @@ def new_study(name: str, folder: Path) -> list[Path]:
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise UserError(f"{name!r} cannot name a study; use lower-case letters, digits and dashes, as in one-head")
-    if name in packages():
-        raise UserError(f"there is a study {name!r} already, in {packages()[name]}")
+    if name in (taken := packages() | comparisons()):
+        raise UserError(f"there is a study {name!r} already, in {taken[name]}")
     house = (folder / "src" / "mesocosm" / "studies").is_dir()
     files = in_the_house(folder, module, name) if house else on_its_own(folder / name, module)
     made = {path: rewritten(text, name, f"mesocosm.studies.{module}" if house else module) for path, text in files.items()}
-    if taken := [path for path in made if path.exists()]:
-        raise UserError(f"{taken[0]} exists; choose another name or folder")
+    if there := [path for path in made if path.exists()]:
+        raise UserError(f"{there[0]} exists; choose another name or folder")
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

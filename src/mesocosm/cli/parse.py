@@ -14,9 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import tyro
 
-from mesocosm.cli.commands import EXAMPLES, RUN_EXAMPLES, SEARCH_EXAMPLES, Command, ConfiguredRun, ConfiguredSearch, RunCommand, SearchCommand
+from mesocosm.cli.commands import (
+    COMPARE_EXAMPLES,
+    EXAMPLES,
+    RUN_EXAMPLES,
+    SEARCH_EXAMPLES,
+    Command,
+    ConfiguredCompare,
+    ConfiguredRun,
+    ConfiguredSearch,
+    RunCommand,
+    SearchCommand,
+)
 from mesocosm.cli.tour import ALL, Tour, tour_of
-from mesocosm.lab.catalogue import find, packages, suggestion
+from mesocosm.lab.catalogue import comparisons, find, packages, suggestion
 from mesocosm.lab.errors import UserError
 from mesocosm.studies.interface import Preset, Study
 
@@ -38,6 +49,8 @@ def parse_command(words: Sequence[str]) -> Any:
         return parse_run(words[1:])
     if words and words[0] == "search":
         return parse_search(words[1:])
+    if words and words[0] == "compare":
+        return parse_compare(words[1:])
     try:
         return parse(Command, words or ["--help"], "mesocosm", EXAMPLES)
     except UserError as mistake:
@@ -76,7 +89,7 @@ def parse_run(words: Sequence[str]) -> StudyRun | Tour:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"name a study: `mesocosm run STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
         return parse(RunCommand, words, "mesocosm run", RUN_EXAMPLES)
-    study = find(name)
+    study = find_study(name)
     chosen = chosen_preset(study, preset)
     return StudyRun(study, parse_configured(words, study, ConfiguredRun(name, preset, chosen.seeds, config=chosen.config)))
 
@@ -138,7 +151,7 @@ def parse_search(words: Sequence[str]) -> StudySearch:
         if not {"-h", "--help"} & set(words):
             raise UserError(f"name a study: `mesocosm search STUDY`, where STUDY is one of {', '.join(packages()) or 'none: no studies are installed'}")
         return parse(SearchCommand, words, "mesocosm search", SEARCH_EXAMPLES)
-    study = find(name)
+    study = find_study(name)
     chosen = chosen_preset(study, preset)
     default = ConfiguredSearch(name, preset=preset, seeds=chosen.seeds, config=chosen.config)
     command = parse(ConfiguredSearch[type(chosen.config)], words, "mesocosm search", SEARCH_EXAMPLES, default)
@@ -147,12 +160,57 @@ def parse_search(words: Sequence[str]) -> StudySearch:
     return StudySearch(study, command)
 
 
-PARTS = {"mixer": "a layer, from `mesocosm layers` or your own as package.module:Name", "model": "your model as package.module:Name"}
+class Comparison(NamedTuple):
+    """A parsed `compare`.
+
+    Attributes:
+        study: the comparison, which is run as a study is.
+        command: the options, with layers and tasks in the config.
+    """
+
+    study: Study
+    command: ConfiguredCompare[Any]
+
+
+def parse_compare(words: Sequence[str]) -> Comparison:
+    """Parse the arguments of `compare`: the preset determines the defaults of the config, and layers and tasks that are named replace its own.
+
+    Raises:
+        UserError: an unknown preset or option, or an invalid value.
+        SystemExit: after printing help.
+    """
+    study, preset = find("layers"), value_of("--preset", words)
+    chosen = chosen_preset(study, ConfiguredCompare.preset if preset is None else preset)
+    default = ConfiguredCompare(seeds=chosen.seeds, config=chosen.config)
+    command = parse(ConfiguredCompare[type(chosen.config)], words, "mesocosm compare", COMPARE_EXAMPLES, default)
+    if endless := nonfinite_fields(command.config, "--config"):
+        raise UserError(f"{endless[0]} must be finite")
+    layers = tuple(re.sub(r"^\s*softmax\b(?!\s*[.:])", "attention", layer) for layer in command.layers or command.config.layers)
+    return Comparison(study, replace(command, config=replace(command.config, layers=layers, tasks=command.task or command.config.tasks)))
+
+
+def find_study(name: str) -> Study:
+    """A study to run or search.
+
+    Raises:
+        UserError: there is no such study, or it is a comparison, which has a command of its own.
+    """
+    study = find(name)
+    if study.package in comparisons().values():
+        raise UserError(f"{study.name} is a comparison, not a study: `mesocosm compare`")
+    return study
+
+
+PARTS = {
+    "mixer": "a layer, from `mesocosm layers` or your own as package.module:Name",
+    "model": "your model as package.module:Name",
+    "estimator": "your estimator as package.module:function",
+}
 """Option that copies a user's part into the slot of its name -> what to write."""
 
 
 def with_part(study: Study, command: ConfiguredRun[Any], slot: str, kind: str) -> ConfiguredRun[Any]:
-    """Copy `--mixer` or `--model` into the config.
+    """Copy `--mixer`, `--model` or `--estimator` into the config.
 
     Raises:
         UserError: the study has no such slot, or the part has no name or a dot where the colon belongs.

@@ -59,6 +59,8 @@ def study_page(study: Study) -> RenderableType:
         parts.append(Text("--mixer trains another layer beside its own: a name from `mesocosm layers`, or yours as package.module:Name.", style="dim"))
     if "model" in study.slots:
         parts.append(Text("--model trains your own seeded model beside its own: package.module:Name.", style="dim"))
+    if "estimator" in study.slots:
+        parts.append(Text("--estimator trains with your own estimator beside its own: package.module:function.", style="dim"))
     for claim in study.claims:
         parts += [Text(), Text.assemble((claim.id, "bold"), f"  {printable(claim.statement)}", (f"  {printable(claim.source)}", "dim"))]
         if claim.unjudged:

@@ -29,7 +29,7 @@ from mesocosm.lab.events.progress import printable
 
 ALL = "all"
 """The name that stands for every study."""
-OF_ONE_STUDY = ("mixer", "model", "like")
+OF_ONE_STUDY = ("mixer", "model", "estimator", "like")
 """Options of `run` that belong to one study."""
 STOPPED = 130
 

@@ -1,4 +1,5 @@
-"""Finds studies: those in `mesocosm/studies`, and those of other packages through the entry point group `mesocosm.studies`.
+"""Finds studies: those in `mesocosm/studies`, and those of other packages through the entry point group `mesocosm.studies`. Comparisons of parts, in
+`mesocosm/comparisons`, are found by name, but they are of no paper and belong to no list of studies.
 
 Finding a study imports only its package's `__init__`, which defines `STUDY`. This module does not import JAX.
 """
@@ -10,7 +11,9 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from importlib import metadata
+from types import ModuleType
 
+import mesocosm.comparisons
 import mesocosm.studies
 from mesocosm.lab.errors import UserError, error_line
 from mesocosm.studies.interface import Study
@@ -20,21 +23,29 @@ GROUP = "mesocosm.studies"
 
 def packages() -> dict[str, str]:
     """Study name -> package, ours first, then by name. Imports no study. Our studies take precedence over entry points of the same name."""
-    folder = mesocosm.studies
-    ours = {module.name.replace("_", "-"): f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__) if module.ispkg}
+    ours = _packages_in(mesocosm.studies)
     theirs = {point.value.rpartition(".")[2].replace("_", "-"): point.value for point in metadata.entry_points(group=GROUP)}
     return dict(sorted(ours.items())) | dict(sorted((name, package) for name, package in theirs.items() if name not in ours))
 
 
+def comparisons() -> dict[str, str]:
+    """Name of a comparison of parts -> package. A comparison is run and read as a study is."""
+    return _packages_in(mesocosm.comparisons)
+
+
+def _packages_in(folder: ModuleType) -> dict[str, str]:
+    return {module.name.replace("_", "-"): f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__) if module.ispkg}
+
+
 def find(name: str) -> Study:
-    """The study of this name; underscores may stand for dashes.
+    """The study or comparison of this name; underscores may stand for dashes. A comparison takes precedence.
 
     Raises:
         UserError: there is no such study, or its package cannot be imported or does not define `STUDY`.
     """
     known = packages()
     wanted = name.replace("_", "-").lower()
-    package = known.get(name.replace("_", "-"))
+    package = (known | comparisons()).get(name.replace("_", "-"))
     if package is None:
         raise UserError(f"there is no study {name!r}{suggestion(wanted, known)}")
     try:

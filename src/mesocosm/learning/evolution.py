@@ -124,7 +124,7 @@ class Evolution(Learner):
 
     def _shapes(self, state: EvolutionState) -> PyTree:
         """Zeros in the shapes of the searched leaves."""
-        built = jax.eval_shape(self.build, jax.random.key(0))
+        built = eqx.filter_eval_shape(self.build, jax.random.key(0))
         leaves = eqx.filter(built, lambda leaf: hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact))
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), leaves)
 

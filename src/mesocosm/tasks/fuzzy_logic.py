@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations as subsets
+from math import isfinite
 from typing import NamedTuple
 
 import equinox as eqx
@@ -86,8 +87,12 @@ class FuzzyLogic(Task[FuzzyExample]):
             require_coverage: whether every known term must occur in training.
 
         Raises:
-            ValueError: there are fewer known terms than a function has, no context or no query, or no such split.
+            ValueError: there are fewer known terms than a function has, no variable, no context or no query, a fraction is out of range, or no such split.
         """
+        if variables < 1:
+            raise ValueError(f"a function has at least one variable, but variables = {variables}")
+        if not (0 <= unknown < 1 and isfinite(held_out)):
+            raise ValueError(f"fractions need 0 <= unknown < 1 and a finite held_out, but unknown = {unknown} and held_out = {held_out}")
         if length < 2 or queries < 1:
             raise ValueError(f"a sequence has a context and a query, but length = {length} and queries = {queries}")
         known = 2**variables - int(2**variables * unknown)
@@ -142,7 +147,13 @@ class Explained(NamedTuple):
 
 
 def explained_variance(predictions: Float[Array, "*batch queries"], example: FuzzyExample) -> Explained:
-    """R^2 of predictions at the queries of a batch. The variance of a query's sequence is that of its N values: the context's and its own."""
+    """R^2 of predictions at the queries of a batch. The variance of a query's sequence is that of its N values: the context's and its own.
+
+    Raises:
+        ValueError: there is not one prediction per target.
+    """
+    if predictions.shape != example.targets.shape:
+        raise ValueError(f"{predictions.shape} predictions for {example.targets.shape} targets; if the model adds an axis of one output, remove it")
     context = example.tokens[..., : example.tokens.shape[-2] - example.targets.shape[-1], -1]
     targets = example.targets[..., None]
     values = jnp.concatenate([jnp.broadcast_to(context[..., None, :], (*example.targets.shape, context.shape[-1])), targets], axis=-1)

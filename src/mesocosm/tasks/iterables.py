@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -19,10 +19,13 @@ def numpy_batches(task: Task[Any], size: int, *, split: Split = "train", seed: i
     """New batches without end, with NumPy arrays in place of JAX's.
 
     Batch number i depends on the task, the split, the seed and i alone, so that an interrupted loop can go on with `start=i`.
+
+    Raises:
+        ValueError: there is no such split.
     """
+    _check_split(split)
     key = jax.random.key(seed)
-    for step in count(start):
-        yield jax.tree.map(np.array, _batch(task, jax.random.fold_in(key, step), size, split))
+    return (jax.tree.map(np.array, _batch(task, jax.random.fold_in(key, step), size, split)) for step in count(start))
 
 
 def torch_batches(task: Task[Any], size: int, *, split: Split = "train", seed: int = 0, start: int = 0) -> Any:
@@ -32,8 +35,9 @@ def torch_batches(task: Task[Any], size: int, *, split: Split = "train", seed: i
 
     Raises:
         ImportError: PyTorch is not installed.
-        ValueError: a worker process of a loader iterates over it.
+        ValueError: there is no such split, or a worker process of a loader iterates over it.
     """
+    _check_split(split)
     try:
         import torch  # pyright: ignore[reportMissingImports]
         from torch.utils import data  # pyright: ignore[reportMissingImports]
@@ -47,3 +51,8 @@ def torch_batches(task: Task[Any], size: int, *, split: Split = "train", seed: i
             return (jax.tree.map(torch.from_numpy, one) for one in numpy_batches(task, size, split=split, seed=seed, start=start))
 
     return Batches()
+
+
+def _check_split(split: str) -> None:
+    if split not in get_args(Split):
+        raise ValueError(f"no split {split!r}; there are {', '.join(get_args(Split))}")

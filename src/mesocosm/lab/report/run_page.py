@@ -61,7 +61,7 @@ def render(run: Run, drawn: Sequence[RenderedFigure], *, home: str | None = None
         measured_at=measured_at(run.study.name, run.study.claims),
         figures=drawn,
         trials=run.trials,
-        tables=tables_read(rows, run.view()),
+        tables=tables_read(rows, run.view(), run.tables),
         provenance=provenance_section(run.record),
     )
 

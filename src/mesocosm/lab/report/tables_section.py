@@ -1,9 +1,9 @@
-"""The tables that the checks read: their first rows, and small tables as CSV downloads."""
+"""The tables that the checks read, or all tables of a run without checks: their first rows, and small tables as CSV downloads."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -43,9 +43,9 @@ class TableEntry(NamedTuple):
     csv: str | None = None
 
 
-def tables_read(rows: Sequence[Mapping[str, Any]], view: View) -> list[TableEntry]:
-    """An entry for each table that a check read."""
-    read = sorted({name for row in rows for name in row.get("tables") or ()})
+def tables_read(rows: Sequence[Mapping[str, Any]], view: View, written: Iterable[str] = ()) -> list[TableEntry]:
+    """An entry for each table that a check read; in a run without checks, for each table that trials wrote, but not the history of training."""
+    read = sorted({name for row in rows for name in row.get("tables") or ()} if rows else set(written) - {"history"})
     return [_entry(name, view.table(name)) if view.has(name) else TableEntry(name) for name in read]
 
 

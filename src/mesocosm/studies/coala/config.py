@@ -79,14 +79,16 @@ class AgentPools:
 
     iterations: int = 0
     """Of mixed pools; 0: none is trained."""
-    shaping_iterations: int = 300
-    """Of pools of naive learners only."""
+    iterations_of_four: int = 0
+    """Of pools of four agents; 0: none is trained."""
+    shaping_iterations: int = 900
+    """Of pools of naive learners only. In pilots, agents came to shape first and exploit later after some 600."""
     agents: int = 2
     p_naive: float = 0.25
     """Weight of naive learners in mixed pools (paper: 0.75)."""
-    naive: int = 8
-    peers: int = 8
-    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all)."""
+    naive: int = 4
+    peers: int = 4
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); all are of one kind in pools of one kind."""
     batch: int = 16
     """B, trajectories of a game (paper: 16)."""
     episodes: int = 10
@@ -98,8 +100,16 @@ class AgentPools:
     learning_rate: float = 0.01
     reward_scale: float = 0.05
     """Factor of rewards in what is learned (paper: 0.05)."""
+    entropy: float = 0.0
+    """Weight of the entropy (paper: 0)."""
+    entropy_beside: float = 0.005
+    """The same in pools of four with an M-FOS agent among COALA agents."""
     width: int = 16
     hidden: int = 24
+    probe_games: int = 32
+    """Games of each agent against naive learners in which the parts of the gradient are measured (paper: 2048), and in which it is tested."""
+    every: int = 60
+    """Iterations between two such measurements."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,19 @@ PRESETS = {
             estimators=Estimators(episodes=2, learners=4),
             pairs=Pairs(updates=2, learners=1, steps=4, meeting_steps=2, test_learners=3, every=2),
             look_ahead=LookAhead(steps=2, ahead=(1, 2, 10, 20), mixes=((10, 0.6), (20, 0.4)), every=2),
-            agents=AgentPools(iterations=2, shaping_iterations=1, naive=1, peers=1, batch=2, episodes=2, length=2, width=2, hidden=2),
+            agents=AgentPools(
+                iterations=2,
+                shaping_iterations=1,
+                naive=1,
+                peers=1,
+                batch=2,
+                episodes=2,
+                length=2,
+                width=2,
+                hidden=2,
+                probe_games=8,
+                every=2,
+            ),
             agent_replicates=2,
         ),
         seeds=2,
@@ -134,15 +156,36 @@ PRESETS = {
             look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
         ),
         seeds=20,
+        minutes={"estimators": 0.43, "look-ahead": 0.26, "pools": 0.93},  # on one core that other programs used too, with an empty compilation cache
     ),
-    "cpu": Preset(replace(Config(), agents=AgentPools(iterations=1200)), seeds=32),
+    "cpu": Preset(
+        replace(Config(), agents=AgentPools(iterations=1600, iterations_of_four=800)),
+        seeds=32,
+        minutes={
+            "agents-alone": 4.66,
+            "agents-four-alone": 4.31,
+            "agents-four-batch-unaware": 4.61,
+            "agents-four-coala": 4.84,
+            "agents-four-not-pulled": 6.59,
+            "agents-four-pulled": 4.89,
+            "agents-mixed-batch-unaware": 5.58,
+            "agents-mixed-coala": 8.12,
+            "agents-mixed-m-fos": 8.46,
+            "agents-shaping-batch-unaware": 2.54,
+            "agents-shaping-coala": 2.52,
+            "agents-shaping-m-fos": 2.25,
+            "estimators": 0.35,
+            "look-ahead": 0.58,
+            "pools": 3.64,
+        },  # on one core that other programs used too
+    ),
     "paper": Preset(
         replace(
             Config(),
             agents=AgentPools(
                 iterations=3000,
+                iterations_of_four=3000,
                 shaping_iterations=3000,
-                agents=4,
                 p_naive=0.75,
                 naive=96,
                 peers=32,
@@ -151,6 +194,7 @@ PRESETS = {
                 learning_rate=3e-4,
                 width=32,
                 hidden=32,
+                probe_games=2048,
             ),
             agent_replicates=5,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.coala.tables import ALONE, SHAPERS
+from mesocosm.studies.coala.tables import ALONE, SHAPERS, mixed, shaping
 from mesocosm.studies.interface import View, figure
 
 MEMORIES = ["start", "CC", "CD", "DC", "DD"]
@@ -106,7 +106,7 @@ def agents(view: View) -> alt.TopLevelMixin:
     mean over agents and pools; thin lines: pools.
     """
     table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
-    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward")
+    long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward").drop_nulls()
     long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
     x, colour = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Color("beside:N", title=None)
     each = alt.Chart().mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=alt.Y("reward:Q", title="reward per step"), color=colour, detail="seed:N")
@@ -115,4 +115,37 @@ def agents(view: View) -> alt.TopLevelMixin:
     return panels.resolve_scale(x="independent")
 
 
-FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, agents]
+@figure("Within a meta-episode")
+def within(view: View) -> alt.TopLevelMixin:
+    """Trained agents beside naive learners that they have not met, by inner episode: how often the agents cooperate, and what both earn per step. Mean over
+    agents, games and pools; thin lines: pools.
+    """
+    table = view.table("meta_episodes").filter(pl.col("trial").str.starts_with(shaping("")))
+    each = table.group_by("trial", "seed", "episode").agg(pl.col("cooperates", "ego", "naive").mean())
+    long = each.unpivot(["cooperates", "ego", "naive"], index=["trial", "seed", "episode"], variable_name="what").sort("trial", "seed", "episode")
+    long = long.with_columns(
+        pl.col("trial").str.strip_prefix(shaping("")),
+        pl.col("what").replace_strict({"cooperates": "agent cooperates", "ego": "reward of the agent", "naive": "reward of the learner"}),
+        episode=pl.col("episode") + 1,
+    )
+    x, colour = alt.X("episode:Q", title="inner episode", axis=alt.Axis(tickCount=4)), alt.Color("what:N", title=None)
+    thin = alt.Chart().mark_line(opacity=0.2, strokeWidth=1).encode(x=x, y=alt.Y("value:Q", title=None), color=colour, detail="seed:N")
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(value):Q", color=colour)
+    return alt.layer(thin, mean, data=long).properties(width=150, height=120).facet(alt.Facet("trial:N", title=None), columns=3)
+
+
+@figure("Parts of the gradient")
+def parts(view: View) -> alt.TopLevelMixin:
+    """Norm of the gradient's part from later inner episodes over that from the present one, in mixed pools along their own training; geometric mean over two
+    agents. Lines: geometric mean over pools; thin lines: pools.
+    """
+    table = view.table("gradient_parts").with_columns(ratio=pl.col("balance").exp(), estimator=pl.col("trial").str.strip_prefix(mixed("")))
+    mean = table.group_by("estimator", "step").agg(ratio=pl.col("balance").mean().exp()).sort("estimator", "step")
+    x, colour = alt.X("step:Q", title="iteration"), alt.Color("estimator:N", title=None)
+    y = alt.Y("ratio:Q", title="later over present", scale=alt.Scale(type="log"))
+    thin = alt.Chart(table.select("estimator", "seed", "step", "ratio")).mark_line(opacity=0.25, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N")
+    thick = alt.Chart(mean).mark_line(strokeWidth=2.5).encode(x=x, y=y, color=colour, tooltip=["estimator", "step", "ratio"])
+    return alt.layer(thin, thick).properties(width=420, height=220)
+
+
+FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, agents, within, parts]

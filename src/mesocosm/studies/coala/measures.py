@@ -10,7 +10,7 @@ import numpy as np
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials, Value
-from mesocosm.studies.coala.tables import AgentMeans, LookAhead, Pools
+from mesocosm.studies.coala.tables import Balances, LookAhead, NaiveMeans, Pools, mixed
 
 OfSeeds = Measure[Replicates]
 
@@ -50,9 +50,14 @@ def lead(value: Value, trial: str, other: str) -> OfSeeds:
     return of_agents(value, trial).minus(of_agents(value, other))
 
 
+def balance(method: str, other: str) -> OfSeeds:
+    """How the parts of the gradient relate in mixed pools, one method minus another."""
+    return of_agents(Balances.balance, mixed(method)).minus(of_agents(Balances.balance, mixed(other)))
+
+
 def exploiting(trial: str) -> OfSeeds:
     """Cooperation with naive learners in the first inner episode minus in the last."""
-    return of_agents(AgentMeans.first, trial).minus(of_agents(AgentMeans.last, trial))
+    return of_agents(NaiveMeans.first, trial).minus(of_agents(NaiveMeans.last, trial))
 
 
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:

@@ -3,7 +3,7 @@
 from mesocosm.claims.forms import Identities
 from mesocosm.claims.tables import Axis, Table, Value
 
-__all__ = ["AgentMeans", "AlwaysDefecting", "Biases", "Identities", "LookAhead", "Met", "Pools"]
+__all__ = ["AlwaysDefecting", "Balances", "Biases", "Identities", "LookAhead", "Met", "NaiveMeans", "PeerMeans", "Pools", "WithPeer"]
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
 FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
@@ -35,15 +35,43 @@ def shaping(method: str) -> str:
     return f"agents-shaping-{method}"
 
 
-class AgentMeans(Table):
-    """Agents with memory, mean over a pool and over the last tenth of training: rewards against each other and beside naive learners, those of the latter, and
-    cooperation with them in the first and last inner episodes."""
+def of_four(method: str) -> str:
+    """The trial of a mixed pool of four agents with memory."""
+    return f"agents-four-{method}"
+
+
+FOUR_ALONE, PULLED, NOT_PULLED = of_four("alone"), of_four("pulled"), of_four("not-pulled")
+"""Four agents without naive learners; an M-FOS agent among three COALA agents; four M-FOS agents with the same settings."""
+PULLED_AGENT = 3
+
+
+class WithPeer(Table):
+    """Agents with memory, each for itself, mean over the last tenth of training: rewards from each other."""
+
+    agent: Axis
+    peer: Value
+
+
+class PeerMeans(Table):
+    """The same, mean over a pool."""
 
     peer: Value
+
+
+class NaiveMeans(Table):
+    """Mean over a pool of agents with memory and the last tenth of training: their rewards beside naive learners, those of the latter, and cooperation with
+    them in the first and last inner episodes."""
+
     ego: Value
     naive: Value
     first: Value
     last: Value
+
+
+class Balances(Table):
+    """Log of the norm of the gradient's part from later inner episodes over that from the present one, mean over agents and training."""
+
+    balance: Value
 
 
 class Biases(Table):

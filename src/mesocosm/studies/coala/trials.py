@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesocosm.studies.coala.agents import PoolArm, build_agents, check_estimator, train_agents
 from mesocosm.studies.coala.config import Config
 from mesocosm.studies.coala.identities import check_estimators
 from mesocosm.studies.coala.pairs import train_look_ahead, train_pools
-from mesocosm.studies.coala.tables import AGENTS_ALONE, METHODS, mixed, shaping
+from mesocosm.studies.coala.tables import AGENTS_ALONE, FOUR_ALONE, METHODS, NOT_PULLED, PULLED, PULLED_AGENT, mixed, of_four, shaping
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 
@@ -38,9 +40,25 @@ def _pools(config: Config) -> list[Trial]:
     """Mixed pools and pools of naive learners only with each estimator, and pools without naive learners, in which all estimators are the same."""
     if not config.agents.iterations:
         return []
-    found = [_pool(config, mixed(method), method, config.agents.p_naive) for method in METHODS]
+    found = [_pool(config, mixed(method), method, config.agents.p_naive, parts=True) for method in METHODS]
     found.append(_pool(config, AGENTS_ALONE, METHODS[0], 0.0))
-    return found + [_pool(config, shaping(method), method, 1.0) for method in METHODS]
+    return found + [_pool(config, shaping(method), method, 1.0) for method in METHODS] + _four(config)
+
+
+def _four(config: Config) -> list[Trial]:
+    """Mixed pools of four with COALA-PG and batch-unaware, pools of four without naive learners, and an M-FOS agent among COALA agents or its like."""
+    if not config.agents.iterations_of_four:
+        return []
+    plain = replace(config.agents, iterations=config.agents.iterations_of_four)
+    noisy = replace(plain, entropy=config.agents.entropy_beside)
+    pools = {
+        of_four("coala"): (plain, ("coala",) * 4, config.agents.p_naive),
+        of_four("batch-unaware"): (plain, ("batch-unaware",) * 4, config.agents.p_naive),
+        FOUR_ALONE: (plain, ("coala",) * 4, 0.0),
+        PULLED: (noisy, ("coala",) * PULLED_AGENT + ("m-fos-mean",), config.agents.p_naive),
+        NOT_PULLED: (noisy, ("m-fos-mean",) * 4, config.agents.p_naive),
+    }
+    return [_train(config, name, PoolArm(sizes, estimators, p_naive, sizes.iterations)) for name, (sizes, estimators, p_naive) in pools.items()]
 
 
 def _beside(config: Config) -> list[Trial]:
@@ -52,8 +70,11 @@ def _beside(config: Config) -> list[Trial]:
     ]
 
 
-def _pool(config: Config, name: str, method: str, p_naive: float) -> Trial:
+def _pool(config: Config, name: str, method: str, p_naive: float, *, parts: bool = False) -> Trial:
     sizes = config.agents
-    arm = PoolArm(sizes, (method,) * sizes.agents, p_naive, sizes.shaping_iterations if p_naive == 1.0 else sizes.iterations)
-    parts = code_of(method) if method == config.estimator else ()
-    return Trial(name, train_agents, arm, models={"agents": build_agents}, seeds=config.agent_replicates, over_seeds="map", user_parts=parts)
+    return _train(config, name, PoolArm(sizes, (method,) * sizes.agents, p_naive, sizes.shaping_iterations if p_naive == 1.0 else sizes.iterations, parts))
+
+
+def _train(config: Config, name: str, arm: PoolArm) -> Trial:
+    user = [code_of(method) for method in set(arm.estimators) if method == config.estimator]
+    return Trial(name, train_agents, arm, models={"agents": build_agents}, seeds=config.agent_replicates, over_seeds="map", user_parts=user[0] if user else ())

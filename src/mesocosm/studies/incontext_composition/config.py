@@ -7,9 +7,9 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
-Model = Literal["vanilla", "hypernet", "latent-mlp", "hyla"]
+Model = Literal["vanilla", "hypernet", "latent-mlp", "told", "hyla"]
 """A transformer on context and queries; one that infers a code, which a linear hypernetwork executes; the same with an MLP that reads the code; the first with
-HYLA in place of attention."""
+the task's code in every token; the first with HYLA in place of attention."""
 
 PAPER_CURVES = {
     "hypernet": {5000: (0.954, 0.84), 10000: (0.980, 0.90), 20000: (0.996, 0.964), 40000: (0.9991, 0.985), 60000: (0.9996, 0.987), 100000: (0.9998, 0.987)},
@@ -25,9 +25,9 @@ PAPER_TASKS = 128
 class Prompting:
     """How a task is shown: input-output pairs, then queries that see the pairs and themselves."""
 
-    pairs: int = 32
+    pairs: int = 48
     """Pairs in the context (not given in the paper; 63 in the preset `paper`)."""
-    queries: int = 8
+    queries: int = 16
     """Queries that share a context (paper: 1). Several give more signal per step; they do not see each other, and the context does not see them."""
 
 
@@ -89,9 +89,9 @@ class Config:
     network: Network = field(default_factory=Network)
     vanilla_dim: int = 64
     """Width of the tokens without a bottleneck (paper: 128)."""
-    training: Training = field(default_factory=lambda: Training(steps=3000))
+    training: Training = field(default_factory=lambda: Training(steps=5000))
     """Of the networks on the support Connected+."""
-    short_training: Training = field(default_factory=lambda: Training(steps=1500))
+    short_training: Training = field(default_factory=lambda: Training(steps=2500))
     """Of those on the supports Connected and Disconnected."""
     execution: Training = field(default_factory=lambda: Training(steps=10_000, tasks=32, learning_rate=1e-2))
     """Of a hypernetwork that is given the code."""
@@ -113,7 +113,7 @@ class Config:
     over_seeds: Literal["vmap", "map"] = "map"
 
 
-ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "hyla")
+ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "told", "hyla")
 SUPPORTS: tuple[Literal["connected", "disconnected"], ...] = ("connected", "disconnected")
 _BRIEF = Training(steps=3, tasks=2, warmup=1, points=2)
 

@@ -20,7 +20,7 @@ from mesocosm.studies.parts import user_mixer
 from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.compositional_supports import k_hot, support
 from mesocosm.tasks.hyperteacher import Hyperteacher, Prompt, Prompts, Teacher
-from mesocosm.tasks.task import Task
+from mesocosm.tasks.task import Split, Task
 
 MODULES, INPUTS, HIDDEN = 6, 16, 16
 """Modules, inputs and hidden units of a teacher (paper)."""
@@ -30,6 +30,8 @@ ROWS = (12, 9)
 """Training and held-out masks of every split, after repetition."""
 
 Predictor = Callable[[Array, Array], Array]
+PLAIN = frozenset({"vanilla", "told", "hyla"})
+"""Models without a bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,26 @@ def draw_prompts(name: str, pairs: int, queries: int, key: PRNGKeyArray) -> Prom
     return Prompts(draw_labelled(name, pairs + queries, key), queries)
 
 
+def with_code(prompt: Prompt) -> Prompt:
+    """The prompt, or a batch, with the task's plain code in front of every token."""
+
+    def add(tokens: Array) -> Array:
+        code = jnp.broadcast_to(prompt.plain_code[..., None, :], (*tokens.shape[:-1], MODULES))
+        return jnp.concatenate([code, tokens], axis=-1)
+
+    return prompt._replace(context=add(prompt.context), queries=add(prompt.queries))
+
+
+class WithCode(Task[Prompt]):
+    """Prompts `with_code`."""
+
+    prompts: Prompts
+
+    def sample(self, key: PRNGKeyArray, split: Split = "train") -> Prompt:
+        """Draw one prompt."""
+        return with_code(self.prompts.sample(key, split))
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
@@ -107,9 +129,9 @@ def build(arm: Arm, key: PRNGKeyArray) -> nn.ContextTransformer | nn.Bottleneck:
 def build_shape(shape: Shape, key: PRNGKeyArray) -> nn.ContextTransformer | nn.Bottleneck:
     """A model with random weights; a bottleneck reads its code at one more token."""
     encoder_key, executor_key = jax.random.split(key)
-    network, width = shape.network, INPUTS + 1
+    network, width = shape.network, INPUTS + 1 + MODULES * (shape.model == "told")
     encoder = partial(nn.context_encoder, width, dim=shape.dim, heads=network.heads, layers=network.layers, key=encoder_key)
-    if shape.model in ("vanilla", "hyla"):
+    if shape.model in PLAIN:
         pairs, queries = shape.prompting.pairs, shape.prompting.queries
         return nn.ContextTransformer(encoder(1, read=queries, context=pairs, mixer=_mixer(shape)))
     executor = nn.Composed if shape.model == "hypernet" else nn.Conditioned
@@ -119,7 +141,7 @@ def build_shape(shape: Shape, key: PRNGKeyArray) -> nn.ContextTransformer | nn.B
 def _mixer(shape: Shape) -> Callable[..., nn.Mixer] | None:
     if shape.mixer:
         return lambda dim, key: user_mixer(shape.mixer, dim, key)
-    if shape.model == "vanilla":
+    if shape.model != "hyla":
         return None
     position, mask = partial(nn.RelativeBias.create, two_sided=True), nn.ContextAndSelf(shape.prompting.pairs)
     return partial(nn.hyla, heads=shape.network.heads, bias=False, position=position, causal=False, mask=mask)

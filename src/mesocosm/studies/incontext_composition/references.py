@@ -11,7 +11,14 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.in_context.prompt_regression import Score, affine_features, explained_by_context, ridge_predictions, search_code
+from mesocosm.analysis.in_context.prompt_regression import (
+    Score,
+    affine_features,
+    explained_by_context,
+    random_features,
+    ridge_predictions,
+    search_code,
+)
 from mesocosm.studies.incontext_composition.networks import INPUTS, MODULES, References, draw_prompts
 from mesocosm.studies.incontext_composition.train import SETS, digests, draw_sets
 from mesocosm.studies.interface import Context, Tables
@@ -19,18 +26,24 @@ from mesocosm.tasks.hyperteacher import Prompt, Prompts, Teacher
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Penalties of ridge regression, of which the best on training's pairs counts."""
+FEATURES = 256
+"""Random features of ridge regression."""
 STARTS, STEPS = 4, 20
 """Of the oracle's search."""
 
 
 def measure_references(references: References, context: Context) -> Tables:
-    """R^2 of ridge regression and of the oracle on each set, for each length of the context."""
+    """R^2 of ridge regression, on the inputs and on random features, and of the oracle on each set, for each length of the context."""
     tables = []
     for pairs in sorted({references.prompting.pairs, *references.contexts}):
         drawn = context.evaluate(Partial(draw_prompts, "connected+", pairs, references.prompting.queries), context.keys("env"))
         sets = context.evaluate(Partial(draw_sets, references.evaluation.tasks, context.evaluation_key), drawn)
         searched = jax.tree.map(lambda leaf: leaf[:, :, : references.evaluation.searched], sets)
-        scores = {"ridge": context.evaluate(ridge, sets), "oracle": context.evaluate(Partial(oracle, context.evaluation_key), drawn, searched)}
+        scores = {
+            "ridge": context.evaluate(Partial(ridge, affine_features), sets),
+            "ridge on random features": context.evaluate(Partial(ridge, drawn_features(context.evaluation_key)), sets),
+            "oracle": context.evaluate(Partial(oracle, context.evaluation_key), drawn, searched),
+        }
         for predictor, score in scores.items():
             columns: dict[str, Any] = {name: score.value[:, place] for place, name in enumerate(SETS)}
             columns |= {f"{name}_error": score.error[:, place] for place, name in enumerate(SETS)}
@@ -38,11 +51,16 @@ def measure_references(references: References, context: Context) -> Tables:
     return {"references": pl.concat(tables)}
 
 
-def ridge(sets: Prompt) -> Score:
-    """Affine regression of outputs on inputs, on each set."""
+def drawn_features(key: PRNGKeyArray) -> Partial:
+    """`random_features` whose weights have the teacher's scale, divided by its norm: independent Gaussians with unit rows on average."""
+    return Partial(random_features, jax.random.normal(key, (FEATURES, INPUTS)) / INPUTS**0.5)
+
+
+def ridge(features: Callable[[Array], Array], sets: Prompt) -> Score:
+    """Ridge regression of outputs on features of the inputs, on each set."""
 
     def predict(strength: Array, inputs: Array, outputs: Array, queries: Array) -> Array:
-        return ridge_predictions(affine_features, strength, inputs, outputs, queries)
+        return ridge_predictions(features, strength, inputs, outputs, queries)
 
     scores = jax.lax.map(lambda strength: _score(Partial(predict, strength), sets), jnp.asarray(STRENGTHS))
     best = jnp.argmax(scores.value[:, SETS.index("train")])

@@ -4,7 +4,7 @@ from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 # --- trials -----------------------------------------------------------------------------------------------------------
 
-VANILLA, HYPERNET, LATENT_MLP, HYLA = (Trials(name) for name in ("vanilla", "hypernet", "latent-mlp", "hyla"))
+VANILLA, HYPERNET, LATENT_MLP, TOLD, HYLA = (Trials(name) for name in ("vanilla", "hypernet", "latent-mlp", "told", "hyla"))
 UNDECAYED = Trials("vanilla-undecayed")
 """The vanilla model without weight decay."""
 

@@ -19,10 +19,12 @@ from mesocosm.studies.incontext_composition.networks import (
     Arm,
     Executor,
     InContext,
+    WithCode,
     draw_labelled,
     draw_prompts,
     executor_learner,
     learner,
+    with_code,
 )
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.combinations import CombinationSplit
@@ -50,14 +52,17 @@ def train(arm: Arm, context: Context) -> Tables:
     prompting, training = arm.shape.prompting, arm.training
     drawn = context.evaluate(Partial(draw_prompts, arm.support, prompting.pairs, prompting.queries), context.keys("env"))
     sets = context.evaluate(Partial(draw_sets, arm.evaluation.tasks, context.evaluation_key), drawn)
+    fingerprints = digests(sets, len(context.seeds))
+    seen = drawn
+    if arm.shape.model == "told":
+        seen, sets = WithCode(drawn), with_code(sets)
     every = -(-training.steps // training.points)
-    fitted = context.fit("model", learner(arm, drawn, sets), training.steps, per_seed=True, probe=(measure, every))
+    fitted = context.fit("model", learner(arm, seen, sets), training.steps, per_seed=True, probe=(measure, every))
     context.publish("model", fitted.model)
     found, steps = fitted.probes, fitted.probe_steps
     columns: dict[str, Any] = {name: found["r2"][..., place] for place, name in enumerate(SETS)}
     columns |= {f"{name}_error": found["error"][..., place] for place, name in enumerate(SETS)}
     columns |= {name: found[name] for name in ("told", "shuffled")}
-    fingerprints = digests(sets, len(context.seeds))
     shape = columns["train"].shape
     last: dict[str, Any] = {name: values[:, -1] for name, values in columns.items()}
     labels: dict[str, Any] = {"model": arm.shape.mixer or arm.shape.model, "support": arm.support, "decay": arm.decay}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesocosm.studies.incontext_composition.config import Config, Model, Training
 from mesocosm.studies.incontext_composition.identities import check_identities
-from mesocosm.studies.incontext_composition.networks import Arm, Executor, References, Shape, build, build_executor
+from mesocosm.studies.incontext_composition.networks import PLAIN, Arm, Executor, References, Shape, build, build_executor
 from mesocosm.studies.incontext_composition.references import measure_references
 from mesocosm.studies.incontext_composition.train import train, train_executor
 from mesocosm.studies.interface import Trial
@@ -25,7 +25,7 @@ def trials(config: Config) -> list[Trial]:
     """One trial per model; arms are paired by seed, which decides teacher, initialisation and data."""
 
     def trained(name: str, model: Model, support: str, training: Training, *, decays: bool = True, mixer: str = "") -> Trial:
-        plain = model in ("vanilla", "hyla")
+        plain = model in PLAIN
         shape = Shape(model, config.network, config.vanilla_dim if plain else config.network.dim, config.prompting, mixer)
         decay = training.vanilla_decay if plain and decays else 0.0
         rate = training.vanilla_learning_rate if plain else training.learning_rate

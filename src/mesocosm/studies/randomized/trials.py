@@ -13,7 +13,7 @@ from mesocosm.studies.randomized.grid import Hunter, build_walker, train_walker
 from mesocosm.studies.randomized.networks import Arm, build_network, sizes_of
 from mesocosm.studies.randomized.tables import name
 from mesocosm.studies.randomized.theory import check_theory
-from mesocosm.studies.randomized.train import train
+from mesocosm.studies.randomized.train import VOTERS, train
 
 
 def check(config: Config) -> None:
@@ -26,8 +26,55 @@ def check(config: Config) -> None:
         check_model(config.model, *sizes_of(problem))
 
 
+def check_numbers(config: Config) -> None:
+    """Reject sizes, numbers of seeds and exponents for which nothing can be trained, tested or judged.
+
+    Raises:
+        ValueError: names the field.
+    """
+    at_least = {
+        "colouring.vertices": (3, config.colouring.vertices),
+        "grid.side": (2, config.grid.side),
+        "larger_side": (2, config.larger_side or 2),
+        "recall_training.seeds": (1, config.recall_training.seeds),
+        "colouring_training.seeds": (1, config.colouring_training.seeds),
+        "search.seeds": (1, config.search.seeds),
+        "enough_seeds": (1, config.enough_seeds),
+        "recall_seeds": (1, *config.recall_seeds),
+        "grid_seeds": (1, *config.grid_seeds),
+        "recall_q": (1, *config.recall_q),
+        "recall_fixed_q": (1, *config.recall_fixed_q),
+        "recall_judged_q": (1, config.recall_judged_q),
+        "colouring_q": (1, *config.colouring_q),
+        "colouring_fixed_q": (1, *config.colouring_fixed_q),
+        "colouring_judged_q": (1, config.colouring_judged_q),
+        "search.worst_q": (1, config.search.adversary_q),
+        "grid_finite_q": (1, config.grid_finite_q),
+        "twice_q": (1, config.twice_q),
+        "search.population": (2, config.search.population),
+        "test_seeds": (max(VOTERS), config.test_seeds),
+    }
+    for field, (least, *found) in at_least.items():
+        if wrong := [number for number in found if not number >= least]:
+            raise ValueError(f"{field} must be at least {least}, not {wrong[0]:g}")
+    if config.search.population % 2:
+        raise ValueError(f"search.population must be even, not {config.search.population}: members come in pairs")
+    trained = {name: getattr(config, name) for name in ("recall_q", "recall_fixed_q", "colouring_q", "colouring_fixed_q")}
+    for field, exponents in trained.items():
+        judged = config.judged_q(field.partition("_")[0])
+        if exponents and not config.model and judged not in exponents:
+            raise ValueError(
+                f"{field} must have {judged:g}, the exponent that claims are judged at, or nothing; it has {', '.join(f'{q:g}' for q in exponents)}"
+            )
+
+
 def trials(config: Config) -> list[Trial]:
-    """One trial per network. The networks of a sweep, over q or over the number of seeds, share one compiled program for each number of replicates."""
+    """One trial per network. The networks of a sweep, over q or over the number of seeds, share one compiled program for each number of replicates.
+
+    Raises:
+        ValueError: a number in the config is out of range; the message names its field.
+    """
+    check_numbers(config)
     if config.model:
         return _beside(config)
     recall = {(True, q, config.recall_training.seeds) for q in config.recall_q}
