@@ -29,8 +29,10 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
     target = results / run.study.name
     if not is_entered(target, run.record["started"]):
         raise ValueError(f"{source} is not entered in {target / 'history.json'}, so it is no record of {run.study.name} that was started here")
+    grown = (target / "run.json").exists() and Run(target).record["started"] == run.record["started"]
+    kept = Run(target).trials if grown else {}  # without their largest models, perhaps
     for name, status in run.trials.items():
-        if status["state"] != "finished" or (damage := TrialStore(source, name).damage()):
+        if status["state"] != "finished" or (damage := TrialStore(source, name).damage(models=name not in kept)):
             raise ValueError(f"{source}: trial {name} is {status['state'] if status['state'] != 'finished' else damage}")
     for old in target.iterdir() if target.exists() else ():
         if old.name != HISTORY:

@@ -278,6 +278,12 @@ PRESETS = {
             "non-compositional-maml": 1.16,
             "connected-linear": 1.36,
             "disconnected-linear": 1.17,
+            "goals-random-linear": 2.3,
+            "goals-random-anil": 0.83,
+            "goals-random-maml": 6.8,
+            "goals-non-compositional-linear": 1.61,
+            "goals-non-compositional-anil": 0.4,
+            "goals-non-compositional-maml": 7.03,
         },  # of the record, beside other programs
     ),
     "paper": Preset(
