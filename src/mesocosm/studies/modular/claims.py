@@ -323,9 +323,7 @@ CLAIMS = [
                 Control("known goals", lost(Imitation.known_accuracy, other)),
                 note=note,
             )
-            for (other, name), note in zip(
-                BASELINES, ("It loses more, but ten networks are too few to be sure of more than 0.04.", None), strict=True
-            )
+            for (other, name), note in zip(BASELINES, ("It loses more, but ten networks are too few to be sure of more than 0.04.", None), strict=True)
         ],
     ),
     unjudged(
