@@ -111,7 +111,8 @@ def mutated(statement, draw):
 
 
 @SAMPLE
-def test_every_mutant_of_something_reached_is_noticed_and_no_other(monkeypatch, study):
+def test_every_mutant_of_something_reached_is_noticed_and_no_other(monkeypatch, request, study):
+    request.addfinalizer(code._code_hashes.cache_clear)
     draw, read, made, begin = random.Random(study), sources._read, 0, starts(study)
     before = {name: code.code_hashes(*where) for name, where in begin.items()}
     found = {name: {(one.module, one.key) for one in code.reached(*where).definitions} for name, where in begin.items()}
@@ -129,6 +130,7 @@ def test_every_mutant_of_something_reached_is_noticed_and_no_other(monkeypatch, 
             continue
         mutant = read_module(module, ast.unparse(ast.fix_missing_locations(tree)).encode(), is_package=file.name == "__init__.py")
         monkeypatch.setattr(sources, "_read", lambda name, *rest, mutant=mutant, module=module: mutant if name == module else read(name, *rest))
+        code._code_hashes.cache_clear()  # the files themselves stay as they are
         made += 1
         sides = ([name for name in found if ((module, key) in found[name]) is here] for here in (True, False))
         for name in (draw.choice(side) for side in sides if side):
