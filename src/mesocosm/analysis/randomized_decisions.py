@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Integer, Shaped
 from scipy.stats import mode
 
 TAIL = 5.0  # percent of the inputs
-SUM_TOLERANCE = 1e-3  # of probabilities
 MOST_VOTERS = 1e15  # beyond, floats do not tell whole numbers apart
 
 
@@ -86,16 +85,15 @@ def sampled(probabilities: Float[Array | np.ndarray, "*inputs parts values"], dr
     """Values of each part drawn by its probabilities, independently; what sampling gives a model that reads no seed.
 
     Args:
-        probabilities: of the values of each part; what is missing from a sum of 1 belongs to the last value.
+        probabilities: of the values of each part; what is missing from a sum of 1 belongs to the last value, and beyond 1 nothing is drawn.
         draws: number of draws of every part.
         seed: of NumPy's generator.
 
     Raises:
-        ValueError: a probability is negative or NaN, or a sum is above 1 (by more than 1e-3, for numbers of low precision).
+        ValueError: a probability is negative or NaN.
     """
-    values = np.asarray(probabilities)
-    if not (values >= 0).all() or not (values.sum(axis=-1, dtype=np.float64) <= 1 + SUM_TOLERANCE).all():
-        raise ValueError("answers are drawn by probabilities that are not negative and sum to 1 over the last axis; these do not (logits need a softmax)")
+    if not (np.asarray(probabilities) >= 0).all():
+        raise ValueError("answers are drawn by probabilities, which are not negative; some of these are, or NaN (logits need a softmax)")
     cumulative = np.cumsum(probabilities, axis=-1)[..., :-1]
     uniform = np.random.default_rng(seed).random((draws, *cumulative.shape[:-1], 1))
     return (uniform > cumulative).sum(axis=-1)
