@@ -142,7 +142,7 @@ CLAIMS = [
                 support_matters(Explained.held_out, "hypernet"),
                 Control("vanilla model", support_matters(Explained.held_out, "vanilla")),
                 reference=from_figure(0.124),
-                note="Of its sign, but smaller than the paper's after a thousandth of its tasks; given the code (C5.given-code), the support matters.",
+                note="Of its sign, but smaller than the paper's after a three-hundredth of its tasks; given the code (C5.given-code), the support matters.",
             ),
             judged(
                 "same-pairs",
