@@ -164,6 +164,14 @@ def test_environments_and_exact_models_agree_with_their_peers(bench):
 
 
 @pytest.mark.whole
+def test_learned_credit_is_that_of_the_loop_in_torch(bench):
+    record = run("learned_credit", bench)
+    check_form(record)
+    assert [row["case"] for row in record["rows"]] == ["credit of one batch"] * 2 + ["iterations"] * 4
+    assert all(row["error"] <= 1e-5 for row in record["rows"] if row["case"].startswith("credit") and row["verdict"] != "skipped")
+
+
+@pytest.mark.whole
 def test_all_seeds_in_one_program_learn_what_loops_learn(bench):
     record = run("randomized_training", bench)
     check_form(record)

@@ -17,7 +17,7 @@ from mesocosm.learning.actor_credit import ActorCredit, Episodes
 from mesocosm.learning.contributions import contribution_loss
 from mesocosm.learning.exact_credit import ExactQCritic, Reinforce, Steps
 from mesocosm.learning.fit import fit
-from mesocosm.learning.learned_credit import Experience, LearnedAdvantage, LearnedCocoa, LearnedQCritic
+from mesocosm.learning.learned_credit import Coefficients, Experience, LearnedAdvantage, LearnedCocoa, LearnedQCritic
 from mesocosm.learning.optimizers import adam, sgd
 from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.learning.policy_gradient import PolicyGradient
@@ -155,7 +155,8 @@ def test_both_optimisers_have_their_own_rates():
 def models(learner, state, key):
     """The present models in all states."""
     table = learner.probabilities(state.policy.model)
-    return {"models": learner.credit.models_of(state.credit.model, jnp.asarray(MDP.observations, jnp.float32), table)}
+    found = learner.credit.models_of(state.credit.model, jnp.asarray(MDP.observations, jnp.float32), table)
+    return {"models": found.w if isinstance(found, Coefficients) else found}
 
 
 def learned_under_the_uniform_policy(credit, steps):

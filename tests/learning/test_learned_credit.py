@@ -71,7 +71,7 @@ def one_hot(reward):
 
 HINDSIGHT = {
     "reward": learned.LearnedCocoa(FEATURES, ACTIONS, VALUES, width=8),
-    "reward, contrastive": learned.LearnedCocoa(FEATURES, ACTIONS, VALUES, CONTRASTIVE, width=8),
+    "reward, contrastive": learned.LearnedCocoa(FEATURES, ACTIONS, VALUES, objective=CONTRASTIVE, width=8),
     "state": learned.LearnedCocoaOfPairs(FEATURES, ACTIONS, rewarded_only=False, width=8),
     "state, rewarded": learned.LearnedCocoaOfPairs(FEATURES, ACTIONS, width=8),
     "feature": learned.LearnedCocoaOfPairs(FEATURES, ACTIONS, RewardFeatures.create(FEATURES, ACTIONS, key=jax.random.key(3)), width=8),

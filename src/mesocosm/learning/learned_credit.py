@@ -206,58 +206,102 @@ def lambda_returns(rewards: Float[Array, " time"], values: Float[Array, " time"]
     return jax.lax.scan(back, jnp.zeros((), rewards.dtype), (rewards, following), reverse=True)[1]
 
 
-# --- hindsight by rewards ----------------------------------------------------------------------------------------------
+# --- hindsight by outcomes ---------------------------------------------------------------------------------------------
 
 
-class LearnedCocoa(HindsightCredit):
-    """COCOA-reward: `cocoa` with the reward as the outcome, out of a finite set.
+class Coefficients(NamedTuple):
+    """Coefficients w, and the observations from which outcomes are read."""
+
+    w: Float[Array, "states actions outcomes"]
+    observations: Float[Array, "states features"]
+
+
+class CocoaOfClasses(HindsightCredit):
+    """`cocoa` with outcomes out of a finite set. A subclass says how many there are, and which of them each step has.
 
     Attributes:
-        values: the rewards other than 0; every reward counts as the nearest of them, or 0.
         objective: `CLASSIFICATION` or `CONTRASTIVE` (`learning.hindsight_losses`).
     """
 
-    values: tuple[float, ...] = eqx.field(static=True)
-    objective: HindsightLoss = CLASSIFICATION
+    objective: HindsightLoss = eqx.field(default=CLASSIFICATION, kw_only=True)
 
-    def __check_init__(self) -> None:
-        if not self.values or 0 in self.values or len(set(self.values)) < len(self.values):
-            raise ValueError(f"outcomes are distinct rewards other than 0, not {self.values}")
+    @property
+    @abstractmethod
+    def number(self) -> int:
+        """How many outcomes there are."""
+
+    @property
+    def outcome_dim(self) -> int:
+        """Entries of what the network sees of an outcome."""
+        return self.number
+
+    @abstractmethod
+    def classes(self, observations: Float[Array, "states features"], steps: Steps) -> Int[Array, " time"]:
+        """The outcome of each step of one episode, -1 for one that gets no credit."""
+
+    def vectors(self, observations: Float[Array, "states features"]) -> Float[Array, "outcomes outcome_dim"]:
+        """What the network sees of each outcome, one-hot by default."""
+        return jnp.eye(self.number, dtype=observations.dtype)
 
     def build(self, key: Key[Array, ""]) -> HindsightNetwork:
-        """Observation, one-hot reward -> output for each action."""
-        return self.hindsight_network(len(self.values), key)
-
-    def outcomes(self, rewards: Float[Array, " time"]) -> Int[Array, " time"]:
-        """The class of each reward, -1 for 0."""
-        return reward_class(rewards, jnp.array([0.0, *self.values])) - 1
+        """Observation, outcome -> output for each action."""
+        return self.hindsight_network(self.outcome_dim, key)
 
     def outputs(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Float[Array, "states outcomes actions"]:
         """The network's outputs for all states and outcomes."""
-        seen, one_hot = self.flat(observations), jnp.eye(len(self.values), dtype=policy.dtype)
-        pairs = len(seen), len(one_hot)
+        seen = self.flat(observations)
+        outcomes = self.vectors(seen)
+        pairs = len(seen), len(outcomes)
         return network(
             jnp.broadcast_to(seen[:, None], (*pairs, seen.shape[1])),
-            jnp.broadcast_to(one_hot, (*pairs, len(one_hot))),
+            jnp.broadcast_to(outcomes, (*pairs, outcomes.shape[1])),
             jnp.broadcast_to(log_probabilities(policy)[:, None], (*pairs, policy.shape[1])),
         )
 
     def loss(self, network: HindsightNetwork, experience: Experience) -> Float[Array, ""]:
         """The objective over all pairs of a step and a later outcome."""
-        steps = experience.steps
-        later = jax.vmap(lambda rewards: sum_after(jax.nn.one_hot(self.outcomes(rewards), len(self.values), dtype=rewards.dtype)))(steps.rewards)
+        steps, seen = experience.steps, self.flat(experience.observations)
+        later = jax.vmap(lambda steps: sum_after(jax.nn.one_hot(self.classes(seen, steps), self.number, dtype=steps.rewards.dtype)))(steps)
         counts = self.pair_weights(later * steps.taken[..., None])
-        weights = jnp.zeros((len(experience.policy), self.actions, len(self.values)), counts.dtype).at[steps.states, steps.actions].add(counts)
+        weights = jnp.zeros((len(experience.policy), self.actions, self.number), counts.dtype).at[steps.states, steps.actions].add(counts)
         outputs = self.outputs(network, experience.observations, experience.policy)
         return self.objective.loss(outputs, jnp.swapaxes(weights, 1, 2), experience.policy[:, None])
 
-    def models_of(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Float[Array, "states actions outcomes"]:
-        """The coefficients w."""
-        return jnp.swapaxes(self.objective.coefficients(self.outputs(network, observations, policy), policy[:, None]), 1, 2)
+    def models_of(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Coefficients:
+        """The coefficients w of all states and outcomes."""
+        w = jnp.swapaxes(self.objective.coefficients(self.outputs(network, observations, policy), policy[:, None]), 1, 2)
+        return Coefficients(w, self.flat(observations))
 
-    def contributions(self, models: Float[Array, "states actions outcomes"], steps: Steps) -> Float[Array, "time actions"]:
+    def contributions(self, models: Coefficients, steps: Steps) -> Float[Array, "time actions"]:
         """Later rewards by their outcomes."""
-        return cocoa(steps.actions, steps.rewards, steps.policy, self.outcomes(steps.rewards), models[steps.states])
+        return cocoa(steps.actions, steps.rewards, steps.policy, self.classes(models.observations, steps), models.w[steps.states])
+
+
+class LearnedCocoa(CocoaOfClasses):
+    """COCOA-reward: `cocoa` with the reward as the outcome, out of a finite set.
+
+    Attributes:
+        values: the rewards other than 0; every reward counts as the nearest of them, or 0.
+    """
+
+    values: tuple[float, ...] = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if not self.values or 0 in self.values or len(set(self.values)) < len(self.values):
+            raise ValueError(f"outcomes are distinct rewards other than 0, not {self.values}")
+
+    @property
+    def number(self) -> int:
+        """The rewards other than 0."""
+        return len(self.values)
+
+    def outcomes(self, rewards: Float[Array, " time"]) -> Int[Array, " time"]:
+        """The class of each reward, -1 for 0."""
+        return reward_class(rewards, jnp.array([0.0, *self.values])) - 1
+
+    def classes(self, observations: Float[Array, "states features"], steps: Steps) -> Int[Array, " time"]:
+        """The class of each reward."""
+        return self.outcomes(steps.rewards)
 
 
 # --- hindsight by pairs ------------------------------------------------------------------------------------------------

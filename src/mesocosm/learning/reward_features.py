@@ -74,11 +74,17 @@ class GatedRewardFeatures(RewardFeatures):
 
 
 class RewardSamples(NamedTuple):
-    """Steps of episodes under a fixed policy."""
+    """Steps of episodes under a fixed policy, or different events with their mean rewards.
+
+    Attributes:
+        observations, actions, rewards: of each sample.
+        shares: how often each event was seen, over the number of steps; None if every sample counts the same.
+    """
 
     observations: Float[Array, "samples features"]
     actions: Int[Array, " samples"]
     rewards: Float[Array, " samples"]
+    shares: Float[Array, " samples"] | None = None
 
 
 class FeatureLearner(GradientLearner):
@@ -107,8 +113,9 @@ class FeatureLearner(GradientLearner):
         return self.samples
 
     def objective(self, model: RewardFeatures, batch: RewardSamples, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
-        """The mean squared error."""
-        return jnp.mean((model(batch.observations, batch.actions) - batch.rewards) ** 2), {}
+        """The mean squared error; of mean rewards, it is that of the steps but for a constant."""
+        errors = (model(batch.observations, batch.actions) - batch.rewards) ** 2
+        return jnp.mean(errors) if batch.shares is None else jnp.sum(batch.shares * errors), {}
 
     def step(self, state: GradientState, batch: RewardSamples, key: Key[Array, ""]) -> Step:
         """Take one step, then shrink."""

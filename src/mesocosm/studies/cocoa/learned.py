@@ -56,7 +56,7 @@ def learned_credit(arm: LearnedArm, values: tuple[float, ...]) -> LearnedCredit:
     hindsight = {"width": width, "gain": arm.sizes.gain, "by_episode": arm.sizes.by_episode}
     makers = {
         "cocoa-reward": lambda: LearnedCocoa(*sizes, values, **hindsight),
-        "cocoa-contrastive": lambda: LearnedCocoa(*sizes, values, CONTRASTIVE, **hindsight),
+        "cocoa-contrastive": lambda: LearnedCocoa(*sizes, values, objective=CONTRASTIVE, **hindsight),
         "q-critic": lambda: LearnedQCritic(*sizes, width=width),
         "advantage": lambda: LearnedAdvantage(*sizes, width=width),
         "trajcv": lambda: LearnedTrajCV(*sizes, width=width),
@@ -109,11 +109,13 @@ def progress(mdp: LayeredMDP, learner: ActorCredit, state: ActorCreditState, key
     table = learner.probabilities(state.policy.model)
     found = {"key": takes, "treasure": takes * opens}
     credit = learner.credit
-    if isinstance(credit, LearnedCocoa) or type(credit) is LearnedQCritic:
-        models = credit.models_of(state.credit.model, observations, table)
-        expected = first_contributions(mdp, table, models) if isinstance(credit, LearnedCocoa) else models[0]
-        found["bias"] = relative_bias(table[0], expected, layered_action_values(mdp, table)[0])
-    return found
+    if isinstance(credit, LearnedCocoa):
+        expected = first_contributions(mdp, table, credit.models_of(state.credit.model, observations, table).w)
+    elif type(credit) is LearnedQCritic:
+        expected = credit.models_of(state.credit.model, observations, table)[0]
+    else:
+        return found
+    return {**found, "bias": relative_bias(table[0], expected, layered_action_values(mdp, table)[0])}
 
 
 def first_contributions(mdp: LayeredMDP, policy: Array, learned: Float[Array, "states actions outcomes"]) -> Float[Array, " actions"]:

@@ -1,0 +1,76 @@
+"""An `ActorCredit` for a policy and an environment of your own, with Adam and the usual numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mesocosm.learning.actor_credit import ActorCredit
+from mesocosm.learning.exact_credit import Credit
+from mesocosm.learning.optimizers import adam
+
+Build = Callable[[PRNGKeyArray], Callable[[Float[Array, "*shape"]], Float[Array, " actions"]]]
+
+
+class ByRow(eqx.Module):
+    """A module of one observation, applied to each of many.
+
+    Attributes:
+        module: observation -> logits of the actions.
+    """
+
+    module: Any
+
+    def __call__(self, observations: Float[Array, "rows *shape"]) -> Float[Array, "rows actions"]:
+        """Logits of each row."""
+        return jax.vmap(self.module)(observations)
+
+
+def credit_learner(
+    policy: Build,
+    credit: Credit,
+    env: Any = None,
+    *,
+    params: Any = None,
+    learning_rate: Any = 1e-3,
+    credit_learning_rate: Any = 3e-3,
+    entropy: Any = 0.01,
+    exploration: Any = 0.05,
+    batch_size: int = 8,
+) -> ActorCredit:
+    """A learner of a policy with this credit, for `fit`.
+
+    Args:
+        policy: key -> a module from one observation to logits.
+        credit: how actions get their credit, such as `LearnedCocoa`, `LearnedAdvantage` or `Reinforce`.
+        env: an `Environment`; wrap another library's with `GymnaxEnvironment`. None if episodes come from outside (`ActorCredit.step`, `gymnasium_episodes`).
+        params: the environment's; None for its default.
+        learning_rate: of the policy.
+        credit_learning_rate: of the credit's networks.
+        entropy: weight of the policy's entropy; choose it in proportion to the rewards that matter.
+        exploration: share of uniformly random actions.
+        batch_size: episodes per update.
+    """
+    return ActorCredit(
+        build=Partial(_by_row, policy),
+        env=env,
+        params=env.default_params if params is None and env is not None else params,
+        observations=None,
+        credit=credit,
+        optimizer=adam,
+        hyperparameters={"learning_rate": learning_rate},
+        entropy=entropy,
+        exploration=exploration,
+        batch_size=batch_size,
+        credit_optimizer=adam,
+        credit_hyperparameters={"learning_rate": credit_learning_rate},
+    )
+
+
+def _by_row(policy: Build, key: PRNGKeyArray) -> ByRow:
+    return ByRow(policy(key))

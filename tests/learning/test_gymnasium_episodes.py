@@ -1,0 +1,71 @@
+"""Episodes of Gymnasium's vectors: what is recorded, what is padded, and a bandit that is learned."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from mesocosm.learning.credit_learner import credit_learner
+from mesocosm.learning.gymnasium_episodes import play, train
+from mesocosm.learning.learned_credit import LearnedCocoa
+
+gymnasium = pytest.importorskip("gymnasium")
+
+
+class Countdown(gymnasium.Env):
+    """Ends after two or four steps, as the seed says; each step is worth the action, and one more at the end."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 9.0, (2,))
+    action_space = gymnasium.spaces.Discrete(3)
+    metadata: ClassVar = {}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = self.length = int(self.np_random.choice([2, 4]))
+        return self.seen(), {}
+
+    def seen(self):
+        return np.array([self.left, self.length], np.float32)
+
+    def step(self, action):
+        self.left -= 1
+        return self.seen(), float(action) + (self.left == 0), self.left == 0, False, {}
+
+
+def test_episodes_are_recorded_until_they_end():
+    envs = gymnasium.vector.SyncVectorEnv([Countdown] * 6)
+    batch = play(envs, lambda seen: np.eye(3)[np.full(len(seen), 2)], 5, np.random.default_rng(0))
+    lengths = batch.observations[:, 0, 1].astype(int)
+    assert set(lengths) == {2, 4}
+    assert batch.observations.shape == (6, 5, 2)
+    np.testing.assert_array_equal(batch.taken, np.arange(5) < lengths[:, None])
+    np.testing.assert_array_equal(batch.rewards.sum(axis=1), 2 * lengths + 1)
+    for row, length in zip(batch.observations, lengths, strict=True):
+        np.testing.assert_array_equal(row[:length, 0], np.arange(length, 0, -1))
+    assert (batch.actions[batch.taken] == 2).all()
+    cut = play(envs, lambda seen: np.eye(3)[np.zeros(len(seen), int)], 3, np.random.default_rng(0))
+    assert cut.taken.shape == (6, 3)
+    again = play(envs, lambda seen: np.full((len(seen), 3), 1 / 3), 5, np.random.default_rng(0))
+    assert set(again.actions[again.taken]) == {0, 1, 2}
+
+
+def test_what_is_no_vector_of_environments_is_told():
+    with pytest.raises(ValueError, match="make_vec"):
+        play(Countdown(), np.asarray, 3, np.random.default_rng(0))
+
+
+def policy(key):
+    return eqx.nn.MLP(2, 3, 8, 1, key=key)
+
+
+@pytest.mark.whole
+def test_a_policy_learns_in_gymnasium():
+    envs = gymnasium.vector.SyncVectorEnv([Countdown] * 8)
+    learner = credit_learner(policy, LearnedCocoa(2, 3, (1.0, 2.0, 3.0), width=8), learning_rate=0.02)
+    state, returns = train(learner, envs, 60, 4)
+    assert returns[-10:].mean() > returns[:10].mean() + 1.0
+    further, _ = train(learner, envs, 1, 4, state=state)
+    moved = [np.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(eqx.filter(s.policy.model, eqx.is_array)) for s in (state, further)), strict=True)]
+    assert max(moved) > 0

@@ -1,0 +1,69 @@
+"""COCOA with other outcomes: each class against the form that it replaces, on random episodes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mesocosm.learning.exact_credit import Steps
+from mesocosm.learning.learned_credit import Experience, LearnedCocoa, LearnedCocoaOfPairs
+from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors
+
+BATCH, TIME, STATES, ACTIONS, FEATURES = 3, 6, 7, 3, 4
+VALUES = (0.5, -1.0)
+
+
+@pytest.fixture(scope="module")
+def experience():
+    """Episodes of different lengths, whose rewards are a function of state and action."""
+    draw = np.random.default_rng(0)
+    taken = np.arange(TIME) < np.array([[6], [1], [4]])
+    rows, actions = draw.integers(0, STATES, (BATCH, TIME)), draw.integers(0, ACTIONS, (BATCH, TIME))
+    rewards = np.where(taken, reward_table()[rows, actions], 0.0)
+    observations, policy = draw.standard_normal((STATES, FEATURES)), draw.dirichlet(np.ones(ACTIONS), STATES)
+    observations, policy, rewards = (jnp.asarray(x, jnp.float32) for x in (observations, policy, rewards))
+    return Experience(observations, policy, Steps(jnp.asarray(rows, jnp.int32), jnp.asarray(actions, jnp.int32), rewards, policy[rows], jnp.asarray(taken)))
+
+
+def reward_table():
+    return np.random.default_rng(1).choice([0.0, *VALUES], (STATES, ACTIONS))
+
+
+def outcome(observation, action, reward):
+    """The class of the reward."""
+    return jnp.where(reward == VALUES[0], 0, 1)
+
+
+def found(credit, network, experience):
+    """Loss and contributions."""
+    models = credit.models_of(network, experience.observations, experience.policy)
+    contributions = jax.vmap(credit.contributions, in_axes=(None, 0))(models, experience.steps)
+    return credit.loss(network, experience), jnp.where(experience.steps.taken[..., None], contributions, 0.0)
+
+
+BY_REWARD = LearnedCocoa(FEATURES, ACTIONS, VALUES, width=8)
+CLASSES = np.where(reward_table() == VALUES[0], 0, 1)
+PAIRS = {
+    "own outcomes": (LearnedCocoaOfOutcomes(FEATURES, ACTIONS, outcome, 2, width=8), BY_REWARD),
+    "vectors": (LearnedCocoaOfVectors(FEATURES, ACTIONS, CLASSES, np.eye(2, dtype=np.float32), width=8), BY_REWARD),
+    "states": (LearnedCocoaOfStates(FEATURES, ACTIONS, STATES, rewarded_only=False, width=8), LearnedCocoaOfPairs(FEATURES, ACTIONS, None, False, width=8)),
+    "rewarded states": (LearnedCocoaOfStates(FEATURES, ACTIONS, STATES, width=8), LearnedCocoaOfPairs(FEATURES, ACTIONS, width=8)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_is_what_it_replaces(experience, name):
+    credit, other = PAIRS[name]
+    network = other.build(jax.random.key(0))
+    assert [leaf.shape for leaf in jax.tree.leaves(credit.build(jax.random.key(0)))] == [leaf.shape for leaf in jax.tree.leaves(network)]
+    for mine, theirs in zip(found(credit, network, experience), found(other, network, experience), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_fewer_outcomes_are_another_credit(experience):
+    coarse = LearnedCocoaOfOutcomes(FEATURES, ACTIONS, lambda *_: 0, 1, width=8)
+    later = experience.steps.rewards[0, 1:]
+    assert len(set(later[later != 0].tolist())) == 2
+    assert coarse.classes(experience.observations, jax.tree.map(lambda leaf: leaf[0], experience.steps)).max() == 0
+    with pytest.raises(ValueError, match="one outcome or more, not 0"):
+        LearnedCocoaOfOutcomes(FEATURES, ACTIONS, outcome, 0)
