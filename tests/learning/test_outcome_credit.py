@@ -5,9 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mesocosm.envs import KeyToDoor
 from mesocosm.learning.exact_credit import Steps
-from mesocosm.learning.learned_credit import Experience, LearnedCocoa, LearnedCocoaOfPairs
-from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors
+from mesocosm.learning.learned_credit import Experience, LearnedCocoa, LearnedCocoaOfPairs, LearnedHCA
+from mesocosm.learning.outcome_credit import (
+    LearnedCocoaOfOutcomes,
+    LearnedCocoaOfStates,
+    LearnedCocoaOfVectors,
+    LearnedHCAOfStates,
+    reachable_pairs,
+)
 
 BATCH, TIME, STATES, ACTIONS, FEATURES = 3, 6, 7, 3, 4
 VALUES = (0.5, -1.0)
@@ -48,6 +55,11 @@ PAIRS = {
     "vectors": (LearnedCocoaOfVectors(FEATURES, ACTIONS, CLASSES, np.eye(2, dtype=np.float32), width=8), BY_REWARD),
     "states": (LearnedCocoaOfStates(FEATURES, ACTIONS, STATES, rewarded_only=False, width=8), LearnedCocoaOfPairs(FEATURES, ACTIONS, None, False, width=8)),
     "rewarded states": (LearnedCocoaOfStates(FEATURES, ACTIONS, STATES, width=8), LearnedCocoaOfPairs(FEATURES, ACTIONS, width=8)),
+    "pairs of states": (
+        LearnedCocoaOfStates(FEATURES, ACTIONS, STATES, np.argwhere(np.ones((STATES, STATES))), rewarded_only=False, width=8),
+        LearnedCocoaOfPairs(FEATURES, ACTIONS, None, False, width=8),
+    ),
+    "hca": (LearnedHCAOfStates(FEATURES, ACTIONS, STATES, rewarded_only=False, width=8), LearnedHCA(FEATURES, ACTIONS, None, False, width=8)),
 }
 
 
@@ -58,6 +70,20 @@ def test_it_is_what_it_replaces(experience, name):
     assert [leaf.shape for leaf in jax.tree.leaves(credit.build(jax.random.key(0)))] == [leaf.shape for leaf in jax.tree.leaves(network)]
     for mine, theirs in zip(found(credit, network, experience), found(other, network, experience), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_that_cannot_occur_have_no_coefficient_and_the_others_keep_theirs(experience):
+    mdp = KeyToDoor(4).tabular()
+    pairs = reachable_pairs(mdp)
+    time, key = np.array([0, 1, 1, 2, 2, 3, 3, 3]), np.array([0, 0, 1, 0, 1, 0, 1, 1])  # start, without and with the key, treasure
+    after = (time[:, None] < time) & ((time[:, None] == 0) | (key[:, None] == key))
+    np.testing.assert_array_equal(pairs, np.argwhere(after))
+    every, some = (LearnedCocoaOfStates(9, 4, 8, given, width=8) for given in (None, pairs))
+    network, policy = every.build(jax.random.key(0)), jnp.full((8, 4), 0.25)
+    observations = jnp.asarray(mdp.observations, jnp.float32)
+    w, of_pairs = (np.asarray(credit.models_of(network, observations, policy).w) for credit in (every, some))
+    np.testing.assert_allclose(of_pairs, np.where(after[:, None], w, 0.0), rtol=1e-4, atol=1e-5)
+    assert np.abs(w).min() > 0
 
 
 def test_fewer_outcomes_are_another_credit(experience):

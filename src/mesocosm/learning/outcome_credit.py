@@ -9,10 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from mesocosm.envs.tabular import TabularMDP
+from mesocosm.learning.contributions import hca, of_actions
 from mesocosm.learning.exact_credit import Steps
-from mesocosm.learning.learned_credit import CocoaOfClasses
+from mesocosm.learning.hindsight_losses import log_probabilities
+from mesocosm.learning.learned_credit import CocoaOfClasses, Coefficients, Experience, Observations, Table
+from mesocosm.nn.hindsight import HindsightNetwork
 
 
 class LearnedCocoaOfOutcomes(CocoaOfClasses):
@@ -49,10 +53,13 @@ class LearnedCocoaOfStates(CocoaOfClasses):
 
     Attributes:
         states: how many states there are; rows of `Experience.observations` must be states.
+        pairs: the pairs of a state and a later one that can occur (`reachable_pairs`), where alone the network is evaluated; None for all. Elsewhere, the
+            coefficients are 0.
         rewarded_only: learn from the states of rewards other than 0 only.
     """
 
     states: int = eqx.field(static=True)
+    pairs: Int[Array | np.ndarray, "pairs 2"] | None = None
     rewarded_only: bool = eqx.field(static=True, default=True, kw_only=True)
 
     @property
@@ -69,10 +76,55 @@ class LearnedCocoaOfStates(CocoaOfClasses):
         """The observation of each state."""
         return observations
 
+    def outputs(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Float[Array, "states states actions"]:
+        """The network's outputs for the pairs, and 0 elsewhere."""
+        if self.pairs is None:
+            return super().outputs(network, observations, policy)
+        seen = self.flat(observations)
+        here, later = jnp.asarray(self.pairs).T
+        found = network(seen[here], seen[later], log_probabilities(policy)[here])
+        return jnp.zeros((self.states, *policy.shape), found.dtype).at[here, later].set(found)
+
     def classes(self, observations: Float[Array, "states features"], steps: Steps) -> Int[Array, " time"]:
         """The state of each step."""
         counts = steps.taken & (steps.rewards != 0) if self.rewarded_only else steps.taken
         return jnp.where(counts, steps.states, -1)
+
+
+class LearnedHCAOfStates(LearnedCocoaOfStates):
+    """`hca` in a finite environment: the same, and a network for the immediate reward, trained by its squared error."""
+
+    def build(self, key: Key[Array, ""]) -> tuple[HindsightNetwork, eqx.nn.MLP]:
+        """The hindsight network, and observation -> reward of all actions."""
+        hindsight_key, reward_key = jax.random.split(key)
+        return super().build(hindsight_key), eqx.nn.MLP(self.features, self.actions, self.width, 1, key=reward_key)
+
+    def loss(self, network: tuple[HindsightNetwork, eqx.nn.MLP], experience: Experience) -> Float[Array, ""]:
+        """The sum of both losses; the networks share no parameters."""
+        hindsight, reward = network
+        steps = experience.steps
+        predicted = jax.vmap(of_actions)(jax.vmap(reward)(self.flat(experience.observations))[steps.states], steps.actions)
+        return super().loss(hindsight, experience) + jnp.mean((steps.rewards - predicted) ** 2 * steps.taken)
+
+    def models_of(self, network: tuple[HindsightNetwork, eqx.nn.MLP], observations: Observations, policy: Table) -> tuple[Coefficients, Table]:
+        """The coefficients, and the predicted rewards."""
+        hindsight, reward = network
+        return super().models_of(hindsight, observations, policy), jax.vmap(reward)(self.flat(observations))
+
+    def contributions(self, models: tuple[Coefficients, Table], steps: Steps) -> Float[Array, "time actions"]:
+        """The predicted reward, and later rewards by their states."""
+        coefficients, reward = models
+        return hca(steps.rewards, self.classes(coefficients.observations, steps), coefficients.w[steps.states], reward[steps.states])
+
+
+def reachable_pairs(mdp: TabularMDP) -> Int[np.ndarray, "pairs 2"]:
+    """All pairs of a state and one that can follow it, at once or later, whatever the policy."""
+    follows = np.any(np.asarray(mdp.transition) > 0, axis=1)
+    reached, before = follows, np.zeros_like(follows)
+    while np.any(reached != before):
+        before = reached
+        reached = before | (before.astype(np.float32) @ before.astype(np.float32) > 0)
+    return np.argwhere(reached).astype(np.int32)
 
 
 class LearnedCocoaOfVectors(CocoaOfClasses):
