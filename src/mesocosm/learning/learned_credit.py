@@ -243,7 +243,7 @@ class CocoaOfClasses(HindsightCredit):
         """What the network sees of each outcome, one-hot by default."""
         return jnp.eye(self.number, dtype=observations.dtype)
 
-    def build(self, key: Key[Array, ""]) -> HindsightNetwork:
+    def build(self, key: Key[Array, ""]) -> Any:
         """Observation, outcome -> output for each action."""
         return self.hindsight_network(self.outcome_dim, key)
 
@@ -258,7 +258,7 @@ class CocoaOfClasses(HindsightCredit):
             jnp.broadcast_to(log_probabilities(policy)[:, None], (*pairs, policy.shape[1])),
         )
 
-    def loss(self, network: HindsightNetwork, experience: Experience) -> Float[Array, ""]:
+    def loss(self, network: Any, experience: Experience) -> Float[Array, ""]:
         """The objective over all pairs of a step and a later outcome."""
         steps, seen = experience.steps, self.flat(experience.observations)
         later = jax.vmap(lambda steps: sum_after(jax.nn.one_hot(self.classes(seen, steps), self.number, dtype=steps.rewards.dtype)))(steps)
@@ -267,12 +267,12 @@ class CocoaOfClasses(HindsightCredit):
         outputs = self.outputs(network, experience.observations, experience.policy)
         return self.objective.loss(outputs, jnp.swapaxes(weights, 1, 2), experience.policy[:, None])
 
-    def models_of(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Coefficients:
-        """The coefficients w of all states and outcomes."""
+    def models_of(self, network: Any, observations: Observations, policy: Table) -> Any:
+        """`Coefficients` of all states and outcomes."""
         w = jnp.swapaxes(self.objective.coefficients(self.outputs(network, observations, policy), policy[:, None]), 1, 2)
         return Coefficients(w, self.flat(observations))
 
-    def contributions(self, models: Coefficients, steps: Steps) -> Float[Array, "time actions"]:
+    def contributions(self, models: Any, steps: Steps) -> Float[Array, "time actions"]:
         """Later rewards by their outcomes."""
         return cocoa(steps.actions, steps.rewards, steps.policy, self.classes(models.observations, steps), models.w[steps.states])
 
