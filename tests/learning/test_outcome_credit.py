@@ -1,5 +1,6 @@
 """COCOA with other outcomes: each class against the form that it replaces, on random episodes."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,11 @@ def found(credit, network, experience):
     return credit.loss(network, experience), jnp.where(experience.steps.taken[..., None], contributions, 0.0)
 
 
+def shapes(network):
+    """Of all arrays."""
+    return [leaf.shape for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array))]
+
+
 BY_REWARD = LearnedCocoa(FEATURES, ACTIONS, VALUES, width=8)
 CLASSES = np.where(reward_table() == VALUES[0], 0, 1)
 PAIRS = {
@@ -67,7 +73,7 @@ PAIRS = {
 def test_it_is_what_it_replaces(experience, name):
     credit, other = PAIRS[name]
     network = other.build(jax.random.key(0))
-    assert [leaf.shape for leaf in jax.tree.leaves(credit.build(jax.random.key(0)))] == [leaf.shape for leaf in jax.tree.leaves(network)]
+    assert shapes(credit.build(jax.random.key(0))) == shapes(network)
     for mine, theirs in zip(found(credit, network, experience), found(other, network, experience), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
