@@ -9,7 +9,7 @@ import pytest
 
 from mesocosm.learning.credit_learner import credit_learner
 from mesocosm.learning.gymnasium_episodes import play, train
-from mesocosm.learning.learned_credit import LearnedCocoa
+from mesocosm.learning.learned_credit import LearnedQCritic
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -63,8 +63,8 @@ def policy(key):
 @pytest.mark.whole
 def test_a_policy_learns_in_gymnasium():
     envs = gymnasium.vector.SyncVectorEnv([Countdown] * 8)
-    learner = credit_learner(policy, LearnedCocoa(2, 3, (1.0, 2.0, 3.0), width=8), learning_rate=0.02)
-    state, returns = train(learner, envs, 60, 4)
+    learner = credit_learner(policy, LearnedQCritic(2, 3, width=16), learning_rate=5e-3, credit_learning_rate=0.02, entropy=0.3)
+    state, returns = train(learner, envs, 150, 4)
     assert returns[-10:].mean() > returns[:10].mean() + 1.0
     further, _ = train(learner, envs, 1, 4, state=state)
     moved = [np.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(eqx.filter(s.policy.model, eqx.is_array)) for s in (state, further)), strict=True)]
