@@ -99,6 +99,7 @@ def agent_of(learner: ActorCredit, state: Any, by_pair: bool, double: bool = Fal
 def credit(size: Size) -> list[Row]:
     """Contributions of a given batch, and the gradient of the hindsight network's loss, both before any step."""
     learner = replace(learner_of(size), observations=None)
+    cocoa: Any = learner.credit
     state = learner.init(jax.random.key(0))
     batch = learner.sample(state.policy.model, jax.random.key(1))
     rows = jnp.arange(batch.actions.size).reshape(batch.actions.shape)
@@ -108,14 +109,14 @@ def credit(size: Size) -> list[Row]:
     def of(policy: Any, network: Any) -> Any:
         table = replace(learner, observations=seen).probabilities(policy)
         experience = Experience(seen, table, Steps(rows, batch.actions, batch.rewards, table[rows], batch.taken))
-        gradient = eqx.filter_grad(lambda network: learner.credit.loss(network, experience))(network)
-        models = learner.credit.models_of(network, seen, table)
-        return jax.vmap(learner.credit.contributions, in_axes=(None, 0))(models, experience.steps), gradient
+        gradient = eqx.filter_grad(lambda network: cocoa.loss(network, experience))(network)
+        models = cocoa.models_of(network, seen, table)
+        return jax.vmap(cocoa.contributions, in_axes=(None, 0))(models, experience.steps), gradient
 
     def answer(found: Any) -> list[np.ndarray]:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
 
-    given = tuple(map(np.asarray, batch[:3]))
+    played = [np.asarray(part) for part in batch[:3]]
     ours = Contender("one program", lambda: jax.block_until_ready(of(state.policy.model, state.credit.model)), answer)
     found = []
     for name, by_pair in PEERS.items():
@@ -125,7 +126,7 @@ def credit(size: Size) -> list[Row]:
         except Unavailable as missing:
             found.append(comparison.skipped(name, str(missing)))
             continue
-        tensors, wide = peer.as_batch(*given), peer.as_batch(*given, double=True)
+        tensors, wide = peer.as_batch(played[0], played[1], played[2]), peer.as_batch(played[0], played[1], played[2], double=True)
         theirs = Contender(name, partial(agent.credit_gradients, tensors), lambda answers: answers)
         found.append(comparison.timed(ours, theirs, lambda _, exact=exact, wide=wide: exact.credit_gradients(wide)))
     return found

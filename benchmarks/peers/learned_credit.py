@@ -5,6 +5,7 @@ The networks are those of `mesocosm.learning.learned_credit.LearnedCocoa` and `m
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any, NamedTuple
 
@@ -12,9 +13,8 @@ import numpy as np
 
 from peers.problem import NOT_INSTALLED, Unavailable
 
-if importlib.util.find_spec("torch"):
-    import torch
-    from torch.nn.functional import cross_entropy, linear, log_softmax, one_hot, relu
+torch: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+functional: Any = torch.nn.functional if torch else None
 
 
 class Track(NamedTuple):
@@ -49,7 +49,7 @@ def check_installed() -> None:
     Raises:
         Unavailable: torch is not installed.
     """
-    if importlib.util.find_spec("torch") is None:
+    if torch is None:
         raise Unavailable(NOT_INSTALLED)
 
 
@@ -76,15 +76,15 @@ class Agent:
         """The behaviour policy."""
         x = observations
         for number, (weight, bias) in enumerate(zip(self.policy[::2], self.policy[1::2], strict=True)):
-            x = linear(x if number == 0 else relu(x), weight, bias)
+            x = functional.linear(x if number == 0 else functional.relu(x), weight, bias)
         chosen = torch.softmax(x, dim=-1)
         return (1 - self.numbers.exploration) * chosen + self.numbers.exploration / x.shape[-1]
 
     def output(self, observations: Any, outcomes: Any, log_policy: Any) -> Any:
         """The hindsight network: how much an outcome changes the log probability of each action."""
         hidden, hidden_bias, shift, shift_bias, gates, gates_bias = self.hindsight
-        z = relu(linear(torch.cat([observations, outcomes], dim=-1), hidden, hidden_bias))
-        shifts, matrix = (_difference(linear(z, weight, bias)) for weight, bias in ((shift, shift_bias), (gates, gates_bias)))
+        z = functional.relu(functional.linear(torch.cat([observations, outcomes], dim=-1), hidden, hidden_bias))
+        shifts, matrix = (_difference(functional.linear(z, weight, bias)) for weight, bias in ((shift, shift_bias), (gates, gates_bias)))
         unlikely = torch.log(torch.clamp(-torch.expm1(log_policy), min=torch.finfo(self.kind).eps))
         both = torch.cat([log_policy, unlikely], dim=-1)
         return shifts + torch.einsum("...ij,...j->...i", matrix.reshape(*shifts.shape, both.shape[-1]), both)
@@ -94,8 +94,10 @@ class Agent:
         observations, actions, rewards = batch
         episodes, time = actions.shape
         policy = self.probabilities(observations).detach()
-        log_policy, chosen = torch.log(policy), one_hot(actions, policy.shape[-1]).to(self.kind)
-        classes = one_hot(torch.argmin(torch.abs(rewards[..., None] - self.values), dim=-1), len(self.values)).to(self.kind) * (rewards != 0)[..., None]
+        log_policy, chosen = torch.log(policy), functional.one_hot(actions, policy.shape[-1]).to(self.kind)
+        classes = (
+            functional.one_hot(torch.argmin(torch.abs(rewards[..., None] - self.values), dim=-1), len(self.values)).to(self.kind) * (rewards != 0)[..., None]
+        )
         shape = (episodes, time, time if self.by_pair else len(self.values))
         outcomes = classes[:, None].expand(*shape, -1) if self.by_pair else torch.eye(len(self.values), dtype=self.kind).expand(*shape, -1)
         here = log_policy[:, :, None].expand(*shape, -1)
@@ -107,9 +109,9 @@ class Agent:
         else:
             weights, gains = (torch.flip(torch.cumsum(torch.flip(x, [1]), 1), [1]) - x for x in (classes, classes * rewards[..., None]))
         logits = outputs + here
-        each = cross_entropy(logits.reshape(-1, logits.shape[-1]), actions[:, :, None].expand(shape).reshape(-1), reduction="none").reshape(shape)
+        each = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), actions[:, :, None].expand(shape).reshape(-1), reduction="none").reshape(shape)
         loss = (weights * each).sum() / (episodes * time * (time - 1) / 2)
-        coefficients = torch.expm1(log_softmax(logits.detach(), dim=-1) - here)
+        coefficients = torch.expm1(functional.log_softmax(logits.detach(), dim=-1) - here)
         return loss, chosen / policy * rewards[..., None] + torch.einsum("btka,btk->bta", coefficients, gains)
 
     def update(self, batch: Batch) -> None:
@@ -134,7 +136,7 @@ class Agent:
         for t in range(length):
             last = t == length - 1
             cell = torch.where(opened, 5, int(track.cells[t])) if last else torch.full((episodes,), int(track.cells[t]))
-            observation = torch.cat([torch.full((episodes, 1), t / length), one_hot(cell, 6), one_hot(has_key, 2)], dim=1).to(self.kind)
+            observation = torch.cat([torch.full((episodes, 1), t / length), functional.one_hot(cell, 6), functional.one_hot(has_key, 2)], dim=1).to(self.kind)
             with torch.no_grad():
                 action = torch.multinomial(self.probabilities(observation), 1, generator=generator)[:, 0]
             size = torch.where(torch.rand(episodes, generator=generator) < 0.5, float(track.apple[1]), float(track.apple[0]))
@@ -168,5 +170,5 @@ def as_batch(observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray,
 
 
 def _difference(y: Any) -> Any:
-    positive, negative = torch.chunk(relu(y), 2, dim=-1)
+    positive, negative = torch.chunk(functional.relu(y), 2, dim=-1)
     return positive - negative
