@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -27,6 +28,7 @@ from mesocosm.studies.interface import Study
 if TYPE_CHECKING:
     import polars as pl
 
+    from mesocosm.lab.run.cluster import Cluster
     from mesocosm.lab.store.run_directory import Run
 
 MOST_SEEDS = 100_000
@@ -100,16 +102,38 @@ def run(asked: StudyRun, line: str) -> int:
     from mesocosm.lab.events.track import tracked
     from mesocosm.lab.run.runner import execute
 
+    where = cluster(command)
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             options |= {"again": command.again, "repeats": earlier is not None}
             stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            options |= {"cluster": where}
             done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
     return conclude(done, out, earlier)
+
+
+def cluster(command: commands.RunCommand) -> Cluster | None:
+    """Where `--ray` says that the trials are computed, or None for here.
+
+    Raises:
+        UserError: an option that belongs to --ray is given without it, or a number is out of range.
+    """
+    default = commands.RunCommand("")
+    if command.ray is None:
+        for name in ("ray_cores", "ray_memory", "store"):
+            if getattr(command, name) != getattr(default, name):
+                raise UserError(f"--{name.replace('_', '-')} belongs to --ray: `mesocosm run STUDY --ray auto`")
+        return None
+    if command.ray_cores < 1 or not 0 <= command.ray_memory < math.inf:
+        raise UserError(f"--ray-cores must be 1 or more and --ray-memory 0 or more; they are {command.ray_cores} and {command.ray_memory:g}")
+
+    from mesocosm.lab.run.cluster import Cluster
+
+    return Cluster(command.ray, command.ray_cores, command.ray_memory, command.store)
 
 
 def search(asked: StudySearch, line: str) -> int:
