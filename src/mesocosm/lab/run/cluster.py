@@ -73,7 +73,7 @@ class Pool:
 
     def __init__(self, ray: Any, cluster: Cluster):
         self.ray, self.cluster = ray, cluster
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self.events = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(worker.Events).remote()
@@ -137,7 +137,7 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError('--ray needs Ray: pip install "mesocosm[ray]"') from None
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -152,7 +152,7 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
                 ray.init(address="auto", **quiet)
             except ConnectionError:
                 ray.init(address="local", **quiet, **own)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         raise UserError(f"cannot join the Ray cluster {cluster.address!r}: {error_line(error)}") from None
     try:
         yield Pool(ray, cluster)
