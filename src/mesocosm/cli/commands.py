@@ -165,6 +165,12 @@ class SearchCommand:
     """Seed of the first replicate; 1000 or above, for records use those below."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """The directory of the search; by default a directory under `runs/`."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Compute the trials on a Ray cluster, as in `mesocosm run`."""
+    ray_cores: Annotated[int, arg(metavar="N")] = 2
+    """With --ray: cores of each trial."""
+    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
+    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop if a run makes no progress and uses no processor time for this long; the search can be resumed. 0 disables the check."""
 

@@ -107,8 +107,7 @@ def run(asked: StudyRun, line: str) -> int:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             options |= {"again": command.again, "repeats": earlier is not None}
-            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
-            options |= {"cluster": where}
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled, "cluster": where}
             done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
@@ -116,24 +115,25 @@ def run(asked: StudyRun, line: str) -> int:
     return conclude(done, out, earlier)
 
 
-def cluster(command: commands.RunCommand) -> Cluster | None:
+def cluster(command: commands.RunCommand | commands.SearchCommand) -> Cluster | None:
     """Where `--ray` says that the trials are computed, or None for here.
 
     Raises:
         UserError: an option that belongs to --ray is given without it, or a number is out of range.
     """
-    default = commands.RunCommand("")
+    store = command.store if isinstance(command, commands.RunCommand) else None
     if command.ray is None:
-        for name in ("ray_cores", "ray_memory", "store"):
-            if getattr(command, name) != getattr(default, name):
-                raise UserError(f"--{name.replace('_', '-')} belongs to --ray: `mesocosm run STUDY --ray auto`")
+        default = commands.RunCommand("")
+        alone = {"--ray-cores": command.ray_cores != default.ray_cores, "--ray-memory": command.ray_memory != default.ray_memory, "--store": store is not None}
+        if given := [option for option, is_given in alone.items() if is_given]:
+            raise UserError(f"{given[0]} belongs to --ray: `--ray auto {given[0]} ...`")
         return None
     if command.ray_cores < 1 or not 0 <= command.ray_memory < math.inf:
         raise UserError(f"--ray-cores must be 1 or more and --ray-memory 0 or more; they are {command.ray_cores} and {command.ray_memory:g}")
 
     from mesocosm.lab.run.cluster import Cluster
 
-    return Cluster(command.ray, command.ray_cores, command.ray_memory, command.store)
+    return Cluster(command.ray, command.ray_cores, command.ray_memory, store)
 
 
 def search(asked: StudySearch, line: str) -> int:
@@ -165,10 +165,10 @@ def search(asked: StudySearch, line: str) -> int:
         arms=command.arms,
         maximize=command.maximize,
     )
-    out = console()
+    out, where = console(), cluster(command)
     try:
         with SearchScreen(out) as watching:
-            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled, "cluster": where}
             file, arms = searches.search(question, command.out, watching, command=line, **stopping)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {line}", file=sys.stderr)

@@ -64,6 +64,8 @@ def compute(job: Job, identities: dict) -> list:
 def test_trials_computed_elsewhere_have_the_bytes_of_a_local_run(stored, tmp_path):
     expected = results(execute(STUDY, "smoke", out=tmp_path / "local").path)
     plan = Plan.of(STUDY, "smoke", out=tmp_path / "run")
+    plan.path.mkdir()
+    plan.write_record("", plan.states())
     if stored:
         from mesocosm.lab.store.remote import Store
 
@@ -73,8 +75,6 @@ def test_trials_computed_elsewhere_have_the_bytes_of_a_local_run(stored, tmp_pat
             assert not [name for name in store.names() if "checkpoints" in name]
             store.pull(plan.path, store.names())
     else:
-        plan.path.mkdir()
-        plan.write_record("", plan.states())
         found = compute(job_of(plan), plan.identities)
     early, error, cores, threads, told = found
     assert (early, error, cores, threads) == ([], None, 1, None)
