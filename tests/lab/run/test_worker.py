@@ -95,6 +95,7 @@ def test_cores_are_taken_once_and_shared_where_there_are_too_few(monkeypatch, tm
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8})
     held = []
     monkeypatch.setattr(worker, "_cores", held)
+    monkeypatch.setattr(worker, "SECONDS_FOR_A_CORE", 0.1)
     first = take_cores(2)
     assert len(first) == 2
     assert first < {3, 5, 8}

@@ -138,7 +138,8 @@ def test_a_lock_of_a_process_of_this_machine_that_has_ended_is_free_at_once(stor
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     store.files.makedirs(store.root, exist_ok=True)
-    store.files.pipe_file(f"{store.root}/{LOCK}", json.dumps({"token": "old", "host": socket.gethostname(), "process": ended.pid}).encode())
+    lock = {"token": "old", "host": socket.gethostname(), "namespace": remote._namespace(), "process": ended.pid}
+    store.files.pipe_file(f"{store.root}/{LOCK}", json.dumps(lock).encode())
     with store.held(silent, silent):
         pass
 

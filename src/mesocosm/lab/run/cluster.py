@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mesocosm.lab.errors import UserError, error_line
 from mesocosm.lab.events.event import Note, Observer, TrialFinished
 from mesocosm.lab.run import worker
-from mesocosm.lab.run.interrupt import GRACE_SECONDS, Interrupt
+from mesocosm.lab.run.interrupt import Interrupt
 from mesocosm.lab.run.plan import Elsewhere, Plan
 from mesocosm.lab.run.runner import TrialRunner
 from mesocosm.lab.store import atomic, history
@@ -33,6 +33,8 @@ from mesocosm.studies.interface import Trial
 RETRIES = 3
 """How often a trial is started again whose process or machine was lost."""
 LOOK_SECONDS = 0.25
+STOP_SECONDS = 7.0
+"""How long the tasks have to save their states; `interrupt.GRACE_SECONDS` after a request, the driver ends, too."""
 GIBIBYTE = 2**30
 PROCESS_BYTES = GIBIBYTE
 """What a process needs beside its programs: Python, JAX, tables."""
@@ -103,6 +105,9 @@ class Pool:
         self, stack: ExitStack, plan: Plan, check: Callable[[], None], *, observer: Observer, interrupt: Interrupt, fresh: bool, **options: Any
     ) -> Callable[[Plan, Mapping[str, tuple[str, str]]], ClusterRunner]:
         """What makes the runner of a plan. With a store, its lock is held until the stack ends, and what it holds is brought here and checked first."""
+        machines = self.machines()
+        here = f"{len(machines)} machine{'s' * (len(machines) != 1)} with {sum(machine.cpus for machine in machines):g} cores"
+        observer(Note(f"the trials are computed on {here}, {self.cores} for each trial"))
         store, token = stack.enter_context(mirrored(plan, self.cluster.store, observer, interrupt, fresh=fresh))
         if store is not None:
             check()
@@ -180,7 +185,8 @@ def mirrored(plan: Plan, url: str | None, observer: Observer, interrupt: Interru
             store.remove((name for name in store.names() if name != history.NAME), first="claims.json")
         else:
             store.pull(plan.path, names)
-            store.push(plan.path, sorted(set(_files(plan.path, "trials", "models")) - set(names)))
+            unknown = set(_files(plan.path, "trials", "models")) - set(names)
+            store.push(plan.path, sorted(unknown, key=lambda name: (name.endswith("/status.json"), name)))
         try:
             yield store, token
         finally:
@@ -410,7 +416,7 @@ class ClusterRunner(TrialRunner):
             return
         for task in tasks:
             self.pool.ray.cancel(task, force=False)
-        _, left = self.pool.ray.wait(tasks, num_returns=len(tasks), timeout=GRACE_SECONDS + 5.0)
+        _, left = self.pool.ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
         for task in left:
             self.pool.ray.cancel(task, force=True)
         self.running.clear()

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SECONDS_FOR_A_PREDECESSOR = 60.0
 """A process whose driver died may still be ending."""
+
+SECONDS_FOR_A_CORE = 3.0
 
 _cores: list[filelock.FileLock] = []
 
@@ -113,18 +116,23 @@ def settle(setting: Setting) -> None:
 
 
 def take_cores(count: int) -> set[int]:
-    """Cores that this process has for itself until it ends, however it ends."""
+    """Cores that this process has for itself until it ends, however it ends. One that has just ended may still hold some."""
     allowed = os.sched_getaffinity(0)
     folder = Path(tempfile.gettempdir()) / f"mesocosm-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     taken: set[int] = set()
-    for core in sorted(allowed):
-        lock = filelock.FileLock(folder / f"{core}.lock")
-        with suppress(filelock.Timeout):
-            if len(taken) < count:
-                lock.acquire(timeout=0)
-                _cores.append(lock)
-                taken.add(core)
+    deadline = time.monotonic() + SECONDS_FOR_A_CORE
+    while len(taken) < min(count, len(allowed)):
+        for core in sorted(allowed - taken):
+            lock = filelock.FileLock(folder / f"{core}.lock")
+            with suppress(filelock.Timeout):
+                if len(taken) < count:
+                    lock.acquire(timeout=0)
+                    _cores.append(lock)
+                    taken.add(core)
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
     return taken if len(taken) == count else allowed
 
 
@@ -137,17 +145,21 @@ def look(setting: Setting) -> tuple[dict[str, Any], dict[str, Any]]:
     return machine(), provenance()
 
 
-def rehearse(job: Job, trials: tuple[str, ...], events: Any) -> None:
-    """Compile the programs of some trials, and tell the bytes of the largest of each as soon as they are known; None where a trial's are not found."""
+def rehearse(job: Job, trials: tuple[str, ...], events: Any) -> dict[str, int | None]:
+    """Compile the programs of some trials, and tell the bytes of the largest of each as soon as they are known; None where a trial's are not found.
+    Returns them all, since what is told just before a process ends may be lost.
+    """
     settle(job.setting)
     from mesocosm.lab.run.dry_run import rehearsed
 
     with tempfile.TemporaryDirectory() as folder:
         plan = planned(job, Path(folder))
-        programs, states = dict[str, int](), plan.states()
+        programs, states, found = dict[str, int](), plan.states(), dict[str, int | None]()
         for trial in plan.trials:
             if trial.name in trials:
-                events.tell.remote(Rehearsed(trial.name, rehearsed(plan, trial, states, programs).memory_bytes))
+                found[trial.name] = rehearsed(plan, trial, states, programs).memory_bytes
+                events.tell.remote(Rehearsed(trial.name, found[trial.name]))
+    return found
 
 
 def run_job(job: Job, name: str, place: tuple[int, int], identity: Mapping[str, Any], events: Any) -> str | None:

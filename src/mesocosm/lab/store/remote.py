@@ -161,7 +161,8 @@ class Store:
             self.files.pipe_file(self._place(LOCK), self._content(token))
 
     def _content(self, token: str) -> bytes:
-        return json.dumps({"token": token, "host": socket.gethostname(), "process": os.getpid(), "beat": time.time()}).encode()
+        lock = {"token": token, "host": socket.gethostname(), "namespace": _namespace(), "process": os.getpid(), "beat": time.time()}
+        return json.dumps(lock).encode()
 
     # --- files
 
@@ -199,9 +200,17 @@ def _who(lock: dict[str, Any]) -> str:
     return f"process {lock.get('process', '?')} on {lock.get('host', '?')}"
 
 
+def _namespace() -> str:
+    """Where a process number means something: a container of a machine that has not been started again since. Empty where the system does not say."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def _is_dead_here(lock: dict[str, Any]) -> bool:
     """Whether the holder was a process of this machine that has ended."""
-    if lock.get("host") != socket.gethostname() or not isinstance(lock.get("process"), int):
+    if not lock.get("namespace") or lock["namespace"] != _namespace() or not isinstance(lock.get("process"), int):
         return False
     try:
         os.kill(lock["process"], 0)
