@@ -74,8 +74,8 @@ docs: $(READY)-docs ## build the documentation into site/
 	@echo "open site/index.html"
 
 publish: $(READY)-publish ## commit the documentation of this version beside earlier ones, to the branch gh-pages, which you then push
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --quiet --config-file mkdocs-versions.yml --update-aliases $(VERSION) latest
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mike set-default --quiet --config-file mkdocs-versions.yml latest
+	@NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" mike deploy --config-file mkdocs-versions.yml --update-aliases $(VERSION) latest
+	@NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" mike set-default --config-file mkdocs-versions.yml latest
 	@echo "version $(VERSION) is on the branch gh-pages: git push origin gh-pages"
 
 clean: ## remove the environment and everything built; runs/ stays
