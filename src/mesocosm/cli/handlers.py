@@ -29,10 +29,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mesocosm.lab.run.cluster import Cluster
+    from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.store.run_directory import Run
 
 MOST_SEEDS = 100_000
 """An upper limit, so that a typo does not fill the memory."""
+
+
+GPU_BYTES = 80e9
+"""The memory of the accelerator for which the presets `paper` are made."""
 
 
 def handle(command: Any, line: str) -> int:
@@ -266,12 +271,23 @@ def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int
 
         trials = dry_run_plan(plan, observer=tell) if command.compile else outline(plan)
     out.print(dry_run_table(trials, compiled=command.compile))
+    if command.compile:
+        print_line(out, fitting(trials))
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
     usual = study.presets[command.preset].seeds
     scaled = "" if len(seeds) == usual else f", scaled from {usual} seeds"
     minutes = f"about {left:.2g} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
     print_line(out, f"{len(seeds)} seeds; {minutes}; {plan.path}")
     return 0
+
+
+def fitting(trials: Sequence[TrialDryRun]) -> str:
+    """Which trials need more memory than a large accelerator has; a compiler for another device may need more or less."""
+    sizes = {trial.trial: trial.memory_bytes for trial in trials if trial.memory_bytes is not None}
+    if large := [f"{name} ({size / 1e9:.0f} GB)" for name, size in sizes.items() if size > GPU_BYTES]:
+        return f"More than a GPU of {GPU_BYTES / 1e9:g} GB has, for all seeds at once: {', '.join(large)}. Fewer seeds (--seeds) need less"
+    most = max(sizes, key=lambda name: sizes[name], default=None)
+    return f"Every program fits on a GPU of {GPU_BYTES / 1e9:g} GB; the largest is that of {most}" if most else "No trial trains"
 
 
 def judge(path: Path) -> int:
