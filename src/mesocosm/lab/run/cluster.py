@@ -75,6 +75,7 @@ class Pool:
 
     def __init__(self, ray: Any, cluster: Cluster):
         self.ray, self.cluster = ray, cluster
+        self._tasks: dict[Callable[..., Any], Any] = {}
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -91,8 +92,10 @@ class Pool:
 
     def submit(self, function: Callable[..., Any], *arguments: Any, memory: int = PROCESS_BYTES, gpus: int | None = None) -> Any:
         """Start a function in a process of its own, on the cores and the memory of one trial."""
-        options = {"num_cpus": self.cores, "num_gpus": self.gpus if gpus is None else gpus, "memory": memory, "max_retries": 0, "max_calls": 1}
-        return self.ray.remote(**options)(function).remote(*arguments)
+        if function not in self._tasks:
+            self._tasks[function] = self.ray.remote(max_calls=1, max_retries=0)(function)
+        options = {"num_cpus": self.cores, "num_gpus": self.gpus if gpus is None else gpus, "memory": memory}
+        return self._tasks[function].options(**options).remote(*arguments)
 
     def look(self) -> Elsewhere:
         """What the cluster computes with."""
@@ -140,7 +143,6 @@ def connected(cluster: Cluster) -> Iterator[Pool]:
         UserError: Ray is not installed, or there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -323,6 +325,8 @@ class ClusterRunner(TrialRunner):
                     self._note_need(trial, found)
                 case Note():
                     self.observer(event)
+                case TrialFinished():
+                    pass  # the task's end says so, once the results are here
                 case _ if event.trial in self._names():  # what comes after a trial has ended would show it again
                     self.observer(event)
 
