@@ -210,32 +210,45 @@ def test_memory_is_rehearsed_and_what_fits_nowhere_fails_in_one_line(nodes, tmp_
     assert TrialStore(tmp_path / "large", "rolling").status["state"] == "failed"
 
 
-@real
-@needs_ray
-def test_the_script_for_slurm_runs_under_a_scheduler_of_one_machine(tmp_path):
-    """Its own words, with `srun` that runs its arguments and `scontrol` that names this machine."""
+# --- without a cluster
+
+
+def test_the_script_for_slurm_gives_every_machine_its_part(tmp_path):
+    """The page's own script under a scheduler of two machines that only note what they are told."""
     page = (TESTS.parent / "docs" / "clusters.md").read_text()
     script = re.search(r'```bash title="mesocosm.sbatch"\n(.*?)```', page, re.DOTALL)
     assert script
     tools = {
         "mesocosm.sbatch": script[1],
-        "srun": '#!/bin/sh\nexec "$@"\n',
-        "scontrol": "#!/bin/sh\necho 127.0.0.1\n",
-        "mesocosm": f'#!/bin/sh\nexec {sys.executable} -m mesocosm "$@"\n',
-        "ray": f'#!/bin/sh\nexec {sys.executable} -m ray.scripts.scripts "$@"\n',
+        "srun": '#!/bin/sh\n"$@"; "$@"\n',
+        "scontrol": '#!/bin/sh\n[ "$*" = "show hostnames here[1-2]" ] && printf "here1\\nhere2\\n"\n',
+        "ray": '#!/bin/sh\nprintf "%s\\n" "$@" "" >> "$NOTED"\n',
     }
     for name, text in tools.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
-    environment |= {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "RAY_USAGE_STATS_ENABLED": "0", "JAX_PLATFORMS": "cpu"}
-    words = ["toy-study", "--preset", "smoke", "--ray-memory", "1", "--out", str(tmp_path / "run")]
-    done = subprocess.run([tmp_path / "mesocosm.sbatch", *words], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert (tmp_path / "run" / "index.html").exists(), done.stdout + done.stderr
-    assert len(list((tmp_path / "run").glob("trials/*/status.json"))) == len(TRIALS)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "here[1-2]", "SLURM_JOB_NUM_NODES": "2", "NOTED": str(tmp_path / "noted")}
+    words = ["toy-study", "--preset", "smoke", "--config.label", "two words"]
+    subprocess.run([tmp_path / "mesocosm.sbatch", *words], env=environment, check=True)
+    first, second, end = (tmp_path / "noted").read_text().split("\n\n")
+    assert first == second
+    assert end == ""
+    told = first.split("\n")
+    assert told[:6] == ["symmetric-run", "--address", "here1:6379", "--min-nodes", "2", "--"]
+    assert told[6:8] == ["mesocosm", "run"]
+    asked = parse_command(told[7:]).command
+    assert (asked.study, asked.preset, asked.config.label, asked.ray) == ("toy-study", "smoke", "two words", "here1:6379")
+    assert {"--nodes", "--ntasks-per-node", "--exclusive"} <= {
+        line.split()[1].partition("=")[0] for line in script[1].splitlines() if line.startswith("#SBATCH")
+    }
 
 
-# --- without a cluster
+@needs_ray
+@real
+def test_ray_has_the_launcher_that_the_script_uses():
+    from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
+
+    assert not curate_and_validate_ray_start_args(["--address", "here1:6379", "--min-nodes", "2"])
 
 
 @pytest.mark.parametrize("option", [("--ray-cores", "4"), ("--ray-memory", "3"), ("--store", "s3://bucket/run")])
