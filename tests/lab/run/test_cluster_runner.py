@@ -251,7 +251,7 @@ def test_a_rehearsal_that_is_lost_is_told(ray, expected, tmp_path):
 
 def test_a_run_that_is_asked_to_stop_asks_its_tasks(ray, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "run_job", lambda *_: None)
-    monkeypatch.setattr(Ray, "run", lambda self, function, wanted, given: Task(worker.look(None), endless=len(given) > 1))
+    monkeypatch.setattr(Ray, "run", lambda self, function, wanted, given: Task(worker.look(given[0]) if len(given) == 1 else None, endless=len(given) > 1))
     monkeypatch.setattr("mesocosm.lab.run.interrupt.Interrupt.asked", lambda self: bool(self.__dict__.setdefault("calls", []).append(1)) or len(self.calls) > 3)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")

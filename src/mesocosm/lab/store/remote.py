@@ -63,7 +63,7 @@ class Store:
         """Write files from a local folder, in this order."""
         for name in names:
             with self._errors("write", name):
-                self._write(name, folder / name)
+                self._put(self._place(name), lambda place, file=folder / name: self.files.put_file(str(file), place))
 
     def pull(self, folder: Path, names: Iterable[str]) -> None:
         """Read files into a local folder; each is complete or absent there."""
@@ -158,7 +158,7 @@ class Store:
 
     def _write_lock(self, token: str) -> None:
         with self._errors("write", LOCK):
-            self.files.pipe_file(self._place(LOCK), self._content(token))
+            self._put(self._place(LOCK), lambda place: self.files.pipe_file(place, self._content(token)))
 
     def _content(self, token: str) -> bytes:
         lock = {"token": token, "host": socket.gethostname(), "namespace": _namespace(), "process": os.getpid(), "beat": time.time()}
@@ -169,16 +169,16 @@ class Store:
     def _place(self, name: str) -> str:
         return f"{self.root}/{name}".rstrip("/")
 
-    def _write(self, name: str, file: Path) -> None:
-        place = self._place(name)
+    def _put(self, place: str, fill: Callable[[str], object]) -> None:
+        """Let `fill` write an object, or a file beside its place that is then moved there."""
         if self.objects:
-            self.files.put_file(str(file), place)
+            fill(place)
             return
         folder, _, last = place.rpartition("/")
         beside = f"{folder}/.{last}.{secrets.token_hex(4)}.part"
         self.files.makedirs(folder, exist_ok=True)
         try:
-            self.files.put_file(str(file), beside)
+            fill(beside)
             self.files.mv(beside, place)
         finally:
             with suppress(FileNotFoundError):
