@@ -94,8 +94,9 @@ def bucket():
 
 @pytest.fixture(scope="module")
 def nodes(bucket):
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_USAGE_STATS_ENABLED", "JAX_PLATFORMS")}
-    os.environ |= {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "RAY_USAGE_STATS_ENABLED": "0", "JAX_PLATFORMS": "cpu"}
+    settings = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "JAX_PLATFORMS": "cpu"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ |= settings
     made = Nodes()
     yield made
     made.cluster.shutdown()
