@@ -82,15 +82,15 @@ def test_the_status_goes_first(store, files, monkeypatch):
 def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(store, files, monkeypatch, tmp_path):
     store.push(files, ["run.json"])
     (files / "run.json").write_text("x" * 1000)
-    whole = type(store.files).put_file
+    whole = store.files.put_file
 
-    def broken(self, local, place, **options):
+    def broken(local, place, **options):
         if not store.objects:  # an object store shows nothing of an upload that does not end
-            whole(self, local, place, **options)
+            whole(local, place, **options)
         raise RuntimeError("the plug was pulled\nand more")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(store.files), "put_file", broken)
+        patch.setattr(store.files, "put_file", broken)
         with pytest.raises(UserError, match=r"cannot write .*run\.json: the plug was pulled; finished trials are kept"):
             store.push(files, ["run.json"])
     store.files.invalidate_cache()
