@@ -136,9 +136,21 @@ def at_equal_fit(*tables):
 
 
 def test_models_are_compared_where_both_first_fit_as_well_as_the_worse_one_does_at_its_best():
-    found = at_equal_fit(curve("hypernet", [0.0, 0.9, 0.99], [0.0, 0.7, 0.9]), curve("vanilla", [0.0, 0.968377, 0.95], [0.0, 0.75, 0.6]))
-    assert found.values == pytest.approx([0.8 - 0.75], abs=1e-5)  # 1 - 0.968377 is the geometric mean of 0.1 and 0.01
-    assert 0.01 < found.errors[0] < 0.02
+    found = at_equal_fit(curve("hypernet", [0.0, 0.9, 0.99], [0.0, 0.6, 0.9]), curve("vanilla", [0.0, 0.968377, 0.95], [0.0, 0.75, 0.6]))
+    assert found.values == pytest.approx([0.8 - 0.75], abs=1e-5)  # 1 - 0.968377 and 1 - 0.8 are the geometric means of 0.1 and 0.01, and of 0.4 and 0.1
+    assert 0.01 < found.errors[0] < 0.03
+
+
+def test_a_model_that_fits_better_at_its_first_measurement_is_not_compared_with_its_untrained_self():
+    """A line in R^2 from the untrained model's would give -0.25."""
+    found = at_equal_fit(curve("hypernet", [-11.0, 0.91], [-11.0, 0.84]), curve("vanilla", [-5.0, 0.89], [-5.0, 0.6]))
+    assert 0.15 < found.values[0] < 0.24
+
+
+def test_a_model_that_composes_perfectly_has_a_value_and_an_error():
+    found = at_equal_fit(curve("hypernet", [0.0, 0.99], [0.0, 0.999]), curve("vanilla", [0.0, 0.99], [0.0, 0.75]))
+    assert found.values == pytest.approx([0.249])
+    assert np.isfinite(found.errors).all()
 
 
 def test_a_model_that_training_makes_worse_is_compared_before_training():
