@@ -1,6 +1,7 @@
 """The incontext-composition study: supports, prompts, exact statements, curves at equal fit, claims that can come out either way, and a user's layer."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -13,11 +14,14 @@ from mesocosm.analysis.in_context.prompt_regression import affine_features
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
-from mesocosm.nn import Attention, DeltaNet
+from mesocosm.learning.streams import stream_keys
+from mesocosm.nn import Attention, Bottleneck, Composed, DeltaNet
 from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
 from mesocosm.studies.incontext_composition.config import PRESETS, Identities
-from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_prompts, split_of
+from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_labelled, draw_prompts, learner, split_of, with_code
 from mesocosm.studies.incontext_composition.trials import check, trials
+from mesocosm.tasks.compositional_supports import masks_of
+from mesocosm.tasks.hyperteacher import Teacher
 
 KEY = jax.random.key(0)
 
@@ -79,6 +83,9 @@ def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
     vanilla = [arm for name, arm in found.items() if name.startswith("vanilla")]
     assert len(vanilla) == 4
     assert len({arm.shape for arm in vanilla}) == 1
+    rates = {name: arm.learning_rate for name, arm in found.items() if hasattr(arm, "learning_rate")}
+    assert {name for name, rate in rates.items() if rate == 2e-3} == {"hypernet", "latent-mlp", "hypernet-connected", "hypernet-disconnected"}
+    assert set(rates.values()) == {2e-3, 4e-3}
     assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected"}
 
 
@@ -111,6 +118,84 @@ def test_modules_that_are_the_teachers_in_another_basis_are_aligned():
     found, codes = train.read_modules(model, sets)
     assert codes.shape == (16, 6)
     np.testing.assert_allclose(found, jnp.tensordot(basis, modules, 1), atol=1e-5)
+
+
+class Told(Bottleneck):
+    """Is told the code in front of the tokens, and has it in its stream."""
+
+    def code(self, context):
+        return context[0, :6]
+
+    def stream(self, context, queries):
+        return jnp.concatenate([self.code(context), queries[0, 6:]])
+
+
+class Knowing(Composed):
+    """Executes the codes of the ring by the teacher, and predicts 0 for others."""
+
+    teacher: Teacher
+
+    def __call__(self, code, x):
+        known = jnp.any(jnp.all((code > 0) == masks_of(6, identities.RING), axis=1))
+        return jnp.where(known, self.teacher.execute(code, x), 0.0)
+
+
+class Mean(eqx.Module):
+    """Predicts the mean of the context, and has the code in its stream."""
+
+    def __call__(self, context, queries):
+        return jnp.broadcast_to(context[:, -1:].mean(axis=0), (len(queries), 1))
+
+    def stream(self, context, queries):
+        return 100 * context[0, :6]
+
+
+@pytest.mark.whole
+def test_a_measurement_scores_each_set_and_reads_the_codes_of_held_out_pairs_alone():
+    """The codes of held-out pairs alone are changed, so a probe is right on training's and wrong there."""
+    task = draw_prompts("connected+", 6, 2, KEY)
+    sets = with_code(jax.jit(lambda task: train.draw_sets(120, KEY, task))(task))
+    found = jax.jit(lambda sets: train.measure(learner(arm("vanilla"), task, sets), SimpleNamespace(model=Mean()), KEY))
+    honest = found(sets)
+    assert honest["r2"].shape == (4,)
+    assert np.abs(honest["r2"]).max() < 1e-5
+    assert honest["told"] > 0.9
+    assert honest["shuffled"] < 0.2
+    wrong = found(sets._replace(code=sets.code.at[1].set(1 - sets.code[1])))
+    assert wrong["told"] < 0
+    assert found(sets._replace(code=sets.code.at[2:].set(0)))["told"] == honest["told"]
+
+
+@pytest.mark.whole
+def test_execution_is_scored_on_trainings_pairs_first():
+    task = draw_labelled("connected", 8, KEY)
+    model = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, task.teacher)
+    score = jax.jit(lambda model, task: train.execute(40, KEY, model, task))(model, task)
+    assert score.value[0] > 0.999
+    assert score.value[1] < 0.1
+
+
+@pytest.mark.whole
+def test_a_student_with_the_teachers_modules_is_aligned_with_its_own_teacher_only():
+    seeds, of = [1000, 1001], arm("hypernet")
+    drawn = jax.vmap(lambda key: draw_prompts("connected+", 8, 2, key))(stream_keys(seeds, "env"))
+    sets = with_code(jax.vmap(lambda task: train.draw_sets(36, KEY, task))(drawn))
+    executor = Composed.create(16, 1, code=6, hidden=16, key=KEY)
+
+    def student(task):
+        flat = task.task.teacher.layers[0].reshape(6, -1)
+        return Told(build(of, KEY).infer, eqx.tree_at(lambda e: e.hypernetwork.generators[0].modules, executor, flat), 16)
+
+    unused = dict.fromkeys(("seeds", "parents", "evaluation_key", "fit", "publish", "model"), len)
+    context = SimpleNamespace(
+        **unused,
+        evaluate=lambda function, *parts: jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*parts)),
+        keys=lambda stream: stream_keys(seeds, stream),
+        rows=lambda **columns: columns,
+    )
+    found = train._aligned(of, context, jax.vmap(student)(drawn), drawn, sets)
+    assert np.allclose(found["own"], 1, atol=1e-4)
+    assert np.max(found["foreign"]) < 0.6
 
 
 # --- exact statements -------------------------------------------------------------------------------------------------
