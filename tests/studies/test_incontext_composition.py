@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -87,6 +88,16 @@ def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
     assert {name for name, rate in rates.items() if rate == 2e-3} == {"hypernet", "latent-mlp", "hypernet-connected", "hypernet-disconnected"}
     assert set(rates.values()) == {2e-3, 4e-3}
     assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected"}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name", ["vanilla", "hyla"])
+def test_queries_do_not_see_each_other(name):
+    model = build(arm(name, models=("vanilla", "hyla")), KEY)
+    context, queries = jax.random.normal(KEY, (8, 17)), jax.random.normal(KEY, (2, 17))
+    run = eqx.filter_jit(lambda model, queries: model(context, queries))
+    changed = run(model, queries.at[0].add(1.0)) != run(model, queries)
+    np.testing.assert_array_equal(changed[:, 0], [True, False])
 
 
 @pytest.mark.parametrize(("name", "size"), [("vanilla", 398_465), ("hypernet", 104_486)])
@@ -181,13 +192,14 @@ def test_a_student_with_the_teachers_modules_is_aligned_with_its_own_teacher_onl
     drawn = jax.vmap(lambda key: draw_prompts("connected+", 8, 2, key))(stream_keys(seeds, "env"))
     sets = with_code(jax.vmap(lambda task: train.draw_sets(36, KEY, task))(drawn))
     executor = Composed.create(16, 1, code=6, hidden=16, key=KEY)
+    encoder: Any = build(of, KEY)
 
     def student(task):
         flat = task.task.teacher.layers[0].reshape(6, -1)
-        return Told(build(of, KEY).infer, eqx.tree_at(lambda e: e.hypernetwork.generators[0].modules, executor, flat), 16)
+        return Told(encoder.infer, eqx.tree_at(lambda e: e.hypernetwork.generators[0].modules, executor, flat), 16)
 
     unused = dict.fromkeys(("seeds", "parents", "evaluation_key", "fit", "publish", "model"), len)
-    context = SimpleNamespace(
+    context: Any = SimpleNamespace(
         **unused,
         evaluate=lambda function, *parts: jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*parts)),
         keys=lambda stream: stream_keys(seeds, stream),

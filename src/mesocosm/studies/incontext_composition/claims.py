@@ -103,7 +103,7 @@ CLAIMS = [
                 above(0.0),
                 ahead_at_equal_fit("hypernet", "vanilla"),
                 Control(MLP, ahead_at_equal_fit("latent-mlp", "vanilla")),
-                note="In the paper's curves the vanilla model is ahead at this fit too (R² of 0.966 on training's pairs), but by 0.02; the order changes at 0.975.",
+                note="The vanilla model is ahead at this fit (0.966) in the paper's curves too, but by 0.02 only; the order changes at a fit of 0.975.",
             ),
             judged(
                 "decay",
