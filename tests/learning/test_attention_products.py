@@ -29,7 +29,7 @@ def flax(prefix, heads):
 
 def haiku(prefix, heads):
     names = {"query": rows(heads.query), "key": rows(heads.key), "value": rows(heads.value), "linear": columns(heads.output)}
-    return {f"{prefix}/attention/{name}.w": matrix.T for name, matrix in names.items()}
+    return {f"{prefix}/{name}.w": matrix.T for name, matrix in names.items()}
 
 
 def nano_gpt(prefix, heads):
@@ -37,6 +37,7 @@ def nano_gpt(prefix, heads):
 
 
 PACKS = {
+    "BERT": linear("self.query self.key self.value output.dense"),
     "Llama": linear("q_proj k_proj v_proj o_proj"),
     "equinox": linear("query_proj key_proj value_proj output_proj"),
     "GPT-2": gpt2,
@@ -49,13 +50,13 @@ PACKS = {
 @pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def test_the_factors_are_those_of_the_packed_heads(pack):
     heads = drawn()
-    found = attention_products(pack("layers.0.attn", heads) | {"mlp.weight": np.ones((3, 3))}, heads=HEADS)
+    found = attention_products(pack("layers.0.attention", heads) | {"mlp.weight": np.ones((3, 3))}, heads=HEADS)
     assert len(found) == 2
     for name, pair in found.items():
         a, b = pair
         told = heads.key.swapaxes(1, 2) @ heads.query if name.endswith("QK") else heads.output @ heads.value
         np.testing.assert_allclose(a @ b.swapaxes(1, 2), told, rtol=1e-12)
-        assert name.startswith("layers.0.attn")
+        assert name.startswith("layers.0.att")
 
 
 def test_queries_that_share_a_key_are_stacked():

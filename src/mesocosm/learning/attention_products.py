@@ -19,10 +19,10 @@ from jaxtyping import Shaped
 
 from mesocosm.audit.errors import Skip
 from mesocosm.audit.heads import Heads
-from mesocosm.audit.layouts import Block, find_blocks
+from mesocosm.audit.layouts import Block, natural
 from mesocosm.audit.settings import Settings
 from mesocosm.learning.balance_monitor import BalanceMonitor, Pair, attention_pairs
-from mesocosm.learning.named_decay import ATTENTION, NAMES, _spellings, parameter_name
+from mesocosm.learning.named_decay import ATTENTION, NAMES, matrices_of, parameter_name
 
 
 def attention_products(params: Any, *, heads: int | None = None, key_heads: int | None = None, model_type: str | None = None) -> dict[str, Pair]:
@@ -42,13 +42,11 @@ def attention_products(params: Any, *, heads: int | None = None, key_heads: int 
         ValueError: there is no attention layer, or one cannot be read; the message says why.
     """
     named = {parameter_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    spelled = {spelling: name for name in named for spelling in _spellings(name)}
-    blocks = find_blocks({spelling: np.shape(named[name]) for spelling, name in spelled.items()}, model_type, NAMES)
     found: dict[str, Pair] = {}
-    for block in (block for block in blocks if block.layout is not None and len(block.tensors) > 1):
+    for block in _blocks(matrices_of(named), model_type):
         label = block.name.removeprefix(".")
         try:
-            pairs = _pairs(block, {role: spelled[tensor] for role, tensor in block.tensors.items()}, named, Settings(model_type, None, heads, key_heads))
+            pairs = _pairs(block, named, Settings(model_type, None, heads, key_heads))
         except Skip as reason:
             raise ValueError(f"{label or 'the attention layer'}: {reason}") from None
         found |= {f"{label} {product}".strip(): pair for product, pair in pairs.items()}
@@ -57,7 +55,28 @@ def attention_products(params: Any, *, heads: int | None = None, key_heads: int 
     return found
 
 
-def _pairs(block: Block, names: Mapping[str, str], named: Mapping[str, Any], settings: Settings) -> dict[str, Pair]:
+def _blocks(matrices: Mapping[str, str], model_type: str | None) -> list[Block]:
+    """Attention layers in the order of layers, with the parameters of each role; a layer that no layout has whole comes with a problem."""
+    whole, broken = dict[str, Block](), dict[str, Block]()
+    for layout in NAMES:
+        if layout.model_types and model_type not in layout.model_types:
+            continue
+        for match in filter(None, (re.fullmatch(layout.anchor, spelling) for spelling in matrices)):
+            block = match["block"]
+            chosen = {
+                role: next((matrices[full] for below in choices if (full := f"{block}.{below}") in matrices), None) for role, choices in layout.tensors.items()
+            }
+            tensors = {role: name for role, name in chosen.items() if name is not None}
+            if len(tensors) == len(chosen):
+                whole.setdefault(block, Block(block, layout, tensors))
+            elif len(tensors) > 1 or "qkv" in layout.tensors:
+                broken.setdefault(block, Block(block, layout, tensors, f"missing: {', '.join(role for role in chosen if role not in tensors)}"))
+    found = {name for block in whole.values() for name in block.tensors.values()}
+    left = [block for block in broken.values() if not found.issuperset(block.tensors.values())]
+    return sorted([*whole.values(), *left], key=lambda block: natural(block.name))
+
+
+def _pairs(block: Block, named: Mapping[str, Any], settings: Settings) -> dict[str, Pair]:
     """A layer's factors.
 
     Raises:
@@ -65,13 +84,13 @@ def _pairs(block: Block, names: Mapping[str, str], named: Mapping[str, Any], set
     """
     if block.problem or block.layout is None:
         raise Skip(block.problem or "unknown layout")
-    arrays = {role: _array(named[name]) for role, name in names.items()}
-    inputs_first = any(re.split(r"[./]", name)[-1] in ("kernel", "w") for name in names.values())
+    arrays = {role: _array(named[name]) for role, name in block.tensors.items()}
+    inputs_first = any(re.split(r"[./]", name)[-1] in ("kernel", "w") for name in block.tensors.values())
     if "query" in arrays and arrays["query"].ndim > 2 and not inputs_first:
         return attention_pairs(arrays["query"], arrays["key"], arrays["value"], arrays["output"])
     if settings.heads is None and arrays["output"].ndim == 2:
         raise Skip("its matrices have no axis of heads; give the number of heads")
-    if block.layout.inputs_first and "qkv" in arrays:  # GPT-2's convolutions, unless they are nanoGPT's linear layers
+    if "qkv" in arrays:  # there are more outputs than inputs, so that the shape tells GPT-2's convolutions from nanoGPT's linear layers
         inputs_first = arrays["qkv"].shape[0] < arrays["qkv"].shape[-1]
     oriented = {role: _outputs_first(array, role) if inputs_first else array for role, array in arrays.items()}
     return _stacked(block.layout.unpack(oriented, settings))

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 Scalar = float | Float[Array, ""]
 Rule = Literal["adamw", "adam_l2"]
@@ -94,8 +94,8 @@ class Line(NamedTuple):
         def point(missing: float) -> np.ndarray:
             return _scalars(missing * steepness, decay, epsilon, rule, factored)
 
-        missing = brentq(lambda missing: slope @ point(missing) - (self.offset - missing), 0.0, self.offset, xtol=1e-15, rtol=1e-14)
-        return point(float(missing))
+        found = root_scalar(lambda missing: slope @ point(missing) - (self.offset - missing), bracket=(0.0, self.offset), xtol=1e-15, rtol=1e-14)
+        return point(found.root)
 
 
 def _scalars(pull: Float[np.ndarray, " 2"], decay: float, epsilon: float, rule: Rule, factored: bool) -> Float[np.ndarray, " 2"]:

@@ -105,8 +105,8 @@ def simulate(start: Factors, gradient: Gradient, rates: Rates, *, blocks: int, b
     def measure(state: _State, keys: Any) -> tuple[_State, Path]:
         state, _ = jax.lax.scan(step, state, keys)
         found, size = imbalance(state.factors), jnp.linalg.norm(first)
-        errors = [jnp.linalg.norm(found - told) / size for told in (state.by_integral, state.by_steps)]
-        return state, Path(jnp.zeros(()), jnp.linalg.norm(found), *errors, state.factors)
+        by_integral, by_steps = (jnp.linalg.norm(found - told) / size for told in (state.by_integral, state.by_steps))
+        return state, Path(jnp.zeros(()), jnp.linalg.norm(found), by_integral, by_steps, state.factors)
 
     keys = jax.random.split(key, (blocks, block))
     _, path = jax.lax.scan(measure, _State(start, jax.tree.map(jnp.zeros_like, start), first, first), keys)
