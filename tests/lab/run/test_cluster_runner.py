@@ -260,7 +260,7 @@ def test_a_run_that_is_asked_to_stop_asks_its_tasks(ray, tmp_path, monkeypatch):
 
 @pytest.fixture
 def quick_lock(monkeypatch):
-    for name, seconds in (("BEAT_SECONDS", 0.05), ("PATIENCE_SECONDS", 0.3), ("SETTLE_SECONDS", 0.05)):
+    for name, seconds in (("BEAT_SECONDS", 0.05), ("PATIENCE_SECONDS", 1.5), ("SETTLE_SECONDS", 0.1)):
         monkeypatch.setattr(remote, name, seconds)
 
 
