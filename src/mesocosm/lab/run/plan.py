@@ -228,7 +228,7 @@ class Plan:
             "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
             "claims": {"checks": {name: now_fixed[name] for name in self._measured_first(states)} | earlier["claims"]["checks"] if kept else now_fixed},
         }
-        atomic.write_json(self.path / "run.json", record | (self.elsewhere.provenance if self.elsewhere else provenance()))
+        atomic.write_json(self.path / "run.json", record | dict(self.elsewhere.provenance if self.elsewhere else provenance()))
         write_code(self.path, self.codes)
 
     def _measured_first(self, states: Mapping[str, tuple[str, str]]) -> set[str]:
