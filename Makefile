@@ -102,24 +102,25 @@ $(VENV)-%/ready: $(READY)-uv pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --resolution $(RESOLUTION) --editable '.[test]'
 	@touch $@
 
+# It installs ten times as fast as pip.
 $(READY)-uv: $(BIN)/pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@touch $@
 
 define install
-	@echo "installing mesocosm$(1) into $(VENV), about a minute"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'
+	@echo "installing mesocosm$(1) into $(VENV)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.$(1)'
 	@touch $@
 endef
 
-$(READY)-run: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-run: $(READY)-uv pyproject.toml constraints.txt
 	$(call install)
 
-$(READY)-test: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-test: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[test])
 
-$(READY)-check: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-check: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[check])
 
-$(READY)-docs: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-docs: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[docs])
