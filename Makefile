@@ -109,7 +109,8 @@ $(READY)-uv: $(BIN)/pip
 
 define install
 	@echo "installing mesocosm$(1) into $(VENV)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.$(1)'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.$(1)' || \
+	  { echo "uv cannot; trying pip, which may know of a mirror"; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'; }
 	@touch $@
 endef
 
