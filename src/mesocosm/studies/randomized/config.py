@@ -122,6 +122,8 @@ class Config:
     """Numbers of seeds per step, beside that of the training, at the judged exponent."""
     recall_judged_q: float = 32.0
     """The exponent that claims about the adversary are judged at."""
+    recall_weak_q: float = 8.0
+    """The exponent of a weak adversary, up to which the paper's predictions do not vary with the seed."""
     colouring: Colouring = field(default_factory=Colouring)
     colouring_training: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=5e-3, warmup=100, weight_decay=0.1))
     colouring_q: tuple[float, ...] = (1.0, 10.0)
@@ -177,7 +179,7 @@ PRESETS = {
             theory=Theory(rows=3, columns=4),
             recall=Recall(pairs=3, bits=2, completions=1, width=8),
             recall_training=Training(steps=3, batch_size=4, seeds=1),
-            recall_q=(1.0, 32.0),
+            recall_q=(1.0, 8.0, 32.0),
             recall_fixed_q=(1.0, 32.0),
             colouring=Colouring(vertices=5, width=4, key_size=4),
             colouring_training=Training(steps=3, batch_size=4, seeds=2),
