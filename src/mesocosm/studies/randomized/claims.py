@@ -12,6 +12,7 @@ from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, above, below, between
 from mesocosm.studies.randomized.hunt_claims import HUNTS
 from mesocosm.studies.randomized.measures import answers, exceeds, lead, loss_ratio, of, stays_below, tail_lead, vote_gain
+from mesocosm.studies.randomized.notes import NOTES
 from mesocosm.studies.randomized.tables import (
     COLOURING,
     COLOURING_FIXED,
@@ -181,6 +182,7 @@ CLAIMS = [
                 below(0.01),
                 of(Losses.variance, RECALL_WEAK),
                 Control("a strong adversary", of(Losses.variance, RECALL)),
+                note=NOTES["C7.weak"],
             ),
         ],
     ),
@@ -272,6 +274,7 @@ CLAIMS = [
                 above(log(0.9)),
                 loss_ratio(Losses.tail_loss, RECALL_FIXED, RECALL_FIXED_MEAN),
                 Control("random seed", loss_ratio(Losses.tail_loss, RECALL, RECALL_MEAN)),
+                note=NOTES["C12.fixed"],
             ),
         ],
     ),
@@ -335,6 +338,7 @@ CLAIMS = [
                 MOST,
                 exceeds(answers(Answers.average, COLOURING, "vote-30"), 0.9),
                 Control(ON_THE_MEAN, exceeds(answers(Answers.average, COLOURING_MEAN, "vote-30"), 0.9)),
+                note=NOTES["C14.vote"],
             ),
         ],
     ),

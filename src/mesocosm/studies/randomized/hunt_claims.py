@@ -117,7 +117,7 @@ HUNTS = [
                 below(-0.5),
                 lead(of(Hunts.average, GRID_MANY), of(Hunts.average, GRID_FEW)),
                 Control("eight seeds minus one, on the mean over treasures", lead(of(Hunts.average, GRID_MEAN), of(Hunts.average, GRID_ONE_SEED_MEAN))),
-                note=NOTES.get("C18.many"),
+                note=NOTES["C18.many"],
             ),
         ],
     ),
@@ -159,7 +159,7 @@ HUNTS = [
                 above(0.9),
                 of(Returns.same, TWICE),
                 Control("the treasure is moved to another cell between the episodes", of(Returns.moved, TWICE)),
-                note=NOTES.get("C20.shortest"),
+                note=NOTES["C20.shortest"],
             )
         ],
     ),
@@ -174,7 +174,7 @@ HUNTS = [
                 above(1.0),
                 lead(of(Hunts.average, GRID_FIXED), of(Hunts.average, GRID_FIXED_MEAN)),
                 Control("a finite exponent", lead(of(Hunts.average, GRID_FIXED_FINITE), of(Hunts.average, GRID_FIXED_MEAN))),
-                note=NOTES.get("C21.fixed"),
+                note=NOTES["C21.fixed"],
             )
         ],
     ),
