@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
@@ -32,11 +32,20 @@ class Read(NamedTuple):
     labels: Any
 
 
+class Probed(NamedTuple):
+    """What probes are fitted on, from training's combinations, and what they are scored on, from held-out ones."""
+
+    fitted: Read
+    scored: Read
+
+
 class RavenLabels(NamedTuple):
-    """Of the last feature: its rule, and the symbol to predict."""
+    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need."""
 
     rule: Any
     target: Any
+    other_rule: Any
+    other_target: Any
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
@@ -45,31 +54,44 @@ class RavenLabels(NamedTuple):
 def read_terms(arm: FuzzyArm, context: Context) -> Tables:
     """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones.
 
-    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function.
+    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function. The
+    network `shuffled` is the trained one where the function cannot be inferred.
     """
     read = Partial(read_fuzzy, arm.evaluation.probed, context.evaluation_key)
     found, shown = [], []
-    for name, models in _networks(arm, context).items():
-        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
-        for place, seed in enumerate(context.seeds):
-            one, other = _seed(fitted, place), _seed(scored, place)
-            found.append(_decoded(name, seed, _codes(one, 1), one.labels, _codes(other, 1), other.labels))
-        if name == "trained":
-            shown.append(_plane(context.seeds[0], _codes(_seed(scored, 0), 1), term=_seed(scored, 0).labels.argmax(axis=1)))
+    for network, models in _networks(arm, context).items():
+        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        for name, probed in {network: plain, **({"shuffled": shuffled} if network == "trained" else {})}.items():
+            for place, seed in enumerate(context.seeds):
+                one, other = _seed(probed, place)
+                found.append(_decoded(name, seed, _codes(one, 1), one.labels, _codes(other, 1), other.labels))
+        if network == "trained":
+            scored = _seed(plain, 0).scored
+            shown.append(_plane(context.seeds[0], _codes(scored, 1), term=scored.labels.argmax(axis=1)))
     return {"decoded": pl.concat(found), "plane": pl.concat(shown)}
 
 
-def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Read, Read]:
-    """Codes, and for each known term whether the function has it."""
-    point_key, sample_key = jax.random.split(key)
+def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Probed, Probed]:
+    """Codes, and for each known term whether the function has it; then the same with values that are shuffled among the points of a context."""
+    point_key, sample_key, shuffle_key = jax.random.split(key, 3)
     query = jnp.append(jax.random.uniform(point_key, (task.variables,)), 0.0)
 
-    def one(drawn: Any) -> Read:
-        attention = _attention(model, drawn.tokens.at[:, -1].set(query), jnp.asarray([drawn.tokens.shape[1] - 1]))
+    def one(drawn: Any, tokens: Array) -> Read:
+        attention = _attention(model, tokens.at[:, -1].set(query), jnp.asarray([tokens.shape[1] - 1]))
         return Read(attention, jnp.any(drawn.terms[:, :, None] == jnp.arange(task.known), axis=1))
 
     known, held_out = draw_both(examples, sample_key, task)
-    return one(known), one(held_out)
+    shuffled = [shuffle_values(k, drawn.tokens, task.length - 1) for k, drawn in zip(jax.random.split(shuffle_key), (known, held_out), strict=True)]
+    return Probed(one(known, known.tokens), one(held_out, held_out.tokens)), Probed(one(known, shuffled[0]), one(held_out, shuffled[1]))
+
+
+def shuffle_values(key: PRNGKeyArray, tokens: Float[Array, "n time channels"], context: int) -> Float[Array, "n time channels"]:
+    """Sequences in each of which the values of the context are permuted among its points, in an order of its own."""
+
+    def one(key: PRNGKeyArray, sequence: Array) -> Array:
+        return sequence.at[:context, -1].set(jax.random.permutation(key, sequence[:context, -1]))
+
+    return jax.vmap(one)(jax.random.split(key, len(tokens)), tokens)
 
 
 # --- Raven matrices ---------------------------------------------------------------------------------------------------
@@ -78,21 +100,23 @@ def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Fuz
 def read_rules(arm: RavenArm, context: Context) -> Tables:
     """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
 
-    Features are in order here, and rules are assigned to them at random.
+    Features are in order here, and rules are assigned to them at random. The network `other feature` is the trained one where the first feature's rule is to be
+    decoded from the same code.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
     found, causes, shown, alike = [], [], [], []
     for name, models in _networks(arm, context).items():
-        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        probed = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
-            one, other = _seed(fitted, place), _seed(scored, place)
+            one, other = _seed(probed, place)
             codes, held_out = _codes(one, 2), _codes(other, 2)
             found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
             if name == "trained":
+                found.append(_decoded("other feature", seed, codes, one.labels.other_rule, held_out, other.labels.other_rule))
                 causes.append(_causes(seed, codes, one.labels))
         if name == "trained":
-            alike.append(_similar(arm, context, fitted))
-            one = _seed(fitted, 0)
+            alike.append(_similar(arm, context, probed.fitted))
+            one = _seed(probed.fitted, 0)
             titles = np.asarray([rule.title for rule in RULES])
             shown.append(_plane(context.seeds[0], _codes(one, 2), term=titles[one.labels.rule]))
     return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
@@ -102,27 +126,27 @@ def compare_rules(arm: RavenArm, context: Context) -> Tables:
     """Only the similarity of rules, for networks that saw another number of matrices."""
     (parent,) = context.parents
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
-    fitted, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
-    return {"similarity": _similar(arm, context, fitted)}
+    probed = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
+    return {"similarity": _similar(arm, context, probed.fitted)}
 
 
-def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Read, Read]:
+def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> Probed:
     """Codes of the last feature's answer with the first two panels of its row, and labels."""
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
 
     def one(drawn: Any) -> Read:
         features = drawn.targets.shape[1]
         keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
-        return Read(_attention(model, drawn.tokens, keys), RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1]))
+        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0])
+        return Read(_attention(model, drawn.tokens, keys), labels)
 
     known, held_out = draw_both(examples, key, ordered)
-    return one(known), one(held_out)
+    return Probed(one(known), one(held_out))
 
 
 def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
-    """R^2 of the codes, explained by the rule and by the symbol to predict."""
-    by = {"rule": labels.rule, "target": labels.target}
-    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
+    """R^2 of the codes, explained by the rule and by the symbol to predict, of each of the two features."""
+    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in labels._asdict().items()}
     return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
 
 
@@ -155,7 +179,7 @@ def _attention(model: SequenceModel, tokens: Array, keys: Array) -> Array:
     return jnp.moveaxis(jax.lax.map(one, tokens, batch_size=256), 0, 1)
 
 
-def _seed(read: Read, place: int) -> Read:
+def _seed(read: Any, place: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[place], read)
 
 

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
-from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
+from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks, without_codes
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
-from mesocosm.tasks.raven_matrices import RavenExample, RavenMatrices, accuracy
+from mesocosm.tasks.raven_matrices import Accuracy, RavenExample, RavenMatrices, accuracy
 from mesocosm.tasks.task import Split, Task, batch, digest
 from mesocosm.tasks.text import Text
 from mesocosm.tasks.tokens import TokenExample, cross_entropy
@@ -34,11 +34,18 @@ class FuzzySets(NamedTuple):
 
 
 class RavenSets(NamedTuple):
-    """Test matrices. `severed` are the held-out ones with the panels of another matrix, which tell nothing about the answer."""
+    """Test matrices."""
 
     train: RavenExample
     held_out: RavenExample
-    severed: RavenExample
+
+
+class RavenScores(NamedTuple):
+    """Fractions of correct answers: on training's combinations, on held-out ones, and on these without codes."""
+
+    train: Accuracy
+    held_out: Accuracy
+    averaged: Accuracy
 
 
 class Losses(NamedTuple):
@@ -103,14 +110,13 @@ def explain(model: Callable[[Array], Array], examples: FuzzyExample) -> Scores:
 
 
 def train_raven(arm: RavenArm, context: Context) -> Tables:
-    """Train, and measure accuracy on training's combinations of rules and on held-out ones."""
+    """Train, and measure accuracy on training's combinations of rules and on held-out ones, on these also with weights averaged over heads."""
     drawn = tasks(arm.task, context.seeds)
     models = context.fit("network", learner(arm, drawn, raven_loss), arm.training.steps, per_seed=True).model
     context.publish("network", models)
     sets = context.evaluate(Partial(draw_raven, arm.evaluation.examples, context.evaluation_key), drawn)
     columns: dict[str, Any] = {}
-    for name, examples in sets._asdict().items():
-        right = context.evaluate(answer_all, models, examples)
+    for name, right in context.evaluate(answer_sets, models, sets)._asdict().items():
         for column, value in ((name, right.matrices), (f"{name}_feature", right.features)):
             columns[column], columns[f"{column}_error"] = value, (value * (1 - value) / arm.evaluation.examples) ** 0.5
     network = arm.network
@@ -140,11 +146,15 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
 
 def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSets:
     """The test matrices of one seed."""
-    known, held_out = draw_both(examples, key, task)
-    return RavenSets(known, held_out, held_out._replace(tokens=jnp.roll(held_out.tokens, 1, axis=0)))
+    return RavenSets(*draw_both(examples, key, task))
 
 
-def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
+def answer_sets(model: SequenceModel, sets: RavenSets) -> RavenScores:
+    """Fractions of correct answers on the test matrices."""
+    return RavenScores(answer_all(model, sets.train), answer_all(model, sets.held_out), answer_all(without_codes(model), sets.held_out))
+
+
+def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accuracy:
     """Fractions of correct answers."""
     return accuracy(outputs(model, examples.tokens), examples)
 
