@@ -181,7 +181,7 @@ PRESETS = {
             fuzzy=Fuzzy(held_out=0.3, length=6, queries=2),
             fuzzy_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
-            raven_network=Network(dim=8, heads=2, size=4, hidden=8),
+            raven_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
             evaluation=Evaluation(examples=64, probed=200, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
@@ -116,7 +116,8 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
     context.publish("network", models)
     sets = context.evaluate(Partial(draw_raven, arm.evaluation.examples, context.evaluation_key), drawn)
     columns: dict[str, Any] = {}
-    for name, right in context.evaluate(answer_sets, models, sets)._asdict().items():
+    scores, answers = context.evaluate(answer_sets, models, sets)
+    for name, right in scores._asdict().items():
         for column, value in ((name, right.matrices), (f"{name}_feature", right.features)):
             columns[column], columns[f"{column}_error"] = value, (value * (1 - value) / arm.evaluation.examples) ** 0.5
     network = arm.network
@@ -128,7 +129,7 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
         "width": network.dim,
         "layers": network.layers,
     }
-    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets.held_out)}
+    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, answers, sets.held_out)}
 
 
 def raven_loss(model: Callable[[Array], Array], example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -149,9 +150,11 @@ def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSe
     return RavenSets(*draw_both(examples, key, task))
 
 
-def answer_sets(model: SequenceModel, sets: RavenSets) -> RavenScores:
-    """Fractions of correct answers on the test matrices."""
-    return RavenScores(answer_all(model, sets.train), answer_all(model, sets.held_out), answer_all(without_codes(model), sets.held_out))
+def answer_sets(model: SequenceModel, sets: RavenSets) -> tuple[RavenScores, Int[Array, "n features"]]:
+    """Scores on the test matrices, and answers to the first held-out ones."""
+    logits = outputs(model, sets.held_out.tokens)
+    scores = RavenScores(answer_all(model, sets.train), accuracy(logits, sets.held_out), answer_all(without_codes(model), sets.held_out))
+    return scores, jnp.argmax(logits[:SHOWN], axis=-1)
 
 
 def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accuracy:
@@ -159,12 +162,11 @@ def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accur
     return accuracy(outputs(model, examples.tokens), examples)
 
 
-def _shown(arm: RavenArm, context: Context, models: Any, examples: RavenExample) -> Any:
+def _shown(arm: RavenArm, context: Context, answers: Any, examples: RavenExample) -> Any:
     """A few held-out matrices of each seed, and the network's answers."""
-    few = jax.tree.map(lambda leaf: leaf[:, :SHOWN], examples)
-    answers = context.evaluate(outputs, models, few.tokens).argmax(-1)
+    panels = np.asarray(examples.panels)[:, :SHOWN]
     axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.features)}
-    return context.rows(axes, symbol=few.panels, predicted=np.broadcast_to(answers[:, :, None, None], few.panels.shape))
+    return context.rows(axes, symbol=panels, predicted=np.broadcast_to(answers[:, :, None, None], panels.shape))
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
