@@ -40,12 +40,13 @@ class Probed(NamedTuple):
 
 
 class RavenLabels(NamedTuple):
-    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need."""
+    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need; the symbols of the keys."""
 
     rule: Any
     target: Any
     other_rule: Any
     other_target: Any
+    symbols: Any
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
@@ -100,25 +101,27 @@ def shuffle_values(key: PRNGKeyArray, tokens: Float[Array, "n time channels"], c
 def read_rules(arm: RavenArm, context: Context) -> Tables:
     """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
 
-    Features are in order here, and rules are assigned to them at random. The network `other feature` is the trained one where the first feature's rule is to be
-    decoded from the same code.
+    Features are in order here, and rules are assigned to them at random. Three rows named as networks are no networks of their own: `shuffled` is the trained
+    one where all rows but the last are of another matrix, `other feature` the trained one where the first feature's rule is to be decoded from the same code,
+    and `symbols` probes of the two symbols that the answer looks at.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
     found, causes, shown, alike = [], [], [], []
-    for name, models in _networks(arm, context).items():
-        probed = context.evaluate(read, models, tasks(arm.task, context.seeds))
+    for network, models in _networks(arm, context).items():
+        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
-            one, other = _seed(probed, place)
-            codes, held_out = _codes(one, 2), _codes(other, 2)
-            found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
-            if name == "trained":
-                found.append(_decoded("other feature", seed, codes, one.labels.other_rule, held_out, other.labels.other_rule))
-                causes.append(_causes(seed, codes, one.labels))
-        if name == "trained":
-            alike.append(_similar(arm, context, probed.fitted))
-            one = _seed(probed.fitted, 0)
+            found.append(_decoded_rule(network, seed, _seed(plain, place), "rule"))
+            if network == "trained":
+                one, other = _seed(plain, place), _seed(shuffled, place)
+                symbols = [np.repeat(read.labels.symbols[None], arm.network.layers, axis=0) for read in one]
+                found += [_decoded_rule("shuffled", seed, other, "rule"), _decoded_rule("other feature", seed, one, "other_rule")]
+                found.append(_decoded("symbols", seed, symbols[0], one.fitted.labels.rule, symbols[1], one.scored.labels.rule))
+                causes += [_causes(name, seed, _codes(probed.fitted, 2), probed.fitted.labels) for name, probed in (("trained", one), ("shuffled", other))]
+        if network == "trained":
+            alike.append(_similar(arm, context, plain.fitted))
+            first = _seed(plain.fitted, 0)
             titles = np.asarray([rule.title for rule in RULES])
-            shown.append(_plane(context.seeds[0], _codes(one, 2), term=titles[one.labels.rule]))
+            shown.append(_plane(context.seeds[0], _codes(first, 2), term=titles[first.labels.rule]))
     return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
 
 
@@ -126,28 +129,37 @@ def compare_rules(arm: RavenArm, context: Context) -> Tables:
     """Only the similarity of rules, for networks that saw another number of matrices."""
     (parent,) = context.parents
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
-    probed = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
-    return {"similarity": _similar(arm, context, probed.fitted)}
+    plain, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
+    return {"similarity": _similar(arm, context, plain.fitted)}
 
 
-def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> Probed:
-    """Codes of the last feature's answer with the first two panels of its row, and labels."""
+def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Probed, Probed]:
+    """Codes of the last feature's answer with the first two panels of its row, and labels; then the same where all rows but the last are of another matrix."""
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
 
-    def one(drawn: Any) -> Read:
+    def one(drawn: Any, tokens: Array) -> Read:
         features = drawn.targets.shape[1]
         keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
-        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0])
-        return Read(_attention(model, drawn.tokens, keys), labels)
+        symbols = drawn.tokens[:, keys].reshape(examples, -1)
+        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0], symbols)
+        return Read(_attention(model, tokens, keys), labels)
 
     known, held_out = draw_both(examples, key, ordered)
-    return Probed(one(known), one(held_out))
+    plain = Probed(one(known, known.tokens), one(held_out, held_out.tokens))
+    return plain, Probed(one(known, other_rows(known.tokens)), one(held_out, other_rows(held_out.tokens)))
 
 
-def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
+def other_rows(tokens: Float[Array, "n time symbols"]) -> Float[Array, "n time symbols"]:
+    """Matrices of three rows, of which the first two are another matrix's; tokens of nine panels."""
+    shown = 6 * tokens.shape[1] // 9
+    return tokens.at[:, :shown].set(jnp.roll(tokens[:, :shown], 1, axis=0))
+
+
+def _causes(network: str, seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
     """R^2 of the codes, explained by the rule and by the symbol to predict, of each of the two features."""
-    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in labels._asdict().items()}
-    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
+    by = {name: label for name, label in labels._asdict().items() if name != "symbols"}
+    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes)[None, None] for name, label in by.items()}
+    return long_table({"network": [network], "seed": [seed], "layer": range(len(codes))}, **explained)
 
 
 def _similar(arm: RavenArm, context: Context, read: Read) -> pl.DataFrame:
@@ -194,6 +206,12 @@ def _decoded(network: str, seed: int, codes: Any, labels: Any, held_out_codes: A
     axes = {"network": [network], "seed": [seed], "layer": range(len(codes))}
     columns = {"f1": true.f1, "accuracy": true.accuracy, "shuffled_f1": other.f1, "shuffled_accuracy": other.accuracy}
     return long_table(axes, **{name: column[None, None] for name, column in columns.items()})
+
+
+def _decoded_rule(network: str, seed: int, probed: Probed, label: str) -> pl.DataFrame:
+    """The same for codes of Raven matrices and one of their labels."""
+    labels = [getattr(read.labels, label) for read in probed]
+    return _decoded(network, seed, _codes(probed.fitted, 2), labels[0], _codes(probed.scored, 2), labels[1])
 
 
 def _plane(seed: int, codes: Any, *, term: Any) -> pl.DataFrame:

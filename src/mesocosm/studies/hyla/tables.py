@@ -139,6 +139,7 @@ class Decoded(Table):
 class Causes(Table):
     """R^2 of latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the matrix."""
 
+    network: Axis
     layer: Axis
     rule: Value
     target: Value
