@@ -138,7 +138,8 @@ SIZE_AND_CODES = [
     ),
     Claim(
         "C11",
-        "The rule can be decoded from the latent code on held-out combinations, better than from the symbols that it weighs; later layers tell more than the first.",
+        "The rule can be decoded from the latent code on held-out combinations, better than from the symbols that it weighs; later layers tell more than the "
+        "first.",
         source="Fig. 5F",
         checks=[
             of_raven(
