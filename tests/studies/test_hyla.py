@@ -69,9 +69,7 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
     assert deep == replace(arm("raven-linear", "paper").network, layers=16)
     assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
     assert arm("raven-hyla-10M", "paper").network == arm("raven-hyla", "paper").network
-    narrow = arm("raven-softmax-narrow", "cpu")
-    assert (narrow.network.dim, narrow.network.heads, narrow.network.size, narrow.network.hidden, narrow.network.layers) == (32, 4, 16, 64, 3)
-    assert narrow.training == arm("raven-softmax", "cpu").training
+    assert arm("raven-linear-wide-2", "paper").training == arm("raven-linear", "paper").training
 
 
 def test_what_a_check_compares_has_all_replicates():
@@ -96,7 +94,6 @@ def test_checks_name_the_ends_of_each_curve():
     assert [tables.held_out("hyla", rank).names(two) for rank in (0, 1, 2)] == [("fuzzy-hyla-held-30",), ("fuzzy-hyla",), ("fuzzy-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
-    assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]
     assert [tables.by_width("linear", pick).names(paper) for pick in (min, max)] == [("raven-linear",), ("raven-linear-wide-4",)]
     assert tables.by_width("linear", min).names(one) == tables.by_matrices("linear", min).names(one) == ("raven-linear",)
     assert tables.LONGER.names(paper) == ("fuzzy-softmax-length-64",)
@@ -329,8 +326,8 @@ def test_each_step_of_the_fraction_can_have_no_effect(check, ends, few, trained,
 
 @pytest.mark.parametrize(("long", "repeated", "verdict"), [(0.6, 0.4, "holds"), (0.4, 0.4, "fails"), (0.6, 0.6, "not judged")])
 def test_a_longer_context_can_be_no_better(long, repeated, verdict):
-    rows = pl.concat([explained("softmax", 0.85, 0.5), explained("softmax-length-32", 0.9, long, repeated=repeated)])
-    assert judged("C3.longer", explained=rows).verdict == verdict
+    rows = pl.concat([explained("softmax", 0.85, 0.5), explained("softmax-length-64", 0.9, long, repeated=repeated)])
+    assert judged("C3.longer", "paper", explained=rows).verdict == verdict
 
 
 @pytest.mark.parametrize(("few", "trained", "verdict"), [(0.65, 0.8, "holds"), (0.5, 0.8, "fails"), (0.65, 1.0, "not judged")])
@@ -374,7 +371,7 @@ def test_one_head_can_be_as_good_and_several_can_be_better_without_codes(one, av
     [
         ("matrices-softmax", "cpu", "softmax", "softmax-quarter"),
         ("matrices-hyla", "cpu", "hyla", "hyla-quarter"),
-        ("width-softmax", "cpu", "softmax", "softmax-narrow"),
+        ("width-softmax", "paper", "softmax-wide-4", "softmax"),
         ("matrices-softmax", "paper", "softmax-40M", "softmax-10M"),
         ("width-hyla", "paper", "hyla-wide-4", "hyla"),
     ],

@@ -5,7 +5,7 @@ from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.pilots import pilots
-from mesocosm.studies.hyla.claims_raven import AMBIGUOUS, SIZE_AND_CODES, SPLIT, needed
+from mesocosm.studies.hyla.claims_raven import AMBIGUOUS, PAPER, SIZE_AND_CODES, SPLIT, needed
 from mesocosm.studies.hyla.config import FUZZY_PAPER
 from mesocosm.studies.hyla.measures import decoded_terms, drop, gain, longer, r2, smaller_drop, worse
 from mesocosm.studies.hyla.notes import NOTES
@@ -129,6 +129,8 @@ CLAIMS = [
                 above(0.05),
                 longer(LONGER, Explained.held_out, fuzzy("softmax")),
                 Control("the longer context repeats the tokens of a shorter one", longer(LONGER, Explained.repeated, fuzzy("softmax"))),
+                judged_at=PAPER,
+                note=NOTES["C3.longer"],
             ),
         ],
     ),
