@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -177,6 +178,42 @@ def test_a_pool_in_one_program_learns_what_a_loop_over_inner_episodes_learns(ben
     check_form(record)
     assert [row["case"] for row in record["rows"]] == ["meta-episode and step", "meta-episode and step"]
     assert record["rows"][0]["error"] <= 1e-5
+
+
+@pytest.mark.whole
+def test_identities_hold_in_float32_and_a_kernel_that_needs_a_gpu_says_so(bench):
+    record = run("accelerator", bench)
+    check_form(record)
+    step = next(row for row in record["rows"] if row["case"].startswith("weight-decay/C2.step"))
+    assert step["verdict"] == "met"
+    assert step["quantity"] == "error"
+    assert 0 < step["ours"] < 1e-5
+    assert step["theirs"] > 100 * step["ours"]  # the mutant
+    trained = [row for row in record["rows"] if row["case"].startswith("weight-decay/C1")]
+    assert {(row["verdict"], row["note"]) for row in trained} == {("skipped", "trial minima: it trains")}
+    kernels = [row for row in record["rows"] if row["peer"] == "fla kernel"]
+    assert [row["case"] for row in kernels] == ["gated mesa layer, forward", "gated mesa layer, forward + backward"]
+    assert all(row["verdict"] in ("skipped", "measured") for row in kernels)
+
+
+def test_what_would_begin_too_late_is_skipped(bench):
+    import accelerator
+
+    long_ago = time.monotonic() - accelerator.MOST_SECONDS - 1
+    (row,) = accelerator.kernel(4, 8, "forward", long_ago)
+    assert (row.verdict, row.note) == ("skipped", "not begun after 540 s")
+    rows = accelerator.identities("weight-decay", "smoke", long_ago)
+    assert {row.verdict for row in rows} == {"skipped"}
+    assert "trial step is not begun after 540 s" in rows[0].note
+
+
+def test_an_answer_may_be_as_wrong_as_its_comparison_allows(bench):
+    from stopwatch.rows import Comparison
+
+    right, calls = np.ones(2), []
+    sides = [contender(name, right * (1 + error), calls) for name, error in (("ours", 0.0), ("theirs", 1e-2))]
+    assert Comparison("b", "c", "s", 0.0).timed(*sides, lambda _: [right]).verdict == "wrong"
+    assert Comparison("b", "c", "s", 0.0, largest_error=3e-2).timed(*sides, lambda _: [right]).verdict == "measured"
 
 
 def test_the_front_door_is_timed(bench, monkeypatch):
