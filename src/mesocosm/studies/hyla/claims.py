@@ -64,6 +64,7 @@ def terms_decoded(variant: str) -> Check:
         above(0.5),
         decoded_terms(trial),
         Control("the same networks, on contexts whose values are shuffled among points", decoded_terms(trial, "shuffled")),
+        note=NOTES.get(f"C6.{variant}"),
     )
 
 

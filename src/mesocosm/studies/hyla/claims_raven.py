@@ -110,6 +110,7 @@ SIZE_AND_CODES = [
                 above(0.01),
                 explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
                 Control(OTHER_ROWS, explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven, "shuffled")),
+                note=NOTES["C9.rule"],
             ),
             of_raven(
                 "symbol",
@@ -148,6 +149,7 @@ SIZE_AND_CODES = [
                 above(0.05),
                 above_symbols(SOFTMAX_CODES),
                 Control(OTHER_ROWS, above_symbols(SOFTMAX_CODES, "shuffled")),
+                note=NOTES["C11.rules"],
             ),
             of_raven(
                 "later",
