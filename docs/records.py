@@ -145,7 +145,7 @@ def benchmark_section(record: dict[str, Any]) -> str:
 
 def benchmark_cells(row: dict[str, Any]) -> list[str]:
     """One row; what limits us, or was spared a peer, stands behind the verdict."""
-    units = {"seconds": " s", "MiB": " MiB", "power of tokens": " (power of the tokens)"}
+    units = {"seconds": " s", "MiB": " MiB", "power of tokens": " (power of the tokens)", "error": " (error)"}
     ours, theirs = ("" if row[side] is None else f"{row[side]:.3g}{units[row['quantity']]}" for side in ("ours", "theirs"))
     ratio = "" if row["ratio"] is None else number(row["ratio"], row["low"], row["high"])
     error = "" if row["error"] is None else f"{row['error']:.0e}"

@@ -1,5 +1,7 @@
 """What is released works without the repository: wheel and sdist are complete, and a fresh environment runs a study from the wheel."""
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -102,6 +104,30 @@ def test_a_fresh_environment_lists_makes_and_runs_studies_outside_the_repository
     assert str(ROOT) not in page
     assert "site/index.html" in run("mesocosm", "report", "runs/two-heads-smoke", "runs/two-heads-smoke", "--out", "site")
     assert (tmp_path / "site" / "gallery.html").read_text().count("<img") == 2
+
+
+@pytest.mark.slow
+def test_versions_of_the_documentation_stand_side_by_side(tmp_path):
+    """`make publish` twice, in a copy of the repository."""
+    if importlib.util.find_spec("mike") is None:
+        pytest.skip('mike is not installed: pip install "mesocosm[publish]"')
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=tmp_path / "copy", capture_output=True, text=True, check=True).stdout
+
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "copy"], check=True)
+    for option in ("user.name=a", "user.email=a@example.org"):
+        git("config", *option.split("="))
+    (tmp_path / "ready-publish").touch()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for version in ("0.1", "0.2"):
+        words = ["make", "publish", f"VERSION={version}", f"VENV={tmp_path}", "--old-file", f"{tmp_path}/ready-publish"]
+        done = subprocess.run(words, cwd=tmp_path / "copy", env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    files = set(git("ls-tree", "-r", "--name-only", "gh-pages").split())
+    assert {"index.html", "versions.json", "0.1/index.html", "0.2/index.html", "0.2/api/nn.html", "0.2/search/search_index.json"} <= files
+    assert [entry["version"] for entry in json.loads(git("show", "gh-pages:versions.json"))] == ["0.2", "0.1"]
+    assert "recursive_least_squares" in git("show", "gh-pages:0.2/api/nn.html")
 
 
 def test_the_citation_and_the_changelog_agree_with_the_package():

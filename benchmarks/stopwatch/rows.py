@@ -46,13 +46,13 @@ class Row:
         benchmark: whose row it is.
         case: what is computed.
         size: of the problem.
-        quantity: what `ours` and `theirs` count: "seconds", "MiB", or "power of tokens" for growth.
+        quantity: what `ours` and `theirs` count: "seconds", "MiB", "power of tokens" for growth, or "error".
         ours, theirs: medians, or None where there is none.
         peer: what we are compared with; empty for a number of our own.
         ratio: theirs / ours, above 1 where we are better; low, high: its interval.
         error: the larger of both contenders' errors.
         target: the aim, empty where there is none.
-        verdict: "met", "missed", "measured" (no aim), "skipped" or "wrong" (an error above 1e-5: no ratio).
+        verdict: "met", "missed", "measured" (no aim), "skipped" or "wrong" (an error above `Comparison.largest_error`, usually 1e-5: no ratio).
         note: what limits a row that missed, why one was skipped, what a peer was spared.
     """
 
@@ -79,6 +79,7 @@ class Comparison:
     Attributes:
         seconds: how long both are timed, in all.
         limit: the sentence that says what limits us, for a row that misses its aim.
+        largest_error: a contender with a larger one gives a wrong answer, which is not timed.
     """
 
     benchmark: str
@@ -87,6 +88,7 @@ class Comparison:
     seconds: float
     target: Target | None = None
     limit: str = ""
+    largest_error: float = LARGEST_ERROR
 
     def skipped(self, peer: str, reason: str) -> Row:
         """A row without numbers."""
@@ -107,10 +109,10 @@ class Comparison:
         if reference is not None:
             errors = [largest_error(given, reference(given)) for given in answers]
             error = max(errors)
-            if error > LARGEST_ERROR:
-                wrong = " and ".join(f"{side.name}: error {e:.1e}" for side, e in zip((ours, theirs), errors, strict=True) if e > LARGEST_ERROR)
+            if error > self.largest_error:
+                wrong = " and ".join(f"{side.name}: error {e:.1e}" for side, e in zip((ours, theirs), errors, strict=True) if e > self.largest_error)
                 shown = error if np.isfinite(error) else None
-                note = _sentences(f"{wrong}, above {LARGEST_ERROR:g}, so there is no ratio", theirs.note)
+                note = _sentences(f"{wrong}, above {self.largest_error:g}, so there is no ratio", theirs.note)
                 return Row(self.benchmark, self.case, self.size, "seconds", None, theirs.name, None, None, None, None, shown, self._aim, "wrong", note)
         took = interleave(ours, theirs, seconds=self.seconds)
         met = None if self.target is None else self.target.met(took.ours, took.low, took.high)
@@ -156,6 +158,8 @@ def amount(value: float | None, quantity: str) -> str:
         return "–"
     if quantity == "seconds":
         return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
+    if quantity == "error":
+        return f"{value:.1e}"
     return f"{value:.3g} {quantity}" if quantity == "MiB" else f"tokens^{value:.2f}"
 
 

@@ -60,4 +60,8 @@ def __getattr__(name: str) -> Any:
         from mesocosm.lab.store.run_directory import Run
 
         return Run
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mesocosm")
     raise AttributeError(f"module 'mesocosm' has no attribute {name!r}")

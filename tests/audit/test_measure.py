@@ -89,6 +89,7 @@ def test_a_row_has_the_published_schema(tmp_path):
     assert found.rows["draws"].unique().to_list() == [32]
     assert found.rows.height == 2 * 12 * 2
     assert found.spectra.height == 2 * 12 * 2 * 8
+    assert found.row_norms.height == 2 * 12 * 2 * 8
     assert found.rows.null_count().sum_horizontal().item() == 48 * 3  # no gain to fold, no rotary pairs, no reason
     np.testing.assert_allclose(found.rows["score"], (found.rows["ratio"] - found.rows["null2"]) / (1 - found.rows["null2"]))
 

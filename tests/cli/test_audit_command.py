@@ -49,16 +49,16 @@ def test_rows_are_sorted_and_cut_as_asked(model, capsys):
 def test_files_and_page_hold_what_the_table_holds(model, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["audit", str(model), "--out", str(out)]) == 0
-    assert sorted(file.name for file in out.iterdir()) == ["audit.csv", "audit.json", "audit.parquet", "index.html", "spectra.parquet"]
+    assert sorted(file.name for file in out.iterdir()) == ["audit.csv", "audit.json", "audit.parquet", "index.html", "row_norms.parquet", "spectra.parquet"]
     rows = audit(model).rows
     assert pl.read_parquet(out / "audit.parquet").equals(rows)
     assert [row["ratio"] for row in json.loads((out / "audit.json").read_text())] == rows["ratio"].to_list()
     assert pl.read_csv(out / "audit.csv").columns == rows.columns
     page = (out / "index.html").read_text()
-    assert page.count("</figure>") == 5
+    assert page.count("</figure>") == 6
     assert not re.findall(r'(?:src|href)="(?!#)', page.partition("<script")[0])  # nothing is loaded from elsewhere
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
-    assert len(data["specs"]) == 5
+    assert len(data["specs"]) == 6
     assert "Report:" in capsys.readouterr().out
 
 

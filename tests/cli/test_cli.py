@@ -12,8 +12,10 @@ import pytest
 import mesocosm.lab.run.runner as runner
 from mesocosm import __main__
 from mesocosm.cli import main
+from mesocosm.cli.handlers import fitting
 from mesocosm.cli.parse import one_line, parse_run
 from mesocosm.lab.errors import UserError
+from mesocosm.lab.run.dry_run import FitDryRun, TrialDryRun
 from toy_study.config import Config
 
 HEAVY = ("jax", "equinox", "optax", "altair", "scipy", "vl_convert", "orbax")
@@ -281,8 +283,16 @@ def test_dry_run_trains_nothing_and_calls_no_trial(run, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [f"compiling the programs of {trial}" for trial in ("identity", "rolling", "frozen", "probe")]
     assert sum("KiB" in line or "MiB" in line for line in lines) == 2
+    assert "Every program fits on a GPU of 80 GB; the largest is that of rolling" in lines
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run), "--dry-run"]) == 0
     assert capsys.readouterr().out.count("cached") == 4
+
+
+def test_a_dry_run_names_what_does_not_fit_on_one_gpu():
+    sizes = {"small": 79 * 10**9, "large": 81 * 10**9, "unknown": None}
+    trials = [TrialDryRun(name, "new", "", None, (FitDryRun("fit", 1, size),)) for name, size in sizes.items()]
+    assert fitting(trials).startswith("More than a GPU of 80 GB has, for all seeds at once: large (81 GB). Fewer seeds")
+    assert fitting(trials[2:]) == "No trial trains"
 
 
 def test_failed_trial_is_exit_code_one(capsys, tmp_path):

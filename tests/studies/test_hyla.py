@@ -13,9 +13,9 @@ from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
 from mesocosm.nn import HYLA_VARIANTS, DeltaNet
-from mesocosm.studies.hyla import claims, codes, identities, measures, tables, train
+from mesocosm.studies.hyla import claims, codes, identities, tables, train
 from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, Identities, Language, Raven, Scale
-from mesocosm.studies.hyla.networks import build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks
+from mesocosm.studies.hyla.networks import build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks, without_codes
 from mesocosm.studies.hyla.trials import check, trials
 from mesocosm.tasks.fuzzy_logic import fuzzy_function
 from mesocosm.tasks.raven_matrices import RavenMatrices
@@ -69,18 +69,19 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
     assert deep == replace(arm("raven-linear", "paper").network, layers=16)
     assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
     assert arm("raven-hyla-10M", "paper").network == arm("raven-hyla", "paper").network
-    narrow = arm("raven-softmax-narrow", "cpu")
-    assert (narrow.network.dim, narrow.network.heads, narrow.network.size, narrow.network.hidden, narrow.network.layers) == (32, 4, 16, 64, 3)
-    assert narrow.training == arm("raven-softmax", "cpu").training
+    assert arm("raven-linear-wide-2", "paper").training == arm("raven-linear", "paper").training
 
 
-def test_arms_of_curves_and_slow_ones_have_few_replicates():
-    few = {trial.name for trial in trials(PRESETS["cpu"].config) if trial.seeds == 5}
-    fuzzy = {"fuzzy-softmax-length-8", "fuzzy-softmax-length-32", "fuzzy-softmax-held-50", "fuzzy-hyla-held-50"}
-    raven = {"raven-hyla", "raven-hyla-quarter", "raven-softmax-features-3", *(f"raven-softmax-{name}" for name in ("quarter", "half", "narrow"))}
-    others = {"codes-raven-softmax-quarter", "codes-raven-softmax-half", *(f"language-{name}" for name in ("softmax", "linear", "hyla"))}
-    assert few == fuzzy | raven | others
-    assert {trial.seeds for trial in trials(PRESETS["paper"].config)} == {None, 1}
+def test_what_a_check_compares_has_all_replicates():
+    assert {trial.seeds for preset in PRESETS.values() for trial in trials(preset.config)} == {None, 1}
+
+
+def test_features_are_compared_after_equally_many_steps():
+    for preset, steps in (("cpu", 2500), ("paper", 156_250)):
+        names = [tables.of_features(pick).names(PRESETS[preset].config)[0] for pick in (min, max)]
+        arms = [arm(name, preset) for name in names]
+        assert [one.training.steps for one in arms] == [steps] * 2
+        assert [one.task.features for one in arms] == ([2, 3] if preset == "cpu" else [2, 4])
 
 
 def test_checks_name_the_ends_of_each_curve():
@@ -93,7 +94,6 @@ def test_checks_name_the_ends_of_each_curve():
     assert [tables.held_out("hyla", rank).names(two) for rank in (0, 1, 2)] == [("fuzzy-hyla-held-30",), ("fuzzy-hyla",), ("fuzzy-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
-    assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]
     assert [tables.by_width("linear", pick).names(paper) for pick in (min, max)] == [("raven-linear",), ("raven-linear-wide-4",)]
     assert tables.by_width("linear", min).names(one) == tables.by_matrices("linear", min).names(one) == ("raven-linear",)
     assert tables.LONGER.names(paper) == ("fuzzy-softmax-length-64",)
@@ -139,14 +139,22 @@ def test_a_decoder_is_scored_with_all_tokens_before_and_with_one():
 
 
 @pytest.mark.whole
-def test_severed_matrices_have_the_panels_of_another():
+def test_held_out_matrices_have_combinations_that_training_does_not_have():
     task = raven_task(Raven(), 1000)
     sets = train.draw_raven(20, KEY, task)
-    np.testing.assert_array_equal(sets.severed.tokens[1:], sets.held_out.tokens[:-1])
-    np.testing.assert_array_equal(sets.severed.targets, sets.held_out.targets)
     combinations = {tuple(sorted(row)) for row in np.asarray(sets.held_out.rules).tolist()}
     assert combinations <= {tuple(sorted(row)) for row in np.asarray(task.combinations.held_out).tolist()}
     assert not combinations & {tuple(sorted(row)) for row in np.asarray(sets.train.rules).tolist()}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("variant", ["softmax", "hyla"])
+def test_without_codes_all_heads_have_the_mean_weights(variant):
+    model = build(replace(arm("raven-softmax"), variant=variant), KEY)
+    tokens = raven_task(Raven(), 1000).sample(KEY).tokens
+    plain, mean = (np.asarray(network.explain(tokens)[1][0].attention) for network in (model, without_codes(model)))
+    np.testing.assert_allclose(mean, np.broadcast_to(np.mean(plain, axis=0), plain.shape), rtol=1e-5, atol=1e-6)
+    assert np.abs(plain - mean).max() > 0.01
 
 
 @pytest.mark.whole
@@ -229,13 +237,21 @@ def test_codes_are_read_where_the_paper_reads_them():
     raven = replace(arm("raven-softmax"), network=replace(arm("raven-softmax").network, layers=2), evaluation=Evaluation(probed=30))
     task = raven_task(raven.task, 1000)
     model = build(raven, KEY)
-    known, _ = codes.read_raven(30, KEY, model, task)
+    plain, shuffled = codes.read_raven(30, KEY, model, task)
+    known = plain.fitted
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
     drawn, _ = train.draw_both(30, KEY, ordered)
     shown = jax.vmap(model.explain)(drawn.tokens)[1]
     wanted = jnp.stack([jnp.asarray(layer.attention)[:, :, -1:, jnp.asarray([13, 15])] for layer in shown])
     np.testing.assert_allclose(known.attention, wanted, atol=1e-6)
+    np.testing.assert_array_equal(known.labels.symbols.reshape(30, 2, 8), drawn.tokens[:, [13, 15]])
+    np.testing.assert_array_equal(shuffled.fitted.labels.rule, known.labels.rule)
+    rows = codes.other_rows(drawn.tokens)
+    np.testing.assert_array_equal(rows[:, 12:], drawn.tokens[:, 12:])
+    np.testing.assert_array_equal(rows[1:, :12], drawn.tokens[:-1, :12])
     np.testing.assert_array_equal(known.labels.target, drawn.panels[:, 2, 2, 1])
+    np.testing.assert_array_equal(known.labels.other_target, drawn.panels[:, 2, 2, 0])
+    np.testing.assert_array_equal(jnp.stack([known.labels.other_rule, known.labels.rule], axis=1), drawn.rules)
     np.testing.assert_array_equal(drawn.tokens[:, [13, 15]].argmax(-1), drawn.panels[:, 2, :2, 1])
 
 
@@ -247,8 +263,16 @@ def test_probes_find_what_is_in_the_codes_and_nothing_in_other_labels():
     table = codes._decoded("trained", 0, layers[:, :400], rules[:400], layers[:, 400:], rules[400:])
     gain = (table["f1"] - table["shuffled_f1"]).to_numpy()
     assert abs(gain[0]) < 0.15 < 0.6 < gain[1]
-    causes = codes._causes(0, layers, codes.RavenLabels(rules, random.integers(0, 8, 800)))
-    assert causes["rule"][1] > 0.9 > 0.1 > abs(causes["target"][1])
+    causes = codes._causes("trained", 0, layers, codes.RavenLabels(rules, *random.integers(0, 8, (3, 800)), symbols=layers[0]))
+    assert causes["rule"][1] > 0.9 > 0.1 > max(abs(causes[name][1]) for name in ("target", "other_rule", "other_target"))
+
+
+def test_shuffled_values_are_those_of_the_context_at_other_points():
+    tokens = jnp.stack([jnp.arange(12.0).reshape(6, 2)] * 20)
+    shuffled = codes.shuffle_values(KEY, tokens, 4)
+    np.testing.assert_array_equal(shuffled.at[:, :4, 1].set(0), tokens.at[:, :4, 1].set(0))
+    np.testing.assert_array_equal(jnp.sort(shuffled[:, :4, 1], axis=1), tokens[:, :4, 1])
+    assert len(np.unique(shuffled[:, :4, 1], axis=0)) > 5
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -302,18 +326,14 @@ def test_each_step_of_the_fraction_can_have_no_effect(check, ends, few, trained,
 
 @pytest.mark.parametrize(("long", "repeated", "verdict"), [(0.6, 0.4, "holds"), (0.4, 0.4, "fails"), (0.6, 0.6, "not judged")])
 def test_a_longer_context_can_be_no_better(long, repeated, verdict):
-    few = explained("softmax-length-32", 0.9, long, repeated=repeated).head(5)
-    row = judged("C3.longer", explained=pl.concat([explained("softmax", 0.85, 0.5), few]))
-    assert (row.verdict, row.n) == (verdict, 5)
+    rows = pl.concat([explained("softmax", 0.85, 0.5), explained("softmax-length-64", 0.9, long, repeated=repeated)])
+    assert judged("C3.longer", "paper", explained=rows).verdict == verdict
 
 
-def test_arms_are_compared_in_the_replicates_that_both_have():
-    rows = pl.concat([scores("raven-softmax", held_out=0.5), scores("raven-hyla", held_out=0.4)[3:8]])
-    view = View(PRESETS["cpu"].config, "cpu", {"solved": rows})
-    found = measures.solved(tables.Solved.held_out, tables.raven("hyla"), tables.raven("softmax"))(view)
-    values = [rows.filter(trial=name, seed=5)["held_out"].item() for name in ("raven-hyla", "raven-softmax")]
-    assert found.ids == (3, 4, 5, 6, 7)
-    assert found.values[2] == values[0] - values[1]
+@pytest.mark.parametrize(("few", "trained", "verdict"), [(0.65, 0.8, "holds"), (0.5, 0.8, "fails"), (0.65, 1.0, "not judged")])
+def test_the_fraction_held_out_can_have_no_effect_on_hyla(few, trained, verdict):
+    tables = pl.concat([explained("hyla", 0.85, 0.6), explained("hyla-held-30", trained, few)])
+    assert judged("C3.fraction-hyla", explained=tables).verdict == verdict
 
 
 @pytest.mark.parametrize(("hyla", "trained", "verdict"), [(0.65, 0.8, "holds"), (0.95, 0.8, "fails"), (0.65, 0.6, "not judged")])
@@ -334,15 +354,15 @@ def test_training_can_differ_and_composition_cost_nothing(train, held_out, verdi
     assert judged("C4.train", explained=tables).verdict == verdict
 
 
-@pytest.mark.parametrize("variant", ["softmax", "hyla"])
+@pytest.mark.parametrize("variant", ["softmax", "hyla", "hyla-linear", "hyla-unnormalised"])
 @pytest.mark.parametrize(("unknown", "held_out", "verdict"), [(-0.1, 0.5, "holds"), (0.4, 0.5, "fails"), (-0.1, 0.2, "not judged")])
 def test_unknown_terms_can_be_solved_and_known_ones_not(variant, unknown, held_out, verdict):
     assert judged(f"C5.{variant}", explained=explained(variant, 0.8, held_out, unknown)).verdict == verdict
 
 
-@pytest.mark.parametrize(("one", "severed", "verdict"), [(0.15, 0.05, "holds"), (0.28, 0.05, "fails"), (0.15, 0.2, "not judged")])
-def test_one_head_can_be_as_good_and_several_can_guess_better(one, severed, verdict):
-    many, single = scores("raven-softmax", held_out=0.28, severed=severed), scores("raven-softmax-heads-1", held_out=one, severed=0.05)
+@pytest.mark.parametrize(("one", "averaged", "verdict"), [(0.15, 0.05, "holds"), (0.28, 0.05, "fails"), (0.15, 0.2, "not judged")])
+def test_one_head_can_be_as_good_and_several_can_be_better_without_codes(one, averaged, verdict):
+    many, single = scores("raven-softmax", held_out=0.28, averaged=averaged), scores("raven-softmax-heads-1", held_out=one, averaged=0.05)
     assert judged("C8.heads", solved=pl.concat([many, single])).verdict == verdict
 
 
@@ -351,14 +371,14 @@ def test_one_head_can_be_as_good_and_several_can_guess_better(one, severed, verd
     [
         ("matrices-softmax", "cpu", "softmax", "softmax-quarter"),
         ("matrices-hyla", "cpu", "hyla", "hyla-quarter"),
-        ("width-softmax", "cpu", "softmax", "softmax-narrow"),
+        ("width-softmax", "paper", "softmax-wide-4", "softmax"),
         ("matrices-softmax", "paper", "softmax-40M", "softmax-10M"),
         ("width-hyla", "paper", "hyla-wide-4", "hyla"),
     ],
 )
-@pytest.mark.parametrize(("small", "severed", "verdict"), [(0.2, 0.05, "holds"), (0.39, 0.05, "fails"), (0.2, 0.2, "not judged")])
-def test_matrices_and_width_can_have_no_effect_or_one_without_a_rule(check, preset, most, fewest, small, severed, verdict):
-    arms = [scores(f"raven-{most}", held_out=0.4, severed=severed), scores(f"raven-{fewest}", held_out=small, severed=0.05)]
+@pytest.mark.parametrize(("small", "averaged", "verdict"), [(0.2, 0.05, "holds"), (0.39, 0.05, "fails"), (0.2, 0.2, "not judged")])
+def test_matrices_and_width_can_have_no_effect_or_one_without_codes(check, preset, most, fewest, small, averaged, verdict):
+    arms = [scores(f"raven-{most}", held_out=0.4, averaged=averaged), scores(f"raven-{fewest}", held_out=small, averaged=0.05)]
     assert judged(f"C7.{check}", preset, solved=pl.concat(arms)).verdict == verdict
 
 
@@ -370,18 +390,18 @@ def test_hyla_can_be_no_better_on_matrices_and_its_linear_form_as_good(hyla, lin
 
 
 @pytest.mark.parametrize(("check", "other"), [("C13.raven-nonlinearity", "hyla-linear"), ("C13.raven-normalisation", "hyla-unnormalised")])
-@pytest.mark.parametrize(("hyla", "severed", "verdict"), [(0.7, 0.05, "holds"), (0.57, 0.05, "fails"), (0.7, 0.2, "not judged")])
-def test_parts_of_hyla_can_be_needless_on_matrices_or_needed_to_guess(check, other, hyla, severed, verdict):
-    rows = [scores("raven-hyla", held_out=hyla, severed=severed), scores(f"raven-{other}", held_out=0.57, severed=0.05)]
+@pytest.mark.parametrize(("hyla", "averaged", "verdict"), [(0.7, 0.05, "holds"), (0.57, 0.05, "fails"), (0.7, 0.2, "not judged")])
+def test_parts_of_hyla_can_be_needless_on_matrices_or_needed_without_codes(check, other, hyla, averaged, verdict):
+    rows = [scores("raven-hyla", held_out=hyla, averaged=averaged), scores(f"raven-{other}", held_out=0.57, averaged=0.05)]
     assert judged(check, "paper", solved=pl.concat(rows)).verdict == verdict
 
 
-@pytest.mark.parametrize(("preset", "most", "fewest"), [("cpu", "-features-3", ""), ("paper", "", "-features-2")])
-@pytest.mark.parametrize(("harder", "severed", "verdict"), [(0.4, 0.15, "holds"), (0.6, 0.15, "fails"), (0.4, 0.05, "not judged")])
-def test_more_features_can_be_as_easy_and_harder_to_guess(preset, most, fewest, harder, severed, verdict):
+@pytest.mark.parametrize(("preset", "most", "fewest"), [("cpu", "-features-3", "-half"), ("paper", "", "-features-2")])
+@pytest.mark.parametrize(("harder", "averaged", "verdict"), [(0.4, 0.15, "holds"), (0.6, 0.15, "fails"), (0.4, 0.05, "not judged")])
+def test_more_features_can_be_as_easy_and_harder_without_codes(preset, most, fewest, harder, averaged, verdict):
     arms = [
-        scores(f"raven-softmax{most}", held_out_feature=harder, severed_feature=severed),
-        scores(f"raven-softmax{fewest}", held_out_feature=0.6, severed_feature=0.16),
+        scores(f"raven-softmax{most}", held_out_feature=harder, averaged_feature=averaged),
+        scores(f"raven-softmax{fewest}", held_out_feature=0.6, averaged_feature=0.16),
     ]
     assert judged("C12.features", preset, solved=pl.concat(arms)).verdict == verdict
 
@@ -408,44 +428,63 @@ def by_layer(trial, layers, **values):
             "layer": layer,
             **{name: value[network][layer] + SPREAD[seed] / 10 * layer for name, value in values.items()},
         }
-        for network in ("trained", "untrained")
+        for network in next(iter(values.values()))
         for layer in range(layers)
         for seed in SEEDS
     ]
     return pl.DataFrame(rows)
 
 
-def decoded(trial, trained, untrained):
+def decoded(trial, trained, control, name):
     chance = [0.1] * len(trained)
-    return by_layer(trial, len(trained), f1={"trained": trained, "untrained": untrained}, shuffled_f1={"trained": chance, "untrained": chance}).with_columns(
+    return by_layer(trial, len(trained), f1={"trained": trained, name: control}, shuffled_f1={"trained": chance, name: chance}).with_columns(
         pl.col("shuffled_f1") - 0.001 * pl.col("seed") * (1 + pl.col("layer"))
     )
 
 
-@pytest.mark.parametrize(("check", "trial"), [("C6.softmax", "fuzzy-softmax"), ("C6.hyla", "fuzzy-hyla"), ("C11.rules", "raven-softmax")])
-@pytest.mark.parametrize(("trained", "untrained", "verdict"), [(0.6, 0.11, "holds"), (0.11, 0.11, "fails"), (0.6, 0.5, "not judged")])
-def test_codes_can_tell_nothing_or_tell_it_before_training(check, trial, trained, untrained, verdict):
-    layers = 3 if "raven" in trial else 2
-    table = decoded(f"codes-{trial}", [0.1] * (layers - 1) + [trained], [0.1] * (layers - 1) + [untrained])
+@pytest.mark.parametrize(
+    ("check", "trial", "name"),
+    [("C6.softmax", "fuzzy-softmax", "shuffled"), ("C6.hyla", "fuzzy-hyla", "shuffled")],
+)
+@pytest.mark.parametrize(("trained", "control", "verdict"), [(0.6, 0.11, "holds"), (0.11, 0.11, "fails"), (0.6, 0.5, "not judged")])
+def test_codes_can_tell_nothing_or_what_they_must_not(check, trial, name, trained, control, verdict):
+    table = decoded(f"codes-{trial}", [0.1, trained], [0.1, control], name)
     assert judged(check, decoded=table).verdict == verdict
 
 
-@pytest.mark.parametrize(("early", "verdict"), [(0.1, "holds"), (0.6, "fails")])
-def test_early_layers_can_tell_as_much(early, verdict):
-    assert judged("C11.later", decoded=decoded("codes-raven-softmax", [early, 0.3, 0.6], [0.1] * 3)).verdict == verdict
+@pytest.mark.parametrize(("trained", "shuffled", "verdict"), [(0.3, 0.12, "holds"), (0.12, 0.12, "fails"), (0.3, 0.2, "not judged")])
+def test_codes_can_tell_no_more_than_symbols_or_as_much_without_the_rows(trained, shuffled, verdict):
+    found = {"trained": [0.1, 0.1, trained], "shuffled": [0.1, 0.1, shuffled], "symbols": [0.12] * 3}
+    table = by_layer("codes-raven-softmax", 3, f1=found, shuffled_f1=found).with_columns(
+        pl.col("f1") + 0.001 * pl.col("seed") * (pl.col("network") != "symbols")
+    )
+    assert judged("C11.rules", decoded=table).verdict == verdict
+
+
+@pytest.mark.parametrize(("early", "other", "verdict"), [(0.1, 0.1, "holds"), (0.6, 0.1, "fails"), (0.1, 0.4, "not judged")])
+@pytest.mark.parametrize("check", ["C11.later", "C11.middle"])
+def test_early_layers_can_tell_as_much(check, early, other, verdict):
+    table = decoded("codes-raven-softmax", [early, 0.6, 0.6], [0.1, other, other], "other feature")
+    assert judged(check, decoded=table).verdict == verdict
 
 
 @pytest.mark.parametrize(
-    ("rule", "target", "wanted"),
+    ("rule", "target", "shuffled", "other", "wanted"),
     [
-        ([0.0, 0.2, 0.3], [0.1, 0.1, 0.1], {"rule": "holds", "symbol": "holds"}),
-        ([0.0, 0.0, 0.05], [0.1, 0.1, 0.1], {"rule": "fails", "symbol": "not judged"}),
-        ([0.2, 0.2, 0.3], [0.1, 0.1, 0.1], {"rule": "not judged", "symbol": "fails"}),
+        ([0.0, 0.2, 0.3], [0.1, 0.1, 0.1], 0.1, 0.0, {"rule": "holds", "symbol": "holds"}),
+        ([0.2, 0.0, 0.05], [0.1, 0.1, 0.1], 0.1, 0.0, {"rule": "fails", "symbol": "fails"}),
+        ([0.0, 0.2, 0.3], [0.1, 0.1, 0.1], 0.1, 0.1, {"rule": "holds", "symbol": "not judged"}),
+        ([0.0, 0.2, 0.3], [0.1, 0.1, 0.1], 0.2, 0.0, {"rule": "not judged", "symbol": "holds"}),
     ],
 )
-def test_rules_and_symbols_can_explain_the_wrong_layers(rule, target, wanted):
-    found = {name: {"trained": value, "untrained": [0.0] * 3} for name, value in (("rule", rule), ("target", target))}
-    table = by_layer("codes-raven-softmax", 3, **found).filter(network="trained").with_columns(pl.col("rule") + 0.001 * pl.col("seed"))
+def test_rules_and_symbols_can_explain_the_wrong_layers_or_what_they_must_not(rule, target, shuffled, other, wanted):
+    found = {
+        "rule": {"trained": rule, "shuffled": [shuffled] * 3},
+        "target": {"trained": target, "shuffled": target},
+        "other_rule": {name: [0.0] * 3 for name in ("trained", "shuffled")},
+        "other_target": {name: [other] * 3 for name in ("trained", "shuffled")},
+    }
+    table = by_layer("codes-raven-softmax", 3, **found).with_columns(pl.col("rule") - 0.001 * pl.col("seed"), pl.col("other_rule") + 0.001 * pl.col("seed"))
     assert {name: judged(f"C9.{name}", causes=table).verdict for name in wanted} == wanted
 
 

@@ -1,6 +1,8 @@
 """The incontext-composition study: supports, prompts, exact statements, curves at equal fit, claims that can come out either way, and a user's layer."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,11 +15,14 @@ from mesocosm.analysis.in_context.prompt_regression import affine_features
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
-from mesocosm.nn import Attention, DeltaNet
+from mesocosm.learning.streams import stream_keys
+from mesocosm.nn import Attention, Bottleneck, Composed, DeltaNet
 from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
 from mesocosm.studies.incontext_composition.config import PRESETS, Identities
-from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_prompts, split_of
+from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_labelled, draw_prompts, learner, split_of, with_code
 from mesocosm.studies.incontext_composition.trials import check, trials
+from mesocosm.tasks.compositional_supports import masks_of
+from mesocosm.tasks.hyperteacher import Teacher
 
 KEY = jax.random.key(0)
 
@@ -79,7 +84,20 @@ def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
     vanilla = [arm for name, arm in found.items() if name.startswith("vanilla")]
     assert len(vanilla) == 4
     assert len({arm.shape for arm in vanilla}) == 1
+    rates = {name: arm.learning_rate for name, arm in found.items() if hasattr(arm, "learning_rate")}
+    assert {name for name, rate in rates.items() if rate == 2e-3} == {"hypernet", "latent-mlp", "hypernet-connected", "hypernet-disconnected"}
+    assert set(rates.values()) == {2e-3, 4e-3}
     assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected"}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name", ["vanilla", "hyla"])
+def test_queries_do_not_see_each_other(name):
+    model = build(arm(name, models=("vanilla", "hyla")), KEY)
+    context, queries = jax.random.normal(KEY, (8, 17)), jax.random.normal(KEY, (2, 17))
+    run = eqx.filter_jit(lambda model, queries: model(context, queries))
+    changed = run(model, queries.at[0].add(1.0)) != run(model, queries)
+    np.testing.assert_array_equal(changed[:, 0], [True, False])
 
 
 @pytest.mark.parametrize(("name", "size"), [("vanilla", 398_465), ("hypernet", 104_486)])
@@ -113,6 +131,85 @@ def test_modules_that_are_the_teachers_in_another_basis_are_aligned():
     np.testing.assert_allclose(found, jnp.tensordot(basis, modules, 1), atol=1e-5)
 
 
+class Told(Bottleneck):
+    """Is told the code in front of the tokens, and has it in its stream."""
+
+    def code(self, context):
+        return context[0, :6]
+
+    def stream(self, context, queries):
+        return jnp.concatenate([self.code(context), queries[0, 6:]])
+
+
+class Knowing(Composed):
+    """Executes the codes of the ring by the teacher, and predicts 0 for others."""
+
+    teacher: Teacher
+
+    def __call__(self, code, x):
+        known = jnp.any(jnp.all((code > 0) == masks_of(6, identities.RING), axis=1))
+        return jnp.where(known, self.teacher.execute(code, x), 0.0)
+
+
+class Mean(eqx.Module):
+    """Predicts the mean of the context, and has the code in its stream."""
+
+    def __call__(self, context, queries):
+        return jnp.broadcast_to(context[:, -1:].mean(axis=0), (len(queries), 1))
+
+    def stream(self, context, queries):
+        return 100 * context[0, :6]
+
+
+@pytest.mark.whole
+def test_a_measurement_scores_each_set_and_reads_the_codes_of_held_out_pairs_alone():
+    """The codes of held-out pairs alone are changed, so a probe is right on training's and wrong there."""
+    task = draw_prompts("connected+", 6, 2, KEY)
+    sets = with_code(jax.jit(lambda task: train.draw_sets(120, KEY, task))(task))
+    found = jax.jit(lambda sets: train.measure(learner(arm("vanilla"), task, sets), SimpleNamespace(model=Mean()), KEY))
+    honest = found(sets)
+    assert honest["r2"].shape == (4,)
+    assert np.abs(honest["r2"]).max() < 1e-5
+    assert honest["told"] > 0.9
+    assert honest["shuffled"] < 0.2
+    wrong = found(sets._replace(code=sets.code.at[1].set(1 - sets.code[1])))
+    assert wrong["told"] < 0
+    assert found(sets._replace(code=sets.code.at[2:].set(0)))["told"] == honest["told"]
+
+
+@pytest.mark.whole
+def test_execution_is_scored_on_trainings_pairs_first():
+    task = draw_labelled("connected", 8, KEY)
+    model = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, task.teacher)
+    score = jax.jit(lambda model, task: train.execute(40, KEY, model, task))(model, task)
+    assert score.value[0] > 0.999
+    assert score.value[1] < 0.1
+
+
+@pytest.mark.whole
+def test_a_student_with_the_teachers_modules_is_aligned_with_its_own_teacher_only():
+    seeds, of = [1000, 1001], arm("hypernet")
+    drawn = jax.vmap(lambda key: draw_prompts("connected+", 8, 2, key))(stream_keys(seeds, "env"))
+    sets = with_code(jax.vmap(lambda task: train.draw_sets(36, KEY, task))(drawn))
+    executor = Composed.create(16, 1, code=6, hidden=16, key=KEY)
+    encoder: Any = build(of, KEY)
+
+    def student(task):
+        flat = task.task.teacher.layers[0].reshape(6, -1)
+        return Told(encoder.infer, eqx.tree_at(lambda e: e.hypernetwork.generators[0].modules, executor, flat), 16)
+
+    unused = dict.fromkeys(("seeds", "parents", "evaluation_key", "fit", "publish", "model"), len)
+    context: Any = SimpleNamespace(
+        **unused,
+        evaluate=lambda function, *parts: jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*parts)),
+        keys=lambda stream: stream_keys(seeds, stream),
+        rows=lambda **columns: columns,
+    )
+    found = train._aligned(of, context, jax.vmap(student)(drawn), drawn, sets)
+    assert np.allclose(found["own"], 1, atol=1e-4)
+    assert np.max(found["foreign"]) < 0.6
+
+
 # --- exact statements -------------------------------------------------------------------------------------------------
 
 
@@ -136,9 +233,21 @@ def at_equal_fit(*tables):
 
 
 def test_models_are_compared_where_both_first_fit_as_well_as_the_worse_one_does_at_its_best():
-    found = at_equal_fit(curve("hypernet", [0.0, 0.9, 0.99], [0.0, 0.7, 0.9]), curve("vanilla", [0.0, 0.968377, 0.95], [0.0, 0.75, 0.6]))
-    assert found.values == pytest.approx([0.8 - 0.75], abs=1e-5)  # 1 - 0.968377 is the geometric mean of 0.1 and 0.01
-    assert 0.01 < found.errors[0] < 0.02
+    found = at_equal_fit(curve("hypernet", [0.0, 0.9, 0.99], [0.0, 0.6, 0.9]), curve("vanilla", [0.0, 0.968377, 0.95], [0.0, 0.75, 0.6]))
+    assert found.values == pytest.approx([0.8 - 0.75], abs=1e-5)  # 1 - 0.968377 and 1 - 0.8 are the geometric means of 0.1 and 0.01, and of 0.4 and 0.1
+    assert 0.01 < found.errors[0] < 0.03
+
+
+def test_a_model_that_fits_better_at_its_first_measurement_is_not_compared_with_its_untrained_self():
+    """A line in R^2 from the untrained model's would give -0.25."""
+    found = at_equal_fit(curve("hypernet", [-11.0, 0.91], [-11.0, 0.84]), curve("vanilla", [-5.0, 0.89], [-5.0, 0.6]))
+    assert 0.15 < found.values[0] < 0.24
+
+
+def test_a_model_that_composes_perfectly_has_a_value_and_an_error():
+    found = at_equal_fit(curve("hypernet", [0.0, 0.99], [0.0, 0.999]), curve("vanilla", [0.0, 0.99], [0.0, 0.75]))
+    assert found.values == pytest.approx([0.249])
+    assert np.isfinite(found.errors).all()
 
 
 def test_a_model_that_training_makes_worse_is_compared_before_training():

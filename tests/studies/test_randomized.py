@@ -379,7 +379,7 @@ def test_rows_about_hunts_by_hand():
 
 CPU = PRESETS["cpu"].config
 ARMS = {name: next(iter(arm.names(CPU))) for name, arm in vars(tables).items() if isinstance(arm, tables.Trials)}
-RANDOMISED = {"RECALL", "COLOURING", "GRID", "LARGER", "TWICE"}
+RANDOMISED = {"RECALL", "COLOURING", "GRID", "GRID_FEW", "GRID_MANY", "LARGER", "TWICE"}
 
 
 def rows_of(arm, randomises, generator, sampled=0.05):
@@ -388,7 +388,8 @@ def rows_of(arm, randomises, generator, sampled=0.05):
     if ARMS[arm].startswith(("grid", "larger", "twice")):
         stuck = arm in ("GRID_FIXED", "GRID_ONE_SEED", "LARGER_FIXED")
         average, excess, unevenness = (5.2, -1.3, 0.6) if randomises else (7.0, 1.0, 2.6) if stuck else (4.7, 1.0, 2.4)
-        hunts = {"average": average, "worst": 8 + excess, "excess": excess, "unevenness": unevenness, "walk_unevenness": 2.4}
+        average += arm == "GRID_FEW"
+        hunts = {"average": average, "worst": 8 + excess, "tail": 8 + 3 * excess, "excess": excess, "unevenness": unevenness, "walk_unevenness": 2.4}
         hunts |= {"commonest": 0.3 if randomises else 0.98}
         hunts = {column: noise(value) for column, value in hunts.items()}
         return {"hunts": hunts, "returns": {"same": noise(0.97 if randomises else 0.5), "moved": noise(0.3)}}
@@ -425,9 +426,10 @@ def test_every_row_about_trained_networks_holds_if_they_are_as_the_paper_says():
 def test_rows_about_the_adversary_fail_if_nobody_uses_a_seed():
     found = verdicts(set())
     lost = {"C7.adversary", "C8.never", "C9.tail", "C10.average", "C10.tail", "C14.tail", "C14.verified", "C15.tail-loss", "C17.worst", "C20.shortest"}
+    lost |= {"C14.vote", "C17.tail", "C17.larger-tail"}
     assert {name: found[name] for name in lost} == dict.fromkeys(lost, "fails")
     assert not {name for name, verdict in found.items() if verdict == "holds"} - {
-        *("C2.enough", "C14.fixed-tail", "C17.average", "C17.larger-average", "C18.average", "C21.fixed")
+        *("C2.enough", "C14.fixed-tail", "C17.average", "C17.larger-average", "C18.average", "C18.many", "C21.fixed")
     }
 
 
@@ -438,8 +440,22 @@ def test_rows_about_sampled_answers_fail_if_sampling_is_as_good_as_a_seed():
 
 def test_rows_about_the_expected_loss_do_not_hold_if_everybody_uses_a_seed():
     found = verdicts(set(ARMS))
-    assert {found[name] for name in ("C6.tail", "C6.vote", "C7.mean", "C14.mean-spread", "C19.one-path", "C19.larger-one-path")} <= {"fails", "not judged"}
-    assert "holds" not in {found[name] for name in ("C2.gain", "C9.tail", "C12.tail-loss", "C13.seeds", "C18.average", "C18.worst", "C21.fixed")}
+    assert {
+        found[name]
+        for name in (
+            "C6.tail",
+            "C6.vote",
+            "C6.fixed",
+            "C7.mean",
+            "C7.weak",
+            "C8.mean-spread",
+            "C13.one-seed",
+            "C14.mean-spread",
+            "C19.one-path",
+            "C19.larger-one-path",
+        )
+    } <= {"fails", "not judged"}
+    assert "holds" not in {found[name] for name in ("C2.gain", "C9.tail", "C12.tail-loss", "C12.fixed", "C13.seeds", "C18.average", "C18.worst", "C21.fixed")}
 
 
 @pytest.mark.whole

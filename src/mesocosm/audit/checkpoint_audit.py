@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from mesocosm.audit.measure import Pair, Spectra, folded_rank, measure, pair_imb
 from mesocosm.audit.mlp import NOTE as MLP_NOTE
 from mesocosm.audit.mlp import Mlp, find_mlps, mlp_pair
 from mesocosm.audit.quantisation import is_quantised
+from mesocosm.audit.row_norms import RowNorms, row_columns, row_norms
 from mesocosm.audit.settings import Settings, layer_of, settings_of
 
 SCHEMA = {
@@ -36,19 +37,12 @@ SCHEMA = {
     **dict.fromkeys(("rank95_sum_null1", "rank95_sum_null1_sd", "rank95_sum_null2", "rank95_sum_null2_sd"), pl.Float64),
     **dict.fromkeys(("rank95_sum_folded", "rank95_energy"), pl.Int64),
     **dict.fromkeys(("stable", "stable_null1", "stable_null1_sd", "stable_null2", "stable_null2_sd"), pl.Float64),
-    **dict.fromkeys(("effective", "pair_relD", "normA2", "normB2"), pl.Float64),
+    **dict.fromkeys(("effective", "pair_relD", "rows_relD", "rows_relD_null1", "rows_relD_null1_sd", "rows_corr", "normA2", "normB2"), pl.Float64),
     **dict.fromkeys(("applies", "notes", "status", "reason", "block", "part", "layout"), pl.String),
 }
-SPECTRA = {
-    "model": pl.String,
-    "block": pl.String,
-    "part": pl.String,
-    "layer": pl.Int64,
-    "product": pl.String,
-    "head": pl.Int64,
-    "index": pl.Int64,
-    **dict.fromkeys(Spectra._fields, pl.Float64),
-}
+PLACE = {**dict.fromkeys(("model", "block", "part"), pl.String), "layer": pl.Int64, "product": pl.String, **dict.fromkeys(("head", "index"), pl.Int64)}
+SPECTRA = {**PLACE, **dict.fromkeys(Spectra._fields, pl.Float64)}
+ROW_NORMS = {**PLACE, "a": pl.Float64, "b": pl.Float64, "pair": pl.Boolean}
 
 ROTARY_NOTE = "rotary: the law holds for pair traces only, ratio and cosines are descriptive"
 QK_NORM_NOTE = "QK-norm: the scores do not see the scale of query and key, so that their decay is no nuclear norm"
@@ -92,11 +86,13 @@ class Audit:
         model: the name given by the user.
         rows: one row per product and key head, and one per skipped block, with the columns of `SCHEMA`.
         spectra: one row per singular value, with the means and standard deviations of both nulls.
+        row_norms: one row per row of an attention product's factors, with the squared norms that agree at balance; under rotary positions, of pairs.
     """
 
     model: str
     rows: pl.DataFrame
     spectra: pl.DataFrame
+    row_norms: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ROW_NORMS))
 
     @property
     def audited(self) -> pl.DataFrame:
@@ -132,15 +128,17 @@ def audit(model: str | Path, options: Options | None = None, progress: Callable[
     _check_heads(checkpoint.config, blocks, options)
     rows: list[dict[str, Any]] = []
     spectra: list[pl.DataFrame] = []
+    norms: list[pl.DataFrame] = []
     for number, block in enumerate([*blocks, *mlps]):
         with one_blas_thread():
             found = _audit_block(checkpoint, block, options)
-        rows += [row for row, _ in found]
-        spectra += [_spectrum_frame(row, values) for row, values in found if values is not None]
+        rows += [product.row for product in found]
+        spectra += [_frame(product.row, product.spectra, SPECTRA) for product in found if product.spectra is not None]
+        norms += [_frame(product.row, product.norms, ROW_NORMS) for product in found if product.norms is not None]
         if progress:
             progress(number + 1, len(blocks) + len(mlps))
-    table = pl.DataFrame(rows, schema=SCHEMA)
-    return Audit(checkpoint.name, table, pl.concat(spectra) if spectra else pl.DataFrame(schema=SPECTRA))
+    frames = [pl.concat(parts) if parts else pl.DataFrame(schema=schema) for parts, schema in ((spectra, SPECTRA), (norms, ROW_NORMS))]
+    return Audit(checkpoint.name, pl.DataFrame(rows, schema=SCHEMA), *frames)
 
 
 def _nothing_found(checkpoint: Checkpoint, options: Options) -> str:
@@ -170,7 +168,15 @@ def _model_type(config: Mapping[str, Any]) -> str | None:
 # --- one block ------------------------------------------------------------------------------------------------------
 
 
-def _audit_block(checkpoint: Checkpoint, block: Block | Mlp, options: Options) -> list[tuple[dict[str, Any], Spectra | None]]:
+class _Product(NamedTuple):
+    """A row of the table, and what stands behind it."""
+
+    row: dict[str, Any]
+    spectra: Spectra | None = None
+    norms: RowNorms | None = None
+
+
+def _audit_block(checkpoint: Checkpoint, block: Block | Mlp, options: Options) -> list[_Product]:
     """The rows of a block; its tensors are freed afterwards."""
     place = _place(checkpoint.name, block)
     try:
@@ -182,16 +188,16 @@ def _audit_block(checkpoint: Checkpoint, block: Block | Mlp, options: Options) -
         return [_audit_pair(place, pair, heads, settings, notes, None if cross else gain, options.draws) for pair in pairs_of(heads)]
     except Exception as error:  # one bad block does not end the audit
         reason = str(error) if isinstance(error, Skip | AuditError) else f"cannot be read: {type(error).__name__}: {error}"
-        return [({**place, "status": "skipped", "reason": reason}, None)]
+        return [_Product({**place, "status": "skipped", "reason": reason})]
 
 
-def _audit_mlp(place: dict[str, Any], checkpoint: Checkpoint, mlp: Mlp, draws: int) -> tuple[dict[str, Any], Spectra]:
+def _audit_mlp(place: dict[str, Any], checkpoint: Checkpoint, mlp: Mlp, draws: int) -> _Product:
     pair = mlp_pair(checkpoint, mlp)
     numbers, spectra = measure(pair, draws)
     quantised = any(is_quantised(checkpoint.tensors[name].dtype) for name in (mlp.first, mlp.second))
     notes = "; ".join([MLP_NOTE, *[QUANTISED_NOTE] * quantised])
     fixed = {"head": pair.head, "group": pair.group, "product": pair.product, "applies": "no", "notes": notes, "status": "audited"}
-    return {**place, **fixed, **numbers}, spectra
+    return _Product({**place, **fixed, **numbers}, spectra)
 
 
 def _place(model: str, block: Block | Mlp) -> dict[str, Any]:
@@ -284,10 +290,9 @@ def _gain(checkpoint: Checkpoint, block: Block, settings: Settings, width: int) 
     return checkpoint.matrix(found).astype(np.float64) + settings.gain_offset
 
 
-def _audit_pair(
-    place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None, draws: int
-) -> tuple[dict[str, Any], Spectra]:
+def _audit_pair(place: dict[str, Any], pair: Pair, heads: Heads, settings: Settings, notes: Notes, gain: np.ndarray | None, draws: int) -> _Product:
     numbers, spectra = measure(pair, draws)
+    norms = row_norms(pair, settings)
     applies, note = notes[pair.product]
     rotary = pair.product == "QK" and settings.positions == "rotary" and settings.interleaved is not None
     row = {
@@ -298,14 +303,16 @@ def _audit_pair(
         **numbers,
         "rank95_sum_folded": None if gain is None else folded_rank(pair, gain),
         "pair_relD": pair_imbalance(heads, pair.head, settings) if rotary else None,
+        **row_columns(pair, norms, draws),
         "applies": applies,
         "notes": note,
         "status": "audited",
     }
-    return row, spectra
+    return _Product(row, spectra, norms)
 
 
-def _spectrum_frame(row: Mapping[str, Any], spectra: Spectra) -> pl.DataFrame:
-    fixed = {name: row[name] for name in ("model", "block", "part", "layer", "product", "head")}
-    columns = {name: [value] * len(spectra.values) for name, value in fixed.items()}
-    return pl.DataFrame({**columns, "index": range(1, len(spectra.values) + 1), **spectra._asdict()}, schema=SPECTRA)
+def _frame(row: Mapping[str, Any], values: Spectra | RowNorms, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """One row per entry of these arrays, with their place."""
+    length = len(values[0])
+    columns = {name: [row[name]] * length for name in PLACE if name != "index"}
+    return pl.DataFrame({**columns, "index": range(1, length + 1), **values._asdict()}, schema=schema)

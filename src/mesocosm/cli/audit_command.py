@@ -53,7 +53,9 @@ def distinct_names(audits: Sequence[Audit]) -> list[Audit]:
     earlier = [models[:i].count(model) for i, model in enumerate(models)]
     names = [f"{model} ({count + 1})" if count else model for model, count in zip(models, earlier, strict=True)]
     return [
-        found if name == found.model else replace(found, model=name, rows=_renamed(found.rows, name), spectra=_renamed(found.spectra, name))
+        found
+        if name == found.model
+        else replace(found, model=name, **{table: _renamed(getattr(found, table), name) for table in ("rows", "spectra", "row_norms")})
         for found, name in zip(audits, names, strict=True)
     ]
 
@@ -76,7 +78,7 @@ def _progress_printer(model: str, status: Any) -> Callable[[int, int], None] | N
 
 
 def write_audit(audits: Sequence[Audit], folder: Path, compared: pl.DataFrame | None = None) -> Path:
-    """Write `audit` and, after a comparison, `comparison` as Parquet, CSV and JSON, `spectra` as Parquet, and the page.
+    """Write `audit` and, after a comparison, `comparison` as Parquet, CSV and JSON, `spectra` and `row_norms` as Parquet, and the page.
 
     Returns:
         The page's path.
@@ -94,6 +96,7 @@ def write_audit(audits: Sequence[Audit], folder: Path, compared: pl.DataFrame | 
             _write(folder / f"{name}.csv", table.write_csv)
             _write(folder / f"{name}.json", table.write_json)
         _write(folder / "spectra.parquet", pl.concat([found.spectra for found in audits]).write_parquet)
+        _write(folder / "row_norms.parquet", pl.concat([found.row_norms for found in audits]).write_parquet)
         return write_page(audits, folder)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None

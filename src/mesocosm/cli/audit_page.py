@@ -1,4 +1,4 @@
-"""The audit's page: a summary per part of the model, heat maps over layers and heads, spectra with bands for the nulls, and all rows."""
+"""The audit's page: a summary per part of the model, heat maps over layers and heads, spectra with bands for the nulls, norms of rows, and all rows."""
 
 from __future__ import annotations
 
@@ -126,7 +126,14 @@ def draw(audit: Audit) -> list[RenderedFigure]:
         f"Singular values divided by the factors' mean squared norm, mean over heads, for up to {LAYERS_DRAWN} layers; their area is the ratio. Bands: both "
         f"nulls, plus and minus two standard deviations. {short(audit.model)}."
     )
-    return [*maps, RenderedFigure("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
+    figures = [*maps, RenderedFigure("spectra", "Spectra and their nulls", caption, finite(spectra_chart(audit)))]
+    if audit.row_norms.is_empty():
+        return figures
+    rows = (
+        f"Squared norms of single rows in the first head of up to {LAYERS_DRAWN} layers: rows of key and query, columns of the output and rows of the value; "
+        f"under rotary positions, sums over pairs. On the diagonal at balance; random rows are close to it too (rows_relD_null1). {short(audit.model)}."
+    )
+    return [*figures, RenderedFigure("rows", "Norms of rows", rows, finite(rows_chart(audit)))]
 
 
 def short(model: str) -> str:
@@ -178,6 +185,31 @@ def spectra_chart(audit: Audit) -> dict[str, Any]:
         band = alt.Chart(nulls.filter(panel=panel)).mark_area(opacity=0.35).encode(x=x, y=y, y2="high:Q", color=hues)
         lines = alt.Chart(by_layer.filter(panel=panel)).mark_line(strokeWidth=1.5).encode(x=x, y="values:Q", color=colour, tooltip=["layer", "index", "values"])
         panels.append(alt.layer(band, lines).resolve_scale(color="independent").properties(width=270, height=200, title=panel))
+    return alt.concat(*panels, columns=2).to_dict()
+
+
+def rows_chart(audit: Audit) -> dict[str, Any]:
+    """Squared norms of both factors' rows in the first head of each layer, with one panel per product and part."""
+    import altair as alt
+
+    rows = audit.row_norms.filter(pl.col("head") == 0).with_columns(panel=PLACE)
+    layers = _spread(rows["layer"].unique().sort().to_list(), LAYERS_DRAWN)
+    places = _spread(rows["index"].unique().sort().to_list(), PLACES_DRAWN)
+    parts = rows["panel"].unique(maintain_order=True).to_list()[:4]
+    rows = rows.filter(pl.col("layer").is_in(layers) & pl.col("index").is_in(places)).select("panel", "layer", "index", "a", "b", "pair")
+    colour = alt.Color("layer:O", scale=alt.Scale(scheme="viridis"))
+    panels = []
+    for panel in parts:
+        mine = rows.filter(panel=panel)
+        product = panel.partition(" ")[0]
+        names = ("‖row of W_K‖²", "‖row of W_Q‖²") if product == "QK" else ("‖column of P‖²", "‖row of W_V‖²")
+        ends = pl.DataFrame(
+            {"a": [least := mine.select(pl.min_horizontal("a", "b").min()).item(), most := mine.select(pl.max_horizontal("a", "b").max()).item()]}
+        )
+        x, y = alt.X("a:Q", title=names[0], scale=alt.Scale(zero=False)), alt.Y("b:Q", title=names[1], scale=alt.Scale(zero=False))
+        line = alt.Chart(ends.with_columns(b=pl.Series([least, most]))).mark_line(strokeDash=[4, 3], color="#888888").encode(x=x, y=y)
+        dots = alt.Chart(mine).mark_circle(size=22, opacity=0.7).encode(x=x, y=y, color=colour, tooltip=["layer", "index", "a", "b", "pair"])
+        panels.append(alt.layer(line, dots).properties(width=250, height=250, title=panel))
     return alt.concat(*panels, columns=2).to_dict()
 
 

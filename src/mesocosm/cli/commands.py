@@ -46,6 +46,7 @@ Examples:
   mesocosm run --like results/mesa               repeat an earlier run and compare the verdicts
   mesocosm run mesa --track tensorboard          also log training curves to TensorBoard, in RUN/track
   mesocosm run all --preset smoke                run every study in turn, then build one site of all runs
+  mesocosm run mesa --ray auto                   compute the trials on a Ray cluster, several at a time
   mesocosm run STUDY --help                      list the fields of that study's config as options"""
 
 SEARCH_EXAMPLES = """Compare settings of a study on pilot seeds, and save all that was tried as one table.
@@ -115,6 +116,14 @@ class RunCommand:
     """Train pools with your own estimator, package.module:function, beside the study's; short for --config.estimator, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Compute the trials on a Ray cluster: auto for this machine's, or a new one on this machine if there is none; local for a new one; or HOST:PORT."""
+    ray_cores: Annotated[int, arg(metavar="N")] = 2
+    """With --ray: cores of each trial."""
+    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
+    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
+    store: Annotated[str | None, arg(metavar="URL")] = None
+    """With --ray: keep the run under a URL that fsspec knows (s3://BUCKET/RUN), for machines that do not share the run directory, which becomes its copy."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None
     """Repeat an earlier run in a new directory, with its study, preset, config and seeds, and compare the verdicts."""
 
@@ -156,6 +165,12 @@ class SearchCommand:
     """Seed of the first replicate; 1000 or above, for records use those below."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """The directory of the search; by default a directory under `runs/`."""
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Compute the trials on a Ray cluster, as in `mesocosm run`."""
+    ray_cores: Annotated[int, arg(metavar="N")] = 2
+    """With --ray: cores of each trial."""
+    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
+    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop if a run makes no progress and uses no processor time for this long; the search can be resumed. 0 disables the check."""
 

@@ -66,6 +66,7 @@ def examine(out: Path) -> list[Finding]:
         Finding("memory", memory()),
         device,
         *compiler(),
+        *by_device(works=device.remedy is None),
         Finding("environment", environment(os.environ)),
         *extras(),
         folder(out),
@@ -206,6 +207,15 @@ def compiler() -> list[Finding]:
     if installed_version("jaxlib") is None:
         return []
     return [Finding("compiler", f"XLA's pool has {thread_count()} threads; programs are compiled with {schedule()}")]
+
+
+def by_device(*, works: bool) -> list[Finding]:
+    """What the library decides by device, and what each decision is here; empty if JAX does not run."""
+    if not works:
+        return []
+    from mesocosm.lab.run.devices import decisions
+
+    return [Finding("by device", f"{decision.what}: {decision.here} ({decision.module})") for decision in decisions()]
 
 
 def environment(variables: Iterable[str]) -> str:

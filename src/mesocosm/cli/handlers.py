@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -27,10 +28,16 @@ from mesocosm.studies.interface import Study
 if TYPE_CHECKING:
     import polars as pl
 
+    from mesocosm.lab.run.cluster import Cluster
+    from mesocosm.lab.run.dry_run import TrialDryRun
     from mesocosm.lab.store.run_directory import Run
 
 MOST_SEEDS = 100_000
 """An upper limit, so that a typo does not fill the memory."""
+
+
+GPU_BYTES = 80e9
+"""The memory of the accelerator for which the presets `paper` are made."""
 
 
 def handle(command: Any, line: str) -> int:
@@ -100,16 +107,38 @@ def run(asked: StudyRun, line: str) -> int:
     from mesocosm.lab.events.track import tracked
     from mesocosm.lab.run.runner import execute
 
+    where = cluster(command)
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
             options |= {"again": command.again, "repeats": earlier is not None}
-            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled, "cluster": where}
             done = execute(study, command.preset, **options, **stopping, observer=observer, command=line)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
     return conclude(done, out, earlier)
+
+
+def cluster(command: commands.RunCommand | commands.SearchCommand) -> Cluster | None:
+    """Where `--ray` says that the trials are computed, or None for here.
+
+    Raises:
+        UserError: an option that belongs to --ray is given without it, or a number is out of range.
+    """
+    store = command.store if isinstance(command, commands.RunCommand) else None
+    if command.ray is None:
+        default = commands.RunCommand("")
+        alone = {"--ray-cores": command.ray_cores != default.ray_cores, "--ray-memory": command.ray_memory != default.ray_memory, "--store": store is not None}
+        if given := [option for option, is_given in alone.items() if is_given]:
+            raise UserError(f"{given[0]} belongs to --ray: `--ray auto {given[0]} ...`")
+        return None
+    if command.ray_cores < 1 or not 0 <= command.ray_memory < math.inf:
+        raise UserError(f"--ray-cores must be 1 or more and --ray-memory 0 or more; they are {command.ray_cores} and {command.ray_memory:g}")
+
+    from mesocosm.lab.run.cluster import Cluster
+
+    return Cluster(command.ray, command.ray_cores, command.ray_memory, store)
 
 
 def search(asked: StudySearch, line: str) -> int:
@@ -141,10 +170,10 @@ def search(asked: StudySearch, line: str) -> int:
         arms=command.arms,
         maximize=command.maximize,
     )
-    out = console()
+    out, where = console(), cluster(command)
     try:
         with SearchScreen(out) as watching:
-            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled}
+            stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled, "cluster": where}
             file, arms = searches.search(question, command.out, watching, command=line, **stopping)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {line}", file=sys.stderr)
@@ -242,12 +271,23 @@ def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int
 
         trials = dry_run_plan(plan, observer=tell) if command.compile else outline(plan)
     out.print(dry_run_table(trials, compiled=command.compile))
+    if command.compile:
+        print_line(out, fitting(trials))
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
     usual = study.presets[command.preset].seeds
     scaled = "" if len(seeds) == usual else f", scaled from {usual} seeds"
     minutes = f"about {left:.2g} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
     print_line(out, f"{len(seeds)} seeds; {minutes}; {plan.path}")
     return 0
+
+
+def fitting(trials: Sequence[TrialDryRun]) -> str:
+    """Which trials need more memory than a large accelerator has; a compiler for another device may need more or less."""
+    sizes = {trial.trial: trial.memory_bytes for trial in trials if trial.memory_bytes is not None}
+    if large := [f"{name} ({size / 1e9:.0f} GB)" for name, size in sizes.items() if size > GPU_BYTES]:
+        return f"More than a GPU of {GPU_BYTES / 1e9:g} GB has, for all seeds at once: {', '.join(large)}. Fewer seeds (--seeds) need less"
+    most = max(sizes, key=lambda name: sizes[name], default=None)
+    return f"Every program fits on a GPU of {GPU_BYTES / 1e9:g} GB; the largest is that of {most}" if most else "No trial trains"
 
 
 def judge(path: Path) -> int:

@@ -39,7 +39,7 @@ class Tour(NamedTuple):
 
     Attributes:
         command: the options.
-        words: those to pass on to each study, without `--out`.
+        words: those to pass on to each study, without `--out` and `--store`.
     """
 
     command: RunCommand
@@ -82,7 +82,7 @@ def tour_of(command: RunCommand) -> Tour:
     words = []
     for option in fields(RunCommand):
         given = getattr(command, option.name)
-        if option.name in ("study", "out", *OF_ONE_STUDY) or given == option.default:
+        if option.name in ("study", "out", "store", *OF_ONE_STUDY) or given == option.default:
             continue
         flag = "--stalled-after" if option.name == "stalled" else f"--{option.name.replace('_', '-')}"
         words += [flag] if given is True else [word for value in (given if isinstance(given, tuple) else (given,)) for word in (flag, str(value))]
@@ -122,7 +122,8 @@ def run_tour(tour: Tour, resume: str, out: Console) -> int:
                 stops.append(Stop(name, path, "left"))
             else:
                 out.print(Text.assemble("\n", (printable(name), "bold"), (f"  study {place} of {len(names)}", "dim")))
-                stops.append(_run_study(name, path, tour.words, asked))
+                store = ("--store", f"{command.store.rstrip('/')}/{path.name}") if command.store is not None else ()
+                stops.append(_run_study(name, path, (*tour.words, *store), asked))
     out.print(tour_table(stops))
     if any(stop.outcome in ("stopped", "left") for stop in stops) and asked.stopped:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resume}", file=sys.stderr)

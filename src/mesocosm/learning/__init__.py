@@ -1,5 +1,7 @@
-"""Training: `Learner`, `fit`, the random streams that pair the arms of an experiment, weight decay by name, and a monitor of its effect."""
+"""Training: `Learner`, `fit`, the random streams that pair the arms of an experiment, weight decay by name, and monitors of its effect."""
 
+from mesocosm.learning.attention_decay import OTHERS, attention_decay, list_decay, torch_groups
+from mesocosm.learning.attention_products import TorchBalance, attention_products
 from mesocosm.learning.balance_monitor import BalanceMonitor, attention_pairs
 from mesocosm.learning.bilevel import Bilevel, FewShot, InnerLoop, MetaLearned, first_order, unrolled
 from mesocosm.learning.fit import Fitted, NonFinite, fit
@@ -14,6 +16,7 @@ from mesocosm.learning.supervised import Supervised
 
 __all__ = [
     "ATTENTION",
+    "OTHERS",
     "BalanceMonitor",
     "Bilevel",
     "Checkpoint",
@@ -31,20 +34,25 @@ __all__ = [
     "RelaxedAdversary",
     "Stream",
     "Supervised",
+    "TorchBalance",
     "Watcher",
     "adam",
     "adamw",
+    "attention_decay",
     "attention_pairs",
+    "attention_products",
     "compose",
     "decay_by_name",
     "decay_rates",
     "first_order",
     "fit",
     "gradient_step",
+    "list_decay",
     "q_norm",
     "sgd",
     "stream_key",
     "stream_keys",
+    "torch_groups",
     "unrolled",
     "warmup_cosine",
 ]

@@ -13,7 +13,7 @@ Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank atten
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -84,6 +84,11 @@ def _spellings(name: str) -> Iterator[str]:
     if not any(part in ("bias", "biases") for part in parts):
         yield ".".join(["", *parts])
         yield ".".join(["", *(parts[:-1] if parts[-1] in ("kernel", "w") else parts), "weight"])
+
+
+def matrices_of(names: Iterable[str]) -> dict[str, str]:
+    """The parameters that are no biases, by name as torch would spell it, below a common root: `.layers.0.query.weight` -> `layers.0.query`."""
+    return {spelling: name for name in names for spelling in _spellings(name)}
 
 
 def parameter_name(path: tuple[Any, ...]) -> str:

@@ -83,6 +83,14 @@ def test_plain_lines_tell_every_event_without_control_characters():
     assert lines.count("[2/4] first: descent trained, evaluating, loss 0.01  accuracy 0.5") == 1
 
 
+def test_of_trials_that_run_side_by_side_each_has_its_own_place():
+    text = io.StringIO()
+    with PlainScreen(Console(file=text, width=80)) as observer:
+        for event in (TrialStarted("first", 1, 2), TrialStarted("second", 2, 2), TrialFinished("first", 3.0), TrialFailed("second", "lost")):
+            observer(event)
+    assert text.getvalue().splitlines() == ["[1/2] first started", "[2/2] second started", "[1/2] first finished in 3.0 s", "[2/2] second FAILED: lost"]
+
+
 def test_plain_progress_comes_every_few_seconds_with_the_time_left():
     lines = [line for line in plain()[0] if "descent" in line and "%" in line]
     assert 15 <= len(lines) <= 21

@@ -6,8 +6,8 @@ $$F(A, B) = L(A B^\top) + \tfrac{\lambda}{2} (\|A\|_F^2 + \|B\|_F^2), \qquad N(W
 
 The factor one half in $F$ makes $\lambda$ the same in $F$ and $N$. The imbalance is $D = A^\top A - B^\top B$, an (r, r) matrix of the inner space.
 
-Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819); the derivations T1 to T9 are ours, because the
-paper's text was not available.
+Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819). T1 to T3 are its Prop. 3.1, Lemma 3.2 with
+Thm 3.3, and Lemma B.1; T6 follows from its Sec. 3.4. T4, T5 and T7 to T9 are ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mesocosm.numerics.edges import ratio, root
-from mesocosm.numerics.linear_algebra import eigh, svd
+from mesocosm.numerics.linear_algebra import eigh, singular_values, svd
 from mesocosm.numerics.precision import full_precision
 
 Scalar = float | Float[Array, ""]
@@ -53,6 +53,16 @@ def balanced_factors(product: Float[Array, "m n"], rank: int) -> Factors:
 def gap_bound(imbalance: Float[Array, "r r"]) -> Float[Array, ""]:
     r"""$\frac12 \|D\|_*$, never below $\frac12 (\|A\|_F^2 + \|B\|_F^2) - \|A B^\top\|_*$ (T4, from the inequality of Powers and Stormer)."""
     return jnp.sum(jnp.abs(eigh(imbalance).values)) / 2
+
+
+@full_precision
+def root_gap_bound(factors: Factors) -> Float[Array, ""]:
+    r"""$\sqrt{\|D\|_*}\,(\|A\|_* + \|B\|_*) / 2$: the paper's bound on the same gap (Prop. B.4), never below `gap_bound` of the imbalance.
+
+    `gap_bound` is this one times $\sqrt{\|D\|_*} / (\|A\|_* + \|B\|_*) \le 1$: linear in $D$, so that it falls at twice the rate.
+    """
+    apart = 2 * gap_bound(imbalance(factors))
+    return root(apart) * (jnp.sum(singular_values(factors.a)) + jnp.sum(singular_values(factors.b))) / 2
 
 
 def imbalance_after(imbalance: Float[Array, "r r"], decay: Scalar, time: Scalar) -> Float[Array, "r r"]:

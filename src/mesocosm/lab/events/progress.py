@@ -98,7 +98,7 @@ class PlainScreen:
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
         self._console, self._clock = console, clock
-        self._place = ""
+        self._places: dict[str, str] = {}  # several trials may run at a time, on a cluster
         self._fits: dict[str, FitProgress] = {}
         self._last = clock()
         self._minutes: Mapping[str, float] = {}
@@ -117,33 +117,36 @@ class PlainScreen:
             case Note(message):
                 self._line(message)
             case TrialStarted(trial, index, total):
-                self._place = f"[{index}/{total}] "
-                self._line(f"{self._place}{trial} started{expected(self._minutes, trial, ', usually ')}")
+                self._places[trial] = f"[{index}/{total}] "
+                self._line(f"{self._place(trial)}{trial} started{expected(self._minutes, trial, ', usually ')}")
             case Compiling(trial, fit):
                 self._fits[trial] = FitProgress(fit, self._clock())
-                self._line(f"{self._place}{trial}: compiling {fit}")
+                self._line(f"{self._place(trial)}{trial}: compiling {fit}")
             case Compiled(trial, fit, seconds):
                 if seconds >= 1:
-                    self._line(f"{self._place}{trial}: compiled {fit} in {duration(seconds)}")
+                    self._line(f"{self._place(trial)}{trial}: compiled {fit} in {duration(seconds)}")
             case Progress():
                 self._progress(event)
             case TrialFinished(trial, seconds, cached):
-                self._line(f"{self._place}{trial} " + ("finished earlier" if cached else f"finished in {duration(seconds)}"))
+                self._line(f"{self._place(trial)}{trial} " + ("finished earlier" if cached else f"finished in {duration(seconds)}"))
             case TrialFailed(trial, message):
-                self._line(f"{self._place}{trial} FAILED: {message}")
+                self._line(f"{self._place(trial)}{trial} FAILED: {message}")
             case TrialSkipped(trial, reason):
-                self._line(f"{self._place}{trial} skipped: {reason}")
+                self._line(f"{self._place(trial)}{trial} skipped: {reason}")
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()
         fitting = self._fits[event.trial] = FitProgress.of(event, self._fits.get(event.trial), now)
         if fitting.ended == now:
-            self._line(f"{self._place}{event.trial}: {event.fit} trained, evaluating, {describe(event.metrics)}")
+            self._line(f"{self._place(event.trial)}{event.trial}: {event.fit} trained, evaluating, {describe(event.metrics)}")
         elif now - self._last >= PLAIN_SECONDS:
             left = fitting.remaining(now)
             done = f"{event.fit} {event.step}/{event.steps} ({100 * event.step / max(event.steps, 1):.0f} %)"
             parts = [done, f"{duration(left)} left" if left is not None else "", describe(event.metrics)]
-            self._line(f"{self._place}{event.trial}: {', '.join(part for part in parts if part)}")
+            self._line(f"{self._place(event.trial)}{event.trial}: {', '.join(part for part in parts if part)}")
+
+    def _place(self, trial: str) -> str:
+        return self._places.get(trial, "")
 
     def _line(self, text: str) -> None:
         self._last = self._clock()

@@ -51,7 +51,9 @@ class TrialContext:
         observer: Observer,
         interrupt: Interrupt,
         save_seconds: float = SECONDS_BETWEEN_SAVES,
+        saved: Callable[[Path], None] = lambda file: None,
     ):
+        self.saved = saved
         self.run, self.trial, self.seeds, self.identity, self.save_seconds = run, trial, seeds, identity, save_seconds
         self._parents, self.observer, self.interrupt = parents, observer, interrupt
         self.parents = tuple(parents)
@@ -69,7 +71,7 @@ class TrialContext:
         """Train every seed; resumes where an earlier run of the same trial stopped."""
         check_fit(self.trial, name, self.fits)
         file = self.store.folder / "checkpoints" / f"{name}.safetensors"
-        checkpoint = FileCheckpoint(file, self.identity, self._note, self.save_seconds)
+        checkpoint = FileCheckpoint(file, self.identity, self._note, self.save_seconds, self.saved)
         began = time.perf_counter()
         try:
             fitted = fit(

@@ -101,29 +101,39 @@ def dry_run(
 def outline(plan: Plan) -> list[TrialDryRun]:
     """What a run would do, without calling any trial: states, minutes and missing data sets."""
     states = plan.states()
-    return [TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), problem=missing(trial)) for trial in plan.trials]
+    return [_outlined(plan, trial, states) for trial in plan.trials]
+
+
+def _outlined(plan: Plan, trial: Trial, states: Mapping[str, tuple[str, str]]) -> TrialDryRun:
+    return TrialDryRun(trial.name, *states[trial.name], plan.minutes.get(trial.name), problem=missing(trial))
 
 
 def dry_run_plan(plan: Plan, *, compile: bool = True, strict: bool = False, observer: Callable[[str], None] = lambda trial: None) -> list[TrialDryRun]:
     """`dry_run` for an existing plan; the observer gets the name of each trial before it is called."""
     programs: dict[str, int] = {}  # text of a lowered program -> bytes: arms of equal shape are compiled once
-    by_name = {trial.name: trial for trial in plan.trials}
-    done = []
-    for trial, found in zip(plan.trials, outline(plan), strict=True):
+    done, states = [], plan.states()
+    for trial in plan.trials:
         observer(trial.name)
-        context = DryRunContext(trial, plan.seeds_of(trial), {name: by_name[name] for name in trial.after}, programs if compile else None)
-        problem = found.problem
-        try:
-            with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # of placeholders
-                if problem is None:
-                    checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
-        except Exception as error:
-            if strict:
-                error.add_note(f"raised in the dry run of trial {trial.name}")
-                raise
-            problem = error_line(error)
-        done.append(replace(found, fits=tuple(context.fits.values()), problem=problem))
+        done.append(rehearsed(plan, trial, states, programs if compile else None, strict=strict))
     return done
+
+
+def rehearsed(plan: Plan, trial: Trial, states: Mapping[str, tuple[str, str]], programs: dict[str, int] | None, *, strict: bool = False) -> TrialDryRun:
+    """The dry run of one trial of a plan in these states; `programs` as in `DryRunContext`, filled on the way."""
+    found = _outlined(plan, trial, states)
+    parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
+    context = DryRunContext(trial, plan.seeds_of(trial), parents, programs)
+    problem = found.problem
+    try:
+        with jax.enable_x64(trial.precision == "float64"), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # of placeholders
+            if problem is None:
+                checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
+    except Exception as error:
+        if strict:
+            error.add_note(f"raised in the dry run of trial {trial.name}")
+            raise
+        problem = error_line(error)
+    return replace(found, fits=tuple(context.fits.values()), problem=problem)
 
 
 @dataclass

@@ -84,6 +84,10 @@ class Interrupt:
         self._pulse.beat()
         return self._asked
 
+    def ask(self) -> None:
+        """Ask for a stop, as a signal does, but from within the process; any thread may."""
+        self._asked = True
+
     def at(self, where: str) -> None:
         """Set the run's current position, for the message printed if it stalls."""
         self._pulse.beat(where)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mesocosm.claims.measures import trials_read
 from mesocosm.lab.errors import UserError, error_line
@@ -24,6 +24,13 @@ from mesocosm.learning.streams import EVALUATION_SEED, FIRST_PILOT_SEED, are_pil
 from mesocosm.studies.interface import Preset, Study, Trial
 
 
+class Elsewhere(NamedTuple):
+    """What another machine computes with: its `identity.machine()`, and its `provenance()`."""
+
+    machine: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
 class Plan:
     """The trials in an order that respects `after`, their identities, and the run directory.
 
@@ -34,13 +41,15 @@ class Plan:
         codes: name of a trial's code in its identity -> definition -> hash.
         changes: fields in which the config differs from the preset's, one text each.
         minutes: the preset's budget per trial, times the number of seeds over the preset's; empty if the config differs from the preset's.
+        elsewhere: the machine that computes the trials, if it is not this one: its part of identities, and of `run.json`.
 
     Raises:
         ValueError: the trials cannot be ordered, a child has seeds that its parent lacks, a trial has seeds of a record and of a pilot, or a claim reads
             a trial that does not exist.
     """
 
-    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str]):
+    def __init__(self, study: Study, preset: str, config: Any, seeds: tuple[int, ...], path: Path, changes: list[str], elsewhere: Elsewhere | None = None):
+        self.elsewhere = elsewhere
         self.study, self.preset, self.config, self.seeds, self.path, self.changes = study, preset, config, seeds, path, changes
         self.trials = topological(study.trials(config))
         self.minutes = {} if changes else self._minutes(study.presets[preset])
@@ -53,7 +62,15 @@ class Plan:
             self.identities[trial.name] = self._identity(trial)
 
     @classmethod
-    def of(cls, study: Study, preset: str, config: Any = None, seeds: tuple[int, ...] | None = None, out: Path | None = None) -> Plan:
+    def of(
+        cls,
+        study: Study,
+        preset: str,
+        config: Any = None,
+        seeds: tuple[int, ...] | None = None,
+        out: Path | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Plan:
         """Fill in the defaults.
 
         Raises:
@@ -78,7 +95,7 @@ class Plan:
         path = Path(os.path.abspath(out or Path("runs") / name))
         try:
             study.check(config)
-            return cls(study, preset, config, seeds, path, changes)
+            return cls(study, preset, config, seeds, path, changes, elsewhere)
         except Exception as error:
             if usual and not changes:
                 raise
@@ -95,7 +112,8 @@ class Plan:
         """The trial's current identity. If its data or packages are no longer installed, earlier results stay valid, and so do the trials that depend on it."""
         code = trial_code(trial)
         self.codes[code.name] = code.definitions
-        found = identity(self.study, trial, self.seeds_of(trial), {name: digest(self.identities[name]) for name in trial.after}, code)
+        parents = {name: digest(self.identities[name]) for name in trial.after}
+        found = identity(self.study, trial, self.seeds_of(trial), parents, code, self.elsewhere and self.elsewhere.machine)
         if missing(trial):
             with run_file_errors(self.path):
                 earlier = TrialStore(self.path, trial.name).status.get("identity", {})
@@ -210,7 +228,7 @@ class Plan:
             "wall_seconds": float(earlier.get("wall_seconds", 0.0)) if kept else 0.0,
             "claims": {"checks": {name: now_fixed[name] for name in self._measured_first(states)} | earlier["claims"]["checks"] if kept else now_fixed},
         }
-        atomic.write_json(self.path / "run.json", record | provenance())
+        atomic.write_json(self.path / "run.json", record | dict(self.elsewhere.provenance if self.elsewhere else provenance()))
         write_code(self.path, self.codes)
 
     def _measured_first(self, states: Mapping[str, tuple[str, str]]) -> set[str]:

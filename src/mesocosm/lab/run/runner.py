@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import polars as pl
@@ -19,6 +20,7 @@ from mesocosm.lab.errors import TrialError, error_line
 from mesocosm.lab.events.event import Judged, Note, Observer, RunStarted, TrialFailed, TrialFinished, TrialSkipped, TrialStarted, ignore
 from mesocosm.lab.report.run_page import write_report
 from mesocosm.lab.run.context import TrialContext
+from mesocosm.lab.run.devices import watches_for_stalls
 from mesocosm.lab.run.interrupt import STALLED_SECONDS, Interrupt
 from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.store import atomic, history
@@ -28,6 +30,9 @@ from mesocosm.lab.store.measurement_code import current_fingerprints
 from mesocosm.lab.store.requirements import missing
 from mesocosm.lab.store.run_directory import Run, TrialStore, is_run_file_error, locked, read_record
 from mesocosm.studies.interface import Study, Trial, check_name
+
+if TYPE_CHECKING:
+    from mesocosm.lab.run.cluster import Cluster, Pool
 
 
 def execute(
@@ -47,6 +52,7 @@ def execute(
     save_seconds: float = SECONDS_BETWEEN_SAVES,
     end: Callable[[str], None] | None = None,
     stalled_seconds: float = STALLED_SECONDS,
+    cluster: Cluster | None = None,
 ) -> Run:
     """Run unfinished trials, judge the claims, draw the figures and write the report.
 
@@ -66,34 +72,49 @@ def execute(
         save_seconds: the shortest time between two saves of a running fit.
         end: ends the process, given the reason, when the main thread no longer responds; None if we must not end the process.
         stalled_seconds: end the run after this long without progress and processor use; 0 for never. Not used on accelerators.
+        cluster: compute the trials on a Ray cluster instead of in this process.
 
     Raises:
         UserError: unknown preset, directory in use, not writable or of another study.
         TrialError: a trial failed, with `fail_fast`.
         KeyboardInterrupt: the run was asked to stop; the same call resumes it.
     """
-    plan = Plan.of(study, preset, config, seeds, out)
-    plan.check_directory()
-    plan.check_record(fresh=fresh, again=again or repeats)
-    computes_here = all(device.platform == "cpu" for device in jax.devices())
-    with locked(plan.path), Interrupt(lambda message: observer(Note(message)), end, stalled_seconds if computes_here else 0.0) as interrupt:
-        if fresh:
-            plan.forget()
-        began = time.perf_counter()
-        states = plan.states()
-        plan.write_record(command, states)
-        if any(state != "cached" for state, _ in states.values()):
-            plan.forget_verdicts()
-        observer(RunStarted(plan))
-        try:
-            _TrialRunner(plan, states, observer, interrupt, fail_fast, save_seconds).run()
-        finally:
-            record = read_record(plan.path)
-            atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
-        if not judged:
-            return Run(plan.path, study)
-        interrupt.at("the verdicts and the report")
-        return _judge(Run(plan.path, study), observer, registered=not repeats)
+    with nullcontext() if cluster is None else _connected(cluster) as pool:
+        plan = Plan.of(study, preset, config, seeds, out, pool and pool.look())
+
+        def check() -> None:
+            plan.check_directory()
+            plan.check_record(fresh=fresh, again=again or repeats)
+
+        check()
+        watched = stalled_seconds if pool is None and watches_for_stalls() else 0.0
+        with locked(plan.path), Interrupt(lambda message: observer(Note(message)), end, watched) as interrupt, ExitStack() as stack:
+            runner = partial(TrialRunner, observer=observer, interrupt=interrupt, fail_fast=fail_fast, save_seconds=save_seconds)
+            if pool is not None:
+                runner = pool.runner(stack, plan, check, fresh=fresh, stalled_seconds=stalled_seconds, **runner.keywords)
+            if fresh:
+                plan.forget()
+            began = time.perf_counter()
+            states = plan.states()
+            plan.write_record(command, states)
+            if any(state != "cached" for state, _ in states.values()):
+                plan.forget_verdicts()
+            observer(RunStarted(plan))
+            try:
+                runner(plan, states).run()
+            finally:
+                record = read_record(plan.path)
+                atomic.write_json(plan.path / "run.json", record | {"wall_seconds": record["wall_seconds"] + time.perf_counter() - began})
+            if not judged:
+                return Run(plan.path, study)
+            interrupt.at("the verdicts and the report")
+            return _judge(Run(plan.path, study), observer, registered=not repeats)
+
+
+def _connected(cluster: Cluster) -> AbstractContextManager[Pool]:
+    from mesocosm.lab.run.cluster import connected  # which builds on this module
+
+    return connected(cluster)
 
 
 def judge_run(path: Path, observer: Observer = ignore) -> Run:
@@ -148,8 +169,12 @@ def unfinished(run: Run) -> list[Unfinished]:
     return found
 
 
-class _TrialRunner:
-    """Runs the trials of a plan in order."""
+class TrialRunner:
+    """Runs the trials of a plan, here and in order; `lab.run.cluster` runs them elsewhere.
+
+    Attributes:
+        broken: trial -> why it, or a trial that it needs, has no results.
+    """
 
     def __init__(self, plan: Plan, states: Mapping[str, tuple[str, str]], observer: Observer, interrupt: Interrupt, fail_fast: bool, save_seconds: float):
         self.plan, self.states, self.observer, self.interrupt = plan, states, observer, interrupt
@@ -159,71 +184,108 @@ class _TrialRunner:
     def run(self) -> None:
         """Run each unfinished trial, unless one of its parents failed or its data or packages are not installed."""
         for index, trial in enumerate(self.plan.trials, start=1):
-            store, (state, why) = TrialStore(self.plan.path, trial.name), self.states[trial.name]
-            if state == "cached":
-                store.clear_checkpoints()
-                self.observer(TrialFinished(trial.name, store.status["seconds"], cached=True))
-                continue
-            if parents := [name for name in trial.after if name in self.broken]:
-                self._skip(trial, store, f"needs {', '.join(parents)}")
-                continue
-            if (lacking := missing(trial)) is not None:
-                self._skip(trial, store, lacking)
+            if self.settled(trial):
                 continue
             if self.interrupt.asked():
                 raise KeyboardInterrupt
-            if state == "stale":
-                self.observer(Note(f"trial {trial.name} is run again: {why}"))
-            elif state == "resumable":
-                self.observer(Note(f"trial {trial.name} resumes where it was interrupted"))
+            self.announce(trial)
             self.observer(TrialStarted(trial.name, index, len(self.plan.trials)))
-            if (error := self._run_trial(trial, store)) is not None:
-                self.broken[trial.name] = error
-                self.observer(TrialFailed(trial.name, error))
-                if self.fail_fast:
-                    raise TrialError(f"trial {trial.name} failed: {error} (its traceback is in {store.folder / 'error.txt'})")
+            self.ended(trial, run_trial(self.plan, trial, self.observer, self.interrupt, self.save_seconds))
 
-    def _skip(self, trial: Trial, store: TrialStore, reason: str) -> None:
-        self.broken[trial.name] = reason
-        store.clear()
-        store.write_status(state="skipped", error=reason, identity=self.plan.identities[trial.name])
-        self.observer(TrialSkipped(trial.name, reason))
+    def settled(self, trial: Trial) -> bool:
+        """Whether there is nothing to run: the trial has finished earlier, or cannot be run and is skipped."""
+        store = TrialStore(self.plan.path, trial.name)
+        if self.states[trial.name][0] == "cached":
+            store.clear_checkpoints()
+            self.observer(TrialFinished(trial.name, store.status["seconds"], cached=True))
+            return True
+        parents = [name for name in trial.after if name in self.broken]
+        reason = f"needs {', '.join(parents)}" if parents else missing(trial)
+        if reason is not None:
+            self.broken[trial.name] = reason
+            store.clear()
+            store.write_status(state="skipped", error=reason, identity=self.plan.identities[trial.name])
+            self.observer(TrialSkipped(trial.name, reason))
+        return reason is not None
 
-    def _run_trial(self, trial: Trial, store: TrialStore) -> str | None:
-        """Run one trial to its status file; returns the error's line, or None."""
-        plan, parts = self.plan, self.plan.identities[trial.name]
-        parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
-        store.clear()
-        store.write_status(state="running", identity=parts)
-        self.interrupt.keeping(partial(_keep_reason, store, parts))
-        self.interrupt.at(f"trial {trial.name}")
-        context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, self.observer, self.interrupt, self.save_seconds)
-        began = time.perf_counter()
-        try:
-            with jax.enable_x64(trial.precision == "float64"):
-                tables = checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
-            if context.histories:
-                tables["history"] = context.history()
-            sums = {name: store.write_table(name, table) for name, table in tables.items()}
-        except Exception as error:
-            if isinstance(error, OSError) and is_run_file_error(plan.path, error):
-                raise
-            if self.interrupt.asked():  # a second request inside an XLA callback is raised as an XLA error
-                raise KeyboardInterrupt from error
-            message = error_line(error)
-            atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
-            store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
-            return message
-        self.interrupt.at(f"the end of trial {trial.name}")
-        seconds = time.perf_counter() - began
-        (store.folder / "error.txt").unlink(missing_ok=True)
-        compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
-        store.write_status(
-            state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
-        )
-        store.clear_checkpoints()
-        self.observer(TrialFinished(trial.name, seconds))
-        return None
+    def announce(self, trial: Trial) -> None:
+        """Say why a trial is run again, or that it resumes."""
+        state, why = self.states[trial.name]
+        if state == "stale":
+            self.observer(Note(f"trial {trial.name} is run again: {why}"))
+        elif state == "resumable":
+            self.observer(Note(f"trial {trial.name} resumes where it was interrupted"))
+
+    def ended(self, trial: Trial, error: str | None) -> None:
+        """Remember a failure.
+
+        Raises:
+            TrialError: the trial failed, with `fail_fast`.
+        """
+        if error is None:
+            return
+        self.broken[trial.name] = error
+        self.observer(TrialFailed(trial.name, error))
+        if self.fail_fast:
+            folder = TrialStore(self.plan.path, trial.name).folder
+            raise TrialError(f"trial {trial.name} failed: {error} (its traceback is in {folder / 'error.txt'})")
+
+
+def run_trial(
+    plan: Plan,
+    trial: Trial,
+    observer: Observer,
+    interrupt: Interrupt,
+    save_seconds: float = SECONDS_BETWEEN_SAVES,
+    saved: Callable[[Path], None] = lambda file: None,
+) -> str | None:
+    """Run one trial to its status file.
+
+    Args:
+        plan, trial: the trial and the run to which it belongs.
+        observer, interrupt, save_seconds: as in `execute`.
+        saved: called with a checkpoint's path after each save.
+
+    Returns:
+        The error's line, or None.
+
+    Raises:
+        OSError: a file of the run cannot be written.
+        KeyboardInterrupt: the run was asked to stop.
+    """
+    parts, store = plan.identities[trial.name], TrialStore(plan.path, trial.name)
+    parents = {parent.name: parent for parent in plan.trials if parent.name in trial.after}
+    store.clear()
+    store.write_status(state="running", identity=parts)
+    interrupt.keeping(partial(_keep_reason, store, parts))
+    interrupt.at(f"trial {trial.name}")
+    context = TrialContext(plan.path, trial, plan.seeds_of(trial), digest(parts), parents, observer, interrupt, save_seconds, saved)
+    began = time.perf_counter()
+    try:
+        with jax.enable_x64(trial.precision == "float64"):
+            tables = checked(trial.run(trial.config, context), trial, context.models, plan.study.tables)
+        if context.histories:
+            tables["history"] = context.history()
+        sums = {name: store.write_table(name, table) for name, table in tables.items()}
+    except Exception as error:
+        if isinstance(error, OSError) and is_run_file_error(plan.path, error):
+            raise
+        if interrupt.asked():  # a second request inside an XLA callback is raised as an XLA error
+            raise KeyboardInterrupt from error
+        message = error_line(error)
+        atomic.write_bytes(store.folder / "error.txt", traceback.format_exc().encode())
+        store.write_status(state="failed", identity=parts, error=message, seconds=time.perf_counter() - began)
+        return message
+    interrupt.at(f"the end of trial {trial.name}")
+    seconds = time.perf_counter() - began
+    (store.folder / "error.txt").unlink(missing_ok=True)
+    compile_seconds = sum((fit["compile_seconds"] for fit in context.fits.values()), start=0.0)
+    store.write_status(
+        state="finished", identity=parts, seconds=seconds, compile_seconds=compile_seconds, fits=context.fits, tables=sums, models=context.models
+    )
+    store.clear_checkpoints()
+    observer(TrialFinished(trial.name, seconds))
+    return None
 
 
 def _keep_reason(store: TrialStore, identity: Mapping[str, Any], why: str) -> None:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -36,6 +36,9 @@ from mesocosm.lab.store.requirements import missing
 from mesocosm.lab.store.run_directory import Run, locked
 from mesocosm.learning.streams import FIRST_PILOT_SEED
 from mesocosm.studies.interface import Claim, Figure, Study, Trial
+
+if TYPE_CHECKING:
+    from mesocosm.lab.run.cluster import Cluster
 
 ASKED = "search.json"
 FAILURE = "outcome"
@@ -193,6 +196,7 @@ def search(
     command: str = "",
     end: Callable[[str], None] | None = None,
     stalled_seconds: float = STALLED_SECONDS,
+    cluster: Cluster | None = None,
 ) -> tuple[Path, list[Arm]]:
     """Train every configuration and write the table.
 
@@ -201,7 +205,7 @@ def search(
         out: the search's directory; None for one under `runs/`.
         watcher: told of every arm and of the events of its run.
         command: the command line, for the record.
-        end, stalled_seconds: as in `runner.execute`.
+        end, stalled_seconds, cluster: as in `runner.execute`.
 
     Returns:
         The path of the table, and the arms in the order in which they were proposed; a configuration that was proposed twice is one arm.
@@ -221,7 +225,8 @@ def search(
             arm = next((arm for arm in arms if arm.values == values), None)
             watcher.begin(number, proposed.arms, words(values))
             if arm is None:
-                options: dict[str, Any] = {"observer": watcher, "command": command, "end": end, "stalled_seconds": stalled_seconds, "judged": False}
+                options: dict[str, Any] = {"observer": watcher, "command": command, "end": end, "stalled_seconds": stalled_seconds}
+                options |= {"judged": False, "cluster": cluster}
                 config, folder = with_values(asked.config, values), path / "arms" / f"{number:03}"
                 arm = read(asked, values, execute(asked.part, asked.preset, config=config, seeds=asked.seeds, out=folder, **options))
                 check_budget([*arms, arm])

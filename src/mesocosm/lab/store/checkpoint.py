@@ -24,10 +24,18 @@ class FileCheckpoint:
         identity: the trial's identity; a file with another identity is not loaded.
         note: called with one line when a file is damaged or belongs to another trial and the fit starts over.
         seconds: the shortest time between two automatic saves.
+        written: called with the file after each save.
     """
 
-    def __init__(self, path: Path, identity: str, note: Callable[[str], None], seconds: float = SECONDS_BETWEEN_SAVES):
-        self.path, self.identity, self.note, self.seconds = path, identity, note, seconds
+    def __init__(
+        self,
+        path: Path,
+        identity: str,
+        note: Callable[[str], None],
+        seconds: float = SECONDS_BETWEEN_SAVES,
+        written: Callable[[Path], None] = lambda file: None,
+    ):
+        self.path, self.identity, self.note, self.seconds, self.written = path, identity, note, seconds, written
         self.saved = time.monotonic()
 
     def load(self, like: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
@@ -61,6 +69,7 @@ class FileCheckpoint:
     def save(self, snapshot: Mapping[str, np.ndarray]) -> None:
         """Replace the snapshot."""
         atomic.write_tensors(self.path, snapshot, {"identity": self.identity, "checksum": checksum(snapshot)})
+        self.written(self.path)
         self.saved = time.monotonic()
 
 

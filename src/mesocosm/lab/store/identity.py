@@ -22,8 +22,12 @@ NAMED = {"data": "files of", "packages": "version of", "parents": "parent"}
 """Parts with an entry for each name, and the words before the names that changed."""
 
 
-def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str], code: Code) -> dict[str, Any]:
-    """The identity's parts, ready for JSON. They hold only the code's name; code.json keeps the hash of each definition once per run."""
+def identity(
+    study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mapping[str, str], code: Code, computer: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The identity's parts, ready for JSON. They hold only the code's name; code.json keeps the hash of each definition once per run.
+    `computer` is the `machine()` that computes the trial, if it is not this one.
+    """
     return installed(trial) | {
         "study": study.name,
         "trial": trial.name,
@@ -33,7 +37,7 @@ def identity(study: Study, trial: Trial, seeds: tuple[int, ...], parents: Mappin
         "over seeds": trial.over_seeds,
         "parents": dict(parents),
         "code": code.name,
-        **machine(),
+        **(machine() if computer is None else computer),
     }
 
 

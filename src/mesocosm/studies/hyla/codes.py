@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
@@ -32,11 +32,21 @@ class Read(NamedTuple):
     labels: Any
 
 
+class Probed(NamedTuple):
+    """What probes are fitted on, from training's combinations, and what they are scored on, from held-out ones."""
+
+    fitted: Read
+    scored: Read
+
+
 class RavenLabels(NamedTuple):
-    """Of the last feature: its rule, and the symbol to predict."""
+    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need; the symbols of the keys."""
 
     rule: Any
     target: Any
+    other_rule: Any
+    other_target: Any
+    symbols: Any
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
@@ -45,31 +55,44 @@ class RavenLabels(NamedTuple):
 def read_terms(arm: FuzzyArm, context: Context) -> Tables:
     """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones.
 
-    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function.
+    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function. The
+    network `shuffled` is the trained one where the function cannot be inferred.
     """
     read = Partial(read_fuzzy, arm.evaluation.probed, context.evaluation_key)
     found, shown = [], []
-    for name, models in _networks(arm, context).items():
-        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
-        for place, seed in enumerate(context.seeds):
-            one, other = _seed(fitted, place), _seed(scored, place)
-            found.append(_decoded(name, seed, _codes(one, 1), one.labels, _codes(other, 1), other.labels))
-        if name == "trained":
-            shown.append(_plane(context.seeds[0], _codes(_seed(scored, 0), 1), term=_seed(scored, 0).labels.argmax(axis=1)))
+    for network, models in _networks(arm, context).items():
+        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        for name, probed in {network: plain, **({"shuffled": shuffled} if network == "trained" else {})}.items():
+            for place, seed in enumerate(context.seeds):
+                one, other = _seed(probed, place)
+                found.append(_decoded(name, seed, _codes(one, 1), one.labels, _codes(other, 1), other.labels))
+        if network == "trained":
+            scored = _seed(plain, 0).scored
+            shown.append(_plane(context.seeds[0], _codes(scored, 1), term=scored.labels.argmax(axis=1)))
     return {"decoded": pl.concat(found), "plane": pl.concat(shown)}
 
 
-def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Read, Read]:
-    """Codes, and for each known term whether the function has it."""
-    point_key, sample_key = jax.random.split(key)
+def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Probed, Probed]:
+    """Codes, and for each known term whether the function has it; then the same with values that are shuffled among the points of a context."""
+    point_key, sample_key, shuffle_key = jax.random.split(key, 3)
     query = jnp.append(jax.random.uniform(point_key, (task.variables,)), 0.0)
 
-    def one(drawn: Any) -> Read:
-        attention = _attention(model, drawn.tokens.at[:, -1].set(query), jnp.asarray([drawn.tokens.shape[1] - 1]))
+    def one(drawn: Any, tokens: Array) -> Read:
+        attention = _attention(model, tokens.at[:, -1].set(query), jnp.asarray([tokens.shape[1] - 1]))
         return Read(attention, jnp.any(drawn.terms[:, :, None] == jnp.arange(task.known), axis=1))
 
     known, held_out = draw_both(examples, sample_key, task)
-    return one(known), one(held_out)
+    shuffled = [shuffle_values(k, drawn.tokens, task.length - 1) for k, drawn in zip(jax.random.split(shuffle_key), (known, held_out), strict=True)]
+    return Probed(one(known, known.tokens), one(held_out, held_out.tokens)), Probed(one(known, shuffled[0]), one(held_out, shuffled[1]))
+
+
+def shuffle_values(key: PRNGKeyArray, tokens: Float[Array, "n time channels"], context: int) -> Float[Array, "n time channels"]:
+    """Sequences in each of which the values of the context are permuted among its points, in an order of its own."""
+
+    def one(key: PRNGKeyArray, sequence: Array) -> Array:
+        return sequence.at[:context, -1].set(jax.random.permutation(key, sequence[:context, -1]))
+
+    return jax.vmap(one)(jax.random.split(key, len(tokens)), tokens)
 
 
 # --- Raven matrices ---------------------------------------------------------------------------------------------------
@@ -78,23 +101,27 @@ def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Fuz
 def read_rules(arm: RavenArm, context: Context) -> Tables:
     """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
 
-    Features are in order here, and rules are assigned to them at random.
+    Features are in order here, and rules are assigned to them at random. Three rows named as networks are no networks of their own: `shuffled` is the trained
+    one where all rows but the last are of another matrix, `other feature` the trained one where the first feature's rule is to be decoded from the same code,
+    and `symbols` probes of the two symbols that the answer looks at.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
     found, causes, shown, alike = [], [], [], []
-    for name, models in _networks(arm, context).items():
-        fitted, scored = context.evaluate(read, models, tasks(arm.task, context.seeds))
+    for network, models in _networks(arm, context).items():
+        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
-            one, other = _seed(fitted, place), _seed(scored, place)
-            codes, held_out = _codes(one, 2), _codes(other, 2)
-            found.append(_decoded(name, seed, codes, one.labels.rule, held_out, other.labels.rule))
-            if name == "trained":
-                causes.append(_causes(seed, codes, one.labels))
-        if name == "trained":
-            alike.append(_similar(arm, context, fitted))
-            one = _seed(fitted, 0)
+            found.append(_decoded_rule(network, seed, _seed(plain, place), "rule"))
+            if network == "trained":
+                one, other = _seed(plain, place), _seed(shuffled, place)
+                symbols = [np.repeat(read.labels.symbols[None], arm.network.layers, axis=0) for read in one]
+                found += [_decoded_rule("shuffled", seed, other, "rule"), _decoded_rule("other feature", seed, one, "other_rule")]
+                found.append(_decoded("symbols", seed, symbols[0], one.fitted.labels.rule, symbols[1], one.scored.labels.rule))
+                causes += [_causes(name, seed, _codes(probed.fitted, 2), probed.fitted.labels) for name, probed in (("trained", one), ("shuffled", other))]
+        if network == "trained":
+            alike.append(_similar(arm, context, plain.fitted))
+            first = _seed(plain.fitted, 0)
             titles = np.asarray([rule.title for rule in RULES])
-            shown.append(_plane(context.seeds[0], _codes(one, 2), term=titles[one.labels.rule]))
+            shown.append(_plane(context.seeds[0], _codes(first, 2), term=titles[first.labels.rule]))
     return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
 
 
@@ -102,28 +129,37 @@ def compare_rules(arm: RavenArm, context: Context) -> Tables:
     """Only the similarity of rules, for networks that saw another number of matrices."""
     (parent,) = context.parents
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
-    fitted, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
-    return {"similarity": _similar(arm, context, fitted)}
+    plain, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
+    return {"similarity": _similar(arm, context, plain.fitted)}
 
 
-def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Read, Read]:
-    """Codes of the last feature's answer with the first two panels of its row, and labels."""
+def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Probed, Probed]:
+    """Codes of the last feature's answer with the first two panels of its row, and labels; then the same where all rows but the last are of another matrix."""
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
 
-    def one(drawn: Any) -> Read:
+    def one(drawn: Any, tokens: Array) -> Read:
         features = drawn.targets.shape[1]
         keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
-        return Read(_attention(model, drawn.tokens, keys), RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1]))
+        symbols = drawn.tokens[:, keys].reshape(examples, -1)
+        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0], symbols)
+        return Read(_attention(model, tokens, keys), labels)
 
     known, held_out = draw_both(examples, key, ordered)
-    return one(known), one(held_out)
+    plain = Probed(one(known, known.tokens), one(held_out, held_out.tokens))
+    return plain, Probed(one(known, other_rows(known.tokens)), one(held_out, other_rows(held_out.tokens)))
 
 
-def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
-    """R^2 of the codes, explained by the rule and by the symbol to predict."""
-    by = {"rule": labels.rule, "target": labels.target}
-    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes) for name, label in by.items()}
-    return long_table({"seed": [seed], "layer": range(len(codes))}, **{name: value[None] for name, value in explained.items()})
+def other_rows(tokens: Float[Array, "n time symbols"]) -> Float[Array, "n time symbols"]:
+    """Matrices of three rows, of which the first two are another matrix's; tokens of nine panels."""
+    shown = 6 * tokens.shape[1] // 9
+    return tokens.at[:, :shown].set(jnp.roll(tokens[:, :shown], 1, axis=0))
+
+
+def _causes(network: str, seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
+    """R^2 of the codes, explained by the rule and by the symbol to predict, of each of the two features."""
+    by = {name: label for name, label in labels._asdict().items() if name != "symbols"}
+    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes)[None, None] for name, label in by.items()}
+    return long_table({"network": [network], "seed": [seed], "layer": range(len(codes))}, **explained)
 
 
 def _similar(arm: RavenArm, context: Context, read: Read) -> pl.DataFrame:
@@ -155,7 +191,7 @@ def _attention(model: SequenceModel, tokens: Array, keys: Array) -> Array:
     return jnp.moveaxis(jax.lax.map(one, tokens, batch_size=256), 0, 1)
 
 
-def _seed(read: Read, place: int) -> Read:
+def _seed(read: Any, place: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[place], read)
 
 
@@ -170,6 +206,12 @@ def _decoded(network: str, seed: int, codes: Any, labels: Any, held_out_codes: A
     axes = {"network": [network], "seed": [seed], "layer": range(len(codes))}
     columns = {"f1": true.f1, "accuracy": true.accuracy, "shuffled_f1": other.f1, "shuffled_accuracy": other.accuracy}
     return long_table(axes, **{name: column[None, None] for name, column in columns.items()})
+
+
+def _decoded_rule(network: str, seed: int, probed: Probed, label: str) -> pl.DataFrame:
+    """The same for codes of Raven matrices and one of their labels."""
+    labels = [getattr(read.labels, label) for read in probed]
+    return _decoded(network, seed, _codes(probed.fitted, 2), labels[0], _codes(probed.scored, 2), labels[1])
 
 
 def _plane(seed: int, codes: Any, *, term: Any) -> pl.DataFrame:

@@ -150,7 +150,9 @@ class Config:
     probed: tuple[str, ...] = ()
     """Those of them whose latent codes are read (C6)."""
     held_outs: tuple[float, ...] = ()
-    """Further fractions of combinations held out, for softmax and HYLA (C3)."""
+    """Further fractions of combinations held out, for softmax (C3)."""
+    hyla_held_outs: tuple[float, ...] = ()
+    """Those of them at which HYLA is trained, too."""
     lengths: tuple[int, ...] = ()
     """Further lengths, for softmax (C3)."""
     raven_variants: tuple[str, ...] = ()
@@ -159,15 +161,14 @@ class Config:
     """Further numbers of heads of softmax on Raven matrices, first the one that is judged (C8)."""
     raven_features: tuple[int, ...] = ()
     """Further numbers of features, for softmax; the one of these and `raven` with the most features is compared with the one with the fewest (C12)."""
+    raven_features_steps: int = 0
+    """Updates of the networks that are compared by features, if not 0; one of `scales` then has as many."""
     scales: tuple[Scale, ...] = ()
     """Further sizes and durations on Raven matrices (C7)."""
     scaled: tuple[str, ...] = ("softmax", "hyla")
     """Layers that are trained at these."""
     language_variants: tuple[str, ...] = ()
     """Decoders of text (C14)."""
-    few: int = 0
-    """Replicates of decoders, of HYLA on Raven matrices, and of all arms at another length, size, number of features or matrices, or medium fraction; 0 for
-    as many as of the others."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, softmax attention and HYLA."""
@@ -180,14 +181,15 @@ PRESETS = {
             fuzzy=Fuzzy(held_out=0.3, length=6, queries=2),
             fuzzy_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
-            raven_network=Network(dim=8, heads=2, size=4, hidden=8),
+            raven_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
             evaluation=Evaluation(examples=64, probed=200, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),
-            identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla", "C2 keys")),
+            identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla")),
             language=Language(vocabulary=257, length=4),
             language_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             language_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
+            variants=("softmax",),
             probed=("softmax",),
             raven_variants=("softmax",),
             scales=(Scale("quarter", steps=2),),
@@ -206,44 +208,42 @@ PRESETS = {
             variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
             probed=("softmax", "hyla"),
             held_outs=(0.3, 0.5),
-            lengths=(8, 32),
+            hyla_held_outs=(0.3,),
+            lengths=(8,),
             raven_variants=("softmax", "hyla"),
             raven_heads=(1,),
             raven_features=(3,),
-            scales=(Scale("quarter", steps=1250), Scale("half", steps=2500, only=("softmax",)), Scale("narrow", width=0.5, only=("softmax",))),
+            raven_features_steps=2500,
+            scales=(Scale("quarter", steps=1250), Scale("half", steps=2500, only=("softmax",))),
             language_variants=("softmax", "linear", "hyla"),
-            few=5,
         ),
         seeds=10,
-        minutes={  # estimated for two free cores; the record took three times as long on one core beside other programs
-            "identities": 0.1,
-            "ambiguous": 0.05,
-            "fuzzy-softmax": 1.7,
-            "fuzzy-hyla": 2.0,
-            "fuzzy-hyla-linear": 2.0,
-            "fuzzy-hyla-unnormalised": 2.0,
-            "fuzzy-softmax-held-30": 1.7,
-            "fuzzy-hyla-held-30": 2.0,
-            "fuzzy-softmax-held-50": 0.7,
-            "fuzzy-hyla-held-50": 0.9,
-            "fuzzy-softmax-length-8": 0.6,
-            "fuzzy-softmax-length-32": 1.1,
-            "codes-fuzzy-softmax": 0.1,
-            "codes-fuzzy-hyla": 0.1,
-            "raven-softmax": 4.1,
-            "codes-raven-softmax": 0.1,
-            "language-softmax": 0.5,
-            "language-linear": 0.5,
-            "language-hyla": 0.6,
-            "raven-softmax-heads-1": 3.2,
-            "raven-softmax-features-3": 5.4,
-            "raven-hyla": 2.7,
-            "raven-softmax-quarter": 0.5,
-            "raven-hyla-quarter": 0.6,
-            "raven-softmax-half": 0.9,
-            "raven-softmax-narrow": 1.2,
-            "codes-raven-softmax-quarter": 0.1,
+        minutes={  # of the record, each trial on one of two cores
+            "ambiguous": 0.6,
+            "codes-fuzzy-hyla": 0.5,
+            "codes-fuzzy-softmax": 0.5,
+            "codes-raven-softmax": 0.5,
             "codes-raven-softmax-half": 0.1,
+            "codes-raven-softmax-quarter": 0.1,
+            "fuzzy-hyla": 6.6,
+            "fuzzy-hyla-held-30": 5.6,
+            "fuzzy-hyla-linear": 5.4,
+            "fuzzy-hyla-unnormalised": 4.7,
+            "fuzzy-softmax": 6.0,
+            "fuzzy-softmax-held-30": 5.0,
+            "fuzzy-softmax-held-50": 4.2,
+            "fuzzy-softmax-length-8": 2.9,
+            "identities": 1.5,
+            "language-hyla": 3.3,
+            "language-linear": 2.3,
+            "language-softmax": 2.4,
+            "raven-hyla": 14.1,
+            "raven-hyla-quarter": 3.6,
+            "raven-softmax": 12.5,
+            "raven-softmax-features-3": 9.1,
+            "raven-softmax-half": 5.5,
+            "raven-softmax-heads-1": 8.3,
+            "raven-softmax-quarter": 3.1,
         },
     ),
     "paper": Preset(
@@ -269,6 +269,7 @@ PRESETS = {
             ),
             probed=("softmax", "linear", "hyla"),
             held_outs=(0.3, 0.5),
+            hyla_held_outs=(0.3, 0.5),
             lengths=(16, 64, 96),
             raven_variants=("softmax", "linear", "hyla", "linear-rms", "linear-rms-relu", "hyla-unnormalised", "hyla-linear", "hyla-softmax", "hyla-deep"),
             raven_heads=(1,),

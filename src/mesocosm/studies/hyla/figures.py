@@ -20,7 +20,7 @@ def held_out(view: View) -> alt.TopLevelMixin:
     """R² on fuzzy logic. One dot per split; lines join means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
     table = view.table("explained")
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
-    several = pl.col("held_out_fraction").n_unique().over("variant") == table["held_out_fraction"].n_unique()
+    several = (pl.col("held_out_fraction").n_unique().over("variant") > 1) | (table["held_out_fraction"].n_unique() == 1)
     by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out", ".1f")
     by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens", "d")
     return alt.hconcat(by_fraction, by_length)

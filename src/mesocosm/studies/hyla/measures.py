@@ -1,14 +1,12 @@
 """Measurements for the hyla study's claims: tables to one number per replicate."""
 
 from collections.abc import Callable
-from typing import Any
 
 from mesocosm.claims.measures import Measure, replicates
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
-from mesocosm.claims.view import View
 from mesocosm.studies.hyla.config import Config
-from mesocosm.studies.hyla.tables import Decoded, Perplexity, Similarity, fuzzy, held_out, language
+from mesocosm.studies.hyla.tables import Decoded, Explained, Perplexity, Similarity, fuzzy, held_out, language
 
 OfSeeds = Measure[Replicates]
 Layer = Callable[[Config], int]
@@ -22,6 +20,11 @@ def last_fuzzy(config: Config) -> int:
 def last_raven(config: Config) -> int:
     """The last layer on Raven matrices."""
     return config.raven_network.layers - 1
+
+
+def middle_raven(config: Config) -> int:
+    """The middle layer on Raven matrices, the later one of two."""
+    return config.raven_network.layers // 2
 
 
 def first(config: Config) -> int:
@@ -44,24 +47,12 @@ def gain(column: Estimate, variant: str) -> OfSeeds:
 
 def drop(column: Estimate, variant: str, fewer: int = 0, more: int = 2) -> OfSeeds:
     """R^2 with few combinations held out minus R^2 with many: ranks of the fractions, from 0."""
-    return common(r2(column, held_out(variant, fewer)), r2(column, held_out(variant, more)), same_data=False)
+    return r2(column, held_out(variant, fewer)).minus(r2(column, held_out(variant, more)), same_data=False)
 
 
-def common(one: OfSeeds, other: OfSeeds, *, same_data: bool = True) -> OfSeeds:
-    """The difference of two arms in those replicates that both have."""
-
-    def difference(view: View) -> Replicates:
-        measured = one(view), other(view)
-        both = set(measured[0].ids) & set(measured[1].ids)
-        kept = [_only(found, both) for found in measured]
-        return kept[0].minus(kept[1], same_data=same_data)
-
-    return Measure(one.reads + other.reads, difference)
-
-
-def _only(found: Replicates, ids: set[Any]) -> Replicates:
-    places = [place for place, name in enumerate(found.ids) if name in ids]
-    return Replicates(found.values[places], tuple(found.ids[i] for i in places), tuple(found.digests[i] for i in places), found.errors[places])
+def longer(long: Trials, column: Estimate, short: Trials) -> OfSeeds:
+    """R^2 on some sequences with a long context, minus R^2 on held-out combinations with a short one."""
+    return r2(column, long).minus(r2(Explained.held_out, short), same_data=False)
 
 
 def smaller_drop(column: Estimate) -> OfSeeds:
@@ -73,8 +64,8 @@ def smaller_drop(column: Estimate) -> OfSeeds:
 
 
 def solved(column: Estimate, trial: Trials, other: Trials, *, same_data: bool = True) -> OfSeeds:
-    """Accuracy of one network minus that of another, in those replicates that both have."""
-    return common(replicates(column, trial=trial), replicates(column, trial=other), same_data=same_data)
+    """Accuracy of one network minus that of another."""
+    return replicates(column, trial=trial).minus(replicates(column, trial=other), same_data=same_data)
 
 
 def cosine(trial: Trials, one: str, other: str) -> OfSeeds:
@@ -102,17 +93,23 @@ def decoded(trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
     return score(Decoded.f1).minus(score(Decoded.shuffled_f1))
 
 
-def terms_told(trial: Trials, network: str = "trained") -> OfSeeds:
+def above_symbols(trial: Trials, network: str = "trained") -> OfSeeds:
+    """Macro F1 of a probe of the last layer's codes of Raven matrices for the rule, minus that of a probe of the symbols that they look at."""
+    one, other = (replicates(Decoded.f1, trial=trial, network=name, layer=last_raven) for name in (network, "symbols"))
+    return one.minus(other)
+
+
+def decoded_terms(trial: Trials, network: str = "trained") -> OfSeeds:
     """Whether that of the last layer on fuzzy logic is above 0.04 (1 or 0)."""
     return decoded(trial, last_fuzzy, network).map(lambda gain: 1.0 * (gain > 0.04))
 
 
-def later(trial: Trials, network: str = "trained") -> OfSeeds:
-    """The difference of macro F1 in the last layer minus that in the first."""
-    return decoded(trial, last_raven, network).minus(decoded(trial, first, network))
+def later(trial: Trials, network: str = "trained", *, layer: Layer = last_raven) -> OfSeeds:
+    """The difference of macro F1 in a later layer minus that in the first."""
+    return decoded(trial, layer, network).minus(decoded(trial, first, network))
 
 
-def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer) -> OfSeeds:
+def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
     """R^2 of codes by one cause minus R^2 by another."""
-    one, two = (replicates(column, trial=trial, layer=layer) for column in (cause, other))
+    one, two = (replicates(column, trial=trial, network=network, layer=layer) for column in (cause, other))
     return one.minus(two)

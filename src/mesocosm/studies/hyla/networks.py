@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mesocosm import nn
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Loss, Supervised
+from mesocosm.nn.mixers.scores import Normalisation
 from mesocosm.studies.hyla.config import Evaluation, Fuzzy, Language, Network, Raven, Training
 from mesocosm.studies.parts import user_mixer
 from mesocosm.tasks.byte_pairs import BytePairs
@@ -169,3 +170,23 @@ def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
 def outputs(model: Callable[[Array], Array], tokens: Array) -> Array:
     """The network's outputs on many sequences, some at a time."""
     return jax.lax.map(model, tokens, batch_size=256)
+
+
+class AveragedOverHeads(NamedTuple):
+    r"""A normalisation after which all heads have the same weights, $\bar a_{qk} = \frac1H \sum_h a_{hqk}$: codes that differ in their size only."""
+
+    normalisation: Normalisation
+
+    def __call__(self, scores: Float[Array, "heads q k"], mask: Bool[Array, "#q k"]) -> Float[Array, "heads q k"]:
+        """The means, once for each head."""
+        weights = self.normalisation(scores, mask)
+        return jnp.broadcast_to(jnp.mean(weights, axis=0), weights.shape)
+
+
+def without_codes(model: nn.SequenceModel) -> nn.SequenceModel:
+    """The same network with weights averaged over heads; layers that are not attention stay as they are."""
+
+    def averaged(part: Any) -> Any:
+        return replace(part, normalisation=AveragedOverHeads(part.normalisation)) if isinstance(part, nn.Attention) else part
+
+    return jax.tree.map(averaged, model, is_leaf=lambda part: isinstance(part, nn.Attention))

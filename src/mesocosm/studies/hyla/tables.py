@@ -68,12 +68,14 @@ ONE_HEAD = Trials("raven-softmax-heads-1")
 
 
 def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
-    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features."""
+    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps."""
 
     def name(config: Config) -> str:
-        judged = config.raven.features
-        features = pick((judged, *config.raven_features))
-        return "raven-softmax" if features == judged else f"raven-softmax-features-{features}"
+        features = pick((config.raven.features, *config.raven_features))
+        if features != config.raven.features:
+            return f"raven-softmax-features-{features}"
+        steps = config.raven_features_steps or config.raven_training.steps
+        return next((f"raven-softmax-{scale.name}" for scale in config.scales if scale.steps == steps), "raven-softmax")
 
     return Trials(name)
 
@@ -102,7 +104,7 @@ class Explained(Table):
 
 
 class Solved(Table):
-    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with the panels of other matrices; and the
+    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with weights averaged over heads; and the
     fraction of features that are.
     """
 
@@ -110,8 +112,8 @@ class Solved(Table):
     train: Estimate
     held_out: Estimate
     held_out_feature: Estimate
-    severed: Estimate
-    severed_feature: Estimate
+    averaged: Estimate
+    averaged_feature: Estimate
 
 
 class Perplexity(Table):
@@ -123,7 +125,10 @@ class Perplexity(Table):
 
 
 class Decoded(Table):
-    """Scores on held-out combinations of probes that are fitted on training's, by layer, and with labels of other examples."""
+    """Scores on held-out combinations of probes that are fitted on training's, by layer, and with labels of other examples.
+
+    Networks are trained or untrained; or it is the trained one and the task of the probe is another (`codes.read_terms`, `codes.read_rules`).
+    """
 
     network: Axis
     layer: Axis
@@ -132,11 +137,14 @@ class Decoded(Table):
 
 
 class Causes(Table):
-    """R^2 of latent codes, explained by the rule and by the symbol to predict."""
+    """R^2 of latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the matrix."""
 
+    network: Axis
     layer: Axis
     rule: Value
     target: Value
+    other_rule: Value
+    other_target: Value
 
 
 class Similarity(Table):

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
-from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
+from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks, without_codes
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
-from mesocosm.tasks.raven_matrices import RavenExample, RavenMatrices, accuracy
+from mesocosm.tasks.raven_matrices import Accuracy, RavenExample, RavenMatrices, accuracy
 from mesocosm.tasks.task import Split, Task, batch, digest
 from mesocosm.tasks.text import Text
 from mesocosm.tasks.tokens import TokenExample, cross_entropy
@@ -34,11 +34,18 @@ class FuzzySets(NamedTuple):
 
 
 class RavenSets(NamedTuple):
-    """Test matrices. `severed` are the held-out ones with the panels of another matrix, which tell nothing about the answer."""
+    """Test matrices."""
 
     train: RavenExample
     held_out: RavenExample
-    severed: RavenExample
+
+
+class RavenScores(NamedTuple):
+    """Fractions of correct answers: on training's combinations, on held-out ones, and on these without codes."""
+
+    train: Accuracy
+    held_out: Accuracy
+    averaged: Accuracy
 
 
 class Losses(NamedTuple):
@@ -103,14 +110,14 @@ def explain(model: Callable[[Array], Array], examples: FuzzyExample) -> Scores:
 
 
 def train_raven(arm: RavenArm, context: Context) -> Tables:
-    """Train, and measure accuracy on training's combinations of rules and on held-out ones."""
+    """Train, and measure accuracy on training's combinations of rules and on held-out ones, on these also with weights averaged over heads."""
     drawn = tasks(arm.task, context.seeds)
     models = context.fit("network", learner(arm, drawn, raven_loss), arm.training.steps, per_seed=True).model
     context.publish("network", models)
     sets = context.evaluate(Partial(draw_raven, arm.evaluation.examples, context.evaluation_key), drawn)
     columns: dict[str, Any] = {}
-    for name, examples in sets._asdict().items():
-        right = context.evaluate(answer_all, models, examples)
+    scores, answers = context.evaluate(answer_sets, models, sets)
+    for name, right in scores._asdict().items():
         for column, value in ((name, right.matrices), (f"{name}_feature", right.features)):
             columns[column], columns[f"{column}_error"] = value, (value * (1 - value) / arm.evaluation.examples) ** 0.5
     network = arm.network
@@ -122,7 +129,7 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
         "width": network.dim,
         "layers": network.layers,
     }
-    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, models, sets.held_out)}
+    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, answers, sets.held_out)}
 
 
 def raven_loss(model: Callable[[Array], Array], example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -140,21 +147,26 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
 
 def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSets:
     """The test matrices of one seed."""
-    known, held_out = draw_both(examples, key, task)
-    return RavenSets(known, held_out, held_out._replace(tokens=jnp.roll(held_out.tokens, 1, axis=0)))
+    return RavenSets(*draw_both(examples, key, task))
 
 
-def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Any:
+def answer_sets(model: SequenceModel, sets: RavenSets) -> tuple[RavenScores, Int[Array, "n features"]]:
+    """Scores on the test matrices, and answers to the first held-out ones."""
+    logits = outputs(model, sets.held_out.tokens)
+    scores = RavenScores(answer_all(model, sets.train), accuracy(logits, sets.held_out), answer_all(without_codes(model), sets.held_out))
+    return scores, jnp.argmax(logits[:SHOWN], axis=-1)
+
+
+def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accuracy:
     """Fractions of correct answers."""
     return accuracy(outputs(model, examples.tokens), examples)
 
 
-def _shown(arm: RavenArm, context: Context, models: Any, examples: RavenExample) -> Any:
+def _shown(arm: RavenArm, context: Context, answers: Any, examples: RavenExample) -> Any:
     """A few held-out matrices of each seed, and the network's answers."""
-    few = jax.tree.map(lambda leaf: leaf[:, :SHOWN], examples)
-    answers = context.evaluate(outputs, models, few.tokens).argmax(-1)
+    panels = np.asarray(examples.panels)[:, :SHOWN]
     axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.features)}
-    return context.rows(axes, symbol=few.panels, predicted=np.broadcast_to(answers[:, :, None, None], few.panels.shape))
+    return context.rows(axes, symbol=panels, predicted=np.broadcast_to(answers[:, :, None, None], panels.shape))
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("ambiguous", find_ambiguous, config.ambiguity, seeds=1),
         *_fuzzy(config),
         *_raven(config),
-        *(_trained(config, f"language-{name}", replace(language, variant=name), few=True) for name in config.language_variants),
+        *(_trained(config, f"language-{name}", replace(language, variant=name)) for name in config.language_variants),
         *_other_raven(config),
     ]
 
@@ -52,23 +52,22 @@ def _raven_arm(config: Config) -> RavenArm:
     return RavenArm(config.raven_network, "softmax", config.raven_training, config.evaluation, task=config.raven)
 
 
-def _trained(config: Config, name: str, arm: Arm, *, few: bool = False) -> Trial:
+def _trained(config: Config, name: str, arm: Arm) -> Trial:
     run = {FuzzyArm: train_fuzzy, RavenArm: train_raven, LanguageArm: train_language}[type(arm)]
     parts = code_of(arm.mixer) if arm.mixer else ()
-    seeds = config.few or None if few else None
-    return Trial(name, run, arm, models={"network": build}, seeds=seeds, over_seeds=config.over_seeds, user_parts=parts)
+    return Trial(name, run, arm, models={"network": build}, over_seeds=config.over_seeds, user_parts=parts)
 
 
 def _fuzzy(config: Config) -> list[Trial]:
-    """Layers at the judged fraction held out and length; two of them at other fractions and lengths; codes."""
+    """Layers at the judged fraction held out and length; some of them at other fractions and lengths; codes."""
     arm, task = _fuzzy_arm(config), config.fuzzy
     found = [_trained(config, f"fuzzy-{name}", replace(arm, variant=name)) for name in config.variants]
     for held_out in config.held_outs:
         other = replace(arm, task=replace(task, held_out=held_out))
-        few = held_out != min(config.held_outs)
-        found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name), few=few) for name in ("softmax", "hyla")]
+        layers = ("softmax", "hyla") if held_out in config.hyla_held_outs else ("softmax",)
+        found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name)) for name in layers]
     for length in config.lengths:
-        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length)), few=True))
+        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length))))
     return found + [Trial(f"codes-fuzzy-{name}", read_terms, replace(arm, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
 
 
@@ -85,15 +84,14 @@ def _other_raven(config: Config) -> list[Trial]:
     arm, task, network = _raven_arm(config), config.raven, config.raven_network
     found = [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
     for features in config.raven_features:
-        found.append(_trained(config, f"raven-softmax-features-{features}", replace(arm, task=replace(task, features=features)), few=True))
-    found += [_trained(config, f"raven-{name}", replace(arm, variant=name), few=True) for name in config.raven_variants if name != "softmax"]
+        steps = config.raven_features_steps or arm.training.steps
+        other = replace(arm, task=replace(task, features=features), training=replace(arm.training, steps=steps))
+        found.append(_trained(config, f"raven-softmax-features-{features}", other))
+    found += [_trained(config, f"raven-{name}", replace(arm, variant=name)) for name in config.raven_variants if name != "softmax"]
     for scale in config.scales:
-        found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale), few=True) for name in scale.only or config.scaled]
+        found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale)) for name in scale.only or config.scaled]
     longer = [scale for scale in config.scales if scale.steps and "softmax" in config.scaled]
-    return found + [
-        Trial(f"codes-raven-softmax-{scale.name}", compare_rules, _scaled(arm, scale), after=(f"raven-softmax-{scale.name}",), seeds=config.few or None)
-        for scale in longer
-    ]
+    return found + [Trial(f"codes-raven-softmax-{scale.name}", compare_rules, _scaled(arm, scale), after=(f"raven-softmax-{scale.name}",)) for scale in longer]
 
 
 def _scaled(arm: RavenArm, scale: Scale) -> RavenArm:

@@ -107,14 +107,23 @@ def ahead_at_equal_fit(trial: str, other: str) -> OfSeeds:
 
 
 def _held_out_at(curve: pl.DataFrame, level: float) -> float:
-    """R^2 on held-out pairs where R^2 on training's pairs first reaches a level; linear between measurements, in the logarithm of what is unexplained."""
+    """R^2 on held-out pairs where R^2 on training's pairs first reaches a level.
+
+    Between measurements the logarithm of what is unexplained on held-out pairs is linear in that on training's. An untrained model explains far less than
+    nothing (R^2 of about -10), so that a line in R^2 itself would put a model that fits well before the next measurement far too low.
+    """
     fit, composed = curve["train"].to_list(), curve["held_out"].to_list()
     place = next(number for number, value in enumerate(fit) if value >= level)
     if place == 0:  # training has only made it worse
         return composed[0]
-    before, at, after = (math.log(1 - value) for value in (fit[place - 1], level, fit[place]))
-    share = (at - before) / (after - before)
-    return composed[place - 1] + share * (composed[place] - composed[place - 1])
+    before, at, after = map(_log_unexplained, (fit[place - 1], level, fit[place]))
+    first, last = map(_log_unexplained, composed[place - 1 : place + 1])
+    return 1 - math.exp(first + (at - before) / (after - before) * (last - first))
+
+
+def _log_unexplained(explained: float) -> float:
+    """Log of 1 - R^2; an R^2 to which its standard error was added may be 1 or more."""
+    return math.log(max(1 - explained, 1e-6))
 
 
 def decline(trial: Trials) -> OfSeeds:

@@ -27,16 +27,28 @@ def one_seed(problem: str, *, adversary: bool = True) -> Trials:
     return Trials(lambda config: name(problem, True, config.judged_q(problem) if adversary else 1.0, 1))
 
 
+def of_grid_seeds(least: bool) -> Trials:
+    """The agents against the worst treasure that see the fewest seeds per generation beyond one, or the most."""
+
+    def of(config: Config) -> str:
+        several = [seeds for seeds in (*config.grid_seeds, config.search.seeds) if seeds > 1] or [config.search.seeds]
+        return name("grid", True, config.judged_q("grid"), min(several) if least else max(several))
+
+    return Trials(of)
+
+
 RECALL, RECALL_MEAN = trained("recall"), trained("recall", adversary=False)
 RECALL_FIXED, RECALL_FIXED_MEAN = trained("recall", randomised=False), trained("recall", randomised=False, adversary=False)
 COLOURING, COLOURING_MEAN = trained("colouring"), trained("colouring", adversary=False)
 COLOURING_FIXED, COLOURING_FIXED_MEAN = trained("colouring", randomised=False), trained("colouring", randomised=False, adversary=False)
 ENOUGH, ENOUGH_FIXED = trained("enough"), trained("enough", randomised=False)
 ONE_SEED = one_seed("recall")
+RECALL_WEAK = Trials(lambda config: name("recall", True, config.recall_weak_q, config.recall_training.seeds))
 GRID, GRID_MEAN = trained("grid"), trained("grid", adversary=False)
 GRID_FIXED, GRID_FIXED_MEAN = trained("grid", randomised=False), trained("grid", randomised=False, adversary=False)
 GRID_FIXED_FINITE = Trials(lambda config: name("grid", False, config.grid_finite_q, 1))
 GRID_ONE_SEED, GRID_ONE_SEED_MEAN = one_seed("grid"), one_seed("grid", adversary=False)
+GRID_FEW, GRID_MANY = (of_grid_seeds(least) for least in (True, False))
 LARGER, LARGER_MEAN, LARGER_FIXED = trained("larger"), trained("larger", adversary=False), trained("larger", randomised=False)
 TWICE = Trials(lambda config: next(iter(GRID.names(config))) if config.grid.episodes == 2 else name("twice", True, config.twice_q, config.search.seeds))
 

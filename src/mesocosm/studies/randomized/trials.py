@@ -45,6 +45,7 @@ def check_numbers(config: Config) -> None:
         "recall_q": (1, *config.recall_q),
         "recall_fixed_q": (1, *config.recall_fixed_q),
         "recall_judged_q": (1, config.recall_judged_q),
+        "recall_weak_q": (1, config.recall_weak_q),
         "colouring_q": (1, *config.colouring_q),
         "colouring_fixed_q": (1, *config.colouring_fixed_q),
         "colouring_judged_q": (1, config.colouring_judged_q),
@@ -85,7 +86,8 @@ def trials(config: Config) -> list[Trial]:
     def arm(problem: str, randomised: bool, q: float, seeds: int) -> Trial:
         of, training = (config.recall, config.recall_training) if problem == "recall" else (config.colouring, config.colouring_training)
         sweep = randomised and seeds != training.seeds
-        swept = q not in (1.0, config.judged_q(problem)) or (sweep and seeds != 1)
+        judged = {1.0, config.judged_q(problem), *([config.recall_weak_q] if problem == "recall" and randomised else [])}
+        swept = q not in judged or (sweep and seeds != 1)
         return Trial(
             name(problem, randomised, q, seeds),
             train,
@@ -140,7 +142,7 @@ def _hunts(config: Config) -> list[Trial]:
     def once(search: Search, randomised: bool, adversary: bool, seeds: int) -> Trial:
         sweep = randomised and seeds != search.seeds
         arm = Hunter(config.grid, search, adversary, seeds, randomised, config.test_seeds, max(config.grid_seeds) if sweep else None)
-        return hunter("grid", arm, config.sweep_replicates if sweep and seeds != 1 else None)
+        return hunter("grid", arm, None)
 
     arms = {(True, adversary, config.search.seeds) for adversary in (False, True)}
     arms |= {(True, adversary, seeds) for seeds in config.grid_seeds for adversary in (False, True) if adversary or seeds == 1}

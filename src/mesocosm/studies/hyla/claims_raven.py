@@ -1,0 +1,201 @@
+"""The paper's claims about Raven matrices, and their checks. Regions come from the paper's Table A1 and from pilots, as in `claims`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mesocosm.claims.forms import ALL, CPU
+from mesocosm.claims.measures import replicates
+from mesocosm.claims.pilots import pilots
+from mesocosm.claims.tables import Trials
+from mesocosm.studies.hyla.config import RAVEN_PAPER, Config
+from mesocosm.studies.hyla.measures import above_symbols, cosine, explained_by, first, last_raven, later, middle_raven, solved
+from mesocosm.studies.hyla.notes import NOTES
+from mesocosm.studies.hyla.tables import ONE_HEAD, Ambiguous, Causes, Solved, by_matrices, by_width, codes, of_features, raven
+from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, Reference, Region, above, below
+
+SPLIT = "split, initialisation and training examples"
+PAPER = frozenset({"paper"})
+SOFTMAX_CODES = codes("raven-softmax")
+NO_CODE = "the same networks, with weights averaged over heads"
+OTHER = "the same codes, and another feature of the same matrix"
+OTHER_ROWS = "the same networks, where all rows but the last are another matrix's"
+
+of_raven = partial(Check, judged_at=CPU, replicate=SPLIT, searched=pilots("mesocosm.studies.hyla").count(task="raven"))
+
+
+def grows(check: str, variant: str, by: Callable[[str, Any], Trials], metric: str, region: Region, judged_at: frozenset[str] = CPU) -> Check:
+    """Accuracy on held-out combinations grows with training or size; without codes, it does not."""
+    most, fewest = by(variant, max), by(variant, min)
+    return of_raven(
+        check,
+        Mean(metric),
+        region,
+        solved(Solved.held_out, most, fewest),
+        Control(NO_CODE, solved(Solved.averaged, most, fewest)),
+        judged_at=judged_at,
+        note=NOTES.get(f"C7.{check}"),
+    )
+
+
+def needed(check: str, variant: str) -> Check:
+    """On Raven matrices, HYLA without a part is not better than softmax attention."""
+    return of_raven(
+        check,
+        Mean("accuracy on held-out combinations of rules, HYLA minus the ablation"),
+        above(0.03),
+        solved(Solved.held_out, raven("hyla"), raven(variant)),
+        Control(NO_CODE, solved(Solved.averaged, raven("hyla"), raven(variant))),
+        judged_at=PAPER,
+        reference=Reference(round((RAVEN_PAPER["hyla"] - RAVEN_PAPER[variant]) / 100, 4), "paper"),
+        note=NOTES[f"C13.{check}"],
+    )
+
+
+def most_features(config: Config) -> int:
+    """The number of features of the statement about ambiguity."""
+    return max(config.ambiguity.features)
+
+
+def fewest_features(config: Config) -> int:
+    """That of its control."""
+    return min(config.ambiguity.features)
+
+
+SIZE_AND_CODES = [
+    Claim(
+        "C7",
+        "On Raven matrices, softmax attention and HYLA generalise better with more matrices and with more width; HYLA is best where data and model are small.",
+        source="Fig. 4",
+        checks=[
+            of_raven(
+                "hyla",
+                Mean("accuracy on held-out combinations of rules, HYLA minus softmax attention"),
+                above(0.03),
+                solved(Solved.held_out, raven("hyla"), raven("softmax")),
+                Control("HYLA without its nonlinearity, minus softmax attention", solved(Solved.held_out, raven("hyla-linear"), raven("softmax"))),
+                judged_at=PAPER,
+                reference=Reference(round((RAVEN_PAPER["hyla"] - RAVEN_PAPER["softmax"]) / 100, 4), "paper"),
+                note=NOTES["C7.hyla"],
+            ),
+            grows("matrices-softmax", "softmax", by_matrices, "accuracy on held-out combinations, softmax attention, most matrices minus fewest", above(0.05)),
+            grows("matrices-hyla", "hyla", by_matrices, "accuracy on held-out combinations, HYLA, most matrices minus fewest", above(0.05)),
+            grows("width-softmax", "softmax", by_width, "accuracy on held-out combinations, softmax attention, widest minus narrowest", above(0.03), PAPER),
+            grows("width-hyla", "hyla", by_width, "accuracy on held-out combinations, HYLA, widest minus narrowest", above(0.03), PAPER),
+        ],
+    ),
+    Claim(
+        "C8",
+        "With a single head, softmax attention generalises clearly worse on Raven matrices.",
+        source="Fig. 5C",
+        checks=[
+            of_raven(
+                "heads",
+                Mean("softmax attention's accuracy on held-out combinations of rules, as many weights, several heads minus one"),
+                above(0.05),
+                solved(Solved.held_out, raven("softmax"), ONE_HEAD),
+                Control(NO_CODE, solved(Solved.averaged, raven("softmax"), ONE_HEAD)),
+                note=NOTES["C8.heads"],
+            )
+        ],
+    ),
+    Claim(
+        "C9",
+        "The rule explains the last layer's codes better than the symbol to predict does; in the first layer, the symbol explains them better.",
+        source="Figs. 5A, 5B, A6, A7",
+        checks=[
+            of_raven(
+                "rule",
+                Mean("R² of the last layer's codes, explained by the rule minus by the symbol"),
+                above(0.01),
+                explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
+                Control(OTHER_ROWS, explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven, "shuffled")),
+                note=NOTES["C9.rule"],
+            ),
+            of_raven(
+                "symbol",
+                Mean("R² of the first layer's codes, explained by the symbol minus by the rule"),
+                above(0.01),
+                explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, first),
+                Control(OTHER, explained_by(Causes.other_target, Causes.other_rule, SOFTMAX_CODES, first)),
+            ),
+        ],
+    ),
+    Claim(
+        "C10",
+        "Addition and difference have nearly the same codes.",
+        source="Figs. 5E, A8",
+        checks=[
+            of_raven(
+                "sums",
+                Mean("cosine of the mean codes of addition and difference"),
+                above(0.8),
+                cosine(SOFTMAX_CODES, "addition", "difference"),
+                Control("addition and constant", cosine(SOFTMAX_CODES, "addition", "constant")),
+                judged_at=PAPER,
+                note=NOTES["C10.sums"],
+            )
+        ],
+    ),
+    Claim(
+        "C11",
+        "The rule can be decoded from the latent code on held-out combinations, better than from the symbols that it weighs; later layers tell more than the "
+        "first.",
+        source="Fig. 5F",
+        checks=[
+            of_raven(
+                "rules",
+                Mean("macro F1 of probes of the last layer's codes for the rule, minus that of probes of the two symbols that they look at"),
+                above(0.05),
+                above_symbols(SOFTMAX_CODES),
+                Control(OTHER_ROWS, above_symbols(SOFTMAX_CODES, "shuffled")),
+                note=NOTES["C11.rules"],
+            ),
+            of_raven(
+                "later",
+                Mean("macro F1 of probes of codes for the rule, minus that of probes fitted on other matrices' rules, last layer minus first"),
+                above(0.05),
+                later(SOFTMAX_CODES),
+                Control(OTHER, later(SOFTMAX_CODES, "other feature")),
+            ),
+            of_raven(
+                "middle",
+                Mean("the same, middle layer minus first"),
+                above(0.05),
+                later(SOFTMAX_CODES, layer=middle_raven),
+                Control(OTHER, later(SOFTMAX_CODES, "other feature", layer=middle_raven)),
+            ),
+        ],
+    ),
+    Claim(
+        "C12",
+        "Raven matrices with more features are harder for softmax attention.",
+        source="Fig. 5D",
+        checks=[
+            of_raven(
+                "features",
+                Mean("fraction of features that softmax attention gets right on held-out combinations, most features minus fewest"),
+                below(-0.05),
+                solved(Solved.held_out_feature, of_features(max), of_features(min), same_data=False),
+                Control(NO_CODE, solved(Solved.averaged_feature, of_features(max), of_features(min), same_data=False)),
+            )
+        ],
+    ),
+]
+
+AMBIGUOUS = Claim(
+    "C15",
+    "Fewer than 0.5 % of the matrices have another answer that differs in every feature.",
+    source="App. B.2",
+    checks=[
+        Check(
+            "ambiguous",
+            Rate("fraction of matrices with an answer that differs in every feature"),
+            below(0.005),
+            replicates(Ambiguous.everywhere, by=Ambiguous.matrix, features=most_features),
+            Control("two features", replicates(Ambiguous.everywhere, by=Ambiguous.matrix, features=fewest_features)),
+            judged_at=ALL,
+            replicate="a matrix, all of whose readings are enumerated",
+        )
+    ],
+)
