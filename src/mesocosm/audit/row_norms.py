@@ -35,7 +35,7 @@ class RowNorms(NamedTuple):
 
 def row_norms(pair: Pair, settings: Settings) -> RowNorms:
     """The norms of a product's rows; where the rotary pairs of QK are known, of pairs, followed by the coordinates that do not rotate."""
-    a, b = (np.sum(np.square(factor, dtype=np.float64), axis=0) for factor in (pair.a, pair.b))
+    a, b = (np.sum(np.square(np.ascontiguousarray(factor), dtype=np.float64), axis=0) for factor in (pair.a, pair.b))  # one order of summation
     if pair.product != "QK" or settings.positions != "rotary" or settings.interleaved is None:
         return RowNorms(a, b, np.zeros(len(a), bool))
     rotated = rotated_coordinates(len(a), settings)
