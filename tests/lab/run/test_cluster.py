@@ -32,7 +32,7 @@ from mesocosm.lab.run.runner import execute
 from toy_study.config import Bowl, Config
 
 out, address, store = sys.argv[1:]
-config, cluster = Config(bowl=Bowl(dim=200), steps=150_000), Cluster(address, 1, 1.0, store or None) if address else None
+config, cluster = Config(bowl=Bowl(dim=200), steps=600_000), Cluster(address, 1, 1.0, store or None) if address else None
 try:
     with PlainScreen(Console(width=160)) as observer:
         execute(find("toy-study"), "smoke", config=config, out=Path(out), save_seconds=0.0, observer=observer, cluster=cluster)
@@ -138,7 +138,7 @@ def test_a_cluster_computes_the_bytes_of_a_local_run(nodes, expected, tmp_path):
     assert results(tmp_path / "run") == expected
     for trial in TRIALS:
         assert re.search(rf"\[\d/4\] {trial} finished in", told), told
-    assert re.search(r"\[\d/4\] rolling: descent \d+/150000 .* left", told), told
+    assert re.search(r"\[\d/4\] rolling: descent \d+/600000 .* left", told), told
     # Nothing is run again, on a cluster or here.
     for again in (nodes.start(tmp_path / "run"), start(tmp_path / "run")):
         code, told = finish(again)
