@@ -30,6 +30,7 @@ def play(env, params=None, plan=(TAKE_KEY, PICK_LEFT, PICK_RIGHT, PICK_LEFT, OPE
     return env.episode(jax.random.key(3), lambda state: chances[state.time], params)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("inner", [INNER, Legacy()], ids=["six values", "five values"])
 def test_an_episode_is_that_of_the_environment_inside(inner):
     env = GymnaxEnvironment(inner, steps=9)

@@ -213,6 +213,7 @@ def treasure(learner, state, key):
     return {"treasure": chosen[0, TAKE_KEY] * chosen[8, OPEN_DOOR]}
 
 
+@pytest.mark.whole
 def test_optimisers_are_any_of_optax():
     learner = replace(actor(), credit_optimizer=optax.adamw)
     assert jnp.isfinite(eqx.filter_jit(learner.update)(learner.init(jax.random.key(0)), jax.random.key(1))[1]["credit_loss"])

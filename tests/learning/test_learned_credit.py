@@ -114,6 +114,7 @@ def test_hindsight_learns_from_every_pair_of_a_step_and_a_later_outcome(experien
     np.testing.assert_allclose(credit.loss(network, experience), total, rtol=1e-4)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", HINDSIGHT)
 def test_hindsight_weighs_every_later_reward_by_its_coefficient(experience, name):
     credit = HINDSIGHT[name]
@@ -138,6 +139,7 @@ def test_a_silent_network_leaves_the_immediate_reward(experience, name):
     assert_contributions(credit, silent, experience, immediate)
 
 
+@pytest.mark.whole
 def test_rewards_by_class_and_by_pairs_are_the_same(experience):
     """The T x T form, with the same network, against the counts by outcome."""
 

@@ -78,6 +78,7 @@ def test_it_is_what_it_replaces(experience, name):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_pairs_that_cannot_occur_have_no_coefficient_and_the_others_keep_theirs(experience):
     mdp = KeyToDoor(4).tabular()
     pairs = reachable_pairs(mdp)

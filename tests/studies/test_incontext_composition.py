@@ -67,6 +67,7 @@ def test_test_prompts_are_of_the_sets_that_they_are_named_after():
         assert (np.abs(outputs - sets.targets[place]).max() < 1e-5) == (name != "unstructured")
 
 
+@pytest.mark.whole
 def test_the_code_stands_in_front_of_every_token_that_a_model_is_told_it_in():
     prompts = draw_prompts("connected+", 48, 16, KEY)
     plain, told = prompts.sample(KEY), WithCode(prompts).sample(KEY)

@@ -83,6 +83,7 @@ def test_the_answer_is_that_of_the_last_token():
     np.testing.assert_allclose(recaller(tokens), recaller.readout(x)[-1], rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_a_vertex_hears_no_further_than_its_rounds():
     network = build_network(arm(Colouring(vertices=7, layers=1, width=6, key_size=4, embedding_gain=1.0)), jax.random.key(0)).model
     edges = jnp.roll(jnp.eye(7, dtype=bool), 1, axis=1) | jnp.roll(jnp.eye(7, dtype=bool), -1, axis=1)

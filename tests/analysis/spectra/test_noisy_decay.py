@@ -37,6 +37,7 @@ def at(noise, step=0.02, blocks=40, block=100):
     return jax.tree.map(np.asarray, paths(Rates(10.0, 0.5, 0.2, noise, step), blocks, block, jax.random.split(jax.random.key(0), 4)))
 
 
+@pytest.mark.whole
 def test_the_identity_holds_along_noisy_paths():
     """The exact law of each step to rounding; the integral to first order in dt."""
     coarse, fine = at(0.5, step=0.02, block=100), at(0.5, step=0.005, block=400)

@@ -146,6 +146,7 @@ def run(out: Path, observer: Remembering | None = None, *, memory: float = 1.0, 
     return execute(STUDY, "smoke", out=out, cluster=Cluster("auto", 2, memory, store), observer=observer or Remembering(), **options)
 
 
+@pytest.mark.whole
 def test_results_are_those_of_a_local_run_and_either_can_finish_the_other(ray, expected, tmp_path):
     watching = Remembering()
     done = run(tmp_path / "run", watching)
@@ -174,6 +175,7 @@ def test_a_lost_trial_is_started_again_with_more_memory_if_that_was_why(ray, exp
     assert [memory for name, memory in ray.asked if name == "rolling"] == [2**30, 2**30, 2**31]
 
 
+@pytest.mark.whole
 def test_a_trial_that_is_lost_again_and_again_fails_and_the_others_go_on(ray, tmp_path):
     watching = Remembering()
     ray.losses = {"rolling": [WorkerCrashedError("gone")] * (RETRIES + 1)}
@@ -224,6 +226,7 @@ def test_a_machine_that_would_compute_something_else_fails_the_trial(ray, tmp_pa
     assert TrialStore(done.path, "rolling").status["state"] == "failed"
 
 
+@pytest.mark.whole
 def test_memory_is_rehearsed_once_and_what_fits_nowhere_fails(ray, expected, tmp_path, monkeypatch):
     done = run(tmp_path / "run", memory=0.0)
     assert results(done.path) == expected
@@ -264,6 +267,7 @@ def quick_lock(monkeypatch):
         monkeypatch.setattr(remote, name, seconds)
 
 
+@pytest.mark.whole
 def test_with_a_store_another_driver_in_another_directory_goes_on(ray, expected, quick_lock, tmp_path):
     store = Store(f"file://{tmp_path}/store")
     ray.losses = {"rolling": [WorkerCrashedError("gone")] * (RETRIES + 1)}
@@ -282,6 +286,7 @@ def test_with_a_store_another_driver_in_another_directory_goes_on(ray, expected,
     assert watching.of("cached") == []
 
 
+@pytest.mark.whole
 def test_what_a_local_run_has_finished_is_brought_to_a_store(ray, expected, quick_lock, tmp_path):
     shutil.copytree(execute(STUDY, "smoke", out=tmp_path / "local").path, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "trials" / "probe")

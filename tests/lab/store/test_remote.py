@@ -116,6 +116,7 @@ def test_a_second_writer_is_refused_while_the_first_lives(store):
         pass
 
 
+@pytest.mark.whole
 def test_a_lock_that_nobody_holds_is_taken_over_and_its_holder_writes_no_more(store):
     notes, lost = [], threading.Event()
     store.files.makedirs(store.root, exist_ok=True)
@@ -144,6 +145,7 @@ def test_a_lock_of_a_process_of_this_machine_that_has_ended_is_free_at_once(stor
         pass
 
 
+@pytest.mark.whole
 def test_of_two_that_take_over_at_once_one_remains(store):
     store.files.makedirs(store.root, exist_ok=True)
     store.files.pipe_file(f"{store.root}/{LOCK}", json.dumps({"token": "old", "host": "elsewhere", "process": 7}).encode())

@@ -68,6 +68,7 @@ def test_queries_that_share_a_key_are_stacked():
         np.testing.assert_allclose(p[key] @ v[key].T, np.concatenate([output @ heads.value[key] for output in heads.output[mine]]), rtol=1e-12)
 
 
+@pytest.mark.whole
 def test_our_models_need_no_number_of_heads_and_may_have_an_axis_of_seeds():
     models = eqx.filter_vmap(lambda key: language_model(5, 8, layers=2, key=key))(jax.random.split(jax.random.key(0), 3))
     found = attention_products(eqx.filter(models, eqx.is_inexact_array))
