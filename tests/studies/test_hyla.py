@@ -47,8 +47,9 @@ def test_networks_have_as_many_parameters_as_the_authors_and_the_pilots():
 @pytest.mark.whole
 def test_norms_and_biases_are_not_decayed_and_maps_are():
     """Two steps without a gradient: what shrinks is decayed."""
-    network = build(arm("fuzzy-hyla", "smoke"), KEY)
-    made = learner(arm("fuzzy-hyla", "smoke"), fuzzy_task(Fuzzy(), 0), train.fuzzy_loss)
+    trained = arm("fuzzy-hyla", "quick")
+    network = build(trained, KEY)
+    made = learner(trained, fuzzy_task(Fuzzy(), 0), train.fuzzy_loss)
     transform = made.optimizer(**{**made.hyperparameters, "warmup": 0.0, "steps": 100.0})
     params = jax.tree.map(lambda leaf: leaf + 1.0, eqx.filter(network, eqx.is_inexact_array))
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
