@@ -117,6 +117,16 @@ class HindsightCredit(LearnedCredit):
         """Observation, outcome -> output for each action."""
         return HindsightNetwork.create(self.features, outcome_dim, self.actions, width=self.width, gain=self.gain, key=key)
 
+    def reward_network(self, key: Key[Array, ""]) -> eqx.nn.MLP:
+        """Observation -> immediate reward of all actions."""
+        return eqx.nn.MLP(self.features, self.actions, self.width, 1, key=key)
+
+    def reward_loss(self, network: eqx.nn.MLP, experience: Experience) -> Float[Array, ""]:
+        r"""$(R_t - r(S_t, A_t))^2$, mean over all steps of the batch."""
+        steps = experience.steps
+        predicted = jax.vmap(of_actions)(jax.vmap(network)(self.flat(experience.observations))[steps.states], steps.actions)
+        return _mean_over_steps((steps.rewards - predicted) ** 2, steps.taken)
+
 
 # --- values ------------------------------------------------------------------------------------------------------------
 
@@ -376,14 +386,12 @@ class LearnedHCA(LearnedCocoaOfPairs):
     def build(self, key: Key[Array, ""]) -> tuple[HindsightNetwork, eqx.nn.MLP]:
         """The hindsight network, and observation -> reward of all actions."""
         hindsight_key, reward_key = jax.random.split(key)
-        return super().build(hindsight_key), eqx.nn.MLP(self.features, self.actions, self.width, 1, key=reward_key)
+        return super().build(hindsight_key), self.reward_network(reward_key)
 
     def loss(self, network: tuple[HindsightNetwork, eqx.nn.MLP], experience: Experience) -> Float[Array, ""]:
         """The sum of both losses; the networks share no parameters."""
         hindsight, reward = network
-        steps = experience.steps
-        predicted = jax.vmap(of_actions)(jax.vmap(reward)(self.flat(experience.observations))[steps.states], steps.actions)
-        return self.pairs_loss(hindsight, experience) + _mean_over_steps((steps.rewards - predicted) ** 2, steps.taken)
+        return self.pairs_loss(hindsight, experience) + self.reward_loss(reward, experience)
 
     def contributions(self, models: Network, steps: Steps) -> Float[Array, "time actions"]:
         """The predicted reward, and later rewards by their states."""

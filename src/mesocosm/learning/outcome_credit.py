@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from mesocosm.envs.tabular import TabularMDP
-from mesocosm.learning.contributions import hca, of_actions
+from mesocosm.learning.contributions import hca
 from mesocosm.learning.exact_credit import Steps
 from mesocosm.learning.hindsight_losses import log_probabilities
 from mesocosm.learning.learned_credit import CocoaOfClasses, Coefficients, Experience, Observations, Table
@@ -97,14 +97,12 @@ class LearnedHCAOfStates(LearnedCocoaOfStates):
     def build(self, key: Key[Array, ""]) -> tuple[HindsightNetwork, eqx.nn.MLP]:
         """The hindsight network, and observation -> reward of all actions."""
         hindsight_key, reward_key = jax.random.split(key)
-        return super().build(hindsight_key), eqx.nn.MLP(self.features, self.actions, self.width, 1, key=reward_key)
+        return super().build(hindsight_key), self.reward_network(reward_key)
 
     def loss(self, network: tuple[HindsightNetwork, eqx.nn.MLP], experience: Experience) -> Float[Array, ""]:
         """The sum of both losses; the networks share no parameters."""
         hindsight, reward = network
-        steps = experience.steps
-        predicted = jax.vmap(of_actions)(jax.vmap(reward)(self.flat(experience.observations))[steps.states], steps.actions)
-        return super().loss(hindsight, experience) + jnp.mean((steps.rewards - predicted) ** 2 * steps.taken)
+        return super().loss(hindsight, experience) + self.reward_loss(reward, experience)
 
     def models_of(self, network: tuple[HindsightNetwork, eqx.nn.MLP], observations: Observations, policy: Table) -> tuple[Coefficients, Table]:
         """The coefficients, and the predicted rewards."""
