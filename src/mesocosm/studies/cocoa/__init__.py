@@ -6,4 +6,5 @@ STUDY = Study(
     __name__,
     title="Would I have gotten that reward? Long-term credit assignment by counterfactual contribution analysis",
     paper="Meulemans, Schug, Kobayashi, Daw, Wayne, Would I have gotten that reward? (NeurIPS 2023, arXiv 2306.16803)",
+    slots=("estimator",),
 )

@@ -11,7 +11,21 @@ from mesocosm.studies.interface import Preset
 Estimator = Literal["cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "counterfactual-return", "reinforce"]
 
 
-LearnedEstimator = Literal["cocoa-reward", "cocoa-contrastive", "q-critic", "advantage", "trajcv", "hca-plus", "hca", "hca-return", "counterfactual-return"]
+LearnedEstimator = Literal[
+    "cocoa-reward",
+    "cocoa-feature",
+    "cocoa-merged",
+    "cocoa-contrastive",
+    "q-critic",
+    "advantage",
+    "trajcv",
+    "hca-plus",
+    "hca",
+    "hca-return",
+    "counterfactual-return",
+    "reinforce",
+    "user",
+]
 
 
 @dataclass(frozen=True)
@@ -78,13 +92,53 @@ class Learning:
     """Iterations between two measurements of that probability."""
 
 
+PAPER_RATES: tuple[tuple[Estimator, float], ...] = (
+    ("cocoa-reward", 0.01),
+    ("q-critic", 0.01),
+    ("hca-plus", 3e-4),
+    ("advantage", 1e-3),
+    ("trajcv", 1e-3),
+    ("hca-return", 1e-4),
+    ("counterfactual-return", 1e-4),
+    ("reinforce", 3e-4),
+)
+
+Rates = tuple[tuple[LearnedEstimator, float, float], ...]
+
+TRACK_RATES: Rates = (
+    ("cocoa-reward", 3e-4, 3e-3),
+    ("cocoa-feature", 3e-4, 3e-3),
+    ("cocoa-merged", 3e-4, 3e-3),
+    ("cocoa-contrastive", 3e-4, 3e-3),
+    ("q-critic", 3e-4, 3e-3),
+    ("advantage", 1e-3, 1e-3),
+    ("trajcv", 3e-3, 1e-2),
+    ("hca-plus", 3e-4, 3e-3),
+    ("hca", 3e-4, 3e-3),
+    ("hca-return", 1e-4, 1e-3),
+    ("counterfactual-return", 1e-4, 1e-3),
+    ("reinforce", 3e-4, 0.0),
+    ("user", 3e-4, 3e-3),
+)
+ROOM_RATES: Rates = (
+    ("cocoa-reward", 3e-4, 1e-3),
+    ("q-critic", 3e-4, 3e-3),
+    ("advantage", 1e-3, 1e-3),
+    ("trajcv", 1e-3, 3e-3),
+    ("hca-plus", 1e-4, 1e-3),
+    ("reinforce", 1e-3, 0.0),
+)
+
+
 @dataclass(frozen=True)
 class LearnedModels:
     """A policy that learns linear key-to-door with models that learn beside it (paper: distances 20 to 100, 10000 iterations)."""
 
     length: int = 23
     """Length of the track: distance plus 3."""
-    steps: int = 3000
+    aliasing: bool = False
+    """The treasure is worth as much as the smaller apple."""
+    steps: int = 5000
     batch_size: int = 8
     """Episodes per iteration (paper: 8)."""
     width: int = 256
@@ -93,26 +147,124 @@ class LearnedModels:
     """Scale of the hindsight network's first outputs (paper: 1)."""
     by_episode: bool = False
     """Average the pairs of each episode first, which biases the coefficients (authors' code: yes)."""
-    learning_rates: tuple[tuple[LearnedEstimator, float, float], ...] = (
-        ("cocoa-reward", 3e-4, 3e-3),
-        ("cocoa-contrastive", 3e-4, 3e-3),
-        ("q-critic", 3e-4, 3e-3),
-        ("advantage", 1e-3, 1e-3),
-        ("trajcv", 3e-3, 1e-2),
-        ("hca-plus", 3e-4, 3e-3),
-        ("hca", 3e-4, 3e-3),
-        ("hca-return", 1e-4, 1e-3),
-        ("counterfactual-return", 1e-4, 1e-3),
-    )
-    """Learning rates of AdamW by estimator: the policy's and the models' (paper: Table 3; none is given for the second, seventh and last)."""
+    learning_rates: Rates = TRACK_RATES
+    """Learning rates of AdamW by estimator: the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-contrastive, hca,
+    counterfactual-return and a user's)."""
     entropy: float = 0.03
-    """Weight of the entropy bonus (paper: 0.03 at distance 20)."""
+    """Weight of the entropy bonus (paper: 0.03 at distance 20, 0.01 at 100, 0.0062 there with aliased rewards)."""
     exploration: float = 0.05
     """Fraction of uniformly random actions (paper: 0.05)."""
     every: int = 50
     """Iterations between two measurements."""
+    replicates: int = 10
+    """Trainings per estimator (paper: 30)."""
     estimators: tuple[LearnedEstimator, ...] = ()
     """Estimators to train policies with."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features from which rewards are predicted, learned before the policy from episodes of a random one (COCOA-feature)."""
+
+    episodes: int = 240
+    """Episodes of the random policy (paper: 30 batches of 8)."""
+    steps: int = 20000
+    """Full-batch steps (paper: 20000)."""
+    learning_rate: float = 0.003
+    """Of AdamW (paper: 0.003)."""
+    mask_shrinkage: float = 0.001
+    """Paper: 0.001."""
+    readout_shrinkage: float = 0.03
+    """Paper: 0.03."""
+    outcomes: int = 8
+    """Places for different feature vectors; one of them is for events without a reward."""
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Models that learn from the episodes of a policy which they do not influence; it learns with the exact Q-critic (paper: distances 20 to 100)."""
+
+    length: int = 23
+    steps: int = 3000
+    """Paper: 5000."""
+    batch_size: int = 8
+    """Paper: 8."""
+    width: int = 256
+    """Paper: 256."""
+    learning_rate: float = 1e-4
+    """Of the policy (authors' code: 1e-4)."""
+    entropy: float = 0.003
+    """Authors' code: 0.003."""
+    exploration: float = 0.05
+    """Paper: 0.05."""
+    every: int = 100
+    """Iterations between two measurements (authors' code: 5)."""
+    episodes: int = 512
+    """Episodes of a measurement, the same for all estimators (paper: 512)."""
+    replicates: int = 10
+    """Paper: 30."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage", "trajcv", "hca-return", "hca-plus", "reinforce")
+    """Empty for no such trial."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """A policy that learns task interleaving with learned models (paper: five contexts, three of them open, 10000 iterations)."""
+
+    contexts: int = 3
+    """Paper: 5."""
+    most_open: int = 2
+    """Paper: 3."""
+    kinds: int = 2
+    """Paper: 2."""
+    death: float = 0.05
+    """Probability that an episode ends after a step (paper: 0.05)."""
+    limit: int = 50
+    """Time limit (paper: 100)."""
+    steps: int = 3000
+    batch_size: int = 8
+    """Paper: 8."""
+    width: int = 256
+    """Paper: 256."""
+    learning_rates: Rates = ROOM_RATES
+    """Paper: Table 4."""
+    entropy: float = 0.01
+    """Paper: 0.01."""
+    exploration: float = 0.05
+    """Paper: 0.05."""
+    every: int = 100
+    """Iterations between two measurements."""
+    replicates: int = 10
+    """Trainings per estimator (paper: 5)."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "reinforce")
+
+
+@dataclass(frozen=True)
+class Switched:
+    """The treasure changes its sign after some iterations; the key suffices to reach it (paper: distance 40, 60000 iterations, then 10000)."""
+
+    track: LearnedModels = field(default_factory=lambda: LearnedModels(length=13, steps=3000, every=10))
+    after: int = 3000
+    """Iterations after the switch."""
+    adapted_at: float = 0.1
+    """Probability of the treasure below which the policy has adapted."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage")
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Exact models multiplied by noise, under a policy that takes key and door, and picks the right side of each apple, with the same probability."""
+
+    length: int = 103
+    """Paper: distance 100."""
+    sigmas: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+    """Standard deviations of the noise (paper: the same)."""
+    skill: float = 0.7
+    """That probability; the treasure then has about one half."""
+    episodes: int = 512
+    """Paper: 512."""
+    replicates: int = 10
+    """Paper: 30."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +277,40 @@ class Config:
     learning: Learning = field(default_factory=Learning)
     estimators: tuple[Estimator, ...] = ("cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "counterfactual-return", "reinforce")
     """Estimators with exact models to train policies with."""
+    whole: Learning = field(default_factory=lambda: Learning(steps=10000, learning_rates=PAPER_RATES, every=100))
+    """The paper's whole training with exact models."""
+    whole_replicates: int = 10
+    whole_estimators: tuple[Estimator, ...] = ()
     learned: LearnedModels = field(default_factory=LearnedModels)
+    long: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, steps=10000, entropy=0.01, every=100))
+    """The same at distance 100."""
+    aliased: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, aliasing=True, entropy=0.0062, every=100))
+    """The same with aliased rewards."""
+    features: Features = field(default_factory=Features)
+    shadow: Shadow = field(default_factory=lambda: Shadow(estimators=()))
+    rooms: Rooms = field(default_factory=lambda: Rooms(estimators=()))
+    switched: Switched = field(default_factory=lambda: Switched(estimators=()))
+    perturbed: Perturbed = field(default_factory=lambda: Perturbed(sigmas=()))
+    estimator: str = ""
+    """Your own estimator, package.module:Name, a subclass of `learning.learned_credit.LearnedCredit`, or a function, made by Name(features, actions, rewards). Trains
+    policies with it beside ours on the track of `learned`, and nothing else."""
 
 
-_PAPER_RATES: tuple[tuple[Estimator, float], ...] = (
-    ("cocoa-reward", 0.01),
-    ("q-critic", 0.01),
-    ("hca-plus", 3e-4),
-    ("advantage", 1e-3),
-    ("trajcv", 1e-3),
-    ("hca-return", 1e-4),
-    ("counterfactual-return", 1e-4),
-    ("reinforce", 3e-4),
+_WHOLE: tuple[Estimator, ...] = ("advantage", "trajcv", "hca-plus", "hca-return", "reinforce")
+_SHORT: tuple[LearnedEstimator, ...] = (
+    "cocoa-reward",
+    "cocoa-feature",
+    "cocoa-merged",
+    "q-critic",
+    "advantage",
+    "trajcv",
+    "hca-plus",
+    "hca",
+    "hca-return",
+    "counterfactual-return",
+    "reinforce",
 )
+_LONG: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "q-critic", "advantage", "trajcv", "reinforce")
 
 PRESETS = {
     "smoke": Preset(
@@ -147,7 +320,12 @@ PRESETS = {
             signal=Signal(lengths=(6, 9), episodes=64),
             learning=Learning(length=9, steps=4, solved_by=2, every=2, policy="tabular"),
             estimators=("cocoa-reward", "q-critic", "hca-return", "reinforce"),
-            learned=LearnedModels(length=6, steps=4, width=8, every=2, estimators=("cocoa-reward", "q-critic", "hca")),
+            learned=LearnedModels(length=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward", "cocoa-feature")),
+            features=Features(episodes=8, steps=20),
+            shadow=Shadow(length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus")),
+            rooms=Rooms(contexts=2, most_open=1, kinds=1, limit=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward",)),
+            switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",)),
+            perturbed=Perturbed(length=6, sigmas=(0.01, 0.1), episodes=16, replicates=2),
         ),
         seeds=2,
     ),
@@ -162,8 +340,17 @@ PRESETS = {
         minutes={"theorems": 0.41, "trees": 0.4, "signal": 0.54, "cocoa-reward": 0.09, "q-critic": 0.07, "reinforce": 0.07},
     ),
     "cpu": Preset(
-        Config(),
-        seeds=40,
+        Config(
+            whole_estimators=_WHOLE,
+            learned=LearnedModels(estimators=_SHORT),
+            long=replace(Config().long, estimators=_LONG),
+            aliased=replace(Config().aliased, estimators=("cocoa-reward", "cocoa-feature")),
+            shadow=Shadow(),
+            rooms=Rooms(),
+            switched=Switched(),
+            perturbed=Perturbed(),
+        ),
+        seeds=20,
         minutes={
             "theorems": 0.76,
             "trees": 0.93,
@@ -179,7 +366,20 @@ PRESETS = {
         },
     ),
     "paper": Preset(
-        replace(Config(), learning=Learning(steps=10000, learning_rates=_PAPER_RATES), signal=Signal(episodes=8192)),
+        replace(
+            Config(),
+            learning=Learning(steps=10000, learning_rates=PAPER_RATES),
+            whole_estimators=_WHOLE,
+            whole_replicates=30,
+            signal=Signal(episodes=8192),
+            learned=LearnedModels(steps=10000, replicates=30, estimators=_SHORT),
+            long=replace(Config().long, replicates=30, estimators=_LONG),
+            aliased=replace(Config().aliased, replicates=30, estimators=("cocoa-reward", "cocoa-feature")),
+            shadow=Shadow(steps=5000, replicates=30),
+            rooms=Rooms(contexts=5, most_open=3, limit=100, steps=10000),
+            switched=Switched(LearnedModels(length=43, steps=60000, every=10, replicates=30), after=10000),
+            perturbed=Perturbed(replicates=30),
+        ),
         seeds=30,
     ),
 }

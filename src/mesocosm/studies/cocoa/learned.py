@@ -2,84 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.analysis.tabular.gradient_statistics import decibels
-from mesocosm.analysis.tabular.layered_programming import layered_action_values, layered_outcome_counts
-from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor
-from mesocosm.envs.tabular import LayeredMDP
+from mesocosm.analysis.tabular.layered_programming import layered_action_values
+from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams
+from mesocosm.envs.tabular import LayeredMDP, TabularMDP
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
+from mesocosm.learning.exact_credit import Credit, Reinforce
 from mesocosm.learning.hindsight_losses import CONTRASTIVE
 from mesocosm.learning.learned_credit import (
     LearnedAdvantage,
     LearnedCocoa,
-    LearnedCocoaOfPairs,
     LearnedCounterfactualReturn,
     LearnedCredit,
-    LearnedHCA,
     LearnedHCAReturn,
     LearnedQCritic,
     LearnedTrajCV,
 )
 from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
 from mesocosm.nn.policy import NetworkPolicy
-from mesocosm.studies.cocoa.config import LearnedEstimator, LearnedModels
+from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels
+from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
+from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
 from mesocosm.studies.interface import Context, Tables
+from mesocosm.studies.part_names import constructor
 
 FEATURES, ACTIONS = 9, 4
-WEIGHT_DECAY = 1e-4  # optax's default, as in the authors' code
 
 
 @dataclass(frozen=True)
 class LearnedArm:
-    """Training with one estimator."""
+    """Training with one estimator; `user` names a user's."""
 
     estimator: LearnedEstimator
     sizes: LearnedModels
+    features: Features = Features()
+    user: str = ""
 
 
-def build_network_policy(arm: LearnedArm, key: PRNGKeyArray) -> NetworkPolicy:
+class Track(NamedTuple):
+    """Key-to-door with one layout for all seeds, as in the paper."""
+
+    env: KeyToDoor
+    params: KeyToDoorParams
+    mdp: TabularMDP
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """The rewards other than 0."""
+        return tuple(float(value) for value in self.mdp.reward_values if value)
+
+
+def track_of(sizes: LearnedModels) -> Track:
+    """The track of these sizes."""
+    env = KeyToDoor(sizes.length)
+    params = env.params(aliasing=sizes.aliasing)
+    return Track(env, params, env.tabular(params))
+
+
+def build_network_policy(arm: Any, key: PRNGKeyArray) -> NetworkPolicy:
     """Two hidden layers of 64 units (paper)."""
     return NetworkPolicy.create(FEATURES, ACTIONS, key=key)
 
 
-def learned_credit(arm: LearnedArm, values: tuple[float, ...]) -> LearnedCredit:
-    """Build the arm's estimator; `values` are the rewards other than 0."""
-    sizes, width = (FEATURES, ACTIONS), arm.sizes.width
-    hindsight = {"width": width, "gain": arm.sizes.gain, "by_episode": arm.sizes.by_episode}
-    makers = {
-        "cocoa-reward": lambda: LearnedCocoa(*sizes, values, **hindsight),
-        "cocoa-contrastive": lambda: LearnedCocoa(*sizes, values, objective=CONTRASTIVE, **hindsight),
-        "q-critic": lambda: LearnedQCritic(*sizes, width=width),
-        "advantage": lambda: LearnedAdvantage(*sizes, width=width),
-        "trajcv": lambda: LearnedTrajCV(*sizes, width=width),
-        "hca-plus": lambda: LearnedCocoaOfPairs(*sizes, rewarded_only=False, **hindsight),
-        "hca": lambda: LearnedHCA(*sizes, rewarded_only=False, **hindsight),
-        "hca-return": lambda: LearnedHCAReturn(*sizes, **hindsight),
-        "counterfactual-return": lambda: LearnedCounterfactualReturn(*sizes, **hindsight),
+# --- estimators ----------------------------------------------------------------------------------------------------------
+
+
+def same_outcome(observation: Array, action: Array, reward: Array) -> int:
+    """One outcome for all rewards, which tells the treasure from nothing."""
+    return 0
+
+
+def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None, user: str = "") -> Credit:
+    """Build an estimator for a track; COCOA-feature needs the features of one seed."""
+    seen, width = (FEATURES, ACTIONS), sizes.width
+    hindsight: Any = {"width": width, "gain": sizes.gain, "by_episode": sizes.by_episode}
+    makers: dict[str, Callable[[], Credit]] = {
+        "cocoa-reward": lambda: LearnedCocoa(*seen, track.rewards, **hindsight),
+        "cocoa-feature": lambda: _of_features(features, hindsight),
+        "cocoa-merged": lambda: LearnedCocoaOfOutcomes(*seen, same_outcome, 1, **hindsight),
+        "cocoa-contrastive": lambda: LearnedCocoa(*seen, track.rewards, objective=CONTRASTIVE, **hindsight),
+        "q-critic": lambda: LearnedQCritic(*seen, width=width),
+        "advantage": lambda: LearnedAdvantage(*seen, width=width),
+        "trajcv": lambda: LearnedTrajCV(*seen, width=width),
+        "hca-plus": lambda: LearnedCocoaOfStates(*seen, track.mdp.states, reachable_pairs(track.mdp), rewarded_only=False, **hindsight),
+        "hca": lambda: LearnedHCAOfStates(*seen, track.mdp.states, reachable_pairs(track.mdp), rewarded_only=False, **hindsight),
+        "hca-return": lambda: LearnedHCAReturn(*seen, **hindsight),
+        "counterfactual-return": lambda: LearnedCounterfactualReturn(*seen, **hindsight),
+        "reinforce": Reinforce,
+        "user": lambda: constructor(user)(*seen, track.rewards),
     }
-    return makers[arm.estimator]()
+    return makers[name]()
 
 
-def learn_models(arm: LearnedArm, context: Context) -> Tables:
-    """Train all seeds; measure the exact probability of the treasure without exploration, and the exact bias of the first step's gradient."""
-    sizes, env = arm.sizes, KeyToDoor(arm.sizes.length)
-    params = env.default_params  # one layout for all seeds, as in the paper
-    mdp = env.tabular(params)
-    policy_rate, models_rate = next((ours, models) for name, ours, models in sizes.learning_rates if name == arm.estimator)
-    learner = ActorCredit(
-        build=Partial(build_network_policy, arm),
-        env=env,
-        params=params,
-        observations=mdp.observations,
-        credit=learned_credit(arm, tuple(float(value) for value in mdp.reward_values if value)),
+def _of_features(features: FeatureOutcomes | None, hindsight: Any) -> Credit:
+    if features is None:
+        raise ValueError("COCOA-feature needs features")
+    return LearnedCocoaOfVectors(FEATURES, ACTIONS, features.table, features.vectors, **hindsight)
+
+
+def check_estimator(name: str, sizes: LearnedModels) -> None:
+    """Make a user's estimator and let it learn from one batch.
+
+    Raises:
+        ValueError: it cannot be found or made, is not a `Credit`, or fails.
+    """
+    if ":" not in name:
+        raise ValueError(f"{name} is not an estimator: name yours as package.module:Name")
+    make, track = constructor(name), track_of(sizes)
+    try:
+        credit = make(FEATURES, ACTIONS, track.rewards)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be called as Name(features, actions, rewards): {type(error).__name__}: {error}") from error
+    if not isinstance(credit, Credit):
+        raise ValueError(f"{name} gives a {type(credit).__name__}, which is not a LearnedCredit of mesocosm.learning.learned_credit")
+    learner = learner_of("user", sizes, track, credit)
+    try:
+        after, _ = learner.update(learner.init(jax.random.key(0)), jax.random.key(1))
+    except Exception as error:
+        raise ValueError(f"{name} cannot learn from a batch: {type(error).__name__}: {error}") from error
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after) if eqx.is_inexact_array(leaf)):
+        raise ValueError(f"{name} does not fit: after one batch, a parameter is not finite")
+
+
+# --- training ------------------------------------------------------------------------------------------------------------
+
+
+def learner_of(name: LearnedEstimator, sizes: LearnedModels, track: Track, credit: Credit) -> ActorCredit:
+    """The learner of a policy with this credit."""
+    policy_rate, models_rate = next((ours, models) for estimator, ours, models in sizes.learning_rates if estimator == name)
+    return ActorCredit(
+        build=Partial(build_network_policy, None),
+        env=track.env,
+        params=track.params,
+        observations=track.mdp.observations,
+        credit=credit,
         optimizer=adamw,
         hyperparameters={"learning_rate": policy_rate, "weight_decay": WEIGHT_DECAY},
         entropy=sizes.entropy,
@@ -88,50 +157,50 @@ def learn_models(arm: LearnedArm, context: Context) -> Tables:
         credit_optimizer=adamw,
         credit_hyperparameters={"learning_rate": models_rate, "weight_decay": WEIGHT_DECAY},
     )
-    fitted = context.fit("policy", learner, sizes.steps, probe=(Partial(progress, LayeredMDP.of(mdp)), sizes.every))
+
+
+def learner_with_features(arm: LearnedArm, context: Context, track: Track) -> tuple[ActorCredit, dict[str, pl.DataFrame]]:
+    """A learner of COCOA-feature with features of each seed, which are learned first; all its arrays have a seed axis."""
+    features, table = learn_features(arm.features, context, *track)
+    one = learned_credit(arm.estimator, arm.sizes, track, FeatureOutcomes(*(part[0] for part in features)))
+    learner = of_seeds(learner_of(arm.estimator, arm.sizes, track, one), len(context.seeds))
+    learner = eqx.tree_at(lambda each: (each.credit.table, each.credit.features_of), learner, (features.table, features.vectors))
+    return learner, {"features": table}
+
+
+def learn_models(arm: LearnedArm, context: Context) -> Tables:
+    """Train all seeds; measure the exact probability of the treasure without exploration, and the exact bias of the first step's gradient."""
+    sizes, track = arm.sizes, track_of(arm.sizes)
+    of_features, tables = arm.estimator == "cocoa-feature", {}
+    if of_features:
+        learner, tables = learner_with_features(arm, context, track)
+    else:
+        learner = learner_of(arm.estimator, sizes, track, learned_credit(arm.estimator, sizes, track, user=arm.user))
+    layered = LayeredMDP.of(track.mdp)
+    fitted = context.fit("policy", learner, sizes.steps, probe=(Partial(progress, layered), sizes.every), per_seed=of_features)
     context.publish("policy", fitted.model)
     at, found = np.asarray(fitted.probe_steps), fitted.probes
-    bias = {"bias": decibels(found["bias"])} if "bias" in found else {}
     last = found["treasure"][:, at > 0.9 * sizes.steps].mean(axis=1)
     curves = {name: found[name] for name in ("treasure", "key")}
-    tables = {
-        "learned": context.rows({"step": at.tolist()}, estimator=arm.estimator, **curves),
-        "learned_last": context.rows(estimator=arm.estimator, last=last, mean=found["treasure"].mean(axis=1)),
+    tables |= {
+        "learned": context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, **curves),
+        "learned_last": context.rows(estimator=arm.estimator, length=sizes.length, last=last, mean=found["treasure"].mean(axis=1)),
     }
-    return tables | ({"learned_bias": context.rows({"step": at.tolist()}, estimator=arm.estimator, **bias)} if bias else {})
+    if "bias" in found:
+        tables["learned_bias"] = context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, bias=decibels(found["bias"]))
+    return tables
 
 
 def progress(mdp: LayeredMDP, learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:
-    """Exact probabilities of taking the key and reaching the treasure without exploration, and the relative bias where it is known."""
+    """Exact probabilities of taking the key and reaching the treasure without exploration, and the relative bias of models, where it is known."""
     observations = jnp.asarray(learner.observations, dtype=float)
     greedy = jax.nn.softmax(state.policy.model(observations))
     takes, opens = greedy[0, TAKE_KEY], greedy[2 * (len(greedy) // 2 - 2), OPEN_DOOR]
-    table = learner.probabilities(state.policy.model)
-    found = {"key": takes, "treasure": takes * opens}
-    credit = learner.credit
-    if isinstance(credit, LearnedCocoa):
-        expected = first_contributions(mdp, table, credit.models_of(state.credit.model, observations, table).w)
-    elif type(credit) is LearnedQCritic:
-        expected = credit.models_of(state.credit.model, observations, table)[0]
-    else:
+    found = {"key": takes, "treasure": takes * opens if learner.env.door else takes}
+    credit, table = learner.credit, learner.probabilities(state.policy.model)
+    if not isinstance(credit, LearnedCredit) or isinstance(credit, LearnedAdvantage | LearnedTrajCV):
+        return found  # unbiased
+    expected = expected_contributions(credit, credit.models_of(state.credit.model, observations, table), mdp, table)
+    if expected is None:
         return found
     return {**found, "bias": relative_bias(table[0], expected, layered_action_values(mdp, table)[0])}
-
-
-def first_contributions(mdp: LayeredMDP, policy: Array, learned: Float[Array, "states actions outcomes"]) -> Float[Array, " actions"]:
-    r"""$\sum_u \hat w(s_0, a, u)\, E[\sum_{k \ge 1} 1\{U_k = u\} R_k \mid s_0]$ for U = R; the first step has no reward itself.
-
-    The learned coefficients leave out the reward 0, which is the first of the environment's.
-    """
-    rewards = mdp.by_state(jnp.asarray(mdp.reward_probability, policy.dtype))
-    counts = layered_outcome_counts(mdp, policy, jnp.einsum("sa,sar->sr", policy, rewards))
-    return learned[0] @ (policy[0] @ counts[0] * jnp.asarray(mdp.reward_values, policy.dtype))[1:]
-
-
-def relative_bias(policy: Float[Array, " actions"], expected: Float[Array, " actions"], true: Float[Array, " actions"]) -> Float[Array, ""]:
-    """Squared distance of the expected gradient of the first state's logits from the true one, over the latter's square."""
-
-    def gradient(contribution: Array) -> Array:
-        return policy * (contribution - contribution @ policy)
-
-    return jnp.sum((gradient(expected) - gradient(true)) ** 2) / jnp.sum(gradient(true) ** 2)

@@ -7,11 +7,32 @@ from typing import Any
 
 import polars as pl
 
-from mesocosm.claims.measures import Measure, derived, instances, replicates
+from mesocosm.claims.measures import Measure, derived, instances, replicates, within
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
-from mesocosm.claims.tables import Rows, Value
+from mesocosm.claims.tables import Rows, Trials, Value
 from mesocosm.studies.cocoa.config import Config
-from mesocosm.studies.cocoa.tables import Ratios, Signal, Solved, Tree, TreeGroups, learner
+from mesocosm.studies.cocoa.tables import (
+    LEARNED,
+    LONG,
+    ROOMS,
+    SWITCHED,
+    WHOLE,
+    Adapted,
+    Learned,
+    LearnedBias,
+    LearnedLast,
+    Learning,
+    Perturbed,
+    Ratios,
+    RoomsDiagonal,
+    RoomsLast,
+    Shadow,
+    Signal,
+    Solved,
+    Tree,
+    TreeGroups,
+    learner,
+)
 from mesocosm.studies.interface import View
 
 OfSeeds = Measure[Replicates]
@@ -116,16 +137,162 @@ def solved(estimator: str) -> OfSeeds:
     return replicates(Solved.solved, trial=learner(estimator))
 
 
-def _at_last(estimator: str) -> OfSeeds:
+def at_last(estimator: str) -> OfSeeds:
     """Probability of the treasure over the last tenth of training."""
     return replicates(Solved.last, trial=learner(estimator))
 
 
-def learned(estimator: str) -> OfSeeds:
-    """Whether the treasure is more probable than not over the last tenth of training (1 or 0)."""
-    return _at_last(estimator).map(lambda last: 1.0 * (last > 0.5))
-
-
 def behind(estimator: str) -> OfSeeds:
     """Whether an estimator's last probability of the treasure is more than 0.5 below the leader's (1 or 0)."""
-    return _at_last("cocoa-reward").minus(_at_last(estimator)).map(lambda gap: 1.0 * (gap > 0.5))
+    return at_last("cocoa-reward").minus(at_last(estimator)).map(lambda gap: 1.0 * (gap > 0.5))
+
+
+def whole(estimator: str) -> OfSeeds:
+    """Probability of the treasure over the last tenth of the paper's whole training with exact models."""
+    return replicates(Solved.last, trial=Trials(WHOLE + estimator))
+
+
+def whole_mean(estimator: str) -> OfSeeds:
+    """Probability of the treasure, averaged over that training."""
+    return within(Learning.rows(Trials(WHOLE + estimator)), lambda table: float(table["treasure"].to_numpy().mean()))
+
+
+# --- learned models ------------------------------------------------------------------------------------------------------
+
+
+def mean_of(estimator: str, kind: str = LEARNED) -> OfSeeds:
+    """Probability of the treasure, averaged over training."""
+    return replicates(LearnedLast.mean, trial=Trials(kind + estimator))
+
+
+def mean_lead_of(estimator: str, other: str, kind: str = LEARNED) -> OfSeeds:
+    """The difference of two averages."""
+    return mean_of(estimator, kind).minus(mean_of(other, kind))
+
+
+def exceeds(measure: OfSeeds, least: float) -> OfSeeds:
+    """Whether a number is above another (1 or 0)."""
+    return measure.map(lambda value: 1.0 * (value > least))
+
+
+def between_steps(estimator: str, kind: str, share: tuple[float, float]) -> OfSeeds:
+    """Probability of the treasure, averaged over a part of the training at distance 100, given as shares of its iterations."""
+    rows = Learned.rows(Trials(kind + estimator))
+
+    def mean(table: pl.DataFrame) -> float:
+        last = float(table["step"].cast(pl.Float64).to_numpy().max())
+        inside = table.filter(pl.col("step").is_between(share[0] * last, share[1] * last))
+        return float(inside["treasure"].to_numpy().mean())
+
+    return within(rows, mean)
+
+
+def budget(config: Config) -> int:
+    """The iterations over which short and long tracks are compared."""
+    return min(config.learned.steps, config.long.steps)
+
+
+def over_budget(estimator: str, kind: str) -> OfSeeds:
+    """Probability of the treasure, averaged over the iterations that all distances have."""
+    rows = Learned.rows(Trials(kind + estimator))
+
+    def compute(view: View) -> Replicates:
+        table = rows.read(view).filter(pl.col("step") <= budget(view.config)).group_by("seed").agg(pl.col("treasure").mean())
+        return Replicates.of(table, "treasure")
+
+    return Measure((rows,), compute)
+
+
+def fall_of(estimator: str) -> OfSeeds:
+    """How much that average falls from distance 20 to 100."""
+    return over_budget(estimator, LEARNED).minus(over_budget(estimator, LONG))
+
+
+def bias_of(estimator: str, kind: str) -> OfSeeds:
+    """Exact bias of the first step's gradient, in decibels, mean over the second half of training."""
+    rows = LearnedBias.rows(Trials(kind + estimator))
+
+    def mean(table: pl.DataFrame) -> float:
+        half = float(table["step"].cast(pl.Float64).to_numpy().max()) / 2
+        return float(table.filter(pl.col("step") >= half)["bias"].to_numpy().mean())
+
+    return within(rows, mean)
+
+
+# --- shadow training -----------------------------------------------------------------------------------------------------
+
+BINS = 10
+
+
+def binned(estimator: str, statistic: Value) -> OfSeeds:
+    """A statistic in decibels, averaged in ten bins of the probability of the treasure, then over the bins that the policy visits (authors' code)."""
+    rows = Shadow.rows(estimator=estimator)
+
+    def mean(table: pl.DataFrame) -> float:
+        place = (pl.col("treasure") * BINS).floor().clip(0, BINS - 1)
+        return float(table.group_by(place.alias("bin")).agg(pl.col(statistic).mean())[statistic].to_numpy().mean())
+
+    return within(rows, mean)
+
+
+def first_of(estimator: str, statistic: Value) -> OfSeeds:
+    """A statistic in decibels before the first iteration."""
+    return replicates(statistic, estimator=estimator, step=0)
+
+
+def shadow_lead(statistic: Value, estimator: str, other: str) -> OfSeeds:
+    """Decibels between two estimators."""
+    return binned(estimator, statistic).minus(binned(other, statistic))
+
+
+# --- task interleaving, switched rewards, noise ---------------------------------------------------------------------------
+
+
+def rooms_mean(estimator: str) -> OfSeeds:
+    """Share of questions answered correctly, averaged over training."""
+    return replicates(RoomsLast.mean, trial=Trials(ROOMS + estimator))
+
+
+def rooms_lead(estimator: str, other: str) -> OfSeeds:
+    """The difference of two shares."""
+    return rooms_mean(estimator).minus(rooms_mean(other))
+
+
+def diagonal(encoding: str) -> OfSeeds:
+    """Share of the exact coefficients that goes to the question's own context, under the policies that COCOA-reward trained."""
+    return replicates(RoomsDiagonal.diagonal, trial=Trials(f"{ROOMS}cocoa-reward"), encoding=encoding)
+
+
+def slower(estimator: str, other: str) -> OfSeeds:
+    """Log ratio of the iterations until the treasure is left."""
+    return replicates(Adapted.took, trial=Trials(SWITCHED + estimator)).log_ratio(replicates(Adapted.took, trial=Trials(SWITCHED + other)))
+
+
+def noisy(estimator: str, sigma: Callable[[Config], float]) -> OfSeeds:
+    """Signal-to-noise ratio with noise of this size."""
+    return replicates(Perturbed.snr, estimator=estimator, sigma=sigma, own_data=True)
+
+
+def smallest_noisy_lead(estimator: str, other: str) -> OfSeeds:
+    """The smallest lead in signal-to-noise ratio over all sizes of the noise, inside each replicate."""
+
+    def smallest(table: pl.DataFrame) -> float:
+        wide = table.pivot("estimator", index="sigma", values="snr")
+        return float((wide[estimator] - wide[other]).to_numpy().min())
+
+    return within(Perturbed.rows(estimator=(estimator, other)), smallest)
+
+
+def fall_per_decade(estimator: str) -> OfSeeds:
+    """Decibels lost when the noise grows tenfold, between its two largest sizes that are ten or more apart."""
+    return noisy(estimator, lambda config: max(s for s in config.perturbed.sigmas if s <= max(config.perturbed.sigmas) / 9.99)).minus(
+        noisy(estimator, lambda config: max(config.perturbed.sigmas))
+    )
+
+
+# --- binned rewards ------------------------------------------------------------------------------------------------------
+
+
+def bias_on_trees(estimator: str) -> Measure[Instances]:
+    """Squared bias over the squared true gradient, in every environment and at every overlap."""
+    return instances(Tree.bias, exhaustive=True, estimator=estimator)

@@ -3,6 +3,10 @@
 from mesocosm.claims.forms import Errors
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
+# Prefixes of the names of trials, before the estimator's; a trial with exact models has the estimator's name alone.
+WHOLE, LEARNED, LONG, ALIASED, ROOMS, SWITCHED = "whole-", "learned-", "long-", "aliased-", "rooms-", "switched-"
+USER = "user"
+
 
 def learner(estimator: str) -> Trials:
     """The trial that trains with an estimator."""
@@ -32,6 +36,7 @@ class Tree(Table):
     overlap: Axis
     estimator: Axis
     variance: Value
+    bias: Value
 
 
 class TreeGroups(Table):
@@ -70,8 +75,81 @@ class Signal(Ratios):
     """Signal-to-noise ratios of estimators that credit by single rewards, states or values."""
 
 
+class Learning(Table):
+    """Probability of the treasure along training with exact models."""
+
+    step: Axis
+    treasure: Value
+
+
 class Solved(Table):
     """Whether the task was solved early, and the probability of the treasure at the end."""
 
     solved: Value
     last: Value
+
+
+class Perturbed(Table):
+    """Signal-to-noise ratios of exact models multiplied by noise."""
+
+    sigma: Axis
+    estimator: Axis
+    snr: Estimate
+
+
+# --- learned models ---------------------------------------------------------------------------------------------------
+
+
+class Learned(Table):
+    """Probability of the treasure along training."""
+
+    step: Axis
+    treasure: Value
+
+
+class LearnedLast(Table):
+    """That probability over the last tenth of training, and over all of it."""
+
+    last: Value
+    mean: Value
+
+
+class LearnedBias(Table):
+    """Exact bias of the first step's gradient along training, in decibels."""
+
+    step: Axis
+    bias: Value
+
+
+class Shadow(Table):
+    """Statistics of the first step's gradient along shadow training, in decibels; `known` is 0 where the mean is that of sampled episodes."""
+
+    step: Axis
+    estimator: Axis
+    treasure: Value
+    snr: Value
+    variance: Value
+    bias: Value
+    known: Value
+
+
+class RoomsLast(Table):
+    """Share of questions answered correctly over the last tenth of training, and over all of it."""
+
+    last: Value
+    mean: Value
+
+
+class RoomsDiagonal(Table):
+    """Share of the mean absolute coefficients that goes to a question's own context."""
+
+    encoding: Axis
+    diagonal: Value
+
+
+class Adapted(Table):
+    """Iterations from the switch of rewards until the policy leaves the treasure, and whether it does."""
+
+    level: Value
+    took: Value
+    left: Value

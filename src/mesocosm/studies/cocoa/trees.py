@@ -1,4 +1,4 @@
-"""Variance on the tree under the uniform policy with exact coefficients, by enumeration of all action sequences (Fig. 2B and 7; Prop. 2)."""
+"""Variance on the tree under the uniform policy with exact coefficients, by enumeration of all action sequences (Fig. 2B and 7; Prop. 2; App. G.3)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def measure_trees(config: Trees, context: Context) -> Tables:
 
 
 def _rows(context: Context, groups: tuple[int, ...], found: Measured) -> pl.DataFrame:
-    names = ["reinforce", "hca-plus", "cocoa-reward", *(f"{kind}-{number}" for kind in ("groups", "shuffled") for number in groups)]
+    names = ["reinforce", "hca-plus", "cocoa-reward", *(f"{kind}-{number}" for kind in ("groups", "shuffled") for number in groups), "binned"]
     return context.rows({"offset": range(REWARDS), "estimator": names}, variance=found.variance, bias=found.bias)
 
 
@@ -103,7 +103,8 @@ def _one_environment(
     grouped = [grouped_outcomes(mdp, tree.outcomes(tree.params(offset), number), REWARDS * number) for number in groups]
     whole = gradients(jax.vmap(reinforce)(actions, rewards, here))
     by_state_only = encoded(state_outcomes(mdp))
-    found = [whole, by_state_only, encoded(reward_outcomes(mdp)), *map(encoded, grouped), *map(shuffled, groups)]
+    binned = Encoding(jnp.broadcast_to(jnp.sign(jnp.asarray(mdp.reward_values)).astype(jnp.int32) + 1, mdp.reward_probability.shape), 3)
+    found = [whole, by_state_only, encoded(reward_outcomes(mdp)), *map(encoded, grouped), *map(shuffled, groups), encoded(binned)]
     statistics: list[GradientStatistics] = [gradient_statistics(g, true) for g in found]
     apart = jnp.max(jnp.abs(by_state_only - whole)) / jnp.max(jnp.abs(whole))
     return Measured(jnp.stack([s.variance for s in statistics]), jnp.stack([s.bias for s in statistics]), apart)

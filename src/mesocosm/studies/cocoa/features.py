@@ -1,0 +1,94 @@
+"""Features from which the reward can be predicted, learned from episodes of a random policy and then frozen: the outcomes of COCOA-feature.
+
+Reference: Meulemans et al. (2023), App. E.8.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams
+from mesocosm.envs.tabular import TabularMDP
+from mesocosm.learning.optimizers import adamw
+from mesocosm.learning.reward_features import FeatureLearner, RewardFeatures, RewardSamples
+from mesocosm.studies.cocoa.config import Features
+from mesocosm.studies.interface import Context
+
+WEIGHT_DECAY = 1e-4  # optax's default, as in the authors' code
+
+
+class FeatureOutcomes(NamedTuple):
+    """The outcomes that one replicate's features distinguish.
+
+    Attributes:
+        table: the outcome of each state and action.
+        vectors: the features of each outcome.
+        number: how many different vectors events with a reward have; those beyond the places of `vectors` get no credit.
+        separate: whether the treasure has other features than every apple.
+    """
+
+    table: Int[Array, "states actions"]
+    vectors: Float[Array, "outcomes features"]
+    number: Int[Array, ""]
+    separate: Bool[Array, ""]
+
+
+def learn_features(config: Features, context: Context, env: KeyToDoor, params: KeyToDoorParams, mdp: TabularMDP) -> tuple[FeatureOutcomes, pl.DataFrame]:
+    """Learn every replicate's features; returns their outcomes, and a row for each replicate."""
+    samples = context.evaluate(Partial(_samples, env, config.episodes), context.keys("env"), shared=(params, mdp))
+    learner = FeatureLearner(
+        build=Partial(_build, *mdp.observations.shape[1:], mdp.actions),
+        samples=samples,
+        optimizer=adamw,
+        hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
+        mask_shrinkage=config.mask_shrinkage,
+        readout_shrinkage=config.readout_shrinkage,
+    )
+    model = context.fit("features", learner, config.steps, per_seed=True).model
+    outcomes = context.evaluate(Partial(_outcomes, config.outcomes), model, shared=(mdp,))
+    return outcomes, context.rows(number=outcomes.number, separate=np.asarray(outcomes.separate).astype(int))
+
+
+def _build(features: int, actions: int, key: PRNGKeyArray) -> RewardFeatures:
+    return RewardFeatures.create(features, actions, key=key)
+
+
+def _samples(env: KeyToDoor, episodes: int, key: PRNGKeyArray, params: KeyToDoorParams, mdp: TabularMDP) -> RewardSamples:
+    """Every state and action with its mean reward and its share of the steps, in episodes of the uniform policy."""
+    uniform = jnp.full(mdp.actions, 1.0 / mdp.actions)
+    seen = jax.vmap(lambda key: env.episode(key, lambda state: uniform, params))(jax.random.split(key, episodes))
+    states = jax.vmap(jax.vmap(env.index))(seen.states)
+    empty = jnp.zeros((mdp.states, mdp.actions))
+    counts, total = (empty.at[states, seen.actions].add(part) for part in (1.0, seen.rewards))
+    state, action = (part.reshape(-1) for part in jnp.meshgrid(jnp.arange(mdp.states), jnp.arange(mdp.actions), indexing="ij"))
+    means = jnp.where(counts > 0, total / jnp.maximum(counts, 1.0), 0.0)
+    return RewardSamples(jnp.asarray(mdp.observations, float)[state], action, means.reshape(-1), (counts / counts.sum()).reshape(-1))
+
+
+def _outcomes(places: int, model: RewardFeatures, mdp: TabularMDP) -> FeatureOutcomes:
+    """Number the different vectors of events with a reward; the first place is for the others."""
+    states, features = mdp.observations.shape
+    actions = jnp.broadcast_to(jnp.arange(mdp.actions), (states, mdp.actions))
+    bits = model.outcomes(jnp.broadcast_to(jnp.asarray(mdp.observations, float)[:, None], (states, mdp.actions, features)), actions)
+    rewarded = jnp.asarray(mdp.mean_reward) != 0
+    powers = 2 ** jnp.arange(features)
+    codes = jnp.where(rewarded, (bits @ powers.astype(bits.dtype)).astype(jnp.int32), -1)
+    different, table = jnp.unique(codes, size=places, fill_value=-1, return_inverse=True)
+    ordered = jnp.sort(codes.reshape(-1))
+    number = jnp.sum((ordered[1:] != ordered[:-1]) & (ordered[1:] >= 0)) + (ordered[0] >= 0)
+    treasure, apples = codes[-1], codes[:-1]  # the treasure is the last state
+    separate = ~jnp.any((apples[..., None] == treasure) & (apples >= 0)[..., None])
+    vectors = ((jnp.maximum(different, 0)[:, None] // powers) % 2).astype(float)
+    return FeatureOutcomes(table.reshape(codes.shape).astype(jnp.int32), vectors, number.astype(jnp.int32), separate)
+
+
+def of_seeds(part: Any, seeds: int) -> Any:
+    """Repeat every array of a learner for each seed."""
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (seeds, *leaf.shape)) if isinstance(leaf, jax.Array | np.ndarray) else leaf, part)
