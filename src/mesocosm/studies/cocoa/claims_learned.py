@@ -9,6 +9,7 @@ from mesocosm.claims.forms import ALL, CPU
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.cocoa import measures
 from mesocosm.studies.cocoa.notes import NOTES
+from mesocosm.studies.cocoa.references import CORRECT, FAR, NEAR, RATIO, VARIANCE
 from mesocosm.studies.cocoa.tables import ALIASED, LONG, Shadow
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 
@@ -47,23 +48,6 @@ NAMES = {
     "counterfactual-return": "Counterfactual Return",
     "reinforce": "REINFORCE",
 }
-
-# Mean probability of the treasure over 10000 iterations, at distances 20 and 100 (Fig. 1B left).
-NEAR = {"cocoa-reward": 0.778, "cocoa-feature": 0.731, "q-critic": 0.685, "advantage": 0.754, "trajcv": 0.736, "hca-plus": 0.320, "reinforce": 0.077}
-FAR = {"cocoa-reward": 0.692, "cocoa-feature": 0.680, "q-critic": 0.238, "advantage": 0.246, "trajcv": 0.195, "reinforce": 0.020}
-# Signal-to-noise ratio at distance 20 (Fig. 1B right), decibels.
-RATIO = {
-    "cocoa-reward": 0.0,
-    "cocoa-feature": -2.2,
-    "q-critic": -7.8,
-    "advantage": -30.3,
-    "trajcv": -35.2,
-    "hca-return": -33.3,
-    "hca-plus": -40.6,
-    "reinforce": -45.3,
-}
-# Variance at distance 100 (Fig. 3D), decibels.
-VARIANCE = {"cocoa-reward": -8.0, "advantage": 38.0, "trajcv": 44.0, "hca-return": 36.0, "hca-plus": 54.0, "reinforce": 60.0}
 
 
 # --- C13, C16: how soon the treasure is found ----------------------------------------------------------------------------
@@ -189,10 +173,6 @@ def less_biased(other: str, paper: float) -> Check:
 
 # --- C18: task interleaving ----------------------------------------------------------------------------------------------
 
-# Fraction correct at 4000 iterations (Fig. 4B).
-CORRECT = {"cocoa-reward": 0.943, "q-critic": 0.867, "advantage": 0.829, "trajcv": 0.841, "hca-plus": 0.812, "reinforce": 0.810}
-
-
 def answers_better(other: str) -> Check:
     """COCOA-reward answers more questions correctly than another estimator."""
     instead = "hca-plus" if other == "reinforce" else "reinforce"
@@ -271,8 +251,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C15",
-        "COCOA-reward, here at distance 20, has less variance than Advantage, TrajCV, REINFORCE, HCA+ and HCA-return, and less bias than the Q-critic and HCA+, "
-        "whose bias is known.",
+        "COCOA-reward, here at distance 20, has less variance than Advantage, TrajCV, REINFORCE, HCA+ and HCA-return, and less bias than the Q-critic and "
+        "HCA+.",
         source="Fig. 3D",
         checks=[
             *(steadier(other) for other in ("advantage", "trajcv", "reinforce", "hca-plus", "hca-return")),
@@ -298,8 +278,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C18",
-        "In task interleaving, here with three contexts, COCOA-reward answers more questions correctly than the Q-critic, Advantage, TrajCV, HCA+ and REINFORCE; "
-        "its exact coefficients credit a question's own context more than HCA+'s do.",
+        "In task interleaving, here with three contexts, COCOA-reward answers more questions correctly than the Q-critic, Advantage, TrajCV, HCA+ and "
+        "REINFORCE; its exact coefficients credit a question's own context more than HCA+'s do.",
         source="Fig. 4",
         checks=[
             *(answers_better(other) for other in (*OTHERS, "hca-plus")),
@@ -341,7 +321,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C20",
-        "After the treasure's reward changes its sign, COCOA-feature leaves it sooner than COCOA-reward, and COCOA-reward sooner than the Q-critic and Advantage.",
+        "After the treasure's reward changes its sign, COCOA-feature leaves it sooner than COCOA-reward, which leaves it sooner than the Q-critic and "
+        "Advantage.",
         source="Fig. 10",
         checks=[
             adapts_later(
@@ -374,7 +355,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C23",
-        "With noise on exact models, COCOA-reward loses about as much per decade as the Q-critic, and stays above Advantage and HCA+ at every size of the noise.",
+        "With noise on exact models, COCOA-reward loses about as much per decade as the Q-critic, and stays above Advantage and HCA+ at every size of "
+        "the noise.",
         source="Fig. 12",
         checks=[
             noise(
@@ -459,8 +441,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C26",
-        "With learned models, here at distance 20, the Q-critic's bias is larger than the gradient, and HCA+ is biased although its variance is only a little below "
-        "REINFORCE's.",
+        "With learned models, here at distance 20, the Q-critic's bias is larger than the gradient, and HCA+ is biased although its variance is only a "
+        "little below REINFORCE's.",
         source="Fig. 3D",
         checks=[
             judged(

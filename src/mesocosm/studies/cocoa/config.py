@@ -292,7 +292,7 @@ class Config:
     switched: Switched = field(default_factory=lambda: Switched(estimators=()))
     perturbed: Perturbed = field(default_factory=lambda: Perturbed(sigmas=()))
     estimator: str = ""
-    """Your own estimator, package.module:Name, a subclass of `learning.learned_credit.LearnedCredit`, or a function, made by Name(features, actions, rewards). Trains
+    """Your own estimator, package.module:Name, called as Name(features, actions, rewards); it gives a `learning.learned_credit.LearnedCredit`. Trains
     policies with it beside ours on the track of `learned`, and nothing else."""
 
 

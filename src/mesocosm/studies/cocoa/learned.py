@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams
 from mesocosm.envs.tabular import LayeredMDP, TabularMDP
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
-from mesocosm.learning.exact_credit import Credit, Reinforce
+from mesocosm.learning.exact_credit import Credit, ExactCocoa, Reinforce
 from mesocosm.learning.hindsight_losses import CONTRASTIVE
 from mesocosm.learning.learned_credit import (
     LearnedAdvantage,
@@ -32,6 +32,7 @@ from mesocosm.learning.learned_credit import (
 )
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
+from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.nn.policy import NetworkPolicy
 from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
@@ -48,7 +49,7 @@ class LearnedArm:
 
     estimator: LearnedEstimator
     sizes: LearnedModels
-    features: Features = Features()
+    features: Features
     user: str = ""
 
 
@@ -186,9 +187,30 @@ def learn_models(arm: LearnedArm, context: Context) -> Tables:
         "learned": context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, **curves),
         "learned_last": context.rows(estimator=arm.estimator, length=sizes.length, last=last, mean=found["treasure"].mean(axis=1)),
     }
+    if arm.estimator == "cocoa-reward":
+        exact = ExactCocoa.of(layered, reward_outcomes(track.mdp))
+        seen = context.evaluate(along_episode, fitted.state, context.keys("eval"), shared=(learner, exact))
+        axes = {"step": range(sizes.length), "action": range(ACTIONS), "reward": track.rewards}
+        tables["coefficients"] = context.rows(axes, length=sizes.length, learned=seen.learned, exact=seen.exact)
     if "bias" in found:
         tables["learned_bias"] = context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, bias=decibels(found["bias"]))
     return tables
+
+
+class AlongEpisode(NamedTuple):
+    """Coefficients of every action and reward other than 0 in the states of one episode."""
+
+    learned: Float[Array, "time actions outcomes"]
+    exact: Float[Array, "time actions outcomes"]
+
+
+def along_episode(state: ActorCreditState, key: PRNGKeyArray, learner: ActorCredit, exact: ExactCocoa) -> AlongEpisode:
+    """Sample an episode of the policy, and read the coefficients of its models and the exact ones."""
+    observations, table = jnp.asarray(learner.observations, dtype=float), learner.probabilities(state.policy.model)
+    states = replace(learner, batch_size=1).episodes(table, key).states[0]
+    assert isinstance(learner.credit, LearnedCocoa)
+    w = learner.credit.models_of(state.credit.model, observations, table).w
+    return AlongEpisode(w[states], exact.models(table)[states][..., 1:])  # the first reward is 0
 
 
 def progress(mdp: LayeredMDP, learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:

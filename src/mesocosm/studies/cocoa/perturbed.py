@@ -60,7 +60,7 @@ def measure_perturbed(config: Perturbed, context: Context) -> Tables:
     env = KeyToDoor(config.length)
     layouts = [env.params(layout=seed) for seed in context.seeds]
     policies = [skilled(env, params, config.skill) for params in layouts]
-    exact = [{name: exact_credit(name, env, params) for name in NAMES} for params in layouts]
+    exact: list[dict[Estimator, Credit]] = [{name: exact_credit(name, env, params) for name in NAMES} for params in layouts]
     credits = [
         tuple(_noisy(each, name, sigma, 2 * env.length, np.random.default_rng(seed)) for sigma in config.sigmas for name in NAMES)
         for each, seed in zip(exact, context.seeds, strict=True)

@@ -49,15 +49,17 @@ def build_room_policy(arm: RoomsArm, key: PRNGKeyArray) -> NetworkPolicy:
 
 def room_credit(arm: RoomsArm, mdp: TabularMDP) -> Credit:
     """Build an estimator. HCA+ learns from rooms with a reward only, as in the authors' code, and there its outcome is the room."""
-    sizes, width = (mdp.observations.shape[1], mdp.actions), {"width": arm.sizes.width}
+    sizes, width = (mdp.observations.shape[1], mdp.actions), arm.sizes.width
     rewarded = np.asarray(mdp.mean_reward)[:, 0] != 0
-    place = np.where(rewarded, np.cumsum(rewarded) - 1, 0)
+    places = np.repeat(np.where(rewarded, np.cumsum(rewarded) - 1, 0)[:, None], mdp.actions, axis=1).astype(np.int32)
     makers: dict[str, Callable[[], Credit]] = {
-        "cocoa-reward": lambda: LearnedCocoa(*sizes, tuple(float(value) for value in mdp.reward_values if value), **width),
-        "q-critic": lambda: LearnedQCritic(*sizes, **width),
-        "advantage": lambda: LearnedAdvantage(*sizes, **width),
-        "trajcv": lambda: LearnedTrajCV(*sizes, **width),
-        "hca-plus": lambda: LearnedCocoaOfVectors(*sizes, np.stack([place, place], axis=1).astype(np.int32), np.asarray(mdp.observations)[rewarded], **width),
+        "cocoa-reward": lambda: LearnedCocoa(*sizes, tuple(float(value) for value in mdp.reward_values if value), width=width),
+        "q-critic": lambda: LearnedQCritic(*sizes, width=width),
+        "advantage": lambda: LearnedAdvantage(*sizes, width=width),
+        "trajcv": lambda: LearnedTrajCV(*sizes, width=width),
+        "hca-plus": lambda: LearnedCocoaOfVectors(
+            *sizes, np.stack([place, place], axis=1).astype(np.int32), np.asarray(mdp.observations)[rewarded], width=width
+        ),
         "reinforce": Reinforce,
     }
     return makers[arm.estimator]()
@@ -128,7 +130,7 @@ def _shares(
     asked: Array,
     states: Any,
     w: Float[Array, "states actions outcomes"],
-    classes: Int[Array, "s a r"],
+    classes: Int[Array, "states actions rewards"],
 ) -> Float[Array, "asked answered"]:
     size = jnp.einsum("sa,sau->su", table, jnp.abs(w))
     rewarded: Bool[Array, " states"] = jnp.asarray(mdp.mean_reward)[:, 0] != 0
