@@ -173,6 +173,7 @@ def less_biased(other: str, paper: float) -> Check:
 
 # --- C18: task interleaving ----------------------------------------------------------------------------------------------
 
+
 def answers_better(other: str) -> Check:
     """COCOA-reward answers more questions correctly than another estimator."""
     instead = "hca-plus" if other == "reinforce" else "reinforce"

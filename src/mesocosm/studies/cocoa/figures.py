@@ -180,8 +180,8 @@ def bias_and_variance(view: View) -> alt.TopLevelMixin:
 
 @figure("Coefficients along one episode")
 def coefficients(view: View) -> alt.TopLevelMixin:
-    """Learned and exact contribution coefficients of COCOA-reward after training, for the first seed: rows are actions, columns are steps of one sampled episode,
-    and each later reward has a pair of panels. On this track the treasure is worth 0.2 and the apples 0.1 or 0.9.
+    """Learned and exact contribution coefficients of COCOA-reward after training, for the first seed: rows are actions, columns are steps of one sampled
+    episode, and each later reward has a pair of panels. On this track the treasure is worth 0.2 and the apples 0.1 or 0.9.
     """
     table = view.table("coefficients").filter(pl.col("trial") == "learned-cocoa-reward")
     table = table.filter(pl.col("seed") == table["seed"][0]).with_columns(reward=pl.col("reward").round(3), time=pl.col("step"))
@@ -194,15 +194,17 @@ def coefficients(view: View) -> alt.TopLevelMixin:
 
 @figure("Task interleaving")
 def rooms(view: View) -> alt.TopLevelMixin:
-    """Left: share of questions answered correctly, without exploration, mean over trainings. Right: where the exact coefficients of questions of one context go,
-    under the policies that COCOA-reward trained, as shares of each row.
+    """Left: share of questions answered correctly, without exploration, mean over trainings. Right: where the exact coefficients of questions of one context
+    go, under the policies that COCOA-reward trained, as shares of each row.
     """
     table, credit = view.table("rooms"), view.table("rooms_credit").filter(pl.col("trial") == "rooms-cocoa-reward")
     y = alt.Y("correct:Q", title="answered correctly", scale=alt.Scale(zero=False))
     curves = alt.Chart(_curves(table, "correct")).mark_line().encode(x=alt.X("step:Q", title="iteration"), y=y, color=_colour(_names(table)))
     mean = credit.group_by("encoding", "asked", "answered").agg(pl.col("share").mean())
-    cells = alt.Chart(mean).mark_rect().encode(
-        x=alt.X("answered:O", title="answered"), y=alt.Y("asked:O", title="asked"), color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1]))
+    cells = (
+        alt.Chart(mean)
+        .mark_rect()
+        .encode(x=alt.X("answered:O", title="answered"), y=alt.Y("asked:O", title="asked"), color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1])))
     )
     matrices = cells.properties(width=110, height=110).facet(column=alt.Column("encoding:N", title=None))
     return alt.hconcat(curves.properties(width=340, height=280), matrices).resolve_scale(color="independent")
@@ -219,8 +221,8 @@ def switched(view: View) -> alt.TopLevelMixin:
 
 @figure("Noise on exact models")
 def noise(view: View) -> alt.TopLevelMixin:
-    """Signal-to-noise ratio of the first step's gradient when exact models are multiplied by noise. Dots: one layout, policy and draw of noise each; lines: means;
-    dashed: the paper's, along shadow training.
+    """Signal-to-noise ratio of the first step's gradient when exact models are multiplied by noise. Dots: one layout, policy and draw of noise each; lines:
+    means; dashed: the paper's, along shadow training.
     """
     table = view.table("perturbed")
     names = _names(table)
@@ -231,7 +233,9 @@ def noise(view: View) -> alt.TopLevelMixin:
     ]
     x = alt.X("sigma:Q", title="standard deviation of the noise", scale=alt.Scale(type="log"))
     y = alt.Y("snr:Q", title="signal-to-noise ratio, dB")
-    dots = alt.Chart(table.select("seed", "sigma", "estimator", "snr")).mark_circle(**DOTS).encode(x=x, y=y, color=_colour(names), tooltip=["seed", "estimator"])
+    dots = (
+        alt.Chart(table.select("seed", "sigma", "estimator", "snr")).mark_circle(**DOTS).encode(x=x, y=y, color=_colour(names), tooltip=["seed", "estimator"])
+    )
     lines = alt.Chart(table.select("sigma", "estimator", "snr")).mark_line().encode(x=x, y=alt.Y("mean(snr):Q"), color=_colour(names))
     paper = alt.Chart(pl.DataFrame(rows)).mark_line(strokeDash=[4, 3], opacity=0.7).encode(x=x, y=y, color=_colour(names))
     return alt.layer(paper, lines, dots).properties(width=480, height=320)

@@ -57,9 +57,7 @@ def room_credit(arm: RoomsArm, mdp: TabularMDP) -> Credit:
         "q-critic": lambda: LearnedQCritic(*sizes, width=width),
         "advantage": lambda: LearnedAdvantage(*sizes, width=width),
         "trajcv": lambda: LearnedTrajCV(*sizes, width=width),
-        "hca-plus": lambda: LearnedCocoaOfVectors(
-            *sizes, np.stack([place, place], axis=1).astype(np.int32), np.asarray(mdp.observations)[rewarded], width=width
-        ),
+        "hca-plus": lambda: LearnedCocoaOfVectors(*sizes, places, np.asarray(mdp.observations)[rewarded], width=width),
         "reinforce": Reinforce,
     }
     return makers[arm.estimator]()

@@ -28,6 +28,8 @@ from mesocosm.learning.gradient_learner import GradientState, gradient_step, sta
 from mesocosm.learning.learned_credit import Experience, LearnedCredit
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.policy_gradient import PolicyGradient
+from mesocosm.numerics.linear_algebra import eigh
+from mesocosm.numerics.precision import FULL
 from mesocosm.studies.cocoa.config import TRACK_RATES, Features, LearnedModels, Shadow
 from mesocosm.studies.cocoa.expectations import expected_contributions
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
@@ -154,12 +156,12 @@ def measure(mdp: LayeredMDP, episodes: int, learner: ShadowLearner, state: Shado
     observations = jnp.asarray(learner.observations, dtype=float)
     greedy = jax.nn.softmax(policy(observations))
     steps = replace(learner, batch_size=episodes).episodes(table, key)
-    gram, true = gram_of_first_step(learner, policy), layered_action_values(mdp, table)[0]
+    root, true = first_step(learner, policy), layered_action_values(mdp, table)[0]
     found = []
     for credit, shadow in zip(learner.shadows, state.shadows, strict=True):
         models = credit.models_of(shadow.model, observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
         sampled = jax.lax.map(partial(_first, credit, models), steps, batch_size=CHUNK)
-        found.append(statistics(gram, sampled, true, expected_contributions(credit, models, mdp, table)))
+        found.append(statistics(root, sampled, true, expected_contributions(credit, models, mdp, table)))
     return {
         "treasure": greedy[0, TAKE_KEY] * greedy[2 * (len(greedy) // 2 - 2), OPEN_DOOR],
         **{name: jnp.stack([getattr(each, name) for each in found]) for name in Statistics._fields},
@@ -170,16 +172,17 @@ def _first(credit: Credit, models: Any, steps: Steps) -> Float[Array, " actions"
     return credit.contributions(models, steps)[0]
 
 
-def gram_of_first_step(learner: PolicyGradient, policy: Any) -> Float[Array, "actions actions"]:
-    r"""$J J^\top$ of the action probabilities in the first state, by all parameters of the policy."""
+def first_step(learner: PolicyGradient, policy: Any) -> Float[Array, "actions actions"]:
+    r"""A root R of $J J^\top = R R^\top$ for the action probabilities in the first state, by all parameters of the policy."""
     parameters, fixed = eqx.partition(policy, eqx.is_inexact_array)
     jacobian = jax.jacrev(lambda parameters: learner.probabilities(eqx.combine(parameters, fixed))[0])(parameters)
     flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(jacobian)], axis=1)
-    return flat @ flat.T
+    lengths, directions = eigh(jnp.matmul(flat, flat.T, precision=FULL))
+    return directions * jnp.sqrt(jnp.maximum(lengths, 0.0))
 
 
 def statistics(
-    gram: Float[Array, "actions actions"],
+    root: Float[Array, "actions actions"],
     sampled: Float[Array, "episodes actions"],
     true: Float[Array, " actions"],
     expected: Float[Array, " actions"] | None,
@@ -189,7 +192,7 @@ def statistics(
     mean = jnp.mean(sampled, axis=0) if expected is None else expected - jnp.mean(expected)
 
     def square(contributions: Array) -> Array:
-        return jnp.einsum("...a,ab,...b->...", contributions, gram, contributions)
+        return jnp.sum(jnp.matmul(contributions, root, precision=FULL) ** 2, axis=-1)
 
     signal = square(true)
     error, spread = jnp.mean(square(sampled - true)), jnp.mean(square(sampled - mean))
