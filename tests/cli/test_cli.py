@@ -173,7 +173,7 @@ def test_study_and_preset_are_found_in_any_order(words):
         ("run toy-study --model a:B", "study toy-study does not accept a --model"),
         ("run randomized --model=", "--model is empty: name your model as package.module:Name"),
         ("run randomized --preset smoke --model mesa", "mesa is not a model: name yours as package.module:Name"),
-        ("run coala --estimator=", "--estimator is empty: name your estimator as package.module:function"),
+        ("run coala --estimator=", "--estimator is empty: name your estimator as package.module:Name"),
         ("run coala --preset smoke --estimator coala", "coala is not an estimator: name yours as package.module:function"),
         ("run coala --estimator numpy:sum", "this preset trains no agents with memory"),
         ("run toy-study --compile", "--compile belongs to --dry-run"),

@@ -113,7 +113,7 @@ class RunCommand:
     model: Annotated[str | None, arg(metavar="MODEL")] = None
     """Train your own seeded model, package.module:Name, beside the study's; short for --config.model, in studies with this field."""
     estimator: Annotated[str | None, arg(metavar="ESTIMATOR")] = None
-    """Train pools with your own estimator, package.module:function, beside the study's; short for --config.estimator, in studies with this field."""
+    """Train with your own estimator, package.module:Name, beside the study's; short for --config.estimator, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
     ray: Annotated[str | None, arg(metavar="ADDRESS")] = None

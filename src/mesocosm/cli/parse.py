@@ -204,7 +204,7 @@ def find_study(name: str) -> Study:
 PARTS = {
     "mixer": "a layer, from `mesocosm layers` or your own as package.module:Name",
     "model": "your model as package.module:Name",
-    "estimator": "your estimator as package.module:function",
+    "estimator": "your estimator as package.module:Name",
 }
 """Option that copies a user's part into the slot of its name -> what to write."""
 

@@ -60,7 +60,7 @@ def study_page(study: Study) -> RenderableType:
     if "model" in study.slots:
         parts.append(Text("--model trains your own seeded model beside its own: package.module:Name.", style="dim"))
     if "estimator" in study.slots:
-        parts.append(Text("--estimator trains with your own estimator beside its own: package.module:function.", style="dim"))
+        parts.append(Text("--estimator trains with your own estimator beside its own: package.module:Name.", style="dim"))
     for claim in study.claims:
         parts += [Text(), Text.assemble((claim.id, "bold"), f"  {printable(claim.statement)}", (f"  {printable(claim.source)}", "dim"))]
         if claim.unjudged:

@@ -128,7 +128,7 @@ def check_estimator(name: str, sizes: LearnedModels) -> None:
     except Exception as error:
         raise ValueError(f"{name} cannot be called as Name(features, actions, rewards): {type(error).__name__}: {error}") from error
     if not isinstance(credit, Credit):
-        raise ValueError(f"{name} gives a {type(credit).__name__}, which is not a LearnedCredit of mesocosm.learning.learned_credit")
+        raise ValueError(f"{name} gives an object of type {type(credit).__name__}, which is not a LearnedCredit of mesocosm.learning.learned_credit")
     learner = learner_of("user", sizes, track, credit)
     try:
         after, _ = learner.update(learner.init(jax.random.key(0)), jax.random.key(1))
