@@ -20,7 +20,19 @@ UNREAD: dict[str, set[str]] = {
         *("C6.after", "C6.before", "C7.mixed", "C7.pure", "C8.distance", "C9.cooperate", "C10.peer", "C15.pulled"),
         *("C14.four-coala", "C14.four-batch-unaware", "C14.four-alone"),
     },
-    "cocoa": {"C10.more-groups", "C10.states", "C12.hca-plus", "C22.counterfactual-return"},
+    "cocoa": {
+        *("C10.more-groups", "C10.states", "C12.hca-plus", "C12.hca-plus-at-last", "C12.hca-return-at-last", "C22.counterfactual-return"),
+        *(f"C13.cocoa-{ours}-{other}" for ours in ("reward", "feature") for other in ("q-critic", "advantage", "trajcv", "reinforce")),
+        *("C13.hca-plus", "C13.q-critic-hca-plus", "C13.advantage-hca-plus", "C13.trajcv-hca-plus"),
+        *(f"C14.cocoa-{ours}-{other}" for ours in ("reward", "feature") for other in ("advantage", "trajcv", "reinforce", "hca-return")),
+        *("C14.cocoa-feature-q-critic", "C14.cocoa-feature-hca-plus", "C14.hca-plus-reinforce"),
+        *("C14.advantage-hca-plus", "C14.trajcv-hca-plus", "C14.hca-return-hca-plus"),
+        *("C15.variance-advantage", "C15.variance-trajcv", "C15.variance-reinforce", "C15.variance-hca-return"),
+        *("C16.cocoa-reward", "C16.cocoa-feature", "C16.q-critic", "C16.advantage", "C16.trajcv"),
+        *("C18.q-critic", "C18.advantage", "C18.trajcv", "C18.hca-plus", "C18.reinforce", "C19.sooner", "C19.bias"),
+        *("C20.feature", "C20.q-critic", "C20.advantage", "C21.alike", "C22.hca-return-learned", "C22.counterfactual-return-learned"),
+        *("C24.early", "C24.late", "C25.advantage", "C25.trajcv", "C25.hca-return", "C26.variance"),
+    },
     "gated-rnn": {"C7.lstm", "C7.gru", "C7.lru", "C7.lru-mlp", "C7.hawk"},
     "hyla": {
         *(
