@@ -138,7 +138,8 @@ class LearnedModels:
     """Length of the track: distance plus 3."""
     aliasing: bool = False
     """The treasure is worth as much as the smaller apple."""
-    steps: int = 5000
+    steps: int = 10000
+    """Paper: 10000."""
     batch_size: int = 8
     """Episodes per iteration (paper: 8)."""
     width: int = 256
@@ -221,7 +222,7 @@ class Rooms:
     """Probability that an episode ends after a step (paper: 0.05)."""
     limit: int = 50
     """Time limit (paper: 100)."""
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 8
     """Paper: 8."""
     width: int = 256
@@ -282,9 +283,12 @@ class Config:
     whole_replicates: int = 10
     whole_estimators: tuple[Estimator, ...] = ()
     learned: LearnedModels = field(default_factory=LearnedModels)
-    long: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, steps=10000, entropy=0.01, every=100))
+    brief: tuple[LearnedEstimator, ...] = ("hca-plus", "hca", "hca-return", "counterfactual-return")
+    """Estimators that are trained for fewer iterations there, and compared with the others over these."""
+    brief_steps: int = 5000
+    long: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, entropy=0.01, every=100))
     """The same at distance 100."""
-    aliased: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, aliasing=True, entropy=0.0062, every=100))
+    aliased: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, aliasing=True, steps=5000, entropy=0.0062, every=100))
     """The same with aliased rewards."""
     features: Features = field(default_factory=Features)
     shadow: Shadow = field(default_factory=lambda: Shadow(estimators=()))
@@ -372,9 +376,10 @@ PRESETS = {
             whole_estimators=_WHOLE,
             whole_replicates=30,
             signal=Signal(episodes=8192),
-            learned=LearnedModels(steps=10000, replicates=30, estimators=_SHORT),
+            learned=LearnedModels(replicates=30, estimators=_SHORT),
+            brief_steps=10000,
             long=replace(Config().long, replicates=30, estimators=_LONG),
-            aliased=replace(Config().aliased, replicates=30, estimators=("cocoa-reward", "cocoa-feature")),
+            aliased=replace(Config().aliased, steps=10000, replicates=30, estimators=("cocoa-reward", "cocoa-feature")),
             shadow=Shadow(steps=5000, replicates=30),
             rooms=Rooms(contexts=5, most_open=3, limit=100, steps=10000),
             switched=Switched(LearnedModels(length=43, steps=60000, every=10, replicates=30), after=10000),

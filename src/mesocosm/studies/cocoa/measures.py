@@ -160,12 +160,12 @@ def whole_mean(estimator: str) -> OfSeeds:
 # --- learned models ------------------------------------------------------------------------------------------------------
 
 
-def mean_of(estimator: str, kind: str = LEARNED) -> OfSeeds:
+def mean_of(estimator: str, kind: str) -> OfSeeds:
     """Probability of the treasure, averaged over training."""
     return replicates(LearnedLast.mean, trial=Trials(kind + estimator))
 
 
-def mean_lead_of(estimator: str, other: str, kind: str = LEARNED) -> OfSeeds:
+def mean_lead_of(estimator: str, other: str, kind: str) -> OfSeeds:
     """The difference of two averages."""
     return mean_of(estimator, kind).minus(mean_of(other, kind))
 
@@ -192,12 +192,17 @@ def budget(config: Config) -> int:
     return min(config.learned.steps, config.long.steps)
 
 
-def over_budget(estimator: str, kind: str) -> OfSeeds:
-    """Probability of the treasure, averaged over the iterations that all distances have."""
+def brief_budget(config: Config) -> int:
+    """The iterations over which all estimators on the short track are compared."""
+    return min(config.learned.steps, config.brief_steps)
+
+
+def over(estimator: str, kind: str, steps: Callable[[Config], int]) -> OfSeeds:
+    """Probability of the treasure, averaged over the first iterations."""
     rows = Learned.rows(Trials(kind + estimator))
 
     def compute(view: View) -> Replicates:
-        table = rows.read(view).filter(pl.col("step") <= budget(view.config)).group_by("seed").agg(pl.col("treasure").mean())
+        table = rows.read(view).filter(pl.col("step") <= steps(view.config)).group_by("seed").agg(pl.col("treasure").mean())
         return Replicates.of(table, "treasure")
 
     return Measure((rows,), compute)
@@ -205,7 +210,21 @@ def over_budget(estimator: str, kind: str) -> OfSeeds:
 
 def fall_of(estimator: str) -> OfSeeds:
     """How much that average falls from distance 20 to 100."""
-    return over_budget(estimator, LEARNED).minus(over_budget(estimator, LONG))
+    return over(estimator, LEARNED, budget).minus(over(estimator, LONG, budget))
+
+
+def brief_lead(estimator: str, other: str) -> OfSeeds:
+    """The difference of two averages at distance 20."""
+    return over(estimator, LEARNED, brief_budget).minus(over(other, LEARNED, brief_budget))
+
+
+def feature_lead(kind: str) -> OfSeeds:
+    """The difference of the averages of COCOA-feature and COCOA-reward over the iterations with aliased rewards."""
+
+    def steps(config: Config) -> int:
+        return config.aliased.steps
+
+    return over("cocoa-feature", kind, steps).minus(over("cocoa-reward", kind, steps))
 
 
 def bias_of(estimator: str, kind: str) -> OfSeeds:

@@ -37,6 +37,7 @@ from mesocosm.studies.cocoa.learned import Track, build_network_policy, learned_
 from mesocosm.studies.interface import Context, Tables
 
 CHUNK = 128  # episodes at once
+CEILING_DB = 120.0  # for a ratio whose denominator underflows
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def train_shadows(arm: ShadowArm, context: Context) -> Tables:
             {"step": at.tolist()},
             estimator=name,
             treasure=found["treasure"],
-            **{statistic: decibels(found[statistic][..., place]) for statistic in ("snr", "variance", "bias")},
+            **{statistic: np.minimum(decibels(found[statistic][..., place]), CEILING_DB) for statistic in ("snr", "variance", "bias")},
             known=found["known"][..., place].astype(int),
         )
         for place, name in enumerate(names)

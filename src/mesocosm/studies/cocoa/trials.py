@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mesocosm.studies.cocoa.config import Config, LearnedEstimator, LearnedModels
 from mesocosm.studies.cocoa.learned import LearnedArm, build_network_policy, check_estimator, learn_models
 from mesocosm.studies.cocoa.perturbed import measure_perturbed
@@ -35,12 +37,17 @@ def trials(config: Config) -> list[Trial]:
             _learned(config, USER, "user", config.learned)
         ]
     tracks = {LEARNED: config.learned, LONG: config.long, ALIASED: config.aliased}
+    brief = replace(config.learned, steps=min(config.brief_steps, config.learned.steps))
     return [
         Trial("theorems", check_theorems, config.theorems, precision="float64", seeds=1),
         Trial("trees", measure_trees, config.trees, precision="float64", seeds=1),
         Trial("signal", measure_signal, config.signal),
         *_exact(config),
-        *(_learned(config, f"{kind}{name}", name, sizes) for kind, sizes in tracks.items() for name in sizes.estimators),
+        *(
+            _learned(config, f"{kind}{name}", name, brief if kind == LEARNED and name in config.brief else sizes)
+            for kind, sizes in tracks.items()
+            for name in sizes.estimators
+        ),
         *_further(config),
     ]
 
