@@ -372,7 +372,7 @@ LEARNED_CLAIMS = [
             noise(
                 "advantage",
                 Mean("smallest lead in signal-to-noise ratio over all sizes of the noise, COCOA-reward over Advantage", "dB"),
-                above(3.0),
+                above(0.0),
                 measures.smallest_noisy_lead("cocoa-reward", "advantage"),
                 Control("HCA+ over Advantage", measures.smallest_noisy_lead("hca-plus", "advantage")),
                 6.9,

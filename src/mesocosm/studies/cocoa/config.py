@@ -264,7 +264,7 @@ class Perturbed:
     """That probability; the treasure then has about one half."""
     episodes: int = 512
     """Paper: 512."""
-    replicates: int = 10
+    replicates: int = 20
     """Paper: 30."""
 
 
@@ -359,7 +359,7 @@ PRESETS = {
             "theorems": 0.76,
             "trees": 0.93,
             "signal": 0.9,
-            "perturbed": 1.0,
+            "perturbed": 2.0,
             "shadow": 3.5,
             "cocoa-reward": 0.2,
             "q-critic": 0.12,

@@ -36,7 +36,7 @@ def learn_switched(arm: SwitchedArm, context: Context) -> Tables:
         learner = learner_of(arm.estimator, sizes.track, track, learned_credit(arm.estimator, sizes.track, track))
     options: Any = {"probe": (Partial(progress, LayeredMDP.of(track.mdp)), sizes.track.every), "per_seed": of_features}
     before = context.fit("before", learner, sizes.track.steps, **options)
-    other = eqx.tree_at(lambda each: each.params.treasure, learner, -np.asarray(learner.params.treasure))
+    other = eqx.tree_at(lambda each: each.params.treasure, learner, np.array(-np.asarray(learner.params.treasure)))
     after = context.fit("after", other, sizes.after, state=before.state, start=sizes.track.steps, **options)
     level = before.probes["treasure"][:, -1]
     since, treasure = np.asarray(after.probe_steps) - sizes.track.steps, after.probes["treasure"]
