@@ -6,6 +6,7 @@ from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.cocoa import measures
+from mesocosm.studies.cocoa.claims_gradients import GRADIENT_CLAIMS
 from mesocosm.studies.cocoa.claims_learned import LEARNED_CLAIMS, judged
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.notes import NOTES
@@ -322,4 +323,4 @@ EXACT_CLAIMS = [
     ),
 ]
 
-CLAIMS = sorted([*EXACT_CLAIMS, *LEARNED_CLAIMS], key=lambda claim: int(claim.id[1:]))
+CLAIMS = sorted([*EXACT_CLAIMS, *LEARNED_CLAIMS, *GRADIENT_CLAIMS], key=lambda claim: int(claim.id[1:]))
