@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,18 +58,20 @@ def learn_features(config: Features, context: Context, env: KeyToDoor, params: K
 
 
 def _build(features: int, actions: int, key: PRNGKeyArray) -> RewardFeatures:
-    return RewardFeatures.create(features, actions, key=key)
+    """A positive readout, as rewards are positive: where it starts negative, the mask of an apple dies before the readout changes its sign."""
+    model = RewardFeatures.create(features, actions, key=key)
+    return eqx.tree_at(lambda each: each.readout, model, jnp.abs(model.readout))
 
 
 def _samples(env: KeyToDoor, episodes: int, key: PRNGKeyArray, params: KeyToDoorParams, mdp: TabularMDP) -> RewardSamples:
-    """Every state and action with its mean reward and its share of the steps, in episodes of the uniform policy."""
+    """Every state and action with its mean reward, over the largest one, and its share of the steps, in episodes of the uniform policy."""
     uniform = jnp.full(mdp.actions, 1.0 / mdp.actions)
     seen = jax.vmap(lambda key: env.episode(key, lambda state: uniform, params))(jax.random.split(key, episodes))
     states = jax.vmap(jax.vmap(env.index))(seen.states)
     empty = jnp.zeros((mdp.states, mdp.actions))
     counts, total = (empty.at[states, seen.actions].add(part) for part in (1.0, seen.rewards))
     state, action = (part.reshape(-1) for part in jnp.meshgrid(jnp.arange(mdp.states), jnp.arange(mdp.actions), indexing="ij"))
-    means = jnp.where(counts > 0, total / jnp.maximum(counts, 1.0), 0.0)
+    means = jnp.where(counts > 0, total / jnp.maximum(counts, 1.0), 0.0) / jnp.max(jnp.asarray(mdp.reward_values))
     return RewardSamples(jnp.asarray(mdp.observations, float)[state], action, means.reshape(-1), (counts / counts.sum()).reshape(-1))
 
 
