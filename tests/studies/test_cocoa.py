@@ -28,7 +28,7 @@ from mesocosm.studies.cocoa.expectations import expected_contributions, first_co
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
 from mesocosm.studies.cocoa.learned import check_estimator, learned_credit, track_of
 from mesocosm.studies.cocoa.perturbed import Noisy
-from mesocosm.studies.cocoa.rooms import credit_of_contexts, rooms_of
+from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, credit_of_contexts, rooms_of
 from mesocosm.studies.cocoa.shadow import statistics
 from mesocosm.studies.cocoa.signal import BY_RETURN, CLASSICAL, _track, _without_apples, exact_credit, first_step_signals
 from mesocosm.studies.cocoa.trials import trials
@@ -156,7 +156,8 @@ def test_expected_contributions_are_the_mean_of_sampled_ones(name):
 
     found = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=1000))(jax.random.split(jax.random.key(5), 40000))
     wanted = expected_contributions(credit, models, LayeredMDP.of(track.mdp), policy)
-    mean, error = np.asarray(found).mean(axis=0), np.asarray(found).std(axis=0) / 200
+    sampled = np.asarray(found, np.float64)
+    mean, error = sampled.mean(axis=0), sampled.std(axis=0) / 200
     apart = (mean - mean.mean()) - np.asarray(wanted - jnp.mean(wanted))
     assert np.abs(apart).max() < 5 * error.max() + 1e-5
 
@@ -200,7 +201,7 @@ def test_contexts_are_credited_by_rewards_and_not_by_one_outcome_for_all():
     sizes = Rooms(contexts=2, most_open=1, kinds=1, limit=8)
     env = rooms_of(sizes)
     mdp = env.tabular()
-    by_reward, by_state, merged = np.asarray(credit_of_contexts(env, 1.0, lambda seen: jnp.zeros((len(seen), 2)), mdp))
+    by_reward, by_state, merged = np.asarray(credit_of_contexts(env, 1.0, build_room_policy(RoomsArm("reinforce", sizes), jax.random.key(0)), mdp))
     np.testing.assert_allclose(by_reward.sum(axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(by_reward, np.eye(2), atol=1e-4)
     np.testing.assert_allclose(merged, 0.5, atol=0.05)
