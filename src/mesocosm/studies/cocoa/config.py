@@ -192,13 +192,13 @@ class Shadow:
     """Paper: 8."""
     width: int = 256
     """Paper: 256."""
-    learning_rate: float = 1e-4
-    """Of the policy (authors' code: 1e-4)."""
-    entropy: float = 0.003
-    """Authors' code: 0.003."""
+    learning_rate: float = 3e-4
+    """Of the policy (paper, Q-critic: 3e-4; authors' code, shadow training: 1e-4)."""
+    entropy: float = 0.03
+    """Paper, distance 20: 0.03; authors' code, shadow training: 0.003."""
     exploration: float = 0.05
     """Paper: 0.05."""
-    every: int = 100
+    every: int = 25
     """Iterations between two measurements (authors' code: 5)."""
     episodes: int = 512
     """Episodes of a measurement, the same for all estimators (paper: 512)."""
