@@ -145,7 +145,7 @@ GRADIENT_CLAIMS = [
             noise(
                 "hca-plus",
                 Mean("smallest lead in signal-to-noise ratio over all sizes of the noise, COCOA-reward over HCA+", "dB"),
-                above(8.0),
+                above(18.0),
                 measures.smallest_noisy_lead("cocoa-reward", "hca-plus"),
                 Control("Advantage over HCA+", measures.smallest_noisy_lead("advantage", "hca-plus")),
                 11.9,
