@@ -27,7 +27,7 @@ UNREAD: dict[str, set[str]] = {
         *(f"C14.cocoa-{ours}-{other}" for ours in ("reward", "feature") for other in ("advantage", "trajcv", "reinforce", "hca-return")),
         *("C14.cocoa-feature-q-critic", "C14.cocoa-feature-hca-plus", "C14.hca-plus-reinforce"),
         *("C14.advantage-hca-plus", "C14.trajcv-hca-plus", "C14.hca-return-hca-plus"),
-        *("C15.variance-advantage", "C15.variance-trajcv", "C15.variance-reinforce", "C15.variance-hca-return"),
+        *("C15.variance-advantage", "C15.variance-trajcv", "C15.variance-reinforce", "C15.variance-hca-return", "C15.feature-bias"),
         *("C16.cocoa-reward", "C16.cocoa-feature", "C16.q-critic", "C16.advantage", "C16.trajcv"),
         *("C18.q-critic", "C18.advantage", "C18.trajcv", "C18.hca-plus", "C18.reinforce", "C19.sooner", "C19.bias"),
         *("C20.feature", "C20.q-critic", "C20.advantage", "C21.alike", "C22.hca-return-learned", "C22.counterfactual-return-learned"),
