@@ -35,7 +35,7 @@ def page() -> dict[str, Any]:
                 (Path(folder) / "umbrella.py").write_text(token.content)
                 importlib.import_module("umbrella")
             elif token.type == "fence" and token.info == "python":
-                exec(token.content.partition("fitted = ")[0].partition("for name, credit in")[0], names)
+                exec(token.content.partition("fitted = ")[0].partition("found = ")[0], names)
                 if "lead" in names:
                     return names
     raise LookupError(f"{PAGE.name} no longer defines `lead`")
@@ -43,8 +43,8 @@ def page() -> dict[str, Any]:
 
 def measure(names: dict[str, Any], estimator: str, seeds: range = SEEDS) -> list[list[float]]:
     """The probability of the right choice, a row for each seed."""
-    sizes = {"features": 4, "actions": 2, "width": 64}
-    credits = {"COCOA": names["cocoa"], "HCA": LearnedHCA(**sizes, gain=0.1), "advantage": LearnedAdvantage(**sizes), "REINFORCE": Reinforce()}
+    hca, advantage = LearnedHCA(4, 2, width=64, gain=0.1), LearnedAdvantage(4, 2, width=64)
+    credits = {"COCOA": names["cocoa"], "HCA": hca, "advantage": advantage, "REINFORCE": Reinforce()}
     return np.round(np.asarray(names["train"](credits[estimator], UPDATES, seeds), float), 4).tolist()
 
 
@@ -70,7 +70,7 @@ def picture(kept: dict[str, Any]) -> alt.TopLevelMixin:
         for place, value in enumerate(curve)
     ]
     base = alt.Chart(pl.DataFrame(rows), width=520, height=300).encode(
-        alt.X("update:Q", title="updates of 16 episodes"), alt.Color("credit:N", sort=list(ESTIMATORS), title=None)
+        alt.X("update:Q", title="updates of 16 episodes"), alt.Color("credit:N", sort=list(ESTIMATORS), title=None, legend=alt.Legend(symbolOpacity=1))
     )
     axis = {"title": "probability of the right choice", "scale": alt.Scale(domain=[0.4, 1])}
     each = base.mark_line(opacity=0.2, strokeWidth=1).encode(alt.Y("right:Q", **axis), alt.Detail("seed:N"))
