@@ -43,6 +43,8 @@ class Network:
     """Size of an inferred code (paper: 6, the number of modules)."""
     hidden: int = 32
     """Hidden units of the executed network (paper: 32)."""
+    mlp_hidden: int = 128
+    """Hidden units of the MLP that reads a code: about as many parameters as the hypernetwork has."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Training:
 class Evaluation:
     """Fresh tasks to evaluate trained models on."""
 
-    tasks: int = 384
-    """Of each set (paper: 16,000 sequences of one query)."""
+    tasks: int = 1024
+    """Of each set, for each teacher (paper: 16,000 sequences of one query)."""
     searched: int = 64
     """Of each set for the oracle, which searches the code of each task."""
 
@@ -99,8 +101,10 @@ class Config:
     identities: Identities = field(default_factory=Identities)
     models: tuple[Model, ...] = ()
     """Models trained on Connected+."""
-    undecayed: bool = False
-    """Whether the vanilla model is also trained without weight decay, like those with a bottleneck."""
+    learning_rates: tuple[tuple[Model, float], ...] = ()
+    """Peak learning rates of single models, where they differ from those of `training`."""
+    swapped_decay: bool = False
+    """Whether the vanilla model is also trained without weight decay, and the one with a hypernetwork with it."""
     supports: tuple[Literal["connected", "disconnected"], ...] = ()
     """Further supports for the vanilla model and the one with a hypernetwork (C5, C10)."""
     contexts: tuple[int, ...] = ()
@@ -128,14 +132,14 @@ PRESETS = {
             execution=_BRIEF,
             evaluation=Evaluation(tasks=16, searched=4),
             models=("vanilla", "hypernet"),
-            undecayed=True,
+            swapped_decay=True,
             supports=SUPPORTS,
         ),
         seeds=2,
     ),
     "quick": Preset(Config(contexts=(16,)), seeds=8),
     "cpu": Preset(
-        Config(contexts=(16,), models=ALL_MODELS, undecayed=True, supports=SUPPORTS),
+        Config(contexts=(16,), models=ALL_MODELS, swapped_decay=True, supports=SUPPORTS),
         seeds=10,
         minutes={
             "given-code-connected": 1.04,
@@ -163,7 +167,7 @@ PRESETS = {
             evaluation=Evaluation(tasks=16_384, searched=1024),
             contexts=(31, 127),
             models=ALL_MODELS,
-            undecayed=True,
+            swapped_decay=True,
             supports=SUPPORTS,
             early=5000,
         ),
