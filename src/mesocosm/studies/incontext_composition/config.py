@@ -101,7 +101,7 @@ class Config:
     identities: Identities = field(default_factory=Identities)
     models: tuple[Model, ...] = ()
     """Models trained on Connected+."""
-    learning_rates: tuple[tuple[Model, float], ...] = ()
+    learning_rates: tuple[tuple[Model, float], ...] = (("latent-mlp", 4e-3),)
     """Peak learning rates of single models, where they differ from those of `training`."""
     swapped_decay: bool = False
     """Whether the vanilla model is also trained without weight decay, and the one with a hypernetwork with it."""
@@ -167,6 +167,7 @@ PRESETS = {
             evaluation=Evaluation(tasks=16_384, searched=1024),
             contexts=(31, 127),
             models=ALL_MODELS,
+            learning_rates=(),
             swapped_decay=True,
             supports=SUPPORTS,
             early=5000,
