@@ -42,7 +42,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("references", measure_references, References(config.prompting, config.contexts, config.evaluation)),
     ]
-    for support in ("connected", "disconnected", "connected+"):
+    for support in ("connected", "disconnected", *(["connected+"] if "told" in config.models else [])):
         executor = Executor(config.network, support, config.execution, config.evaluation)
         found.append(Trial(f"given-code-{support}", train_executor, executor, models={"executor": build_executor}, over_seeds=config.over_seeds))
     found += [trained(model, model, "connected+", config.training) for model in config.models]
