@@ -40,7 +40,7 @@ def curves(view: View) -> alt.TopLevelMixin:
     long = both.unpivot(list(SETS), index=["trial", "tasks", "origin"], variable_name="set", value_name="r2")
     long = long.with_columns(pl.col("set").replace(SETS), curve=pl.format("{}, {}", "trial", "origin")).sort("set", "curve", "tasks")
     x = alt.X("tasks:Q", title="tasks seen", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=4))
-    y = alt.Y("r2:Q", title="R²", scale=alt.Scale(domain=[0.6, 1.0], clamp=True))
+    y = alt.Y("r2:Q", title="R²", scale=alt.Scale(domain=[0.55, 1.0], clamp=True))
     lines = (
         alt.Chart()
         .mark_line(point=True)
