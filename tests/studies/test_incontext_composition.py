@@ -94,6 +94,30 @@ def test_arms_of_one_kind_share_their_shape_and_the_vanilla_model_decays_but_whe
     assert decayed == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected", "hypernet-decayed"}
 
 
+@pytest.mark.parametrize(("name", "decay"), [("vanilla", 0.1), ("vanilla-undecayed", 0.0), ("hypernet", 0.0), ("hypernet-decayed", 0.1)])
+def test_an_arms_weight_decay_reaches_its_optimiser(name, decay):
+    sets = jax.eval_shape(lambda task: train.draw_sets(4, KEY, task), draw_prompts("connected+", 8, 2, KEY))
+    assert learner(arm(name), draw_prompts("connected+", 8, 2, KEY), sets).hyperparameters["weight_decay"] == decay
+
+
+@pytest.mark.whole
+def test_every_teacher_has_test_tasks_of_its_own_that_its_arms_share_and_scores_are_those_at_the_end(smoke_of):
+    run = smoke_of("incontext-composition")
+    explained, curve = run.tables["explained"], run.tables["curve"]
+    on_connected_plus = explained.filter(pl.col("support") == "connected+")
+    assert on_connected_plus["digest"].n_unique() == on_connected_plus["seed"].n_unique() == 2
+    assert (on_connected_plus.group_by("seed").agg(pl.col("digest").n_unique())["digest"] == 1).all()
+    last = curve.filter(pl.col("step") == pl.col("step").max()).sort("trial", "seed")
+    for name in ("train", "held_out", "unstructured", "told"):
+        np.testing.assert_array_equal(last[name], explained.sort("trial", "seed")[name])
+
+
+@pytest.mark.whole
+def test_the_sets_of_a_teacher_have_inputs_of_their_own():
+    sets = jax.jit(lambda task: train.draw_sets(4, KEY, task))(draw_prompts("connected+", 8, 2, KEY))
+    assert len({np.asarray(inputs).tobytes() for inputs in sets.context[..., :16]}) == len(train.SETS)
+
+
 def test_a_models_own_learning_rate_counts_for_it_alone():
     rates = {name: arm(name, "cpu", learning_rates=(("hyla", 0.5),)).learning_rate for name in ("hyla", "vanilla", "told")}
     assert rates == {"hyla": 0.5, "vanilla": 4e-3, "told": 4e-3}
@@ -124,14 +148,15 @@ def test_the_papers_models_are_below_a_million_parameters(name, size):
 
 
 @pytest.mark.whole
-def test_the_first_queries_of_references_are_explained_by_the_teachers_modules():
+def test_the_oracle_explains_shared_modules_and_ridge_only_a_part():
     task = draw_prompts("connected+", 40, 4, KEY)
     sets = jax.jit(lambda task: train.draw_sets(40, KEY, task))(task)
     score = jax.jit(references.oracle)(KEY, task, sets)
     assert (score.value[:3] > 0.99).all()
     assert score.value[3] < 0.5
     for features in (affine_features, references.drawn_features(KEY)):
-        assert (references.ridge(features, sets).value < 0.9).all()
+        found = references.ridge(features, sets).value
+        assert ((found > 0.3) & (found < 0.9)).all()
 
 
 @pytest.mark.whole

@@ -69,13 +69,16 @@ def context_encoder(
 
 
 class ContextTransformer(eqx.Module):
-    """A transformer on context and queries; the queries do not see each other, and the context does not see them.
+    """A transformer on context and queries.
+
+    With a mask `ContextAndSelf`, which `context_encoder` gives attention for a number of `context` pairs, queries do not see each other, and the context does
+    not see them; another mixer lets them see what it does.
 
     Attributes:
         model: reads the queries; see `context_encoder` with `read` queries and `context` pairs.
 
     Raises:
-        ValueError: when it is called with another number of queries than the model reads, or of pairs than its attention lets all tokens see.
+        ValueError: when it is called with another number of queries than the model reads, or of pairs than its mask lets all tokens see.
     """
 
     model: SequenceModel

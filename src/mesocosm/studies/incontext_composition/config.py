@@ -60,10 +60,11 @@ class Training:
     vanilla_learning_rate: float = 4e-3
     """That of models without one (paper: 1e-3)."""
     warmup: int = 200
+    """Steps over which the learning rate rises from 0."""
     vanilla_decay: float = 0.1
     """Decoupled weight decay of models without a bottleneck; those with one have none (paper)."""
     points: int = 4
-    """Number of measurements during training."""
+    """Number of measurements during training, after one before it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Config:
     short_training: Training = field(default_factory=lambda: Training(steps=2500))
     """Of those on the supports Connected and Disconnected."""
     execution: Training = field(default_factory=lambda: Training(steps=10_000, tasks=32, learning_rate=1e-2))
-    """Of a hypernetwork that is given the code."""
+    """Of a hypernetwork that is given the code; its steps, tasks, learning rate and warm-up count."""
     evaluation: Evaluation = field(default_factory=Evaluation)
     identities: Identities = field(default_factory=Identities)
     models: tuple[Model, ...] = ()
@@ -108,12 +109,12 @@ class Config:
     supports: tuple[Literal["connected", "disconnected"], ...] = ()
     """Further supports for the vanilla model and the one with a hypernetwork (C5, C10)."""
     contexts: tuple[int, ...] = ()
-    """Further numbers of pairs for ridge regression and the oracle."""
+    """Further numbers of pairs for ridge regression and the oracle, which the page compares."""
     early: int | None = None
     """The step of C8's early comparison (paper: 5000); None for the last."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
-    Trains only it, in the vanilla model, beside the vanilla model and the one with a hypernetwork."""
+    Trains only it, in the vanilla model and with its learning rate and weight decay, beside the vanilla model and the one with a hypernetwork."""
     over_seeds: Literal["vmap", "map"] = "map"
 
 

@@ -57,7 +57,7 @@ def drawn_features(key: PRNGKeyArray) -> Partial:
 
 
 def ridge(features: Callable[[Array], Array], sets: Prompt) -> Score:
-    """Ridge regression of outputs on features of the inputs, on each set."""
+    """Ridge regression of outputs on features of the inputs, on each set, with the penalty that is best on training's pairs."""
 
     def predict(strength: Array, inputs: Array, outputs: Array, queries: Array) -> Array:
         return ridge_predictions(features, strength, inputs, outputs, queries)

@@ -59,7 +59,9 @@ class References(Table):
 
 
 class Executed(Table):
-    """R^2 of a hypernetwork that is given the code, on the same sets as in context."""
+    """R^2 of a hypernetwork that is given the code, on tasks with the same lists of pairs as in context, but drawn anew; the base is the mean of a task's own
+    outputs. The digest is that of the training tasks.
+    """
 
     digest: Value
     train: Estimate
@@ -68,7 +70,7 @@ class Executed(Table):
 
 
 class Modules(Table):
-    """Largest cosine of each of the teacher's units with a student's, mean over units: with the student's own teacher, and with another."""
+    """Largest absolute cosine of each of the teacher's units with a student's, mean over units: with the student's own teacher, and with another."""
 
     own: Value
     foreign: Value

@@ -42,6 +42,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("references", measure_references, References(config.prompting, config.contexts, config.evaluation)),
     ]
+    # H2's control, on the support of the models in context
     for support in ("connected", "disconnected", *(["connected+"] if "told" in config.models else [])):
         executor = Executor(config.network, support, config.execution, config.evaluation)
         found.append(Trial(f"given-code-{support}", train_executor, executor, models={"executor": build_executor}, over_seeds=config.over_seeds))
