@@ -1,8 +1,8 @@
 """Notes on verdicts of the cocoa study about learned models: what was found where a row does not hold."""
 
 SMALL_ROOMS = (
-    "The order is the paper's, with smaller differences, here with three contexts for its five. After 500 of 2000 iterations COCOA-reward is still behind or level; at "
-    "the end it answers 0.91 of the questions, the Q-critic, Advantage and TrajCV 0.83."
+    "The order is the paper's, with smaller differences, here with three contexts for its five. After 500 of 2000 iterations COCOA-reward is still behind or "
+    "level; at the end it answers 0.91 of the questions, the Q-critic, Advantage and TrajCV 0.83."
 )
 CRITICS_LATE = (
     "At 6000 iterations the Q-critic is at 0.17 and Advantage at 0.21, at the end at 0.60 and 0.50; trainings with Advantage end between 0.15 and 0.96."
@@ -12,14 +12,14 @@ LEAVES = "On this short track all estimators leave the treasure within 160 to 79
 NOTES: dict[str, str] = {
     "C13.hca-plus": "HCA+ averages 0.13; it ends below 0.05 in four of ten trainings, and above 0.35 in four.",
     "C14.cocoa-reward-q-critic": (
-        "COCOA-reward is ahead by 1.5 to 5.5 dB in eight trainings, and behind by 5 and 10 dB in two, whose hindsight networks are biased (0 and 17 dB on average; "
-        "-21 dB or less in the others)."
+        "COCOA-reward is ahead by 1.5 to 5.5 dB in eight trainings, and behind by 5 and 10 dB in two, whose hindsight networks are biased (0 and 17 dB on "
+        "average; -21 dB or less in the others)."
     ),
     "C14.cocoa-feature-q-critic": "COCOA-feature is ahead by 2.3 to 5.4 dB in nine trainings, and behind by 37 dB in one, with large variance.",
     "C14.hca-return-hca-plus": "HCA-return is between 7 dB behind and 10 dB ahead: its bias is far larger than the gradient (27 to 42 dB), HCA+'s variance is.",
     "C15.bias-hca-plus": (
-        "HCA+'s bias is -27 dB on average, in the paper 2 dB: its networks see every pair of states of this short track. COCOA-reward's is -21 to -32 dB in eight "
-        "trainings, 0 and 17 dB in two. HCA+'s variance is 42 dB higher."
+        "HCA+'s bias is -27 dB on average, in the paper 2 dB: its networks see every pair of states of this short track. COCOA-reward's is -21 to -32 dB in "
+        "eight trainings, 0 and 17 dB in two. HCA+'s variance is 42 dB higher."
     ),
     "C16.trajcv": "TrajCV ends at distance 100 below 0.3 in four of ten trainings, and above 0.8 in three.",
     "C18.q-critic": SMALL_ROOMS,
