@@ -138,6 +138,8 @@ class Surface:
     """Where it is not."""
     step_size: float = 0.1
     """The learning rate over epsilon, so that both settings move alike."""
+    b2: float = 0.95
+    """Adam's. The fixed point does not depend on it; a short memory of the second moment comes to rest sooner."""
     steps: int = 10000
     init_std: float = 0.5
 
@@ -152,7 +154,7 @@ class Noisy:
     momentum: float = 10.0
     learning_rate: float = 0.5
     decay: float = 0.2
-    noises: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
+    noises: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)
     """Beside none."""
     step: float = 0.02
     blocks: int = 40
@@ -164,7 +166,7 @@ class Noisy:
     rate_until: float = 50.0
     floor_share: float = 0.25
     """The last part of a path, in which the imbalance is at its floor."""
-    identity_noise: float = 0.5
+    identity_noise: float = 0.2
     identity_step: float = 0.001
     identity_blocks: int = 16
     identity_block: int = 500

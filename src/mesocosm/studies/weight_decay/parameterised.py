@@ -107,14 +107,14 @@ def adamw(learning_rate: Any, steps: Any, **decays: Any) -> Transform:
     return optimizers.adamw(learning_rate, steps=steps, weight_decay=_by_name(decays))
 
 
-def steady_adam_l2(learning_rate: Any, epsilon: Any, **decays: Any) -> Transform:
+def steady_adam_l2(learning_rate: Any, epsilon: Any, b2: Any, **decays: Any) -> Transform:
     """Adam with a constant learning rate on the gradient of the regularised loss."""
-    return optimizers.adamw(learning_rate, eps=epsilon, l2=_by_name(decays))
+    return optimizers.adamw(learning_rate, eps=epsilon, b2=b2, l2=_by_name(decays))
 
 
-def steady_adamw(learning_rate: Any, epsilon: Any, **decays: Any) -> Transform:
+def steady_adamw(learning_rate: Any, epsilon: Any, b2: Any, **decays: Any) -> Transform:
     """AdamW with a constant learning rate, which comes to rest if gradients have no noise."""
-    return optimizers.adamw(learning_rate, eps=epsilon, weight_decay=_by_name(decays))
+    return optimizers.adamw(learning_rate, eps=epsilon, b2=b2, weight_decay=_by_name(decays))
 
 
 def _by_name(decays: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def rest_on_a_line(config: Surface, context: Context) -> Tables:
     for setting, given in (("small", config.small), ("large", config.large)):
         for rule, optimizer, decay in _rules(given):
             for form, names in (("direct", "w"), ("factored", "ab")):
-                rates = {"learning_rate": config.step_size * given.epsilon, "epsilon": given.epsilon, **dict.fromkeys(names, decay)}
+                rates = {"learning_rate": config.step_size * given.epsilon, "epsilon": given.epsilon, "b2": config.b2, **dict.fromkeys(names, decay)}
                 learner = (Partial(_draw, config, form), Partial(line_loss, line), optimizer)
                 model = train(context, f"{rule}-{form}-{setting}", learner, rates, config.steps).model
                 error = context.evaluate(Partial(_away_from_rest, line), model, shared=(np.asarray(given.decay), np.asarray(given.epsilon)))
