@@ -229,6 +229,15 @@ CLAIMS = [
                 judged_at=ALL,
                 replicate="target, initialisation and gradient noise",
             ),
+            rotated(
+                "pseudo-rank-adamw",
+                Rate("initialisations with a pseudo rank (95 % of the sum) of 3 of 5 or less at the largest lambda, AdamW with noisy gradients"),
+                above(0.8),
+                measures.low_pseudo_rank("both"),
+                Control(ONE, measures.low_pseudo_rank("one")),
+                judged_at=ALL,
+                replicate="target, initialisation and gradient noise",
+            ),
         ],
     ),
     Claim(

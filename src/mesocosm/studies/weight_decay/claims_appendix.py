@@ -18,7 +18,7 @@ LARGE = "decay and weights too large for the equivalence (eps 0.01, lambda 1)"
 # Arguments shared by similar checks.
 on_line = partial(Check, judged_at=ALL, searched=SEARCHED["surface"], replicate="initialisation")
 noisy = partial(Check, judged_at=ALL, searched=SEARCHED["noise"], replicate="initialisation and gradient noise")
-bounded = partial(Check, judged_at=ALL, replicate="random directions of the start")
+bounded = partial(Check, judged_at=ALL, searched=SEARCHED["boundedness"], replicate="random directions of the start")
 pairs = partial(Check, judged_at=ALL, replicate="random factors")
 
 APPENDIX = [

@@ -193,6 +193,11 @@ def rank_change(arm: str) -> OfSeeds:
     return adaptive("adamw", rank, arm=arm).log_ratio(adaptive("adamw", rank, regularised=False))
 
 
+def low_pseudo_rank(arm: str) -> OfSeeds:
+    """1 if at most three of the five modes make up 95 % of the sum of singular values under AdamW at the largest decay, else 0."""
+    return adaptive("adamw", AdaptiveBalance.rank95_sum, arm=arm).map(lambda modes: (modes <= 3).astype(float))
+
+
 # --- two layers -----------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,7 @@ class AdaptiveBalance(Table):
     imbalance: Value
     relative_gap: Value
     effective_rank: Value
+    rank95_sum: Value
 
 
 class Scalars(Table):
