@@ -17,7 +17,7 @@ from mesocosm.studies.interface import View
 from mesocosm.studies.weight_decay import claims
 from mesocosm.studies.weight_decay.config import PRESETS, Boundedness, Products, Pruning
 from mesocosm.studies.weight_decay.flows import _flow
-from mesocosm.studies.weight_decay.identities import IDENTITIES, deep_bounds, draw_balanced, gap_bounds, unbalanced
+from mesocosm.studies.weight_decay.identities import IDENTITIES, deep_bounds, draw_factors, gap_bounds
 from mesocosm.studies.weight_decay.parameterised import MatrixLearner, Whole, approximation_loss, gradient_descent
 from mesocosm.studies.weight_decay.surface import _away_from_rest
 from mesocosm.studies.weight_decay.train import _draw_whole
@@ -36,8 +36,7 @@ def float64():
 
 @pytest.mark.usefixtures("float64")
 def test_drawn_factors_are_balanced_and_other_factors_of_their_product_are_not():
-    factors = draw_balanced(Products(), jax.random.key(0))
-    others = unbalanced(factors, jax.random.key(1))
+    factors, others = draw_factors(Products(), jax.random.key(0))
     np.testing.assert_allclose(imbalance(factors), 0, atol=1e-13)
     np.testing.assert_allclose(others.a @ others.b.T, factors.a @ factors.b.T, atol=1e-12)
     assert np.abs(imbalance(others)).max() > 0.1

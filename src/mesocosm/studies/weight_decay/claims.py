@@ -35,7 +35,7 @@ pruned = partial(Check, judged_at=ALL, searched=SEARCHED["pruning"], replicate=I
 
 RECALL = (
     "not in the study yet: associative recall with 20 keys, two layers of attention, five decays and three seeds, 5000 steps each, estimated at five to eight "
-    "minutes; layers, task and monitor are nn.Attention, tasks.AssociativeRecall and learning.BalanceMonitor"
+    "minutes; nn.Attention, learning.BalanceMonitor and a task of this kind (tasks.MultiQueryRecall) exist"
 )
 MODELS = (
     "not in the study yet: a small language model over four attention decays and four of the rest, with four layers of width 128, estimated at ten minutes or "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -42,6 +44,12 @@ def check_products(config: Products, context: Context) -> Tables:
     return {"identities": check_statements(context, config, IDENTITIES), "gap_bounds": context.rows(axes, **two._asdict()), "deep_bounds": pl.concat(deep)}
 
 
+def normals(key: PRNGKeyArray, *shapes: tuple[int, ...]) -> list[Array]:
+    """Independent normal arrays of these shapes, from one call: generators are most of what these programs take to compile."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1]), shapes, strict=True)]
+
+
 # --- two factors ------------------------------------------------------------------------------------------------------
 
 
@@ -50,42 +58,36 @@ def _whole(factors: Factors) -> Float[Array, "m n"]:
 
 
 @full_precision
-def draw_balanced(config: Products, key: PRNGKeyArray) -> Factors:
-    r"""Random factors with $A^\top A = B^\top B$: they share the triangular part of their QR decompositions, and nothing else."""
-    first, second = jax.random.split(key)
-    a, b = jax.random.normal(first, (config.rows, config.rank)), jax.random.normal(second, (config.columns, config.rank))
-    return Factors(a, qr(b).q @ qr(a).r)
+def draw_factors(config: Products, key: PRNGKeyArray) -> tuple[Factors, Factors]:
+    r"""Random factors with $A^\top A = B^\top B$, which share the triangular part of their QR decompositions and nothing else, and other factors of their
+    product.
+    """
+    a, b, change = normals(key, (config.rows, config.rank), (config.columns, config.rank), (config.rank, config.rank))
+    factors = Factors(a, qr(b).q @ qr(a).r)
+    left, right = stretched(factors.a, factors.b.T, change)
+    return factors, Factors(left, right.T)
 
 
 @full_precision
-def stretched(left: Float[Array, "m r"], right: Float[Array, "r n"], key: PRNGKeyArray) -> tuple[Float[Array, "m r"], Float[Array, "r n"]]:
+def stretched(left: Float[Array, "m r"], right: Float[Array, "r n"], change: Float[Array, "r r"]) -> tuple[Float[Array, "m r"], Float[Array, "r n"]]:
     """Two neighbours with the same product, without balance."""
-    size = left.shape[1]
-    change = jnp.eye(size) + 0.4 * jax.random.normal(key, (size, size))
+    change = jnp.eye(len(change)) + 0.4 * change
     return left @ change, solve(change, right)
-
-
-def unbalanced(factors: Factors, key: PRNGKeyArray) -> Factors:
-    """The same for two factors."""
-    left, right = stretched(factors.a, factors.b.T, key)
-    return Factors(left, right.T)
 
 
 def penalty_is_the_nuclear_norm(config: Products, key: PRNGKeyArray) -> Errors:
     """C10: at balance the mean squared norm is the nuclear norm. Mutant: other factors of the same product."""
-    draw_key, change_key = jax.random.split(key)
-    factors = draw_balanced(config, draw_key)
+    factors, others = draw_factors(config, key)
 
     def error(factors: Factors) -> Array:
         return jnp.abs(jnp.sum(singular_values(_whole(factors))) / l2_penalty(factors) - 1)
 
-    return Errors(error(factors), error(unbalanced(factors, change_key)))
+    return Errors(error(factors), error(others))
 
 
 def factors_are_roots(config: Products, key: PRNGKeyArray) -> Errors:
     r"""C10: at balance, $A = U M$ and $B = V M$ with one $M$ and $M M^\top = S$, that is $M = \sqrt S O^\top$. Mutant: other factors of the same product."""
-    draw_key, change_key = jax.random.split(key)
-    factors = draw_balanced(config, draw_key)
+    factors, others = draw_factors(config, key)
 
     @full_precision
     def error(factors: Factors) -> Array:
@@ -94,7 +96,7 @@ def factors_are_roots(config: Products, key: PRNGKeyArray) -> Errors:
         apart = (inner - right.T @ factors.b, inner @ inner.T - jnp.diag(values), left @ inner - factors.a, right @ inner - factors.b)
         return jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in apart])) / values[0]
 
-    return Errors(error(factors), error(unbalanced(factors, change_key)))
+    return Errors(error(factors), error(others))
 
 
 def _transposed(found: Any) -> tuple[Array, Array, Array]:
@@ -124,8 +126,7 @@ class GapBounds(NamedTuple):
 def gap_bounds(config: Products, key: PRNGKeyArray) -> GapBounds:
     """C13: random factors of unequal norms."""
     factor_key, scale_key = jax.random.split(key)
-    drawn = jax.random.normal(factor_key, (config.rows + config.columns, config.rank))
-    a, b = drawn[: config.rows], drawn[config.rows :]
+    a, b = normals(factor_key, (config.rows, config.rank), (config.columns, config.rank))
     factors = Factors(a, jax.random.uniform(scale_key, minval=0.2, maxval=2.0) * b)
     size, linear, root = l2_penalty(factors), gap_bound(imbalance(factors)), root_gap_bound(factors)
     gap = size - jnp.sum(singular_values(_whole(factors)))
@@ -144,35 +145,30 @@ def gap_bounds(config: Products, key: PRNGKeyArray) -> GapBounds:
 # --- more than two ------------------------------------------------------------------------------------------------------
 
 
-def _at_balance(config: Products, depth: int, std: float, key: PRNGKeyArray) -> list[Array]:
-    """Balanced layers of a random matrix, with a random rotation between neighbours."""
-    whole_key, *keys = jax.random.split(key, depth)
-    layers = balanced_layers(std * jax.random.normal(whole_key, (config.rows, config.columns)), depth)
-    for place, one in enumerate(keys):
-        turn = qr(jax.random.normal(one, (layers[place].shape[1],) * 2)).q
+def _draw_layers(config: Products, depth: int, std: float, key: PRNGKeyArray) -> tuple[list[Array], list[Array], list[Array]]:
+    """Balanced layers of a random matrix, with a random rotation between neighbours; other layers of their product; and noise of the layers' shapes."""
+    size = min(config.rows, config.columns)
+    shapes = [(config.rows, size), *[(size, size)] * (depth - 2), (size, config.columns)]
+    whole, change, *drawn = normals(key, (config.rows, config.columns), (size, size), *[(size, size)] * (depth - 1), *shapes)
+    layers = balanced_layers(std * whole, depth)
+    for place, one in enumerate(drawn[: depth - 1]):
+        turn = qr(one).q
         layers[place], layers[place + 1] = product([layers[place], turn]), product([turn.T, layers[place + 1]])
-    return layers
+    return layers, [*stretched(layers[0], layers[1], change), *layers[2:]], drawn[depth - 1 :]
 
 
 def penalty_is_the_quasi_norm(config: Products, key: PRNGKeyArray) -> Errors:
     """C15: at balance the mean squared norm of L layers is the Schatten quasi-norm of their product. Mutant: other layers of the same product."""
-
-    def errors(depth: int, key: PRNGKeyArray) -> Errors:
-        draw_key, change_key = jax.random.split(key)
-        layers = _at_balance(config, depth, 1.0, draw_key)
-        others = [*stretched(layers[0], layers[1], change_key), *layers[2:]]
-        return Errors(*(jnp.abs(deep_gap(one)) / deep_penalty(one) for one in (layers, others)))
-
-    found = [errors(depth, key) for depth, key in zip(config.depths, jax.random.split(key, len(config.depths)), strict=True)]
-    return Errors(jnp.max(jnp.stack([one.error for one in found])), jnp.max(jnp.stack([one.mutant for one in found])))
+    found = [_draw_layers(config, depth, 1.0, key)[:2] for depth in config.depths]
+    errors = [[jnp.abs(deep_gap(layers)) / deep_penalty(layers) for layers in both] for both in found]
+    return Errors(*(jnp.max(jnp.stack(column)) for column in zip(*errors, strict=True)))
 
 
 def step_of_many_layers(config: Products, key: PRNGKeyArray) -> Errors:
     """C15: the balances after one step of gradient descent by autodiff, with a random gradient. Mutant: without the source of order eta^2."""
     widths = (config.rows, config.rank, config.columns, config.rank + 1, config.rows)[: max(config.depths) + 1]
-    gradient_key, *keys = jax.random.split(key, len(widths))
-    layers = [0.5 * jax.random.normal(one, shape) for one, shape in zip(keys, itertools.pairwise(widths), strict=True)]
-    gradient = jax.random.normal(gradient_key, (widths[0], widths[-1]))
+    gradient, *layers = normals(key, (widths[0], widths[-1]), *itertools.pairwise(widths))
+    layers = [0.5 * layer for layer in layers]
     slopes = jax.grad(lambda layers: jnp.sum(gradient * product(layers)))(layers)
     after = deep_imbalances(_stepped(layers, slopes))
     told = deep_imbalances_after_step(layers, gradient, RATE, DECAY)
@@ -197,10 +193,8 @@ class DeepBounds(NamedTuple):
 
 def deep_bounds(depth: int, config: Products, key: PRNGKeyArray) -> DeepBounds:
     """C15: layers near balance, which meet the bound's premise."""
-    draw_key, noise_key, size_key, change_key = jax.random.split(key, 4)
-    layers = _at_balance(config, depth, config.deep_std, draw_key)
-    others = [*stretched(layers[0], layers[1], change_key), *layers[2:]]
-    drawn = [jax.random.normal(one, layer.shape) for one, layer in zip(jax.random.split(noise_key, depth), layers, strict=True)]
+    draw_key, size_key = jax.random.split(key)
+    layers, others, drawn = _draw_layers(config, depth, config.deep_std, draw_key)
     size = jax.random.uniform(size_key, minval=0.1, maxval=1.0) * config.perturbation
 
     def perturbed(size: Any) -> list[Array]:
@@ -239,10 +233,9 @@ def step_of_a_network(config: Products, key: PRNGKeyArray) -> Errors:
     scores depend on more than their product.
     """
     time, dim = config.columns, config.rows
-    keys = jax.random.split(key, 5)
-    qk, vo = (Factors(*(0.7 * jax.random.normal(one, (2, dim, config.rank)))) for one in keys[:2])
-    block = Block(qk, vo, jax.random.normal(keys[2], (dim, 2 * dim)) / dim**0.5, jax.random.normal(keys[3], (2 * dim, dim)) / dim**0.5)
-    x = jax.random.normal(keys[4], (time, dim))
+    pairs, inward, outward, x = normals(key, (2, 2, dim, config.rank), (dim, 2 * dim), (2 * dim, dim), (time, dim))
+    qk, vo = (Factors(*(0.7 * pair)) for pair in pairs)
+    block = Block(qk, vo, inward / dim**0.5, outward / dim**0.5)
 
     def by_product(block: Block) -> Array:
         return _block_loss(block, x @ _whole(block.queries_and_keys) @ x.T, _whole(block.values_and_output), x)
