@@ -260,7 +260,10 @@ PRESETS = {
     "cpu": Preset(
         Config(),
         seeds=40,
-        minutes={"step": 0.024, "minima": 0.14, "descent": 0.088, "factorisation": 0.09, "scalar-pair": 0.22, "adaptive": 0.26, "two-layers": 1.1},
+        minutes={
+            **{"step": 0.024, "minima": 0.14, "descent": 0.088, "factorisation": 0.09, "scalar-pair": 0.22, "adaptive": 0.26, "two-layers": 1.1},
+            **{"pruning": 0.24, "surface": 0.11, "noise": 0.05, "noise-identity": 0.06, "boundedness": 0.08, "deep-descent": 0.08, "products": 0.2},
+        },
     ),
     "paper": Preset(Config(), seeds=40),
 }
