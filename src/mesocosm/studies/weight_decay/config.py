@@ -250,7 +250,7 @@ PRESETS = {
             two_layers=TwoLayers(steps=10),
             pruning=Pruning(steps=10),
             surface=Surface(steps=10),
-            noisy=Noisy(block=2, identity_block=2),
+            noisy=Noisy(block=2, rate_from=0.1, rate_until=1.5, identity_block=2),
             boundedness=Boundedness(steps=10),
             deep=Deep(steps=80),
         ),
