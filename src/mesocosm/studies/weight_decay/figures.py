@@ -137,7 +137,7 @@ def floor(view: View) -> alt.TopLevelMixin:
 @figure("Where two scalars on a line end")
 def end_points(view: View) -> alt.TopLevelMixin:
     """Fig. 5 of the paper: the loss is the squared distance to the line. AdamW(λ, ε) and Adam with L2 of strength ελ end together if λ|w| is small (left) and
-    apart if it is not (right); one dot per initialisation, crosses by the closed form. Scalars that are products end at the L1-nearest point of the line.
+    apart if it is not (right); one dot per initialisation, rings by the closed form. Scalars that are products end at the L1-nearest point of the line.
     """
     config = view.config.surface
     rules = {"adamw": "AdamW", "adam_l2": "Adam with L2"}
@@ -152,9 +152,8 @@ def end_points(view: View) -> alt.TopLevelMixin:
         .mark_point(size=50, opacity=0.5, filled=True)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=["seed", "rule", "form", "first", "second"])
     )
-    crosses = alt.Chart().mark_point(shape="cross", size=90, color="black").encode(x="told_first:Q", y="told_second:Q")
-    faceted = alt.layer(dots, crosses, data=table).properties(width=250, height=240).facet(column=alt.Column("panel:N", title=None))
-    return faceted
+    rings = alt.Chart().mark_point(size=300, color="black", strokeWidth=1).encode(x="told_first:Q", y="told_second:Q")
+    return alt.layer(rings, dots, data=table).properties(width=250, height=240).facet(column=alt.Column("panel:N", title=None))
 
 
 FIGURES = [gap, imbalance, bounds, shrinkage, scalars, adaptive, hidden, pruning, floor, end_points]
