@@ -111,6 +111,7 @@ APPENDIX = [
                 Control(FREE, measures.silent_rate("free")),
                 reference=Reference(0.0, "derived"),
                 replicate="initialisation",
+                evidence="identity",
             ),
             noisy(
                 "silent",
@@ -118,6 +119,8 @@ APPENDIX = [
                 below(-4.0),
                 measures.log_floor(lambda config: 0.0),
                 Control("the smallest noise", measures.log_floor(lambda config: min(config.noisy.noises))),
+                replicate="initialisation",
+                evidence="identity",
             ),
             noisy(
                 "floor",

@@ -167,9 +167,9 @@ class Noisy:
     floor_share: float = 0.25
     """The last part of a path, in which the imbalance is at its floor."""
     identity_noise: float = 0.2
-    identity_step: float = 0.001
+    identity_step: float = 0.0005
     identity_blocks: int = 16
-    identity_block: int = 500
+    identity_block: int = 1000
 
 
 @dataclass(frozen=True)
