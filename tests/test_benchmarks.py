@@ -181,6 +181,16 @@ def test_a_pool_in_one_program_learns_what_a_loop_over_inner_episodes_learns(ben
 
 
 @pytest.mark.whole
+def test_learned_credit_and_its_loops_by_hand_agree(bench):
+    record = run("learned_credit", bench)
+    check_form(record)
+    assert [row["case"] for row in record["rows"]] == ["COCOA-reward", "COCOA-reward", "REINFORCE"]
+    for row in record["rows"]:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["verdict"] == "skipped" or row["error"] <= 1e-5
+
+
+@pytest.mark.whole
 def test_identities_hold_in_float32_and_a_kernel_that_needs_a_gpu_says_so(bench):
     record = run("accelerator", bench)
     check_form(record)

@@ -68,6 +68,14 @@ def test_execution_is_the_network_written_out_and_linear_in_the_code():
     assert np.abs(bottleneck(nn.Conditioned).execute(0 * code, x)).max() > 1e-3
 
 
+def test_a_transformer_refuses_other_numbers_of_pairs_and_queries_than_it_was_built_for():
+    model = transformer()
+    for context, queries in ((CONTEXT[1:], ASKED), (CONTEXT, ASKED[1:]), (jnp.concatenate([CONTEXT, CONTEXT]), ASKED)):
+        for call in (model, model.stream):
+            with pytest.raises(ValueError, match=f"3 queries and 6 pairs was called with {len(queries)} queries and {len(context)} pairs"):
+                call(context, queries)
+
+
 @pytest.mark.whole
 def test_streams_are_what_is_read():
     for model, out in ((transformer(), lambda m: m(CONTEXT, ASKED)[0]), (bottleneck(), lambda m: m.code(CONTEXT))):

@@ -50,17 +50,19 @@ def test_a_split_has_the_pairs_of_table_1_equally_often(support):
         assert set(np.unique(np.asarray(rows), axis=0, return_counts=True)[1]) == {len(rows) // len(wanted)}
 
 
-def test_every_support_holds_out_the_diameters():
-    assert all(set(train.DIAMETERS) <= set(held_out) for _, held_out in identities.TABLE_1.values())
+def test_the_shared_pairs_are_those_that_two_supports_hold_out():
+    connected, disconnected = (set(identities.TABLE_1[name][1]) for name in ("connected", "disconnected"))
+    assert set(train.SHARED) == connected & disconnected
+    assert len(train.SHARED) == 7
 
 
 @pytest.mark.whole
 def test_test_prompts_are_of_the_sets_that_they_are_named_after():
     """Prompts with shared modules are the teacher's network; the others are not."""
     task = draw_prompts("connected", 6, 2, KEY)
-    sets = jax.jit(lambda task: train.draw_sets(60, KEY, task))(task)
+    sets = jax.jit(lambda task: train.draw_sets(120, KEY, task))(task)
     known, held_out = identities.TABLE_1["connected"]
-    wanted = dict(zip(train.SETS, (known, held_out, train.DIAMETERS, known), strict=True))
+    wanted = dict(zip(train.SETS, (known, held_out, train.SHARED, known), strict=True))
     for place, (name, pairs) in enumerate(wanted.items()):
         assert pairs_in(sets.code[place] > 0) == set(pairs), name
         outputs = jax.vmap(teacher_of(task).execute)(sets.plain_code[place], sets.queries[place, ..., :-1])
@@ -80,15 +82,53 @@ def test_the_code_stands_in_front_of_every_token_that_a_model_is_told_it_in():
     assert eqx.filter_eval_shape(lambda m: m(told.context, told.queries), model).shape == (16, 1)
 
 
-def test_arms_of_one_kind_share_their_shape_and_only_the_vanilla_model_decays():
+def test_arms_of_one_kind_share_their_shape_and_the_vanilla_model_decays_but_where_decay_is_swapped():
     found = {trial.name: trial.config for trial in trials(PRESETS["cpu"].config)}
     vanilla = [arm for name, arm in found.items() if name.startswith("vanilla")]
     assert len(vanilla) == 4
     assert len({arm.shape for arm in vanilla}) == 1
     rates = {name: arm.learning_rate for name, arm in found.items() if hasattr(arm, "learning_rate")}
-    assert {name for name, rate in rates.items() if rate == 2e-3} == {"hypernet", "latent-mlp", "hypernet-connected", "hypernet-disconnected"}
-    assert set(rates.values()) == {2e-3, 4e-3}
-    assert {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0} == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected"}
+    assert {rate for name, rate in rates.items() if name.startswith("hypernet")} == {2e-3}
+    assert {rate for name, rate in rates.items() if name.startswith("vanilla")} == {4e-3}
+    decayed = {name for name, arm in found.items() if getattr(arm, "decay", 0) > 0}
+    assert decayed == {"vanilla", "told", "hyla", "vanilla-connected", "vanilla-disconnected", "hypernet-decayed"}
+
+
+@pytest.mark.parametrize(("name", "decay"), [("vanilla", 0.1), ("vanilla-undecayed", 0.0), ("hypernet", 0.0), ("hypernet-decayed", 0.1)])
+def test_an_arms_weight_decay_reaches_its_optimiser(name, decay):
+    sets = jax.eval_shape(lambda task: train.draw_sets(4, KEY, task), draw_prompts("connected+", 8, 2, KEY))
+    assert learner(arm(name), draw_prompts("connected+", 8, 2, KEY), sets).hyperparameters["weight_decay"] == decay
+
+
+@pytest.mark.whole
+def test_every_teacher_has_test_tasks_of_its_own_that_its_arms_share_and_scores_are_those_at_the_end(smoke_of):
+    run = smoke_of("incontext-composition")
+    explained, curve = run.tables["explained"], run.tables["curve"]
+    on_connected_plus = explained.filter(pl.col("support") == "connected+")
+    assert on_connected_plus["digest"].n_unique() == on_connected_plus["seed"].n_unique() == 2
+    assert (on_connected_plus.group_by("seed").agg(pl.col("digest").n_unique())["digest"] == 1).all()
+    last = curve.filter(pl.col("step") == pl.col("step").max()).sort("trial", "seed")
+    for name in ("train", "held_out", "unstructured", "told"):
+        np.testing.assert_array_equal(last[name], explained.sort("trial", "seed")[name])
+
+
+@pytest.mark.whole
+def test_the_sets_of_a_teacher_have_inputs_of_their_own():
+    sets = jax.jit(lambda task: train.draw_sets(4, KEY, task))(draw_prompts("connected+", 8, 2, KEY))
+    assert len({np.asarray(inputs).tobytes() for inputs in sets.context[..., :16]}) == len(train.SETS)
+
+
+def test_a_models_own_learning_rate_counts_for_it_alone():
+    rates = {name: arm(name, "cpu", learning_rates=(("hyla", 0.5),)).learning_rate for name in ("hyla", "vanilla", "told")}
+    assert rates == {"hyla": 0.5, "vanilla": 4e-3, "told": 4e-3}
+
+
+def test_the_mlp_that_reads_a_code_has_as_many_parameters_as_the_hypernetwork():
+    sizes = []
+    for name in ("hypernet", "latent-mlp"):
+        executor: Any = eqx.filter_eval_shape(build, arm(name, "cpu"), KEY).execute
+        sizes.append(sum(leaf.size for leaf in jax.tree.leaves(executor) if isinstance(leaf, jax.ShapeDtypeStruct)))
+    assert abs(sizes[1] / sizes[0] - 1) < 0.03
 
 
 @pytest.mark.whole
@@ -108,14 +148,15 @@ def test_the_papers_models_are_below_a_million_parameters(name, size):
 
 
 @pytest.mark.whole
-def test_the_first_queries_of_references_are_explained_by_the_teachers_modules():
+def test_the_oracle_explains_shared_modules_and_ridge_only_a_part():
     task = draw_prompts("connected+", 40, 4, KEY)
     sets = jax.jit(lambda task: train.draw_sets(40, KEY, task))(task)
     score = jax.jit(references.oracle)(KEY, task, sets)
     assert (score.value[:3] > 0.99).all()
     assert score.value[3] < 0.5
     for features in (affine_features, references.drawn_features(KEY)):
-        assert (references.ridge(features, sets).value < 0.9).all()
+        found = references.ridge(features, sets).value
+        assert ((found > 0.3) & (found < 0.9)).all()
 
 
 @pytest.mark.whole
@@ -183,8 +224,9 @@ def test_execution_is_scored_on_trainings_pairs_first():
     task = draw_labelled("connected", 8, KEY)
     model = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, task.teacher)
     score = jax.jit(lambda model, task: train.execute(40, KEY, model, task))(model, task)
+    assert score.value.shape == (3,)
     assert score.value[0] > 0.999
-    assert score.value[1] < 0.1
+    assert (score.value[1:] < 0.1).all()
 
 
 @pytest.mark.whole
@@ -287,7 +329,7 @@ def scores(trial, columns, **axes):
 
 def explained(**arms):
     """R^2 of arms, named with underscores for dashes."""
-    usual = {"train": 0.97, "held_out": 0.85, "diameters": 0.85, "unstructured": -0.3, "told": 0.5, "shuffled": 0.0}
+    usual = {"train": 0.97, "held_out": 0.85, "shared": 0.85, "unstructured": -0.3, "told": 0.5, "shuffled": 0.0}
     return pl.concat(scores(name.replace("_", "-"), usual | columns) for name, columns in arms.items())
 
 
@@ -298,10 +340,15 @@ def ridge(preset="cpu", **columns):
     return pl.concat(rows)
 
 
-@pytest.mark.parametrize(("check", "trial"), [("C1.gap", "vanilla"), ("H2.gap", "told")])
 @pytest.mark.parametrize(("held_out", "blind", "verdict"), [(0.85, 0.6, "holds"), (0.96, 0.6, "fails"), (0.85, 0.4, "not judged")])
-def test_the_vanilla_model_can_compose(check, trial, held_out, blind, verdict):
-    assert judged(check, explained=explained(**{trial: {"held_out": held_out}}), references=ridge(held_out=blind)) == verdict
+def test_the_vanilla_model_can_compose(held_out, blind, verdict):
+    assert judged("C1.gap", explained=explained(vanilla={"held_out": held_out}), references=ridge(held_out=blind)) == verdict
+
+
+@pytest.mark.parametrize(("held_out", "executed", "verdict"), [(0.85, 0.98, "holds"), (0.96, 0.98, "fails"), (0.85, 0.85, "not judged")])
+def test_a_model_that_is_told_the_code_can_compose_or_nothing_can(held_out, executed, verdict):
+    ours = explained(told={"held_out": held_out})
+    assert judged("H2.gap", explained=ours, executed=scores("given-code-connected+", {"train": 0.99, "held_out": executed})) == verdict
 
 
 @pytest.mark.parametrize(("check", "trial"), [("C1.fits", "vanilla"), ("C7.fits", "hypernet")])
@@ -310,10 +357,10 @@ def test_a_model_can_fit_badly(check, trial, fit, blind, verdict):
     assert judged(check, explained=explained(**{trial: {"train": fit}}), references=ridge(train=blind)) == verdict
 
 
-@pytest.mark.parametrize(("check", "other"), [("C3.better", "vanilla"), ("C3.decay", "vanilla_undecayed")])
+@pytest.mark.parametrize(("check", "other"), [("C3.better", "vanilla"), ("C3.decay", "vanilla_undecayed"), ("C3.both-decay", "vanilla")])
 @pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.95, 0.8, "holds"), (0.85, 0.8, "fails"), (0.95, 0.95, "not judged")])
 def test_the_bottleneck_can_be_no_better_or_any_bottleneck_as_good(check, other, ours, mlp, verdict):
-    arms = {"hypernet": {"held_out": ours}, "latent_mlp": {"held_out": mlp}, other: {"held_out": 0.85}}
+    arms = {"hypernet": {"held_out": ours}, "hypernet_decayed": {"held_out": ours}, "latent_mlp": {"held_out": mlp}, other: {"held_out": 0.85}}
     assert judged(check, explained=explained(**arms)) == verdict
 
 
@@ -352,16 +399,20 @@ def test_a_support_can_matter_to_no_model_or_to_both(ours, vanilla, verdict):
 
 @pytest.mark.parametrize(("ours", "fit", "verdict"), [(0.7, 0.97, "holds"), (0.84, 0.97, "fails"), (0.7, 0.85, "not judged")])
 def test_a_support_can_matter_to_what_is_fitted(ours, fit, verdict):
-    arms = by_support("hypernet", 0.85, ours, "diameters")
+    arms = by_support("hypernet", 0.85, ours, "shared")
     arms["hypernet_disconnected"]["train"] = fit
     assert judged("C5.same-pairs", explained=explained(**arms)) == verdict
 
 
 @pytest.mark.parametrize(("composed", "fit", "verdict"), [(0.7, 0.99, "holds"), (0.98, 0.99, "fails"), (0.7, 0.8, "not judged")])
 def test_execution_can_compose_on_any_support(composed, fit, verdict):
-    found = {"connected": (0.99, 0.99), "disconnected": (fit, composed)}
-    tables = [scores(f"given-code-{support}", {"train": known, "held_out": value}) for support, (known, value) in found.items()]
-    assert judged("C5.given-code", executed=pl.concat(tables)) == verdict
+    assert judged("C5.given-code", executed=executed((0.99, 0.99), (fit, composed))) == verdict
+
+
+def executed(connected, disconnected):
+    """A hypernetwork that is given the code: R^2 on training's pairs and on both sets of held-out ones, by support."""
+    found = {"connected": connected, "disconnected": disconnected}
+    return pl.concat(scores(f"given-code-{support}", {"train": known, "held_out": value, "shared": value}) for support, (known, value) in found.items())
 
 
 def test_the_oracle_can_miss_and_ridge_can_suffice():
@@ -379,10 +430,10 @@ def told_at(step, **arms):
     return pl.concat(scores(name, {"told": value}, step=step) for name, value in arms.items())
 
 
-@pytest.mark.parametrize(("vanilla", "shuffled", "verdict"), [(0.1, 0.0, "holds"), (0.7, 0.0, "fails"), (0.1, 0.6, "not judged")])
-def test_the_code_can_be_read_early_from_both(vanilla, shuffled, verdict):
-    tables = explained(hypernet={"shuffled": shuffled}, vanilla={})
-    assert judged("C8.early", curve=told_at(PRESETS["cpu"].config.training.steps, hypernet=0.8, vanilla=vanilla), explained=tables) == verdict
+@pytest.mark.parametrize(("vanilla", "before", "verdict"), [(0.1, 0.0, "holds"), (0.7, 0.0, "fails"), (0.1, 0.6, "not judged")])
+def test_the_code_can_be_read_early_from_both_or_before_training(vanilla, before, verdict):
+    rows = [told_at(0, hypernet=before, vanilla=0.0), told_at(PRESETS["cpu"].config.training.steps, hypernet=0.8, vanilla=vanilla)]
+    assert judged("C8.early", curve=pl.concat(rows)) == verdict
 
 
 @pytest.mark.parametrize(("vanilla", "before", "verdict"), [(0.85, 0.1, "holds"), (0.5, 0.1, "fails"), (0.85, 0.8, "not judged")])
@@ -402,10 +453,11 @@ def test_the_vanilla_model_can_fail_on_unstructured_tasks_too(vanilla, held_out,
     assert judged("C9.modest", "paper", explained=explained(**arms)) == verdict
 
 
-@pytest.mark.parametrize(("vanilla", "ours", "verdict"), [(0.85, 0.7, "holds"), (0.7, 0.7, "fails"), (0.85, 0.85, "not judged")])
-def test_a_support_can_matter_to_the_vanilla_model(vanilla, ours, verdict):
-    arms = by_support("hypernet", 0.85, ours) | by_support("vanilla", 0.85, vanilla)
-    assert judged("C10.support", explained=explained(**arms)) == verdict
+@pytest.mark.parametrize(("check", "column"), [("C10.support", "held_out"), ("C10.same-pairs", "shared")])
+@pytest.mark.parametrize(("vanilla", "given", "verdict"), [(0.85, 0.7, "holds"), (0.7, 0.7, "fails"), (0.85, 0.85, "not judged")])
+def test_a_support_can_matter_to_the_vanilla_model_or_not_even_to_execution(check, column, vanilla, given, verdict):
+    arms = by_support("vanilla", 0.85, vanilla, column)
+    assert judged(check, explained=explained(**arms), executed=executed((0.99, 0.85), (0.99, given))) == verdict
 
 
 @pytest.mark.parametrize(("own", "foreign", "verdict"), [(0.97, 0.3, "holds"), (0.6, 0.3, "fails"), (0.97, 0.95, "not judged")])
@@ -421,9 +473,10 @@ def test_composition_can_rise_to_the_end_or_decline_in_both(vanilla, ours, verdi
     assert judged("C12.declines", "paper", curve=rows) == verdict
 
 
-@pytest.mark.parametrize(("hyla", "own", "verdict"), [(0.9, -0.3, "holds"), (0.85, -0.3, "fails"), (0.9, 0.1, "not judged")])
-def test_hyla_can_be_no_better_or_better_at_anything(hyla, own, verdict):
-    assert judged("H1.better", explained=explained(hyla={"held_out": hyla, "unstructured": own}, vanilla={})) == verdict
+@pytest.mark.parametrize(("hyla", "softmax", "verdict"), [(0.9, 0.85, "holds"), (0.85, 0.85, "fails"), (0.9, 0.9, "not judged")])
+def test_hyla_can_be_no_better_or_softmax_attention_as_good(hyla, softmax, verdict):
+    arms = {"hyla": {"held_out": hyla}, "vanilla": {}, "vanilla-undecayed": {"held_out": softmax}}
+    assert judged("H1.better", explained=explained(**arms)) == verdict
 
 
 # --- a user's layer ---------------------------------------------------------------------------------------------------

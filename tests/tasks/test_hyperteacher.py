@@ -170,6 +170,12 @@ def test_a_prompt_hides_the_outputs_of_its_queries():
     np.testing.assert_array_equal(prompts.code, example.code)
 
 
+@pytest.mark.parametrize("queries", [0, 7, 8])
+def test_a_prompt_needs_queries_and_pairs(queries):
+    with pytest.raises(ValueError, match=f"{queries} of 7 pairs cannot be queries"):
+        draw(Prompts(task(points=7), queries), 3)
+
+
 def test_layers_that_do_not_exist_are_rejected():
     for generated in ((), (2,)):
         with pytest.raises(ValueError, match="a network of 2 layers"):

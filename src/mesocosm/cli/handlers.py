@@ -18,7 +18,7 @@ from rich.console import Console
 from mesocosm.claims.summary import tally_text
 from mesocosm.cli import commands
 from mesocosm.cli.parse import Comparison, StudyRun, StudySearch
-from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, search_table, studies_table, study_page, trials_table
+from mesocosm.cli.terminal import claims_table, comparison_table, dry_run_table, losses_table, rounded, search_table, studies_table, study_page, trials_table
 from mesocosm.cli.tour import Tour, run_tour
 from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.errors import UserError
@@ -276,7 +276,7 @@ def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
     usual = study.presets[command.preset].seeds
     scaled = "" if len(seeds) == usual else f", scaled from {usual} seeds"
-    minutes = f"about {left:.2g} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
+    minutes = f"about {rounded(left)} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
     print_line(out, f"{len(seeds)} seeds; {minutes}; {plan.path}")
     return 0
 

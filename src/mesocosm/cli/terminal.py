@@ -237,5 +237,10 @@ def _verdict(verdict: str) -> Text:
     return Text(f"{MARKS.get(verdict, '?')} {verdict}", style=COLOURS.get(verdict, ""), no_wrap=True)
 
 
+def rounded(minutes: float) -> str:
+    """Two digits, or whole minutes."""
+    return f"{minutes:.2g}" if minutes < 100 else f"{minutes:.0f}"
+
+
 def _minutes(preset: Preset) -> str:
-    return f"{sum(preset.minutes.values()):.2g}"
+    return rounded(sum(preset.minutes.values()))

@@ -1,6 +1,6 @@
 """Any environment with gymnax's `reset` and `step`, yours or another library's, as an `Environment`.
 
-The inverse of `GymnaxLegacyView`; it does not need gymnax.
+The inverse of `GymnaxLegacyView`; it does not need gymnax. The guide "Credit assignment" trains a policy on one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An `ActorCredit` for a policy and an environment of your own, with Adam and the usual numbers."""
+"""An `ActorCredit` for a policy and an environment of your own, with Adam and the usual numbers; the guide "Credit assignment" uses it in 20 lines."""
 
 from __future__ import annotations
 

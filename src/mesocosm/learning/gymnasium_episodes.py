@@ -1,4 +1,7 @@
-"""Episodes of any Gymnasium environment for `ActorCredit`: a batch is one pass of a vector of environments, and its policy is called once per step."""
+"""Episodes of any Gymnasium environment for `ActorCredit`: a batch is one pass of a vector of environments, and its policy is called once per step.
+
+The guide "Credit assignment" has an example.
+"""
 
 from __future__ import annotations
 

@@ -69,21 +69,36 @@ def context_encoder(
 
 
 class ContextTransformer(eqx.Module):
-    """A transformer on context and queries; the queries do not see each other, and the context does not see them.
+    """A transformer on context and queries.
+
+    With a mask `ContextAndSelf`, which `context_encoder` gives attention for a number of `context` pairs, queries do not see each other, and the context does
+    not see them; another mixer lets them see what it does.
 
     Attributes:
         model: reads the queries; see `context_encoder` with `read` queries and `context` pairs.
+
+    Raises:
+        ValueError: when it is called with another number of queries than the model reads, or of pairs than its mask lets all tokens see.
     """
 
     model: SequenceModel
 
     def __call__(self, context: Tokens, queries: Queries) -> Float[Array, "queries outputs"]:
         """Predict the outputs at the queries."""
-        return self.model(jnp.concatenate([context, queries]))
+        return self.model(self._tokens(context, queries))
 
     def stream(self, context: Tokens, queries: Queries) -> Float[Array, " dim"]:
         """The residual stream of the first query behind the last block, for probes."""
-        return self.model.activations(jnp.concatenate([context, queries]))[-1, len(context)]
+        return self.model.activations(self._tokens(context, queries))[-1, len(context)]
+
+    def _tokens(self, context: Tokens, queries: Queries) -> Float[Array, "tokens width"]:
+        read = len(self.model.readout_positions or ())
+        masks = {getattr(getattr(block, "mixer", None), "mask", None) for block in self.model.blocks}
+        pairs = {mask.context for mask in masks if isinstance(mask, ContextAndSelf)}
+        if len(queries) != read or not pairs <= {len(context)}:
+            built = " and ".join([f"{read} queries", *(f"{count} pairs" for count in sorted(pairs))])
+            raise ValueError(f"a model for {built} was called with {len(queries)} queries and {len(context)} pairs")
+        return jnp.concatenate([context, queries])
 
 
 class Composed(eqx.Module):

@@ -243,8 +243,14 @@ class Prompts(Task[Prompt]):
     queries: int = eqx.field(static=True, default=1)
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> Prompt:
-        """Draw one prompt."""
+        """Draw one prompt.
+
+        Raises:
+            ValueError: the task has not more pairs than there are queries, or there is no query.
+        """
         example = self.task.sample(key, split)
         pairs = example.inputs.shape[0] - self.queries
+        if not 0 < self.queries < example.inputs.shape[0]:
+            raise ValueError(f"{self.queries} of {example.inputs.shape[0]} pairs cannot be queries; at least one, and not all, can")
         tokens = jnp.concatenate([example.inputs, example.outputs.at[pairs:].set(0)], axis=1)
         return Prompt(tokens[:pairs], tokens[pairs:], example.outputs[pairs:], example.code, example.plain_code)

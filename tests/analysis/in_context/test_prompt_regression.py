@@ -86,4 +86,13 @@ def test_the_oracle_finds_the_codes_of_unseen_masks():
     assert explained_by_context(predictions, drawn.targets, drawn.context[..., INPUTS:]).value > 0.99
 
 
+def test_a_start_that_is_not_a_number_does_not_win():
+    def execute(code, x):
+        return x @ code[:, None]
+
+    inputs, code = jax.random.normal(jax.random.key(0), (8, 3)), jnp.asarray([1.0, -2.0, 0.5])
+    starts = jnp.stack([jnp.full(3, jnp.nan), jnp.zeros(3)])
+    np.testing.assert_allclose(search_code(execute, inputs, execute(code, inputs), starts), code, atol=1e-4)
+
+
 _identity = partial(jnp.multiply, 1.0)

@@ -129,7 +129,7 @@ def search_code(
     Args:
         execute: (code, inputs) -> outputs.
         inputs, outputs: the context.
-        starts: codes to start from; the best result counts.
+        starts: codes to start from; the best result counts, and one that is not a number does not.
         steps: iterations from each.
     """
 
@@ -140,4 +140,4 @@ def search_code(
         return residuals(code), jax.jacfwd(residuals)(code)
 
     found = jax.vmap(lambda start: levenberg_marquardt(linearise, start, steps=steps))(starts)
-    return found.parameters[jnp.argmin(found.loss)]
+    return found.parameters[jnp.argmin(jnp.where(jnp.isnan(found.loss), jnp.inf, found.loss))]

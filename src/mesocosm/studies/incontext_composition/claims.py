@@ -10,6 +10,7 @@ from mesocosm.studies.incontext_composition.measures import (
     ahead_at_equal_fit,
     decline,
     gap,
+    gap_of_execution,
     oracle,
     r2,
     ridge,
@@ -18,9 +19,22 @@ from mesocosm.studies.incontext_composition.measures import (
     support_matters_for_execution,
     told,
     told_early,
+    told_untrained,
     unexplained,
 )
-from mesocosm.studies.incontext_composition.tables import HYLA, HYPERNET, LATENT_MLP, TOLD, UNDECAYED, VANILLA, Executed, Explained, Modules, References
+from mesocosm.studies.incontext_composition.tables import (
+    DECAYED,
+    HYLA,
+    HYPERNET,
+    LATENT_MLP,
+    TOLD,
+    UNDECAYED,
+    VANILLA,
+    Executed,
+    Explained,
+    Modules,
+    References,
+)
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, above, below, between
 
 TEACHER = "teacher, initialisation and training tasks"
@@ -32,6 +46,7 @@ SEARCHED = pilots("mesocosm.studies.incontext_composition").count()
 judged = partial(Check, judged_at=CPU, replicate=TEACHER, searched=SEARCHED)
 untrained = partial(Check, judged_at=ALL, replicate="teacher")
 
+GIVEN = "a hypernetwork that is given the code"
 MLP = "an MLP reads the code, in place of the hypernetwork"
 RIDGE = "ridge regression on the context"
 
@@ -103,7 +118,11 @@ CLAIMS = [
                 above(0.0),
                 ahead_at_equal_fit("hypernet", "vanilla"),
                 Control(MLP, ahead_at_equal_fit("latent-mlp", "vanilla")),
-                note="The vanilla model is ahead at this fit (0.966) in the paper's curves too, but by 0.02 only; the order changes at a fit of 0.975.",
+                note=(
+                    "The vanilla model is ahead at this fit (0.96) in the paper's curves too, but by 0.04 only; the order changes at a fit of 0.975. The "
+                    "hypernetwork transformer reaches it after 1200 to 2300 steps, at a high learning rate, the vanilla model with its last: part of the "
+                    "difference is that."
+                ),
             ),
             judged(
                 "decay",
@@ -112,6 +131,17 @@ CLAIMS = [
                 ahead(Explained.held_out, HYPERNET, UNDECAYED),
                 Control(MLP, ahead(Explained.held_out, LATENT_MLP, UNDECAYED)),
                 note=f"{EARLY} Weight decay makes no difference to the vanilla model at this length.",
+            ),
+            judged(
+                "both-decay",
+                Mean("R² on held-out pairs, hypernetwork transformer with weight decay minus vanilla model"),
+                above(0.05),
+                ahead(Explained.held_out, DECAYED, VANILLA),
+                Control(MLP, ahead(Explained.held_out, LATENT_MLP, VANILLA)),
+                note=(
+                    "Weight decay helps the hypernetwork transformer on all ten teachers (0.89 with it, 0.85 without), but not enough at this length. "
+                    "The MLP of the control has none."
+                ),
             ),
         ],
     ),
@@ -143,15 +173,15 @@ CLAIMS = [
                 support_matters(Explained.held_out, "hypernet"),
                 Control("vanilla model", support_matters(Explained.held_out, "vanilla")),
                 reference=from_figure(0.124),
-                note="Of its sign, but smaller than the paper's after a three-hundredth of its tasks; given the code (C5.given-code), the support matters.",
+                note="After a three-hundredth of the paper's tasks, with R² on held-out pairs of 0.62; given the code (C5.given-code), the support matters.",
             ),
             judged(
                 "same-pairs",
-                Mean("the same on the three pairs that both hold out and that are opposite on the ring"),
+                Mean("the same on the seven pairs that both hold out"),
                 above(0.05),
-                support_matters(Explained.diameters, "hypernet"),
+                support_matters(Explained.shared, "hypernet"),
                 Control("training's pairs", support_matters(Explained.train, "hypernet")),
-                note="On these three of the seven pairs that both hold out the difference is about as large as asked for; ten teachers are too few to be sure.",
+                note="Neither the code of held-out pairs (R² 0.48 and 0.44) nor the modules (cosine 0.38, by chance 0.24) are found after 2500 steps.",
             ),
             judged(
                 "given-code",
@@ -214,7 +244,7 @@ CLAIMS = [
                 Mean("R² of the code on held-out pairs, hypernetwork transformer minus vanilla model"),
                 above(0.3),
                 told_early(HYPERNET).minus(told_early(VANILLA)),
-                Control("probes for other tasks' codes", told(HYPERNET, Explained.shuffled).minus(told(VANILLA, Explained.shuffled))),
+                Control("before training", told_untrained(HYPERNET).minus(told_untrained(VANILLA))),
                 reference=from_figure(0.727),
             ),
             judged(
@@ -262,9 +292,16 @@ CLAIMS = [
                 Mean("vanilla model, R² on held-out pairs, Connected minus Disconnected"),
                 between(-0.04, 0.04),
                 support_matters(Explained.held_out, "vanilla"),
-                Control("hypernetwork transformer", support_matters(Explained.held_out, "hypernet")),
+                Control(GIVEN, support_matters_for_execution(Executed.held_out)),
                 reference=from_figure(0.002),
-            )
+            ),
+            judged(
+                "same-pairs",
+                Mean("the same on the seven pairs that both hold out"),
+                between(-0.04, 0.04),
+                support_matters(Explained.shared, "vanilla"),
+                Control(GIVEN, support_matters_for_execution(Executed.shared)),
+            ),
         ],
     ),
     Claim(
@@ -308,14 +345,14 @@ CLAIMS = [
                 Mean("R² on held-out pairs, vanilla model with HYLA minus with softmax attention"),
                 above(0.03),
                 ahead(Explained.held_out, HYLA, VANILLA),
-                Control("tasks with modules of their own", ahead(Explained.unstructured, HYLA, VANILLA)),
-                note="HYLA fits training's pairs less well, too (0.89 against 0.97 after 5000 steps), so the two are not compared at equal fit.",
+                Control("softmax attention without weight decay, in place of HYLA", ahead(Explained.held_out, UNDECAYED, VANILLA)),
+                note="HYLA fits training's pairs less well, too (0.87 against 0.96 after 5000 steps), so the two are not compared at equal fit.",
             )
         ],
     ),
     Claim(
         "H2",
-        "Inference is not what fails: a vanilla model that is given the code does not generalise to unseen pairs either.",
+        "To know the code is not enough: a vanilla model that is given it does not generalise to unseen pairs either.",
         source="our question; the paper argues it from the probe of C4",
         checks=[
             judged(
@@ -323,7 +360,7 @@ CLAIMS = [
                 Mean("vanilla model that is given the code, R² on training's pairs minus R² on held-out ones"),
                 above(0.05),
                 gap(TOLD),
-                Control(RIDGE, ridge_gap()),
+                Control(f"{GIVEN}, Connected+", gap_of_execution()),
             )
         ],
     ),

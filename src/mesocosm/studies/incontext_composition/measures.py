@@ -11,7 +11,7 @@ from mesocosm.claims.measures import Measure, replicates, within
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
 from mesocosm.studies.incontext_composition.config import Config
-from mesocosm.studies.incontext_composition.tables import Curve, Explained, References, given_code, on
+from mesocosm.studies.incontext_composition.tables import Curve, Executed, Explained, References, given_code, on
 
 OfSeeds = Measure[Replicates]
 
@@ -68,6 +68,12 @@ def support_matters_for_execution(column: Estimate) -> OfSeeds:
     return connected.minus(disconnected, same_data=False)
 
 
+def gap_of_execution() -> OfSeeds:
+    """R^2 on training's pairs minus R^2 on held-out ones, of a hypernetwork that is given the code, on Connected+."""
+    known, held_out = (replicates(column, trial=given_code("connected+")) for column in (Executed.train, Executed.held_out))
+    return known.minus(held_out, same_data=False)
+
+
 def unexplained(trial: Trials, other: Trials) -> OfSeeds:
     """Log of what one model leaves unexplained on training's pairs over what another does."""
     one, two = (r2(Explained.train, each).map(lambda value: 1 - value) for each in (trial, other))
@@ -80,6 +86,11 @@ def unexplained(trial: Trials, other: Trials) -> OfSeeds:
 def told(trial: Trials, column: Value = Explained.told) -> OfSeeds:
     """R^2 of the code at the end."""
     return replicates(column, trial=trial)
+
+
+def told_untrained(trial: Trials) -> OfSeeds:
+    """R^2 of the code before training."""
+    return replicates(Curve.told, trial=trial, step=0)
 
 
 def told_early(trial: Trials) -> OfSeeds:

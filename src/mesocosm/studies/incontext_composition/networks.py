@@ -134,8 +134,8 @@ def build_shape(shape: Shape, key: PRNGKeyArray) -> nn.ContextTransformer | nn.B
     if shape.model in PLAIN:
         pairs, queries = shape.prompting.pairs, shape.prompting.queries
         return nn.ContextTransformer(encoder(1, read=queries, context=pairs, mixer=_mixer(shape)))
-    executor = nn.Composed if shape.model == "hypernet" else nn.Conditioned
-    return nn.Bottleneck(encoder(network.code), executor.create(INPUTS, 1, code=network.code, hidden=network.hidden, key=executor_key), INPUTS)
+    executor, hidden = (nn.Composed, network.hidden) if shape.model == "hypernet" else (nn.Conditioned, network.mlp_hidden)
+    return nn.Bottleneck(encoder(network.code), executor.create(INPUTS, 1, code=network.code, hidden=hidden, key=executor_key), INPUTS)
 
 
 def _mixer(shape: Shape) -> Callable[..., nn.Mixer] | None:

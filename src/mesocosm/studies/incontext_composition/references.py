@@ -37,7 +37,7 @@ def measure_references(references: References, context: Context) -> Tables:
     tables = []
     for pairs in sorted({references.prompting.pairs, *references.contexts}):
         drawn = context.evaluate(Partial(draw_prompts, "connected+", pairs, references.prompting.queries), context.keys("env"))
-        sets = context.evaluate(Partial(draw_sets, references.evaluation.tasks, context.evaluation_key), drawn)
+        sets = context.evaluate(Partial(draw_sets, references.evaluation.tasks), context.keys("eval"), drawn)
         searched = jax.tree.map(lambda leaf: leaf[:, :, : references.evaluation.searched], sets)
         scores = {
             "ridge": context.evaluate(Partial(ridge, affine_features), sets),
@@ -57,7 +57,7 @@ def drawn_features(key: PRNGKeyArray) -> Partial:
 
 
 def ridge(features: Callable[[Array], Array], sets: Prompt) -> Score:
-    """Ridge regression of outputs on features of the inputs, on each set."""
+    """Ridge regression of outputs on features of the inputs, on each set, with the penalty that is best on training's pairs."""
 
     def predict(strength: Array, inputs: Array, outputs: Array, queries: Array) -> Array:
         return ridge_predictions(features, strength, inputs, outputs, queries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,12 +33,13 @@ from mesocosm.tasks.compositional_supports import masks_of
 from mesocosm.tasks.hyperteacher import Hyperteacher, Labelled, Prompt, Prompts, Unstructured
 from mesocosm.tasks.task import batch, digest
 
-SETS = ("train", "held_out", "diameters", "unstructured")
-"""Test prompts: training's pairs of modules, held-out ones, pairs that every support holds out, and training's pairs of modules of their own."""
-DIAMETERS = ((0, 3), (1, 4), (2, 5))
-"""The pairs that every support holds out: opposite modules of the ring, counted from 0."""
-ROWS = 36
-"""Masks of each set, after repetition."""
+SETS = ("train", "held_out", "shared", "unstructured")
+"""Test prompts: training's pairs of modules, held-out ones, pairs that Connected and Disconnected both hold out, and training's pairs of modules of their
+own."""
+SHARED = ((0, 3), (0, 4), (1, 3), (1, 4), (1, 5), (2, 4), (2, 5))
+"""The pairs that Connected and Disconnected both hold out, counted from 0."""
+ROWS = 252
+"""Masks of each set, after repetition: a multiple of the length of every list of pairs."""
 CHUNK = 128
 """Prompts that a model is evaluated on at a time."""
 POINTS = 16
@@ -51,7 +53,7 @@ def train(arm: Arm, context: Context) -> Tables:
     """Train and measure, also during training; compare modules."""
     prompting, training = arm.shape.prompting, arm.training
     drawn = context.evaluate(Partial(draw_prompts, arm.support, prompting.pairs, prompting.queries), context.keys("env"))
-    sets = context.evaluate(Partial(draw_sets, arm.evaluation.tasks, context.evaluation_key), drawn)
+    sets = context.evaluate(Partial(draw_sets, arm.evaluation.tasks), context.keys("eval"), drawn)
     fingerprints = digests(sets, len(context.seeds))
     seen = drawn
     if arm.shape.model == "told":
@@ -76,20 +78,24 @@ def train(arm: Arm, context: Context) -> Tables:
 
 def draw_sets(tasks: int, key: PRNGKeyArray, task: Prompts) -> Prompt:
     """The test prompts of one seed, with axes (sets, tasks) in front."""
-    *keys, last = jax.random.split(key, len(SETS))
+    shared_key, own_key = jax.random.split(key)
     of = task.task
     assert isinstance(of, Hyperteacher)
-    lists = (of.support.train, of.support.held_out, jnp.asarray(masks_of(MODULES, DIAMETERS)))
+    shared = _on_lists(of, lambda chosen, key: batch(Prompts(chosen, task.queries), key, tasks, "iid"), shared_key)
+    own = batch(Prompts(Unstructured(of, MODULE_GAIN), task.queries), own_key, tasks, "iid")
+    return jax.tree.map(lambda some, other: jnp.concatenate([some, other[None]]), shared, own)
+
+
+def _on_lists(task: Hyperteacher, draw: Callable[[Hyperteacher, PRNGKeyArray], Any], key: PRNGKeyArray) -> Any:
+    """What is drawn from the task with training's masks, with held-out ones, and with those of `SHARED`, each with a key of its own; stacked."""
+    lists = (task.support.train, task.support.held_out, jnp.asarray(masks_of(MODULES, SHARED)))
     masks = jnp.stack([jnp.tile(rows, (ROWS // len(rows), 1)) for rows in lists])
 
-    def draw(part: tuple[Int[Array, "rows modules"], PRNGKeyArray]) -> Prompt:
+    def with_masks(part: tuple[Int[Array, "rows modules"], PRNGKeyArray]) -> Any:
         rows, key = part
-        chosen = Hyperteacher(of.teacher, CombinationSplit(rows, rows), of.points, of.weighting, of.inputs)
-        return batch(Prompts(chosen, task.queries), key, tasks, "iid")
+        return draw(Hyperteacher(task.teacher, CombinationSplit(rows, rows), task.points, task.weighting, task.inputs), key)
 
-    shared = jax.lax.map(draw, (masks, jnp.stack(keys)))
-    own = batch(Prompts(Unstructured(of, MODULE_GAIN), task.queries), last, tasks, "iid")
-    return jax.tree.map(lambda some, other: jnp.concatenate([some, other[None]]), shared, own)
+    return jax.lax.map(with_masks, (masks, jax.random.split(key, len(lists))))
 
 
 def measure(learner: InContext, state: Any, key: PRNGKeyArray) -> dict[str, Array]:
@@ -129,7 +135,8 @@ def _on_all(function: Any, sets: Prompt) -> Array:
 def _aligned(arm: Arm, context: Context, models: nn.Bottleneck, drawn: Any, sets: Prompt) -> Any:
     """How far the modules of each seed's model are its teacher's, and for comparison how far they are another teacher's."""
     students, codes = context.evaluate(read_modules, models, sets)
-    foreign = context.evaluate(Partial(draw_prompts, arm.support, arm.shape.prompting.pairs, arm.shape.prompting.queries), context.keys("eval"))
+    others = jax.vmap(lambda key: jax.random.fold_in(key, 1))(context.keys("eval"))
+    foreign = context.evaluate(Partial(draw_prompts, arm.support, arm.shape.prompting.pairs, arm.shape.prompting.queries), others)
     own, other = [], []
     for place, (student, inferred) in enumerate(zip(students, codes, strict=True)):
         in_basis = in_teacher_basis(student, code_map(inferred, np.asarray(sets.plain_code[place, 0])))
@@ -150,20 +157,19 @@ def read_modules(model: nn.Bottleneck, sets: Prompt) -> tuple[Float[Array, "code
 
 
 def train_executor(executor: Executor, context: Context) -> Tables:
-    """Train a hypernetwork that is given the code, and measure R^2 on training's pairs and on held-out ones."""
+    """Train a hypernetwork that is given the code, and measure R^2 on the sets whose modules are shared."""
     drawn = context.evaluate(Partial(draw_labelled, executor.support, POINTS), context.keys("env"))
     models = context.fit("executor", executor_learner(executor, drawn), executor.training.steps, per_seed=True).model
     context.publish("executor", models)
-    score = context.evaluate(Partial(execute, executor.evaluation.tasks, context.evaluation_key), models, drawn)
-    columns = {name: score.value[:, place] for place, name in enumerate(SETS[:2])}
-    columns |= {f"{name}_error": score.error[:, place] for place, name in enumerate(SETS[:2])}
+    score = context.evaluate(Partial(execute, executor.evaluation.tasks), context.keys("eval"), models, drawn)
+    columns = {name: score.value[:, place] for place, name in enumerate(SETS[:3])}
+    columns |= {f"{name}_error": score.error[:, place] for place, name in enumerate(SETS[:3])}
     return {"executed": context.rows(support=executor.support, digest=digests(drawn, len(context.seeds)), **columns)}
 
 
 def execute(tasks: int, key: PRNGKeyArray, model: nn.Composed, task: Hyperteacher) -> Score:
-    """R^2 of given codes on new tasks with training's pairs and with held-out ones; the base is the mean of a task's own outputs."""
-    known, held_out = jax.random.split(key)
-    examples: Labelled = jax.tree.map(lambda *leaves: jnp.stack(leaves), batch(task, known, tasks, "iid"), batch(task, held_out, tasks, "ood"))
+    """R^2 of given codes on new tasks with training's pairs, held-out ones and those of `SHARED`; the base is the mean of a task's own outputs."""
+    examples: Labelled = _on_lists(task, lambda chosen, key: batch(chosen, key, tasks, "iid"), key)
     predictions = jax.vmap(jax.vmap(model))(examples.plain_code, examples.inputs)
     return jax.vmap(explained_by_context)(predictions, examples.outputs, examples.outputs)
 

@@ -24,11 +24,13 @@ def check(config: Config) -> None:
 def trials(config: Config) -> list[Trial]:
     """One trial per model; arms are paired by seed, which decides teacher, initialisation and data."""
 
-    def trained(name: str, model: Model, support: str, training: Training, *, decays: bool = True, mixer: str = "") -> Trial:
+    rates = dict(config.learning_rates)
+
+    def trained(name: str, model: Model, support: str, training: Training, *, swapped: bool = False, mixer: str = "") -> Trial:
         plain = model in PLAIN
         shape = Shape(model, config.network, config.vanilla_dim if plain else config.network.dim, config.prompting, mixer)
-        decay = training.vanilla_decay if plain and decays else 0.0
-        rate = training.vanilla_learning_rate if plain else training.learning_rate
+        decay = training.vanilla_decay if plain != swapped else 0.0
+        rate = rates.get(model, training.vanilla_learning_rate if plain else training.learning_rate)
         arm = Arm(shape, support, training, rate, decay, config.evaluation)
         parts = code_of(mixer) if mixer else ()
         return Trial(name, train, arm, models={"model": build}, over_seeds=config.over_seeds, user_parts=parts)
@@ -40,11 +42,13 @@ def trials(config: Config) -> list[Trial]:
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("references", measure_references, References(config.prompting, config.contexts, config.evaluation)),
     ]
-    for support in ("connected", "disconnected"):
+    # H2's control, on the support of the models in context
+    for support in ("connected", "disconnected", *(["connected+"] if "told" in config.models else [])):
         executor = Executor(config.network, support, config.execution, config.evaluation)
         found.append(Trial(f"given-code-{support}", train_executor, executor, models={"executor": build_executor}, over_seeds=config.over_seeds))
     found += [trained(model, model, "connected+", config.training) for model in config.models]
-    if config.undecayed:
-        found.append(trained("vanilla-undecayed", "vanilla", "connected+", config.training, decays=False))
+    if config.swapped_decay:
+        found.append(trained("vanilla-undecayed", "vanilla", "connected+", config.training, swapped=True))
+        found.append(trained("hypernet-decayed", "hypernet", "connected+", config.training, swapped=True))
     found += [trained(f"{model}-{support}", model, support, config.short_training) for support in config.supports for model in ("vanilla", "hypernet")]
     return found
