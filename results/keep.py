@@ -1,7 +1,8 @@
 """Keep a finished run as the record of its study: `python results/keep.py RUN`, in the checkout in which the run was started.
 
 The run directory becomes `results/STUDY`, without checkpoints and PNG pictures, and without its largest models if it would have more than 5 MB. Training curves
-are thinned to 50 points per seed, whose checksums the status files then hold; all other tables stay as they are. The history stays.
+are thinned to 50 points per seed, or to half as many until the record is no larger; the status files then hold their checksums. All other tables stay as they
+are. The history stays.
 """
 
 import argparse
@@ -39,10 +40,14 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     shutil.copytree(source, target, ignore=_left_out, dirs_exist_ok=True)
     for name in run.trials:
-        _thin_history(TrialStore(target, name))
+        _thin_history(TrialStore(target, name), POINTS)
     models = sorted(target.glob("models/*/*.safetensors"), key=_size)
-    while models and sum(map(_size, filter(Path.is_file, target.rglob("*")))) > LARGEST_RECORD:
+    while models and _total(target) > LARGEST_RECORD:
         models.pop().unlink()
+    points = POINTS
+    while _total(target) > LARGEST_RECORD and (points := points // 2):
+        for name in run.trials:
+            _thin_history(TrialStore(target, name), points)
     return target
 
 
@@ -54,13 +59,17 @@ def _size(file: Path) -> int:
     return file.stat().st_size
 
 
-def _thin_history(store: TrialStore) -> None:
+def _total(folder: Path) -> int:
+    return sum(map(_size, filter(Path.is_file, folder.rglob("*"))))
+
+
+def _thin_history(store: TrialStore, points: int) -> None:
     """Keep evenly spaced windows of each curve, the last one among them."""
     if "history" not in store.status["tables"]:
         return
     history = store.tables()["history"]
     windows, place = pl.len().over("fit", "seed"), pl.int_range(pl.len()).over("fit", "seed")
-    stride = ((windows + POINTS - 1) // POINTS).clip(1)
+    stride = ((windows + points - 1) // points).clip(1)
     checksum = store.write_table("history", history.filter((windows - 1 - place) % stride == 0))
     status = store.status
     store.write_status(**{**status, "tables": {**status["tables"], "history": checksum}})

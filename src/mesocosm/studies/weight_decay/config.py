@@ -103,6 +103,125 @@ class TwoLayers:
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """A linear network of two layers on whitened inputs without noise, as in Sec. 3.4 of the paper, whose loss is that of approximating $Y X^T$."""
+
+    instances: int = 100
+    values: tuple[float, ...] = tuple(round(0.2 * place, 1) for place in range(1, 21))
+    """Distinct singular values of $Y X^T$."""
+    decay: float = 1.1
+    """Above five of them, and 0.1 away from the nearest."""
+    learning_rate: float = 0.05
+    steps: int = 3000
+    init_std: float = 0.2
+    active: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Decay and epsilon of AdamW; Adam with L2 has their product as its decay."""
+
+    decay: float
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Two scalars at a line (the paper's Fig. 5, of which it gives no number)."""
+
+    instances: int = 100
+    slope: tuple[float, float] = (2.0, 1.0)
+    offset: float = 1.0
+    small: Setting = Setting(0.05, 1.0)
+    """Where lambda |w| is small beside 1, as the paper's equivalence asks."""
+    large: Setting = Setting(1.0, 0.01)
+    """Where it is not."""
+    step_size: float = 0.1
+    """The learning rate over epsilon, so that both settings move alike."""
+    b2: float = 0.95
+    """Adam's. The fixed point does not depend on it; a short memory of the second moment comes to rest sooner."""
+    steps: int = 10000
+    init_std: float = 0.5
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Two factors with momentum, gradient noise and decoupled decay (Prop. B.2)."""
+
+    instances: int = 100
+    """Paths on which the identity is checked."""
+    values: tuple[float, ...] = (1.0, 0.6, 0.3)
+    momentum: float = 10.0
+    learning_rate: float = 0.5
+    decay: float = 0.2
+    noises: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)
+    """Beside none."""
+    step: float = 0.02
+    blocks: int = 40
+    block: int = 100
+    """Steps between two measurements."""
+    init_std: float = 0.5
+    rate_from: float = 10.0
+    """The rate is fitted between these times, after the first swing of the momentum."""
+    rate_until: float = 50.0
+    floor_share: float = 0.25
+    """The last part of a path, in which the imbalance is at its floor."""
+    identity_noise: float = 0.2
+    identity_step: float = 0.0005
+    identity_blocks: int = 16
+    identity_block: int = 1000
+
+
+@dataclass(frozen=True)
+class Boundedness:
+    """Factors that grow without bound, or do not, under a loss that is not bounded below (App. B.5)."""
+
+    instances: int = 100
+    size: int = 4
+    decay: float = 0.4
+    below: float = 0.9
+    """The square of the start's scale over lambda / 2, where decay wins; the paper's printed condition for divergence, scale > lambda, is met."""
+    above: float = 1.1
+    imbalance: float = 0.02
+    """Relative size of a random symmetric change of one factor."""
+    step_size: float = 0.02
+    """Of an integration whose steps shorten as the factors grow."""
+    steps: int = 1500
+    limit: float = 100.0
+    """A path ends where the squared norm is this many times its start."""
+
+
+@dataclass(frozen=True)
+class Deep:
+    """Gradient descent on a product of three matrices, with a random loss that is not quadratic."""
+
+    rows: int = 6
+    columns: int = 5
+    measurements: int = 40
+    noise: float = 0.3
+    decay: float = 0.2
+    learning_rate: float = 0.005
+    steps: int = 2000
+    init_std: float = 0.6
+    every: int = 40
+
+
+@dataclass(frozen=True)
+class Products:
+    """Statements about random products of two and more factors."""
+
+    instances: int = 100
+    rows: int = 8
+    columns: int = 7
+    rank: int = 4
+    depths: tuple[int, ...] = (3, 4)
+    deep_std: float = 3.0
+    """Large enough for the premise of the paper's bound, which is not homogeneous."""
+    perturbation: float = 0.02
+    """Largest deviation from balance."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the weight-decay study."""
 
@@ -112,6 +231,12 @@ class Config:
     scalar_pair: ScalarPair = field(default_factory=ScalarPair)
     adaptive: Adaptive = field(default_factory=Adaptive)
     two_layers: TwoLayers = field(default_factory=TwoLayers)
+    pruning: Pruning = field(default_factory=Pruning)
+    surface: Surface = field(default_factory=Surface)
+    noisy: Noisy = field(default_factory=Noisy)
+    boundedness: Boundedness = field(default_factory=Boundedness)
+    deep: Deep = field(default_factory=Deep)
+    products: Products = field(default_factory=Products)
 
 
 PRESETS = {
@@ -123,6 +248,11 @@ PRESETS = {
             scalar_pair=ScalarPair(steps=10),
             adaptive=Adaptive(steps=10),
             two_layers=TwoLayers(steps=10),
+            pruning=Pruning(steps=10),
+            surface=Surface(steps=10),
+            noisy=Noisy(block=2, rate_from=0.1, rate_until=1.5, identity_block=2),
+            boundedness=Boundedness(steps=10),
+            deep=Deep(steps=80),
         ),
         seeds=2,
     ),
@@ -130,7 +260,22 @@ PRESETS = {
     "cpu": Preset(
         Config(),
         seeds=40,
-        minutes={"step": 0.024, "minima": 0.14, "descent": 0.088, "factorisation": 0.09, "scalar-pair": 0.22, "adaptive": 0.26, "two-layers": 1.1},
+        minutes={
+            "step": 0.024,
+            "minima": 0.14,
+            "descent": 0.088,
+            "factorisation": 0.09,
+            "scalar-pair": 0.22,
+            "adaptive": 0.26,
+            "two-layers": 1.1,
+            "pruning": 0.24,
+            "surface": 0.11,
+            "noise": 0.05,
+            "noise-identity": 0.06,
+            "boundedness": 0.08,
+            "deep-descent": 0.08,
+            "products": 0.2,
+        },
     ),
     "paper": Preset(Config(), seeds=40),
 }

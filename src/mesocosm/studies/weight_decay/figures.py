@@ -1,4 +1,4 @@
-"""Figures of the weight-decay study: the panels of the paper's Fig. 1, the adaptive optimisers, and the two-layer network."""
+"""Figures of the weight-decay study: the panels of the paper's Fig. 1, bounds on the gap, adaptive optimisers, two-layer networks, noise, and Fig. 5."""
 
 from __future__ import annotations
 
@@ -90,4 +90,72 @@ def hidden(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("what:N", title=None))
 
 
-FIGURES = [gap, imbalance, shrinkage, scalars, adaptive, hidden]
+@figure("What is left of distinct singular values")
+def pruning(view: View) -> alt.TopLevelMixin:
+    """Number of directions that stay of twenty singular values; one dot per network. Dashed: those above λ. A single matrix in place of two keeps all."""
+    table = view.table("pruned").select("seed", "arm", "directions", "above")
+    names = {"both": "two factors, both regularised", "one": "two factors, one regularised", "single": "a single matrix"}
+    table = table.with_columns(pl.col("arm").replace(names)).group_by("arm", "directions", "above", maintain_order=True).agg(networks=pl.len())
+    y = alt.Y("arm:N", title=None, axis=alt.Axis(labelLimit=240))
+    x = alt.X("directions:Q", title="active directions", scale=alt.Scale(domain=[0, 21]))
+    dots = alt.Chart(table).mark_circle(opacity=0.8).encode(x=x, y=y, size=alt.Size("networks:Q"), tooltip=["arm", "directions", "networks"])
+    rule = alt.Chart(table.select("above").unique()).mark_rule(strokeDash=[4, 3]).encode(x="above:Q")
+    return alt.layer(dots, rule).properties(width=420, height=120)
+
+
+@figure("The gap and two bounds on it")
+def bounds(view: View) -> alt.TopLevelMixin:
+    """During gradient descent on a loss that is not quadratic: the gap, half the nuclear norm of the imbalance (ours), and the paper's bound (Prop. B.4), which
+    falls at half the rate; geometric mean over seeds, relative to the gap at the start.
+    """
+    names = {"gap": "gap", "linear": "‖D‖*/2", "root": "√‖D‖* (‖A‖* + ‖B‖*)/2"}
+    table = view.table("descent", arm="decayed").with_columns(first=pl.col("gap").sort_by("step").first().over("seed"))
+    table = table.unpivot(index=["seed", "time", "first"], on=list(names), variable_name="what", value_name="size")
+    table = table.filter(pl.col("size") > FLOOR).with_columns(pl.col("what").replace(names), pl.col("size") / pl.col("first"))
+    mean = table.group_by("what", "time", maintain_order=True).agg(pl.col("size").log().mean().exp()).sort("what", "time")
+    x, y = alt.X("time:Q", title="time, learning rate × step"), log_axis("size", "over the first gap", "~e")
+    colour = alt.Color("what:N", title=None, sort=list(names.values()))
+    line = alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["what", "time", "size"])
+    return line.properties(width=520, height=280)
+
+
+@figure("Noise leaves a floor of the imbalance")
+def floor(view: View) -> alt.TopLevelMixin:
+    """With momentum, gradient noise of size σ and decoupled decay: the imbalance over its start, geometric mean over seeds, bands span the seeds. Without
+    noise it falls at rate 2ηλ for as long as one looks.
+    """
+    table = view.table("noisy_paths", arm="decayed").with_columns(size=(pl.col("difference") / pl.col("start")).clip(1e-12))
+    mean = table.group_by("noise", "time", maintain_order=True).agg(pl.col("size").log().mean().exp()).sort("noise", "time")
+    ends = table.group_by("noise", "time", maintain_order=True).agg(low=pl.col("size").min(), high=pl.col("size").max()).sort("noise", "time")
+    x, y = alt.X("time:Q", title="time"), log_axis("size", "‖A⊤A − B⊤B‖ over its start", "~e")
+    colour = alt.Color("noise:O", title="σ", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
+    lines = alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["noise", "time", "size"])
+    bands = alt.Chart(ends).mark_area(opacity=0.15).encode(x=x, y="low:Q", y2="high:Q", color=colour)
+    return alt.layer(bands, lines).properties(width=520, height=280)
+
+
+@figure("Where two scalars on a line end")
+def end_points(view: View) -> alt.TopLevelMixin:
+    """Fig. 5 of the paper: the loss is the squared distance to the line. AdamW(λ, ε) and Adam with L2 of strength ελ end together if λ|w| is small (left) and
+    apart if it is not (right); one dot for each of twenty initialisations, rings by the closed form. Scalars that are products end at the L1-nearest point of
+    the line.
+    """
+    config = view.config.surface
+    rules = {"adamw": "AdamW", "adam_l2": "Adam with L2"}
+    panels = {name: f"λ = {given.decay:g}, ε = {given.epsilon:g}" for name, given in (("small", config.small), ("large", config.large))}
+    table = view.table("end_points").select("seed", "rule", "form", "setting", "first", "second", "told_first", "told_second")
+    table = table.with_columns(pl.col("rule").replace(rules), panel=pl.col("setting").replace(panels)).drop("setting")
+    table = table.filter(pl.col("seed") < pl.col("seed").min() + 20)
+    x = alt.X("first:Q", title="w₁", scale=alt.Scale(zero=False))
+    y = alt.Y("second:Q", title="w₂")
+    colour, shape = alt.Color("rule:N", title=None), alt.Shape("form:N", title=None)
+    dots = (
+        alt.Chart()
+        .mark_point(size=50, opacity=0.5, filled=True)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=["seed", "rule", "form", "first", "second"])
+    )
+    rings = alt.Chart().mark_point(size=300, color="black", strokeWidth=1).encode(x="told_first:Q", y="told_second:Q")
+    return alt.layer(rings, dots, data=table).properties(width=250, height=240).facet(column=alt.Column("panel:N", title=None))
+
+
+FIGURES = [gap, imbalance, bounds, shrinkage, scalars, adaptive, hidden, pruning, floor, end_points]

@@ -14,7 +14,19 @@ from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.tables import Value
 from mesocosm.studies.interface import View
 from mesocosm.studies.weight_decay.config import Config
-from mesocosm.studies.weight_decay.tables import AdaptiveBalance, Descent, Hidden, Scalars, Spectra, Spectrum, Trajectory
+from mesocosm.studies.weight_decay.tables import (
+    AdaptiveBalance,
+    DeepDescent,
+    Descent,
+    EndPoints,
+    Hidden,
+    NoisyPaths,
+    Pruned,
+    Scalars,
+    Spectra,
+    Spectrum,
+    Trajectory,
+)
 
 OfSeeds = Measure[Replicates]
 SMALLEST = 1e-9  # relative to the first imbalance; below it, rounding dominates
@@ -44,6 +56,20 @@ def descent_rate(arm: str) -> OfSeeds:
         return Replicates.within(rows, lambda rows: fitted_rate(rows) / decayed[law][0] - 1)
 
     return derived(measure, Descent.rows(arm=arm), Descent.rows(arm="decayed"))
+
+
+def deep_rate(arm: str) -> OfSeeds:
+    """The rates of the balances of three matrices over the law's rate with decay, minus one; the one further from it."""
+    law, place = DeepDescent.law, DeepDescent.place
+
+    def measure(rows: pl.DataFrame, decayed: pl.DataFrame) -> Replicates:
+        first, *others = (
+            Replicates.within(rows.filter(pl.col(place) == one), lambda rows: fitted_rate(rows) / decayed[law][0] - 1)
+            for one in rows[place].unique(maintain_order=True)
+        )
+        return first.extreme(*others, by=np.abs)
+
+    return derived(measure, DeepDescent.rows(arm=arm), DeepDescent.rows(arm="decayed"))
 
 
 def gap_over_bound(arm: str) -> OfSeeds:
@@ -167,6 +193,11 @@ def rank_change(arm: str) -> OfSeeds:
     return adaptive("adamw", rank, arm=arm).log_ratio(adaptive("adamw", rank, regularised=False))
 
 
+def low_pseudo_rank(arm: str) -> OfSeeds:
+    """1 if at most three of the five modes make up 95 % of the sum of singular values under AdamW at the largest decay, else 0."""
+    return adaptive("adamw", AdaptiveBalance.rank95_sum, arm=arm).map(lambda modes: (modes <= 3).astype(float))
+
+
 # --- two layers -----------------------------------------------------------------------------------------------------
 
 
@@ -174,3 +205,98 @@ def as_many_as_the_teacher(arm: str) -> OfSeeds:
     """1 if as many directions stay as the teacher has, else 0."""
     met = (pl.col(Hidden.directions) == pl.col(Hidden.teacher)).cast(pl.Float64)
     return derived(lambda rows: Replicates.of(rows.with_columns(met=met), "met"), Hidden.rows(arm=arm))
+
+
+def as_many_as_are_above(arm: str) -> OfSeeds:
+    """1 if as many directions stay as singular values are above the decay, else 0."""
+    met = (pl.col(Pruned.directions) == pl.col(Pruned.above)).cast(pl.Float64)
+    return derived(lambda rows: Replicates.of(rows.with_columns(met=met), "met"), Pruned.rows(arm=arm))
+
+
+# --- two scalars on a line --------------------------------------------------------------------------------------------
+
+
+def points(rows: pl.DataFrame) -> np.ndarray:
+    """The end points, shape (seeds, 2)."""
+    return rows.sort("seed").select(EndPoints.first, EndPoints.second).to_numpy()
+
+
+def rules_apart(form: str, setting: str) -> Measure[Instances]:
+    """The distance between the end points of AdamW and of Adam with L2, relative to the latter's norm."""
+
+    def measure(adamw: pl.DataFrame, plain: pl.DataFrame) -> Instances:
+        there = points(plain)
+        return Instances(np.linalg.norm(points(adamw) - there, axis=1) / np.linalg.norm(there, axis=1))
+
+    return derived(measure, *(EndPoints.rows(rule=rule, form=form, setting=setting) for rule in ("adamw", "adam_l2")))
+
+
+def beside_first_axis(form: str) -> Measure[Instances]:
+    """|w_2| over |w| at AdamW's end point, in the small setting."""
+    return _of_points(form, lambda found, config: np.abs(found[:, 1]))
+
+
+def beside_normal(form: str) -> Measure[Instances]:
+    """The distance of AdamW's end point from the line's normal through the origin, over |w|, in the small setting."""
+
+    def distance(found: np.ndarray, config: Config) -> np.ndarray:
+        first, second = config.surface.slope
+        return np.abs(first * found[:, 1] - second * found[:, 0]) / np.hypot(first, second)
+
+    return _of_points(form, distance)
+
+
+def _of_points(form: str, distance: Callable[[np.ndarray, Config], np.ndarray]) -> Measure[Instances]:
+    rows = EndPoints.rows(rule="adamw", form=form, setting="small")
+
+    def measure(view: View) -> Instances:
+        found = points(rows.read(view))
+        return Instances(distance(found, view.config) / np.linalg.norm(found, axis=1))
+
+    return Measure((rows,), measure)
+
+
+# --- noise --------------------------------------------------------------------------------------------------------------
+
+
+def silent_rate(arm: str) -> OfSeeds:
+    """The fitted rate of the imbalance without noise over 2 eta lambda, minus one."""
+    rows = NoisyPaths.rows(arm=arm, noise=0.0)
+
+    def measure(view: View) -> Replicates:
+        noisy = view.config.noisy
+        between = rows.read(view).filter(pl.col(NoisyPaths.time).is_between(noisy.rate_from, noisy.rate_until))
+        return Replicates.within(between, lambda rows: fitted_rate(rows) / (2 * noisy.learning_rate * noisy.decay) - 1)
+
+    return Measure((rows,), measure)
+
+
+def floor_slope(last: bool) -> OfSeeds:
+    """The slope of the log of the imbalance, late or at the first measurement, against the log of the noise."""
+    rows, noise, time, difference = NoisyPaths.rows(arm="decayed"), NoisyPaths.noise, NoisyPaths.time, NoisyPaths.difference
+
+    def slope(rows: pl.DataFrame) -> float:
+        means = rows.group_by(noise).agg(pl.col(difference).mean()).sort(noise)
+        return float(np.polyfit(np.log(means[noise].to_numpy()), np.log(means[difference].to_numpy()), 1)[0])
+
+    def measure(view: View) -> Replicates:
+        table = rows.read(view).filter(pl.col(noise) > 0)
+        part = _late(view, table) if last else table.filter(pl.col(time) == pl.col(time).min())
+        return Replicates.within(part, slope)
+
+    return Measure((rows,), measure)
+
+
+def log_floor(noise: Callable[[Config], float]) -> OfSeeds:
+    """log10 of the mean late imbalance over the first one."""
+    rows, difference, start = NoisyPaths.rows(arm="decayed", noise=noise), NoisyPaths.difference, NoisyPaths.start
+
+    def fall(rows: pl.DataFrame) -> float:
+        return float(np.log10(np.mean(rows[difference].to_numpy()) / rows[start][0]))
+
+    return Measure((rows,), lambda view: Replicates.within(_late(view, rows.read(view)), fall))
+
+
+def _late(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    time = NoisyPaths.time
+    return rows.filter(pl.col(time) > (1 - view.config.noisy.floor_share) * pl.col(time).max())

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mesocosm.analysis.spectra.adamw_fixed_point import Line
 from mesocosm.analysis.spectra.low_rank_law import Factors
 from mesocosm.learning import optimizers
 from mesocosm.learning.gradient_learner import GradientLearner, GradientState, Metrics, Transform
@@ -20,9 +21,19 @@ class Whole(NamedTuple):
     w: Float[Array, "*batch m n"]
 
 
-def product_of(model: Factors | Whole) -> Float[Array, "*batch m n"]:
+class Chain(NamedTuple):
+    """Three matrices, $W = A B C$."""
+
+    a: Float[Array, "*batch m r"]
+    b: Float[Array, "*batch r s"]
+    c: Float[Array, "*batch s n"]
+
+
+def product_of(model: Factors | Whole | Chain) -> Float[Array, "*batch m n"]:
     """The matrix that the model represents."""
-    return model.w if isinstance(model, Whole) else model.a @ jnp.swapaxes(model.b, -1, -2)
+    if isinstance(model, Whole):
+        return model.w
+    return model.a @ model.b @ model.c if isinstance(model, Chain) else model.a @ jnp.swapaxes(model.b, -1, -2)
 
 
 class MatrixProblem(NamedTuple):
@@ -73,7 +84,7 @@ def parameters(learner: MatrixLearner, state: GradientState, key: Any) -> dict[s
     return learner.model(state)._asdict()
 
 
-# --- optimisers, with a decay for each parameter by name: `a` and `b`, or `w` ---------------------------------------
+# --- optimisers, with a decay for each parameter by name: `a`, `b` and `c`, or `w` ---------------------------------------
 
 
 def gradient_descent(learning_rate: Any, **decays: Any) -> Transform:
@@ -94,6 +105,16 @@ def adam_l2(learning_rate: Any, steps: Any, **decays: Any) -> Transform:
 def adamw(learning_rate: Any, steps: Any, **decays: Any) -> Transform:
     """AdamW; learning rate and decay fall to zero along half a cosine."""
     return optimizers.adamw(learning_rate, steps=steps, weight_decay=_by_name(decays))
+
+
+def steady_adam_l2(learning_rate: Any, epsilon: Any, b2: Any, **decays: Any) -> Transform:
+    """Adam with a constant learning rate on the gradient of the regularised loss."""
+    return optimizers.adamw(learning_rate, eps=epsilon, b2=b2, l2=_by_name(decays))
+
+
+def steady_adamw(learning_rate: Any, epsilon: Any, b2: Any, **decays: Any) -> Transform:
+    """AdamW with a constant learning rate, which comes to rest if gradients have no noise."""
+    return optimizers.adamw(learning_rate, eps=epsilon, b2=b2, weight_decay=_by_name(decays))
 
 
 def _by_name(decays: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +140,11 @@ def approximation_loss(product: Array, target: Target, key: Any) -> Float[Array,
     r"""$\frac12 \|W - M - \sigma \xi\|_F^2$ with fresh normal $\xi$; the half makes the threshold $\lambda$ itself."""
     noise = target.noise * jax.random.normal(key, product.shape, product.dtype)
     return jnp.sum((product - target.matrix - noise) ** 2) / 2
+
+
+def line_loss(line: Line, product: Array, problem: Any, key: Any = None) -> Float[Array, ""]:
+    """The squared distance of two scalars, shape (2, 1, 1), to a line."""
+    return line.loss(product[:, 0, 0])
 
 
 class Measurements(NamedTuple):

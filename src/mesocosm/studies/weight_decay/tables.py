@@ -30,6 +30,17 @@ class Descent(Table):
     difference: Value
 
 
+class DeepDescent(Table):
+    """The balances of a product of three matrices during gradient descent, each of a pair of neighbours."""
+
+    arm: Axis
+    place: Axis
+    step: Axis
+    time: Value
+    difference: Value
+    law: Value
+
+
 class Trajectory(Table):
     """Gap and imbalance during the factorisation."""
 
@@ -72,6 +83,7 @@ class AdaptiveBalance(Table):
     imbalance: Value
     relative_gap: Value
     effective_rank: Value
+    rank95_sum: Value
 
 
 class Scalars(Table):
@@ -91,3 +103,68 @@ class Hidden(Table):
     arm: Axis
     directions: Value
     teacher: Value
+
+
+class Pruned(Table):
+    """Number of directions that stay of distinct singular values, of those above the decay, and the distance from the single matrix's minimum."""
+
+    arm: Axis
+    directions: Value
+    above: Value
+    distance: Value
+
+
+class Equilibrium(Table):
+    """Distance of the rows of both factors from the equilibrium of Sec. 3.4."""
+
+    arm: Axis
+    error: Value
+
+
+class EndPoints(Table):
+    """Where two scalars on a line end."""
+
+    rule: Axis
+    form: Axis
+    setting: Axis
+    first: Value
+    second: Value
+    error: Value
+
+
+class NoisyPaths(Table):
+    """The imbalance along paths with gradient noise, and at the start."""
+
+    arm: Axis
+    noise: Axis
+    time: Axis
+    difference: Value
+    start: Value
+
+
+class Boundedness(Table):
+    """Growth of two factors, their energy over the first loss, and errors of the imbalance's law."""
+
+    arm: Axis
+    growth: Value
+    energy: Value
+    error: Value
+    mutant: Value
+
+
+class GapBounds(Table):
+    """Differences between the gap of two random factors and two bounds on it."""
+
+    paper: Value
+    linear: Value
+    order: Value
+    equal_norms: Value
+    spectral: Value
+
+
+class DeepBounds(Table):
+    """The gap of several layers near balance over the paper's bound, and that of unbalanced ones over the bound of balanced ones."""
+
+    depth: Axis
+    ratio: Value
+    unbalanced: Value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from mesocosm.analysis.spectra.factor_spectra import balance, effective_rank, pr
 from mesocosm.analysis.spectra.low_rank_law import Factors, decay_rate, soft_threshold
 from mesocosm.learning.fit import Fitted
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.studies.weight_decay.config import Adaptive, Descent, Factorisation, Minima, ScalarPair, TwoLayers
+from mesocosm.studies.weight_decay.config import Adaptive, Deep, Descent, Factorisation, Minima, Pruning, ScalarPair, TwoLayers
 from mesocosm.studies.weight_decay.parameterised import (
+    Chain,
     MatrixLearner,
     MatrixProblem,
     Measurements,
@@ -69,13 +71,16 @@ def measured(factors: Any) -> dict[str, Any]:
 
 def draw_problem(config: Minima | Descent, key: PRNGKeyArray) -> MatrixProblem:
     """Random factors, measurement matrices and noisy values."""
-    factors_key, matrices_key, values_key = jax.random.split(key, 3)
-    factors = random_factors(factors_key, config.rows, config.columns, config.columns, config.init_std)
+    factors_key, *keys = jax.random.split(key, 3)
+    return MatrixProblem(random_factors(factors_key, config.rows, config.columns, config.columns, config.init_std), _draw_measurements(config, *keys))
+
+
+def _draw_measurements(config: Minima | Descent | Deep, matrices_key: PRNGKeyArray, values_key: PRNGKeyArray) -> Measurements:
     matrices = jax.random.normal(matrices_key, (config.measurements, config.rows, config.columns)) / config.measurements**0.5
     drawn = jax.random.normal(values_key, (config.rows * config.columns + config.measurements,))
     target = drawn[: config.rows * config.columns].reshape(config.rows, config.columns)
     noise = drawn[config.rows * config.columns :] / config.measurements**0.5
-    return MatrixProblem(factors, Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise))
+    return Measurements(matrices, jnp.einsum("nij,ij->n", matrices, target) + config.noise * noise)
 
 
 # --- along the way --------------------------------------------------------------------------------------------------
@@ -92,10 +97,38 @@ def descend(config: Descent, context: Context) -> Tables:
         time = config.learning_rate * fitted.probe_steps
         bound = start[:, None] * np.exp(-2 * config.decay * time)
         law = float(decay_rate(config.learning_rate, config.decay))
-        tables.append(
-            context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, time=np.broadcast_to(time, bound.shape), bound=bound, law=law, **along(path))
-        )
+        columns = {"time": np.broadcast_to(time, bound.shape), "bound": bound, "law": law, **along(path), **_bounds_on_gap(path)}
+        tables.append(context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, **columns))
     return {"descent": pl.concat(tables)}
+
+
+def _bounds_on_gap(path: Trajectory) -> dict[str, Any]:
+    """Half the nuclear norm of the imbalance (T4), and the paper's bound (Prop. B.4), along a trajectory."""
+    linear = balance(path.a, path.b).bound
+    nuclear = sum(np.linalg.svd(factor, compute_uv=False).sum(-1) for factor in (path.a, path.b))
+    return {"linear": linear, "root": np.sqrt(2 * linear) * nuclear / 2}
+
+
+def descend_deeply(config: Deep, context: Context) -> Tables:
+    """The same on a product of three matrices: the norms of its two balances, with and without decay."""
+    tables = []
+    for arm, decay in (("decayed", config.decay), ("free", 0.0)):
+        hyperparameters = {"learning_rate": config.learning_rate, **dict.fromkeys("abc", decay)}
+        fitted = train(context, arm, (Partial(_draw_chain, config), robust_loss, gradient_descent), hyperparameters, config.steps, config.every)
+        squares = [(np.swapaxes(one, -1, -2) @ one, one @ np.swapaxes(one, -1, -2)) for one in (fitted.probes[name] for name in "abc")]
+        apart = [np.linalg.norm(left[0] - right[1], axis=(-2, -1)) for left, right in itertools.pairwise(squares)]
+        time = np.broadcast_to(config.learning_rate * fitted.probe_steps, apart[0].shape)
+        law = float(decay_rate(config.learning_rate, config.decay))
+        for place, difference in enumerate(apart, 1):
+            tables.append(context.rows({"step": fitted.probe_steps.tolist()}, arm=arm, place=place, time=time, difference=difference, law=law))
+    return {"deep_descent": pl.concat(tables)}
+
+
+def _draw_chain(config: Deep, key: PRNGKeyArray) -> MatrixProblem:
+    factors_key, *keys = jax.random.split(key, 3)
+    shapes = ((config.rows, config.columns), (config.columns, config.columns), (config.columns, config.columns))
+    layers = (config.init_std * jax.random.normal(one, shape) for one, shape in zip(jax.random.split(factors_key, 3), shapes, strict=True))
+    return MatrixProblem(Chain(*layers), _draw_measurements(config, *keys))
 
 
 def factorise(config: Factorisation, context: Context) -> Tables:
@@ -115,7 +148,7 @@ def factorise(config: Factorisation, context: Context) -> Tables:
     return {"trajectory": pl.concat(paths), "spectrum": pl.concat(ends)}
 
 
-def _draw_diagonal(config: Factorisation, key: PRNGKeyArray) -> MatrixProblem:
+def _draw_diagonal(config: Factorisation | Pruning, key: PRNGKeyArray) -> MatrixProblem:
     size = len(config.values)
     return MatrixProblem(random_factors(key, size, size, size, config.init_std), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0)))
 
@@ -127,6 +160,34 @@ def _end(context: Context, values: tuple[float, ...], factors: Any, **columns: A
     threshold = np.asarray(soft_threshold(jnp.asarray(targets), columns["decay"]))
     target, wanted = (np.broadcast_to(row, spectrum.shape) for row in (targets, threshold))
     return context.rows({"mode": range(1, len(values) + 1)}, **columns, target=target, value=spectrum, threshold=wanted)
+
+
+def prune(config: Pruning, context: Context) -> Tables:
+    """Sec. 3.4: what is left of distinct singular values with both matrices regularised, with one, and with a single matrix in their place."""
+    pruned, rests = [], []
+    targets = np.asarray(config.values)
+    kept = np.maximum(targets - config.decay, 0.0)
+    for arm, draw, decays in (
+        ("both", _draw_diagonal, {"a": config.decay, "b": config.decay}),
+        ("one", _draw_diagonal, {"a": config.decay, "b": 0.0}),
+        ("single", _draw_whole, {"w": config.decay}),
+    ):
+        hyperparameters = {"learning_rate": config.learning_rate, **decays}
+        model = train(context, arm, (Partial(draw, config), approximation_loss, gradient_descent), hyperparameters, config.steps).model
+        whole = np.asarray(product_of(model))
+        spectrum = np.linalg.svd(whole, compute_uv=False)
+        distance = np.abs(whole - np.diag(targets / (1 + config.decay))).max(axis=(-2, -1))
+        counts = {"directions": np.sum(spectrum > config.active, -1), "above": int(np.sum(targets > config.decay)), "rank95_sum": rank_by_sum(spectrum)}
+        pruned.append(context.rows(arm=arm, **counts, distance=distance))
+        if isinstance(model, Factors):
+            rows = np.abs(model.a @ np.swapaxes(model.a, -1, -2) - np.diag(kept)).max(axis=(-2, -1))
+            rests.append(context.rows(arm=arm, error=np.maximum(rows, np.abs(model.a - model.b).max(axis=(-2, -1)))))
+    return {"pruned": pl.concat(pruned), "equilibrium": pl.concat(rests)}
+
+
+def _draw_whole(config: Pruning, key: PRNGKeyArray) -> MatrixProblem:
+    size = len(config.values)
+    return MatrixProblem(Whole(config.init_std * jax.random.normal(key, (size, size))), Target(jnp.diag(jnp.asarray(config.values)), jnp.asarray(0.0)))
 
 
 # --- adaptive optimisers --------------------------------------------------------------------------------------------

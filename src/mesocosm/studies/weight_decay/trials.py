@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.weight_decay.config import Config
+from mesocosm.studies.weight_decay.flows import check_noisy_identity, follow_noise, follow_unbounded
+from mesocosm.studies.weight_decay.identities import check_products
 from mesocosm.studies.weight_decay.minima import check_step, find_minima
-from mesocosm.studies.weight_decay.train import descend, factorise, factorise_adaptively, train_scalars, train_two_layers
+from mesocosm.studies.weight_decay.surface import rest_on_a_line
+from mesocosm.studies.weight_decay.train import descend, descend_deeply, factorise, factorise_adaptively, prune, train_scalars, train_two_layers
 
 
 def trials(config: Config) -> list[Trial]:
@@ -19,4 +22,11 @@ def trials(config: Config) -> list[Trial]:
         Trial("scalar-pair", train_scalars, config.scalar_pair, precision="float64"),
         Trial("adaptive", factorise_adaptively, config.adaptive, precision="float64"),
         Trial("two-layers", train_two_layers, config.two_layers, precision="float64"),
+        Trial("pruning", prune, config.pruning, precision="float64", seeds=config.pruning.instances),
+        Trial("surface", rest_on_a_line, config.surface, precision="float64", seeds=config.surface.instances),
+        Trial("noise", follow_noise, config.noisy, precision="float64"),
+        Trial("noise-identity", check_noisy_identity, config.noisy, precision="float64", seeds=1),
+        Trial("boundedness", follow_unbounded, config.boundedness, precision="float64", seeds=1),
+        Trial("deep-descent", descend_deeply, config.deep, precision="float64"),
+        Trial("products", check_products, config.products, precision="float64", seeds=1),
     ]
