@@ -224,6 +224,20 @@ class Nothing(LearnedCocoa):
     """An estimator of a user."""
 
 
+class OneForAll(LearnedCocoa):
+    """Has one contribution for all actions."""
+
+    def contributions(self, models, steps):
+        return super().contributions(models, steps)[:, :1]
+
+
+class Concrete(LearnedCocoa):
+    """Asks for a number where there is none in a compiled program."""
+
+    def loss(self, network, experience):
+        return super().loss(network, experience) * float(experience.steps.rewards.max())
+
+
 def not_an_estimator(features, actions, rewards):
     return len(rewards)
 
@@ -237,6 +251,12 @@ def test_an_estimator_of_a_users_must_fit():
         check_estimator(f"{__name__}:verdicts", LearnedModels(length=6, width=8))
     with pytest.raises(ValueError, match="name yours as"):
         check_estimator("nothing", LearnedModels(length=6, width=8))
+    with pytest.raises(ValueError, match="takes no options"):
+        check_estimator(f"{__name__}:Nothing(gain=0.1)", LearnedModels(length=6, width=8))
+    with pytest.raises(ValueError, match=r"contributions of one episode have shape \[6, 1\], not \[6, 4\]"):
+        check_estimator(f"{__name__}:OneForAll", LearnedModels(length=6, width=8))
+    with pytest.raises(ValueError, match="cannot learn from a batch: Concret"):
+        check_estimator(f"{__name__}:Concrete", LearnedModels(length=6, width=8))
 
 
 def test_an_estimator_of_a_users_trains_beside_ours_and_nothing_else():

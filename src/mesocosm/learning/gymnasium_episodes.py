@@ -31,8 +31,10 @@ def play(envs: Any, probabilities: Probabilities, steps: int, draw: np.random.Ge
         draw: chooses the actions, and the environments' seeds.
 
     Raises:
-        ValueError: `envs` is not a vector of environments, or its actions are not the numbers 0 .. n-1.
+        ValueError: `envs` is not a vector of environments, its actions are not the numbers 0 .. n-1, or there are no steps.
     """
+    if steps < 1:
+        raise ValueError(f"an episode has one or more steps, not {steps}")
     if not hasattr(envs, "num_envs"):
         raise ValueError(f"{type(envs).__name__} is not a vector of environments; make one with gymnasium.make_vec(name, num_envs=8)")
     number, lowest = getattr(envs.single_action_space, "n", None), int(getattr(envs.single_action_space, "start", 0))

@@ -20,7 +20,8 @@ ORDER = [
 
 def _colour(names: list[str]) -> alt.Color:
     """One colour per estimator, in the order of the paper's argument."""
-    return alt.Color("estimator:N", sort=names, title="estimator", legend=alt.Legend(symbolOpacity=1))
+    scale = alt.Scale(scheme="tableau20") if len(names) > 7 else alt.Scale()
+    return alt.Color("estimator:N", sort=names, scale=scale, title="estimator", legend=alt.Legend(symbolOpacity=1))
 
 
 @figure("Variance on the tree, by overlap")
@@ -70,8 +71,8 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
 
 @figure("Learning key-to-door with exact models")
 def learning(view: View) -> alt.TopLevelMixin:
-    """Exact probability of reaching the treasure without exploration. Lines: mean; bands: range over seeds."""
-    table = view.table("learning")
+    """Exact probability of reaching the treasure without exploration, at one learning rate. Lines: mean; bands: range over seeds."""
+    table = view.table("learning").filter(~pl.col("trial").str.starts_with("whole-"))
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
     curves = curves.sort("estimator", "step")
@@ -84,13 +85,15 @@ def learning(view: View) -> alt.TopLevelMixin:
 
 @figure("The end of training")
 def learned(view: View) -> alt.TopLevelMixin:
-    """One dot per seed, ticks at the mean."""
-    table: Any = view.table("solved").select("seed", "estimator", "last")
+    """Exact models. One dot per seed, ticks at the mean. Left: at one learning rate; right: the paper's rates and 10000 iterations, if they were run."""
+    lengths = pl.when(pl.col("trial").str.starts_with("whole-")).then(pl.lit("the paper's whole training")).otherwise(pl.lit("a short training"))
+    table: Any = view.table("solved").select("seed", "estimator", "last", training=lengths)
     names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
     x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))
-    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=alt.Y("estimator:N", sort=names, title=None), tooltip=["seed", alt.Tooltip("last", format=".3f")])
-    means = alt.Chart(table).mark_tick(thickness=3).encode(x="mean(last):Q", y=alt.Y("estimator:N", sort=names))
-    return alt.layer(means, dots).properties(width=480, height=alt.Step(28))
+    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("estimator:N", sort=names, title=None), tooltip=["seed", alt.Tooltip("last", format=".3f")])
+    means = alt.Chart().mark_tick(thickness=3).encode(x="mean(last):Q", y=alt.Y("estimator:N", sort=names))
+    panels = alt.layer(means, dots, data=table).properties(width=260, height=alt.Step(28))
+    return panels.facet(column=alt.Column("training:N", title=None))
 
 
 # --- learned models
@@ -111,9 +114,9 @@ def _curves(table: pl.DataFrame, value: str) -> pl.DataFrame:
 @figure("Treasure by distance, learned models")
 def treasure_by_distance(view: View) -> alt.TopLevelMixin:
     """Probability of the treasure, averaged over the iterations that both distances have. Dots: one training each; lines: means; dashed: the paper's means
-    over 10000 iterations.
+    over 10000 iterations. Estimators that were trained at distance 20 only have fewer iterations.
     """
-    table = view.table("learned").filter(pl.col("trial").str.starts_with("learned-") | pl.col("trial").str.starts_with("long-"))
+    table = view.table("learned").filter(pl.col("trial").str.contains("^(learned-|long-|user$)"))
     table = table.filter(pl.col("step") <= budget(view.config)).with_columns(distance=pl.col("length") - 3)
     means = table.group_by("seed", "distance", "estimator").agg(pl.col("treasure").mean())
     names = _names(means)
@@ -145,7 +148,7 @@ def learning_with_learned_models(view: View) -> alt.TopLevelMixin:
         for name, curve in references.LEARNING.items()
         if name in names
         for step, value in zip(references.ITERATIONS, curve, strict=True)
-        if step <= last
+        if step <= last and table["length"][0] == 103
     ]
     x = alt.X("step:Q", title="iteration (8 episodes each)")
     y = alt.Y("treasure:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
@@ -182,6 +185,7 @@ def bias_and_variance(view: View) -> alt.TopLevelMixin:
 def coefficients(view: View) -> alt.TopLevelMixin:
     """Learned and exact contribution coefficients of COCOA-reward after training, for the first seed: rows are actions, columns are steps of one sampled
     episode, and each later reward has a pair of panels. On this track the treasure is worth 0.2 and the apples 0.1 or 0.9.
+    Where an outcome can no longer come, the exact coefficients are 0 and the learned ones are not used.
     """
     table = view.table("coefficients").filter(pl.col("trial") == "learned-cocoa-reward")
     table = table.filter(pl.col("seed") == table["seed"][0]).with_columns(reward=pl.col("reward").round(3), time=pl.col("step"))
@@ -231,7 +235,7 @@ def noise(view: View) -> alt.TopLevelMixin:
         for name, curve in references.NOISY.items()
         for sigma, value in zip(references.SIGMAS, curve, strict=True)
     ]
-    x = alt.X("sigma:Q", title="standard deviation of the noise", scale=alt.Scale(type="log"))
+    x = alt.X("sigma:Q", title="standard deviation of the noise", scale=alt.Scale(type="log", domain=[0.0008, 0.4]))
     y = alt.Y("snr:Q", title="signal-to-noise ratio, dB")
     dots = (
         alt.Chart(table.select("seed", "sigma", "estimator", "snr")).mark_circle(**DOTS).encode(x=x, y=y, color=_colour(names), tooltip=["seed", "estimator"])

@@ -19,7 +19,7 @@ from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams
 from mesocosm.envs.tabular import LayeredMDP, TabularMDP
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
-from mesocosm.learning.exact_credit import Credit, ExactCocoa, Reinforce
+from mesocosm.learning.exact_credit import Credit, ExactCocoa, Reinforce, Steps
 from mesocosm.learning.hindsight_losses import CONTRASTIVE
 from mesocosm.learning.learned_credit import (
     LearnedAdvantage,
@@ -34,6 +34,7 @@ from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
 from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.nn.policy import NetworkPolicy
+from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
@@ -82,12 +83,16 @@ def build_network_policy(arm: Any, key: PRNGKeyArray) -> NetworkPolicy:
 
 
 def same_outcome(observation: Array, action: Array, reward: Array) -> int:
-    """One outcome for all rewards, which tells the treasure from nothing."""
+    """One outcome for all rewards, which does not tell the treasure from an apple."""
     return 0
 
 
 def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None, user: str = "") -> Credit:
-    """Build an estimator for a track; COCOA-feature needs the features of one seed."""
+    """Build an estimator for a track; COCOA-feature needs the features of one seed.
+
+    Raises:
+        ValueError: it is COCOA-feature, without features, or a user's that cannot be found.
+    """
     seen, width = (FEATURES, ACTIONS), sizes.width
     hindsight: Any = {"width": width, "gain": sizes.gain, "by_episode": sizes.by_episode}
     makers: dict[str, Callable[[], Credit]] = {
@@ -118,24 +123,38 @@ def check_estimator(name: str, sizes: LearnedModels) -> None:
     """Make a user's estimator and let it learn from one batch.
 
     Raises:
-        ValueError: it cannot be found or made, is not a `Credit`, or fails.
+        ValueError: it cannot be found or made, is not a `Credit`, fails where `fit` compiles it, or has contributions of another shape.
     """
     if ":" not in name:
         raise ValueError(f"{name} is not an estimator: name yours as package.module:Name")
+    if "(" in name:
+        raise ValueError(f"{name}: an estimator takes no options; name a function (features, actions, rewards) that sets them")
     make, track = constructor(name), track_of(sizes)
     try:
         credit = make(FEATURES, ACTIONS, track.rewards)
     except Exception as error:
         raise ValueError(f"{name} cannot be called as Name(features, actions, rewards): {type(error).__name__}: {error}") from error
     if not isinstance(credit, Credit):
-        raise ValueError(f"{name} gives an object of type {type(credit).__name__}, which is not a LearnedCredit of mesocosm.learning.learned_credit")
+        raise ValueError(f"{name} gives an object of type {type(credit).__name__}, which is not a Credit of mesocosm.learning")
     learner = learner_of("user", sizes, track, credit)
+    table = jnp.full((track.mdp.states, ACTIONS), 1 / ACTIONS)
     try:
-        after, _ = learner.update(learner.init(jax.random.key(0)), jax.random.key(1))
+        after, _ = filter_jit(learner.update)(filter_jit(learner.init)(jax.random.key(0)), jax.random.key(1))
+        steps, contributions = filter_jit(_one_batch)(learner, table, jax.random.key(2))
     except Exception as error:
         raise ValueError(f"{name} cannot learn from a batch: {type(error).__name__}: {error}") from error
+    if contributions.shape != (*steps.actions.shape, ACTIONS):
+        wanted = [*steps.actions.shape[1:], ACTIONS]
+        raise ValueError(f"{name} does not fit: contributions of one episode have shape {list(contributions.shape[1:])}, not {wanted}")
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after) if eqx.is_inexact_array(leaf)):
         raise ValueError(f"{name} does not fit: after one batch, a parameter is not finite")
+
+
+def _one_batch(learner: ActorCredit, table: Array, key: PRNGKeyArray) -> tuple[Steps, Array]:
+    """Episodes of a policy, and the contributions that an estimator's first networks give them."""
+    credit, observations, steps = learner.credit, jnp.asarray(learner.observations, dtype=float), learner.episodes(table, key)
+    models = credit.models_of(credit.build(key), observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
+    return steps, jax.vmap(credit.contributions, (None, 0))(models, steps)
 
 
 # --- training ------------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ class RoomsDiagonal(Table):
 
 
 class Adapted(Table):
-    """Iterations from the switch of rewards until the policy leaves the treasure, and whether it does."""
+    """Iterations from the switch of rewards until the policy leaves the treasure, and whether it does; all iterations after the switch if it does not."""
 
     level: Value
     took: Value

@@ -23,7 +23,7 @@ def check(config: Config) -> None:
     """Reject an estimator that does not fit, and a preset that trains no policies with learned models.
 
     Raises:
-        ValueError: see `check_estimator`.
+        ValueError: the preset trains none, or see `check_estimator`.
     """
     if not config.learned.estimators:
         raise ValueError("this preset trains no policy with learned models: choose --preset cpu, or set --config.learned.estimators")
