@@ -43,7 +43,7 @@ UNREAD: dict[str, set[str]] = {
         *("C5.hyla-unnormalised", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla"),
         *("C8.heads", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation", "C14.linear", "C14.softmax"),
     },
-    "incontext-composition": {"C3.equal-fit", "H1.better", "H2.gap"},
+    "incontext-composition": {"H1.better", "H2.gap"},
     "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
     "modular": {
         *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
