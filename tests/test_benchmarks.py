@@ -200,7 +200,8 @@ def test_identities_hold_in_float32_and_a_kernel_that_needs_a_gpu_says_so(bench)
     assert 0 < step["ours"] < 1e-5
     assert step["theirs"] > 100 * step["ours"]  # the mutant
     trained = [row for row in record["rows"] if row["case"].startswith("weight-decay/C1.")]
-    assert {(row["verdict"], row["note"]) for row in trained} == {("skipped", "trial minima: it trains")}
+    assert {row["verdict"] for row in trained} == {"skipped"}
+    assert all("trial minima: it trains" in row["note"] for row in trained)
     kernels = [row for row in record["rows"] if row["peer"] == "fla kernel"]
     assert [row["case"] for row in kernels] == ["gated mesa layer, forward", "gated mesa layer, forward + backward"]
     assert all(row["verdict"] in ("skipped", "measured") for row in kernels)

@@ -139,13 +139,16 @@ def check_estimator(name: str, sizes: LearnedModels) -> None:
     learner = learner_of("user", sizes, track, credit)
     table = jnp.full((track.mdp.states, ACTIONS), 1 / ACTIONS)
     try:
-        after, _ = filter_jit(learner.update)(filter_jit(learner.init)(jax.random.key(0)), jax.random.key(1))
         steps, contributions = filter_jit(_one_batch)(learner, table, jax.random.key(2))
     except Exception as error:
-        raise ValueError(f"{name} cannot learn from a batch: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{name} cannot credit a batch: {type(error).__name__}: {error}") from error
     if contributions.shape != (*steps.actions.shape, ACTIONS):
         wanted = [*steps.actions.shape[1:], ACTIONS]
         raise ValueError(f"{name} does not fit: contributions of one episode have shape {list(contributions.shape[1:])}, not {wanted}")
+    try:
+        after, _ = filter_jit(learner.update)(filter_jit(learner.init)(jax.random.key(0)), jax.random.key(1))
+    except Exception as error:
+        raise ValueError(f"{name} cannot learn from a batch: {type(error).__name__}: {error}") from error
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after) if eqx.is_inexact_array(leaf)):
         raise ValueError(f"{name} does not fit: after one batch, a parameter is not finite")
 
