@@ -21,7 +21,7 @@ from mesocosm.learning.learned_credit import LearnedAdvantage, LearnedHCA
 
 DOCS = Path(__file__).parent
 KEPT, PAGE, PICTURE = DOCS / "credit.json", DOCS / "credit.md", DOCS / "images" / "credit.svg"
-UPDATES, SEEDS, EVERY = 1000, range(10), 50
+UPDATES, SEEDS, EVERY = 1000, range(10, 20), 50
 ESTIMATORS = ("COCOA", "HCA", "advantage", "REINFORCE")
 
 
