@@ -4,17 +4,13 @@ from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
-from mesocosm.claims.pilots import pilots
 from mesocosm.studies.cocoa import measures
 from mesocosm.studies.cocoa.claims_gradients import GRADIENT_CLAIMS
-from mesocosm.studies.cocoa.claims_learned import LEARNED_CLAIMS, judged
+from mesocosm.studies.cocoa.claims_learned import LEARNED_CLAIMS, SEARCHED, judged
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.notes import NOTES
 from mesocosm.studies.cocoa.tables import Covariances, Signal, SignalByReturn, Theorems, Tree, TreeEpisodes, TreeGroups
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Rate, Reference, above, below, between
-
-# Number of configurations in search.csv by experiment; what was searched is the same for all estimators.
-SEARCHED = pilots("mesocosm.studies.cocoa").counts("experiment", beside=("estimator", "steps"))
 
 INSTANCE = "a random process and policy"
 ENVIRONMENT = "a reward function, all five"

@@ -14,6 +14,7 @@ from mesocosm.studies.interface import Check, Claim, Control, Mean, Measurement,
 
 TRAINING = "initialisation, episodes and, with features, their training"
 
+# Number of configurations in search.csv by experiment; what was searched is the same for all estimators.
 SEARCHED = pilots("mesocosm.studies.cocoa").counts("experiment", beside=("estimator", "steps"))
 
 
