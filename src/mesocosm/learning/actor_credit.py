@@ -11,13 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mesocosm.learning.exact_credit import Credit, Steps
-from mesocosm.learning.gradient_learner import GradientState, Metrics, Transform, gradient_step, start
+from mesocosm.learning.gradient_learner import GradientState, Metrics, Step, Transform, gradient_step, start
 from mesocosm.learning.learned_credit import Experience, LearnedCredit
 from mesocosm.learning.policy_gradient import CreditedSteps, PolicyGradient
 
@@ -51,7 +52,7 @@ class ActorCreditState(NamedTuple):
 
 
 class ActorCredit(PolicyGradient):
-    """`PolicyGradient` with learned credit: on each batch, first one optimiser step of the credit's networks, then one of the policy.
+    """`PolicyGradient` with learned credit: on each batch, first one optimiser step (or more) of the credit's networks, then one of the policy.
 
     The episodes must come from the present policy: hindsight depends on it.
 
@@ -62,6 +63,7 @@ class ActorCredit(PolicyGradient):
         credit: the credit to learn; one that learns nothing (`Reinforce`, or exact models of a finite environment) is used as it is.
         credit_optimizer: hyperparameters -> optax transformation for its networks.
         credit_hyperparameters: passed to `credit_optimizer` by name.
+        credit_updates: optimiser steps of the credit's networks on each batch.
     """
 
     env: Any
@@ -69,6 +71,7 @@ class ActorCredit(PolicyGradient):
     credit: Credit
     credit_optimizer: Callable[..., Transform]
     credit_hyperparameters: Mapping[str, Any]
+    credit_updates: int = eqx.field(static=True, default=1)
 
     def credit_transform(self) -> Transform:
         """The optax transformation of the credit's networks."""
@@ -77,8 +80,7 @@ class ActorCredit(PolicyGradient):
     def init(self, key: Key[Array, ""]) -> Any:
         """Build policy and networks."""
         policy_key, credit_key = jax.random.split(key)
-        networks = self.credit.build(credit_key) if isinstance(self.credit, LearnedCredit) else None
-        return ActorCreditState(super().init(policy_key), start(networks, self.credit_transform()))
+        return ActorCreditState(super().init(policy_key), start_credit(self.credit, self.credit_transform(), credit_key))
 
     def update(self, state: Any, key: Key[Array, ""]) -> Any:
         """Sample a batch of episodes and learn from it."""
@@ -108,7 +110,7 @@ class ActorCredit(PolicyGradient):
         observations, table, steps = experience
 
         if isinstance(self.credit, LearnedCredit):
-            improved, told = gradient_step(partial(_credit_loss, self.credit, experience), state.credit, self.credit_transform())
+            improved, told = improve_credit(self.credit, experience, state.credit, self.credit_transform(), self.credit_updates)
             models, told = self.credit.models_of(improved.model, observations, table), {"credit_loss": told["loss"]}
         else:
             improved, models, told = state.credit, self.credit.models(table), {}
@@ -123,6 +125,20 @@ class ActorCredit(PolicyGradient):
     def model(self, state: Any) -> Any:
         """The policy."""
         return state.policy.model
+
+
+def start_credit(credit: Credit, transform: Transform, key: Key[Array, ""]) -> GradientState:
+    """The networks of a credit before the first batch; there are none if it learns nothing."""
+    return start(credit.build(key) if isinstance(credit, LearnedCredit) else None, transform)
+
+
+def improve_credit(credit: LearnedCredit, experience: Experience, state: GradientState, transform: Transform, updates: int = 1) -> Step:
+    """Take optimiser steps of a credit's networks on one batch; the metrics are those of the first."""
+    loss = partial(_credit_loss, credit, experience)
+    step = gradient_step(loss, state, transform)
+    for _ in range(updates - 1):
+        step = Step(gradient_step(loss, step.state, transform).state, step.metrics)
+    return step
 
 
 def _credit_loss(credit: LearnedCredit, experience: Experience, network: Any) -> tuple[Float[Array, ""], Metrics]:

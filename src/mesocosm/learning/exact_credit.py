@@ -14,7 +14,17 @@ from jaxtyping import Array, Bool, Float, Int
 from mesocosm.analysis.tabular.dynamic_programming import coefficients, hindsight
 from mesocosm.analysis.tabular.layered_programming import layered_action_values, layered_outcome_counts, layered_return_distribution, reward_units
 from mesocosm.envs.tabular import LayeredMDP, TabularMDP
-from mesocosm.learning.contributions import advantage, cocoa, counterfactual_return, hca_return, q_critic, reinforce, returns, trajcv
+from mesocosm.learning.contributions import (
+    advantage,
+    cocoa,
+    counterfactual_return,
+    discounted_reinforce,
+    hca_return,
+    q_critic,
+    reinforce,
+    returns,
+    trajcv,
+)
 from mesocosm.learning.outcomes import Encoding, reward_class
 
 Table = Float[Array, "states actions"]
@@ -56,6 +66,20 @@ class Reinforce(Credit):
     def contributions(self, models: None, steps: Steps) -> Float[Array, "time actions"]:
         """The whole return."""
         return reinforce(steps.actions, steps.rewards, steps.policy)
+
+
+class DiscountedReinforce(Credit):
+    r"""`discounted_reinforce`, which needs no model. With $\gamma = 0$, only the immediate reward is credited, as by `cocoa` with coefficients of 0.
+
+    Attributes:
+        discount: $\gamma$.
+    """
+
+    discount: float
+
+    def contributions(self, models: None, steps: Steps) -> Float[Array, "time actions"]:
+        """The discounted return."""
+        return discounted_reinforce(steps.actions, steps.rewards, steps.policy, self.discount)
 
 
 class ExactAdvantage(Credit):

@@ -101,10 +101,12 @@ class HindsightCredit(LearnedCredit):
         gain: scale of the network's first outputs. The paper has 1; with less, coefficients start near 0 and are small until there is evidence.
         by_episode: average the pairs of each episode, then episodes, as in the authors' code. An action that leads to more outcomes then counts less, so
             that even the best network has biased coefficients. By default, all pairs count the same.
+        leak: slope of the network's rectified outputs below 0. The paper has 0, with which a network can die (`nn.hindsight`).
     """
 
     gain: float = eqx.field(static=True, default=1.0, kw_only=True)
     by_episode: bool = eqx.field(static=True, default=False, kw_only=True)
+    leak: float = eqx.field(static=True, default=0.0, kw_only=True)
 
     def pair_weights(self, counts: Float[Array, "batch time outcomes"]) -> Float[Array, "batch time outcomes"]:
         """Counts of later outcomes divided by the number of pairs: all that an episode could have, or those that it has (1 if none), and by the batch size."""
@@ -115,7 +117,7 @@ class HindsightCredit(LearnedCredit):
 
     def hindsight_network(self, outcome_dim: int, key: Key[Array, ""]) -> HindsightNetwork:
         """Observation, outcome -> output for each action."""
-        return HindsightNetwork.create(self.features, outcome_dim, self.actions, width=self.width, gain=self.gain, key=key)
+        return HindsightNetwork.create(self.features, outcome_dim, self.actions, width=self.width, gain=self.gain, leak=self.leak, key=key)
 
     def reward_network(self, key: Key[Array, ""]) -> eqx.nn.MLP:
         """Observation -> immediate reward of all actions."""
@@ -257,16 +259,17 @@ class CocoaOfClasses(HindsightCredit):
         """Observation, outcome -> output for each action."""
         return self.hindsight_network(self.outcome_dim, key)
 
-    def outputs(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Float[Array, "states outcomes actions"]:
-        """The network's outputs for all states and outcomes."""
+    def inputs(self, observations: Observations) -> tuple[Float[Array, "states outcomes features"], Float[Array, "states outcomes outcome_dim"]]:
+        """All pairs of a state and an outcome, as the network sees them."""
         seen = self.flat(observations)
         outcomes = self.vectors(seen)
         pairs = len(seen), len(outcomes)
-        return network(
-            jnp.broadcast_to(seen[:, None], (*pairs, seen.shape[1])),
-            jnp.broadcast_to(outcomes, (*pairs, outcomes.shape[1])),
-            jnp.broadcast_to(log_probabilities(policy)[:, None], (*pairs, policy.shape[1])),
-        )
+        return jnp.broadcast_to(seen[:, None], (*pairs, seen.shape[1])), jnp.broadcast_to(outcomes, (*pairs, outcomes.shape[1]))
+
+    def outputs(self, network: HindsightNetwork, observations: Observations, policy: Table) -> Float[Array, "states outcomes actions"]:
+        """The network's outputs for all states and outcomes."""
+        seen, outcomes = self.inputs(observations)
+        return network(seen, outcomes, jnp.broadcast_to(log_probabilities(policy)[:, None], (*seen.shape[:2], policy.shape[1])))
 
     def loss(self, network: Any, experience: Experience) -> Float[Array, ""]:
         """The objective over all pairs of a step and a later outcome."""

@@ -4,7 +4,7 @@ The rest was searched on pilot seeds (search.csv).
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mesocosm.studies.interface import Preset
 
@@ -15,7 +15,9 @@ LearnedEstimator = Literal[
     "cocoa-reward",
     "cocoa-feature",
     "cocoa-merged",
+    "cocoa-magnitude",
     "cocoa-contrastive",
+    "immediate",
     "q-critic",
     "advantage",
     "trajcv",
@@ -24,8 +26,8 @@ LearnedEstimator = Literal[
     "hca-return",
     "counterfactual-return",
     "reinforce",
-    "user",
 ]
+"""cocoa-merged: one outcome for all rewards; cocoa-magnitude: the reward without its sign; immediate: COCOA with coefficients of 0."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,23 @@ PAPER_RATES: tuple[tuple[Estimator, float], ...] = (
     ("reinforce", 3e-4),
 )
 
+
+class Rate(NamedTuple):
+    """Learning rates of AdamW: the policy's and the models'."""
+
+    policy: float
+    models: float
+
+
 Rates = tuple[tuple[LearnedEstimator, float, float], ...]
 
 TRACK_RATES: Rates = (
     ("cocoa-reward", 3e-4, 3e-3),
     ("cocoa-feature", 3e-4, 3e-3),
     ("cocoa-merged", 3e-4, 3e-3),
+    ("cocoa-magnitude", 3e-4, 3e-3),
     ("cocoa-contrastive", 3e-4, 3e-3),
+    ("immediate", 3e-4, 0.0),
     ("q-critic", 3e-4, 3e-3),
     ("advantage", 1e-3, 1e-3),
     ("trajcv", 3e-3, 1e-2),
@@ -118,49 +130,93 @@ TRACK_RATES: Rates = (
     ("hca-return", 1e-4, 1e-3),
     ("counterfactual-return", 1e-4, 1e-3),
     ("reinforce", 3e-4, 0.0),
-    ("user", 3e-4, 3e-3),
 )
 ROOM_RATES: Rates = (
     ("cocoa-reward", 3e-4, 1e-3),
+    ("immediate", 3e-4, 0.0),
     ("q-critic", 3e-4, 3e-3),
     ("advantage", 1e-3, 1e-3),
     ("trajcv", 1e-3, 3e-3),
     ("hca-plus", 1e-4, 1e-3),
     ("reinforce", 1e-3, 0.0),
 )
+USER_RATE = Rate(3e-4, 3e-3)
+
+
+def rate_of(rates: Rates, estimator: LearnedEstimator) -> Rate:
+    """The learning rates of an estimator.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = {name: Rate(policy, models) for name, policy, models in rates}
+    if estimator not in found:
+        raise ValueError(f"no learning rate is given for {estimator}; there are rates for {', '.join(found)}")
+    return found[estimator]
 
 
 @dataclass(frozen=True)
-class LearnedModels:
-    """A policy that learns linear key-to-door with models that learn beside it (paper: distances 20 to 100, 10000 iterations)."""
+class Training:
+    """How policies are trained with models that learn beside them."""
 
-    length: int = 23
-    """Length of the track: distance plus 3."""
-    aliasing: bool = False
-    """The treasure is worth as much as the smaller apple."""
     steps: int = 10000
-    """Paper: 10000."""
+    """Iterations (paper: 10000)."""
     batch_size: int = 8
     """Episodes per iteration (paper: 8)."""
     width: int = 256
     """Hidden units of the models (paper: 256)."""
-    gain: float = 1.0
-    """Scale of the hindsight network's first outputs (paper: 1)."""
-    by_episode: bool = False
-    """Average the pairs of each episode first, which biases the coefficients (authors' code: yes)."""
-    learning_rates: Rates = TRACK_RATES
-    """Learning rates of AdamW by estimator: the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-contrastive, hca,
-    counterfactual-return and a user's)."""
     entropy: float = 0.03
-    """Weight of the entropy bonus (paper: 0.03 at distance 20, 0.01 at 100, 0.0062 there with aliased rewards)."""
+    """Weight of the entropy bonus."""
     exploration: float = 0.05
     """Fraction of uniformly random actions (paper: 0.05)."""
     every: int = 50
     """Iterations between two measurements."""
     replicates: int = 10
-    """Trainings per estimator (paper: 30)."""
+    """Trainings per estimator (paper: 30; task interleaving: 5)."""
     estimators: tuple[LearnedEstimator, ...] = ()
-    """Estimators to train policies with."""
+    """Estimators to train with; none for no such trial."""
+
+
+@dataclass(frozen=True)
+class LearnedModels(Training):
+    """A policy that learns linear key-to-door (paper: distances 20 to 100; entropy bonus 0.03 at 20, 0.01 at 100, 0.0062 there with aliased rewards)."""
+
+    length: int = 23
+    """Length of the track: distance plus 3."""
+    aliasing: bool = False
+    """The treasure is worth as much as the smaller apple."""
+    updates: int = 1
+    """Steps of the models on each batch (paper: 1)."""
+    gain: float = 1.0
+    """Scale of the hindsight network's first outputs (paper: 1)."""
+    leak: float = 0.0
+    """Slope of its rectified outputs below 0 (paper: 0)."""
+    by_episode: bool = False
+    """Average the pairs of each episode first, which biases the coefficients (authors' code: yes)."""
+    learning_rates: Rates = TRACK_RATES
+    """Learning rates of AdamW by estimator, the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-magnitude,
+    cocoa-contrastive, immediate, hca and counterfactual-return)."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """The same at the paper's distances between the shortest and the longest: treasure against credit distance (Fig. 1B left)."""
+
+    lengths: tuple[int, ...] = (43, 63, 83)
+    """Paper: distances 40, 60 and 80."""
+    entropies: tuple[float, ...] = (0.0187, 0.0142, 0.0116)
+    """Weight of the entropy bonus at each length (paper: the same)."""
+    track: LearnedModels = field(default_factory=lambda: LearnedModels(every=100, replicates=5))
+
+    def tracks(self) -> list[LearnedModels]:
+        """The sizes at each length.
+
+        Raises:
+            ValueError: there are more lengths than weights, or fewer.
+        """
+        if len(self.lengths) != len(self.entropies):
+            raise ValueError(f"{len(self.lengths)} lengths between the shortest and the longest have {len(self.entropies)} entropies; give one for each")
+        return [replace(self.track, length=length, entropy=entropy) for length, entropy in zip(self.lengths, self.entropies, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -177,41 +233,52 @@ class Features:
     """Paper: 0.001, with rewards as they are; here they are divided by the largest."""
     readout_shrinkage: float = 0.003
     """Paper: 0.03."""
-    outcomes: int = 5
-    """Places for different feature vectors; one of them is for events without a reward."""
+    outcomes: int = 4
+    """Places for different feature vectors of events with a reward."""
 
 
 @dataclass(frozen=True)
-class Shadow:
+class Shadow(Training):
     """Models that learn from the episodes of a policy which they do not influence; it learns with the exact Q-critic (paper: distances 20 to 100)."""
 
-    length: int = 23
     steps: int = 3000
-    """Paper: 5000."""
-    batch_size: int = 8
-    """Paper: 8."""
-    width: int = 256
-    """Paper: 256."""
-    learning_rate: float = 3e-4
-    """Of the policy (paper, Q-critic: 3e-4; authors' code, shadow training: 1e-4)."""
+    """Iterations (paper: 5000)."""
     entropy: float = 0.03
-    """Paper, distance 20: 0.03; authors' code, shadow training: 0.003."""
-    exploration: float = 0.05
-    """Paper: 0.05."""
+    """Weight of the entropy bonus (paper, distance 20: 0.03; authors' code, shadow training: 0.003)."""
     every: int = 25
     """Iterations between two measurements (authors' code: 5)."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage", "trajcv", "hca-return", "hca-plus", "reinforce")
+    """Estimators whose models learn; none for no such trial."""
+    length: int = 23
+    """Length of the track: distance plus 3."""
+    exact: tuple[Estimator, ...] = ("cocoa-reward", "hca-plus")
+    """Estimators that are measured beside them with exact models."""
+    learning_rate: float = 3e-4
+    """Of the policy (paper, Q-critic: 3e-4; authors' code, shadow training: 1e-4)."""
     episodes: int = 512
     """Episodes of a measurement, the same for all estimators (paper: 512)."""
-    replicates: int = 10
-    """Paper: 30."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage", "trajcv", "hca-return", "hca-plus", "reinforce")
-    """Empty for no such trial."""
+
+
+LONG_SHADOW = Shadow(
+    length=103,
+    entropy=0.01,
+    every=50,
+    estimators=("cocoa-reward", "q-critic", "advantage", "trajcv", "reinforce"),
+    exact=("cocoa-reward",),
+)
 
 
 @dataclass(frozen=True)
-class Rooms:
-    """A policy that learns task interleaving with learned models (paper: five contexts, three of them open, 10000 iterations)."""
+class Rooms(Training):
+    """A policy that learns task interleaving (paper: five contexts, three of them open, 10000 iterations)."""
 
+    steps: int = 2000
+    entropy: float = 0.01
+    """Weight of the entropy bonus (paper: 0.01)."""
+    every: int = 100
+    """Iterations between two measurements."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "immediate", "q-critic", "advantage", "trajcv", "hca-plus", "reinforce")
+    """Estimators to train with; none for no such trial."""
     contexts: int = 3
     """Paper: 5."""
     most_open: int = 2
@@ -222,34 +289,20 @@ class Rooms:
     """Probability that an episode ends after a step (paper: 0.05)."""
     limit: int = 50
     """Time limit (paper: 100)."""
-    steps: int = 2000
-    batch_size: int = 8
-    """Paper: 8."""
-    width: int = 256
-    """Paper: 256."""
     learning_rates: Rates = ROOM_RATES
-    """Paper: Table 4."""
-    entropy: float = 0.01
-    """Paper: 0.01."""
-    exploration: float = 0.05
-    """Paper: 0.05."""
-    every: int = 100
-    """Iterations between two measurements."""
-    replicates: int = 10
-    """Trainings per estimator (paper: 5)."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "q-critic", "advantage", "trajcv", "hca-plus", "reinforce")
+    """Learning rates of AdamW by estimator, the policy's and the models' (paper: Table 4; it gives none for immediate)."""
 
 
 @dataclass(frozen=True)
 class Switched:
     """The treasure changes its sign after some iterations; the key suffices to reach it (paper: distance 40, 60000 iterations, then 10000)."""
 
-    track: LearnedModels = field(default_factory=lambda: LearnedModels(length=13, steps=3000, every=10))
+    track: LearnedModels = field(default_factory=lambda: LearnedModels(length=13, steps=3000, every=10, replicates=20))
     after: int = 3000
     """Iterations after the switch."""
-    adapted_at: float = 0.1
-    """Probability of the treasure below which the policy has adapted."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage")
+    adapted_at: float = 0.5
+    """Probability of the treasure below which the policy has left it."""
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-magnitude", "q-critic", "advantage")
 
 
 @dataclass(frozen=True)
@@ -288,10 +341,13 @@ class Config:
     brief_steps: int = 5000
     long: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, entropy=0.01, every=100))
     """The same at distance 100."""
+    between: Between = field(default_factory=Between)
     aliased: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, aliasing=True, steps=5000, entropy=0.0062, every=100))
     """The same with aliased rewards."""
     features: Features = field(default_factory=Features)
     shadow: Shadow = field(default_factory=lambda: Shadow(estimators=()))
+    long_shadow: Shadow = field(default_factory=lambda: replace(LONG_SHADOW, estimators=()))
+    """The same at distance 100."""
     rooms: Rooms = field(default_factory=lambda: Rooms(estimators=()))
     switched: Switched = field(default_factory=lambda: Switched(estimators=()))
     perturbed: Perturbed = field(default_factory=lambda: Perturbed(sigmas=()))
@@ -314,7 +370,9 @@ _SHORT: tuple[LearnedEstimator, ...] = (
     "counterfactual-return",
     "reinforce",
 )
-_LONG: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "q-critic", "advantage", "trajcv", "reinforce")
+_LONG: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "immediate", "q-critic", "advantage", "trajcv", "reinforce")
+_BETWEEN: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage", "trajcv", "reinforce")
+_ALIASED: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-merged")
 
 PRESETS = {
     "smoke": Preset(
@@ -326,7 +384,9 @@ PRESETS = {
             estimators=("cocoa-reward", "q-critic", "hca-return", "reinforce"),
             learned=LearnedModels(length=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward", "cocoa-feature")),
             features=Features(episodes=8, steps=20),
-            shadow=Shadow(length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus")),
+            shadow=Shadow(
+                length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus"), exact=("cocoa-reward",)
+            ),
             rooms=Rooms(contexts=2, most_open=1, kinds=1, limit=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward",)),
             switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",)),
             perturbed=Perturbed(length=6, sigmas=(0.01, 0.1), episodes=16, replicates=2),
@@ -348,8 +408,10 @@ PRESETS = {
             whole_estimators=_WHOLE,
             learned=LearnedModels(estimators=_SHORT),
             long=replace(Config().long, estimators=_LONG),
-            aliased=replace(Config().aliased, estimators=("cocoa-reward", "cocoa-feature")),
+            between=Between(track=replace(Between().track, estimators=_BETWEEN)),
+            aliased=replace(Config().aliased, estimators=_ALIASED),
             shadow=Shadow(),
+            long_shadow=LONG_SHADOW,
             rooms=Rooms(),
             switched=Switched(),
             perturbed=Perturbed(),
@@ -416,8 +478,10 @@ PRESETS = {
             learned=LearnedModels(replicates=30, estimators=_SHORT),
             brief_steps=10000,
             long=replace(Config().long, replicates=30, estimators=_LONG),
-            aliased=replace(Config().aliased, steps=10000, replicates=30, estimators=("cocoa-reward", "cocoa-feature")),
+            between=Between(track=replace(Between().track, replicates=30, estimators=_BETWEEN)),
+            aliased=replace(Config().aliased, steps=10000, replicates=30, estimators=_ALIASED),
             shadow=Shadow(steps=5000, replicates=30),
+            long_shadow=replace(LONG_SHADOW, steps=5000, replicates=30),
             rooms=Rooms(contexts=5, most_open=3, limit=100, steps=10000),
             switched=Switched(LearnedModels(length=43, steps=60000, every=10, replicates=30), after=10000),
             perturbed=Perturbed(replicates=30),

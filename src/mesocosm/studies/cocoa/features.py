@@ -29,7 +29,7 @@ class FeatureOutcomes(NamedTuple):
     """The outcomes that one replicate's features distinguish.
 
     Attributes:
-        table: the outcome of each state and action.
+        table: the outcome of each state and action, -1 for events without a reward.
         vectors: the features of each outcome.
         number: how many different vectors events with a reward have; those beyond the places of `vectors` get no credit.
         separate: whether the treasure has other features than every apple.
@@ -76,20 +76,20 @@ def _samples(env: KeyToDoor, episodes: int, key: PRNGKeyArray, params: KeyToDoor
 
 
 def _outcomes(places: int, model: RewardFeatures, mdp: TabularMDP) -> FeatureOutcomes:
-    """Number the different vectors of events with a reward; the first place is for the others."""
+    """Number the different vectors of events with a reward."""
     states, features = mdp.observations.shape
     actions = jnp.broadcast_to(jnp.arange(mdp.actions), (states, mdp.actions))
     bits = model.outcomes(jnp.broadcast_to(jnp.asarray(mdp.observations, float)[:, None], (states, mdp.actions, features)), actions)
     rewarded = jnp.asarray(mdp.mean_reward) != 0
     powers = 2 ** jnp.arange(features)
     codes = jnp.where(rewarded, (bits @ powers.astype(bits.dtype)).astype(jnp.int32), -1)
-    different, table = jnp.unique(codes, size=places, fill_value=-1, return_inverse=True)
+    different, table = jnp.unique(codes, size=places + 1, fill_value=-1, return_inverse=True)  # the first is -1, of events without a reward
     ordered = jnp.sort(codes.reshape(-1))
     number = jnp.sum((ordered[1:] != ordered[:-1]) & (ordered[1:] >= 0)) + (ordered[0] >= 0)
     treasure, apples = codes[-1], codes[:-1]  # the treasure is the last state
     separate = ~jnp.any((apples[..., None] == treasure) & (apples >= 0)[..., None])
-    vectors = ((jnp.maximum(different, 0)[:, None] // powers) % 2).astype(float)
-    return FeatureOutcomes(table.reshape(codes.shape).astype(jnp.int32), vectors, number.astype(jnp.int32), separate)
+    vectors = ((jnp.maximum(different[1:], 0)[:, None] // powers) % 2).astype(float)
+    return FeatureOutcomes(table.reshape(codes.shape).astype(jnp.int32) - 1, vectors, number.astype(jnp.int32), separate)
 
 
 def of_seeds(part: Any, seeds: int) -> Any:

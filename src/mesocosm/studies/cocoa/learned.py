@@ -16,12 +16,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
-from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor, KeyToDoorParams
-from mesocosm.envs.tabular import LayeredMDP, TabularMDP
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
-from mesocosm.learning.exact_credit import Credit, ExactCocoa, Reinforce, Steps
+from mesocosm.learning.credit_calibration import calibration_of
+from mesocosm.learning.exact_credit import Credit, DiscountedReinforce, ExactCocoa, Reinforce
 from mesocosm.learning.hindsight_losses import CONTRASTIVE
 from mesocosm.learning.learned_credit import (
+    CocoaOfClasses,
+    Coefficients,
     LearnedAdvantage,
     LearnedCocoa,
     LearnedCounterfactualReturn,
@@ -32,51 +33,22 @@ from mesocosm.learning.learned_credit import (
 )
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
-from mesocosm.learning.outcomes import reward_outcomes
-from mesocosm.nn.policy import NetworkPolicy
-from mesocosm.numerics.programs import filter_jit
-from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels
+from mesocosm.learning.outcomes import reward_class, reward_outcomes
+from mesocosm.nn.hindsight import HindsightNetwork
+from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels, Rate, Training, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
+from mesocosm.studies.cocoa.track import ACTIONS, FEATURES, Process, Track, build_network_policy, success, track_of
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.studies.part_names import constructor
-
-FEATURES, ACTIONS = 9, 4
 
 
 @dataclass(frozen=True)
 class LearnedArm:
-    """Training with one estimator; `user` names a user's."""
+    """Training with one estimator."""
 
     estimator: LearnedEstimator
     sizes: LearnedModels
     features: Features
-    user: str = ""
-
-
-class Track(NamedTuple):
-    """Key-to-door with one layout for all seeds, as in the paper."""
-
-    env: KeyToDoor
-    params: KeyToDoorParams
-    mdp: TabularMDP
-
-    @property
-    def rewards(self) -> tuple[float, ...]:
-        """The rewards other than 0."""
-        return tuple(float(value) for value in self.mdp.reward_values if value)
-
-
-def track_of(sizes: LearnedModels) -> Track:
-    """The track of these sizes."""
-    env = KeyToDoor(sizes.length)
-    params = env.params(aliasing=sizes.aliasing)
-    return Track(env, params, env.tabular(params))
-
-
-def build_network_policy(arm: Any, key: PRNGKeyArray) -> NetworkPolicy:
-    """Two hidden layers of 64 units (paper)."""
-    return NetworkPolicy.create(FEATURES, ACTIONS, key=key)
 
 
 # --- estimators ----------------------------------------------------------------------------------------------------------
@@ -87,19 +59,33 @@ def same_outcome(observation: Array, action: Array, reward: Array) -> int:
     return 0
 
 
-def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None, user: str = "") -> Credit:
+@dataclass(frozen=True)
+class Magnitude:
+    """Which of some absolute rewards a reward has; its sign is not told."""
+
+    sizes: tuple[float, ...]
+
+    def __call__(self, observation: Array, action: Array, reward: Array) -> Array:
+        """The nearest."""
+        return reward_class(jnp.abs(reward)[None], jnp.array(self.sizes))[0]
+
+
+def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None) -> Credit:
     """Build an estimator for a track; COCOA-feature needs the features of one seed.
 
     Raises:
-        ValueError: it is COCOA-feature, without features, or a user's that cannot be found.
+        ValueError: it is COCOA-feature, without features.
     """
     seen, width = (FEATURES, ACTIONS), sizes.width
-    hindsight: Any = {"width": width, "gain": sizes.gain, "by_episode": sizes.by_episode}
-    makers: dict[str, Callable[[], Credit]] = {
+    hindsight: Any = {"width": width, "gain": sizes.gain, "leak": sizes.leak, "by_episode": sizes.by_episode}
+    absolute = tuple(sorted({abs(reward) for reward in track.rewards}))
+    makers: dict[LearnedEstimator, Callable[[], Credit]] = {
         "cocoa-reward": lambda: LearnedCocoa(*seen, track.rewards, **hindsight),
         "cocoa-feature": lambda: _of_features(features, hindsight),
         "cocoa-merged": lambda: LearnedCocoaOfOutcomes(*seen, same_outcome, 1, **hindsight),
+        "cocoa-magnitude": lambda: LearnedCocoaOfOutcomes(*seen, Magnitude(absolute), len(absolute), **hindsight),
         "cocoa-contrastive": lambda: LearnedCocoa(*seen, track.rewards, objective=CONTRASTIVE, **hindsight),
+        "immediate": lambda: DiscountedReinforce(0.0),
         "q-critic": lambda: LearnedQCritic(*seen, width=width),
         "advantage": lambda: LearnedAdvantage(*seen, width=width),
         "trajcv": lambda: LearnedTrajCV(*seen, width=width),
@@ -108,7 +94,6 @@ def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, f
         "hca-return": lambda: LearnedHCAReturn(*seen, **hindsight),
         "counterfactual-return": lambda: LearnedCounterfactualReturn(*seen, **hindsight),
         "reinforce": Reinforce,
-        "user": lambda: constructor(user)(*seen, track.rewards),
     }
     return makers[name]()
 
@@ -119,103 +104,78 @@ def _of_features(features: FeatureOutcomes | None, hindsight: Any) -> Credit:
     return LearnedCocoaOfVectors(FEATURES, ACTIONS, features.table, features.vectors, **hindsight)
 
 
-def check_estimator(name: str, sizes: LearnedModels) -> None:
-    """Make a user's estimator and let it learn from one batch.
-
-    Raises:
-        ValueError: it cannot be found or made, is not a `Credit`, fails where `fit` compiles it, or has contributions of another shape.
-    """
-    if ":" not in name:
-        raise ValueError(f"{name} is not an estimator: name yours as package.module:Name")
-    if "(" in name:
-        raise ValueError(f"{name}: an estimator takes no options; name a function (features, actions, rewards) that sets them")
-    make, track = constructor(name), track_of(sizes)
-    try:
-        credit = make(FEATURES, ACTIONS, track.rewards)
-    except Exception as error:
-        raise ValueError(f"{name} cannot be called as Name(features, actions, rewards): {type(error).__name__}: {error}") from error
-    if not isinstance(credit, Credit):
-        raise ValueError(f"{name} gives an object of type {type(credit).__name__}, which is not a Credit of mesocosm.learning")
-    learner = learner_of("user", sizes, track, credit)
-    table = jnp.full((track.mdp.states, ACTIONS), 1 / ACTIONS)
-    try:
-        steps, contributions = filter_jit(_one_batch)(learner, table, jax.random.key(2))
-    except Exception as error:
-        raise ValueError(f"{name} cannot credit a batch: {type(error).__name__}: {error}") from error
-    if contributions.shape != (*steps.actions.shape, ACTIONS):
-        wanted = [*steps.actions.shape[1:], ACTIONS]
-        raise ValueError(f"{name} does not fit: contributions of one episode have shape {list(contributions.shape[1:])}, not {wanted}")
-    try:
-        after, _ = filter_jit(learner.update)(filter_jit(learner.init)(jax.random.key(0)), jax.random.key(1))
-    except Exception as error:
-        raise ValueError(f"{name} cannot learn from a batch: {type(error).__name__}: {error}") from error
-    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after) if eqx.is_inexact_array(leaf)):
-        raise ValueError(f"{name} does not fit: after one batch, a parameter is not finite")
-
-
-def _one_batch(learner: ActorCredit, table: Array, key: PRNGKeyArray) -> tuple[Steps, Array]:
-    """Episodes of a policy, and the contributions that an estimator's first networks give them."""
-    credit, observations, steps = learner.credit, jnp.asarray(learner.observations, dtype=float), learner.episodes(table, key)
-    models = credit.models_of(credit.build(key), observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
-    return steps, jax.vmap(credit.contributions, (None, 0))(models, steps)
-
-
 # --- training ------------------------------------------------------------------------------------------------------------
 
 
-def learner_of(name: LearnedEstimator, sizes: LearnedModels, track: Track, credit: Credit) -> ActorCredit:
-    """The learner of a policy with this credit."""
-    policy_rate, models_rate = next((ours, models) for estimator, ours, models in sizes.learning_rates if estimator == name)
+def actor_credit(sizes: Training, rate: Rate, build: Any, env: Any, params: Any, observations: Any, credit: Credit, updates: int = 1) -> ActorCredit:
+    """The learner of a policy with this credit, with AdamW."""
     return ActorCredit(
-        build=Partial(build_network_policy, None),
-        env=track.env,
-        params=track.params,
-        observations=track.mdp.observations,
+        build=build,
+        env=env,
+        params=params,
+        observations=observations,
         credit=credit,
         optimizer=adamw,
-        hyperparameters={"learning_rate": policy_rate, "weight_decay": WEIGHT_DECAY},
+        hyperparameters={"learning_rate": rate.policy, "weight_decay": WEIGHT_DECAY},
         entropy=sizes.entropy,
         exploration=sizes.exploration,
         batch_size=sizes.batch_size,
         credit_optimizer=adamw,
-        credit_hyperparameters={"learning_rate": models_rate, "weight_decay": WEIGHT_DECAY},
+        credit_hyperparameters={"learning_rate": rate.models, "weight_decay": WEIGHT_DECAY},
+        credit_updates=updates,
     )
+
+
+def learner_of(sizes: LearnedModels, rate: Rate, track: Track, credit: Credit) -> ActorCredit:
+    """The learner of a policy on a track."""
+    build = Partial(build_network_policy, None)
+    return actor_credit(sizes, rate, build, track.env, track.params, track.mdp.observations, credit, sizes.updates)
 
 
 def learner_with_features(arm: LearnedArm, context: Context, track: Track) -> tuple[ActorCredit, dict[str, pl.DataFrame]]:
     """A learner of COCOA-feature with features of each seed, which are learned first; all its arrays have a seed axis."""
     features, table = learn_features(arm.features, context, *track)
     one = learned_credit(arm.estimator, arm.sizes, track, FeatureOutcomes(*(part[0] for part in features)))
-    learner = of_seeds(learner_of(arm.estimator, arm.sizes, track, one), len(context.seeds))
+    learner = of_seeds(learner_of(arm.sizes, rate_of(arm.sizes.learning_rates, arm.estimator), track, one), len(context.seeds))
     learner = eqx.tree_at(lambda each: (each.credit.table, each.credit.features_of), learner, (features.table, features.vectors))
     return learner, {"features": table}
 
 
+def learner_of_arm(arm: LearnedArm, context: Context, track: Track) -> tuple[ActorCredit, dict[str, pl.DataFrame]]:
+    """The learner of an arm, with a seed axis if it is COCOA-feature, and the tables of what was learned before."""
+    if arm.estimator == "cocoa-feature":
+        return learner_with_features(arm, context, track)
+    return learner_of(arm.sizes, rate_of(arm.sizes.learning_rates, arm.estimator), track, learned_credit(arm.estimator, arm.sizes, track)), {}
+
+
 def learn_models(arm: LearnedArm, context: Context) -> Tables:
-    """Train all seeds; measure the exact probability of the treasure without exploration, and the exact bias of the first step's gradient."""
-    sizes, track = arm.sizes, track_of(arm.sizes)
-    of_features, tables = arm.estimator == "cocoa-feature", {}
-    if of_features:
-        learner, tables = learner_with_features(arm, context, track)
-    else:
-        learner = learner_of(arm.estimator, sizes, track, learned_credit(arm.estimator, sizes, track, user=arm.user))
-    layered = LayeredMDP.of(track.mdp)
-    fitted = context.fit("policy", learner, sizes.steps, probe=(Partial(progress, layered), sizes.every), per_seed=of_features)
+    """Train all seeds with one estimator."""
+    track = track_of(arm.sizes)
+    learner, tables = learner_of_arm(arm, context, track)
+    return tables | train_policy(arm.estimator, arm.sizes, track, learner, context, per_seed=bool(tables))
+
+
+def train_policy(name: str, sizes: LearnedModels, track: Track, learner: ActorCredit, context: Context, *, per_seed: bool = False) -> dict[str, pl.DataFrame]:
+    """Train all seeds, and measure what `progress` gives along the way."""
+    process = track.process
+    fitted = context.fit("policy", learner, sizes.steps, probe=(Partial(progress, process), sizes.every), per_seed=per_seed)
     context.publish("policy", fitted.model)
     at, found = np.asarray(fitted.probe_steps), fitted.probes
     last = found["treasure"][:, at > 0.9 * sizes.steps].mean(axis=1)
-    curves = {name: found[name] for name in ("treasure", "key")}
-    tables |= {
-        "learned": context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, **curves),
-        "learned_last": context.rows(estimator=arm.estimator, length=sizes.length, last=last, mean=found["treasure"].mean(axis=1)),
+    along: Any = {"axes": {"step": at.tolist()}, "estimator": name, "length": sizes.length}
+    tables = {
+        "learned": context.rows(**along, treasure=found["treasure"], key=found["key"]),
+        "learned_last": context.rows(estimator=name, length=sizes.length, last=last, mean=found["treasure"].mean(axis=1)),
     }
-    if arm.estimator == "cocoa-reward":
-        exact = ExactCocoa.of(layered, reward_outcomes(track.mdp))
+    if name == "cocoa-reward":
+        exact = ExactCocoa.of(process.layered, reward_outcomes(track.mdp))
         seen = context.evaluate(along_episode, fitted.state, context.keys("eval"), shared=(learner, exact))
         axes = {"step": range(sizes.length), "action": range(ACTIONS), "reward": track.rewards}
         tables["coefficients"] = context.rows(axes, length=sizes.length, learned=seen.learned, exact=seen.exact)
     if "bias" in found:
-        tables["learned_bias"] = context.rows({"step": at.tolist()}, estimator=arm.estimator, length=sizes.length, bias=decibels(found["bias"]))
+        tables["learned_bias"] = context.rows(**along, bias=decibels(found["bias"]))
+    if "log_loss" in found:
+        tables["hindsight"] = context.rows(**along, **{name: values for name, values in found.items() if name not in ("treasure", "key", "bias")})
     return tables
 
 
@@ -235,16 +195,28 @@ def along_episode(state: ActorCreditState, key: PRNGKeyArray, learner: ActorCred
     return AlongEpisode(w[states], exact.models(table)[states][..., 1:])  # the first reward is 0
 
 
-def progress(mdp: LayeredMDP, learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:
-    """Exact probabilities of taking the key and reaching the treasure without exploration, and the relative bias of models, where it is known."""
-    observations = jnp.asarray(learner.observations, dtype=float)
-    greedy = jax.nn.softmax(state.policy.model(observations))
-    takes, opens = greedy[0, TAKE_KEY], greedy[2 * (len(greedy) // 2 - 2), OPEN_DOOR]
-    found = {"key": takes, "treasure": takes * opens if learner.env.door else takes}
+def treasure_only(learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:
+    """Exact probabilities of taking the key and reaching the treasure without exploration."""
+    return success(learner.env, jax.nn.softmax(state.policy.model(jnp.asarray(learner.observations, dtype=float))))
+
+
+def progress(process: Process, learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:
+    """The same, the relative bias of the first step's gradient where it is known and not 0, and the state of a hindsight network."""
+    found = treasure_only(learner, state, key)
     credit, table = learner.credit, learner.probabilities(state.policy.model)
     if not isinstance(credit, LearnedCredit) or isinstance(credit, LearnedAdvantage | LearnedTrajCV):
         return found  # unbiased
-    expected = expected_contributions(credit, credit.models_of(state.credit.model, observations, table), mdp, table)
-    if expected is None:
-        return found
-    return {**found, "bias": relative_bias(table[0], expected, layered_action_values(mdp, table)[0])}
+    models = credit.models_of(state.credit.model, jnp.asarray(learner.observations, dtype=float), table)
+    expected = expected_contributions(credit, models, process, table)
+    if expected is not None:
+        found |= {"bias": relative_bias(table[0], expected, layered_action_values(process.layered, table)[0])}
+    return found | hindsight(credit, models, state.credit.model, process, table)
+
+
+def hindsight(credit: LearnedCredit, models: Any, network: Any, process: Process, table: Float[Array, "states actions"]) -> dict[str, Array]:
+    """Calibration of a hindsight network, its dead units, and whether all its coefficients at the first step are 0; nothing of other models."""
+    if not (isinstance(credit, CocoaOfClasses) and isinstance(models, Coefficients) and isinstance(network, HindsightNetwork)):
+        return {}
+    dead = network.dead(*credit.inputs(process.mdp.observations))
+    silent = jnp.all(models.w[0] == 0).astype(table.dtype)
+    return {**calibration_of(credit, models.w, process.mdp, table)._asdict(), "dead_hidden": dead.hidden, "dead_outputs": dead.outputs, "silent": silent}

@@ -16,14 +16,13 @@ from mesocosm.analysis.tabular.dynamic_programming import coefficients, occupanc
 from mesocosm.envs.interleaving import Interleaving
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
-from mesocosm.learning.exact_credit import Credit, Reinforce
+from mesocosm.learning.exact_credit import Credit, DiscountedReinforce, Reinforce
 from mesocosm.learning.learned_credit import LearnedAdvantage, LearnedCocoa, LearnedQCritic, LearnedTrajCV
-from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfVectors
 from mesocosm.learning.outcomes import Encoding, reward_outcomes, state_outcomes
 from mesocosm.nn.policy import NetworkPolicy, explore
-from mesocosm.studies.cocoa.config import LearnedEstimator, Rooms
-from mesocosm.studies.cocoa.features import WEIGHT_DECAY
+from mesocosm.studies.cocoa.config import LearnedEstimator, Rooms, rate_of
+from mesocosm.studies.cocoa.learned import actor_credit
 from mesocosm.studies.interface import Context, Tables
 
 ENCODINGS = ("cocoa-reward", "hca-plus", "cocoa-merged")
@@ -54,6 +53,7 @@ def room_credit(arm: RoomsArm, mdp: TabularMDP) -> Credit:
     places = np.repeat(np.where(rewarded, np.cumsum(rewarded) - 1, 0)[:, None], mdp.actions, axis=1).astype(np.int32)
     makers: dict[str, Callable[[], Credit]] = {
         "cocoa-reward": lambda: LearnedCocoa(*sizes, tuple(float(value) for value in mdp.reward_values if value), width=width),
+        "immediate": lambda: DiscountedReinforce(0.0),
         "q-critic": lambda: LearnedQCritic(*sizes, width=width),
         "advantage": lambda: LearnedAdvantage(*sizes, width=width),
         "trajcv": lambda: LearnedTrajCV(*sizes, width=width),
@@ -68,21 +68,8 @@ def learn_rooms(arm: RoomsArm, context: Context) -> Tables:
     sizes, env = arm.sizes, rooms_of(arm.sizes)
     params = env.params(death=sizes.death)  # one set of objects for all seeds
     mdp = env.tabular(params)
-    policy_rate, models_rate = next((ours, models) for name, ours, models in sizes.learning_rates if name == arm.estimator)
-    learner = ActorCredit(
-        build=Partial(build_room_policy, arm),
-        env=env,
-        params=params,
-        observations=mdp.observations,
-        credit=room_credit(arm, mdp),
-        optimizer=adamw,
-        hyperparameters={"learning_rate": policy_rate, "weight_decay": WEIGHT_DECAY},
-        entropy=sizes.entropy,
-        exploration=sizes.exploration,
-        batch_size=sizes.batch_size,
-        credit_optimizer=adamw,
-        credit_hyperparameters={"learning_rate": models_rate, "weight_decay": WEIGHT_DECAY},
-    )
+    rate, build = rate_of(sizes.learning_rates, arm.estimator), Partial(build_room_policy, arm)
+    learner = actor_credit(sizes, rate, build, env, params, mdp.observations, room_credit(arm, mdp))
     fitted = context.fit("policy", learner, sizes.steps, probe=(Partial(correct, mdp), sizes.every))
     context.publish("policy", fitted.model)
     at, share = np.asarray(fitted.probe_steps), fitted.probes["correct"]

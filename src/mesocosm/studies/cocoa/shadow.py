@@ -21,19 +21,21 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
-from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY
-from mesocosm.envs.tabular import LayeredMDP
+from mesocosm.learning.actor_credit import improve_credit, start_credit
 from mesocosm.learning.exact_credit import Credit, ExactQCritic, Steps
-from mesocosm.learning.gradient_learner import GradientState, gradient_step, start
+from mesocosm.learning.gradient_learner import GradientState, gradient_step
 from mesocosm.learning.learned_credit import Experience, LearnedCredit
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.numerics.linear_algebra import eigh
 from mesocosm.numerics.precision import FULL
-from mesocosm.studies.cocoa.config import TRACK_RATES, Features, LearnedModels, Shadow
+from mesocosm.studies.cocoa.config import TRACK_RATES, Features, LearnedModels, Shadow, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
-from mesocosm.studies.cocoa.learned import Track, build_network_policy, learned_credit, track_of
+from mesocosm.studies.cocoa.learned import learned_credit
+from mesocosm.studies.cocoa.signal import exact_credit
+from mesocosm.studies.cocoa.tables import EXACT
+from mesocosm.studies.cocoa.track import Process, Track, build_network_policy, success, track_of
 from mesocosm.studies.interface import Context, Tables
 
 CHUNK = 128  # episodes at once
@@ -69,8 +71,7 @@ class ShadowLearner(PolicyGradient):
     def init(self, key: Key[Array, ""]) -> Any:
         """Build the policy and all networks, each from a key of its own."""
         policy_key, credit_key = jax.random.split(key)
-        networks = [credit.build(credit_key) if isinstance(credit, LearnedCredit) else None for credit in self.shadows]
-        states = [start(network, _transform(rate)) for network, rate in zip(networks, self.rates, strict=True)]
+        states = [start_credit(credit, _transform(rate), credit_key) for credit, rate in zip(self.shadows, self.rates, strict=True)]
         return ShadowState(super().init(policy_key), tuple(states))
 
     def update(self, state: Any, key: Key[Array, ""]) -> Any:
@@ -78,7 +79,7 @@ class ShadowLearner(PolicyGradient):
         table = self.probabilities(state.policy.model)
         experience = Experience(jnp.asarray(self.observations, dtype=float), table, self.episodes(table, key))
         shadows = [
-            gradient_step(partial(_loss, credit, experience), shadow, _transform(rate)).state if isinstance(credit, LearnedCredit) else shadow
+            improve_credit(credit, experience, shadow, _transform(rate)).state if isinstance(credit, LearnedCredit) else shadow
             for credit, shadow, rate in zip(self.shadows, state.shadows, self.rates, strict=True)
         ]
         credited = self.credited(table, experience.steps)
@@ -94,25 +95,22 @@ def _transform(rate: Any) -> Any:
     return adamw(rate, weight_decay=WEIGHT_DECAY)
 
 
-def _loss(credit: LearnedCredit, experience: Experience, network: Any) -> tuple[Float[Array, ""], dict[str, Any]]:
-    return credit.loss(network, experience), {}
-
-
 def train_shadows(arm: ShadowArm, context: Context) -> Tables:
     """Train all seeds; statistics of every estimator at every measurement."""
-    sizes, names = arm.sizes, arm.sizes.estimators
+    sizes, names = arm.sizes, (*arm.sizes.estimators, *(f"{EXACT}{name}" for name in arm.sizes.exact))
     track = track_of(models := LearnedModels(length=sizes.length, width=sizes.width))
     features, tables = learn_features(arm.features, context, *track) if "cocoa-feature" in names else (None, None)
     learner = of_seeds(shadow_learner(sizes, models, track, features), len(context.seeds))
     if features is not None:
         place = names.index("cocoa-feature")
         learner = eqx.tree_at(lambda each: (each.shadows[place].table, each.shadows[place].features_of), learner, (features.table, features.vectors))
-    fitted = context.fit("shadow", learner, sizes.steps, probe=(Partial(measure, LayeredMDP.of(track.mdp), sizes.episodes), sizes.every), per_seed=True)
+    fitted = context.fit("shadow", learner, sizes.steps, probe=(Partial(measure, track.process, sizes.episodes), sizes.every), per_seed=True)
     found, at = fitted.probes, np.asarray(fitted.probe_steps)
     rows = [
         context.rows(
             {"step": at.tolist()},
             estimator=name,
+            length=sizes.length,
             treasure=found["treasure"],
             **{statistic: np.minimum(decibels(found[statistic][..., place]), CEILING_DB) for statistic in ("snr", "variance", "bias")},
             known=found["known"][..., place].astype(int),
@@ -125,20 +123,21 @@ def train_shadows(arm: ShadowArm, context: Context) -> Tables:
 def shadow_learner(sizes: Shadow, models: LearnedModels, track: Track, features: FeatureOutcomes | None) -> ShadowLearner:
     """The learner of one seed; the features of the first."""
     first = None if features is None else FeatureOutcomes(*(part[0] for part in features))
-    rates = {name: rate for name, _, rate in TRACK_RATES}
+    learned = tuple(learned_credit(name, models, track, first) for name in sizes.estimators)
+    exact = tuple(exact_credit(name, track.env, track.params) for name in sizes.exact)
     return ShadowLearner(
         build=Partial(build_network_policy, None),
         env=track.env,
         params=track.params,
         observations=track.mdp.observations,
-        credit=ExactQCritic(LayeredMDP.of(track.mdp)),
+        credit=ExactQCritic(track.process.layered),
         optimizer=adamw,
         hyperparameters={"learning_rate": sizes.learning_rate, "weight_decay": WEIGHT_DECAY},
         entropy=sizes.entropy,
         exploration=sizes.exploration,
         batch_size=sizes.batch_size,
-        shadows=tuple(learned_credit(name, models, track, first) for name in sizes.estimators),
-        rates=tuple(rates[name] for name in sizes.estimators),
+        shadows=learned + exact,
+        rates=(*(rate_of(TRACK_RATES, name).models for name in sizes.estimators), *(0.0 for _ in exact)),
     )
 
 
@@ -151,20 +150,20 @@ class Statistics(NamedTuple):
     known: Bool[Array, ""]
 
 
-def measure(mdp: LayeredMDP, episodes: int, learner: ShadowLearner, state: ShadowState, key: Any) -> dict[str, Array]:
+def measure(process: Process, episodes: int, learner: ShadowLearner, state: ShadowState, key: Any) -> dict[str, Array]:
     """Probability of the treasure without exploration, and every estimator's statistics on the same episodes."""
     policy, table = state.policy.model, learner.probabilities(state.policy.model)
     observations = jnp.asarray(learner.observations, dtype=float)
     greedy = jax.nn.softmax(policy(observations))
     steps = replace(learner, batch_size=episodes).episodes(table, key)
-    root, true = first_step(learner, policy), layered_action_values(mdp, table)[0]
+    root, true = first_step(learner, policy), layered_action_values(process.layered, table)[0]
     found = []
     for credit, shadow in zip(learner.shadows, state.shadows, strict=True):
         models = credit.models_of(shadow.model, observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
         sampled = jax.lax.map(partial(_first, credit, models), steps, batch_size=CHUNK)
-        found.append(statistics(root, sampled, true, expected_contributions(credit, models, mdp, table)))
+        found.append(statistics(root, sampled, true, expected_contributions(credit, models, process, table)))
     return {
-        "treasure": greedy[0, TAKE_KEY] * greedy[2 * (len(greedy) // 2 - 2), OPEN_DOOR],
+        "treasure": success(learner.env, greedy)["treasure"],
         **{name: jnp.stack([getattr(each, name) for each in found]) for name in Statistics._fields},
     }
 

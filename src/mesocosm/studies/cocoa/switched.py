@@ -7,12 +7,11 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jax.tree_util import Partial
 
 from mesocosm.envs.key_to_door import KeyToDoor
-from mesocosm.envs.tabular import LayeredMDP
 from mesocosm.studies.cocoa.config import Features, LearnedEstimator, Switched
-from mesocosm.studies.cocoa.learned import LearnedArm, Track, learned_credit, learner_of, learner_with_features, progress
+from mesocosm.studies.cocoa.learned import LearnedArm, learner_of_arm, treasure_only
+from mesocosm.studies.cocoa.track import Track
 from mesocosm.studies.interface import Context, Tables
 
 
@@ -29,12 +28,8 @@ def learn_switched(arm: SwitchedArm, context: Context) -> Tables:
     """Train, change the sign, and train on; features stay as they were learned before. The probability of the treasure is that of taking the key."""
     sizes, env = arm.sizes, KeyToDoor(arm.sizes.track.length, door=False, switching=True)
     track = Track(env, env.default_params, env.tabular())
-    of_features, tables = arm.estimator == "cocoa-feature", {}
-    if of_features:
-        learner, tables = learner_with_features(LearnedArm(arm.estimator, sizes.track, arm.features), context, track)
-    else:
-        learner = learner_of(arm.estimator, sizes.track, track, learned_credit(arm.estimator, sizes.track, track))
-    options: Any = {"probe": (Partial(progress, LayeredMDP.of(track.mdp)), sizes.track.every), "per_seed": of_features}
+    learner, tables = learner_of_arm(LearnedArm(arm.estimator, sizes.track, arm.features), context, track)
+    options: Any = {"probe": (treasure_only, sizes.track.every), "per_seed": bool(tables)}
     before = context.fit("before", learner, sizes.track.steps, **options)
     other = eqx.tree_at(lambda each: each.params.treasure, learner, np.array(-np.asarray(learner.params.treasure)))
     after = context.fit("after", other, sizes.after, state=before.state, start=sizes.track.steps, **options)

@@ -4,8 +4,10 @@ from mesocosm.claims.forms import Errors
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 
 # Prefixes of the names of trials, before the estimator's; a trial with exact models has the estimator's name alone.
-WHOLE, LEARNED, LONG, ALIASED, ROOMS, SWITCHED = "whole-", "learned-", "long-", "aliased-", "rooms-", "switched-"
+WHOLE, LEARNED, LONG, BETWEEN, ALIASED, ROOMS, SWITCHED = "whole-", "learned-", "long-", "between-", "aliased-", "rooms-", "switched-"
 USER = "user"
+EXACT = "exact-"
+"""Before the name of an estimator with exact models in shadow training."""
 
 
 def learner(estimator: str) -> Trials:
@@ -104,6 +106,8 @@ class Learned(Table):
     """Probability of the treasure along training."""
 
     step: Axis
+    estimator: Axis
+    length: Axis
     treasure: Value
 
 
@@ -121,11 +125,31 @@ class LearnedBias(Table):
     bias: Value
 
 
+class Hindsight(Table):
+    """Along training: calibration of hindsight networks against the exact distribution, the share of dead units, and whether the first step's coefficients are
+    all exactly 0.
+    """
+
+    step: Axis
+    estimator: Axis
+    length: Axis
+    log_loss: Value
+    least_log_loss: Value
+    policy_log_loss: Value
+    calibration_error: Value
+    coefficient_error: Value
+    coefficient_size: Value
+    dead_hidden: Value
+    dead_outputs: Value
+    silent: Value
+
+
 class Shadow(Table):
     """Statistics of the first step's gradient along shadow training, in decibels; `known` is 0 where the mean is that of sampled episodes."""
 
     step: Axis
     estimator: Axis
+    length: Axis
     treasure: Value
     snr: Value
     variance: Value

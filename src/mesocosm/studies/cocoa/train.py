@@ -11,13 +11,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, PRNGKeyArray
 
-from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY, KeyToDoor
+from mesocosm.envs.key_to_door import KeyToDoor
 from mesocosm.learning.gradient_learner import GradientState
 from mesocosm.learning.optimizers import adam
 from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy
 from mesocosm.studies.cocoa.config import Estimator, Learning
 from mesocosm.studies.cocoa.signal import exact_credit
+from mesocosm.studies.cocoa.track import success
 from mesocosm.studies.interface import Context, Tables
 
 
@@ -57,7 +58,7 @@ def learn(arm: EstimatorArm, context: Context) -> Tables:
         exploration=sizes.exploration,
         batch_size=sizes.batch_size,
     )
-    fitted = context.fit("policy", learner, sizes.steps, probe=(success, sizes.every))
+    fitted = context.fit("policy", learner, sizes.steps, probe=(progress, sizes.every))
     context.publish("policy", fitted.model)
     treasure, at = fitted.probes["treasure"], np.asarray(fitted.probe_steps)
     early = treasure[:, at <= sizes.solved_by].max(axis=1)
@@ -68,9 +69,6 @@ def learn(arm: EstimatorArm, context: Context) -> Tables:
     }
 
 
-def success(learner: PolicyGradient, state: GradientState, key: Any) -> dict[str, Array]:
-    """Exact probabilities of taking the key and reaching the treasure without exploration; only two decisions matter."""
-    policy = jax.nn.softmax(learner.model(state)(jnp.asarray(learner.observations, dtype=float)))
-    length = len(policy) // 2
-    takes, opens = policy[0, TAKE_KEY], policy[2 * (length - 2), OPEN_DOOR]
-    return {"key": takes, "treasure": takes * opens}
+def progress(learner: PolicyGradient, state: GradientState, key: Any) -> dict[str, Array]:
+    """Exact probabilities of taking the key and reaching the treasure without exploration."""
+    return success(learner.env, jax.nn.softmax(learner.model(state)(jnp.asarray(learner.observations, dtype=float))))

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesocosm.studies.cocoa.config import Config, LearnedEstimator, LearnedModels
-from mesocosm.studies.cocoa.learned import LearnedArm, build_network_policy, check_estimator, learn_models
+from mesocosm.studies.cocoa.learned import LearnedArm, learn_models
 from mesocosm.studies.cocoa.perturbed import measure_perturbed
 from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, learn_rooms
 from mesocosm.studies.cocoa.shadow import ShadowArm, train_shadows
 from mesocosm.studies.cocoa.signal import measure_signal
 from mesocosm.studies.cocoa.switched import SwitchedArm, learn_switched
-from mesocosm.studies.cocoa.tables import ALIASED, LEARNED, LONG, ROOMS, SWITCHED, USER, WHOLE
+from mesocosm.studies.cocoa.tables import ALIASED, BETWEEN, LEARNED, LONG, ROOMS, SWITCHED, USER, WHOLE
 from mesocosm.studies.cocoa.theorems import check_theorems
+from mesocosm.studies.cocoa.track import build_network_policy
 from mesocosm.studies.cocoa.train import EstimatorArm, build_policy, learn
 from mesocosm.studies.cocoa.trees import measure_trees
+from mesocosm.studies.cocoa.users import UserArm, check_estimator, learn_with_users
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 
@@ -33,21 +35,19 @@ def check(config: Config) -> None:
 def trials(config: Config) -> list[Trial]:
     """The exact trials, and one per estimator and setting; all arms of a setting use the same random numbers."""
     if config.estimator:
-        return [_learned(config, f"{LEARNED}{name}", name, config.learned) for name in config.learned.estimators] + [
-            _learned(config, USER, "user", config.learned)
-        ]
-    tracks = {LEARNED: config.learned, LONG: config.long, ALIASED: config.aliased}
+        return [_learned(config, f"{LEARNED}{name}", name, config.learned) for name in config.learned.estimators] + [_user(config)]
     brief = replace(config.learned, steps=min(config.brief_steps, config.learned.steps))
+    tracks = [
+        *((LEARNED, name, brief if name in config.brief else config.learned) for name in config.learned.estimators),
+        *((kind, name, sizes) for kind, sizes in {LONG: config.long, ALIASED: config.aliased}.items() for name in sizes.estimators),
+        *((f"{BETWEEN}{sizes.length - 3}-", name, sizes) for sizes in config.between.tracks() for name in sizes.estimators),
+    ]
     return [
         Trial("theorems", check_theorems, config.theorems, precision="float64", seeds=1),
         Trial("trees", measure_trees, config.trees, precision="float64", seeds=1),
         Trial("signal", measure_signal, config.signal),
         *_exact(config),
-        *(
-            _learned(config, f"{kind}{name}", name, brief if kind == LEARNED and name in config.brief else sizes)
-            for kind, sizes in tracks.items()
-            for name in sizes.estimators
-        ),
+        *(_learned(config, f"{kind}{name}", name, sizes) for kind, name, sizes in tracks),
         *_further(config),
     ]
 
@@ -62,16 +62,20 @@ def _exact(config: Config) -> list[Trial]:
 
 
 def _learned(config: Config, name: str, estimator: LearnedEstimator, sizes: LearnedModels) -> Trial:
-    user = config.estimator if estimator == "user" else ""
-    arm = LearnedArm(estimator, sizes, config.features, user)
-    return Trial(name, learn_models, arm, models={"policy": build_network_policy}, seeds=sizes.replicates, user_parts=code_of(user) if user else ())
+    return Trial(name, learn_models, LearnedArm(estimator, sizes, config.features), models={"policy": build_network_policy}, seeds=sizes.replicates)
+
+
+def _user(config: Config) -> Trial:
+    arm, sizes = UserArm(config.estimator, config.learned), config.learned
+    return Trial(USER, learn_with_users, arm, models={"policy": build_network_policy}, seeds=sizes.replicates, user_parts=code_of(config.estimator))
 
 
 def _further(config: Config) -> list[Trial]:
     """Shadow training, task interleaving, the switch of rewards, and noise on models; a setting without estimators or noise has no trial."""
     found = []
-    if config.shadow.estimators:
-        found.append(Trial("shadow", train_shadows, ShadowArm(config.shadow, config.features), seeds=config.shadow.replicates))
+    for name, sizes in (("shadow", config.shadow), ("long-shadow", config.long_shadow)):
+        if sizes.estimators:
+            found.append(Trial(name, train_shadows, ShadowArm(sizes, config.features), seeds=sizes.replicates))
     for name in config.rooms.estimators:
         arm = RoomsArm(name, config.rooms)
         found.append(Trial(f"{ROOMS}{name}", learn_rooms, arm, models={"policy": build_room_policy}, seeds=config.rooms.replicates))
