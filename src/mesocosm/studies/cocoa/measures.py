@@ -12,6 +12,8 @@ from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.tables import Rows, Trials, Value
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.tables import (
+    ALIASED,
+    BETWEEN,
     LEARNED,
     LONG,
     ROOMS,
@@ -157,6 +159,11 @@ def whole_mean(estimator: str) -> OfSeeds:
     return within(Learning.rows(Trials(WHOLE + estimator)), lambda table: float(table["treasure"].to_numpy().mean()))
 
 
+def finds_more(estimator: str, other: str) -> OfSeeds:
+    """Whether the first average is above the second (1 or 0)."""
+    return exceeds(whole_mean(estimator).minus(whole_mean(other)), 0.0)
+
+
 # --- learned models ------------------------------------------------------------------------------------------------------
 
 
@@ -218,13 +225,29 @@ def brief_lead(estimator: str, other: str) -> OfSeeds:
     return over(estimator, LEARNED, brief_budget).minus(over(other, LEARNED, brief_budget))
 
 
-def feature_lead(kind: str) -> OfSeeds:
-    """The difference of the averages of COCOA-feature and COCOA-reward over the iterations with aliased rewards."""
+def over_aliased(estimator: str) -> OfSeeds:
+    """Probability of the treasure with aliased rewards, averaged over training."""
+    return over(estimator, ALIASED, lambda config: config.aliased.steps)
 
-    def steps(config: Config) -> int:
-        return config.aliased.steps
 
-    return over("cocoa-feature", kind, steps).minus(over("cocoa-reward", kind, steps))
+def _between(*estimators: str) -> Trials:
+    """The trials of some estimators at the distances between."""
+    return Trials(lambda config: tuple(f"{BETWEEN}{length - 3}-{name}" for length in config.between.lengths for name in estimators))
+
+
+def smallest_lead_between(estimator: str, other: str) -> OfSeeds:
+    """The smallest difference of two averages over training, over the distances between, inside each replicate."""
+
+    def smallest(table: pl.DataFrame) -> float:
+        wide = table.group_by("length", "estimator").agg(pl.col("treasure").mean()).pivot("estimator", index="length", values="treasure")
+        return float((wide[estimator] - wide[other]).to_numpy().min())
+
+    return within(Learned.rows(_between(estimator, other)), smallest)
+
+
+def first_bias_of(estimator: str, kind: str) -> OfSeeds:
+    """The bias of `bias_of`, before the first iteration."""
+    return replicates(LearnedBias.bias, trial=Trials(kind + estimator), step=0)
 
 
 def bias_of(estimator: str, kind: str) -> OfSeeds:
@@ -243,9 +266,12 @@ def bias_of(estimator: str, kind: str) -> OfSeeds:
 BINS = 10
 
 
-def binned(estimator: str, statistic: Value) -> OfSeeds:
+NEAR_SHADOW, FAR_SHADOW = Trials("shadow"), Trials("long-shadow")
+
+
+def binned(estimator: str, statistic: Value, trial: Trials = NEAR_SHADOW) -> OfSeeds:
     """A statistic in decibels, averaged in ten bins of the probability of the treasure, then over the bins that the policy visits (authors' code)."""
-    rows = Shadow.rows(estimator=estimator)
+    rows = Shadow.rows(trial, estimator=estimator)
 
     def mean(table: pl.DataFrame) -> float:
         place = (pl.col("treasure") * BINS).floor().clip(0, BINS - 1)
@@ -255,13 +281,18 @@ def binned(estimator: str, statistic: Value) -> OfSeeds:
 
 
 def first_of(estimator: str, statistic: Value) -> OfSeeds:
-    """A statistic in decibels before the first iteration."""
-    return replicates(statistic, estimator=estimator, step=0)
+    """A statistic in decibels before the first iteration, at distance 20."""
+    return replicates(statistic, trial=NEAR_SHADOW, estimator=estimator, step=0)
 
 
 def shadow_lead(statistic: Value, estimator: str, other: str) -> OfSeeds:
-    """Decibels between two estimators."""
+    """Decibels between two estimators, at distance 20."""
     return binned(estimator, statistic).minus(binned(other, statistic))
+
+
+def shadow_fall(estimator: str) -> OfSeeds:
+    """Decibels of the signal-to-noise ratio lost from distance 20 to 100, along shadow training."""
+    return binned(estimator, Shadow.snr).minus(binned(estimator, Shadow.snr, FAR_SHADOW))
 
 
 # --- task interleaving, switched rewards, noise ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from mesocosm.studies.cocoa.config import Estimator, Perturbed
 from mesocosm.studies.cocoa.signal import exact_credit, first_step_signals
 from mesocosm.studies.interface import Context, Tables
 
-NAMES: tuple[Estimator, ...] = ("cocoa-reward", "q-critic", "advantage", "hca-plus")
+NAMES: tuple[Estimator, ...] = ("cocoa-reward", "q-critic", "advantage", "hca-plus", "reinforce")
 
 
 class Noisy(Credit):
@@ -73,7 +73,9 @@ def measure_perturbed(config: Perturbed, context: Context) -> Tables:
     return {"perturbed": context.rows({"sigma": config.sigmas, "estimator": NAMES}, **{name: part.reshape(shape) for name, part in columns.items()})}
 
 
-def _noisy(exact: dict[Estimator, Credit], name: Estimator, sigma: float, states: int, draw: np.random.Generator) -> Noisy:
-    """The estimator with noise of this size; the same draw at every size."""
+def _noisy(exact: dict[Estimator, Credit], name: Estimator, sigma: float, states: int, draw: np.random.Generator) -> Credit:
+    """The estimator with noise of this size, the same draw at every size; REINFORCE has no model that could have noise."""
+    if name == "reinforce":
+        return exact[name]
     shapes = jax.eval_shape(exact[name].models, jnp.full((states, 4), 0.25))
     return Noisy(exact[name], sigma * draw.standard_normal(shapes.shape), hindsight=name in ("cocoa-reward", "hca-plus"))

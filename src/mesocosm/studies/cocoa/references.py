@@ -1,4 +1,4 @@
-"""Numbers of the paper's figures, read from their vector graphics; all are of learned models, means over 30 seeds (task interleaving: 5)."""
+"""Numbers of the paper's figures, read from their vector graphics; they are of learned models unless said, means over 30 seeds (task interleaving: 5)."""
 
 # Probability of the treasure, mean over 10000 iterations, by distance (Fig. 1B left).
 DISTANCES = (20, 40, 60, 80, 100)
@@ -24,6 +24,31 @@ LEARNING = {
     "trajcv": (0.013, 0.045, 0.194, 0.302, 0.484, 0.613),
     "reinforce": (0.013, 0.014, 0.013, 0.022, 0.024, 0.028),
 }
+
+# The same with exact models (Fig. 3B left).
+LEARNING_EXACT = {
+    "cocoa-reward": (0.961, 0.998, 0.999, 0.999, 1.0, 1.0),
+    "q-critic": (0.964, 0.998, 0.999, 0.999, 0.999, 0.998),
+    "advantage": (0.026, 0.132, 0.301, 0.569, 0.741, 0.833),
+    "trajcv": (0.050, 0.167, 0.471, 0.639, 0.688, 0.844),
+    "hca-plus": (0.034, 0.113, 0.178, 0.202, 0.243, 0.312),
+    "hca-return": (0.127, 0.184, 0.280, 0.344, 0.369, 0.435),
+}
+
+# Signal-to-noise ratio at distance 100 (Fig. 1B right), in decibels.
+FAR_RATIO = {
+    "cocoa-reward": 0.4,
+    "cocoa-feature": -1.4,
+    "q-critic": -17.3,
+    "advantage": -37.1,
+    "trajcv": -44.2,
+    "hca-return": -36.6,
+    "hca-plus": -53.5,
+    "reinforce": -58.8,
+}
+
+# Iterations after the switch of rewards until the treasure has a probability below one half (Fig. 10).
+LEFT = {"cocoa-feature": 60, "cocoa-reward": 220, "q-critic": 300, "advantage": 650}
 
 # Signal-to-noise ratio at distance 20 (Fig. 1B right), and variance at distance 100 (Fig. 3D), in decibels.
 RATIO = {

@@ -125,25 +125,6 @@ class LearnedBias(Table):
     bias: Value
 
 
-class Hindsight(Table):
-    """Along training: calibration of hindsight networks against the exact distribution, the share of dead units, and whether the first step's coefficients are
-    all exactly 0.
-    """
-
-    step: Axis
-    estimator: Axis
-    length: Axis
-    log_loss: Value
-    least_log_loss: Value
-    policy_log_loss: Value
-    calibration_error: Value
-    coefficient_error: Value
-    coefficient_size: Value
-    dead_hidden: Value
-    dead_outputs: Value
-    silent: Value
-
-
 class Shadow(Table):
     """Statistics of the first step's gradient along shadow training, in decibels; `known` is 0 where the mean is that of sampled episodes."""
 
