@@ -262,8 +262,8 @@ EXACT_CLAIMS = [
     ),
     Claim(
         "C17",
-        "The signal-to-noise ratio of classical estimators and of HCA+ falls with distance; COCOA-reward's does not. Here: exact models under the uniform policy, "
-        "and, but for HCA+, learned ones along shadow training, where COCOA-reward loses less than 5 dB and the others more than 3.",
+        "The signal-to-noise ratio of classical estimators and of HCA+ falls with distance; COCOA-reward's does not. Here: exact models under the uniform "
+        "policy, and, but for HCA+, learned ones along shadow training, where COCOA-reward loses less than 5 dB and the others more than 3.",
         source="Fig. 1B right",
         checks=[
             in_the_room(

@@ -157,8 +157,8 @@ GRADIENT_CLAIMS = [
     ),
     Claim(
         "C26",
-        "With learned models, here at distance 20, the Q-critic's squared bias is larger than the squared gradient, and HCA+'s is more than a tenth of it, although "
-        "its variance is no more than 12 dB below REINFORCE's.",
+        "With learned models, here at distance 20, the Q-critic's squared bias is larger than the squared gradient, and HCA+'s is more than a tenth of it, "
+        "although its variance is no more than 12 dB below REINFORCE's.",
         source="Fig. 3D",
         checks=[
             judged(

@@ -14,6 +14,13 @@ TREASURE = {
 NEAR = {estimator: curve[0] for estimator, curve in TREASURE.items() if curve[0] is not None}
 FAR = {estimator: curve[-1] for estimator, curve in TREASURE.items() if curve[-1] is not None}
 
+
+def least_lead(estimator: str, other: str) -> float:
+    """The smallest difference of two of these curves at the distances 40, 60 and 80."""
+    pairs = zip(TREASURE[estimator][1:-1], TREASURE[other][1:-1], strict=True)
+    return min(ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None)
+
+
 # The same along training at distance 100 (Fig. 3B right).
 ITERATIONS = (1000, 2000, 4000, 6000, 8000, 10000)
 LEARNING = {
