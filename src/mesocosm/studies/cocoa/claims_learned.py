@@ -229,8 +229,8 @@ LEARNED_CLAIMS = [
     ),
     Claim(
         "C19",
-        "Where the treasure's reward is that of an apple, COCOA-feature finds the treasure sooner than COCOA-reward, and its gradient has less bias, by more than "
-        "5 dB.",
+        "Where the treasure's reward is that of an apple, COCOA-feature finds the treasure sooner than COCOA-reward, and its gradient has less bias, by "
+        "more than 5 dB.",
         source="Fig. 5",
         checks=[
             judged(

@@ -214,9 +214,11 @@ def progress(process: Process, learner: ActorCredit, state: ActorCreditState, ke
 
 
 def hindsight(credit: LearnedCredit, models: Any, network: Any, process: Process, table: Float[Array, "states actions"]) -> dict[str, Array]:
-    """Calibration of a hindsight network, its dead units, and whether all its coefficients at the first step are 0; nothing of other models."""
+    """Calibration of a hindsight network, its dead units, and whether it is silent at the first step, with outputs of exactly 0 for every outcome, which leaves
+    the policy as it is; nothing of other models.
+    """
     if not (isinstance(credit, CocoaOfClasses) and isinstance(models, Coefficients) and isinstance(network, HindsightNetwork)):
         return {}
     dead = network.dead(*credit.inputs(process.mdp.observations))
-    silent = jnp.all(models.w[0] == 0).astype(table.dtype)
+    silent = jnp.all(credit.outputs(network, process.mdp.observations, table)[0] == 0).astype(table.dtype)
     return {**calibration_of(credit, models.w, process.mdp, table)._asdict(), "dead_hidden": dead.hidden, "dead_outputs": dead.outputs, "silent": silent}
