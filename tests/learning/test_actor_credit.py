@@ -195,6 +195,26 @@ def test_learned_values_approach_the_exact_ones():
 
 
 @pytest.mark.whole
+def test_further_updates_are_further_steps_on_the_same_batch():
+    """Three steps of the networks by hand; the policy then learns by the third."""
+    learner = actor(optimizer=sgd, credit_rate=0.3, observations=MDP.observations)
+    state, key = learner.init(jax.random.key(0)), jax.random.key(1)
+    after, metrics = replace(learner, credit_updates=3).update(state, key)
+    table = learner.probabilities(state.policy.model)
+    experience = Experience(jnp.asarray(MDP.observations, jnp.float32), table, learner.episodes(table, key))
+    network = state.credit.model
+    assert float(metrics["credit_loss"]) == pytest.approx(float(COCOA.loss(network, experience)), rel=1e-5)
+    for _ in range(3):
+        moves = jax.tree.map(lambda g: -0.3 * g, eqx.filter_grad(COCOA.loss)(network, experience))
+        network = eqx.apply_updates(network, moves)
+    assert_close(after.credit.model, network)
+    by_hand = replace(learner, credit_hyperparameters={"learning_rate": 0.0}).learn(
+        state._replace(credit=state.credit._replace(model=network)), experience, key
+    )
+    assert_close(after.policy.model, by_hand[0].policy.model)
+
+
+@pytest.mark.whole
 def test_a_policy_reaches_the_treasure_unless_pairs_are_averaged_by_episode():
     """The key leads to one more reward; if its pairs then count less, apples seem to speak against it."""
     final = []

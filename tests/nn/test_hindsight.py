@@ -54,3 +54,25 @@ def test_a_certain_policy_gives_finite_outputs_and_derivatives():
     certain = jnp.array([0.0, -87.0, -87.0, -87.0])
     assert jnp.isfinite(total(certain))
     assert jnp.isfinite(jax.grad(total)(certain)).all()
+
+
+def test_dead_units_are_those_that_no_row_moves():
+    rows = jnp.asarray(np.random.default_rng(0).standard_normal((50, FEATURES)), jnp.float32), jnp.ones((50, OUTCOME))
+    made = eqx.tree_at(lambda n: (n.hidden.bias, n.shift.bias, n.gates.bias), network(), replace_fn=lambda bias: bias + 99.0)
+    made = eqx.tree_at(lambda n: (n.shift.weight, n.gates.weight), made, replace_fn=jnp.zeros_like)
+    assert not any(share > 0 for share in made.dead(*rows))
+    below = eqx.tree_at(lambda n: (n.hidden.bias, n.shift.bias), made, (made.hidden.bias.at[:2].set(-99.0), jnp.full(2 * ACTIONS, -99.0)))
+    hidden, outputs = below.dead(*rows)
+    np.testing.assert_allclose([hidden, outputs], [2 / WIDTH, 2 * ACTIONS / (2 * ACTIONS + 4 * ACTIONS**2)], rtol=1e-6)
+
+
+def test_a_silent_network_learns_only_with_a_leak():
+    rows = jnp.ones((7, FEATURES)), jnp.ones((7, OUTCOME)), jnp.log(jnp.full((7, ACTIONS), 0.25))
+
+    def slope(leak):
+        made = HindsightNetwork.create(FEATURES, OUTCOME, ACTIONS, width=WIDTH, leak=leak, key=jax.random.key(0))
+        silent = eqx.tree_at(lambda n: (n.shift.bias, n.gates.bias), made, replace_fn=lambda bias: bias - 99.0)
+        return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(eqx.filter_grad(lambda n: n(*rows)[..., 0].sum())(silent)))
+
+    assert slope(0.0) == 0
+    assert slope(0.01) > 0

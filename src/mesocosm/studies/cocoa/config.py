@@ -385,7 +385,7 @@ PRESETS = {
             learned=LearnedModels(length=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward", "cocoa-feature")),
             features=Features(episodes=8, steps=20),
             shadow=Shadow(
-                length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus"), exact=("cocoa-reward",)
+                length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus"), exact=("hca-plus",)
             ),
             rooms=Rooms(contexts=2, most_open=1, kinds=1, limit=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward",)),
             switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",)),
