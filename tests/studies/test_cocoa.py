@@ -26,7 +26,7 @@ from mesocosm.studies.cocoa.closed_forms import signal_to_noise
 from mesocosm.studies.cocoa.config import PRESETS, TRACK_RATES, Between, LearnedModels, Rooms, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
-from mesocosm.studies.cocoa.learned import Magnitude, learned_credit
+from mesocosm.studies.cocoa.learned import learned_credit
 from mesocosm.studies.cocoa.perturbed import Noisy
 from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, credit_of_contexts, rooms_of
 from mesocosm.studies.cocoa.shadow import statistics
@@ -185,11 +185,6 @@ def test_the_treasure_is_reached_as_often_as_episodes_say(door):
     found = success(env, policy)
     assert float(found["treasure"]) == pytest.approx(float(states.treasure[:, -1].mean()), abs=0.02)
     assert float(found["key"]) == pytest.approx(float(states.has_key[:, -1].mean()), abs=0.02)
-
-
-def test_the_sign_of_a_reward_is_not_told():
-    outcome = Magnitude((0.1, 0.2, 0.9))
-    assert [int(outcome(None, None, jnp.float32(reward))) for reward in (0.1, -0.2, 0.2, 0.9)] == [0, 1, 1, 2]
 
 
 def test_every_distance_between_has_an_entropy_and_every_estimator_a_rate():

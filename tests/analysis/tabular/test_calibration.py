@@ -66,7 +66,8 @@ def test_pairs_count_as_often_as_they_are_seen(problem):
     """Sampled: the log loss of the policy is the mean over pairs of a step and a later reward of one class, -log pi(A | S)."""
     mdp, policy, classes, _ = problem
     kept = np.where(np.asarray(classes) == 1, 0, -1)  # one outcome, the second reward
-    found = hindsight_calibration(mdp, jnp.asarray(policy, jnp.float32), kept, jnp.zeros((STATES, ACTIONS, 1)))
+    with jax.enable_x64():
+        found = hindsight_calibration(mdp, policy, kept, jnp.zeros((STATES, ACTIONS, 1)))
     draw = np.random.default_rng(0)
     transition, rewards, chances = (np.asarray(x, np.float64) for x in (mdp.transition, mdp.reward_probability, policy))
     total, count = 0.0, 0

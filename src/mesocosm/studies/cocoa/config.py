@@ -15,7 +15,6 @@ LearnedEstimator = Literal[
     "cocoa-reward",
     "cocoa-feature",
     "cocoa-merged",
-    "cocoa-magnitude",
     "cocoa-contrastive",
     "immediate",
     "q-critic",
@@ -27,7 +26,9 @@ LearnedEstimator = Literal[
     "counterfactual-return",
     "reinforce",
 ]
-"""cocoa-merged: one outcome for all rewards; cocoa-magnitude: the reward without its sign; immediate: COCOA with coefficients of 0."""
+"""cocoa-merged: one outcome for all rewards; immediate: COCOA with coefficients of 0."""
+
+ExactAndLearned = Literal["cocoa-reward", "q-critic", "advantage"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,6 @@ TRACK_RATES: Rates = (
     ("cocoa-reward", 3e-4, 3e-3),
     ("cocoa-feature", 3e-4, 3e-3),
     ("cocoa-merged", 3e-4, 3e-3),
-    ("cocoa-magnitude", 3e-4, 3e-3),
     ("cocoa-contrastive", 3e-4, 3e-3),
     ("immediate", 3e-4, 0.0),
     ("q-critic", 3e-4, 3e-3),
@@ -194,8 +194,8 @@ class LearnedModels(Training):
     by_episode: bool = False
     """Average the pairs of each episode first, which biases the coefficients (authors' code: yes)."""
     learning_rates: Rates = TRACK_RATES
-    """Learning rates of AdamW by estimator, the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-magnitude,
-    cocoa-contrastive, immediate, hca and counterfactual-return)."""
+    """Learning rates of AdamW by estimator, the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-contrastive,
+    immediate, hca and counterfactual-return)."""
 
 
 @dataclass(frozen=True)
@@ -300,9 +300,12 @@ class Switched:
     track: LearnedModels = field(default_factory=lambda: LearnedModels(length=13, steps=3000, every=10, replicates=20))
     after: int = 3000
     """Iterations after the switch."""
-    adapted_at: float = 0.5
+    adapted_at: float = 0.1
     """Probability of the treasure below which the policy has left it."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-magnitude", "q-critic", "advantage")
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage")
+    """Estimators to train with; none for no such trial."""
+    exact: tuple[ExactAndLearned, ...] = ("cocoa-reward", "q-critic", "advantage")
+    """Those that are also trained with exact models, which need not learn the new reward."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +352,7 @@ class Config:
     long_shadow: Shadow = field(default_factory=lambda: replace(LONG_SHADOW, estimators=()))
     """The same at distance 100."""
     rooms: Rooms = field(default_factory=lambda: Rooms(estimators=()))
-    switched: Switched = field(default_factory=lambda: Switched(estimators=()))
+    switched: Switched = field(default_factory=lambda: Switched(estimators=(), exact=()))
     perturbed: Perturbed = field(default_factory=lambda: Perturbed(sigmas=()))
     estimator: str = ""
     """Your own estimator, package.module:Name, called as Name(features, actions, rewards); it gives a `learning.learned_credit.LearnedCredit`. Trains
@@ -388,7 +391,7 @@ PRESETS = {
                 length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus"), exact=("hca-plus",)
             ),
             rooms=Rooms(contexts=2, most_open=1, kinds=1, limit=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward",)),
-            switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",)),
+            switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",), exact=("q-critic",)),
             perturbed=Perturbed(length=6, sigmas=(0.01, 0.1), episodes=16, replicates=2),
         ),
         seeds=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -13,6 +14,7 @@ from mesocosm.studies.cocoa.measures import budget
 from mesocosm.studies.cocoa.tables import ALIASED, EXACT, WHOLE
 from mesocosm.studies.interface import View, figure
 
+DASH = alt.StrokeDash("models:N", sort=["learned", "exact"], title="models")
 LEAST_NATS = 1e-5  # a smaller difference of log losses is rounding
 
 
@@ -55,7 +57,7 @@ def learning_beside(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(*(_beside_the_paper(title, table, paper, names) for title, table, paper in panels))
 
 
-def _beside_the_paper(title: str, table: pl.DataFrame, paper: Mapping[str, Sequence[float]], names: list[str]) -> alt.LayerChart:
+def _beside_the_paper(title: str, table: pl.DataFrame, paper: Mapping[str, Sequence[float]], names: list[str]) -> Any:
     x = alt.X("step:Q", title=f"iteration, {title}")
     y = alt.Y("treasure:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
     last, present = last_step(table), names_in(table)
@@ -95,6 +97,12 @@ def calibration(view: View) -> alt.TopLevelMixin:
     return alt.vconcat(*rows)
 
 
+def _learned_and_exact(table: pl.DataFrame) -> pl.DataFrame:
+    """The kind of models in a column of its own."""
+    models = pl.when(pl.col("estimator").str.starts_with(EXACT)).then(pl.lit("exact")).otherwise(pl.lit("learned"))
+    return table.with_columns(models=models, estimator=pl.col("estimator").str.strip_prefix(EXACT))
+
+
 @figure("Signal-to-noise ratio along shadow training")
 def signal_along_training(view: View) -> alt.TopLevelMixin:
     """Gradient of the first step by one episode, with models that learn beside a policy which they do not influence. Lines: mean over trainings; dashed: with
@@ -104,17 +112,13 @@ def signal_along_training(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(*(_signal_at(table.filter(length=length), length) for length in sorted(set(table["length"].to_list())))).resolve_scale(y="shared")
 
 
-def _signal_at(table: pl.DataFrame, length: int) -> alt.LayerChart:
-    exact = pl.col("estimator").str.starts_with(EXACT)
-    means = curves(table, "snr").with_columns(
-        models=pl.when(exact).then(pl.lit("exact")).otherwise(pl.lit("learned")), estimator=pl.col("estimator").str.strip_prefix(EXACT)
-    )
+def _signal_at(table: pl.DataFrame, length: int) -> Any:
+    means = _learned_and_exact(curves(table, "snr"))
     names, last = names_in(means), last_step(table)
     x, y = alt.X("step:Q", title=f"iteration, distance {length - 3}"), alt.Y("snr:Q", title="signal-to-noise ratio, dB")
-    dash = alt.StrokeDash("models:N", sort=["learned", "exact"], title="models")
     paper = {23: references.RATIO, 103: references.FAR_RATIO}.get(length, {})
     rows = [{"step": last, "estimator": name, "snr": value} for name, value in paper.items() if name in names]
-    layers = [alt.Chart(means).mark_line().encode(x=x, y=y, color=colour(names), strokeDash=dash)]
+    layers = [alt.Chart(means).mark_line().encode(x=x, y=y, color=colour(names), strokeDash=DASH)]
     if rows:
         layers.append(alt.Chart(pl.DataFrame(rows)).mark_point(shape="cross", size=50).encode(x=x, y=y, color=colour(names)))
     return alt.layer(*layers).properties(width=380, height=300)
@@ -168,11 +172,12 @@ def rooms(view: View) -> alt.TopLevelMixin:
 
 @figure("After the reward switches")
 def switched(view: View) -> alt.TopLevelMixin:
-    """The treasure's reward changes its sign in the middle. Lines: probability of the treasure, mean over trainings."""
-    table = view.table("switched")
-    y = alt.Y("treasure:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
-    lines = alt.Chart(curves(table, "treasure")).mark_line().encode(x=alt.X("step:Q", title="iteration"), y=y, color=colour(names_in(table)))
-    return lines.properties(width=560, height=320)
+    """The treasure's reward changes its sign in the middle. Lines: probability of the treasure, mean over trainings; dashed: with exact models, which know the
+    new reward.
+    """
+    means = _learned_and_exact(curves(view.table("switched"), "treasure"))
+    x, y = alt.X("step:Q", title="iteration"), alt.Y("treasure:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
+    return alt.Chart(means).mark_line().encode(x=x, y=y, color=colour(names_in(means)), strokeDash=DASH).properties(width=560, height=320)
 
 
 @figure("Noise on exact models")

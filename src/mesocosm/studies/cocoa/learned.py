@@ -14,6 +14,7 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mesocosm.analysis.tabular.calibration import Calibration
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
@@ -33,13 +34,16 @@ from mesocosm.learning.learned_credit import (
 )
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
-from mesocosm.learning.outcomes import reward_class, reward_outcomes
+from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels, Rate, Training, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
 from mesocosm.studies.cocoa.track import ACTIONS, FEATURES, Process, Track, build_network_policy, success, track_of
 from mesocosm.studies.interface import Context, Tables
+
+HINDSIGHT = (*Calibration._fields, "dead_hidden", "dead_outputs", "silent")
+"""What is measured of a hindsight network."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,6 @@ def same_outcome(observation: Array, action: Array, reward: Array) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Magnitude:
-    """Which of some absolute rewards a reward has; its sign is not told."""
-
-    sizes: tuple[float, ...]
-
-    def __call__(self, observation: Array, action: Array, reward: Array) -> Array:
-        """The nearest."""
-        return reward_class(jnp.abs(reward)[None], jnp.array(self.sizes))[0]
-
-
 def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None) -> Credit:
     """Build an estimator for a track; COCOA-feature needs the features of one seed.
 
@@ -78,12 +71,10 @@ def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, f
     """
     seen, width = (FEATURES, ACTIONS), sizes.width
     hindsight: Any = {"width": width, "gain": sizes.gain, "leak": sizes.leak, "by_episode": sizes.by_episode}
-    absolute = tuple(sorted({abs(reward) for reward in track.rewards}))
     makers: dict[LearnedEstimator, Callable[[], Credit]] = {
         "cocoa-reward": lambda: LearnedCocoa(*seen, track.rewards, **hindsight),
         "cocoa-feature": lambda: _of_features(features, hindsight),
         "cocoa-merged": lambda: LearnedCocoaOfOutcomes(*seen, same_outcome, 1, **hindsight),
-        "cocoa-magnitude": lambda: LearnedCocoaOfOutcomes(*seen, Magnitude(absolute), len(absolute), **hindsight),
         "cocoa-contrastive": lambda: LearnedCocoa(*seen, track.rewards, objective=CONTRASTIVE, **hindsight),
         "immediate": lambda: DiscountedReinforce(0.0),
         "q-critic": lambda: LearnedQCritic(*seen, width=width),
@@ -162,10 +153,10 @@ def train_policy(name: str, sizes: LearnedModels, track: Track, learner: ActorCr
     context.publish("policy", fitted.model)
     at, found = np.asarray(fitted.probe_steps), fitted.probes
     last = found["treasure"][:, at > 0.9 * sizes.steps].mean(axis=1)
-    along: Any = {"axes": {"step": at.tolist()}, "estimator": name, "length": sizes.length}
+    steps, named = {"step": at.tolist()}, {"estimator": name, "length": sizes.length}
     tables = {
-        "learned": context.rows(**along, treasure=found["treasure"], key=found["key"]),
-        "learned_last": context.rows(estimator=name, length=sizes.length, last=last, mean=found["treasure"].mean(axis=1)),
+        "learned": context.rows(steps, **named, treasure=found["treasure"], key=found["key"]),
+        "learned_last": context.rows(**named, last=last, mean=found["treasure"].mean(axis=1)),
     }
     if name == "cocoa-reward":
         exact = ExactCocoa.of(process.layered, reward_outcomes(track.mdp))
@@ -173,9 +164,9 @@ def train_policy(name: str, sizes: LearnedModels, track: Track, learner: ActorCr
         axes = {"step": range(sizes.length), "action": range(ACTIONS), "reward": track.rewards}
         tables["coefficients"] = context.rows(axes, length=sizes.length, learned=seen.learned, exact=seen.exact)
     if "bias" in found:
-        tables["learned_bias"] = context.rows(**along, bias=decibels(found["bias"]))
+        tables["learned_bias"] = context.rows(steps, **named, bias=decibels(found["bias"]))
     if "log_loss" in found:
-        tables["hindsight"] = context.rows(**along, **{name: values for name, values in found.items() if name not in ("treasure", "key", "bias")})
+        tables["hindsight"] = context.rows(steps, **named, **{name: found[name] for name in HINDSIGHT})
     return tables
 
 
@@ -219,6 +210,6 @@ def hindsight(credit: LearnedCredit, models: Any, network: Any, process: Process
     """
     if not (isinstance(credit, CocoaOfClasses) and isinstance(models, Coefficients) and isinstance(network, HindsightNetwork)):
         return {}
-    dead = network.dead(*credit.inputs(process.mdp.observations))
-    silent = jnp.all(credit.outputs(network, process.mdp.observations, table)[0] == 0).astype(table.dtype)
-    return {**calibration_of(credit, models.w, process.mdp, table)._asdict(), "dead_hidden": dead.hidden, "dead_outputs": dead.outputs, "silent": silent}
+    observations = jnp.asarray(process.mdp.observations, dtype=float)
+    dead, silent = network.dead(*credit.inputs(observations)), jnp.all(credit.outputs(network, observations, table)[0] == 0)
+    return dict(zip(HINDSIGHT, (*calibration_of(credit, models.w, process.mdp, table), *dead, silent.astype(table.dtype)), strict=True))

@@ -54,8 +54,8 @@ FAR_RATIO = {
     "reinforce": -58.8,
 }
 
-# Iterations after the switch of rewards until the treasure has a probability below one half (Fig. 10).
-LEFT = {"cocoa-feature": 60, "cocoa-reward": 220, "q-critic": 300, "advantage": 650}
+# Iterations after the switch of rewards until the treasure has a probability below 0.1 (Fig. 10).
+LEFT = {"cocoa-feature": 370, "cocoa-reward": 790, "q-critic": 1150, "advantage": 5300}
 
 # Signal-to-noise ratio at distance 20 (Fig. 1B right), and variance at distance 100 (Fig. 3D), in decibels.
 RATIO = {

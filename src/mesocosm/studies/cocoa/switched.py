@@ -7,10 +7,14 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+import polars as pl
 
 from mesocosm.envs.key_to_door import KeyToDoor
-from mesocosm.studies.cocoa.config import Features, LearnedEstimator, Switched
-from mesocosm.studies.cocoa.learned import LearnedArm, learner_of_arm, treasure_only
+from mesocosm.learning.actor_credit import ActorCredit
+from mesocosm.studies.cocoa.config import ExactAndLearned, Features, LearnedEstimator, Switched, rate_of
+from mesocosm.studies.cocoa.learned import LearnedArm, learner_of, learner_of_arm, treasure_only
+from mesocosm.studies.cocoa.signal import exact_credit
+from mesocosm.studies.cocoa.tables import EXACT
 from mesocosm.studies.cocoa.track import Track
 from mesocosm.studies.interface import Context, Tables
 
@@ -24,14 +28,40 @@ class SwitchedArm:
     features: Features
 
 
+@dataclass(frozen=True)
+class ExactSwitchedArm:
+    """Training with one estimator and exact models, which know the reward before and after the switch."""
+
+    estimator: ExactAndLearned
+    sizes: Switched
+
+
 def learn_switched(arm: SwitchedArm, context: Context) -> Tables:
     """Train, change the sign, and train on; features stay as they were learned before. The probability of the treasure is that of taking the key."""
-    sizes, env = arm.sizes, KeyToDoor(arm.sizes.track.length, door=False, switching=True)
-    track = Track(env, env.default_params, env.tabular())
-    learner, tables = learner_of_arm(LearnedArm(arm.estimator, sizes.track, arm.features), context, track)
-    options: Any = {"probe": (treasure_only, sizes.track.every), "per_seed": bool(tables)}
+    learner, tables = learner_of_arm(LearnedArm(arm.estimator, arm.sizes.track, arm.features), context, _track(arm.sizes))
+    other = eqx.tree_at(lambda each: each.params.treasure, learner, -np.asarray(learner.params.treasure))
+    return tables | _train(arm.estimator, arm.sizes, learner, other, context, per_seed=bool(tables))
+
+
+def learn_switched_exactly(arm: ExactSwitchedArm, context: Context) -> Tables:
+    """The same with exact models."""
+    sizes, track = arm.sizes, _track(arm.sizes)
+    rate = rate_of(sizes.track.learning_rates, arm.estimator)
+    switched = eqx.tree_at(lambda each: each.treasure, track.params, -np.asarray(track.params.treasure))
+    learners = [
+        learner_of(sizes.track, rate, track._replace(params=params), exact_credit(arm.estimator, track.env, params)) for params in (track.params, switched)
+    ]
+    return _train(f"{EXACT}{arm.estimator}", sizes, *learners, context)
+
+
+def _track(sizes: Switched) -> Track:
+    env = KeyToDoor(sizes.track.length, door=False, switching=True)
+    return Track(env, env.default_params, env.tabular())
+
+
+def _train(name: str, sizes: Switched, learner: ActorCredit, other: ActorCredit, context: Context, *, per_seed: bool = False) -> dict[str, pl.DataFrame]:
+    options: Any = {"probe": (treasure_only, sizes.track.every), "per_seed": per_seed}
     before = context.fit("before", learner, sizes.track.steps, **options)
-    other = eqx.tree_at(lambda each: each.params.treasure, learner, np.array(-np.asarray(learner.params.treasure)))
     after = context.fit("after", other, sizes.after, state=before.state, start=sizes.track.steps, **options)
     level = before.probes["treasure"][:, -1]
     since, treasure = np.asarray(after.probe_steps) - sizes.track.steps, after.probes["treasure"]
@@ -39,7 +69,7 @@ def learn_switched(arm: SwitchedArm, context: Context) -> Tables:
     took = np.where(left.any(axis=1), since[np.argmax(left, axis=1)], sizes.after)
     curve = {"step": [*np.asarray(before.probe_steps).tolist(), *np.asarray(after.probe_steps)[1:].tolist()]}
     whole = np.concatenate([before.probes["treasure"], treasure[:, 1:]], axis=1)
-    return tables | {
-        "switched": context.rows(curve, estimator=arm.estimator, treasure=whole),
-        "adapted": context.rows(estimator=arm.estimator, level=level, took=np.maximum(took, sizes.track.every), left=left.any(axis=1).astype(int)),
+    return {
+        "switched": context.rows(curve, estimator=name, treasure=whole),
+        "adapted": context.rows(estimator=name, level=level, took=np.maximum(took, sizes.track.every), left=left.any(axis=1).astype(int)),
     }

@@ -52,8 +52,8 @@ def build_network_policy(arm: Any, key: PRNGKeyArray) -> NetworkPolicy:
     return NetworkPolicy.create(FEATURES, ACTIONS, key=key)
 
 
-def success(env: KeyToDoor, policy: Float[Array, "states actions"]) -> dict[str, Float[Array, ""]]:
-    """The exact probabilities of taking the key and of reaching the treasure; only two decisions matter."""
+def success(env: Any, policy: Float[Array, "states actions"]) -> dict[str, Float[Array, ""]]:
+    """The exact probabilities of taking the key and of reaching the treasure in a `KeyToDoor`; only two decisions matter."""
     takes = policy[0, TAKE_KEY]
     if not env.door:
         return {"key": takes, "treasure": takes}

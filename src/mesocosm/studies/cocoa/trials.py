@@ -10,8 +10,8 @@ from mesocosm.studies.cocoa.perturbed import measure_perturbed
 from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, learn_rooms
 from mesocosm.studies.cocoa.shadow import ShadowArm, train_shadows
 from mesocosm.studies.cocoa.signal import measure_signal
-from mesocosm.studies.cocoa.switched import SwitchedArm, learn_switched
-from mesocosm.studies.cocoa.tables import ALIASED, BETWEEN, LEARNED, LONG, ROOMS, SWITCHED, USER, WHOLE
+from mesocosm.studies.cocoa.switched import ExactSwitchedArm, SwitchedArm, learn_switched, learn_switched_exactly
+from mesocosm.studies.cocoa.tables import ALIASED, BETWEEN, EXACT, LEARNED, LONG, ROOMS, SWITCHED, USER, WHOLE
 from mesocosm.studies.cocoa.theorems import check_theorems
 from mesocosm.studies.cocoa.track import build_network_policy
 from mesocosm.studies.cocoa.train import EstimatorArm, build_policy, learn
@@ -37,7 +37,7 @@ def trials(config: Config) -> list[Trial]:
     if config.estimator:
         return [_learned(config, f"{LEARNED}{name}", name, config.learned) for name in config.learned.estimators] + [_user(config)]
     brief = replace(config.learned, steps=min(config.brief_steps, config.learned.steps))
-    tracks = [
+    tracks: list[tuple[str, LearnedEstimator, LearnedModels]] = [
         *((LEARNED, name, brief if name in config.brief else config.learned) for name in config.learned.estimators),
         *((kind, name, sizes) for kind, sizes in {LONG: config.long, ALIASED: config.aliased}.items() for name in sizes.estimators),
         *((f"{BETWEEN}{sizes.length - 3}-", name, sizes) for sizes in config.between.tracks() for name in sizes.estimators),
@@ -79,8 +79,11 @@ def _further(config: Config) -> list[Trial]:
     for name in config.rooms.estimators:
         arm = RoomsArm(name, config.rooms)
         found.append(Trial(f"{ROOMS}{name}", learn_rooms, arm, models={"policy": build_room_policy}, seeds=config.rooms.replicates))
-    for name in config.switched.estimators:
-        found.append(Trial(f"{SWITCHED}{name}", learn_switched, SwitchedArm(name, config.switched, config.features), seeds=config.switched.track.replicates))
+    switched, replicates = config.switched, config.switched.track.replicates
+    for name in switched.estimators:
+        found.append(Trial(f"{SWITCHED}{name}", learn_switched, SwitchedArm(name, switched, config.features), seeds=replicates))
+    for name in switched.exact:
+        found.append(Trial(f"{SWITCHED}{EXACT}{name}", learn_switched_exactly, ExactSwitchedArm(name, switched), seeds=replicates))
     if config.perturbed.sigmas:
         found.append(Trial("perturbed", measure_perturbed, config.perturbed, seeds=config.perturbed.replicates))
     return found
