@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 import polars as pl
 
-from mesocosm.envs.key_to_door import KeyToDoor
+from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams
 from mesocosm.learning.actor_credit import ActorCredit
 from mesocosm.studies.cocoa.config import ExactAndLearned, Features, LearnedEstimator, Switched, rate_of
 from mesocosm.studies.cocoa.learned import LearnedArm, learner_of, learner_of_arm, treasure_only
@@ -39,19 +39,19 @@ class ExactSwitchedArm:
 def learn_switched(arm: SwitchedArm, context: Context) -> Tables:
     """Train, change the sign, and train on; features stay as they were learned before. The probability of the treasure is that of taking the key."""
     learner, tables = learner_of_arm(LearnedArm(arm.estimator, arm.sizes.track, arm.features), context, _track(arm.sizes))
-    other = eqx.tree_at(lambda each: each.params.treasure, learner, -np.asarray(learner.params.treasure))
-    return tables | _train(arm.estimator, arm.sizes, learner, other, context, per_seed=bool(tables))
+    return tables | _train(arm.estimator, arm.sizes, learner, replace(learner, params=_switch(learner.params)), context, per_seed=bool(tables))
 
 
 def learn_switched_exactly(arm: ExactSwitchedArm, context: Context) -> Tables:
     """The same with exact models."""
     sizes, track = arm.sizes, _track(arm.sizes)
-    rate = rate_of(sizes.track.learning_rates, arm.estimator)
-    switched = eqx.tree_at(lambda each: each.treasure, track.params, -np.asarray(track.params.treasure))
-    learners = [
-        learner_of(sizes.track, rate, track._replace(params=params), exact_credit(arm.estimator, track.env, params)) for params in (track.params, switched)
-    ]
-    return _train(f"{EXACT}{arm.estimator}", sizes, *learners, context)
+    rate, after = rate_of(sizes.track.learning_rates, arm.estimator), track._replace(params=_switch(track.params))
+    learner, other = (learner_of(sizes.track, rate, each, exact_credit(arm.estimator, each.env, each.params)) for each in (track, after))
+    return _train(f"{EXACT}{arm.estimator}", sizes, learner, other, context)
+
+
+def _switch(params: KeyToDoorParams) -> KeyToDoorParams:
+    return eqx.tree_at(lambda each: each.treasure, params, np.array(-np.asarray(params.treasure)))
 
 
 def _track(sizes: Switched) -> Track:
