@@ -31,6 +31,7 @@ from mesocosm.studies.cocoa.perturbed import Noisy
 from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, credit_of_contexts, rooms_of
 from mesocosm.studies.cocoa.shadow import statistics
 from mesocosm.studies.cocoa.signal import BY_RETURN, CLASSICAL, _track, _without_apples, exact_credit, first_step_signals
+from mesocosm.studies.cocoa.switched import _switch
 from mesocosm.studies.cocoa.track import success, track_of
 from mesocosm.studies.cocoa.trials import trials
 from mesocosm.studies.cocoa.users import check_estimator
@@ -185,6 +186,13 @@ def test_the_treasure_is_reached_as_often_as_episodes_say(door):
     found = success(env, policy)
     assert float(found["treasure"]) == pytest.approx(float(states.treasure[:, -1].mean()), abs=0.02)
     assert float(found["key"]) == pytest.approx(float(states.has_key[:, -1].mean()), abs=0.02)
+
+
+def test_exact_models_know_the_new_reward_at_once():
+    env = KeyToDoor(6, door=False, switching=True)
+    for params, better in ((env.default_params, True), (_switch(env.default_params), False)):
+        q = exact_credit("q-critic", env, params).models(jnp.full((12, 4), 0.25))[0]
+        assert (q[TAKE_KEY] > q[OPEN_DOOR]) == better
 
 
 def test_every_distance_between_has_an_entropy_and_every_estimator_a_rate():
