@@ -1,8 +1,6 @@
 """Notes on verdicts of the cocoa study about learned models: why a row may not hold. What this record found stands on the page."""
 
-SMALL_ROOMS = "Here there are three contexts for the paper's five, and 2000 iterations for 10000; leads were smaller than the paper's in an earlier record, too."
-    "Here there are three contexts for the paper's five, and 2000 iterations for 10000; in an earlier record, too, the leads were smaller than the paper's."
-)
+SMALL_ROOMS = "Here there are three contexts for the paper's five, and 2000 iterations for 10000; in earlier records leads were smaller than the paper's, too."
 CRITICS = "The paper's difference is no larger than the spread of ten trainings was in an earlier record."
 LEAVES = (
     "On this short track every estimator first has to leave a policy that is nearly certain, which took 180 to 720 iterations in pilots; what the estimators "
