@@ -276,7 +276,7 @@ EXACT_CLAIMS = [
             *(
                 in_the_room(
                     f"{estimator}-falls",
-                    Mean(f"signal-to-noise ratio of {estimator}, distance 20 less distance 100", "dB"),
+                    Mean(f"signal-to-noise ratio of {NAMES[estimator]}, distance 20 less distance 100", "dB"),
                     above(least),
                     measures.fall(estimator),
                     Control("COCOA-reward", measures.fall("cocoa-reward")),
@@ -305,7 +305,7 @@ EXACT_CLAIMS = [
             *(
                 learned(
                     estimator,
-                    Rate(f"trainings in which COCOA-reward's probability of the treasure ends more than 0.5 above that of {estimator}"),
+                    Rate(f"trainings in which COCOA-reward's probability of the treasure ends more than 0.5 above that of {NAMES[estimator]}"),
                     above(0.5),
                     measures.behind(estimator),
                     Control("Q-critic", measures.behind("q-critic")),
@@ -316,7 +316,7 @@ EXACT_CLAIMS = [
             *(
                 in_the_room(
                     f"{estimator}-signal",
-                    Mean(f"signal-to-noise ratio at distance 20, COCOA-reward less {estimator}", "dB"),
+                    Mean(f"signal-to-noise ratio at distance 20, COCOA-reward less {NAMES[estimator]}", "dB"),
                     above(10.0),
                     measures.signal_lead(SignalByReturn, "cocoa-reward", estimator, apples=True),
                     Control("no apples, so that the return is the treasure", measures.signal_lead(SignalByReturn, "cocoa-reward", estimator, apples=False)),
@@ -328,7 +328,7 @@ EXACT_CLAIMS = [
                     "learned",
                     "C22",
                     f"{estimator}-learned",
-                    Mean(f"treasure, average over 5000 iterations, COCOA-reward less {estimator}, learned models, distance 20"),
+                    Mean(f"treasure, average over 5000 iterations, COCOA-reward less {NAMES[estimator]}, learned models, distance 20"),
                     above(0.3),
                     measures.brief_lead("cocoa-reward", estimator),
                     Control("Q-critic", measures.brief_lead("cocoa-reward", "q-critic")),
