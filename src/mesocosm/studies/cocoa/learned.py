@@ -166,7 +166,7 @@ def train_policy(name: str, sizes: LearnedModels, track: Track, learner: ActorCr
     if "bias" in found:
         tables["learned_bias"] = context.rows(steps, **named, bias=decibels(found["bias"]))
     if "log_loss" in found:
-        tables["hindsight"] = context.rows(steps, **named, **{name: found[name] for name in HINDSIGHT})
+        tables["hindsight"] = context.rows(steps, **named, **{column: found[column] for column in HINDSIGHT})
     return tables
 
 
