@@ -158,7 +158,8 @@ CLAIMS = [
     ),
     Claim(
         "C6",
-        "Terms of held-out functions can be decoded better than by chance from the latent code, by a probe that was fitted on training's functions.",
+        "In most networks, terms of held-out functions can be decoded better than by chance from the latent code, by a probe that was fitted on training's "
+        "functions.",
         source="Fig. 2B, D",
         checks=[terms_decoded("softmax"), terms_decoded("hyla")],
     ),

@@ -1,7 +1,9 @@
 """Tables and trials of the hyla study, for its claims and measures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from mesocosm.claims.replicates import NotJudged
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.hyla.config import Config
 
@@ -14,11 +16,17 @@ def fuzzy(variant: str) -> Trials:
 
 
 def held_out(variant: str, rank: int) -> Trials:
-    """The same with the fraction of combinations held out that has this rank among all of the config, from 0; with the largest, if there are not so many."""
+    """The same with the fewest combinations held out (0), a medium fraction (1) or the most (2) of all fractions of the config.
+
+    Raises:
+        NotJudged: there are not so many fractions.
+    """
 
     def name(config: Config) -> str:
         fractions = sorted({config.fuzzy.held_out, *config.held_outs})
-        fraction = fractions[min(rank, len(fractions) - 1)]
+        if len(fractions) < (3 if rank == 1 else 2):
+            raise NotJudged(f"the config holds out {len(fractions)} fraction{'s' * (len(fractions) > 1)} of the combinations only")
+        fraction = fractions[0 if rank == 0 else 1 if rank == 1 else -1]
         return f"fuzzy-{variant}" if fraction == config.fuzzy.held_out else f"fuzzy-{variant}-held-{percent(fraction)}"
 
     return Trials(name)
@@ -44,33 +52,54 @@ def raven(variant: str) -> Trials:
 
 
 def by_matrices(variant: str, pick: Callable[[Iterable[int]], int]) -> Trials:
-    """The network that saw the most (`max`) or the fewest (`min`) matrices."""
+    """The network that saw the most (`max`) or the fewest (`min`) matrices.
+
+    Raises:
+        NotJudged: all saw as many.
+    """
 
     def name(config: Config) -> str:
         names = {config.raven_training.steps: f"raven-{variant}"} | {scale.steps: f"raven-{variant}-{scale.name}" for scale in config.scales if scale.steps}
-        return names[pick(names)]
+        return _end(names, pick, "number of matrices")
 
     return Trials(name)
 
 
 def by_width(variant: str, pick: Callable[[Iterable[float]], float]) -> Trials:
-    """The widest (`max`) or the narrowest (`min`) network."""
+    """The widest (`max`) or the narrowest (`min`) network.
+
+    Raises:
+        NotJudged: all are as wide.
+    """
 
     def name(config: Config) -> str:
         scales = [scale for scale in config.scales if not scale.steps and not scale.layers]
         names = {1.0: f"raven-{variant}"} | {scale.width: f"raven-{variant}-{scale.name}" for scale in scales}
-        return names[pick(names)]
+        return _end(names, pick, "width")
 
     return Trials(name)
+
+
+def _end(names: Mapping[Any, str], pick: Callable[[Iterable[Any]], Any], of: str) -> str:
+    """The first or the last trial of a curve, which has two at least."""
+    if len(names) < 2:
+        raise NotJudged(f"the config has one {of} only")
+    return names[pick(names)]
 
 
 ONE_HEAD = Trials("raven-softmax-heads-1")
 
 
 def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
-    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps."""
+    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps.
+
+    Raises:
+        NotJudged: all have as many.
+    """
 
     def name(config: Config) -> str:
+        if not config.raven_features:
+            raise NotJudged("the config has one number of features only")
         features = pick((config.raven.features, *config.raven_features))
         if features != config.raven.features:
             return f"raven-softmax-features-{features}"
@@ -137,9 +166,10 @@ class Decoded(Table):
 
 
 class Causes(Table):
-    """R^2 of latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the matrix."""
+    """R^2 of trained networks' latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the
+    matrix.
+    """
 
-    network: Axis
     layer: Axis
     rule: Value
     target: Value
