@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mesocosm.claims.replicates import NotJudged
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.hyla.config import Config
 
@@ -16,16 +15,14 @@ def fuzzy(variant: str) -> Trials:
 
 
 def held_out(variant: str, rank: int) -> Trials:
-    """The same with the fewest combinations held out (0), a medium fraction (1) or the most (2) of all fractions of the config.
-
-    Raises:
-        NotJudged: there are not so many fractions.
+    """The same with the fewest combinations held out (0), a medium fraction (1) or the most (2) of all fractions of the config. If there are not so many, it
+    is a trial that is not there, so that a check does not compare a network with itself.
     """
 
     def name(config: Config) -> str:
         fractions = sorted({config.fuzzy.held_out, *config.held_outs})
         if len(fractions) < (3 if rank == 1 else 2):
-            raise NotJudged(f"the config holds out {len(fractions)} fraction{'s' * (len(fractions) > 1)} of the combinations only")
+            return f"fuzzy-{variant} with another fraction held out"
         fraction = fractions[0 if rank == 0 else 1 if rank == 1 else -1]
         return f"fuzzy-{variant}" if fraction == config.fuzzy.held_out else f"fuzzy-{variant}-held-{percent(fraction)}"
 
@@ -52,54 +49,40 @@ def raven(variant: str) -> Trials:
 
 
 def by_matrices(variant: str, pick: Callable[[Iterable[int]], int]) -> Trials:
-    """The network that saw the most (`max`) or the fewest (`min`) matrices.
-
-    Raises:
-        NotJudged: all saw as many.
-    """
+    """The network that saw the most (`max`) or the fewest (`min`) matrices."""
 
     def name(config: Config) -> str:
         names = {config.raven_training.steps: f"raven-{variant}"} | {scale.steps: f"raven-{variant}-{scale.name}" for scale in config.scales if scale.steps}
-        return _end(names, pick, "number of matrices")
+        return _end(names, pick, f"raven-{variant} after another number of matrices")
 
     return Trials(name)
 
 
 def by_width(variant: str, pick: Callable[[Iterable[float]], float]) -> Trials:
-    """The widest (`max`) or the narrowest (`min`) network.
-
-    Raises:
-        NotJudged: all are as wide.
-    """
+    """The widest (`max`) or the narrowest (`min`) network."""
 
     def name(config: Config) -> str:
         scales = [scale for scale in config.scales if not scale.steps and not scale.layers]
         names = {1.0: f"raven-{variant}"} | {scale.width: f"raven-{variant}-{scale.name}" for scale in scales}
-        return _end(names, pick, "width")
+        return _end(names, pick, f"raven-{variant} of another width")
 
     return Trials(name)
 
 
-def _end(names: Mapping[Any, str], pick: Callable[[Iterable[Any]], Any], of: str) -> str:
-    """The first or the last trial of a curve, which has two at least."""
-    if len(names) < 2:
-        raise NotJudged(f"the config has one {of} only")
-    return names[pick(names)]
+def _end(names: Mapping[Any, str], pick: Callable[[Iterable[Any]], Any], other: str) -> str:
+    """The first or the last trial of a curve; `other`, which is not there, if the curve is a point."""
+    return names[pick(names)] if len(names) > 1 else other
 
 
 ONE_HEAD = Trials("raven-softmax-heads-1")
 
 
 def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
-    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps.
-
-    Raises:
-        NotJudged: all have as many.
-    """
+    """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps."""
 
     def name(config: Config) -> str:
         if not config.raven_features:
-            raise NotJudged("the config has one number of features only")
+            return "raven-softmax with another number of features"
         features = pick((config.raven.features, *config.raven_features))
         if features != config.raven.features:
             return f"raven-softmax-features-{features}"
