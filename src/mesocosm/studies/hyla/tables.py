@@ -87,7 +87,8 @@ def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
         if features != config.raven.features:
             return f"raven-softmax-features-{features}"
         steps = config.raven_features_steps or config.raven_training.steps
-        return next((f"raven-softmax-{scale.name}" for scale in config.scales if scale.steps == steps), "raven-softmax")
+        names = {config.raven_training.steps: "raven-softmax"} | {scale.steps: f"raven-softmax-{scale.name}" for scale in config.scales}
+        return names.get(steps, "raven-softmax after as many steps")
 
     return Trials(name)
 
