@@ -106,7 +106,7 @@ SIZE_AND_CODES = [
             of_raven(
                 "rule",
                 Mean("R² of the last layer's codes, explained by the rule minus by the symbol"),
-                above(0.01),
+                above(0.02),
                 explained_by(Causes.rule, Causes.target, SOFTMAX_CODES, last_raven),
                 Control(OTHER, explained_by(Causes.other_rule, Causes.other_target, SOFTMAX_CODES, last_raven)),
                 note=NOTES["C9.rule"],
@@ -114,7 +114,7 @@ SIZE_AND_CODES = [
             of_raven(
                 "symbol",
                 Mean("R² of the first layer's codes, explained by the symbol minus by the rule"),
-                above(0.01),
+                above(0.02),
                 explained_by(Causes.target, Causes.rule, SOFTMAX_CODES, first),
                 Control(OTHER, explained_by(Causes.other_target, Causes.other_rule, SOFTMAX_CODES, first)),
             ),
