@@ -27,6 +27,7 @@ def test_no_file_of_a_record_is_missing_or_damaged(record):
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+@pytest.mark.whole
 def test_judging_a_records_tables_again_gives_its_verdicts(record):
     run = Run(record)
     rows = judge(run.study.name, run.study.claims, run.view(), Circumstances(command="", fingerprints=run.record["claims"]["checks"]), strict=True)

@@ -64,6 +64,7 @@ def chi_square(counts, probability):
     [("key-to-door", False), ("no door", False), ("aliasing", False), ("key-to-door", True), ("tree", True), ("interleaving", True), ("arrays", True)],
     ids=lambda value: {False: "at once", True: "step by step"}.get(value, value),
 )
+@pytest.mark.whole
 def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
     env, params = ENVIRONMENTS[name]
     mdp = env.tabular(params)

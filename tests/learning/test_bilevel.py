@@ -232,6 +232,7 @@ def chunked(method, chunk):
 
 
 @pytest.mark.parametrize("build", [plain, modular])
+@pytest.mark.whole
 def test_a_gradient_by_chunks_is_the_gradient_and_needs_the_memory_of_a_chunk(build):
     method = learner(build, codes if build is modular else whole, steps=3, batch_size=8, points=128, rates=one_rate)
 
@@ -249,6 +250,7 @@ def test_a_gradient_by_chunks_is_the_gradient_and_needs_the_memory_of_a_chunk(bu
         chunked(method, 3).update(method.init(KEY), KEY)
 
 
+@pytest.mark.whole
 def test_chunks_are_mapped_over_seeds():
     method = learner(batch_size=4)
     models = [fit(one, 3, seeds=[0, 1]).model for one in (method, chunked(method, 1))]

@@ -103,6 +103,7 @@ def encodings(mdp):
 
 
 @pytest.mark.parametrize("name", ["reward", "state", "feature", "grouped", "binned"])
+@pytest.mark.whole
 def test_cocoa_has_its_mean_with_exact_and_with_wrong_coefficients(world, name):
     mdp, policy, _, _ = world
     encoding = encodings(mdp)[name]

@@ -56,6 +56,7 @@ def test_draws_are_the_same_every_time():
 
 
 @pytest.mark.parametrize(("m", "n", "r"), [(3, 4, 6), (4, 3, 5), (3, 4, 20)])
+@pytest.mark.whole
 def test_wide_factors_have_the_spectra_of_whole_draws(m, n, r):
     """Mean and standard deviation of every singular value, against factors and rotations of the whole inner space."""
     random, draws = np.random.default_rng(1), 4000

@@ -66,6 +66,7 @@ def test_values_are_exact_to_rounding(nonlinearity, depth, bias):
 
 
 @pytest.mark.parametrize(("nonlinearity", "depth", "bias"), CASES)
+@pytest.mark.whole
 def test_gradient_at_equal_inputs_is_that_of_the_diagonal(nonlinearity, depth, bias):
     def same(x):
         return kernels(x[None], x[None], depth, nonlinearity, bias).ntk[0, 0]
@@ -97,6 +98,7 @@ def test_gradient_of_one_input(nonlinearity, depth, bias, other):
 
 
 @pytest.mark.parametrize(("nonlinearity", "depth", "bias"), CASES)
+@pytest.mark.whole
 def test_gradients_are_finite_wherever_inputs_are(nonlinearity, depth, bias):
     x = points("float32")
     x = jnp.concatenate([x, x, 1e-25 * x, 1e-38 * x])

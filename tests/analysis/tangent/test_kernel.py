@@ -164,6 +164,7 @@ def wide():
 
 @pytest.mark.parametrize("outputs", ["all", "mean"])
 @pytest.mark.parametrize("method", ["contraction", "structured", "products"])
+@pytest.mark.whole
 def test_the_result_does_not_depend_on_the_block(wide, method, outputs):
     function, params, x, other = wide
     whole = tangent_kernel(function, params, x, other, method=method, outputs=outputs)
