@@ -100,6 +100,7 @@ CLAIMS = [
                     above(least),
                     drop(Explained.held_out, variant, fewer, more),
                     Control("training's combinations", drop(Explained.train, variant, fewer, more)),
+                    note=NOTES.get(f"C3.{name}"),
                 )
                 for name, layer, variant, what, least, fewer, more in (
                     ("fraction", "softmax attention", "softmax", "fewest held out minus most", 0.05, 0, 2),

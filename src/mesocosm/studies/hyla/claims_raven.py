@@ -155,6 +155,7 @@ SIZE_AND_CODES = [
                 above(0.05),
                 later(SOFTMAX_CODES),
                 Control(OTHER, later(SOFTMAX_CODES, "other feature")),
+                note=NOTES["C11.later"],
             ),
             of_raven(
                 "middle",
@@ -176,6 +177,7 @@ SIZE_AND_CODES = [
                 below(-0.05),
                 solved(Solved.held_out_feature, of_features(max), of_features(min), same_data=False),
                 Control(NO_CODE, solved(Solved.averaged_feature, of_features(max), of_features(min), same_data=False)),
+                note=NOTES["C12.features"],
             )
         ],
     ),

@@ -218,7 +218,7 @@ PRESETS = {
             language_variants=("softmax", "linear", "hyla"),
         ),
         seeds=10,
-        minutes={  # each trial on one of two cores; from pilots
+        minutes={  # each trial on one of two free cores, from pilots; the record, beside other programs, took a third longer
             "ambiguous": 0.6,
             "codes-fuzzy-hyla": 0.5,
             "codes-fuzzy-softmax": 0.5,
