@@ -40,8 +40,9 @@ UNREAD: dict[str, set[str]] = {
             f"C2.{name}"
             for name in ("hyla-unnormalised", "hyla-softmax", "hyla-linear", "hyla-linear-unnormalised", "hyla-deep", "linear-rms", "linear-rms-relu")
         ),
-        *("C1.linear", "C2.keys", "C3.hyla", "C3.fraction-hyla", "C3.least", "C3.length", "C3.longer", "C4.train", "C5.hyla", "C5.hyla-linear"),
-        *("C5.hyla-unnormalised", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla"),
+        *("C1.linear", "C2.keys", "C3.hyla", "C3.fraction", "C3.fewer", "C3.more", "C3.fraction-hyla", "C3.least", "C3.length", "C3.longer"),
+        *("C4.train", "C5.hyla", "C5.hyla-linear", "C12.features"),
+        *("C5.hyla-unnormalised", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla", "C7.width-softmax"),
         *("C8.heads", "C13.nonlinearity", "C13.normalisation", "C13.raven-nonlinearity", "C13.raven-normalisation", "C14.linear", "C14.softmax"),
     },
     "incontext-composition": {"H1.better", "H2.gap"},

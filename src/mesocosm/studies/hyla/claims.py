@@ -100,6 +100,7 @@ CLAIMS = [
                     above(least),
                     drop(Explained.held_out, variant, fewer, more),
                     Control("training's combinations", drop(Explained.train, variant, fewer, more)),
+                    note=NOTES.get(f"C3.{name}"),
                 )
                 for name, layer, variant, what, least, fewer, more in (
                     ("fraction", "softmax attention", "softmax", "fewest held out minus most", 0.05, 0, 2),
@@ -158,7 +159,8 @@ CLAIMS = [
     ),
     Claim(
         "C6",
-        "Terms of held-out functions can be decoded better than by chance from the latent code, by a probe that was fitted on training's functions.",
+        "In most networks, terms of held-out functions can be decoded better than by chance from the latent code, by a probe that was fitted on training's "
+        "functions.",
         source="Fig. 2B, D",
         checks=[terms_decoded("softmax"), terms_decoded("hyla")],
     ),

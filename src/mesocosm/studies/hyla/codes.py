@@ -40,13 +40,12 @@ class Probed(NamedTuple):
 
 
 class RavenLabels(NamedTuple):
-    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need; the symbols of the keys."""
+    """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need."""
 
     rule: Any
     target: Any
     other_rule: Any
     other_target: Any
-    symbols: Any
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
@@ -101,22 +100,20 @@ def shuffle_values(key: PRNGKeyArray, tokens: Float[Array, "n time channels"], c
 def read_rules(arm: RavenArm, context: Context) -> Tables:
     """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
 
-    Features are in order here, and rules are assigned to them at random. Three rows named as networks are no networks of their own: `shuffled` is the trained
-    one where all rows but the last are of another matrix, `other feature` the trained one where the first feature's rule is to be decoded from the same code,
-    and `symbols` probes of the two symbols that the answer looks at.
+    Features are in order here, and rules are assigned to them at random. Rows named `other feature` are of the trained network where the first feature's rule
+    is to be decoded from the same code; those whose names end in `other rows` are of matrices of which all rows but the last are another matrix's.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
     found, causes, shown, alike = [], [], [], []
     for network, models in _networks(arm, context).items():
-        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        plain, mixed = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
-            found.append(_decoded_rule(network, seed, _seed(plain, place), "rule"))
+            one, other = _seed(plain, place), _seed(mixed, place)
+            found.append(_decoded_rule(network, seed, one, "rule"))
             if network == "trained":
-                one, other = _seed(plain, place), _seed(shuffled, place)
-                symbols = [np.repeat(read.labels.symbols[None], arm.network.layers, axis=0) for read in one]
-                found += [_decoded_rule("shuffled", seed, other, "rule"), _decoded_rule("other feature", seed, one, "other_rule")]
-                found.append(_decoded("symbols", seed, symbols[0], one.fitted.labels.rule, symbols[1], one.scored.labels.rule))
-                causes += [_causes(name, seed, _codes(probed.fitted, 2), probed.fitted.labels) for name, probed in (("trained", one), ("shuffled", other))]
+                found += [_decoded_rule(f"{network}, other rows", seed, other, "rule"), _decoded_rule("other feature", seed, one, "other_rule")]
+                found.append(_decoded_rule("other feature, other rows", seed, other, "other_rule"))
+                causes.append(_causes(seed, _codes(one.fitted, 2), one.fitted.labels))
         if network == "trained":
             alike.append(_similar(arm, context, plain.fitted))
             first = _seed(plain.fitted, 0)
@@ -140,8 +137,7 @@ def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: Rav
     def one(drawn: Any, tokens: Array) -> Read:
         features = drawn.targets.shape[1]
         keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
-        symbols = drawn.tokens[:, keys].reshape(examples, -1)
-        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0], symbols)
+        labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0])
         return Read(_attention(model, tokens, keys), labels)
 
     known, held_out = draw_both(examples, key, ordered)
@@ -155,11 +151,10 @@ def other_rows(tokens: Float[Array, "n time symbols"]) -> Float[Array, "n time s
     return tokens.at[:, :shown].set(jnp.roll(tokens[:, :shown], 1, axis=0))
 
 
-def _causes(network: str, seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
+def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
     """R^2 of the codes, explained by the rule and by the symbol to predict, of each of the two features."""
-    by = {name: label for name, label in labels._asdict().items() if name != "symbols"}
-    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes)[None, None] for name, label in by.items()}
-    return long_table({"network": [network], "seed": [seed], "layer": range(len(codes))}, **explained)
+    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes)[None] for name, label in labels._asdict().items()}
+    return long_table({"seed": [seed], "layer": range(len(codes))}, **explained)
 
 
 def _similar(arm: RavenArm, context: Context, read: Read) -> pl.DataFrame:

@@ -93,10 +93,10 @@ def decoded(trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
     return score(Decoded.f1).minus(score(Decoded.shuffled_f1))
 
 
-def above_symbols(trial: Trials, network: str = "trained") -> OfSeeds:
-    """Macro F1 of a probe of the last layer's codes of Raven matrices for the rule, minus that of a probe of the symbols that they look at."""
-    one, other = (replicates(Decoded.f1, trial=trial, network=name, layer=last_raven) for name in (network, "symbols"))
-    return one.minus(other)
+def from_other_rows(trial: Trials, network: str = "trained") -> OfSeeds:
+    """Macro F1 of a probe of the last layer's codes of Raven matrices, minus that where all rows but the last are another matrix's."""
+    own, other = (replicates(Decoded.f1, trial=trial, network=name, layer=last_raven) for name in (network, f"{network}, other rows"))
+    return own.minus(other)
 
 
 def decoded_terms(trial: Trials, network: str = "trained") -> OfSeeds:
@@ -109,7 +109,7 @@ def later(trial: Trials, network: str = "trained", *, layer: Layer = last_raven)
     return decoded(trial, layer, network).minus(decoded(trial, first, network))
 
 
-def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer, network: str = "trained") -> OfSeeds:
+def explained_by(cause: Value, other: Value, trial: Trials, layer: Layer) -> OfSeeds:
     """R^2 of codes by one cause minus R^2 by another."""
-    one, two = (replicates(column, trial=trial, network=network, layer=layer) for column in (cause, other))
+    one, two = (replicates(column, trial=trial, layer=layer) for column in (cause, other))
     return one.minus(two)

@@ -1,6 +1,7 @@
 """Tables and trials of the hyla study, for its claims and measures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 from mesocosm.studies.hyla.config import Config
@@ -14,11 +15,15 @@ def fuzzy(variant: str) -> Trials:
 
 
 def held_out(variant: str, rank: int) -> Trials:
-    """The same with the fraction of combinations held out that has this rank among all of the config, from 0; with the largest, if there are not so many."""
+    """The same with the fewest combinations held out (0), a medium fraction (1) or the most (2) of all fractions of the config. If there are not so many, it
+    is a trial that is not there, so that a check does not compare a network with itself.
+    """
 
     def name(config: Config) -> str:
         fractions = sorted({config.fuzzy.held_out, *config.held_outs})
-        fraction = fractions[min(rank, len(fractions) - 1)]
+        if len(fractions) < (3 if rank == 1 else 2):
+            return f"fuzzy-{variant} with another fraction held out"
+        fraction = fractions[0 if rank == 0 else 1 if rank == 1 else -1]
         return f"fuzzy-{variant}" if fraction == config.fuzzy.held_out else f"fuzzy-{variant}-held-{percent(fraction)}"
 
     return Trials(name)
@@ -48,7 +53,7 @@ def by_matrices(variant: str, pick: Callable[[Iterable[int]], int]) -> Trials:
 
     def name(config: Config) -> str:
         names = {config.raven_training.steps: f"raven-{variant}"} | {scale.steps: f"raven-{variant}-{scale.name}" for scale in config.scales if scale.steps}
-        return names[pick(names)]
+        return _end(names, pick, f"raven-{variant} after another number of matrices")
 
     return Trials(name)
 
@@ -59,9 +64,14 @@ def by_width(variant: str, pick: Callable[[Iterable[float]], float]) -> Trials:
     def name(config: Config) -> str:
         scales = [scale for scale in config.scales if not scale.steps and not scale.layers]
         names = {1.0: f"raven-{variant}"} | {scale.width: f"raven-{variant}-{scale.name}" for scale in scales}
-        return names[pick(names)]
+        return _end(names, pick, f"raven-{variant} of another width")
 
     return Trials(name)
+
+
+def _end(names: Mapping[Any, str], pick: Callable[[Iterable[Any]], Any], other: str) -> str:
+    """The first or the last trial of a curve; `other`, which is not there, if the curve is a point."""
+    return names[pick(names)] if len(names) > 1 else other
 
 
 ONE_HEAD = Trials("raven-softmax-heads-1")
@@ -71,11 +81,14 @@ def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
     """Softmax attention on Raven matrices with the most (`max`) or the fewest (`min`) features, after equally many steps."""
 
     def name(config: Config) -> str:
+        if not config.raven_features:
+            return "raven-softmax with another number of features"
         features = pick((config.raven.features, *config.raven_features))
         if features != config.raven.features:
             return f"raven-softmax-features-{features}"
         steps = config.raven_features_steps or config.raven_training.steps
-        return next((f"raven-softmax-{scale.name}" for scale in config.scales if scale.steps == steps), "raven-softmax")
+        names = {config.raven_training.steps: "raven-softmax"} | {scale.steps: f"raven-softmax-{scale.name}" for scale in config.scales}
+        return names.get(steps, "raven-softmax after as many steps")
 
     return Trials(name)
 
@@ -137,9 +150,10 @@ class Decoded(Table):
 
 
 class Causes(Table):
-    """R^2 of latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the matrix."""
+    """R^2 of trained networks' latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the
+    matrix.
+    """
 
-    network: Axis
     layer: Axis
     rule: Value
     target: Value
