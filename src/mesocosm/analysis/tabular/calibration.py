@@ -74,4 +74,4 @@ def compare_coefficients(
     place = jnp.clip((predicted * bins).astype(jnp.int32), 0, bins - 1)
     gaps = jnp.zeros(bins, predicted.dtype).at[place].add(weights * (predicted - true)) / policy.shape[1]
     losses = (log_loss(distribution) for distribution in (predicted, true, jnp.broadcast_to(policy[..., None], true.shape)))
-    return Calibration(*losses, jnp.sum(jnp.abs(gaps)), root_mean_square(learned - exact), root_mean_square(exact))
+    return Calibration(*losses, jnp.sum(jnp.abs(gaps)), root_mean_square(learned - exact), root_mean_square(exact))  # pyright: ignore[reportCallIssue]
