@@ -4,6 +4,7 @@ Reference: von Oswald et al., "MesaNet: Sequence modeling by locally optimal tes
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -125,32 +126,44 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
     length = problem.query.shape[0]
     chunks, state = _cut(problem, chunk)
 
-    def operator(x: Array) -> Array:
+    def operator(chunks: _Chunks, x: Array) -> Array:
         return read_chunks(x, chunks.key, chunks.key, chunks.pair, chunks.decay, chunks.entry.gram) + x * problem.regulariser
 
-    def solve(operator: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
-        found = conjugate_gradient(operator, rhs, start(rhs), steps=steps, tolerance=tolerance, unroll=unroll)
-        return found.x, (found.residual, found.steps)
+    def solve_chunk(given: tuple[_Chunks, Array]) -> tuple[Array, Array, Array]:
+        chunks, rhs = jax.tree.map(lambda leaf: leaf[None], given)
+        found = conjugate_gradient(partial(operator, chunks), rhs, start(chunks, rhs), steps=steps, tolerance=tolerance, unroll=unroll)
+        return found.x[0], found.residual[0], found.steps[0]
 
-    def start(rhs: Array) -> Array:
+    def solve(_: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
+        """Chunk by chunk, so that a solver's steps stay in the cache, in two loops, which XLA's CPU threads run side by side."""
+        loops = [jax.lax.map(solve_chunk, jax.tree.map(lambda leaf: leaf[half], (chunks, rhs))) for half in _halves(len(rhs))]
+        solution, residual, count = (jnp.concatenate(parts) for parts in zip(*loops, strict=True))
+        return solution, (residual, count)
+
+    def start(chunks: _Chunks, rhs: Array) -> Array:
         if guess is not None:
             return jnp.zeros_like(rhs)
         diagonal = chunks.decay[..., None] * jnp.diagonal(chunks.entry.gram, axis1=1, axis2=2)[:, None, :]
         return rhs / (diagonal + jnp.einsum("cts,csk->ctk", chunks.pair, chunks.key**2) + problem.regulariser)
 
+    whole = partial(operator, chunks)
     rhs = split_chunks(problem.query, chunk)
     origin = jnp.zeros_like(rhs) if guess is None else split_chunks(guess, chunk)
     if unroll:
-        solution, (residual, count) = solve(operator, rhs - operator(origin))
+        solution, (residual, count) = solve(whole, rhs - whole(origin))
     else:
         origin = jax.lax.stop_gradient(origin)
-        rhs = rhs - operator(origin)
-        solution, (residual, count) = jax.lax.custom_linear_solve(operator, rhs, solve, symmetric=True, has_aux=True)
+        rhs = rhs - whole(origin)
+        solution, (residual, count) = jax.lax.custom_linear_solve(whole, rhs, solve, symmetric=True, has_aux=True)
         residual = _without_derivative(residual, rhs)
     solution = origin + solution
     output = read_chunks(solution, chunks.key, chunks.value, chunks.pair, chunks.decay, chunks.entry.cross)
     output, solution, residual, count = (join_chunks(a, length) for a in (output, solution, residual, count))
     return GatedMesaResult(output, state, solution, residual, count)
+
+
+def _halves(count: int) -> list[slice]:
+    return [slice(0, count // 2), slice(count // 2, count)] if count > 1 else [slice(0, 1)]
 
 
 @jax.custom_jvp
