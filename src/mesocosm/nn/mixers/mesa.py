@@ -1,10 +1,10 @@
 r"""The mesa layer: at every token, the optimal regression of values on the keys so far, by recursive least squares.
 
-The forward pass is a scan that is exact at every step and stays in cache. The backward pass is a closed form and needs only three numbers per channel from
-the scan: it stores no inverse and does not differentiate through the recursion.
+The forward pass is a scan over chunks of tokens that is exact at every token; with forgetting, a scan over tokens. The backward pass is a closed form and needs
+only three numbers per channel from the scan: it stores no inverse and does not differentiate through the recursion.
 
 References: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 4 and App. B; for the root of the inverse, Potter's
-square-root filter, in Bierman, "Factorization methods for discrete sequential estimation" (1977).
+square-root filter, and for several tokens at once Andrews', in Bierman, "Factorization methods for discrete sequential estimation" (1977).
 """
 
 import math
@@ -65,8 +65,8 @@ def least_squares_step(
     $\gamma_t = 0$, the state before the token is that before the first one, with the whole regulariser.
 
     Step by step in float32, keys that repeat leave errors of about 4e-4 of the values' size after 4096 tokens, 1e-2 after 16384 and 0.1 after 65536.
-    `continue_least_squares` and `recursive_least_squares` collect the changes of the root over chunks and keep these below 1e-3 up to 16384 tokens and 5e-3
-    up to 65536, without `log_forget`.
+    `continue_least_squares` and `recursive_least_squares` change the root once a chunk and keep these below 1e-3 up to 16384 tokens and 5e-3 up to 65536,
+    without `log_forget`.
 
     Returns the new state, the gain $g_t = R_t k_t$ and the error $v_t - \Phi_{t-1} k_t$.
     """
@@ -117,26 +117,34 @@ def _token(state: LeastSquaresState, token: tuple[Array, ...]) -> tuple[LeastSqu
 
 
 def _chunk(state: LeastSquaresState, tokens: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
-    r"""All steps of a chunk at once, with its tokens in rows: $F = K S$, $r I + F F^\top = L L^\top$, $G = L^{-1} F S^\top$, $E = L^{-1} (V - K \Phi^\top)$.
+    r"""All steps of a chunk at once, tokens in rows: with $F = K S$, $I + F F^\top = L L^\top$ and $X = L^{-1} F$, gains $G = X S^\top$ and errors $E = L^{-1}
+    (V - K \Phi^\top)$.
 
     The leading blocks of $L$ belong to the chunk's first tokens. Hence $\Phi_t = \Phi + \sum_{s \le t} E_s G_s^\top$ and $R_t = S S^\top - \sum_{s \le t} G_s
-    G_s^\top$, and $S - G^\top (L + \sqrt r I)^{-1} F$ is a root of the last inverse (Andrews' form of the square-root filter).
-    $r = 1$ but for rounding: it is as much larger as the products' errors, so that they leave the matrix positive definite, whatever the size of the keys.
+    G_s^\top$; and $S - G^\top (I + L^{-1})^{-1} X$ is a root of the last inverse (Andrews' form of the square-root filter).
     """
     query, key, value = tokens
-    seen, eye = key @ state.root, jnp.eye(len(key), dtype=key.dtype)
-    products = seen @ seen.T
-    rounding = 4 * jnp.finfo(key.dtype).eps * jax.lax.stop_gradient(jnp.max(jnp.diagonal(products)))
-    whiten = lower_inverse(cholesky(products + (1 + rounding) * eye))
-    white = whiten @ seen
-    left = jnp.tril(whiten @ whiten.T + white @ white.T - eye)
-    left = left - eye * left / 2
-    whiten, white = whiten - left @ whiten, white - left @ white
+    whiten, white = _whitened(key @ state.root)
     gain, error = white @ state.root.T, whiten @ (value - key @ state.map.T)
     weights = jnp.tril(query @ gain.T)
     trace = _Trace(query @ state.map.T + weights @ error, (query @ state.root) @ state.root.T - weights @ gain, gain, error)
-    root = state.root - gain.T @ (lower_inverse(eye + whiten) @ white)
+    root = state.root - gain.T @ (lower_inverse(jnp.eye(len(key), dtype=key.dtype) + whiten) @ white)
     return LeastSquaresState(root, state.map + error.T @ gain, state.regulariser), trace
+
+
+def _whitened(seen: Float[Array, "time key_dim"]) -> tuple[Float[Array, "time time"], Float[Array, "time key_dim"]]:
+    r"""$N = L^{-1}$ and $N F$, where $I + F F^\top = L L^\top$.
+
+    Products of large keys lose the identity to rounding. A little more of it keeps the matrix positive definite, and one step of refinement, by $N N^\top + N F
+    (N F)^\top - I$, which is 0 for the right $N$ and has no large terms, gives back what that and the rounding cost: the digits lost go with $F$, not $F^2$.
+    """
+    products, eye = seen @ seen.T, jnp.eye(len(seen), dtype=seen.dtype)
+    rounding = 4 * jnp.finfo(seen.dtype).eps * jax.lax.stop_gradient(jnp.max(jnp.diagonal(products)))
+    whiten = lower_inverse(cholesky(products + (1 + rounding) * eye))
+    white = whiten @ seen
+    wrong = jnp.tril(whiten @ whiten.T + white @ white.T - eye)
+    wrong = wrong - eye * wrong / 2
+    return whiten - wrong @ whiten, white - wrong @ white
 
 
 def continue_least_squares(
@@ -149,7 +157,7 @@ def continue_least_squares(
     """`recursive_least_squares` from a given state; also returns the last state, so that you can process a sequence in segments.
 
     It can be differentiated in all modes, also with respect to the state, by plain differentiation of the recursion (in reverse mode, one root stored per
-    token).
+    chunk, or per token with `log_forget`).
     """
     dtype = state.root.dtype
     q, k, v = (x.astype(dtype) for x in (query, key, value))
