@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import fill_gates
@@ -47,6 +47,7 @@ class _Problem(NamedTuple):
     input_gate: Array
     regulariser: Array
     state: RegressionSums
+    negative: Array | None
 
 
 class _Chunks(NamedTuple):
@@ -67,6 +68,7 @@ def gated_mesa(
     input_gate: Float[Array, " time"] | None,
     regulariser: Float[Array, " key_dim"],
     *,
+    negative: Bool[Array, " time"] | None = None,
     state: RegressionSums | None = None,
     steps: int = 30,
     tolerance: ArrayLike = 1e-5,
@@ -85,7 +87,9 @@ def gated_mesa(
     steps after convergence divide vanishing numbers by each other.
 
     Args:
-        log_forget: $\log \gamma_t \le 0$, -inf for a reset (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.
+        log_forget: $\log |\gamma_t| \le 0$, -inf for a reset (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.
+        negative: where $\gamma_t < 0$ (None: nowhere). $H_t$ can then have negative eigenvalues, which $\Lambda$ must exceed; with unit keys and $\beta \le 1$,
+            one above the number of tokens does, or above $1 / (1 - \max |\gamma|)$.
         state: the sums before the first token (None: 0); pass the last state of a segment to the next.
         chunk: number of tokens in one masked product; affects speed and memory, not the result; does not need to divide the length.
         initial_guess: where the solver starts (None: q / diag(H + Lambda)). `query` itself with `steps=0, unroll=True` gives gated linear attention. The
@@ -104,14 +108,14 @@ def gated_mesa(
     log_forget, input_gate = fill_gates(length, dtype, log_forget, input_gate)
     if state is None:
         state = RegressionSums(jnp.zeros((k.shape[1], k.shape[1])), jnp.zeros((v.shape[1], k.shape[1])))
-    problem = _Problem(q, k, v, log_forget, input_gate, diagonal, RegressionSums(*(x.astype(dtype) for x in state)))
+    problem = _Problem(q, k, v, log_forget, input_gate, diagonal, RegressionSums(*(x.astype(dtype) for x in state)), negative)
     guess = None if initial_guess is None else initial_guess.astype(dtype)
     result = _solve(problem, guess, tolerance, steps, balanced_chunk(length, chunk), unroll)
     return result._replace(output=result.output.astype(query.dtype))
 
 
 def _cut(problem: _Problem, chunk: int) -> tuple[_Chunks, RegressionSums]:
-    gates = chunk_gates(split_chunks(problem.log_forget, chunk))
+    gates = chunk_gates(split_chunks(problem.log_forget, chunk), None if problem.negative is None else split_chunks(problem.negative, chunk))
     gate = split_chunks(problem.input_gate, chunk)
     written = gates.remaining * gate
     entry_gram, gram = entry_states(outer_sums(problem.key, problem.key, written), gates.total, problem.state.gram)
@@ -136,7 +140,9 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
 
     def solve(_: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
         """Chunk by chunk, so that a solver's steps stay in the cache, in two loops, which XLA's CPU threads run side by side."""
-        loops = [jax.lax.map(solve_chunk, jax.tree.map(lambda leaf: leaf[half], (chunks, rhs))) for half in _halves(len(rhs))]
+        middle = len(rhs) // 2
+        halves = [jax.tree.map(lambda leaf, part=part: leaf[part], (chunks, rhs)) for part in (slice(middle), slice(middle, None))]
+        loops = [jax.lax.map(solve_chunk, half) for half in (halves if middle else halves[1:])]
         solution, residual, count = (jnp.concatenate(parts) for parts in zip(*loops, strict=True))
         return solution, (residual, count)
 
@@ -160,10 +166,6 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
     output = read_chunks(solution, chunks.key, chunks.value, chunks.pair, chunks.decay, chunks.entry.cross)
     output, solution, residual, count = (join_chunks(a, length) for a in (output, solution, residual, count))
     return GatedMesaResult(output, state, solution, residual, count)
-
-
-def _halves(count: int) -> list[slice]:
-    return [slice(0, count // 2), slice(count // 2, count)] if count > 1 else [slice(0, 1)]
 
 
 @jax.custom_jvp
