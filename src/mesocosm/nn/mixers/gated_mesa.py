@@ -133,17 +133,20 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
     def operator(chunks: _Chunks, x: Array) -> Array:
         return read_chunks(x, chunks.key, chunks.key, chunks.pair, chunks.decay, chunks.entry.gram) + x * problem.regulariser
 
-    def solve_chunk(given: tuple[_Chunks, Array]) -> tuple[Array, Array, Array]:
-        chunks, rhs = jax.tree.map(lambda leaf: leaf[None], given)
+    def at_once(chunks: _Chunks, rhs: Array) -> tuple[Array, Array, Array]:
         found = conjugate_gradient(partial(operator, chunks), rhs, start(chunks, rhs), steps=steps, tolerance=tolerance, unroll=unroll)
-        return found.x[0], found.residual[0], found.steps[0]
+        return found.x, found.residual, found.steps
+
+    def in_turn(chunks: _Chunks, rhs: Array) -> tuple[Array, Array, Array]:
+        """Chunk by chunk, so that a solver's steps stay in the cache, in two loops, which XLA's threads run side by side."""
+        middle = len(rhs) // 2
+        halves = [jax.tree.map(lambda leaf, part=part: leaf[part, None], (chunks, rhs)) for part in (slice(middle), slice(middle, None))]
+        loops = [jax.lax.map(lambda given: at_once(*given), half) for half in (halves if middle else halves[1:])]
+        solution, residual, count = (jnp.concatenate(parts)[:, 0] for parts in zip(*loops, strict=True))
+        return solution, residual, count
 
     def solve(_: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
-        """Chunk by chunk, so that a solver's steps stay in the cache, in two loops, which XLA's CPU threads run side by side."""
-        middle = len(rhs) // 2
-        halves = [jax.tree.map(lambda leaf, part=part: leaf[part], (chunks, rhs)) for part in (slice(middle), slice(middle, None))]
-        loops = [jax.lax.map(solve_chunk, half) for half in (halves if middle else halves[1:])]
-        solution, residual, count = (jnp.concatenate(parts) for parts in zip(*loops, strict=True))
+        solution, residual, count = jax.lax.platform_dependent(chunks, rhs, cpu=in_turn, default=at_once)
         return solution, (residual, count)
 
     def start(chunks: _Chunks, rhs: Array) -> Array:
@@ -156,7 +159,7 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
     rhs = split_chunks(problem.query, chunk)
     origin = jnp.zeros_like(rhs) if guess is None else split_chunks(guess, chunk)
     if unroll:
-        solution, (residual, count) = solve(whole, rhs - whole(origin))
+        solution, residual, count = at_once(chunks, rhs - whole(origin))
     else:
         origin = jax.lax.stop_gradient(origin)
         rhs = rhs - whole(origin)

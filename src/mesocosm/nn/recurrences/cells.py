@@ -43,13 +43,13 @@ def _derivative(cell: Cell, given: tuple[Array, Array, Array], moved: tuple[Arra
     states = recurrent_states(cell, *given)
     before = jnp.concatenate([start[None], states[:-1]])
     hidden, add = before[:, 0], jax.vmap(_add)
-    of_state, of_gates = _of_every_channel(jax.jacfwd(cell, (0, 1)))(before, add(drive, hidden @ recurrent.T))
+    of_state, of_gates = jax.vmap(partial(_jacobians, cell))(before, add(drive, hidden @ recurrent.T))
     push = _times(of_gates, add(moved[0], hidden @ moved[1].T))
     of_products = of_gates[:, :, : len(recurrent) // recurrent.shape[1]]
 
     def step(tangent: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         push, of_state, of_products = at
-        products = (recurrent @ tangent[0]).reshape(of_products.shape[1:])
+        products = jax.lax.dot_general(tangent[0], recurrent, (((0,), (1,)), ((), ()))).reshape(of_products.shape[1:])  # whose transpose reads rows
         tangent = push + _times(of_state, tangent) + _times(of_products, products)
         return tangent, tangent
 
@@ -57,12 +57,16 @@ def _derivative(cell: Cell, given: tuple[Array, Array, Array], moved: tuple[Arra
 
 
 def _add(drive: Float[Array, "gates n"], products: Float[Array, " rows"]) -> Float[Array, "gates n"]:
-    return drive + jnp.zeros(drive.size, drive.dtype).at[: len(products)].set(products).reshape(drive.shape)
+    return drive + jnp.pad(products, (0, drive.size - len(products))).reshape(drive.shape)
 
 
-def _of_every_channel(derivative: Callable) -> Callable:
-    """Map over time, the first axis, and channels, the last."""
-    return jax.vmap(jax.vmap(derivative, in_axes=-1, out_axes=-1))
+def _jacobians(
+    cell: Cell, state: Float[Array, "parts n"], gates: Float[Array, "gates n"]
+) -> tuple[Float[Array, "parts parts n"], Float[Array, "parts gates n"]]:
+    """Derivatives of every part after; channels do not mix, so that one pass serves them all."""
+    after, pull = jax.vjp(cell, state, gates)
+    one_part = jnp.eye(len(after), dtype=after.dtype)[:, :, None]
+    return jax.vmap(pull)(one_part * jnp.ones_like(after))
 
 
 def _times(jacobian: Float[Array, "*time parts others n"], tangent: Float[Array, "*time others n"]) -> Float[Array, "*time parts n"]:
