@@ -4,7 +4,6 @@ Reference: von Oswald et al., "MesaNet: Sequence modeling by locally optimal tes
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -130,40 +129,27 @@ def _solve(problem: _Problem, guess: Array | None, tolerance: ArrayLike, steps: 
     length = problem.query.shape[0]
     chunks, state = _cut(problem, chunk)
 
-    def operator(chunks: _Chunks, x: Array) -> Array:
+    def operator(x: Array) -> Array:
         return read_chunks(x, chunks.key, chunks.key, chunks.pair, chunks.decay, chunks.entry.gram) + x * problem.regulariser
 
-    def at_once(chunks: _Chunks, rhs: Array) -> tuple[Array, Array, Array]:
-        found = conjugate_gradient(partial(operator, chunks), rhs, start(chunks, rhs), steps=steps, tolerance=tolerance, unroll=unroll)
-        return found.x, found.residual, found.steps
+    def solve(operator: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
+        found = conjugate_gradient(operator, rhs, start(rhs), steps=steps, tolerance=tolerance, unroll=unroll)
+        return found.x, (found.residual, found.steps)
 
-    def in_turn(chunks: _Chunks, rhs: Array) -> tuple[Array, Array, Array]:
-        """Chunk by chunk, so that a solver's steps stay in the cache, in two loops, which XLA's threads run side by side."""
-        middle = len(rhs) // 2
-        halves = [jax.tree.map(lambda leaf, part=part: leaf[part, None], (chunks, rhs)) for part in (slice(middle), slice(middle, None))]
-        loops = [jax.lax.map(lambda given: at_once(*given), half) for half in (halves if middle else halves[1:])]
-        solution, residual, count = (jnp.concatenate(parts)[:, 0] for parts in zip(*loops, strict=True))
-        return solution, residual, count
-
-    def solve(_: Callable[[Array], Array], rhs: Array) -> tuple[Array, tuple[Array, Array]]:
-        solution, residual, count = jax.lax.platform_dependent(chunks, rhs, cpu=in_turn, default=at_once)
-        return solution, (residual, count)
-
-    def start(chunks: _Chunks, rhs: Array) -> Array:
+    def start(rhs: Array) -> Array:
         if guess is not None:
             return jnp.zeros_like(rhs)
         diagonal = chunks.decay[..., None] * jnp.diagonal(chunks.entry.gram, axis1=1, axis2=2)[:, None, :]
         return rhs / (diagonal + jnp.einsum("cts,csk->ctk", chunks.pair, chunks.key**2) + problem.regulariser)
 
-    whole = partial(operator, chunks)
     rhs = split_chunks(problem.query, chunk)
     origin = jnp.zeros_like(rhs) if guess is None else split_chunks(guess, chunk)
     if unroll:
-        solution, residual, count = at_once(chunks, rhs - whole(origin))
+        solution, (residual, count) = solve(operator, rhs - operator(origin))
     else:
         origin = jax.lax.stop_gradient(origin)
-        rhs = rhs - whole(origin)
-        solution, (residual, count) = jax.lax.custom_linear_solve(whole, rhs, solve, symmetric=True, has_aux=True)
+        rhs = rhs - operator(origin)
+        solution, (residual, count) = jax.lax.custom_linear_solve(operator, rhs, solve, symmetric=True, has_aux=True)
         residual = _without_derivative(residual, rhs)
     solution = origin + solution
     output = read_chunks(solution, chunks.key, chunks.value, chunks.pair, chunks.decay, chunks.entry.cross)
