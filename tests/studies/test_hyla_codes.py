@@ -63,27 +63,29 @@ def test_the_loss_of_fuzzy_logic_is_the_mean_squared_error():
 
 
 def test_each_score_is_of_its_network_and_its_matrices(monkeypatch):
-    """All of training's matrices are answered; of four held-out ones, two; without codes, one, and one more feature."""
-    targets = np.arange(16).reshape(2, 4, 2) % 8
+    """All of training's matrices are answered; of four held-out ones, two; without codes, one, and one more feature, and nothing of training's."""
+    symbols = np.arange(8).reshape(4, 2)
+    targets = np.stack([symbols, 7 - symbols])
     examples = [
         RavenExample(jnp.full((4, 18, 8), float(i)), jnp.asarray(targets[i]), *(jnp.zeros((4, *shape), int) for shape in ((3, 3, 2), (2,), (3, 2))))
         for i in (0, 1)
     ]
     model = build(ARMS["raven-softmax"], KEY)
-    wrong = {True: np.zeros((4, 2), int), False: np.asarray([[0, 0], [0, 0], [1, 1], [1, 1]]), None: np.asarray([[0, 0], [0, 1], [1, 1], [1, 1]])}
+    errors = {
+        (0, True): np.zeros((4, 2), int),
+        (1, True): np.asarray([[0, 0], [0, 0], [1, 1], [1, 1]]),
+        (0, False): np.ones((4, 2), int),
+        (1, False): np.asarray([[0, 0], [0, 1], [1, 1], [1, 1]]),
+    }
 
     def answer(network, tokens):
-        trained = bool(tokens[0, 0, 0] == 0)
-        return jax.nn.one_hot((targets[int(not trained)] + wrong[trained if network is model else None]) % 8, 8)
+        place = int(tokens[0, 0, 0])
+        return jax.nn.one_hot((targets[place] + errors[place, network is model]) % 8, 8)
 
     monkeypatch.setattr(train, "outputs", answer)
     scores, answers = train.answer_sets(model, train.RavenSets(*examples))
-    assert {name: tuple(map(float, score)) for name, score in scores._asdict().items()} == {
-        "train": (1.0, 1.0),
-        "held_out": (0.5, 0.5),
-        "averaged": (0.25, 0.375),
-    }
-    np.testing.assert_array_equal(answers, (targets[1] + wrong[False])[:3] % 8)
+    assert [tuple(map(float, getattr(scores, name))) for name in ("train", "held_out", "averaged")] == [(1.0, 1.0), (0.5, 0.5), (0.25, 0.375)]
+    np.testing.assert_array_equal(answers, (targets[1] + errors[1, True])[:3] % 8)
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
