@@ -65,6 +65,19 @@ def test_several_labels_have_a_probe_each_and_macro_f1_counts_classes_alike():
     assert alone[2].accuracy > 0.95
 
 
+def test_a_strong_penalty_leaves_the_guess_of_the_larger_class():
+    """Its F1 is 2p / (1 + p) for a fraction p, and that of the other class 0."""
+    rare = (RULES == 0).astype(int)
+    strong, weak = (logistic_probe(CODES[1:], rare, CODES[1:], rare, strength=strength).f1[0] for strength in (1e4, 1e-4))
+    np.testing.assert_allclose(strong, (1 - rare.mean()) / (2 - rare.mean()))
+    assert weak > 0.98
+
+
+def test_a_ridge_probe_is_scored_on_what_it_is_not_fitted_on():
+    """Forty random features fit the noise of fifty examples; the next fifty are then explained worse than by the mean."""
+    assert ridge_probe(RANDOM.standard_normal((100, 40)), NOISE[:1, :100])[0] < -0.5
+
+
 def test_a_ridge_probe_says_how_much_of_the_codes_features_explain():
     features = RANDOM.standard_normal((400, 3))
     noise = RANDOM.standard_normal((400, 2))

@@ -74,8 +74,7 @@ def test_every_row_follows_its_rule_and_tokens_show_all_but_the_last_panel(task,
         assert tokens[:-count].argmax(axis=1).tolist() == panels.reshape(-1)[:-count].tolist()
         assert np.all(tokens[-count:] == 0)
         assert examples.targets[i].tolist() == panels[-1, -1].tolist()
-    if not task.shuffle_rules:
-        assert np.all(np.diff(np.asarray(examples.rules), axis=1) >= 0)
+    assert np.all(np.diff(np.asarray(examples.rules), axis=1) >= 0) == (not task.shuffle_rules)
 
 
 def test_symbols_orders_and_rules_are_uniform():
@@ -92,6 +91,9 @@ def test_symbols_orders_and_rules_are_uniform():
     keys = [int(row @ [16, 4, 1]) for row in distributed[:, 0]]
     assert chisquare(np.unique(keys, return_counts=True)[1]).pvalue > 1e-3
     assert len(set(keys)) == 4 * 3 * 2
+    moves = np.argmax(distributed[:, 1:, :, None] == distributed[:, :-1, None, :], axis=-1)  # from each row to the next: independent, so all 6 * 6 alike
+    assert chisquare(np.unique(moves.reshape(-1, 6) @ 3 ** np.arange(6), return_counts=True)[1]).pvalue > 1e-3
+    assert len(np.unique(moves.reshape(-1, 6), axis=0)) == 36
 
 
 @pytest.mark.whole

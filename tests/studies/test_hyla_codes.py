@@ -1,0 +1,185 @@
+"""The hyla study: what its networks may see, which examples scores are of, and where latent codes and their labels come from."""
+
+from dataclasses import replace
+from unittest.mock import Mock
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mesocosm.studies.hyla import codes, train
+from mesocosm.studies.hyla.codes import Probed, RavenLabels, Read
+from mesocosm.studies.hyla.config import PRESETS
+from mesocosm.studies.hyla.networks import build, fuzzy_task, raven_task
+from mesocosm.studies.hyla.trials import trials
+from mesocosm.studies.interface import Context
+from mesocosm.tasks.fuzzy_logic import FuzzyExample, fuzzy_function
+from mesocosm.tasks.raven_matrices import RavenExample
+from mesocosm.tasks.raven_rules import RULES
+
+KEY = jax.random.key(0)
+ARMS = {trial.name: trial.config for trial in trials(PRESETS["smoke"].config)}
+
+
+def rows(combinations):
+    return {tuple(sorted(row)) for row in np.asarray(combinations).tolist()}
+
+
+@pytest.fixture
+def tokens_for_attention(monkeypatch):
+    """Instead of attention, reads hold the tokens that a network is given; the list has the positions that are looked at."""
+    positions = []
+
+    def tokens_of(model, tokens, keys):
+        positions.append(keys.tolist())
+        return tokens
+
+    monkeypatch.setattr(codes, "_attention", tokens_of)
+    return positions
+
+
+# --- networks and their scores ----------------------------------------------------------------------------------------
+
+
+def test_a_query_depends_on_all_of_the_context_and_on_no_other_query():
+    arm = ARMS["fuzzy-softmax"]
+    arm = replace(arm, task=replace(arm.task, queries=3))
+    model = build(arm, KEY)
+    tokens = jax.random.uniform(KEY, (arm.task.length + 2, arm.task.variables + 1))
+    slopes = jax.jit(jax.jacrev(lambda tokens: model(tokens)[:, 0]))(tokens)
+    expected = np.concatenate([np.ones((3, arm.task.length - 1)), np.eye(3)], axis=1)
+    np.testing.assert_array_equal(np.any(slopes != 0, axis=-1), expected)
+
+
+def test_the_loss_of_fuzzy_logic_is_the_mean_squared_error():
+    arm = ARMS["fuzzy-softmax"]
+    model = build(arm, KEY)
+    tokens = jax.random.uniform(KEY, (arm.task.length + 1, arm.task.variables + 1))
+    errors = np.asarray([0.1, -3.0])
+    loss = train.fuzzy_loss(model, FuzzyExample(tokens, model(tokens)[:, 0] - errors, jnp.zeros(2, int)), KEY)
+    np.testing.assert_allclose(loss, 9.01 / 2, rtol=1e-5)
+
+
+def test_each_score_is_of_its_network_and_its_matrices(monkeypatch):
+    """All of training's matrices are answered; of four held-out ones, two; without codes, one, and one more feature, and nothing of training's."""
+    symbols = np.arange(8).reshape(4, 2)
+    targets = np.stack([symbols, 7 - symbols])
+    examples = [
+        RavenExample(jnp.full((4, 18, 8), float(i)), jnp.asarray(targets[i]), *(jnp.zeros((4, *shape), int) for shape in ((3, 3, 2), (2,), (3, 2))))
+        for i in (0, 1)
+    ]
+    model = build(ARMS["raven-softmax"], KEY)
+    errors = {
+        (0, True): np.zeros((4, 2), int),
+        (1, True): np.asarray([[0, 0], [0, 0], [1, 1], [1, 1]]),
+        (0, False): np.ones((4, 2), int),
+        (1, False): np.asarray([[0, 0], [0, 1], [1, 1], [1, 1]]),
+    }
+
+    def answer(network, tokens):
+        place = int(tokens[0, 0, 0])
+        return jax.nn.one_hot((targets[place] + errors[place, network is model]) % 8, 8)
+
+    monkeypatch.setattr(train, "outputs", answer)
+    scores, answers = train.answer_sets(model, train.RavenSets(*examples))
+    assert [tuple(map(float, getattr(scores, name))) for name in ("train", "held_out", "averaged")] == [(1.0, 1.0), (0.5, 0.5), (0.25, 0.375)]
+    np.testing.assert_array_equal(answers, (targets[1] + errors[1, True])[:3] % 8)
+
+
+# --- fuzzy logic ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.whole
+def test_terms_are_read_at_one_point_from_training_s_combinations_and_from_held_out_ones(tokens_for_attention):
+    arm = ARMS["fuzzy-softmax"]
+    task = fuzzy_task(arm.task, 1000)
+    plain, shuffled = codes.read_fuzzy(20, KEY, eqx.filter_eval_shape(build, arm, KEY), task)
+    context, time = task.length - 1, task.length - 1 + task.queries
+    assert tokens_for_attention == [[time - 1]] * 4
+    for place, combinations in enumerate((task.combinations.train, task.combinations.held_out)):
+        tokens, labels = (np.asarray(part) for part in plain[place])
+        terms = np.nonzero(labels)[1].reshape(20, 2)
+        assert rows(terms) <= rows(combinations)
+        np.testing.assert_allclose(tokens[:, :context, -1], jax.vmap(fuzzy_function)(tokens[:, :context, :-1], terms), atol=1e-6)
+        np.testing.assert_array_equal(tokens[:, -1], np.broadcast_to(plain.fitted.attention[0, -1], (20, 5)))
+        assert tokens[0, -1, -1] == 0
+        mixed = np.array(shuffled[place].attention)
+        np.testing.assert_array_equal(np.sort(mixed[:, :context, -1]), np.sort(tokens[:, :context, -1]))
+        assert np.mean(mixed[:, :context, -1] == tokens[:, :context, -1]) < 0.5
+        mixed[:, :context, -1] = tokens[:, :context, -1]
+        np.testing.assert_array_equal(mixed, tokens)
+        np.testing.assert_array_equal(shuffled[place].labels, labels)
+
+
+# --- Raven matrices ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.whole
+def test_rules_are_read_from_training_s_combinations_and_from_held_out_ones(tokens_for_attention):
+    """Labels fit the tokens beside them: each feature's rule leads to its symbol."""
+    arm = ARMS["raven-softmax"]
+    task = raven_task(arm.task, 1000)
+    plain, mixed = codes.read_raven(40, KEY, eqx.filter_eval_shape(build, arm, KEY), task)
+    assert tokens_for_attention == [[13, 15]] * 4
+    for place, combinations in enumerate((task.combinations.train, task.combinations.held_out)):
+        tokens, labels = plain[place]
+        rules = np.stack([labels.other_rule, labels.rule], axis=1)
+        assert rows(rules) <= rows(combinations)
+        assert np.any(rules[:, 0] > rules[:, 1])
+        panels = tokens.argmax(axis=-1).reshape(40, 3, 3, 2)
+        answers = np.stack([rule.complete(jnp.moveaxis(panels, -1, 1), 8).symbol for rule in RULES])
+        for feature, (rule, target) in enumerate(((labels.other_rule, labels.other_target), (labels.rule, labels.target))):
+            np.testing.assert_array_equal(answers[rule, np.arange(40), feature], target)
+        np.testing.assert_array_equal(mixed[place].attention[:, 12:], tokens[:, 12:])
+        np.testing.assert_array_equal(mixed[place].attention[1:, :12], tokens[:-1, :12])
+        jax.tree.map(np.testing.assert_array_equal, mixed[place].labels, labels)
+
+
+def made_up(examples=300):
+    """Labels of four classes for two sets, and attention of two layers that tells such labels: the first layer the symbols, the last one any."""
+    random = np.random.default_rng(0)
+    labels = [RavenLabels(*random.integers(0, 4, (4, examples))) for _ in range(2)]
+
+    def read(of, **told):
+        """The last layer tells these labels, each in a part of the examples, and in the others a random one."""
+        shown = [np.where(random.random(examples) < part, getattr(of, name), random.integers(0, 4, examples)) for name, part in told.items()]
+        layers = [np.concatenate([np.eye(4)[label] for label in layer], axis=1) for layer in ([of.target, of.other_target], shown)]
+        return Read(np.stack(layers).reshape(2, examples, 4, 1, 2), of)
+
+    return labels, read
+
+
+def test_probes_are_scored_on_what_they_are_not_fitted_on():
+    (one, other), read = made_up()
+    known = read(one, rule=1, other_rule=1)
+    knows, forgets = (codes._decoded_rule("trained", 0, Probed(known, read(other, rule=part, other_rule=1)), "rule") for part in (1, 0))
+    assert knows["f1"][1] > 0.95
+    assert max(forgets["f1"][1], forgets["accuracy"][1], knows["f1"][0]) < 0.4
+
+
+def test_rules_and_not_symbols_are_decoded_of_both_features_beside_own_rows_and_others(monkeypatch):
+    """Own rows tell the last feature's rule, and the first's in half of the matrices; other rows the first's alone."""
+    labels, read = made_up()
+    plain, mixed = (Probed(*(read(of, rule=rule, other_rule=other) for of in labels)) for rule, other in ((1, 0.5), (0, 1)))
+    given = jax.tree.map(lambda leaf: leaf[None], (plain, mixed))
+    context = Mock(Context, seeds=(0,), parents=("raven-softmax",), evaluation_key=KEY, **{"evaluate.return_value": given})
+    monkeypatch.setattr(codes, "embedding", lambda points: points[:, :2])
+    found = codes.read_rules(ARMS["raven-softmax"], context)
+    last = found["decoded"].filter(layer=1)
+    f1 = dict(zip(last["network"], last["f1"], strict=True))
+    assert min(f1["trained"], f1["untrained"], f1["other feature, other rows"]) > 0.95
+    assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.8
+    rule, target, other_rule, other_target = (found["causes"][name][1] for name in RavenLabels._fields)
+    assert rule > other_rule + 0.1 > 0.2 > max(target, other_target) + 0.1
+
+
+def test_rules_are_compared_in_the_last_layer():
+    """There, the codes of the first two rules are the same; in the first layer, they are opposite."""
+    rules = np.repeat([0, 1, 2], 4)
+    directions = np.asarray([[[1.0, 0], [-1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]]])
+    attention = np.broadcast_to(directions[:, rules, :, None, None], (2, 12, 2, 1, 2))
+    read = jax.tree.map(lambda leaf: leaf[None], Read(attention, RavenLabels(*[rules] * 4)))
+    table = codes._similar(ARMS["raven-softmax"], Mock(Context, seeds=(0,)), read)
+    np.testing.assert_allclose(table["cosine"], [1, 1, -1, 1, 1, -1, -1, -1, 1], atol=1e-12)
