@@ -1,6 +1,6 @@
 """Keep a finished run as the record of its study: `python results/keep.py RUN`, in the checkout in which the run was started.
 
-The run directory becomes `results/STUDY`, without checkpoints and PNG pictures, and without its largest models if it would have more than 5 MB. Training curves
+The run directory becomes `results/STUDY`, without checkpoints and PNG pictures, and without its largest models if it would have more than 7 MB. Training curves
 are thinned to 50 points per seed, or to half as many until the record is no larger; the status files then hold their checksums. All other tables stay as they
 are. The history stays.
 """
@@ -15,7 +15,7 @@ from mesocosm.lab.store.history import is_entered
 from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parent
-LARGEST_RECORD = 5_000_000
+LARGEST_RECORD = 7_000_000
 POINTS = 50
 HISTORY = "history.json"
 

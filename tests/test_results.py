@@ -12,7 +12,7 @@ from mesocosm.lab.store.run_directory import Run, TrialStore
 
 RESULTS = Path(__file__).parents[1] / "results"
 RECORDS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
-LARGEST_RECORD = 5_000_000
+LARGEST_RECORD = 7_000_000
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
