@@ -29,7 +29,7 @@ NOTES: dict[str, str] = {
     "C14.hca-return-hca-plus": "HCA-return's bias is far larger than the gradient, so its ratio depends on that bias more than on its variance.",
     "C15.bias-hca-plus": "In the paper HCA+ has a bias of 2 dB at distance 100; here, at distance 20, it is -34 dB, below COCOA-reward's.",
     "C15.feature-bias": BINS,
-    "C16.trajcv": "TrajCV ends at distance 100 below 0.45 in four of ten trainings and above 0.95 in six, so the average spreads.",
+    "C16.trajcv": "TrajCV ends at distance 100 below 0.45 in three of ten trainings and above 0.95 in seven, so the average spreads.",
     "C16.between-q-critic": FIVE,
     "C16.between-advantage": FIVE,
     "C17.cocoa-reward-learned": "Ten trainings tell the loss only to within 4 dB; the paper's is -0.4 dB.",
