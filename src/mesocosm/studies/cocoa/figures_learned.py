@@ -76,16 +76,16 @@ def _beside_the_paper(title: str, table: pl.DataFrame, paper: Mapping[str, Seque
 
 @figure("How well hindsight networks know the hindsight distribution")
 def calibration(view: View) -> alt.TopLevelMixin:
-    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings. Left: log loss above the least possible one,
-    over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of predicted probability. Right: share of
-    the rectified output units that are 0 for every state and outcome.
+    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings. Left: excess log loss, above the least
+    possible, over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of predicted probability. Right:
+    share of the rectified output units that are 0 for every state and outcome.
     """
     table = view.table("hindsight").with_columns(
         distance=(pl.col("length") - 3).cast(pl.String) + pl.when(pl.col("trial").str.starts_with(ALIASED)).then(pl.lit(", aliased")).otherwise(pl.lit("")),
         left=(pl.col("log_loss") - pl.col("least_log_loss")) / (pl.col("policy_log_loss") - pl.col("least_log_loss")).clip(lower_bound=LEAST_NATS),
     )
     names = names_in(table)
-    panels = {"left": "log loss above the least, of the policy's", "calibration_error": "calibration error", "dead_outputs": "dead output units"}
+    panels = {"left": "excess log loss", "calibration_error": "calibration error", "dead_outputs": "dead output units"}
     rows = []
     for distance in sorted(set(table["distance"].to_list()), key=lambda name: (len(name), name)):
         here = table.filter(distance=distance)
