@@ -198,6 +198,7 @@ def test_a_sentence_quotes_a_row_of_the_record(records, tmp_path):
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.whole
 def test_all_that_a_page_quotes_stands_in_a_record(records, page):
     for study, *rest in records.QUOTED.findall(page.read_text()):
         assert records.quoted(ROOT / "results", study or page.stem, *(part or None for part in rest))

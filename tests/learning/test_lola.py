@@ -167,6 +167,7 @@ def test_discounts_count_steps():
     assert float(dice_return(log_probabilities, rewards, 0.5)) == 3.0
 
 
+@pytest.mark.whole
 def test_in_matching_pennies_shaping_gains_nothing_at_the_equilibrium():
     half = jnp.zeros(5)
     value = lambda own, other, key: values(MATCHING_PENNIES, jax.nn.sigmoid(own), jax.nn.sigmoid(other), 0.9)  # noqa: E731

@@ -99,6 +99,7 @@ def symmetric_student(network, number=0):
 
 
 @pytest.mark.parametrize("out", [1, 3])
+@pytest.mark.whole
 def test_the_symmetries_change_neither_the_output_nor_the_alignment(out):
     network = teacher(4, 5, 6, out)
     student, change, order, scale = symmetric_student(network)
@@ -144,6 +145,7 @@ MIXED = [(0, 3), (1, 4), (2, 3, 4), (0, 1, 2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("construct", [swapped, doubled])
+@pytest.mark.whole
 def test_disconnected_clusters_admit_students_that_fail_on_mixed_codes(construct):
     network = teacher()
     student = construct(network, (3, 4, 5))
@@ -152,6 +154,7 @@ def test_disconnected_clusters_admit_students_that_fail_on_mixed_codes(construct
     assert best_losses(student, masked(6, *MIXED), network).min() > 1e-3
 
 
+@pytest.mark.whole
 def test_a_connected_support_is_not_enough_for_a_wider_student():
     network = teacher(3, 1, 5)
     student = wide(network)

@@ -60,6 +60,7 @@ def test_occupancy_and_values_are_those_of_all_episodes(seed):
 
 @pytest.mark.parametrize("env", [KeyToDoor(9), Tree(overlap=3)], ids=lambda env: env.name)
 @pytest.mark.parametrize("discount", [1.0, 0.9])
+@pytest.mark.whole
 def test_the_linear_solve_is_the_recursion(env, discount):
     """Exactly on environments with layers, whose sum ends."""
     mdp = env.tabular()

@@ -108,6 +108,7 @@ def test_labels_and_readouts_scale_the_parts_that_they_enter():
     np.testing.assert_allclose(louder.kernel, once.kernel, rtol=1e-9)
 
 
+@pytest.mark.whole
 def test_a_scaled_readout_is_a_scaled_function_and_kernel():
     """What the line above multiplies by hand is what the network does."""
     x = jax.random.normal(jax.random.key(0), (4, 4))

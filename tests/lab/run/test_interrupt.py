@@ -154,6 +154,7 @@ def test_a_prompt_of_the_debugger_is_no_stall():
     assert not interrupt.in_a_debugger()
 
 
+@pytest.mark.whole
 def test_an_ignored_signal_stays_ignored_and_a_broken_terminal_stops_nothing():
     """In a process of its own: telling fails, so does keeping the reason, and the process is ended all the same."""
     script = """
