@@ -1,4 +1,4 @@
-"""The paper's claims about learned models, and their checks. Regions come from the paper's figures, and were set before any pilot but in C20 and C23."""
+"""The paper's claims about learned models, and their checks. Regions come from the paper's figures; the page says which were set again."""
 
 from __future__ import annotations
 
