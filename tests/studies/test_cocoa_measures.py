@@ -1,0 +1,227 @@
+"""The cocoa study's measures on small tables with values worked out by hand, and what its trials measure of made-up curves, networks and features."""
+
+from dataclasses import replace
+from types import MappingProxyType, SimpleNamespace
+from unittest.mock import Mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.tables import long_table
+from mesocosm.analysis.tabular.calibration import Calibration
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import judge
+from mesocosm.claims.replicates import Replicates
+from mesocosm.learning.exact_credit import Reinforce
+from mesocosm.learning.reward_features import RewardFeatures
+from mesocosm.nn.blocks.linear import Linear
+from mesocosm.nn.hindsight import HindsightNetwork
+from mesocosm.studies.cocoa import claims, learned, measures
+from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, Rate, Switched
+from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
+from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm
+from mesocosm.studies.cocoa.switched import _track, _train
+from mesocosm.studies.cocoa.tables import LEARNED, LONG
+from mesocosm.studies.cocoa.track import track_of
+from mesocosm.studies.interface import Context, View
+
+CONFIG = PRESETS["cpu"].config
+
+
+def measured(measure, config=CONFIG, **tables):
+    """The values of a measure on these tables, by seed."""
+    return measure(View(config, "cpu", tables)).values.tolist()
+
+
+def curves(column, levels, steps, **columns):
+    """A table with a row for each (trial, seed, step), from {trial: [one curve for each seed]}."""
+    rows = [
+        {"trial": trial, "seed": seed, "step": step, column: value} | columns
+        for trial, seeds in levels.items()
+        for seed, curve in enumerate(seeds)
+        for step, value in zip(steps, curve, strict=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+# --- measures
+
+
+@pytest.mark.parametrize(("near_steps", "far_steps"), [(20, 10), (10, 20)])
+def test_the_fall_from_near_to_far_is_over_as_many_iterations_as_both_have(near_steps, far_steps):
+    """Over steps 0 and 10, the last included: 0.3 - 0.15 and 0.6 - 0.8."""
+    config = replace(CONFIG, learned=replace(CONFIG.learned, steps=near_steps), long=replace(CONFIG.long, steps=far_steps))
+    levels = {"learned-hca": [[0.2, 0.4, 0.9], [0.5, 0.7, 0.0]], "long-hca": [[0.1, 0.2, 0.9], [0.7, 0.9, 0.1]]}
+    table = curves("treasure", levels, (0, 10, 20), estimator="hca", length=23)
+    assert measured(measures.fall_of("hca"), config, learned=table) == pytest.approx([0.15, -0.2])
+    assert measured(measures.over("hca", LEARNED, lambda config: 20), config, learned=table) == pytest.approx([0.5, 0.4])
+    assert measured(measures.over("hca", LONG, lambda config: 0), config, learned=table) == pytest.approx([0.1, 0.7])
+
+
+def test_short_tracks_are_compared_over_their_own_iterations():
+    """The brief budget, not the one that short and long tracks share."""
+    config = replace(CONFIG, learned=replace(CONFIG.learned, steps=20), long=replace(CONFIG.long, steps=20), brief_steps=10)
+    levels = {"learned-hca": [[0.2, 0.4, 0.9]], "learned-trajcv": [[0.1, 0.1, 1.0]]}
+    table = curves("treasure", levels, (0, 10, 20), estimator="hca", length=23)
+    assert measured(measures.brief_lead("hca", "trajcv"), config, learned=table) == pytest.approx([0.2])
+
+
+def test_a_part_of_the_training_is_that_between_two_shares_of_its_iterations():
+    levels = {"long-hca": [[0.0, 0.1, 0.2, 0.3, 0.5, 1.0], [1.0, 0.5, 0.3, 0.2, 0.1, 0.0]]}
+    table = curves("treasure", levels, (0, 20, 40, 60, 80, 100), estimator="hca", length=103)
+    assert measured(measures.between_steps("hca", LONG, (0.0, 0.4)), learned=table) == pytest.approx([0.1, 0.6])
+    assert measured(measures.between_steps("hca", LONG, (0.6, 1.0)), learned=table) == pytest.approx([0.6, 0.1])
+    assert measured(measures.between_steps("hca", LONG, (0.9, 1.0)), learned=table) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("crosses", "verdict"), [(True, "holds"), (False, "fails")])
+def test_the_q_critic_leads_early_and_the_advantage_late(crosses, verdict):
+    """Curves that cross after three quarters of the training, and the same in reverse."""
+    steps, noise = range(0, 101, 5), 0.01 * np.random.default_rng(0).normal(size=(3, 10))
+    ahead = {"q-critic": [0.6 if step < 75 else 0.3 for step in steps], "advantage": [0.3 if step < 75 else 0.6 for step in steps]}
+    if not crosses:
+        ahead = dict(zip(ahead, reversed(ahead.values()), strict=True))
+    levels = {f"long-{name}": curve for name, curve in (ahead | {"reinforce": [0.01] * len(steps)}).items()}
+    seeds = {trial: (np.asarray(curve) + noise[i][:, None]).tolist() for i, (trial, curve) in enumerate(levels.items())}
+    tables = {"learned": curves("treasure", seeds, steps, estimator="any", length=103)}
+    chosen = [claim for claim in claims.CLAIMS if claim.id.removeprefix("cocoa/") == "C24"]
+    rows = judge("cocoa", chosen, View(CONFIG, "cpu", tables), Circumstances("", fingerprints=fingerprints(chosen)), strict=True)
+    found = {row.id.removeprefix("cocoa/"): row.verdict for row in rows}
+    assert {name: found[name] for name in ("C24.early", "C24.late")} == {"C24.early": verdict, "C24.late": verdict}
+
+
+def test_the_first_bias_is_that_before_the_first_iteration():
+    table = curves("bias", {"learned-hca": [[-1.0, -10.0, -20.0, -30.0], [-2.0, -4.0, -6.0, -8.0]], "long-hca": [[5.0] * 4] * 2}, (0, 10, 20, 30))
+    assert measured(measures.first_bias_of("hca", LEARNED), learned_bias=table) == [-1.0, -2.0]
+    assert measured(measures.bias_of("hca", LEARNED), learned_bias=table) == [-25.0, -7.0]
+
+
+def test_shadow_training_loses_what_is_near_and_not_far():
+    """Bins count once: (0 + 6) / 2 near, and -9 far."""
+    near = [{"step": step, "treasure": treasure, "snr": snr} for step, (treasure, snr) in enumerate([(0.05, 0.0), (0.95, 6.0), (0.96, 6.0)])]
+    far = [{"step": step, "treasure": 0.05, "snr": snr} for step, snr in enumerate([-8.0, -10.0])]
+    both = [row | {"trial": trial, "seed": 0, "estimator": "hca"} for trial, rows in (("shadow", near), ("long-shadow", far)) for row in rows]
+    other = [row | {"estimator": "trajcv", "snr": 50.0} for row in both]
+    assert measured(measures.shadow_fall("hca"), shadow=pl.DataFrame([*both, *other])) == pytest.approx([12.0])
+
+
+def test_slower_is_more_iterations():
+    took = {"switched-hca": [400, 50], "switched-trajcv": [100, 100]}
+    rows = [{"trial": trial, "seed": seed, "took": value, "level": 0.9, "left": 1} for trial, seeds in took.items() for seed, value in enumerate(seeds)]
+    assert measured(measures.slower("hca", "trajcv"), adapted=pl.DataFrame(rows)) == pytest.approx([np.log(4), -np.log(2)])
+
+
+def test_an_equal_average_is_not_more():
+    """More, equal and less."""
+    learning = curves("treasure", {"whole-hca": [[0.0, 1.0], [0.5, 0.5], [0.0, 0.25]], "whole-hca-plus": [[0.0, 0.5], [0.25, 0.75], [0.25, 0.25]]}, (0, 10))
+    assert measured(measures.finds_more("hca", "hca-plus"), learning=learning) == [1.0, 0.0, 0.0]
+    assert measured(measures.finds_more("hca-plus", "hca"), learning=learning) == [0.0, 0.0, 1.0]
+
+
+def test_what_exceeds_a_number_is_above_it():
+    values = Replicates(np.array([0.25, 0.5, 0.75]), (0, 1, 2), ("",) * 3, np.zeros(3))
+    assert measures.exceeds(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [0.0, 0.0, 1.0]
+
+
+# --- switched rewards
+
+
+def made_up(fits):
+    """A context of four seeds whose fits have the curves that it was given."""
+    context = Mock(spec=Context)
+    context.fit.side_effect = lambda name, *args, **options: fits[name]
+    context.rows.side_effect = lambda axes=MappingProxyType({}), **columns: long_table({"seed": range(4), **axes}, **columns)
+    return context
+
+
+def test_the_treasure_is_left_when_its_probability_first_is_below_a_tenth():
+    """After it comes back it stays left; never left, all iterations count; left at once, one measurement; 0.1 itself is not below."""
+    sizes = Switched(track=LearnedModels(length=5, steps=20, every=10), after=35)
+    learner, other = (learner_of(sizes.track, Rate(1e-3, 1e-3), _track(sizes), Reinforce()) for _ in range(2))
+    before = np.array([[0.1, 0.6, 0.9], [0.2, 0.7, 0.8], [0.3, 0.4, 0.05], [0.4, 0.8, 0.95]])
+    after = np.array([[0.9, 0.5, 0.05, 0.2], [0.8, 0.7, 0.7, 0.6], [0.05, 0.04, 0.03, 0.01], [0.95, 0.1, 0.1, 0.02]])
+    fits = {
+        "before": SimpleNamespace(state="trained", probe_steps=np.array([0, 10, 20]), probes={"treasure": before}),
+        "after": SimpleNamespace(state="switched", probe_steps=np.array([20, 30, 40, 50]), probes={"treasure": after}),
+    }
+    context = made_up(fits)
+    tables = _train("hca", sizes, learner, other, context)
+    assert tables["adapted"]["took"].to_list() == [20, 35, 10, 30]
+    assert tables["adapted"]["left"].to_list() == [1, 0, 1, 1]
+    assert tables["adapted"]["level"].to_list() == [0.9, 0.8, 0.05, 0.95]
+    assert tables["switched"].filter(seed=0)["step"].to_list() == [0, 10, 20, 30, 40, 50]
+    assert tables["switched"].filter(seed=0)["treasure"].to_list() == [0.1, 0.6, 0.9, 0.5, 0.05, 0.2]
+    first, second = context.fit.call_args_list
+    assert (first.args[0], first.args[1] is learner, first.args[2]) == ("before", True, 20)
+    assert (second.args[0], second.args[1] is other, second.args[2]) == ("after", True, 35)
+    assert (second.kwargs["state"], second.kwargs["start"]) == ("trained", 20)
+
+
+# --- learners and hindsight networks
+
+
+OF_HINDSIGHT = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "cocoa-contrastive", "hca-plus", "hca", "hca-return", "counterfactual-return")
+
+
+@pytest.mark.parametrize("name", OF_HINDSIGHT)
+def test_hindsight_networks_get_their_options(name):
+    sizes = LearnedModels(length=4, width=3, gain=0.5, leak=0.25, by_episode=True)
+    features = FeatureOutcomes(np.zeros((8, 4), int), np.eye(2, 9), np.array(2), np.array(True))
+    for given in (sizes, LearnedModels(length=4, width=5)):
+        credit = learned_credit(name, given, track_of(given), features)
+        assert (credit.width, credit.gain, credit.leak, credit.by_episode) == (given.width, given.gain, given.leak, given.by_episode)
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_the_learner_of_an_arm_has_its_sizes_and_rates(updates):
+    """The policy's rate, then the models'."""
+    sizes = LearnedModels(length=4, width=3, updates=updates, leak=0.25, by_episode=True, batch_size=2, entropy=0.5, exploration=0.125)
+    sizes = replace(sizes, learning_rates=(("hca", 0.5, 0.5), ("cocoa-reward", 0.25, 0.75)))
+    learner, tables = learner_of_arm(LearnedArm("cocoa-reward", sizes, Features()), Mock(spec=Context), track_of(sizes))
+    assert tables == {}
+    assert (learner.credit_updates, learner.batch_size, learner.entropy, learner.exploration) == (updates, 2, 0.5, 0.125)
+    assert (learner.hyperparameters["learning_rate"], learner.credit_hyperparameters["learning_rate"]) == (0.25, 0.75)
+    assert (learner.credit.leak, learner.credit.by_episode) == (0.25, True)
+
+
+@pytest.mark.parametrize(("column", "silent"), [(5, 0.0), (7, 0.0), (1, 1.0), (9, 0.0)])
+def test_a_hindsight_networks_state_is_in_its_columns(monkeypatch, column, silent):
+    """One of two hidden units lives, and one of 72 outputs. It sees one input: an entry of the observation, or (column 9) that the outcome is the first."""
+    sizes = LearnedModels(length=4, width=2)
+    track = track_of(sizes)
+    credit = learned_credit("cocoa-reward", sizes, track)
+    network = HindsightNetwork(
+        Linear(jnp.zeros((2, 12)).at[0, column].set(1.0), jnp.array([0.0, -1.0])),
+        Linear(jnp.zeros((8, 2)).at[0, 0].set(1.0), jnp.zeros(8)),
+        Linear(jnp.zeros((64, 2)), jnp.zeros(64)),
+    )
+    policy, observations = jnp.full((8, 4), 0.25), jnp.asarray(track.mdp.observations, jnp.float32)
+    models = credit.models_of(network, observations, policy)
+    calibration = Calibration(*jnp.arange(len(Calibration._fields), dtype=float))
+    monkeypatch.setattr(learned, "calibration_of", lambda *args: calibration)
+    found = hindsight(credit, models, network, track.process, policy)
+    assert tuple(found) == HINDSIGHT
+    assert (float(found["dead_hidden"]), float(found["silent"])) == (0.5, silent)
+    assert float(found["dead_outputs"]) == pytest.approx(71 / 72)
+    assert {name: float(found[name]) for name in Calibration._fields} == calibration._asdict()
+    assert hindsight(credit, None, network, track.process, policy) == {}
+
+
+# --- features
+
+
+def test_as_many_places_as_vectors_number_them_all():
+    """In the order of their codes, with the first feature the lowest bit: apples to the left (cell 2), to the right (cell 3), the treasure (cell 6)."""
+    mdp = track_of(LearnedModels(length=9)).mdp
+    model = RewardFeatures(jnp.zeros((4, 9)).at[1, 2].set(1.0).at[2, 3].set(1.0).at[:, 6].set(1.0), jnp.zeros(9))
+    rewarded, observed = np.asarray(mdp.mean_reward) != 0, np.asarray(mdp.observations)
+    wanted = np.where(rewarded, np.select([observed[:, 2] > 0, observed[:, 3] > 0], [0, 1], 2)[:, None], -1)
+    assert set(wanted[rewarded].tolist()) == {0, 1, 2}
+    found = jax.device_get(_outcomes(3, model, mdp))
+    np.testing.assert_array_equal(found.table, wanted)
+    np.testing.assert_array_equal(found.vectors, np.eye(9)[[2, 3, 6]])
+    assert (int(found.number), bool(found.separate)) == (3, True)
