@@ -7,7 +7,7 @@ from mesocosm.claims.tables import Axis, Estimate, Table, Trials, Value
 WHOLE, LEARNED, LONG, BETWEEN, ALIASED, ROOMS, SWITCHED = "whole-", "learned-", "long-", "between-", "aliased-", "rooms-", "switched-"
 USER = "user"
 EXACT = "exact-"
-"""Before the name of an estimator with exact models in shadow training."""
+"""Before the name of an estimator with exact models, in shadow training and after a switch of rewards."""
 
 
 def learner(estimator: str) -> Trials:
