@@ -1,5 +1,6 @@
 """The modular study: splits, targets and decoding by hand, students known to be right or wrong, rows that hold and fail, and what the smoke run shows."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -18,8 +19,12 @@ from mesocosm.studies.modular import claims, constructions, descent, identificat
 from mesocosm.studies.modular.config import PRESETS, Constructions, Descent, Goals, Hyperteacher, Preferences
 from mesocosm.studies.modular.constructions import draw, draw_teacher
 from mesocosm.studies.modular.networks import Sizes, build
+from mesocosm.studies.modular.trials import trials
 from mesocosm.studies.modular.worlds import WALL
+from mesocosm.tasks.compositional_supports import is_compositional, is_connected, masks_of
 from mesocosm.tasks.task import batch
+
+CPU = PRESETS["cpu"].config
 
 
 @pytest.fixture
@@ -106,10 +111,13 @@ def test_decoding_is_ridge_regression_in_its_primal_form():
 @pytest.mark.parametrize(
     ("world", "sizes"),
     [
-        (Preferences(), (16, 5)),
-        (Preferences(modules=8, active=3, support="non-compositional"), (63, 29)),
-        (Preferences(modules=8, support="connected"), (24, 10)),
-        (Preferences(modules=8, support="disconnected"), (20, 10)),
+        (Preferences(), (31, 10)),
+        (Preferences(modules=8), (69, 23)),
+        (Preferences(modules=8, support="non-compositional"), (63, 29)),
+        (Preferences(modules=8, active=2, support="connected", apart=2), (24, 10)),
+        (Preferences(modules=8, active=2, support="disconnected", apart=2), (20, 10)),
+        (Preferences(active=2, support="connected"), (12, 7)),
+        (Preferences(active=2, support="disconnected"), (12, 7)),
         (Goals(), (54, 18)),
         (Goals(mazes=5, kinds=5), (150, 50)),
         (Goals(mazes=5, kinds=5, support="non-compositional"), (150, 50)),
@@ -196,7 +204,7 @@ def test_a_student_that_memorises_tasks_composes_them():
 
 
 def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
-    arm = descent.DescentArm(True, Descent(points=2))
+    arm = descent.DescentArm("connected", Descent(points=2))
     task = jax.tree.map(lambda leaf: np.asarray(leaf[0]), descent._tasks(arm, jax.random.split(jax.random.key(0), 1)))
     assert task.codes.min() == 0
     assert ((task.codes > 0).sum(axis=1) == 2).all()
@@ -208,6 +216,23 @@ def test_a_teacher_as_its_own_student_is_aligned_by_descents_measure():
     assert descent._aligned(descent.CodedStudent(task.teacher._replace(modules=other), jnp.asarray(task.codes)), task)[0] < 0.7
 
 
+def test_supports_of_descent_are_connected_or_not_and_cover_all_modules():
+    found = {name: masks_of(12 if name == "apart" else 6, sets) for name, sets in descent.SUPPORTS.items()}
+    assert {name: is_connected(masks) for name, masks in found.items()} == {name: name not in ("disconnected", "apart") for name in found}
+    assert all(map(is_compositional, found.values()))
+    assert {len(masks) for name, masks in found.items() if name != "singles"} == {6}
+    assert (found["apart"].sum(axis=0) == 1).all()
+
+
+def test_discrete_codes_are_normalised_masks_and_continuous_ones_have_their_modules():
+    for discrete, tasks in ((True, 12), (False, 36)):
+        arm = descent.DescentArm("singles", Descent(points=2, tasks=3), discrete)
+        codes = np.asarray(descent._tasks(arm, jax.random.split(jax.random.key(0), 1)).codes[0])
+        assert codes.shape == (tasks, 6)
+        np.testing.assert_array_equal(codes > 0, descent._masks(arm) > 0)
+        assert np.allclose(np.linalg.norm(codes, axis=1), 1) == discrete
+
+
 def test_conditions_give_every_family_one_task_more_than_it_spans_or_one_at_all():
     conditions = identification.coded()
     for name, masks, codes in zip(identification.CONDITIONS, conditions.masks, conditions.codes, strict=True):
@@ -216,10 +241,24 @@ def test_conditions_give_every_family_one_task_more_than_it_spans_or_one_at_all(
             assert len(tasks) >= (1 if name == "one task" else family.sum() + 1)
 
 
+def test_trials_of_the_record_have_each_arm_once_and_controls_of_equal_sizes():
+    arms = {trial.name: trial.config for trial in trials(CPU)}
+    assert len(arms) == len(trials(CPU))
+    assert {name for name in arms if name.startswith("preferences")} == {
+        *(f"preferences-{support}-{method}" for support in ("random", "non-compositional") for method in ("linear", "anil", "maml")),
+        "preferences-connected-linear",
+        "preferences-disconnected-linear",
+    }
+    wide, usual = arms["goals-random-linear-wide"], arms["goals-random-linear"]
+    assert (wide.training.width, wide.world.codes) == (2 * usual.training.width, 2 * usual.world.codes)
+    assert replace(wide, training=usual.training, world=usual.world) == usual
+    few, many = (arms[f"descent-discrete-{times}"].descent for times in (2, 16))
+    assert replace(many, more_modules=2) == few
+
+
 # --- rows can hold and can fail ----------------------------------------------------------------------------------------
 
-CPU = PRESETS["cpu"].config
-TRAINED = {"C5", "C7", "C8", "C9", "C11", "C16", "C17", "C21"}
+TRAINED = {"C5", "C6", "C7", "C8", "C9", "C11", "C13", "C14", "C16", "C17", "C18", "C21"}
 
 
 def tables_if(found, generator):
@@ -227,6 +266,11 @@ def tables_if(found, generator):
 
     def noise(mean, n=10):
         return mean + 0.01 * generator.uniform(-1, 1, n)
+
+    def losses(trial, known, held_out):
+        columns = {"known_loss": noise(1, 10) * known, "held_out_loss": noise(1, 10) * held_out}
+        columns |= {f"{name}_error": np.full(10, 1e-3) for name in tuple(columns)}
+        return pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{trial.rsplit('-', 1)[0]}{i}" for i in range(10)]} | columns)
 
     accuracy = []
     for trial in (f"{problem}-{method}" for problem in ("k2", "k1", "non-compositional") for method in ("linear", "anil", "maml")):
@@ -248,9 +292,15 @@ def tables_if(found, generator):
         columns["held_out_episodes"] = noise(0.0 if alone else 0.5 if composes else 0.2)
         columns |= {f"{name}_error": np.full(10, 1e-3) for name in tuple(columns)}
         worlds.append(pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{trial.rsplit('-', 1)[0]}{i}" for i in range(10)]} | columns))
-    aligned = {"descent-connected": 0.98 if found else 0.8, "descent-disconnected": 0.8}
-    rows = [pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "alignment": noise(mean)}) for trial, mean in aligned.items()]
-    return {"imitation": pl.concat(worlds), "accuracy": pl.concat(frames, how="diagonal"), "descent": pl.concat(rows)}
+    worlds.append(worlds[0].with_columns(trial=pl.lit("goals-random-linear-wide"), held_out_accuracy=pl.col("held_out_accuracy") + (0.0 if found else 0.1)))
+    for trial in (f"preferences-{support}-{method}" for support in ("random", "non-compositional") for method in ("linear", "anil", "maml")):
+        composes = found and trial == "preferences-random-linear"
+        worlds.append(losses(trial, 0.1, 0.1 if composes else 0.3))
+    worlds += [losses("preferences-connected-linear", 0.1, 0.2), losses("preferences-disconnected-linear", 0.1, 0.4 if found else 0.2)]
+    fails = {"apart": 0.5, "disconnected": 0.8, "discrete-16": 0.6} if found else {}
+    names = ("connected", "reordered", "disconnected", "apart", "discrete-2", "discrete-16", "continuous-2", "continuous-16")
+    rows = [pl.DataFrame({"seed": range(10), "trial": [f"descent-{name}"] * 10, "alignment": noise(fails.get(name, 0.98 if found else 0.8))}) for name in names]
+    return {"imitation": pl.concat(worlds, how="diagonal"), "accuracy": pl.concat(frames, how="diagonal"), "descent": pl.concat(rows)}
 
 
 def verdicts(chosen, tables):
@@ -295,7 +345,9 @@ def test_rows_about_students_without_loss_hold_by_the_theorem_and_fail_without_i
     tables = {"counterexamples": pl.concat(built), "identities": pl.concat(identities)}
     assert set(verdicts(False, tables | {"students": students_if(True, generator)}).values()) == {"holds"}
     found = verdicts(False, tables | {"students": students_if(False, generator)})
-    assert "holds" not in {found[name] for name in ("C1.unseen", "C2.tasks", "C3.equivalent", "C4.disconnected", "C19.wider", "C20.unscaled")}
+    assert "holds" not in {
+        found[name] for name in ("C1.connected", "C1.compositional", "C2.tasks", "C3.equivalent", "C4.disconnected", "C19.wider", "C20.unscaled")
+    }
 
 
 # --- the smoke run -----------------------------------------------------------------------------------------------------

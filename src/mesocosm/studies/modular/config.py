@@ -54,12 +54,14 @@ class Descent:
     inputs: int = 8
     hidden: int = 8
     outputs: int = 4
-    wider: int = 2
-    """Student modules and hidden units over the teacher's."""
+    more_modules: int = 2
+    """Student modules over the teacher's."""
+    more_hidden: int = 2
+    """Student hidden units over the teacher's."""
     tasks: int = 16
     """Codes of each pair of modules."""
     points: int = 16
-    """New inputs for each code in every step."""
+    """New inputs for each code in every step; as many times more as there are fewer codes, if they are discrete."""
     steps: int = 0
     learning_rate: float = 3e-3
 
@@ -90,23 +92,29 @@ class Hyperteacher:
 
 @dataclass(frozen=True)
 class Preferences:
-    """Optimal action values of an agent with mixtures of preferences for colours, in four rooms (paper: eight colours, preferences and 49 squares)."""
+    """Optimal action values of an agent with mixtures of preferences for colours, in one room (paper: four rooms with eight colours and preferences)."""
 
-    layout: tuple[str, ...] = ("  #  ", "  #  ", "#   #", "  #  ", "  #  ")
+    layout: tuple[str, ...] = ("   ", "   ", "   ")
     """Rows of the grid; "#" is a wall."""
     colours: int = 6
-    objects: int = 3
+    objects: int = 2
     modules: int = 6
     """Preferences."""
-    active: int = 2
+    active: int = 3
     """The most preferences in a mixture."""
+    length: int = 4
+    """Steps of an episode, and how far action values look ahead."""
     support: Support = "random"
     held_out: float = 0.25
     """Share of random mixtures that are not in training."""
-    episodes: int = 4
+    apart: int = 1
+    """How far apart on a ring the preferences of a mixture are at most, on connected support."""
+    episodes: int = 8
     """Demonstrations to adapt to, and as many query episodes."""
     codes: int = 16
     """Entries of a hypernetwork's code."""
+    walls: bool = False
+    """Whether networks see walls and what is in their cells, which is always the same."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +171,10 @@ class Methods:
 
 
 VALUES = Methods(
-    linear=Training(500, 1e-2, 0.3, 32, layers=2, inner_steps=5),
-    nonlinear=Training(500, 3e-3, 0.3, 32, layers=2, inner_steps=5),
-    anil=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
-    maml=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
+    linear=Training(2000, 1e-2, 0.1, 64, layers=2, inner_steps=5),
+    nonlinear=Training(2000, 3e-3, 0.1, 64, layers=2, inner_steps=5),
+    anil=Training(2000, 1e-2, 0.03, 128, layers=2, inner_steps=5),
+    maml=Training(2000, 1e-2, 0.03, 64, layers=2, inner_steps=5),
 )
 ACTIONS = Methods(
     linear=Training(500, 1e-2, 0.3, 32, layers=2),
@@ -182,7 +190,9 @@ class Imitation:
 
     preferences: Preferences = field(default_factory=Preferences)
     preference_supports: tuple[Support, ...] = ()
-    """Supports of mixtures that networks are trained on."""
+    """Supports of mixtures that networks of all methods are trained on."""
+    preference_halves: bool = False
+    """Whether linear hypernetworks are trained on connected and on disconnected mixtures, of at most two preferences."""
     values: Methods = field(default_factory=lambda: VALUES)
     """How networks are trained on preferences."""
     goals: Goals = field(default_factory=Goals)
@@ -190,6 +200,8 @@ class Imitation:
     """Supports of goals that networks are trained on."""
     actions: Methods = field(default_factory=lambda: ACTIONS)
     """How networks are trained on goals."""
+    wide: int = 1
+    """How many times larger the codes and hidden layers of one more linear hypernetwork for random goals are; 1: none."""
     tasks: int = 256
     """Of each test set."""
 
@@ -209,6 +221,8 @@ class Config:
     constructions: Constructions = field(default_factory=Constructions)
     identification: Identification = field(default_factory=Identification)
     descent: Descent = field(default_factory=Descent)
+    many: tuple[int, ...] = ()
+    """Student modules over the teacher's, for students on single modules and pairs with discrete and with continuous codes."""
     teacher: Hyperteacher = field(default_factory=Hyperteacher)
     methods: tuple[Method, ...] = ("linear", "maml")
     """Which are trained."""
@@ -228,6 +242,7 @@ PRESETS = {
             constructions=Constructions(points=8, codes=1, starts=1, steps=2),
             identification=Identification(points=16, starts=2, steps=3, no_loss=1e9, kept=2, codes=1, code_starts=2, code_steps=2),
             descent=Descent(steps=4, points=4, tasks=1),
+            many=(2,),
             teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
             methods=("linear",),
             training=replace(Methods(), linear=Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2)),
@@ -254,11 +269,16 @@ PRESETS = {
     "cpu": Preset(
         replace(
             Config(),
+            identification=Identification(starts=72),
             descent=Descent(steps=20000),
+            many=(2, 16),
             methods=("linear", "anil", "maml"),
             harder=True,
             halves=6,
-            imitation=Imitation(goal_supports=("random", "non-compositional")),
+            halves_steps=3500,
+            imitation=Imitation(
+                preference_supports=("random", "non-compositional"), preference_halves=True, goal_supports=("random", "non-compositional"), wide=2
+            ),
         ),
         seeds=10,
         minutes={
@@ -290,6 +310,7 @@ PRESETS = {
         replace(
             Config(),
             descent=Descent(inputs=16, hidden=16, tasks=64, points=64, steps=60000, learning_rate=1e-3),
+            many=(2, 4, 8, 16, 32),
             teacher=Hyperteacher(inputs=16, hidden=(32, 32, 32), generated=(1, 2), modules=8, points=256, normalising=1000),
             methods=("linear", "nonlinear", "anil", "maml"),
             training=Methods(
@@ -302,8 +323,9 @@ PRESETS = {
             halves=8,
             halves_steps=200000,
             imitation=Imitation(
-                preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, active=3, episodes=16, codes=32),
+                preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, length=8, apart=2, episodes=16, codes=32, walls=True),
                 preference_supports=("random", "non-compositional"),
+                preference_halves=True,
                 values=Methods(
                     linear=Training(100000, 3e-4, 0.1, 64, layers=3, tasks=128, weight_decay=1e-2),
                     nonlinear=Training(100000, 3e-4, 0.1, 64, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
@@ -318,6 +340,7 @@ PRESETS = {
                     anil=Training(200000, 1e-3, 0.01, 512, layers=2, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(200000, 1e-3, 0.01, 384, layers=2, tasks=128, weight_decay=1e-2),
                 ),
+                wide=4,
                 tasks=1024,
             ),
             evaluation=Evaluation(tasks=1024, longer=100),

@@ -61,20 +61,32 @@ class PreferenceTasks(Task[Demonstrated]):
         preferences: the value of each colour to each preference.
         combinations: which preferences are mixed, as masks.
         grid: where the agent walks.
+        length: steps of an episode.
         episodes: demonstrations to adapt to, and as many to be tested on.
+        walls: whether walls and their cells are seen.
     """
 
     preferences: Float[Array, "modules colours"]
     combinations: CombinationSplit
     grid: PreferenceGrid = eqx.field(static=True)
+    length: int = eqx.field(static=True)
     episodes: int = eqx.field(static=True)
+    walls: bool = eqx.field(static=True)
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> Demonstrated:
         """Draw a mixture and demonstrations."""
         mask_key, code_key, key = jax.random.split(key, 3)
-        params = PreferenceParams(self.preferences, damped(code_key, self.combinations.sample(mask_key, split)))
+        params = PreferenceParams(self.preferences, damped(code_key, self.combinations.sample(mask_key, split)), max_steps_in_episode=self.length)
         shown = jax.vmap(self.grid.demonstrate, in_axes=(0, None))(jax.random.split(key, 2 * self.episodes), params)
-        return halves(Steps(shown.observations, shown.values, shown.taken.astype(float)), self.episodes)
+        return halves(Steps(self._seen(shown.observations), shown.values, shown.taken.astype(float)), self.episodes)
+
+    def _seen(self, observations: Float[Array, "*batch features"]) -> Float[Array, "*batch seen"]:
+        """All of an observation, or the objects and the agent in free cells."""
+        if self.walls:
+            return observations
+        pictures = observations.reshape(*observations.shape[:-1], -1, self.grid.colours + 2)
+        free = self.grid.cells @ np.array([len(self.grid.layout[0]), 1])
+        return pictures[..., free, :-1].reshape(*observations.shape[:-1], -1)
 
 
 class GoalTasks(Task[Demonstrated]):
@@ -118,7 +130,7 @@ def task_of(world: Preferences | Goals, seed: int, key: PRNGKeyArray) -> Prefere
     if isinstance(world, Preferences):
         preferences = jax.random.normal(key, (world.modules, world.colours))
         grid = PreferenceGrid(world.colours, world.objects, world.layout)
-        return PreferenceTasks(preferences, preference_split(world, seed), grid, world.episodes)
+        return PreferenceTasks(preferences, preference_split(world, seed), grid, world.length, world.episodes, world.walls)
     rules = GoalMaze(world.side, world.interactions, world.kinds, world.distractors)
     return GoalTasks(mazes_of(world, rules, seed), goal_split(world, seed), rules, world.length, world.episodes)
 
@@ -130,7 +142,8 @@ def preference_split(world: Preferences, seed: int) -> CombinationSplit:
         return CombinationSplit.draw(masks, world.held_out, seed=seed, covers=is_compositional)
     if world.support == "non-compositional":
         return support("non-compositional", masks)
-    connected, disconnected = (np.asarray(support(name, masks).train) for name in ("connected+", "disconnected"))
+    near = {1: "connected", 2: "connected+"}[world.apart]
+    connected, disconnected = (np.asarray(support(name, masks).train) for name in (near, "disconnected"))
     either = {tuple(row) for part in (connected, disconnected) for row in part.tolist()}
     held_out = np.array([row for row in masks.tolist() if tuple(row) not in either])
     return CombinationSplit.of(connected if world.support == "connected" else disconnected, held_out)
@@ -206,7 +219,8 @@ def sizes_of(arm: WorldArm) -> Sizes:
     """Observations and actions of a world."""
     world = arm.world
     if isinstance(world, Preferences):
-        inputs, outputs = len(world.layout) * len(world.layout[0]) * (world.colours + 2), len(MOVES)
+        squares = "".join(world.layout)
+        inputs, outputs = len(squares) * (world.colours + 2) if world.walls else squares.count(" ") * (world.colours + 1), len(MOVES)
     else:
         inputs, outputs = world.side**2 * (world.kinds + 2), 4 + world.interactions
     return Sizes(inputs, outputs, arm.training.layers, world.codes)
@@ -230,7 +244,7 @@ def train_in_world(arm: WorldArm, context: Context) -> Tables:
             columns[f"{name}_{column}"] = values.mean(axis=1)
             columns[f"{name}_{column}_error"] = values.std(axis=1, ddof=1) / arm.tasks**0.5
     digests = [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(len(context.seeds))]
-    labels = {"world": world_name(arm.world), "method": arm.method}
+    labels = {"world": world_name(arm.world), "method": arm.method, "width": arm.training.width, "codes": arm.world.codes}
     return {"imitation": context.rows(**labels, **columns, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
 
 

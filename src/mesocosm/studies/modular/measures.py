@@ -8,9 +8,9 @@ import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
-from mesocosm.claims.tables import Estimate, Trials, Value
+from mesocosm.claims.tables import Estimate, Value
 from mesocosm.studies.modular.config import Method
-from mesocosm.studies.modular.tables import CONNECTED, DISCONNECTED, Accuracy, Counterexamples, Descent, Students, imitating, trained
+from mesocosm.studies.modular.tables import Accuracy, Counterexamples, Descent, Imitation, Students, descended, imitating, trained
 
 OfSeeds = Measure[Replicates]
 
@@ -61,14 +61,14 @@ def wrong(student: str) -> Measure[Instances]:
 # --- gradient descent ---------------------------------------------------------------------------------------------------
 
 
-def alignment(trial: Trials) -> OfSeeds:
+def alignment(name: str) -> OfSeeds:
     """The alignment of each student."""
-    return replicates(Descent.alignment, trial=trial, own_data=True)
+    return replicates(Descent.alignment, trial=descended(name), own_data=True)
 
 
-def alignment_gap() -> OfSeeds:
-    """Connected minus disconnected."""
-    return alignment(CONNECTED).minus(alignment(DISCONNECTED))
+def misaligned(name: str, other: str) -> OfSeeds:
+    """By how much less the second student is aligned."""
+    return alignment(name).minus(alignment(other))
 
 
 # --- hyperteacher -------------------------------------------------------------------------------------------------------
@@ -99,12 +99,22 @@ def r2_drop(problem: str, other: str) -> OfSeeds:
     return r2(problem).minus(r2(other), same_data=False)
 
 
-# --- goals -------------------------------------------------------------------------------------------------------------
+# --- preferences and goals ---------------------------------------------------------------------------------------------
 
 
-def imitated(column: Estimate, world: str, method: Method = "linear") -> OfSeeds:
+def imitated(column: Estimate, world: str, method: str = "linear") -> OfSeeds:
     """A loss or an accuracy of one network per replicate."""
     return replicates(column, trial=imitating(world, method))
+
+
+def loss_over(world: str, other: Method) -> OfSeeds:
+    """log of the linear hypernetwork's loss on held-out mixtures over that of another method."""
+    return imitated(Imitation.held_out_loss, world).log_ratio(imitated(Imitation.held_out_loss, world, other))
+
+
+def rise(column: Estimate, world: str, other: str) -> OfSeeds:
+    """log of the linear hypernetwork's loss in the second world over that in the first."""
+    return imitated(column, other).log_ratio(imitated(column, world), same_data=False)
 
 
 def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
@@ -115,3 +125,13 @@ def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
 def lost(column: Estimate, other: Method) -> OfSeeds:
     """What the linear hypernetwork loses from random goals to a held-out quadrant, minus what another method loses."""
     return goal_lead(column, "goals-random", other).minus(goal_lead(column, "goals-non-compositional", other), same_data=False)
+
+
+def grown(column: Estimate) -> OfSeeds:
+    """What the larger hypernetwork gains on random goals."""
+    return imitated(column, "goals-random", "linear-wide").minus(imitated(column, "goals-random"))
+
+
+def held_back(column: Estimate) -> OfSeeds:
+    """What the linear hypernetwork gains from random goals to a held-out quadrant: a loss."""
+    return imitated(column, "goals-non-compositional").minus(imitated(column, "goals-random"), same_data=False)

@@ -11,12 +11,14 @@ def trained(problem: str, method: Method) -> Trials:
     return Trials(f"{problem}-{method}")
 
 
-def imitating(world: str, method: Method) -> Trials:
+def imitating(world: str, method: str) -> Trials:
     """A network of a method in a world on a support."""
     return Trials(f"{world}-{method}")
 
 
-CONNECTED, DISCONNECTED = Trials("descent-connected"), Trials("descent-disconnected")
+def descended(name: str) -> Trials:
+    """Students trained by gradient descent."""
+    return Trials(f"descent-{name}")
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

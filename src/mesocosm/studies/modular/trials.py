@@ -22,8 +22,12 @@ def trials(config: Config) -> list[Trial]:
         Trial("worlds", draw_worlds, None, seeds=1),
     ]
     if config.descent.steps:
-        supports = {"descent-connected": True, "descent-disconnected": False}
-        found += [Trial(name, descend, DescentArm(connected, config.descent), models={"student": build_student}) for name, connected in supports.items()]
+        found += [_descends(name, DescentArm(name, config.descent)) for name in ("connected", "reordered", "disconnected", "apart")]
+        found += [
+            _descends(f"{codes}-{times}", DescentArm("singles", replace(config.descent, more_modules=times), codes == "discrete"))
+            for codes in ("discrete", "continuous")
+            for times in config.many
+        ]
     problems = [config.teacher]
     if config.harder:
         problems += [replace(config.teacher, active=1), replace(config.teacher, support="non-compositional")]
@@ -34,15 +38,27 @@ def trials(config: Config) -> list[Trial]:
     return found + _imitates(config)
 
 
+def _descends(name: str, arm: DescentArm) -> Trial:
+    return Trial(f"descent-{name}", descend, arm, models={"student": build_student})
+
+
 def _imitates(config: Config) -> list[Trial]:
     """Networks in both worlds."""
     chosen = config.imitation
     worlds = [(replace(chosen.preferences, support=support), chosen.values) for support in chosen.preference_supports]
     worlds += [(replace(chosen.goals, support=support), chosen.actions) for support in chosen.goal_supports]
-    arms = {
-        f"{world_name(world)}-{method}": WorldArm(world, method, training.of(method), chosen.tasks) for world, training in worlds for method in config.methods
-    }
-    return [Trial(name, train_in_world, arm, models={"network": build_world_arm}, over_seeds="map") for name, arm in arms.items()]
+    found = [_trains(WorldArm(world, method, training.of(method), chosen.tasks)) for world, training in worlds for method in config.methods]
+    if chosen.preference_halves:
+        halves = [replace(chosen.preferences, active=2, support=support) for support in ("connected", "disconnected")]
+        found += [_trains(WorldArm(world, "linear", chosen.values.linear, chosen.tasks)) for world in halves]
+    if chosen.wide > 1:
+        larger = replace(chosen.actions.linear, width=chosen.wide * chosen.actions.linear.width)
+        found.append(_trains(WorldArm(replace(chosen.goals, codes=chosen.wide * chosen.goals.codes), "linear", larger, chosen.tasks), "-wide"))
+    return found
+
+
+def _trains(arm: WorldArm, suffix: str = "") -> Trial:
+    return Trial(f"{world_name(arm.world)}-{arm.method}{suffix}", train_in_world, arm, models={"network": build_world_arm}, over_seeds="map")
 
 
 def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training) -> Trial:
