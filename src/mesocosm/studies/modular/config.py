@@ -11,6 +11,8 @@ Method = Literal["linear", "nonlinear", "anil", "maml"]
 """A linear or a nonlinear hypernetwork whose codes adapt, a network whose last layer adapts, and one that adapts whole."""
 Support = Literal["random", "non-compositional", "connected", "disconnected"]
 """Which tasks are in training: a random part; all without the last module; or equally many in which modules of the halves meet, or never do."""
+Variant = Literal["", "-again", "-few", "-narrow"]
+"""Linear hypernetworks on random combinations: the usual one, one from another start, one with fewer points in each task, and one with fewer hidden units."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Constructions:
     points: int = 64
     codes: int = 4
     """Codes with all modules active."""
-    starts: int = 6
+    starts: int = 12
     """Starts of the search for the student's best code."""
     steps: int = 40
 
@@ -39,6 +41,8 @@ class Identification:
     steps: int = 100
     no_loss: float = 1e-20
     """Relative training loss below which nothing is left to fit."""
+    replicates: int | None = None
+    """Teachers; None: as many as the run has seeds."""
     kept: int = 16
     """Students with the smallest losses, which are tested."""
     codes: int = 12
@@ -64,6 +68,8 @@ class Descent:
     """New inputs for each code in every step; as many times more as there are fewer codes, if they are discrete."""
     steps: int = 0
     learning_rate: float = 3e-3
+    replicates: int | None = None
+    """Students on each support; None: as many as the run has seeds."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class Hyperteacher:
     """M, for each of the two codes."""
     active: int = 2
     """K, the most modules that are active in a code."""
-    support: Support = "random"
+    support: Support | Literal["reconnected"] = "random"
+    """"reconnected" is another draw of tasks with connected support."""
     held_out: float = 0.25
     """Share of random combinations that are not in training."""
     points: int = 64
@@ -162,8 +169,8 @@ class Methods:
 
     linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
     nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
-    anil: Training = field(default_factory=lambda: Training(300, 3e-3, 0.03, 512))
-    maml: Training = field(default_factory=lambda: Training(400, 3e-3, 0.03, 128))
+    anil: Training = field(default_factory=lambda: Training(300, 1e-2, 0.03, 512))
+    maml: Training = field(default_factory=lambda: Training(400, 1e-2, 0.03, 128))
 
     def of(self, method: Method) -> Training:
         """That of one method."""
@@ -195,6 +202,8 @@ class Imitation:
     """Whether linear hypernetworks are trained on connected and on disconnected mixtures, of at most two preferences."""
     values: Methods = field(default_factory=lambda: VALUES)
     """How networks are trained on preferences."""
+    longer_codes: int = 1
+    """How many times longer the codes of one more linear hypernetwork for random mixtures are; 1: none."""
     goals: Goals = field(default_factory=Goals)
     goal_supports: tuple[Literal["random", "non-compositional"], ...] = ()
     """Supports of goals that networks are trained on."""
@@ -223,6 +232,8 @@ class Config:
     descent: Descent = field(default_factory=Descent)
     many: tuple[int, ...] = ()
     """Student modules over the teacher's, for students on single modules and pairs with discrete and with continuous codes."""
+    many_hidden: int = 4
+    """Hidden units over the teacher's, for these students."""
     teacher: Hyperteacher = field(default_factory=Hyperteacher)
     methods: tuple[Method, ...] = ("linear", "maml")
     """Which are trained."""
@@ -232,6 +243,10 @@ class Config:
     halves: int = 0
     """Modules of a teacher for the linear hypernetwork on connected and disconnected support; 0: none."""
     halves_steps: int = 1200
+    few_points: int = 0
+    """Points of each task for one more linear hypernetwork; 0: none."""
+    narrow: int = 0
+    """Hidden units of one more linear hypernetwork; 0: none."""
     imitation: Imitation = field(default_factory=Imitation)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -262,22 +277,28 @@ PRESETS = {
         replace(
             Config(),
             identification=Identification(starts=24, kept=12),
-            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 3e-3, 0.03, 128)),
+            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 1e-2, 0.03, 128)),
         ),
         seeds=3,
     ),
     "cpu": Preset(
         replace(
             Config(),
-            identification=Identification(starts=72),
-            descent=Descent(steps=20000),
+            identification=Identification(starts=72, replicates=20),
+            descent=Descent(steps=20000, replicates=30),
             many=(2, 16),
             methods=("linear", "anil", "maml"),
             harder=True,
             halves=6,
             halves_steps=3500,
+            few_points=16,
+            narrow=16,
             imitation=Imitation(
-                preference_supports=("random", "non-compositional"), preference_halves=True, goal_supports=("random", "non-compositional"), wide=2
+                preference_supports=("random", "non-compositional"),
+                preference_halves=True,
+                longer_codes=4,
+                goal_supports=("random", "non-compositional"),
+                wide=2,
             ),
         ),
         seeds=10,
@@ -322,6 +343,8 @@ PRESETS = {
             harder=True,
             halves=8,
             halves_steps=200000,
+            few_points=64,
+            narrow=32,
             imitation=Imitation(
                 preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, length=8, apart=2, episodes=16, codes=32, walls=True),
                 preference_supports=("random", "non-compositional"),
@@ -332,6 +355,7 @@ PRESETS = {
                     anil=Training(100000, 3e-4, 0.01, 512, layers=4, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(100000, 1e-3, 0.01, 368, layers=3, tasks=128, clip_norm=2.0, weight_decay=1e-2),
                 ),
+                longer_codes=4,
                 goals=Goals(side=11, mazes=5, kinds=5, distractors=4, length=52),
                 goal_supports=("random", "non-compositional"),
                 actions=Methods(

@@ -1,5 +1,5 @@
 """Figures of the modular study: students by support, alignment by descent, by support and by size, accuracy and decodability by problem and
-method, losses and right actions in two worlds, and what they look like."""
+method, variants of the hypernetwork, losses and right actions in two worlds, and what they look like."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def alignment_by_support(view: View) -> alt.TopLevelMixin:
 def accuracy_by_method(view: View) -> alt.TopLevelMixin:
     """After adaptation, on combinations known from training, on held-out ones, and with all modules active; one dot per replicate, bars at the means."""
     sets = {"known": "known", "held_out": "held out", "every": "all active"}
-    table = view.table("accuracy").rename(sets)
+    table = view.table("accuracy").filter(pl.col("variant") == "usual").rename(sets)
     long = table.unpivot(list(sets.values()), index=["problem", "method", "seed"], variable_name="combinations", value_name="accuracy")
     x = alt.X("combinations:N", title=None, sort=list(sets.values()))
     colour = alt.Color("method:N", title=None)
@@ -59,11 +59,22 @@ def accuracy_by_method(view: View) -> alt.TopLevelMixin:
 @figure("Decoding the codes")
 def decodability(view: View) -> alt.TopLevelMixin:
     """R^2 of the codes of held-out combinations by ridge regression on adapted parameters, fitted on known combinations; one dot per replicate."""
-    table = view.table("accuracy").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
+    table = view.table("accuracy").filter(pl.col("variant") == "usual").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
     place = {"x": alt.X("problem:N", title=None), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
     dots = alt.Chart(table).mark_circle(**DOTS).encode(**place, y=alt.Y("r2:Q", title="R²"), tooltip=["seed", "method", "r2"])
     means = alt.Chart(table).mark_tick(thickness=2).encode(**place, y=alt.Y("mean(r2):Q", title="R²"))
     return (dots + means).properties(width=360, height=200)
+
+
+@figure("Fewer points, fewer hidden units, or another start")
+def variants(view: View) -> alt.TopLevelMixin:
+    """Accuracy of linear hypernetworks on held-out combinations: the usual one, and three that differ in one thing; one dot per replicate."""
+    table = view.table("accuracy").filter(pl.col("problem") == "k2", pl.col("method") == "linear").select("variant", "seed", "held_out")
+    x = alt.X("variant:N", title=None, sort=["usual", "again", "few", "narrow"])
+    y = alt.Y("held_out:Q", title="accuracy", scale=alt.Scale(zero=False))
+    dots = alt.Chart(table.sort("variant", "seed")).mark_circle(**DOTS).encode(x=x, y=y, tooltip=["seed", "held_out"])
+    means = alt.Chart(table.sort("variant", "seed")).mark_tick(thickness=2).encode(x=x, y=alt.Y("mean(held_out):Q", title="accuracy"))
+    return (dots + means).properties(width=220, height=200)
 
 
 @figure("More modules than the teacher's")
@@ -81,7 +92,7 @@ def many_modules(view: View) -> alt.TopLevelMixin:
 def preferences_by_method(view: View) -> alt.TopLevelMixin:
     """Half the squared error of action values, of known mixtures of preferences and of held-out ones; one dot per replicate, bars at the means."""
     sets = {"known_loss": "known", "held_out_loss": "held out"}
-    table = view.table("imitation").filter(pl.col("world").str.starts_with("preferences")).rename(sets)
+    table = view.table("imitation").filter(pl.col("world").str.starts_with("preferences"), ~pl.col("trial").str.ends_with("wide")).rename(sets)
     table = table.with_columns(support=pl.col("world").str.strip_prefix("preferences-"))
     long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="mixtures", value_name="loss")
     place = {"x": alt.X("mixtures:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
@@ -131,4 +142,15 @@ def _world(view: View, name: str) -> alt.LayerChart:
     return alt.LayerChart(layer=[squares, line, start]).properties(width=260, height=260, title=name)
 
 
-FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, many_modules, preferences_by_method, goals_by_method, two_worlds, training]
+FIGURES = [
+    identified,
+    alignment_by_support,
+    accuracy_by_method,
+    decodability,
+    variants,
+    many_modules,
+    preferences_by_method,
+    goals_by_method,
+    two_worlds,
+    training,
+]

@@ -232,17 +232,20 @@ def build_world_arm(arm: WorldArm, key: PRNGKeyArray) -> MetaLearned:
 
 
 def train_in_world(arm: WorldArm, context: Context) -> Tables:
-    """Train all replicates, and test them on known and on held-out combinations."""
+    """Train all replicates, and test them on known and on held-out combinations, and there also after adaptation to another one's demonstrations."""
     drawn = [task_of(arm.world, seed, key) for seed, key in zip(context.seeds, context.keys("env"), strict=True)]
     tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
     models = context.fit("network", learner(arm.method, arm.training, sizes_of(arm), tasks, loss_of(arm.world)), arm.training.steps, per_seed=True).model
     context.publish("network", models)
     sets = context.evaluate(Partial(draw_sets, arm, context.evaluation_key), tasks)
-    columns: dict[str, Any] = {}
+    found = {name: context.evaluate(Partial(adapt_all, arm), models, examples) for name, examples in zip(("known", "held_out"), sets, strict=True)}
     for name, examples in zip(("known", "held_out"), sets, strict=True):
-        for column, values in context.evaluate(Partial(adapt_all, arm), models, examples).items():
-            columns[f"{name}_{column}"] = values.mean(axis=1)
-            columns[f"{name}_{column}_error"] = values.std(axis=1, ddof=1) / arm.tasks**0.5
+        found[name]["spread"] = context.evaluate(spread, examples)
+    found["strangers"] = {"loss": context.evaluate(Partial(adapt_all, arm), models, context.evaluate(strangers, sets[1]))["loss"]}
+    columns: dict[str, Any] = {}
+    for name, column in ((name, column) for name, measured in found.items() for column in measured):
+        values = found[name][column]
+        columns[f"{name}_{column}"], columns[f"{name}_{column}_error"] = values.mean(axis=1), values.std(axis=1, ddof=1) / arm.tasks**0.5
     digests = [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(len(context.seeds))]
     labels = {"world": world_name(arm.world), "method": arm.method, "width": arm.training.width, "codes": arm.world.codes}
     return {"imitation": context.rows(**labels, **columns, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
@@ -257,6 +260,18 @@ def draw_sets(arm: WorldArm, key: PRNGKeyArray, task: PreferenceTasks | GoalTask
     """The test sets of a replicate: known combinations, and held-out ones."""
     known, held_out = jax.random.split(key)
     return batch(task, known, arm.tasks, "iid"), batch(task, held_out, arm.tasks, "ood")
+
+
+def strangers(examples: Demonstrated) -> Demonstrated:
+    """The query episodes of each task with the demonstrations of the task before it."""
+    return examples._replace(support=jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), examples.support))
+
+
+def spread(examples: Demonstrated) -> Float[Array, " tasks"]:
+    """The loss of the mean over all tasks as prediction of every action's value; its mean over tasks is half the variance of the targets."""
+    query = examples.query
+    mean = jnp.mean(jnp.sum(query.target * query.taken[..., None], axis=1) / jnp.sum(query.taken, axis=1)[:, None], axis=0)
+    return jax.vmap(lambda data: value_loss(lambda x: mean, data, None))(query)
 
 
 def adapt_all(arm: WorldArm, model: MetaLearned, examples: Demonstrated) -> dict[str, Float[Array, " tasks"]]:
