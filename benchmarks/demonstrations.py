@@ -124,7 +124,7 @@ def goals(size: Size) -> list[Row]:
     taken = int(maze.distances[states.goal, states.place].sum()) + size.episodes
 
     def loop() -> list[tuple[np.ndarray, np.ndarray]]:
-        return [goal_by_hand(rules, maze, params.kind, *each) for each in zip(*states[1:], strict=True)]
+        return [goal_by_hand(rules, maze, int(params.kind), *each) for each in zip(*states[1:], strict=True)]
 
     def joined(found: Any) -> list[np.ndarray]:
         return [np.concatenate(part) for part in zip(*found, strict=True)]
