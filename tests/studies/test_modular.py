@@ -328,7 +328,12 @@ def tables_if(found, generator):
 
     def losses(trial, known, held_out):
         columns = {"known_loss": noise(1, 10) * known, "held_out_loss": noise(1, 10) * held_out, "strangers_loss": noise(1, 10)}
-        columns |= {"known_spread": noise(2.0), "held_out_spread": noise(2.2 if "non-compositional" in trial else 2.0)}
+        columns |= {
+            "last_loss": noise(1, 10) * (held_out if found else 0.3),
+            "last_spread": noise(2.2),
+            "known_spread": noise(2.0),
+            "held_out_spread": noise(2.2 if "non-compositional" in trial else 2.0),
+        }
         columns |= {f"{name}_error": np.full(10, 1e-3) for name in tuple(columns)}
         world = trial.removesuffix("-wide").rsplit("-", 1)[0]
         return pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "digest": [f"{world}{i}" for i in range(10)]} | columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -135,6 +135,12 @@ def task_of(world: Preferences | Goals, seed: int, key: PRNGKeyArray) -> Prefere
     return GoalTasks(mazes_of(world, rules, seed), goal_split(world, seed), rules, world.length, world.episodes)
 
 
+def tasks_of(world: Preferences | Goals, context: Context) -> Any:
+    """The tasks of all replicates; the leading axis of every array."""
+    drawn = [task_of(world, seed, key) for seed, key in zip(context.seeds, context.keys("env"), strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+
+
 def preference_split(world: Preferences, seed: int) -> CombinationSplit:
     """Which mixtures are in training. Those held out on connected and disconnected support are the same: the ones in neither."""
     masks = k_hot(world.modules, *range(1, world.active + 1))
@@ -232,14 +238,16 @@ def build_world_arm(arm: WorldArm, key: PRNGKeyArray) -> MetaLearned:
 
 
 def train_in_world(arm: WorldArm, context: Context) -> Tables:
-    """Train all replicates, and test them on known and on held-out combinations, and there also after adaptation to another one's demonstrations."""
-    drawn = [task_of(arm.world, seed, key) for seed, key in zip(context.seeds, context.keys("env"), strict=True)]
-    tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+    """Train all replicates, and test them on known and on held-out combinations, there also after adaptation to another one's demonstrations, and on the
+    combinations that non-compositional support holds out.
+    """
+    tasks, beyond = (tasks_of(world, context) for world in (arm.world, replace(arm.world, support="non-compositional")))
     models = context.fit("network", learner(arm.method, arm.training, sizes_of(arm), tasks, loss_of(arm.world)), arm.training.steps, per_seed=True).model
     context.publish("network", models)
-    sets = context.evaluate(Partial(draw_sets, arm, context.evaluation_key), tasks)
+    sets, (_, last) = (context.evaluate(Partial(draw_sets, arm, context.evaluation_key), each) for each in (tasks, beyond))
     found = {name: context.evaluate(Partial(adapt_all, arm), models, examples) for name, examples in zip(("known", "held_out"), sets, strict=True)}
-    for name, examples in zip(("known", "held_out"), sets, strict=True):
+    found["last"] = {"loss": context.evaluate(Partial(adapt_all, arm), models, last)["loss"]}
+    for name, examples in zip(("known", "held_out", "last"), (*sets, last), strict=True):
         found[name]["spread"] = context.evaluate(spread, examples)
     found["strangers"] = {"loss": context.evaluate(Partial(adapt_all, arm), models, context.evaluate(strangers, sets[1]))["loss"]}
     columns: dict[str, Any] = {}

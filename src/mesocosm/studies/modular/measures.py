@@ -134,9 +134,18 @@ def rise(column: Estimate, world: str, other: str) -> OfSeeds:
     return imitated(column, other).log_ratio(imitated(column, world), same_data=False)
 
 
-def unexplained(loss: Estimate, spread: Estimate, world: str, other: str) -> OfSeeds:
-    """`rise` of the loss over the variance of the targets."""
-    return rise(loss, world, other).minus(rise(spread, world, other))
+def unexplained(world: str, other: str) -> OfSeeds:
+    """`rise` of the loss on held-out mixtures, over the variance of the targets there."""
+    return rise(Imitation.held_out_loss, world, other).minus(rise(Imitation.held_out_spread, world, other))
+
+
+def seen() -> OfSeeds:
+    """The same inside a network that was trained on random mixtures: those with the last preference, which it has seen, over held-out ones."""
+    loss, spread = (
+        imitated(last, "preferences-random").log_ratio(imitated(held_out, "preferences-random"))
+        for last, held_out in ((Imitation.last_loss, Imitation.held_out_loss), (Imitation.last_spread, Imitation.held_out_spread))
+    )
+    return loss.minus(spread)
 
 
 def widened() -> OfSeeds:

@@ -70,7 +70,7 @@ class Accuracy(Table):
 class Imitation(Table):
     """On query episodes after adaptation, for known and for held-out combinations: the loss, the share of steps with the right action, the share of
     episodes with only such steps, and half the variance of the targets, summed over actions; the loss on held-out combinations after adaptation to
-    demonstrations of another one; and the learned inner rate.
+    demonstrations of another one; loss and variance on the combinations with the last preference or quadrant; and the learned inner rate.
     """
 
     known_loss: Estimate
@@ -82,4 +82,6 @@ class Imitation(Table):
     held_out_episodes: Estimate
     held_out_spread: Estimate
     strangers_loss: Estimate
+    last_loss: Estimate
+    last_spread: Estimate
     rate: Value
