@@ -1,5 +1,6 @@
 """The paper's claims and their checks. Regions come from theory, from the paper's numbers, and from pilots on seeds from 1000 upward."""
 
+from dataclasses import replace
 from functools import partial
 
 from mesocosm.claims.forms import ALL, CPU, against_mutant
@@ -34,6 +35,7 @@ from mesocosm.studies.modular.measures import (
     widened,
     wrong,
 )
+from mesocosm.studies.modular.notes import NOTES
 from mesocosm.studies.modular.tables import Accuracy, Counterexamples, Imitation
 
 # Number of configurations in search.csv by experiment, and by world.
@@ -103,7 +105,7 @@ def loses_to(other: Method, name: str, problem: str, support: str) -> Check:
     )
 
 
-CLAIMS = [
+_CLAIMS = [
     Claim(
         "C1",
         "With compositional and connected support and a student of the teacher's size, zero training loss means zero loss on all combinations.",
@@ -470,3 +472,5 @@ CLAIMS = [
         ],
     ),
 ]
+
+CLAIMS = [replace(claim, checks=[replace(check, note=NOTES.get(f"{claim.id}.{check.name}", check.note)) for check in claim.checks]) for claim in _CLAIMS]
