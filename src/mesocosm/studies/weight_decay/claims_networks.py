@@ -15,7 +15,7 @@ from mesocosm.studies.weight_decay.tables import AttentionProducts
 SEARCHED = pilots("mesocosm.studies.weight_decay").counts("experiment")
 UNTRAINED = "before training"
 SOLVED = 0.9
-ORDERED = below(-0.7)
+ORDERED = -0.7
 EFFECT = (
     "the effect is slight even with 125 million parameters and 10 billion tokens (16 A100 for four days), and the paper's table is a picture that we could not "
     "read; a figure shows a small grid of ours, whose best decay says nothing about theirs"
@@ -36,8 +36,9 @@ def _falls(task: str, name: str, column: Any, what: str, region: Any, control: s
 
 def _ordered(task: str, name: str, column: Any, what: str, **where: Any) -> Check:
     """The larger the decay, the smaller a column."""
-    kind = Mean(f"Kendall's tau of {what} with attention's decay")
-    return _check(task, name, kind, ORDERED, order(column, task, **where), Control(UNTRAINED, order(column, task, trained=False, **where)))
+    kind = Rate(f"seeds with a Kendall's tau of {what}, with attention's decay, of {ORDERED} or less")
+    trained, before = (order(column, task, trained=moment, **where).map(lambda tau: (tau <= ORDERED).astype(float)) for moment in (True, False))
+    return _check(task, name, kind, above(0.5), trained, Control(UNTRAINED, before))
 
 
 PRODUCTS = {"query": ("QK", "W_K^T W_Q"), "value": ("VO", "P W_V")}
@@ -69,7 +70,7 @@ ASSOCIATIVE = Claim(
             "recall",
             "solved",
             Rate("networks that answer more than 0.9 of queries without label noise, at the decay judged"),
-            above(0.6),
+            above(0.5),
             accurate("recall", decayed("recall"), SOLVED),
             Control("the largest decay, at which nothing is learned", accurate("recall", largest("recall"), SOLVED)),
         ),

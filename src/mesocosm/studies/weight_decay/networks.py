@@ -84,7 +84,7 @@ def learner(arm: Arm, task: Task) -> Supervised:
 def decay_clock(arm: Arm) -> float:
     r"""$\lambda \sum_t \eta_t$ of attention's decay."""
     training = arm.of.training
-    shares = np.minimum(np.arange(training.steps) / max(training.warmup, 1), 1.0)
+    shares = np.minimum(np.arange(training.steps) / training.warmup, 1.0) if training.warmup else np.ones(training.steps)
     return float(arm.attention * training.learning_rate * shares.sum())
 
 
