@@ -97,8 +97,9 @@ def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
 
 
 def _build(of: Recall | Language | Pictures, key: PRNGKeyArray) -> nn.SequenceModel:
-    make = {Recall: _recalling, Language: _decoder, Pictures: _vision}[type(of)]
-    return make(of, key)
+    if isinstance(of, Recall):
+        return _recalling(of, key)
+    return _decoder(of, key) if isinstance(of, Language) else _vision(of, key)
 
 
 def _recalling(of: Recall, key: PRNGKeyArray) -> nn.SequenceModel:
