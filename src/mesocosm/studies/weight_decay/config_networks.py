@@ -68,7 +68,6 @@ class Language:
     decays: tuple[float, ...] = (0.0, 0.75, 2.5, 7.5)
     judged: float = 2.5
     """Times the sum of learning rates it is 3.4, which we estimate for 0.1 in the paper (10 billion tokens, 6e-4 at most). In the control, MLPs have it."""
-    mlp_decays: tuple[float, ...] = (0.1, 2.5)
     others: float = 0.1
     """Decay of everything else."""
     seeds: int = 10

@@ -37,12 +37,13 @@ def trials(config: Config) -> list[Trial]:
 
 
 def arms(config: Config) -> list[Arm]:
-    """The networks of all tasks. Those with decay elsewhere in place of attention are controls; on text, they are part of a grid."""
-    recall, language, pictures = config.recall, config.language, config.pictures
-    found = [Arm(language, decay, elsewhere) for elsewhere in language.mlp_decays for decay in language.decays]
-    for of in (recall, pictures):
+    """The networks of all tasks; the last of each has the decay elsewhere in place of attention. On text, both together complete a small grid."""
+    found = []
+    for of in (config.language, config.recall, config.pictures):
         if of.decays:
             found += [*(Arm(of, decay, of.others) for decay in of.decays), Arm(of, 0.0, of.judged)]
+    if config.language.decays:
+        found.append(Arm(config.language, config.language.judged, config.language.judged))
     return found
 
 
