@@ -134,7 +134,9 @@ def test_text_for_training_and_held_out_text_differ():
 def test_arms_differ_in_decays_only_and_have_their_controls():
     config = PRESETS["cpu"].config
     found = arms(config)
-    assert len({trial.name for trial in trials(config)}) == len(trials(config))
+    for preset in PRESETS.values():
+        names = [trial.name for trial in trials(preset.config)]
+        assert len(set(names)) == len(names)
     for of in (config.recall, config.language, config.pictures):
         pairs = [(arm.attention, arm.elsewhere) for arm in found if arm.of is of]
         assert {(0.0, of.others), (of.judged, of.others), (0.0, of.judged)} <= set(pairs)

@@ -260,7 +260,7 @@ PRESETS = {
             boundedness=Boundedness(steps=10),
             deep=Deep(steps=80),
             recall=Recall(pairs=4, queries=2, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 1.0), seeds=2, test=8),
-            language=Language(vocabulary=257, length=4, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 2.0), seeds=2, windows=4),
+            language=Language(vocabulary=257, length=4, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 2.5), seeds=2, windows=4),
             pictures=Pictures(patch=4, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 6.0), seeds=2),
         ),
         seeds=2,
@@ -296,7 +296,7 @@ PRESETS = {
                 network=Network(layers=12, dim=768, heads=12),
                 training=Training(steps=103_000, learning_rate=6e-4, batch_size=128, warmup=3000, every=103_000),
                 decays=(0.0, 0.1, 0.3),
-                judged=0.1,
+                judged=0.3,
                 seeds=3,
             ),
             pictures=Pictures(
