@@ -33,6 +33,8 @@ from mesocosm.tasks.tokens import TokenExample, cross_entropy
 
 PILOT_TEST = 400
 """Training pictures on which pilots are tested, and not trained."""
+GROUPS = 10
+"""Stretches of the text, of each of which a tenth is held out."""
 
 
 def _weights_of_mlps(names: Sequence[str]) -> set[str]:
@@ -150,10 +152,33 @@ def recall_task(of: Recall) -> AssociativeRecall:
     return AssociativeRecall(of.pairs, of.queries, of.label_noise)
 
 
-def language_task(of: Language) -> Text:
-    """Python's manual; a tenth of each of ten stretches is held out."""
+def language_task(of: Language, seeds: Sequence[int]) -> Text:
+    """Python's manual; a tenth of each of ten stretches is held out. Pilots have the text of training only, and hold out a part of it."""
     tokens, encoding = _encoded_manual(of.vocabulary)
-    return Text(jnp.asarray(tokens), encoding, of.length, 10, len(tokens) // 100)
+    task = Text(jnp.asarray(tokens), encoding, of.length, GROUPS, len(tokens) // (10 * GROUPS))
+    if are_pilots(seeds):
+        tokens = _training_parts(task).reshape(-1)
+        task = Text(jnp.asarray(tokens), encoding, of.length, GROUPS, len(tokens) // (10 * GROUPS))
+    return task
+
+
+def _training_parts(task: Text) -> np.ndarray:
+    stretches = np.asarray(task.corpus)[: len(task.corpus) // task.groups * task.groups].reshape(task.groups, -1)
+    return stretches[:, : stretches.shape[1] - task.held_out]
+
+
+def pair_loss(task: Text, test: TokenExample) -> float:
+    r"""Cross-entropy in nats of a model of pairs of neighbours, the best that a decoder without attention can hope for.
+
+    Witten and Bell's estimate from the training text: $p(b \mid a) = (n_{ab} + k_a\, p(b)) / (n_a + k_a)$ with $k_a$ different successors of $a$.
+    """
+    parts, size = _training_parts(task).astype(np.int64), task.vocabulary
+    counts = np.bincount((parts[:, :-1] * size + parts[:, 1:]).ravel(), minlength=size**2).reshape(size, size)
+    kinds = np.maximum((counts > 0).sum(axis=1), 1)
+    alone = (np.bincount(parts.ravel(), minlength=size) + 0.5) / (parts.size + 0.5 * size)
+    before, after = np.asarray(test.inputs), np.asarray(test.targets)
+    chances = (counts[before, after] + kinds[before] * alone[after]) / (counts.sum(axis=1) + kinds)[before]
+    return float(-np.log(chances).mean())
 
 
 @cache

@@ -181,8 +181,11 @@ class AttentionProducts(Table):
     product: Axis
     clock: Value
     rank: Value
+    interpolated_rank: Value
     gap: Value
     difference: Value
+    relative_gap: Value
+    imbalance: Value
 
 
 class HeldOut(Table):
@@ -194,3 +197,6 @@ class HeldOut(Table):
     loss: Estimate
     accuracy: Estimate
     perplexity: Value
+    baseline: Value
+    ablated_loss: Value
+    ablated_accuracy: Value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import log
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,12 @@ import polars as pl
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
-from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, effective_rank, rank_by_sum, triangular_pair
+from mesocosm.analysis.spectra.factor_spectra import core_balance, core_spectrum, effective_rank, interpolated_rank_by_sum, rank_by_sum, triangular_pair
 from mesocosm.learning.balance_monitor import attention_pairs
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.weight_decay.config_networks import Arm, Language, Pictures, Recall
-from mesocosm.studies.weight_decay.networks import Picture, decay_clock, language_task, learner, picture_sets, read_part, recall_task
+from mesocosm.studies.weight_decay.networks import Picture, decay_clock, language_task, learner, pair_loss, picture_sets, read_part, recall_task
 from mesocosm.tasks.task import Task, batch, digest
 from mesocosm.tasks.tokens import TokenExample, cross_entropy
 
@@ -38,15 +40,16 @@ def train_recall(arm: Arm, context: Context) -> Tables:
     of = arm.of
     assert isinstance(of, Recall)
     task = recall_task(of)
-    return _train(arm, context, task, token_scores, batch(task, context.evaluation_key, of.test // of.queries, "iid"))
+    return _train(arm, context, task, token_scores, batch(task, context.evaluation_key, of.test // of.queries, "iid"), log(of.pairs))
 
 
 def train_language(arm: Arm, context: Context) -> Tables:
     """A decoder on text."""
     of = arm.of
     assert isinstance(of, Language)
-    task = language_task(of)
-    return _train(arm, context, task, token_scores, batch(task, context.evaluation_key, of.windows, "iid"))
+    task = language_task(of, context.seeds)
+    test = batch(task, context.evaluation_key, of.windows, "iid")
+    return _train(arm, context, task, token_scores, test, pair_loss(task, test))
 
 
 def train_pictures(arm: Arm, context: Context) -> Tables:
@@ -54,16 +57,18 @@ def train_pictures(arm: Arm, context: Context) -> Tables:
     of = arm.of
     assert isinstance(of, Pictures)
     task, test = picture_sets(of, context.seeds)
-    return _train(arm, context, task, picture_scores, test)
+    return _train(arm, context, task, picture_scores, test, log(of.classes))
 
 
-def _train(arm: Arm, context: Context, task: Task, score: Callable[..., Scores], test: Any) -> Tables:
+def _train(arm: Arm, context: Context, task: Task, score: Callable[..., Scores], test: Any, baseline: float) -> Tables:
+    """`baseline` is the loss that is possible without attention."""
     training = arm.of.training
     fitted = context.fit("network", learner(arm, task), training.steps, probe=(attention_matrices, training.every))
     context.publish("network", fitted.model)
-    scores = context.evaluate(score, fitted.model, shared=(test,))
+    scores, ablated = (context.evaluate(score, model, shared=(test,)) for model in (fitted.model, without_attention(fitted.model)))
     where = {"task": TASKS[type(arm.of)], "attention": float(arm.attention), "elsewhere": float(arm.elsewhere), "clock": decay_clock(arm)}
     columns: dict[str, Any] = {"loss": scores.loss.mean(axis=1), "accuracy": scores.right.mean(axis=1), "perplexity": np.exp(scores.loss.mean(axis=1))}
+    columns |= {"baseline": baseline, "ablated_loss": ablated.loss.mean(axis=1), "ablated_accuracy": ablated.right.mean(axis=1)}
     columns["loss_error"] = scores.loss.std(axis=1, ddof=1) / scores.loss.shape[1] ** 0.5
     columns["accuracy_error"] = scores.right.std(axis=1, ddof=1) / scores.right.shape[1] ** 0.5
     products = [
@@ -71,6 +76,15 @@ def _train(arm: Arm, context: Context, task: Task, score: Callable[..., Scores],
         for name, measures in head_means(fitted.probes).items()
     ]
     return {"attention_products": pl.concat(products), "held_out": context.rows(**where, digest=digest(test), **columns)}
+
+
+def without_attention(model: SequenceModel) -> SequenceModel:
+    """The same network, whose attention adds nothing: all its parameters are zero."""
+
+    def mixers(model: Any) -> list[Any]:
+        return [block.mixer for block in model.blocks]
+
+    return eqx.tree_at(mixers, model, jax.tree.map(jnp.zeros_like, mixers(model)))
 
 
 def attention_matrices(learner: Any, state: Any, key: PRNGKeyArray) -> Mapping[str, Float[Array, "layers heads rows columns"]]:
@@ -93,6 +107,7 @@ def head_means(matrices: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.nda
             size = spectrum.shape[-1]
             columns = {
                 "rank": rank_by_sum(spectrum) / size,
+                "interpolated_rank": interpolated_rank_by_sum(spectrum) / size,
                 "effective_rank": effective_rank(spectrum) / size,
                 "gap": balance.gap,
                 "relative_gap": balance.gap / balance.mean_square,

@@ -37,13 +37,11 @@ def trials(config: Config) -> list[Trial]:
 
 
 def arms(config: Config) -> list[Arm]:
-    """The networks of all tasks; the last of each has the decay elsewhere in place of attention. On text, both together complete a small grid."""
+    """The networks of all tasks; the last of each has the decay elsewhere in place of attention."""
     found = []
     for of in (config.language, config.recall, config.pictures):
         if of.decays:
-            found += [*(Arm(of, decay, of.others) for decay in of.decays), Arm(of, 0.0, of.judged)]
-    if config.language.decays:
-        found.append(Arm(config.language, config.language.judged, config.language.judged))
+            found += [*(Arm(of, decay, of.others) for decay in of.decays), Arm(of, 0.0, of.moved)]
     return found
 
 
