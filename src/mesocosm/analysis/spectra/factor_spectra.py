@@ -81,7 +81,7 @@ def interpolated_rank_by_sum(spectrum: Spectrum, share: float = 0.95) -> Float64
     last = np.maximum(rank_by_sum(spectrum, share), 1)[..., None] - 1
     parts = np.cumsum(spectrum, axis=-1)
     value, until = (np.take_along_axis(array, last, axis=-1)[..., 0] for array in (spectrum, parts))
-    return last[..., 0] + _over(share * parts[..., -1] - (until - value), value)
+    return np.asarray(last[..., 0] + _over(share * parts[..., -1] - (until - value), value))
 
 
 def rank_by_energy(spectrum: Spectrum, share: float = 0.95) -> Int64[np.ndarray, "*batch"]:
