@@ -85,7 +85,7 @@ GAP = f"the gap between mean squared norm and nuclear norm of P W_V, {FIRST}"
 ASSOCIATIVE = Claim(
     "C4",
     "In an attention-only transformer on associative recall, larger attention decay under AdamW lowers the pseudo rank of P W_V and W_K^T W_Q in the first "
-    "layer; the imbalance and the gap of P W_V fall in training, and end smaller than without decay of attention, also relative to its norms.",
+    "layer; the imbalance and the gap of P W_V fall in training, and end smaller than without decay of attention. (Ours: also relative to its norms.)",
     source="Fig. 2, Sec. 4.1 [T]",
     checks=[
         *_ranks("recall", below(log(0.7)), ALONE, FIRST, layer=1),

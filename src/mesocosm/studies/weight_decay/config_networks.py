@@ -44,11 +44,11 @@ class Recall:
     network: Network = field(default_factory=Network)
     """Two layers of attention and no MLP (paper); the width is ours."""
     training: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=3e-3, batch_size=32, b2=0.99))
-    decays: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0)
+    decays: tuple[float, ...] = (0.0, 0.5, 1.0, 3.0)
     """Of attention; none for no trials."""
     others: float = 0.1
     """Decay of everything else (paper)."""
-    ordered: tuple[float, ...] = (0.0, 0.3, 1.0)
+    ordered: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Decays whose order is judged; networks learn the task with each of them."""
     judged: float = 1.0
     """The decay at which the claim is judged."""
