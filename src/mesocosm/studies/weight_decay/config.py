@@ -259,11 +259,11 @@ PRESETS = {
             noisy=Noisy(block=2, rate_from=0.1, rate_until=1.5, identity_block=2),
             boundedness=Boundedness(steps=10),
             deep=Deep(steps=80),
-            recall=Recall(pairs=4, queries=2, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 1.0), ordered=(0.0, 1.0), seeds=2, test=8),
+            recall=Recall(pairs=4, queries=2, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 1.0), ordered=(0.0, 1.0), seeds=2, test=8),
             language=Language(
-                vocabulary=257, length=4, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 0.8), ordered=(0.0, 0.8), seeds=2, windows=4
+                vocabulary=257, length=4, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 0.8), ordered=(0.0, 0.8), seeds=2, windows=4
             ),
-            pictures=Pictures(patch=4, network=Network(dim=8, heads=2), training=TINY, decays=(0.0, 2.5), ordered=(0.0, 2.5), seeds=2),
+            pictures=Pictures(patch=4, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 2.5), ordered=(0.0, 2.5), seeds=2),
         ),
         seeds=2,
     ),
