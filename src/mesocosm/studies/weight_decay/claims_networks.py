@@ -26,14 +26,14 @@ EFFECT = (
 )
 
 
-def _check(task: str, name: str, kind: Any, region: Any, measure: Measure[Replicates], control: Control) -> Check:
-    return Check(name, kind, region, measure, control, judged_at=CPU, searched=SEARCHED[task], replicate="initialisation and data stream")
+def _check(task: str, name: str, kind: Any, region: Any, measure: Measure[Replicates], control: Control, note: str | None = None) -> Check:
+    return Check(name, kind, region, measure, control, judged_at=CPU, searched=SEARCHED[task], replicate="initialisation and data stream", note=note)
 
 
-def _falls(task: str, name: str, column: Value, what: str, region: Any, removed: str, **where: Any) -> Check:
+def _falls(task: str, name: str, column: Value, what: str, region: Any, removed: str, note: str | None = None, **where: Any) -> Check:
     """A column is smaller at the decay that is judged than without decay of attention."""
     measure, control = (change(column, task, chosen(task), **where) for chosen in (decayed, elsewhere))
-    return _check(task, name, Mean(f"log of {what}, {OVER_FREE}"), region, measure, Control(removed, control))
+    return _check(task, name, Mean(f"log of {what}, {OVER_FREE}"), region, measure, Control(removed, control), note)
 
 
 def _ordered(task: str, name: str, column: Value, what: str, removed: str, **where: Any) -> Check:
@@ -81,6 +81,10 @@ def _vanishes(name: str, column: Value, what: str) -> Check:
 
 
 IMBALANCE = f"|P^T P - W_V W_V^T|, {FIRST}"
+FLOOR = (
+    "Steps of a constant size keep some imbalance alive, and at this decay the norms have fallen further than it has. In pilots with a decay of 0.3 on seeds "
+    "1000 to 1002, both fall, to 0.6 and 0.4 of their values without decay."
+)
 GAP = f"the gap between mean squared norm and nuclear norm of P W_V, {FIRST}"
 ASSOCIATIVE = Claim(
     "C4",
@@ -93,8 +97,8 @@ ASSOCIATIVE = Claim(
         of_value("gap", AttentionProducts.gap, f"{GAP} (which falls with the weights as well)", below(log(0.5))),
         _vanishes("imbalance-vanishes", AttentionProducts.difference, IMBALANCE),
         _vanishes("gap-vanishes", AttentionProducts.gap, GAP),
-        of_value("balance", AttentionProducts.imbalance, f"{IMBALANCE} over |P^T P| + |W_V W_V^T|", below(log(0.9))),
-        of_value("relative-gap", AttentionProducts.relative_gap, f"{GAP}, over the former", below(log(0.5))),
+        of_value("balance", AttentionProducts.imbalance, f"{IMBALANCE} over |P^T P| + |W_V W_V^T|", below(log(0.9)), note=FLOOR),
+        of_value("relative-gap", AttentionProducts.relative_gap, f"{GAP}, over the former", below(log(0.5)), note=FLOOR),
         _learned("recall", partial(accurate, least=0.9), "answer more than 0.9 of queries without label noise", HeldOut.accuracy, HeldOut.ablated_accuracy),
     ],
 )
