@@ -9,13 +9,13 @@ from mesocosm.claims.replicates import NotJudged
 from mesocosm.studies.charts import log_axis
 from mesocosm.studies.interface import View, figure
 
-PRODUCTS = {"QK": "W_K⊤ W_Q", "VO": "P W_V"}
+PRODUCTS = {"QK": "W_Kᵀ W_Q", "VO": "P W_V"}
 TASKS = {"recall": "associative recall", "language": "text", "pictures": "digits"}
 DECAYS = alt.Color("attention:O", title="decay of attention", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
 PANELS = (
-    ("QK", "rank", "pseudo rank of W_K⊤ W_Q"),
+    ("QK", "rank", "pseudo rank of W_Kᵀ W_Q"),
     ("VO", "rank", "pseudo rank of P W_V"),
-    ("VO", "difference", "imbalance, ‖P⊤P − W_V W_V⊤‖"),
+    ("VO", "difference", "imbalance, ‖PᵀP − W_V W_Vᵀ‖"),
     ("VO", "gap", "gap of P W_V to the nuclear norm"),
 )
 SMALLEST = 1e-6  # below it, rounding in float32 dominates a gap
@@ -60,7 +60,7 @@ def ranks(view: View) -> alt.TopLevelMixin:
     each = each.with_columns(pl.col("task").replace(TASKS), pl.col("product").replace(PRODUCTS)).sort("task", "product", "clock", "seed")
     mean = each.group_by("task", "product", "clock", maintain_order=True).agg(pl.col("rank").mean().alias("mean"))
     data = each.join(mean, on=["task", "product", "clock"], maintain_order="left")
-    x = alt.X("clock:Q", title="λ Σ η", scale=alt.Scale(type="symlog", constant=0.1), axis=alt.Axis(values=[0, 0.1, 1, 10]))
+    x = alt.X("clock:Q", title="λ Σ η", scale=alt.Scale(type="symlog", constant=0.1), axis=alt.Axis(values=[0, 1, 10]))
     colour = alt.Color("product:N", title=None)
     dots = (
         alt.Chart().mark_circle(size=26, opacity=0.5).encode(x=x, y=alt.Y("rank:Q", title="pseudo rank"), color=colour, tooltip=["seed", "attention", "rank"])
