@@ -1,4 +1,5 @@
-"""Sequence models: a training step of the decoder (forward, backward, AdamW) against flax's and PyTorch's layers of the same size."""
+"""Sequence models: a training step of the decoder (forward, backward, AdamW) against flax's and PyTorch's layers of the same size, and decoding token by token
+against recomputing the whole sequence."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
 
 NAME = "sequence_models"
-TITLE = "a training step of a decoder in float32"
+TITLE = "a training step of a decoder, and decoding, in float32"
 CASE = "training step"
+DECODING = "decoding"
 NOT_SLOWER = Target("ratio", "≥", 1)
 PRODUCTS = "Both run the same matrix products in XLA, which take two thirds of the step"
 OPTIONS = "Ours has the library's schedule, flax JAX's default options"
@@ -39,8 +41,9 @@ SIZES = {
 
 
 def cases(sizes: str) -> Sequence[Case]:
-    """One per peer."""
-    return [Case(f"{CASE}, {peer}", 1, partial(compare, SIZES[sizes], peer)) for peer in PEERS]
+    """One per peer, and decoding."""
+    steps = [Case(f"{CASE}, {peer}", 1, partial(compare, SIZES[sizes], peer)) for peer in PEERS]
+    return [*steps, Case(DECODING, 1, partial(decode, SIZES[sizes]))]
 
 
 def compare(size: Size, peer: str) -> list[Row]:
@@ -62,6 +65,13 @@ def compare(size: Size, peer: str) -> list[Row]:
             head("memory").measured("MiB", ours.contender.mebibytes, peer, theirs.contender.mebibytes, OPTIONS),
         ]
     return rows
+
+
+def decode(size: Size) -> list[Row]:
+    """One sequence of full length, token by token, with the blocks' states and without."""
+    one = f"{size.decoder.layers} layers of {size.decoder.dim} channels, {size.decoder.heads} heads, one sequence of {size.decoder.length} tokens"
+    head = Comparison(NAME, DECODING, one, size.seconds, NOT_SLOWER, "A step reads the whole cache, whatever the number of tokens so far")
+    return [head.timed(decoders.by_steps(size.decoder), decoders.by_recomputation(size.decoder), partial(decoders.decoded, size.decoder))]
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ def test_the_recurrences_and_their_peers_agree(bench):
 def test_decoders_and_their_peers_agree(bench):
     record = run("sequence_models", bench)
     check_form(record)
-    assert {row["peer"] for row in record["rows"]} == {"flax", "torch"}
-    steps = [row for row in record["rows"] if row["case"] == "training step"]
-    assert len(steps) == 2
+    assert {row["peer"] for row in record["rows"]} == {"flax", "torch", "recomputation"}
+    steps = [row for row in record["rows"] if row["case"] in ("training step", "decoding")]
+    assert len(steps) == 3
     for row in steps:
         assert row["verdict"] != "wrong", row["note"]
         assert row["error"] is None or row["error"] <= 1e-5

@@ -1,4 +1,4 @@
-"""A training step of one decoder on the same weights and tokens: ours, flax's and PyTorch's; and a float64 reference."""
+"""A decoder on the same weights and tokens: a training step, ours, flax's and PyTorch's; decoding token by token and by recomputation; float64 references."""
 
 from __future__ import annotations
 
@@ -115,6 +115,48 @@ def _compiled(name: str, jit: Callable[..., Any], apply: Callable[[Any, Any], An
 def _answer(parts: Callable[[Any], Any], result: Any) -> list[np.ndarray]:
     _, state, loss = result
     return [np.asarray(part) for part in (loss, *parts(state[0].mu))]
+
+
+# --- decoding -----------------------------------------------------------------------------------------------------------
+
+
+def by_steps(decoder: Decoder) -> Contender:
+    """Logits after every token of one sequence, each from the state that the tokens before it left (`SequenceModel.stream`)."""
+    return _decoding("mesocosm", decoder, lambda model, tokens: model.stream(model.init_state(), tokens)[1])
+
+
+def by_recomputation(decoder: Decoder) -> Contender:
+    """The same from the whole sequence so far, padded to its final length, again for every token: what one does without a state."""
+
+    def decode(model: SequenceModel, tokens: Any) -> Any:
+        places = jnp.arange(len(tokens))
+        return jax.lax.map(lambda place: model(jnp.where(places <= place, tokens, 0))[place], places)
+
+    return _decoding("recomputation", decoder, decode)
+
+
+def decoded(decoder: Decoder, answers: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The logits of one pass over the whole sequence, in float64."""
+    narrow = _with_cache(decoder)
+    with jax.enable_x64(True):
+        model = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), narrow)
+        return [np.asarray(model(jnp.asarray(decoder.tokens[0, :-1])))]
+
+
+@cache
+def _with_cache(decoder: Decoder) -> SequenceModel:
+    mixer = partial(Attention.create, heads=decoder.heads, bias=True, max_length=decoder.length)
+    return language_model(decoder.vocabulary, decoder.dim, layers=decoder.layers, mixer=mixer, max_length=decoder.length, key=jax.random.key(0))
+
+
+def _decoding(name: str, decoder: Decoder, decode: Callable[..., Any]) -> Contender:
+    given = (_with_cache(decoder), jnp.asarray(decoder.tokens[0, :-1]))
+    compiled = programs.jit(decode).lower(*given).compile()
+    reserved = compiled.memory_analysis().temp_size_in_bytes / 2**20
+    return Contender(name, lambda: jax.block_until_ready(compiled(*given)), lambda logits: [np.asarray(logits)], mebibytes=reserved)
+
+
+# --- training steps of others ---------------------------------------------------------------------------------------------
 
 
 def in_flax(decoder: Decoder) -> Step:

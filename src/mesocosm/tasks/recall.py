@@ -1,4 +1,4 @@
-r"""Multi-query associative recall (MQAR): key-value pairs, then each key once more, as a query for its value.
+r"""Associative recall: key-value pairs, then keys once more, as queries for their values. Multi-query recall (MQAR) asks for each key between other tokens:
 
 $$k_1\, v_1\, \dots\, k_K\, v_K \;\cdots\; k_{\sigma(1)} \cdots k_{\sigma(K)} \cdots \qquad \text{target after } k_i\colon\ v_i.$$
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.tasks.task import Split, Task
+from mesocosm.tasks.task import Split, Task, reject_ood
 from mesocosm.tasks.tokens import TokenExample, distinct, skip
 
 Scalar = float | Float[Array, ""]
@@ -71,3 +71,49 @@ class MultiQueryRecall(Task[TokenExample]):
             inputs = skip(jnp.sort(keys), jax.random.randint(other_key, (self.length,), 0, self.vocabulary - self.pairs, jnp.int32))
         inputs = inputs.at[0:context:2].set(keys).at[1:context:2].set(values).at[queries].set(keys)
         return TokenExample(inputs, jnp.zeros_like(inputs).at[queries].set(values), jnp.zeros(self.length).at[queries].set(1.0))
+
+
+class AssociativeRecall(Task[TokenExample]):
+    r"""$k_1\, v_1 \dots k_N\, v_N\, q_1 \dots q_Q$: every key once with a value, then queries, different keys whose values are the targets.
+
+    Tokens 0 to N - 1 are the keys, N to 2N - 1 the values. The order of the keys, the queries, and the values (independent and uniform) are drawn for each
+    sequence. In training, a target is replaced by a uniform value with probability `label_noise`; the split iid has none.
+
+    With several queries, let a model's attention see the context and the token itself only (`ContextAndSelf`), so that each is a sequence of its own.
+
+    Attributes:
+        pairs: number N of pairs.
+        queries: number Q of queries, at most N.
+        label_noise: probability of a random target in training.
+
+    Reference: Kobayashi, Akram and von Oswald, "Weight decay induces low-rank attention layers" (arXiv 2410.23819), Sec. 4.1, with N = 20, Q = 1 and 0.05.
+    """
+
+    pairs: int = eqx.field(static=True, default=20)
+    queries: int = eqx.field(static=True, default=1)
+    label_noise: Scalar = 0.05
+
+    def __check_init__(self):
+        if not 1 <= self.queries <= self.pairs:
+            raise ValueError(f"{self.pairs} pairs can be asked for by 1 to {self.pairs} different queries, not {self.queries}")
+
+    @property
+    def vocabulary(self) -> int:
+        """Keys and values."""
+        return 2 * self.pairs
+
+    def sample(self, key: PRNGKeyArray, split: Split = "train") -> TokenExample:
+        """Draw one sequence; all fields have shape (2N + Q,)."""
+        reject_ood(self, split)
+        order_key, value_key, query_key, noise_key, wrong_key = jax.random.split(key, 5)
+        keys = jax.random.permutation(order_key, self.pairs)
+        values = self.pairs + jax.random.randint(value_key, (self.pairs,), 0, self.pairs)
+        asked = jax.random.permutation(query_key, self.pairs)[: self.queries]
+        answers = values[asked]
+        if split == "train":
+            noisy = jax.random.bernoulli(noise_key, self.label_noise, (self.queries,))
+            answers = jnp.where(noisy, self.pairs + jax.random.randint(wrong_key, (self.queries,), 0, self.pairs), answers)
+        inputs = jnp.concatenate([jnp.stack([keys, values], axis=1).reshape(-1), keys[asked]]).astype(jnp.int32)
+        context = jnp.zeros(2 * self.pairs)
+        targets = jnp.concatenate([context, answers]).astype(jnp.int32)
+        return TokenExample(inputs, targets, jnp.concatenate([context, jnp.ones(self.queries)]))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mesocosm.analysis.spectra.factor_spectra import (
     balance,
     effective_rank,
+    interpolated_rank_by_sum,
     numerical_rank,
     product_spectrum,
     rank_by_energy,
@@ -15,7 +16,7 @@ from mesocosm.analysis.spectra.factor_spectra import (
     stable_rank,
 )
 
-MEASURES = (rank_by_sum, rank_by_energy, stable_rank, effective_rank, numerical_rank)
+MEASURES = (rank_by_sum, interpolated_rank_by_sum, rank_by_energy, stable_rank, effective_rank, numerical_rank)
 sizes = st.integers(1, 9)
 
 
@@ -48,6 +49,9 @@ def test_rank_measures_of_a_known_spectrum():
     s = np.array([4.0, 3.0, 2.0, 1.0, 0.0])
     assert rank_by_sum(s, 0.7) == 2  # 7 of 10, exactly the share
     assert rank_by_sum(s, 0.71) == 3
+    assert interpolated_rank_by_sum(s, 0.7) == pytest.approx(2)
+    assert interpolated_rank_by_sum(s, 0.75) == pytest.approx(2.25)  # 7.5 of 10, a quarter of the third value
+    assert interpolated_rank_by_sum(s, 0.2) == pytest.approx(0.5)
     assert rank_by_energy(s, 0.8) == 2  # 25 of 30
     assert rank_by_energy(s, 1.0) == 4
     assert stable_rank(s) == pytest.approx(30 / 16)
@@ -55,9 +59,9 @@ def test_rank_measures_of_a_known_spectrum():
     assert effective_rank(s) == pytest.approx(np.prod(share**-share))
     assert numerical_rank(s, 0.5) == 2
     assert numerical_rank(s, 0.49) == 3
-    assert [measure(np.zeros(5)) for measure in MEASURES] == [0, 0, 0, 0, 0]
+    assert [measure(np.zeros(5)) for measure in MEASURES] == [0] * 6
     flat = np.ones(20)
-    assert [measure(flat) for measure in MEASURES] == pytest.approx([19, 19, 20, 20, 20])
+    assert [measure(flat) for measure in MEASURES] == pytest.approx([19, 19, 19, 20, 20, 20])
 
 
 def test_rank_measures_do_not_see_scale_or_rotations_of_the_inner_space():
@@ -68,6 +72,13 @@ def test_rank_measures_do_not_see_scale_or_rotations_of_the_inner_space():
     for other in (product_spectrum(3.7 * a, b), product_spectrum(a @ rotation, b @ rotation)):
         np.testing.assert_allclose([measure(other) for measure in MEASURES], [measure(plain) for measure in MEASURES], rtol=1e-10)
     assert not np.allclose(product_spectrum(a @ rotation, b), plain)
+
+
+@given(st.integers(0, 10_000), sizes, sizes, sizes)
+@settings(deadline=None, max_examples=60)
+def test_the_interpolated_rank_rounds_up_to_the_whole_one(seed, m, n, r):
+    s = product_spectrum(*factors(seed, m, n, r))
+    assert np.ceil(interpolated_rank_by_sum(s) - 1e-9) == rank_by_sum(s)
 
 
 @given(st.integers(0, 10_000), sizes, sizes, sizes)

@@ -76,6 +76,14 @@ def rank_by_sum(spectrum: Spectrum, share: float = 0.95) -> Int64[np.ndarray, "*
     return _smallest_part(spectrum, share)
 
 
+def interpolated_rank_by_sum(spectrum: Spectrum, share: float = 0.95) -> Float64[np.ndarray, "*batch"]:
+    r"""$k - 1 + (\text{share} \cdot \sum_i s_i - \sum_{i < k} s_i) / s_k$ with the $k$ of `rank_by_sum`, which is this rounded up; 0 for the zero product."""
+    last = np.maximum(rank_by_sum(spectrum, share), 1)[..., None] - 1
+    parts = np.cumsum(spectrum, axis=-1)
+    value, until = (np.take_along_axis(array, last, axis=-1)[..., 0] for array in (spectrum, parts))
+    return np.asarray(last[..., 0] + _over(share * parts[..., -1] - (until - value), value))
+
+
 def rank_by_energy(spectrum: Spectrum, share: float = 0.95) -> Int64[np.ndarray, "*batch"]:
     r"""The smallest $k$ with $\sum_{i \le k} s_i^2 \ge \text{share} \cdot \sum_i s_i^2$; 0 for the zero product."""
     return _smallest_part(spectrum**2, share)

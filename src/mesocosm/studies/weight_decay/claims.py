@@ -13,6 +13,7 @@ from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Exact, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.weight_decay import measures
 from mesocosm.studies.weight_decay.claims_appendix import APPENDIX
+from mesocosm.studies.weight_decay.claims_networks import ASSOCIATIVE, MODELS, SWEET_SPOT
 from mesocosm.studies.weight_decay.tables import AdaptiveBalance, AdaptiveSpectrum, Equilibrium, Minima, Pruned, Spectrum, Step
 
 ONE = "one factor alone regularised"
@@ -33,18 +34,6 @@ two_layers = partial(Check, judged_at=CPU, searched=SEARCHED["two-layers"], repl
 
 pruned = partial(Check, judged_at=ALL, searched=SEARCHED["pruning"], replicate=INITIAL)
 
-RECALL = (
-    "not in the study yet: associative recall with 20 keys, two layers of attention, five decays and three seeds, 5000 steps each, estimated at five to eight "
-    "minutes; nn.Attention, learning.BalanceMonitor and a task of this kind (tasks.MultiQueryRecall) exist"
-)
-MODELS = (
-    "not in the study yet: a small language model over four attention decays and four of the rest, with four layers of width 128, estimated at ten minutes or "
-    "more per seed, a small vision transformer at five; the paper's 125 million parameters, 10 billion tokens and 24 hours of ImageNet are out of reach"
-)
-EFFECT = (
-    "the effect is slight even with 125 million parameters and 10 billion tokens (16 A100 for four days), so a small grid would show noise; the paper's table "
-    "is a picture that we could not read"
-)
 AUDIT = (
     "the weights are not at hand; at their shapes, random initialisation is as close (0.992), and the argument from zero off-diagonals is this same effect of "
     "wide matrices; mesocosm audit prints the nulls beside every value (docs/auditing.md, the two models of the paper)"
@@ -143,25 +132,9 @@ CLAIMS = [
             ),
         ],
     ),
-    unjudged(
-        "C4",
-        "In an attention-only transformer on associative recall, larger attention decay under AdamW lowers the pseudo rank of P W_V and W_K^T W_Q, and "
-        "imbalance and gap tend to zero.",
-        "Fig. 2, Sec. 4.1 [T]",
-        RECALL,
-    ),
-    unjudged(
-        "C5",
-        "The pseudo rank of W_K^T W_Q and P W_V falls with attention decay in language models and vision transformers, visibly at the usual 0.1.",
-        "Fig. 3, Fig. 7 [T]",
-        MODELS,
-    ),
-    unjudged(
-        "C6",
-        "In language models the best attention decay is about 0.1, so that some rank regularisation helps and more harms; more decay of the MLPs helps.",
-        "Table 1, Sec. 4.2 [T]",
-        EFFECT,
-    ),
+    ASSOCIATIVE,
+    MODELS,
+    SWEET_SPOT,
     unjudged(
         "C7",
         "In pretrained LLaMA-2 7B, norms of the rows of W_Q and W_K, and of W_V and the columns of P, mostly agree, and the Frobenius term is close to the "

@@ -7,6 +7,7 @@ from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, Reference, above, below, between
 from mesocosm.studies.weight_decay import measures
+from mesocosm.studies.weight_decay.claims_networks import IMAGES
 from mesocosm.studies.weight_decay.tables import Boundedness, DeepBounds, EndPoints, GapBounds
 
 SEARCHED = pilots("mesocosm.studies.weight_decay").counts("experiment")
@@ -224,12 +225,7 @@ APPENDIX = [
             ),
         ],
     ),
-    unjudged(
-        "C16",
-        "In a vision transformer on ImageNet, the pseudo ranks of both products fall with attention decay alone.",
-        "Sec. 4.3, Fig. 3 [T]",
-        "24 hours of ImageNet are out of reach, and a stand-in on digits (estimated at three to five minutes) is not in the study yet",
-    ),
+    IMAGES,
     unjudged(
         "C17",
         "In a pretrained ViT-base (google/vit-base-patch16-224-in21k), norms of rows and the two penalties agree as in LLaMA-2.",

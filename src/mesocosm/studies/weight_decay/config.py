@@ -1,8 +1,9 @@
 """Config and presets of the weight-decay study. Numbers from the paper are marked; the rest is ours or was searched on pilot seeds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesocosm.studies.interface import Preset
+from mesocosm.studies.weight_decay.config_networks import Language, Network, Pictures, Recall, Training
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,12 @@ class Config:
     boundedness: Boundedness = field(default_factory=Boundedness)
     deep: Deep = field(default_factory=Deep)
     products: Products = field(default_factory=Products)
+    recall: Recall = field(default_factory=Recall)
+    language: Language = field(default_factory=Language)
+    pictures: Pictures = field(default_factory=Pictures)
 
+
+TINY = Training(steps=4, learning_rate=3e-3, batch_size=2, warmup=1, every=2)
 
 PRESETS = {
     "smoke": Preset(
@@ -253,10 +259,15 @@ PRESETS = {
             noisy=Noisy(block=2, rate_from=0.1, rate_until=1.5, identity_block=2),
             boundedness=Boundedness(steps=10),
             deep=Deep(steps=80),
+            recall=Recall(pairs=4, queries=2, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 1.0), ordered=(0.0, 1.0), seeds=2, test=8),
+            language=Language(
+                vocabulary=257, length=4, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 0.8), ordered=(0.0, 0.8), seeds=2, windows=4
+            ),
+            pictures=Pictures(patch=4, network=Network(layers=1, dim=8, heads=2), training=TINY, decays=(0.0, 2.5), ordered=(0.0, 2.5), seeds=2),
         ),
         seeds=2,
     ),
-    "quick": Preset(Config(), seeds=20),
+    "quick": Preset(replace(Config(), recall=Recall(decays=()), language=Language(decays=()), pictures=Pictures(decays=())), seeds=20),
     "cpu": Preset(
         Config(),
         seeds=40,
@@ -275,7 +286,49 @@ PRESETS = {
             "boundedness": 0.08,
             "deep-descent": 0.08,
             "products": 0.2,
+            "language-0-0.1": 5.5,
+            "language-0.5-0.1": 5.5,
+            "language-0.8-0.1": 5.5,
+            "language-0-0.8": 5.5,
+            "recall-0-0.1": 3.0,
+            "recall-0.5-0.1": 3.0,
+            "recall-1-0.1": 3.0,
+            "recall-3-0.1": 3.0,
+            "recall-0-1": 3.0,
+            "pictures-0-0.1": 0.9,
+            "pictures-1.25-0.1": 0.9,
+            "pictures-2.5-0.1": 0.9,
+            "pictures-0-2.5": 0.9,
         },
     ),
-    "paper": Preset(Config(), seeds=40),
+    "paper": Preset(
+        Config(
+            recall=Recall(queries=1, training=Training(steps=5000, learning_rate=1e-3, batch_size=128, every=1000)),
+            # GPT-3's small model [T; sizes from general knowledge] and DeiT-small [from the recipe]; the Pile and ImageNet are replaced by what installs.
+            language=Language(
+                vocabulary=1024,
+                length=756,
+                network=Network(layers=12, dim=768, heads=12),
+                training=Training(steps=103_000, learning_rate=6e-4, batch_size=128, warmup=3000, every=103_000),
+                decays=(0.0, 0.1, 0.3),
+                ordered=(0.0, 0.1, 0.3),
+                judged=0.1,
+                moved=0.3,
+                seeds=3,
+            ),
+            pictures=Pictures(
+                name="cifar10",
+                shape=(3, 32, 32),
+                patch=4,
+                network=Network(layers=12, dim=384, heads=6),
+                training=Training(steps=78_000, learning_rate=1e-3, batch_size=64, warmup=1, every=78_000),
+                decays=(0.0, 0.1, 0.3),
+                ordered=(0.0, 0.1, 0.3),
+                judged=0.1,
+                moved=0.3,
+                seeds=3,
+            ),
+        ),
+        seeds=40,
+    ),
 }

@@ -7,6 +7,7 @@ import polars as pl
 
 from mesocosm.studies.charts import log_axis
 from mesocosm.studies.interface import View, figure
+from mesocosm.studies.weight_decay.figures_networks import NETWORKS
 
 DECAYS = alt.Color("decay:O", title="λ", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
 FLOOR = 1e-16
@@ -158,4 +159,4 @@ def end_points(view: View) -> alt.TopLevelMixin:
     return alt.layer(rings, dots, data=table).properties(width=250, height=240).facet(column=alt.Column("panel:N", title=None))
 
 
-FIGURES = [gap, imbalance, bounds, shrinkage, scalars, adaptive, hidden, pruning, floor, end_points]
+FIGURES = [gap, imbalance, bounds, shrinkage, scalars, adaptive, hidden, pruning, floor, end_points, *NETWORKS]

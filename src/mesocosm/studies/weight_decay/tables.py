@@ -1,6 +1,6 @@
 """Tables of the weight-decay study, for its claims and measures."""
 
-from mesocosm.claims.tables import Axis, Table, Value
+from mesocosm.claims.tables import Axis, Estimate, Table, Value
 
 
 class Step(Table):
@@ -168,3 +168,35 @@ class DeepBounds(Table):
     depth: Axis
     ratio: Value
     unbalanced: Value
+
+
+class AttentionProducts(Table):
+    """Rank and balance of the products of attention heads during training, means over a layer's heads."""
+
+    task: Axis
+    attention: Axis
+    elsewhere: Axis
+    step: Axis
+    layer: Axis
+    product: Axis
+    clock: Value
+    rank: Value
+    interpolated_rank: Value
+    gap: Value
+    difference: Value
+    relative_gap: Value
+    imbalance: Value
+
+
+class HeldOut(Table):
+    """Scores of transformers on held-out examples."""
+
+    task: Axis
+    attention: Axis
+    elsewhere: Axis
+    loss: Estimate
+    accuracy: Estimate
+    perplexity: Value
+    baseline: Value
+    ablated_loss: Value
+    ablated_accuracy: Value
