@@ -117,6 +117,16 @@ def test_outer_gradients_by_chunks_and_unrolled_ones_agree(bench):
 
 
 @pytest.mark.whole
+def test_demonstrations_and_those_of_a_loop_agree(bench):
+    record = run("demonstrations", bench)
+    check_form(record)
+    assert [row["case"] for row in record["rows"]] == ["preferences", "goals"]
+    for row in record["rows"]:
+        assert row["verdict"] != "wrong", row["note"]
+        assert row["error"] <= 1e-5
+
+
+@pytest.mark.whole
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)

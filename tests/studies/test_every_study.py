@@ -50,6 +50,8 @@ UNREAD: dict[str, set[str]] = {
     "modular": {
         *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
         *("C9.disconnected", "C19.wider", "C21.single", "C16.anil", "C16.anil-episodes", "C16.maml", "C16.maml-episodes", "C17.anil", "C17.maml"),
+        *("C6.discrete", "C6.continuous", "C13.anil", "C13.maml", "C13.held-out-preference", "C14.disconnected", "C18.wide"),
+        *("C5.connected", "C5.disconnected", "C9.non-compositional", "C10.narrow", "C12.few", "C15.wide"),
     },
     "weight-decay": {"C3.linear"},
 }

@@ -72,3 +72,12 @@ def test_impossible_splits_are_refused():
         CombinationSplit.of(PAIRS[:5], PAIRS[:2])
     with pytest.raises(ValueError, match="0 held out"):
         CombinationSplit.of(PAIRS[:5], PAIRS[:0])
+    with pytest.raises(ValueError, match="has the part -1"):
+        CombinationSplit.of(PAIRS[:5], np.array([[0, -1]]), require_coverage=False)
+
+
+@pytest.mark.parametrize("name", ["test", "OOD", ""])
+def test_a_split_that_there_is_not_is_no_training_split(name):
+    split = CombinationSplit.draw(PAIRS, 0.5, seed=0)
+    with pytest.raises(ValueError, match=f"no split '{name}'; there are train, iid, ood"):
+        split.sample(jax.random.key(0), name)

@@ -88,3 +88,21 @@ def test_unknown_names_and_impossible_splits_are_rejected(monkeypatch):
         support("ring", PAIRS)
     with pytest.raises(ValueError, match="hold out fewer"):
         support("random", k_hot(6, 1), held_out=0.5)
+
+
+@pytest.mark.parametrize("sets", [[(0, 6)], [(0, 1), (-1,)]])
+def test_modules_that_there_are_not_are_refused(sets):
+    with pytest.raises(ValueError, match=r"no module (6|-1); the 6 modules are counted from 0"):
+        masks_of(6, sets)
+
+
+@pytest.mark.parametrize("active", [0, 7, -1])
+def test_numbers_of_active_modules_that_no_mask_has_are_refused(active):
+    with pytest.raises(ValueError, match=f"has {active} active ones; between 1 and 6"):
+        k_hot(6, 2, active)
+
+
+@pytest.mark.parametrize("masks", [2 * PAIRS, -PAIRS])
+def test_rows_with_other_entries_have_no_support(masks):
+    with pytest.raises(ValueError, match="masks are rows of zeros and ones"):
+        support("connected", masks)

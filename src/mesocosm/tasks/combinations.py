@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -19,6 +20,7 @@ from jaxtyping import Array, Int, Integer, PRNGKeyArray
 from mesocosm.tasks.task import Split
 
 MOST_DRAWS = 100_000
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 class CombinationSplit(eqx.Module):
@@ -35,11 +37,13 @@ class CombinationSplit(eqx.Module):
         """Check two lists and make a split of them.
 
         Raises:
-            ValueError: a list is empty, the lists share a combination, or a held-out combination has a part that no training combination has (only if
-                `require_coverage`).
+            ValueError: a list is empty, a part has a negative number, the lists share a combination, or a held-out combination has a part that no training
+                combination has (only if `require_coverage`).
         """
         if not (len(train) and len(held_out)):
             raise ValueError(f"both lists need combinations; there are {len(train)} to train on and {len(held_out)} held out")
+        if (least := min(train.min(), held_out.min())) < 0:
+            raise ValueError(f"parts are counted from 0; a combination has the part {least}")
         if shared := {tuple(row) for row in train.tolist()} & {tuple(row) for row in held_out.tolist()}:
             raise ValueError(f"{sorted(shared)[0]} is both a training and a held-out combination")
         if require_coverage and (unseen := set(held_out.flat) - set(train.flat)):
@@ -85,8 +89,14 @@ class CombinationSplit(eqx.Module):
         """Number of parts of a combination."""
         return self.train.shape[1]
 
-    def sample(self, key: PRNGKeyArray, split: Split) -> Int[Array, " parts"]:
-        """Draw a combination of a split."""
+    def sample(self, key: PRNGKeyArray, split: str) -> Int[Array, " parts"]:
+        """Draw a combination of a split.
+
+        Raises:
+            ValueError: the split is none of train, iid and ood.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
         rows = self.held_out if split == "ood" else self.train
         return rows[jax.random.randint(key, (), 0, rows.shape[0])]
 

@@ -21,13 +21,25 @@ Masks = Integer[np.ndarray, "masks modules"]
 
 
 def masks_of(modules: int, sets: Iterable[Iterable[int]]) -> Masks:
-    """A mask for each set of modules, counted from 0."""
-    rows = [np.isin(np.arange(modules), list(active)) for active in sets]
-    return np.asarray(rows, np.int32).reshape(-1, modules)
+    """A mask for each set of modules, counted from 0.
+
+    Raises:
+        ValueError: a set has a module that there is not.
+    """
+    listed = [list(active) for active in sets]
+    if unknown := [module for active in listed for module in active if module not in range(modules)]:
+        raise ValueError(f"there is no module {unknown[0]}; the {modules} modules are counted from 0")
+    return np.asarray([np.isin(np.arange(modules), active) for active in listed], np.int32).reshape(-1, modules)
 
 
 def k_hot(modules: int, *active: int) -> Masks:
-    """All masks with one of these numbers of active modules."""
+    """All masks with one of these numbers of active modules.
+
+    Raises:
+        ValueError: a number is not between 1 and the number of modules.
+    """
+    if wrong := [count for count in active if not 1 <= count <= modules]:
+        raise ValueError(f"no mask of {modules} modules has {wrong[0]} active ones; between 1 and {modules} are possible")
     return masks_of(modules, (chosen for count in active for chosen in combinations(range(modules), count)))
 
 
@@ -56,8 +68,10 @@ def support(name: str, masks: Masks, *, held_out: float = 0.25, seed: int = 0) -
     - "non-compositional": those without the last module.
 
     Raises:
-        ValueError: there is no support of this name, a list of masks is empty, or no random split has every module in training.
+        ValueError: there is no support of this name, the rows are not masks, a list of masks is empty, or no random split has every module in training.
     """
+    if unknown := set(masks.flat) - {0, 1}:
+        raise ValueError(f"masks are rows of zeros and ones, with a column for each module; these have the entry {min(unknown)}")
     if name == "random":
         return CombinationSplit.draw(masks, held_out, seed=seed, covers=is_compositional)
     if name not in _IN_TRAINING:

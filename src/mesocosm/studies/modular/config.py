@@ -11,6 +11,8 @@ Method = Literal["linear", "nonlinear", "anil", "maml"]
 """A linear or a nonlinear hypernetwork whose codes adapt, a network whose last layer adapts, and one that adapts whole."""
 Support = Literal["random", "non-compositional", "connected", "disconnected"]
 """Which tasks are in training: a random part; all without the last module; or equally many in which modules of the halves meet, or never do."""
+Variant = Literal["", "-again", "-few", "-narrow"]
+"""Linear hypernetworks on random combinations: the usual one, one from another start, one with fewer points in each task, and one with fewer hidden units."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Constructions:
     points: int = 64
     codes: int = 4
     """Codes with all modules active."""
-    starts: int = 6
+    starts: int = 12
     """Starts of the search for the student's best code."""
     steps: int = 40
 
@@ -39,6 +41,8 @@ class Identification:
     steps: int = 100
     no_loss: float = 1e-20
     """Relative training loss below which nothing is left to fit."""
+    replicates: int | None = None
+    """Teachers; None: as many as the run has seeds."""
     kept: int = 16
     """Students with the smallest losses, which are tested."""
     codes: int = 12
@@ -54,14 +58,18 @@ class Descent:
     inputs: int = 8
     hidden: int = 8
     outputs: int = 4
-    wider: int = 2
-    """Student modules and hidden units over the teacher's."""
+    more_modules: int = 2
+    """Student modules over the teacher's."""
+    more_hidden: int = 2
+    """Student hidden units over the teacher's."""
     tasks: int = 16
     """Codes of each pair of modules."""
     points: int = 16
-    """New inputs for each code in every step."""
+    """New inputs for each code in every step; as many times more as there are fewer codes, if they are discrete."""
     steps: int = 0
     learning_rate: float = 3e-3
+    replicates: int | None = None
+    """Students on each support; None: as many as the run has seeds."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,8 @@ class Hyperteacher:
     """M, for each of the two codes."""
     active: int = 2
     """K, the most modules that are active in a code."""
-    support: Support = "random"
+    support: Support | Literal["reconnected"] = "random"
+    """"reconnected" is another draw of tasks with connected support."""
     held_out: float = 0.25
     """Share of random combinations that are not in training."""
     points: int = 64
@@ -90,23 +99,29 @@ class Hyperteacher:
 
 @dataclass(frozen=True)
 class Preferences:
-    """Optimal action values of an agent with mixtures of preferences for colours, in four rooms (paper: eight colours, preferences and 49 squares)."""
+    """Optimal action values of an agent with mixtures of preferences for colours, in one room (paper: four rooms with eight colours and preferences)."""
 
-    layout: tuple[str, ...] = ("  #  ", "  #  ", "#   #", "  #  ", "  #  ")
+    layout: tuple[str, ...] = ("   ", "   ", "   ")
     """Rows of the grid; "#" is a wall."""
     colours: int = 6
-    objects: int = 3
+    objects: int = 2
     modules: int = 6
     """Preferences."""
-    active: int = 2
+    active: int = 3
     """The most preferences in a mixture."""
+    length: int = 4
+    """Steps of an episode, and how far action values look ahead."""
     support: Support = "random"
     held_out: float = 0.25
     """Share of random mixtures that are not in training."""
-    episodes: int = 4
+    apart: int = 1
+    """How far apart on a ring the preferences of a mixture are at most, on connected support."""
+    episodes: int = 8
     """Demonstrations to adapt to, and as many query episodes."""
     codes: int = 16
     """Entries of a hypernetwork's code."""
+    walls: bool = False
+    """Whether networks see walls and what is in their cells, which is always the same."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +169,8 @@ class Methods:
 
     linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
     nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
-    anil: Training = field(default_factory=lambda: Training(300, 3e-3, 0.03, 512))
-    maml: Training = field(default_factory=lambda: Training(400, 3e-3, 0.03, 128))
+    anil: Training = field(default_factory=lambda: Training(300, 1e-2, 0.03, 512))
+    maml: Training = field(default_factory=lambda: Training(400, 1e-2, 0.03, 128))
 
     def of(self, method: Method) -> Training:
         """That of one method."""
@@ -163,10 +178,10 @@ class Methods:
 
 
 VALUES = Methods(
-    linear=Training(500, 1e-2, 0.3, 32, layers=2, inner_steps=5),
-    nonlinear=Training(500, 3e-3, 0.3, 32, layers=2, inner_steps=5),
-    anil=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
-    maml=Training(500, 1e-2, 0.03, 64, layers=2, inner_steps=5),
+    linear=Training(2000, 1e-2, 0.1, 64, layers=2, inner_steps=5),
+    nonlinear=Training(2000, 3e-3, 0.1, 64, layers=2, inner_steps=5),
+    anil=Training(2000, 1e-2, 0.03, 128, layers=2, inner_steps=5),
+    maml=Training(2000, 1e-2, 0.03, 64, layers=2, inner_steps=5),
 )
 ACTIONS = Methods(
     linear=Training(500, 1e-2, 0.3, 32, layers=2),
@@ -182,14 +197,20 @@ class Imitation:
 
     preferences: Preferences = field(default_factory=Preferences)
     preference_supports: tuple[Support, ...] = ()
-    """Supports of mixtures that networks are trained on."""
+    """Supports of mixtures that networks of all methods are trained on."""
+    preference_halves: bool = False
+    """Whether linear hypernetworks are trained on connected and on disconnected mixtures, of at most two preferences."""
     values: Methods = field(default_factory=lambda: VALUES)
     """How networks are trained on preferences."""
+    longer_codes: int = 1
+    """How many times longer the codes of one more linear hypernetwork for random mixtures are; 1: none."""
     goals: Goals = field(default_factory=Goals)
     goal_supports: tuple[Literal["random", "non-compositional"], ...] = ()
     """Supports of goals that networks are trained on."""
     actions: Methods = field(default_factory=lambda: ACTIONS)
     """How networks are trained on goals."""
+    wide: int = 1
+    """How many times larger the codes and hidden layers of one more linear hypernetwork for random goals are; 1: none."""
     tasks: int = 256
     """Of each test set."""
 
@@ -209,6 +230,10 @@ class Config:
     constructions: Constructions = field(default_factory=Constructions)
     identification: Identification = field(default_factory=Identification)
     descent: Descent = field(default_factory=Descent)
+    many: tuple[int, ...] = ()
+    """Student modules over the teacher's, for students on single modules and pairs with discrete and with continuous codes."""
+    many_hidden: int = 4
+    """Hidden units over the teacher's, for these students."""
     teacher: Hyperteacher = field(default_factory=Hyperteacher)
     methods: tuple[Method, ...] = ("linear", "maml")
     """Which are trained."""
@@ -218,6 +243,10 @@ class Config:
     halves: int = 0
     """Modules of a teacher for the linear hypernetwork on connected and disconnected support; 0: none."""
     halves_steps: int = 1200
+    few_points: int = 0
+    """Points of each task for one more linear hypernetwork; 0: none."""
+    narrow: int = 0
+    """Hidden units of one more linear hypernetwork; 0: none."""
     imitation: Imitation = field(default_factory=Imitation)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -228,6 +257,7 @@ PRESETS = {
             constructions=Constructions(points=8, codes=1, starts=1, steps=2),
             identification=Identification(points=16, starts=2, steps=3, no_loss=1e9, kept=2, codes=1, code_starts=2, code_steps=2),
             descent=Descent(steps=4, points=4, tasks=1),
+            many=(2,),
             teacher=Hyperteacher(hidden=(4,), points=4, normalising=8),
             methods=("linear",),
             training=replace(Methods(), linear=Training(2, 1e-2, 1.0, 4, tasks=2, inner_steps=2)),
@@ -247,49 +277,81 @@ PRESETS = {
         replace(
             Config(),
             identification=Identification(starts=24, kept=12),
-            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 3e-3, 0.03, 128)),
+            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 1e-2, 0.03, 128)),
         ),
         seeds=3,
     ),
     "cpu": Preset(
         replace(
             Config(),
-            descent=Descent(steps=20000),
+            identification=Identification(replicates=30),
+            descent=Descent(steps=20000, replicates=30),
+            many=(2, 16),
             methods=("linear", "anil", "maml"),
             harder=True,
             halves=6,
-            imitation=Imitation(goal_supports=("random", "non-compositional")),
+            halves_steps=3500,
+            few_points=16,
+            narrow=16,
+            imitation=Imitation(
+                preference_supports=("random", "non-compositional"),
+                preference_halves=True,
+                longer_codes=4,
+                goal_supports=("random", "non-compositional"),
+                wide=2,
+            ),
         ),
         seeds=10,
         minutes={
-            "constructions": 0.14,
-            "identification": 4.33,
+            "constructions": 0.25,
+            "identification": 8.7,
             "worlds": 0.01,
-            "descent-connected": 0.91,
-            "descent-disconnected": 0.67,
-            "k2-linear": 2.78,
-            "k2-anil": 1.83,
-            "k2-maml": 2.54,
-            "k1-linear": 4.02,
-            "k1-anil": 2.32,
-            "k1-maml": 2.17,
-            "non-compositional-linear": 3.75,
-            "non-compositional-anil": 1.09,
-            "non-compositional-maml": 1.16,
-            "connected-linear": 1.36,
-            "disconnected-linear": 1.17,
-            "goals-random-linear": 2.3,
-            "goals-random-anil": 0.83,
+            "descent-connected": 2.4,
+            "descent-reordered": 2.4,
+            "descent-disconnected": 2.4,
+            "descent-apart": 2.4,
+            "descent-discrete-2": 1.3,
+            "descent-discrete-16": 1.6,
+            "descent-continuous-2": 1.7,
+            "descent-continuous-16": 2.6,
+            "k2-linear": 2.8,
+            "k2-anil": 1.1,
+            "k2-maml": 1.2,
+            "k1-linear": 2.8,
+            "k1-anil": 1.1,
+            "k1-maml": 1.2,
+            "non-compositional-linear": 2.8,
+            "non-compositional-anil": 1.1,
+            "non-compositional-maml": 1.2,
+            "connected-linear": 3.6,
+            "reconnected-linear": 3.6,
+            "disconnected-linear": 3.4,
+            "k2-linear-few": 2,
+            "k2-linear-narrow": 2,
+            "k2-linear-again": 2.8,
+            "preferences-random-linear": 4.2,
+            "preferences-random-anil": 2,
+            "preferences-random-maml": 4.4,
+            "preferences-non-compositional-linear": 4.2,
+            "preferences-non-compositional-anil": 2,
+            "preferences-non-compositional-maml": 4.4,
+            "preferences-connected-linear": 4.2,
+            "preferences-disconnected-linear": 4.2,
+            "preferences-random-linear-wide": 6.5,
+            "goals-random-linear": 2,
+            "goals-random-anil": 0.6,
             "goals-random-maml": 6.8,
-            "goals-non-compositional-linear": 1.61,
+            "goals-non-compositional-linear": 1.6,
             "goals-non-compositional-anil": 0.4,
-            "goals-non-compositional-maml": 7.03,
-        },  # of the record, beside other programs
+            "goals-non-compositional-maml": 6.8,
+            "goals-random-linear-wide": 4,
+        },  # from pilots and an earlier record, on one core
     ),
     "paper": Preset(
         replace(
             Config(),
             descent=Descent(inputs=16, hidden=16, tasks=64, points=64, steps=60000, learning_rate=1e-3),
+            many=(2, 4, 8, 16, 32),
             teacher=Hyperteacher(inputs=16, hidden=(32, 32, 32), generated=(1, 2), modules=8, points=256, normalising=1000),
             methods=("linear", "nonlinear", "anil", "maml"),
             training=Methods(
@@ -301,15 +363,19 @@ PRESETS = {
             harder=True,
             halves=8,
             halves_steps=200000,
+            few_points=64,
+            narrow=32,
             imitation=Imitation(
-                preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, active=3, episodes=16, codes=32),
+                preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, length=8, apart=2, episodes=16, codes=32, walls=True),
                 preference_supports=("random", "non-compositional"),
+                preference_halves=True,
                 values=Methods(
                     linear=Training(100000, 3e-4, 0.1, 64, layers=3, tasks=128, weight_decay=1e-2),
                     nonlinear=Training(100000, 3e-4, 0.1, 64, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
                     anil=Training(100000, 3e-4, 0.01, 512, layers=4, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(100000, 1e-3, 0.01, 368, layers=3, tasks=128, clip_norm=2.0, weight_decay=1e-2),
                 ),
+                longer_codes=4,
                 goals=Goals(side=11, mazes=5, kinds=5, distractors=4, length=52),
                 goal_supports=("random", "non-compositional"),
                 actions=Methods(
@@ -318,6 +384,7 @@ PRESETS = {
                     anil=Training(200000, 1e-3, 0.01, 512, layers=2, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(200000, 1e-3, 0.01, 384, layers=2, tasks=128, weight_decay=1e-2),
                 ),
+                wide=4,
                 tasks=1024,
             ),
             evaluation=Evaluation(tasks=1024, longer=100),

@@ -46,7 +46,7 @@ class Losses(NamedTuple):
     """Of each constructed student, the largest relative squared error over codes.
 
     Attributes:
-        trained: on the codes of its families, with the teacher's codes.
+        trained: on the codes of its families, with the teacher's codes, or those in the student's basis.
         unseen: on codes with all modules active, with the best codes of its own.
     """
 
@@ -149,21 +149,25 @@ def unscaled(drawn: Instance) -> Errors:
 
 
 def counterexamples(config: Constructions, drawn: Instance) -> Losses:
-    """Students that are right on their families and wrong elsewhere, and the teacher itself."""
+    """Students that are right on their families and wrong elsewhere, and the teacher with another basis of its modules, so that its codes must be found."""
     teacher, codes, x = drawn.teacher, drawn.codes, drawn.x
+    rebased = teacher._replace(modules=solve(drawn.maps[0], teacher.modules.reshape(MODULES, -1)).reshape(teacher.modules.shape))
     missing = teacher._replace(modules=teacher.modules.at[2].set(drawn.module))
-    students = {"missing": missing, "swapped": _swapped(teacher), "doubled": doubled(teacher, [0]), "wide": wide(teacher), "teacher": teacher}
+    students = {"missing": missing, "swapped": _swapped(teacher), "doubled": doubled(teacher, [0]), "wide": wide(teacher), "teacher": rebased}
     widest = max(student.modules.shape[1] for student in students.values())
     stacked: ComposedNetwork = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(_padded(students[name], widest) for name in TRAINED))
     families = np.array([[[module in family for module in range(MODULES)] for family in pair] for pair in TRAINED.values()], float)
     wanted = outputs(teacher, codes, x)
 
-    def of_student(student: ComposedNetwork, inside: Array) -> Losses:
-        trained = _loss(outputs(student, inside, drawn.trained_x), outputs(teacher, inside, drawn.trained_x))
+    inside = families * drawn.trained
+    own = jnp.concatenate([inside[:-1], inside[-1:] @ drawn.maps[0]])
+
+    def of_student(student: ComposedNetwork, inside: Array, own: Array) -> Losses:
+        trained = _loss(outputs(student, own, drawn.trained_x), outputs(teacher, inside, drawn.trained_x))
         unseen = best_codes(student, x, wanted, drawn.starts, steps=config.steps)[1]
         return Losses(jnp.max(trained), jnp.max(unseen))
 
-    return jax.vmap(of_student)(stacked, families * drawn.trained)
+    return jax.vmap(of_student)(stacked, inside, own)
 
 
 def _swapped(teacher: ComposedNetwork) -> ComposedNetwork:

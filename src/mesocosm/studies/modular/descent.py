@@ -22,17 +22,27 @@ from mesocosm.studies.modular.constructions import numpy_generator
 from mesocosm.tasks.compositional_supports import masks_of
 from mesocosm.tasks.task import Split, Task
 
-PAIRS = {True: ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0)), False: ((0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3))}
-"""Connected support: neighbours on a ring of six modules. Disconnected: on two rings of three."""
+RING = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0))
+SUPPORTS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "connected": RING,
+    "reordered": ((0, 2), (2, 4), (4, 1), (1, 3), (3, 5), (5, 0)),
+    "disconnected": ((0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)),
+    "apart": ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)),
+    "singles": (*((module,) for module in range(6)), *RING),
+}
+"""Which modules are active together. Neighbours on a ring of six modules, or on another ring of the same; on two rings of three; pairs that share no module
+at all; and single modules with neighbours on a ring."""
 MODULES = 6
+"""Of the teacher; a support of more modules has a teacher with more."""
 
 
 @dataclass(frozen=True)
 class DescentArm:
-    """Students on one support."""
+    """Students on one support, with one code of each set of modules, the normalised mask, or with many."""
 
-    connected: bool
+    support: str
     descent: Descent
+    discrete: bool = False
 
 
 class Batch(NamedTuple):
@@ -68,12 +78,12 @@ class CodedStudent(eqx.Module):
 
 
 def build_student(arm: DescentArm, key: PRNGKeyArray) -> CodedStudent:
-    """A student with `wider` times the teacher's modules and units, standard normal codes and modules."""
+    """A student with some times the teacher's modules and units, standard normal codes and modules."""
     sizes, (module_key, readout_key, code_key) = arm.descent, jax.random.split(key, 3)
-    modules, hidden = sizes.wider * MODULES, sizes.wider * sizes.hidden
+    modules, hidden = sizes.more_modules * MODULES, sizes.more_hidden * sizes.hidden
     theta = jax.random.normal(module_key, (modules, hidden, sizes.inputs)) / modules**0.5
     readout = jax.random.normal(readout_key, (sizes.outputs, hidden)) / hidden**0.5
-    return CodedStudent(ComposedNetwork(theta, readout), jax.random.normal(code_key, (arm.descent.tasks * len(PAIRS[True]), modules)) / modules**0.5)
+    return CodedStudent(ComposedNetwork(theta, readout), jax.random.normal(code_key, (len(_masks(arm)), modules)) / modules**0.5)
 
 
 def descend(arm: DescentArm, context: Context) -> Tables:
@@ -88,7 +98,13 @@ def descend(arm: DescentArm, context: Context) -> Tables:
         for i in range(len(context.seeds))
     ]
     losses = context.evaluate(last_loss, fitted.model, task, context.keys("eval"))
-    return {"descent": context.rows(connected=arm.connected, loss=losses, alignment=[worst for worst, _ in found], mean_alignment=[mean for _, mean in found])}
+    labels = {
+        "support": arm.support,
+        "codes": "discrete" if arm.discrete else "continuous",
+        "modules": arm.descent.more_modules,
+        "hidden": arm.descent.more_hidden,
+    }
+    return {"descent": context.rows(**labels, loss=losses, alignment=[worst for worst, _ in found], mean_alignment=[mean for _, mean in found])}
 
 
 def relative_loss(student: CodedStudent, example: Batch, key: Any) -> Float[Array, ""]:
@@ -108,15 +124,24 @@ def _aligned(student: CodedStudent, task: KnownTasks) -> tuple[float, float]:
     return found.worst, found.mean
 
 
+def _masks(arm: DescentArm) -> np.ndarray:
+    """The active modules of each task."""
+    sets = SUPPORTS[arm.support]
+    masks = masks_of(max(MODULES, *(module + 1 for active in sets for module in active)), sets)
+    return masks if arm.discrete else np.repeat(masks, arm.descent.tasks, axis=0)
+
+
 def _tasks(arm: DescentArm, keys: Any) -> Any:
-    """The task of every replicate: codes with two active modules, with weights from 0.5 to 1 (`damped`), and a teacher."""
-    masks = np.repeat(masks_of(MODULES, PAIRS[arm.connected]), arm.descent.tasks, axis=0)
-    sizes, drawn = arm.descent, []
+    """The task of every replicate: a teacher, and normalised masks as codes, or ones with weights from 0.5 to 1 (`damped`); equally many inputs in all."""
+    masks, sizes, drawn = _masks(arm), arm.descent, []
+    modules, points = masks.shape[1], sizes.points * (sizes.tasks if arm.discrete else 1)
     for key in keys:
         generator = numpy_generator(key)
         normal, drawn_weights = generator.standard_normal, generator.exponential(size=masks.shape) * masks
         codes = 0.5 * (drawn_weights / (1 + drawn_weights.sum(axis=1, keepdims=True)) + 1) * masks
-        theta = normal((MODULES, sizes.hidden, sizes.inputs)) / MODULES**0.5
+        if arm.discrete:
+            codes = masks / np.linalg.norm(masks, axis=1, keepdims=True)
+        theta = normal((modules, sizes.hidden, sizes.inputs)) / modules**0.5
         readout = normal((sizes.outputs, sizes.hidden)) / sizes.hidden**0.5
-        drawn.append(KnownTasks(ComposedNetwork(jnp.asarray(theta, float), jnp.asarray(readout, float)), jnp.asarray(codes, float), sizes.points))
+        drawn.append(KnownTasks(ComposedNetwork(jnp.asarray(theta, float), jnp.asarray(readout, float)), jnp.asarray(codes, float), points))
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)

@@ -1,4 +1,5 @@
-"""Figures of the modular study: students by support, alignment by descent, accuracy and decodability by problem and method, and two worlds."""
+"""Figures of the modular study: students by support, alignment by descent, by support and by size, accuracy and decodability by problem and
+method, variants of the hypernetwork, losses and right actions in two worlds, and what they look like."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import polars as pl
 
 from mesocosm.studies.charts import log_axis, training
 from mesocosm.studies.interface import View, figure
+from mesocosm.studies.modular.descent import SUPPORTS
 from mesocosm.studies.modular.identification import CONDITIONS
 from mesocosm.studies.modular.worlds import EMPTY, WALL
 
@@ -28,19 +30,22 @@ def identified(view: View) -> alt.TopLevelMixin:
 @figure("Alignment by gradient descent")
 def alignment_by_support(view: View) -> alt.TopLevelMixin:
     """Students with twice the teacher's modules and units; one dot per replicate. The smallest and the mean alignment over the teacher's units."""
-    support = pl.when("connected").then(pl.lit("connected")).otherwise(pl.lit("disconnected"))
-    table = view.table("descent").with_columns(support=support).rename({"alignment": "smallest", "mean_alignment": "mean"})
+    table = view.table("descent").filter(pl.col("support") != "singles").rename({"alignment": "smallest", "mean_alignment": "mean"})
     long = table.unpivot(["smallest", "mean"], index=["support", "seed", "loss"], variable_name="over units", value_name="alignment")
     y = alt.Y("alignment:Q", scale=alt.Scale(zero=False))
-    dots = alt.Chart(long.sort("support", "over units", "seed")).mark_circle(**DOTS).encode(x=alt.X("support:N", title=None), y=y, tooltip=["seed", "loss"])
-    return dots.properties(width=120, height=200).facet(column=alt.Column("over units:N", title=None))
+    dots = (
+        alt.Chart(long.sort("support", "over units", "seed"))
+        .mark_circle(**DOTS)
+        .encode(x=alt.X("support:N", title=None, sort=list(SUPPORTS)), y=y, tooltip=["seed", "loss"])
+    )
+    return dots.properties(width=150, height=200).facet(column=alt.Column("over units:N", title=None))
 
 
 @figure("Accuracy by problem and method")
 def accuracy_by_method(view: View) -> alt.TopLevelMixin:
     """After adaptation, on combinations known from training, on held-out ones, and with all modules active; one dot per replicate, bars at the means."""
     sets = {"known": "known", "held_out": "held out", "every": "all active"}
-    table = view.table("accuracy").rename(sets)
+    table = view.table("accuracy").filter(pl.col("variant") == "usual").rename(sets)
     long = table.unpivot(list(sets.values()), index=["problem", "method", "seed"], variable_name="combinations", value_name="accuracy")
     x = alt.X("combinations:N", title=None, sort=list(sets.values()))
     colour = alt.Color("method:N", title=None)
@@ -54,18 +59,54 @@ def accuracy_by_method(view: View) -> alt.TopLevelMixin:
 @figure("Decoding the codes")
 def decodability(view: View) -> alt.TopLevelMixin:
     """R^2 of the codes of held-out combinations by ridge regression on adapted parameters, fitted on known combinations; one dot per replicate."""
-    table = view.table("accuracy").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
+    table = view.table("accuracy").filter(pl.col("variant") == "usual").select("problem", "method", "seed", "r2").sort("problem", "method", "seed")
     place = {"x": alt.X("problem:N", title=None), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
     dots = alt.Chart(table).mark_circle(**DOTS).encode(**place, y=alt.Y("r2:Q", title="R²"), tooltip=["seed", "method", "r2"])
     means = alt.Chart(table).mark_tick(thickness=2).encode(**place, y=alt.Y("mean(r2):Q", title="R²"))
     return (dots + means).properties(width=360, height=200)
 
 
+@figure("Fewer points, fewer hidden units, or another start")
+def variants(view: View) -> alt.TopLevelMixin:
+    """Accuracy of linear hypernetworks on held-out combinations: the usual one, and three that differ in one thing; one dot per replicate."""
+    table = view.table("accuracy").filter(pl.col("problem") == "k2", pl.col("method") == "linear").select("variant", "seed", "held_out")
+    x = alt.X("variant:N", title=None, sort=["usual", "again", "few", "narrow"])
+    y = alt.Y("held_out:Q", title="accuracy", scale=alt.Scale(zero=False))
+    dots = alt.Chart(table.sort("variant", "seed")).mark_circle(**DOTS).encode(x=x, y=y, tooltip=["seed", "held_out"])
+    means = alt.Chart(table.sort("variant", "seed")).mark_tick(thickness=2).encode(x=x, y=alt.Y("mean(held_out):Q", title="accuracy"))
+    return (dots + means).properties(width=220, height=200)
+
+
+@figure("More modules than the teacher's")
+def many_modules(view: View) -> alt.TopLevelMixin:
+    """Alignment of students that descend on single modules and pairs, by codes and by how many times the teacher's modules they have; one dot per replicate."""
+    table = view.table("descent").filter(pl.col("support") == "singles").select("codes", "modules", "hidden", "seed", "alignment", "loss")
+    place = {"x": alt.X("modules:O", title="student modules over the teacher's"), "xOffset": "codes:N", "color": alt.Color("codes:N")}
+    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("alignment:Q", scale=alt.Scale(zero=False)), tooltip=["seed", "loss"])
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(alignment):Q", title="alignment"))
+    layers = alt.layer(dots, means, data=table.sort("codes", "modules", "hidden", "seed")).properties(width=200, height=200)
+    return layers.facet(column=alt.Column("hidden:O", title="hidden units over the teacher's"))
+
+
+@figure("Preferences by method")
+def preferences_by_method(view: View) -> alt.TopLevelMixin:
+    """Half the squared error of action values, of known mixtures of preferences and of held-out ones; one dot per replicate, bars at the means."""
+    sets = {"known_loss": "known", "held_out_loss": "held out"}
+    table = view.table("imitation").filter(pl.col("world").str.starts_with("preferences"), ~pl.col("trial").str.ends_with("wide")).rename(sets)
+    table = table.with_columns(support=pl.col("world").str.strip_prefix("preferences-"))
+    long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="mixtures", value_name="loss")
+    place = {"x": alt.X("mixtures:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
+    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("loss:Q", title="loss"), tooltip=["seed", "loss"])
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(loss):Q", title="loss"))
+    layers = alt.layer(dots, means, data=long.sort("support", "method", "mixtures", "seed")).properties(width=130, height=180)
+    return layers.facet(alt.Facet("support:N", title=None, sort=["random", "non-compositional", "connected", "disconnected"]), columns=4)
+
+
 @figure("Goals by method")
 def goals_by_method(view: View) -> alt.TopLevelMixin:
     """Right actions on the way to known goals and to held-out ones, and episodes with only right actions; one dot per replicate, bars at the means."""
     sets = {"known_accuracy": "actions, known", "held_out_accuracy": "actions, held out", "held_out_episodes": "episodes, held out"}
-    table = view.table("imitation").filter(pl.col("world").str.starts_with("goals")).rename(sets)
+    table = view.table("imitation").filter(pl.col("world").str.starts_with("goals"), ~pl.col("trial").str.ends_with("wide")).rename(sets)
     table = table.with_columns(support=pl.col("world").str.strip_prefix("goals-"))
     long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="share of", value_name="share")
     place = {"x": alt.X("share of:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
@@ -77,7 +118,10 @@ def goals_by_method(view: View) -> alt.TopLevelMixin:
 
 @figure("A preference world and a goal world")
 def two_worlds(view: View) -> alt.TopLevelMixin:
-    """Objects by colour or kind, walls in black, and the path of the optimal agent: to objects that it likes, or to a goal in the top left quadrant."""
+    """Objects by colour or kind, walls in black, and the path of the optimal agent: to objects that it likes, or to a goal in the top left quadrant.
+
+    The path starts at the ring.
+    """
     return alt.hconcat(*(_world(view, name) for name in ("preference", "goal"))).resolve_scale(color="independent")
 
 
@@ -94,7 +138,19 @@ def _world(view: View, name: str) -> alt.LayerChart:
     colours = [fixed.get(kind) or next(hues) for kind in present]
     squares = alt.Chart(cells).mark_rect().encode(**where, color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=present, range=colours)))
     line = alt.Chart(path).mark_line(color="black", strokeDash=[4, 3], point={"color": "black", "size": 25}).encode(**where, order="time:Q", tooltip=["time"])
-    return alt.LayerChart(layer=[squares, line]).properties(width=260, height=260, title=name)
+    start = alt.Chart(path.head(1)).mark_point(color="black", size=160, strokeWidth=2).encode(**where)
+    return alt.LayerChart(layer=[squares, line, start]).properties(width=260, height=260, title=name)
 
 
-FIGURES = [identified, alignment_by_support, accuracy_by_method, decodability, goals_by_method, two_worlds, training]
+FIGURES = [
+    identified,
+    alignment_by_support,
+    accuracy_by_method,
+    decodability,
+    variants,
+    many_modules,
+    preferences_by_method,
+    goals_by_method,
+    two_worlds,
+    training,
+]

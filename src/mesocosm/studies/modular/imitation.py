@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -61,20 +61,32 @@ class PreferenceTasks(Task[Demonstrated]):
         preferences: the value of each colour to each preference.
         combinations: which preferences are mixed, as masks.
         grid: where the agent walks.
+        length: steps of an episode.
         episodes: demonstrations to adapt to, and as many to be tested on.
+        walls: whether walls and their cells are seen.
     """
 
     preferences: Float[Array, "modules colours"]
     combinations: CombinationSplit
     grid: PreferenceGrid = eqx.field(static=True)
+    length: int = eqx.field(static=True)
     episodes: int = eqx.field(static=True)
+    walls: bool = eqx.field(static=True)
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> Demonstrated:
         """Draw a mixture and demonstrations."""
         mask_key, code_key, key = jax.random.split(key, 3)
-        params = PreferenceParams(self.preferences, damped(code_key, self.combinations.sample(mask_key, split)))
+        params = PreferenceParams(self.preferences, damped(code_key, self.combinations.sample(mask_key, split)), max_steps_in_episode=self.length)
         shown = jax.vmap(self.grid.demonstrate, in_axes=(0, None))(jax.random.split(key, 2 * self.episodes), params)
-        return halves(Steps(shown.observations, shown.values, shown.taken.astype(float)), self.episodes)
+        return halves(Steps(self._seen(shown.observations), shown.values, shown.taken.astype(float)), self.episodes)
+
+    def _seen(self, observations: Float[Array, "*batch features"]) -> Float[Array, "*batch seen"]:
+        """All of an observation, or the objects and the agent in free cells."""
+        if self.walls:
+            return observations
+        pictures = observations.reshape(*observations.shape[:-1], -1, self.grid.colours + 2)
+        free = self.grid.cells @ np.array([len(self.grid.layout[0]), 1])
+        return pictures[..., free, :-1].reshape(*observations.shape[:-1], -1)
 
 
 class GoalTasks(Task[Demonstrated]):
@@ -118,9 +130,15 @@ def task_of(world: Preferences | Goals, seed: int, key: PRNGKeyArray) -> Prefere
     if isinstance(world, Preferences):
         preferences = jax.random.normal(key, (world.modules, world.colours))
         grid = PreferenceGrid(world.colours, world.objects, world.layout)
-        return PreferenceTasks(preferences, preference_split(world, seed), grid, world.episodes)
+        return PreferenceTasks(preferences, preference_split(world, seed), grid, world.length, world.episodes, world.walls)
     rules = GoalMaze(world.side, world.interactions, world.kinds, world.distractors)
     return GoalTasks(mazes_of(world, rules, seed), goal_split(world, seed), rules, world.length, world.episodes)
+
+
+def tasks_of(world: Preferences | Goals, context: Context) -> Any:
+    """The tasks of all replicates; the leading axis of every array."""
+    drawn = [task_of(world, seed, key) for seed, key in zip(context.seeds, context.keys("env"), strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
 
 
 def preference_split(world: Preferences, seed: int) -> CombinationSplit:
@@ -130,7 +148,8 @@ def preference_split(world: Preferences, seed: int) -> CombinationSplit:
         return CombinationSplit.draw(masks, world.held_out, seed=seed, covers=is_compositional)
     if world.support == "non-compositional":
         return support("non-compositional", masks)
-    connected, disconnected = (np.asarray(support(name, masks).train) for name in ("connected+", "disconnected"))
+    near = {1: "connected", 2: "connected+"}[world.apart]
+    connected, disconnected = (np.asarray(support(name, masks).train) for name in (near, "disconnected"))
     either = {tuple(row) for part in (connected, disconnected) for row in part.tolist()}
     held_out = np.array([row for row in masks.tolist() if tuple(row) not in either])
     return CombinationSplit.of(connected if world.support == "connected" else disconnected, held_out)
@@ -206,7 +225,8 @@ def sizes_of(arm: WorldArm) -> Sizes:
     """Observations and actions of a world."""
     world = arm.world
     if isinstance(world, Preferences):
-        inputs, outputs = len(world.layout) * len(world.layout[0]) * (world.colours + 2), len(MOVES)
+        squares = "".join(world.layout)
+        inputs, outputs = len(squares) * (world.colours + 2) if world.walls else squares.count(" ") * (world.colours + 1), len(MOVES)
     else:
         inputs, outputs = world.side**2 * (world.kinds + 2), 4 + world.interactions
     return Sizes(inputs, outputs, arm.training.layers, world.codes)
@@ -218,19 +238,24 @@ def build_world_arm(arm: WorldArm, key: PRNGKeyArray) -> MetaLearned:
 
 
 def train_in_world(arm: WorldArm, context: Context) -> Tables:
-    """Train all replicates, and test them on known and on held-out combinations."""
-    drawn = [task_of(arm.world, seed, key) for seed, key in zip(context.seeds, context.keys("env"), strict=True)]
-    tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+    """Train all replicates, and test them on known and on held-out combinations, there also after adaptation to another one's demonstrations, and on the
+    combinations that non-compositional support holds out.
+    """
+    tasks, beyond = (tasks_of(world, context) for world in (arm.world, replace(arm.world, support="non-compositional")))
     models = context.fit("network", learner(arm.method, arm.training, sizes_of(arm), tasks, loss_of(arm.world)), arm.training.steps, per_seed=True).model
     context.publish("network", models)
-    sets = context.evaluate(Partial(draw_sets, arm, context.evaluation_key), tasks)
+    sets, (_, last) = (context.evaluate(Partial(draw_sets, arm, context.evaluation_key), each) for each in (tasks, beyond))
+    found = {name: context.evaluate(Partial(adapt_all, arm), models, examples) for name, examples in zip(("known", "held_out"), sets, strict=True)}
+    found["last"] = {"loss": context.evaluate(Partial(adapt_all, arm), models, last)["loss"]}
+    for name, examples in zip(("known", "held_out", "last"), (*sets, last), strict=True):
+        found[name]["spread"] = context.evaluate(spread, examples)
+    found["strangers"] = {"loss": context.evaluate(Partial(adapt_all, arm), models, context.evaluate(strangers, sets[1]))["loss"]}
     columns: dict[str, Any] = {}
-    for name, examples in zip(("known", "held_out"), sets, strict=True):
-        for column, values in context.evaluate(Partial(adapt_all, arm), models, examples).items():
-            columns[f"{name}_{column}"] = values.mean(axis=1)
-            columns[f"{name}_{column}_error"] = values.std(axis=1, ddof=1) / arm.tasks**0.5
+    for name, column in ((name, column) for name, measured in found.items() for column in measured):
+        values = found[name][column]
+        columns[f"{name}_{column}"], columns[f"{name}_{column}_error"] = values.mean(axis=1), values.std(axis=1, ddof=1) / arm.tasks**0.5
     digests = [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(len(context.seeds))]
-    labels = {"world": world_name(arm.world), "method": arm.method}
+    labels = {"world": world_name(arm.world), "method": arm.method, "width": arm.training.width, "codes": arm.world.codes}
     return {"imitation": context.rows(**labels, **columns, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
 
 
@@ -243,6 +268,18 @@ def draw_sets(arm: WorldArm, key: PRNGKeyArray, task: PreferenceTasks | GoalTask
     """The test sets of a replicate: known combinations, and held-out ones."""
     known, held_out = jax.random.split(key)
     return batch(task, known, arm.tasks, "iid"), batch(task, held_out, arm.tasks, "ood")
+
+
+def strangers(examples: Demonstrated) -> Demonstrated:
+    """The query episodes of each task with the demonstrations of the task before it."""
+    return examples._replace(support=jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), examples.support))
+
+
+def spread(examples: Demonstrated) -> Float[Array, " tasks"]:
+    """The loss of the mean over all tasks as prediction of every action's value; its mean over tasks is half the variance of the targets."""
+    query = examples.query
+    mean = jnp.mean(jnp.sum(query.target * query.taken[..., None], axis=1) / jnp.sum(query.taken, axis=1)[:, None], axis=0)
+    return jax.vmap(lambda data: value_loss(lambda x: mean, data, None))(query)
 
 
 def adapt_all(arm: WorldArm, model: MetaLearned, examples: Demonstrated) -> dict[str, Float[Array, " tasks"]]:

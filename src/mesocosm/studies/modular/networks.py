@@ -38,7 +38,12 @@ def build(method: Method, width: int, sizes: Sizes, key: PRNGKeyArray) -> Any:
     return CodedNetwork.create(hypernetwork, output_bias=sizes.outputs if method == "linear" else None, key=code_key)
 
 
-def learner(method: Method, training: Training, sizes: Sizes, task: Any, loss: Callable[..., Any]) -> Bilevel:
+def build_again(method: Method, width: int, sizes: Sizes, key: PRNGKeyArray) -> Any:
+    """Another network of a method for the same seed."""
+    return build(method, width, sizes, jax.random.fold_in(key, 1))
+
+
+def learner(method: Method, training: Training, sizes: Sizes, task: Any, loss: Callable[..., Any], start: Callable[..., Any] = build) -> Bilevel:
     """Exact gradients through all inner steps, whose rate is multiplied by a learned factor."""
     outer = {
         "learning_rate": training.learning_rate,
@@ -47,7 +52,7 @@ def learner(method: Method, training: Training, sizes: Sizes, task: Any, loss: C
         "clip_norm": training.clip_norm,
         "weight_decay": training.weight_decay,
     }
-    return Bilevel(Partial(build, method, training.width, sizes), task, loss, adamw, outer, training.tasks, inner_loop(method, training))
+    return Bilevel(Partial(start, method, training.width, sizes), task, loss, adamw, outer, training.tasks, inner_loop(method, training))
 
 
 def inner_loop(method: Method, training: Training, steps: int | None = None) -> InnerLoop:

@@ -6,17 +6,19 @@ from mesocosm.studies.modular.config import Method
 # --- trials -----------------------------------------------------------------------------------------------------------
 
 
-def trained(problem: str, method: Method) -> Trials:
-    """A network of a method on the tasks of a hyperteacher."""
-    return Trials(f"{problem}-{method}")
+def trained(problem: str, method: Method, variant: str = "") -> Trials:
+    """A network of a method on the tasks of a hyperteacher, or a variant of it."""
+    return Trials(f"{problem}-{method}{variant}")
 
 
-def imitating(world: str, method: Method) -> Trials:
+def imitating(world: str, method: str) -> Trials:
     """A network of a method in a world on a support."""
     return Trials(f"{world}-{method}")
 
 
-CONNECTED, DISCONNECTED = Trials("descent-connected"), Trials("descent-disconnected")
+def descended(name: str) -> Trials:
+    """Students trained by gradient descent."""
+    return Trials(f"descent-{name}")
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -66,14 +68,20 @@ class Accuracy(Table):
 
 
 class Imitation(Table):
-    """On query episodes after adaptation, for known and for held-out combinations: the loss, the share of steps with the right action, and the share of
-    episodes with only such steps; and the learned inner rate.
+    """On query episodes after adaptation, for known and for held-out combinations: the loss, the share of steps with the right action, the share of
+    episodes with only such steps, and half the variance of the targets, summed over actions; the loss on held-out combinations after adaptation to
+    demonstrations of another one; loss and variance on the combinations with the last preference or quadrant; and the learned inner rate.
     """
 
     known_loss: Estimate
     known_accuracy: Estimate
     known_episodes: Estimate
+    known_spread: Estimate
     held_out_loss: Estimate
     held_out_accuracy: Estimate
     held_out_episodes: Estimate
+    held_out_spread: Estimate
+    strangers_loss: Estimate
+    last_loss: Estimate
+    last_spread: Estimate
     rate: Value

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.learning.bilevel import MetaLearned
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.studies.modular.config import Evaluation, Hyperteacher, Method, Training
-from mesocosm.studies.modular.networks import FAST, Sizes, build, inner_loop, learner
+from mesocosm.studies.modular.config import Evaluation, Hyperteacher, Method, Training, Variant
+from mesocosm.studies.modular.networks import FAST, Sizes, build, build_again, inner_loop, learner
 from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.compositional_supports import is_compositional, is_connected, k_hot, support
 from mesocosm.tasks.hyperteacher import Teacher
@@ -37,6 +37,7 @@ class TeacherArm:
     method: Method
     training: Training
     evaluation: Evaluation
+    variant: Variant = ""
 
 
 class Points(NamedTuple):
@@ -117,8 +118,8 @@ def combinations(problem: Hyperteacher, seed: int) -> CombinationSplit:
 def _by_halves(problem: Hyperteacher, pairs: np.ndarray, seed: int) -> CombinationSplit:
     """Equally many tasks with connected and with disconnected support, and the same held-out ones: those in neither.
 
-    Connected tasks have active modules at most two apart on a ring in each code. Disconnected ones have all active modules in the same half, and equally
-    many in each code.
+    Connected tasks have active modules at most two apart on a ring in each code; "reconnected" are others of them. Disconnected ones have all active
+    modules in the same half, and equally many in each code.
     """
     m = problem.modules
     near, halves = (_masks_in(name, problem) for name in ("connected+", "disconnected"))
@@ -130,7 +131,7 @@ def _by_halves(problem: Hyperteacher, pairs: np.ndarray, seed: int) -> Combinati
     held_out = pairs[~connected & ~disconnected]
     if problem.support == "disconnected":
         return CombinationSplit.of(pairs[disconnected], held_out)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, 1] if problem.support == "reconnected" else seed)
     while True:
         train = pairs[connected][np.sort(generator.choice(connected.sum(), disconnected.sum(), replace=False))]
         if is_compositional(train) and is_connected(train):
@@ -185,7 +186,7 @@ def build_teacher_arm(arm: TeacherArm, key: PRNGKeyArray) -> MetaLearned:
 def train_on_teacher(arm: TeacherArm, context: Context) -> Tables:
     """Train all replicates, test them, and decode the codes."""
     drawn = tasks_of(arm.problem, context)
-    trained = learner(arm.method, arm.training, sizes_of(arm), drawn, classes_loss)
+    trained = learner(arm.method, arm.training, sizes_of(arm), drawn, classes_loss, build_again if arm.variant == "-again" else build)
     models = context.fit("network", trained, arm.training.steps, per_seed=True).model
     context.publish("network", models)
     sets = context.evaluate(Partial(draw_sets, arm, context.evaluation_key), drawn)
@@ -196,7 +197,7 @@ def train_on_teacher(arm: TeacherArm, context: Context) -> Tables:
         columns[name], columns[f"{name}_error"] = tested.accuracy.mean(axis=1), tested.accuracy.std(axis=1, ddof=1) / arm.evaluation.tasks**0.5
     r2 = [decoded(*(Tested(*(part[i] for part in found[name])) for name in ("known", "held_out"))) for i in range(len(context.seeds))]
     digests = [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(len(context.seeds))]
-    labels = {"problem": problem_name(arm.problem), "method": arm.method}
+    labels = {"problem": problem_name(arm.problem), "method": arm.method, "variant": arm.variant.removeprefix("-") or "usual"}
     return {"accuracy": context.rows(**labels, **columns, r2=r2, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesocosm.studies.interface import Trial
-from mesocosm.studies.modular.config import Config, Hyperteacher, Method, Training
+from mesocosm.studies.modular.config import Config, Hyperteacher, Method, Training, Variant
 from mesocosm.studies.modular.constructions import check_constructions
 from mesocosm.studies.modular.descent import DescentArm, build_student, descend
 from mesocosm.studies.modular.identification import identify
@@ -18,20 +18,39 @@ def trials(config: Config) -> list[Trial]:
     """All trials; networks of one method share a compiled program where their tasks have equal shapes."""
     found = [
         Trial("constructions", check_constructions, config.constructions, precision="float64", seeds=1),
-        Trial("identification", identify, config.identification, precision="float64"),
+        Trial("identification", identify, config.identification, precision="float64", seeds=config.identification.replicates),
         Trial("worlds", draw_worlds, None, seeds=1),
     ]
     if config.descent.steps:
-        supports = {"descent-connected": True, "descent-disconnected": False}
-        found += [Trial(name, descend, DescentArm(connected, config.descent), models={"student": build_student}) for name, connected in supports.items()]
+        found += [_descends(name, DescentArm(name, config.descent)) for name in ("connected", "reordered", "disconnected", "apart")]
+        many = replace(config.descent, more_hidden=config.many_hidden, replicates=None)
+        found += [
+            _descends(f"{codes}-{times}", DescentArm("singles", replace(many, more_modules=times), codes == "discrete"))
+            for codes in ("discrete", "continuous")
+            for times in config.many
+        ]
     problems = [config.teacher]
     if config.harder:
         problems += [replace(config.teacher, active=1), replace(config.teacher, support="non-compositional")]
     found += [_adapts(config, problem, method, config.training.of(method)) for problem in problems for method in config.methods]
     if config.halves:
-        halves = [replace(config.teacher, modules=config.halves, support=support) for support in ("connected", "disconnected")]
+        halves = [replace(config.teacher, modules=config.halves, support=support) for support in ("connected", "reconnected", "disconnected")]
         found += [_adapts(config, problem, "linear", replace(config.training.linear, steps=config.halves_steps)) for problem in halves]
-    return found + _imitates(config)
+    return found + _variants(config) + _imitates(config)
+
+
+def _descends(name: str, arm: DescentArm) -> Trial:
+    return Trial(f"descent-{name}", descend, arm, models={"student": build_student}, seeds=arm.descent.replicates)
+
+
+def _variants(config: Config) -> list[Trial]:
+    """Linear hypernetworks with fewer points or hidden units, and one that differs from the usual one in nothing but its start."""
+    usual, found = config.training.linear, []
+    if config.few_points:
+        found.append(_adapts(config, replace(config.teacher, points=config.few_points), "linear", usual, "-few"))
+    if config.narrow:
+        found.append(_adapts(config, config.teacher, "linear", replace(usual, width=config.narrow), "-narrow"))
+    return [*found, _adapts(config, config.teacher, "linear", usual, "-again")] if found else []
 
 
 def _imitates(config: Config) -> list[Trial]:
@@ -39,12 +58,23 @@ def _imitates(config: Config) -> list[Trial]:
     chosen = config.imitation
     worlds = [(replace(chosen.preferences, support=support), chosen.values) for support in chosen.preference_supports]
     worlds += [(replace(chosen.goals, support=support), chosen.actions) for support in chosen.goal_supports]
-    arms = {
-        f"{world_name(world)}-{method}": WorldArm(world, method, training.of(method), chosen.tasks) for world, training in worlds for method in config.methods
-    }
-    return [Trial(name, train_in_world, arm, models={"network": build_world_arm}, over_seeds="map") for name, arm in arms.items()]
+    found = [_trains(WorldArm(world, method, training.of(method), chosen.tasks)) for world, training in worlds for method in config.methods]
+    if chosen.preference_halves:
+        halves = [replace(chosen.preferences, active=2, support=support) for support in ("connected", "disconnected")]
+        found += [_trains(WorldArm(world, "linear", chosen.values.linear, chosen.tasks)) for world in halves]
+    if chosen.longer_codes > 1:
+        world = replace(chosen.preferences, codes=chosen.longer_codes * chosen.preferences.codes)
+        found.append(_trains(WorldArm(world, "linear", chosen.values.linear, chosen.tasks), "-wide"))
+    if chosen.wide > 1:
+        larger = replace(chosen.actions.linear, width=chosen.wide * chosen.actions.linear.width)
+        found.append(_trains(WorldArm(replace(chosen.goals, codes=chosen.wide * chosen.goals.codes), "linear", larger, chosen.tasks), "-wide"))
+    return found
 
 
-def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training) -> Trial:
-    arm = TeacherArm(problem, method, training, config.evaluation)
-    return Trial(f"{problem_name(problem)}-{method}", train_on_teacher, arm, models={"network": build_teacher_arm}, over_seeds="map")
+def _trains(arm: WorldArm, suffix: str = "") -> Trial:
+    return Trial(f"{world_name(arm.world)}-{arm.method}{suffix}", train_in_world, arm, models={"network": build_world_arm}, over_seeds="map")
+
+
+def _adapts(config: Config, problem: Hyperteacher, method: Method, training: Training, variant: Variant = "") -> Trial:
+    arm = TeacherArm(problem, method, training, config.evaluation, variant)
+    return Trial(f"{problem_name(problem)}-{method}{variant}", train_on_teacher, arm, models={"network": build_teacher_arm}, over_seeds="map")
