@@ -58,7 +58,7 @@ PRODUCTS = {"query": ("QK", "W_K^T W_Q"), "value": ("VO", "P W_V")}
 FIRST = "first layer, mean over heads"
 
 
-def _ranks(task: str, region: Any, removed: str, where: str, **layer: int) -> list[Check]:
+def _ranks(task: str, region: Any, removed: str, where: str, **layer: Any) -> list[Check]:
     checks = []
     for name, (product, formula) in PRODUCTS.items():
         what = f"the pseudo rank (95 % of the sum, interpolated) of {formula}, {where}"
