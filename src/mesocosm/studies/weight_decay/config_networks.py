@@ -38,7 +38,7 @@ class Recall:
     """Keys in the context (paper)."""
     queries: int = 20
     """Queries per context. The paper has one query and batches of 128 contexts; here each of 32 contexts is asked for all its keys, whose queries do not see
-    each other. With one query, or four, decays of 1 and more are not learned in time."""
+    each other. With four, decays of 1 and more are not learned in time."""
     label_noise: float = 0.05
     """(paper)"""
     network: Network = field(default_factory=Network)
