@@ -12,6 +12,19 @@ def test_an_earlier_address_gives_the_same_module(old, new):
     assert importlib.import_module(old) is importlib.import_module(new)
 
 
+def test_functions_keep_their_names_beside_modules_at_earlier_addresses():
+    from mesocosm.nn.gated_mesa import gated_mesa
+
+    import mesocosm.nn
+
+    for name in ("conjugate_gradient", "gated_linear_attention", "gated_mesa"):
+        importlib.import_module(f"mesocosm.nn.{name}")
+        assert callable(getattr(mesocosm.nn, name))
+    assert mesocosm.nn.gated_mesa is gated_mesa
+    setattr(mesocosm.nn, "a_users_name", importlib)  # noqa: B010
+    assert vars(mesocosm.nn).pop("a_users_name") is importlib
+
+
 def test_names_that_users_import_stay():
     from mesocosm.analysis.tangent_kernel import kernel_block
 
