@@ -3,6 +3,8 @@ method, variants of the hypernetwork, losses and right actions in two worlds, an
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -92,28 +94,27 @@ def many_modules(view: View) -> alt.TopLevelMixin:
 def preferences_by_method(view: View) -> alt.TopLevelMixin:
     """Half the squared error of action values, of known mixtures of preferences and of held-out ones; one dot per replicate, bars at the means."""
     sets = {"known_loss": "known", "held_out_loss": "held out"}
-    table = view.table("imitation").filter(pl.col("world").str.starts_with("preferences"), ~pl.col("trial").str.ends_with("wide")).rename(sets)
-    table = table.with_columns(support=pl.col("world").str.strip_prefix("preferences-"))
-    long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="mixtures", value_name="loss")
-    place = {"x": alt.X("mixtures:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
-    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("loss:Q", title="loss"), tooltip=["seed", "loss"])
-    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(loss):Q", title="loss"))
-    layers = alt.layer(dots, means, data=long.sort("support", "method", "mixtures", "seed")).properties(width=130, height=180)
-    return layers.facet(alt.Facet("support:N", title=None, sort=["random", "non-compositional", "connected", "disconnected"]), columns=4)
+    return _imitated(view, "preferences", sets, "loss", width=130).facet(
+        alt.Facet("support:N", title=None, sort=["random", "non-compositional", "connected", "disconnected"]), columns=4
+    )
 
 
 @figure("Goals by method")
 def goals_by_method(view: View) -> alt.TopLevelMixin:
     """Right actions on the way to known goals and to held-out ones, and episodes with only right actions; one dot per replicate, bars at the means."""
     sets = {"known_accuracy": "actions, known", "held_out_accuracy": "actions, held out", "held_out_episodes": "episodes, held out"}
-    table = view.table("imitation").filter(pl.col("world").str.starts_with("goals"), ~pl.col("trial").str.ends_with("wide")).rename(sets)
-    table = table.with_columns(support=pl.col("world").str.strip_prefix("goals-"))
-    long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="share of", value_name="share")
-    place = {"x": alt.X("share of:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
-    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("share:Q", title="share that is right"), tooltip=["seed", "share"])
-    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(share):Q", title="share that is right"))
-    layers = alt.layer(dots, means, data=long.sort("support", "method", "share of", "seed")).properties(width=200, height=180)
-    return layers.facet(alt.Facet("support:N", title=None), columns=2)
+    return _imitated(view, "goals", sets, "share that is right", width=200).facet(alt.Facet("support:N", title=None), columns=2)
+
+
+def _imitated(view: View, world: str, sets: dict[str, str], title: str, width: int) -> Any:
+    """Columns of one world side by side, by method: dots for replicates, bars for means."""
+    table = view.table("imitation").filter(pl.col("world").str.starts_with(world), ~pl.col("trial").str.ends_with("wide")).rename(sets)
+    table = table.with_columns(support=pl.col("world").str.strip_prefix(f"{world}-"))
+    long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="of", value_name="value")
+    place = {"x": alt.X("of:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}
+    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("value:Q", title=title), tooltip=["seed", "value"])
+    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(value):Q", title=title))
+    return alt.layer(dots, means, data=long.sort("support", "method", "of", "seed")).properties(width=width, height=180)
 
 
 @figure("A preference world and a goal world")

@@ -1,4 +1,4 @@
-"""Figures of the study's transformers: ranks against decay, the panels of the paper's Fig. 2, and a small grid of perplexities beside its Table 1."""
+"""Figures of the study's transformers: ranks against decay, the panels of the paper's Fig. 2, and perplexity by decay, where the paper has its Table 1."""
 
 from __future__ import annotations
 
