@@ -40,15 +40,6 @@ def addresses() -> dict[str, str]:
     return found
 
 
-class Package(ModuleType):
-    """A package in which a module at an earlier address does not take the name of a function: `mesocosm.nn.gated_mesa` was a module and is a function."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Importing a module sets it as an attribute of its package, unless a function has this name."""
-        if not (isinstance(value, ModuleType) and callable(self.__dict__.get(name))):
-            super().__setattr__(name, value)
-
-
 class Finder(MetaPathFinder, Loader):
     """Finds modules under their earlier addresses; both addresses give the same module object."""
 
@@ -64,7 +55,6 @@ class Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the moved module in place of the placeholder."""
-        sys.modules[module.__name__.rpartition(".")[0]].__class__ = Package
         sys.modules[module.__name__] = importlib.import_module(self.addresses[module.__name__])
 
 
