@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from mesocosm.claims.earlier import Verdict
 from mesocosm.claims.judge import CheckRow, ControlRow, to_json
@@ -28,10 +29,15 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@functools.cache
+def parsed(page: Path) -> list[Token]:
+    return MarkdownIt().parse(page.read_text())
+
+
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
     """(title, text) of each fenced block of a language; the title may be empty."""
     found = []
-    for token in MarkdownIt().parse(page.read_text()):
+    for token in parsed(page):
         if token.type == "fence" and token.info.split()[:1] == [language]:
             title = re.search(r'title="([^"]+)"', token.info)
             found.append((title[1] if title else "", token.content))

@@ -1,6 +1,7 @@
 """Mazes and goals: connected mazes, shortest paths against a search of our own, demonstrations that obey the rules and succeed."""
 
 from collections import deque
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -51,26 +52,32 @@ def test_mazes_are_connected_and_their_distances_those_of_a_search(side, seed):
     assert any((Maze.draw(side, seed=seed).walls != Maze.draw(side, seed=100 + other).walls).any() for other in range(3))
 
 
+@partial(jit, static_argnums=0)
+def demonstrate(env, keys, params):
+    return jax.vmap(env.demonstrate, in_axes=(0, None))(keys, params)
+
+
+@partial(jit, static_argnums=0)
+def follow(env, key, params, actions):
+    """The first observation and state, and what each action leads to."""
+    first, state = env.reset_env(key, params)
+
+    def step(state, action):
+        seen, after, reward, ended, _ = env.step_env(key, state, action, params)
+        return after, (seen, reward, ended, after.place == state.place)
+
+    return first, state, jax.lax.scan(step, state, actions)[1]
+
+
 @pytest.mark.parametrize("env", [ENV, SMALL], ids=["11", "7"])
 @pytest.mark.parametrize("quadrant", range(4))
 def test_demonstrations_reach_the_goal_by_the_rules(env, quadrant):
     params = env.params(Maze.draw(env.side, seed=3), quadrant, interaction=quadrant % 2, kind=1)
     keys = jax.random.split(jax.random.fold_in(KEY, quadrant), 20)
-    demonstrations = jax.tree.map(np.asarray, jit(jax.vmap(env.demonstrate, in_axes=(0, None)))(keys, params))
-
-    @jit
-    def follow(key, actions):
-        first, state = env.reset_env(key, params)
-
-        def step(state, action):
-            seen, after, reward, ended, _ = env.step_env(key, state, action, params)
-            return after, (seen, reward, ended, after.place == state.place)
-
-        return first, state, jax.lax.scan(step, state, actions)[1]
-
+    demonstrations = jax.tree.map(np.asarray, demonstrate(env, keys, params))
     half = (env.side + 1) // 2
     for key, observations, actions, taken in zip(keys, *demonstrations, strict=True):
-        first, state, (seen, rewards, ended, stayed) = jax.tree.map(np.asarray, follow(key, actions))
+        first, state, (seen, rewards, ended, stayed) = jax.tree.map(np.asarray, follow(env, key, params, actions))
         steps = int(taken.sum())
         assert taken[:steps].all()
         assert steps > env.side

@@ -126,7 +126,7 @@ def test_a_log_ratio_needs_finite_means():
 @pytest.mark.parametrize(("smallest", "largest"), [(0.0, 1.0), (1 - 1e-7, 1.0), (0.999, 1.0)])
 def test_decays_next_to_the_unit_circle_are_inside_it_and_their_layer_is_alive(smallest, largest):
     layer = LRU.create(4, state_dim=64, smallest=smallest, largest=largest, key=jax.random.key(0))
-    gradient = jax.grad(lambda layer: jnp.sum(layer(jnp.ones((5, 4))) ** 2))(layer)
+    gradient = jax.jit(jax.grad(lambda layer: jnp.sum(layer(jnp.ones((5, 4))) ** 2)))(layer)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((layer, gradient)))
     assert jnp.abs(layer.drive(jnp.ones(4))).min() > 0
 

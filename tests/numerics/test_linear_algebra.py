@@ -58,6 +58,14 @@ def _twice_vmapped(function):
     return lambda *given: jax.tree.map(lambda y: y[0], jax.vmap(jax.vmap(function))(*(a[None] for a in given)))
 
 
+@partial(jax.jit, static_argnums=0)
+def _forward_and_backward(function, given, moved):
+    """Outside of the test, so that jax.numpy's side is compiled once for all ways."""
+    values, pull = jax.vjp(function, *given)
+    weights = jax.tree.map(lambda leaf: jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), values)
+    return values, jax.jvp(function, given, moved)[1], pull(weights)
+
+
 @pytest.mark.parametrize("way", [lambda function: function, jax.vmap, _twice_vmapped], ids=["batch", "vmap", "vmap of vmap"])
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_derivatives_are_those_of_jax_numpy(name, way):
@@ -65,14 +73,7 @@ def test_values_and_derivatives_are_those_of_jax_numpy(name, way):
     with jax.enable_x64(True):
         arguments = tuple(map(jnp.asarray, arguments))
         moved = tuple(jnp.asarray(_random(*a.shape, seed=7)) for a in arguments)
-
-        @partial(jax.jit, static_argnums=0)
-        def forward_and_backward(function, *given):
-            values, pull = jax.vjp(function, *given)
-            weights = jax.tree.map(lambda leaf: jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), values)
-            return values, jax.jvp(function, given, moved)[1], pull(weights)
-
-        found, wanted = (forward_and_backward(function, *arguments) for function in (way(ours), theirs))
+        found, wanted = (_forward_and_backward(function, arguments, moved) for function in (way(ours), theirs))
         for mine, yours in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-9)
 

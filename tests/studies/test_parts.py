@@ -219,8 +219,15 @@ def narrow(channels, *, key):
 # --- code -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("study", ["mesa", "gated-rnn"])
-@pytest.mark.parametrize("text", ["gated-mesa(heads=2)", "mesocosm.nn:GatedMesaAttention.create"])
+@pytest.mark.parametrize(
+    ("study", "text"),
+    [
+        ("mesa", "gated-mesa(heads=2)"),
+        ("gated-rnn", "mesocosm.nn:GatedMesaAttention.create"),
+        pytest.param("mesa", "mesocosm.nn:GatedMesaAttention.create", marks=pytest.mark.whole),
+        pytest.param("gated-rnn", "gated-mesa(heads=2)", marks=pytest.mark.whole),
+    ],
+)
 def test_a_trial_holds_the_code_of_the_layer_that_it_trains_and_of_no_other(study, text):
     code = trial_code(trial(study, text)).definitions
     assert {"GatedMesaAttention", "gated_mesa", "GatedProjections"} <= code.keys()

@@ -175,11 +175,12 @@ def test_arms_differ_in_decays_only_and_have_their_controls():
 
 
 def verdict(name, table, rows):
-    """The verdict at `cpu` on a made-up table."""
-    run = Circumstances("", fingerprints=fingerprints(claims.CLAIMS))
-    given = {table: pl.DataFrame(rows).with_columns(trial=pl.lit(table))}
-    judged = judge("weight-decay", claims.CLAIMS, View(PRESETS["cpu"].config, "cpu", given), run, strict=True)
-    return next(row.verdict for row in judged if row.id == f"weight-decay/{name}")
+    """The verdict of one check at `cpu` on a made-up table."""
+    claim, check = name.split(".")
+    chosen = [replace(each, checks=[one for one in each.checks if one.name == check]) for each in claims.CLAIMS if each.id == claim]
+    view = View(PRESETS["cpu"].config, "cpu", {table: pl.DataFrame(rows).with_columns(trial=pl.lit(table))})
+    (row,) = judge("weight-decay", chosen, view, Circumstances("", fingerprints=fingerprints(chosen)), strict=True)
+    return row.verdict
 
 
 def products(task, product, by_attention, by_elsewhere, start=0.95):

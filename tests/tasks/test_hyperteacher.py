@@ -112,7 +112,7 @@ def test_inputs_and_weights_have_the_variances_of_the_paper():
         assert np.abs(weights).max() < 2.28 * std  # two standard deviations of the normal that is cut
 
 
-@pytest.mark.parametrize("name", ["connected", "disconnected", "connected+"])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.whole) for name in ("connected", "disconnected")), "connected+"])
 def test_training_never_shows_a_held_out_mask_and_every_split_shows_all_of_its_own(name):
     of = task(name, points=1)
     for split, allowed in (("train", of.support.train), ("iid", of.support.train), ("ood", of.support.held_out)):

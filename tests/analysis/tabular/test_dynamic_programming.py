@@ -1,5 +1,7 @@
 """The exact core against enumeration, recursion, autodiff and the paper's theorems, on random processes in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,10 +25,11 @@ def float64():
         yield
 
 
-def world(seed, layers=1, states=STATES, actions=ACTIONS, rewards=REWARDS):
+@functools.cache
+def world(seed, layers=1):
     first, second = jax.random.split(jax.random.key(seed))
-    mdp = random_mdp(first, states, actions, rewards, layers)
-    return mdp, jax.nn.softmax(random_policy(second, states, actions))
+    mdp = random_mdp(first, STATES, ACTIONS, REWARDS, layers)
+    return mdp, jax.nn.softmax(random_policy(second, STATES, ACTIONS))
 
 
 def encodings(mdp, seed=0):
@@ -267,4 +270,4 @@ def test_the_statistics_of_gradients_are_their_definitions():
 
 def test_endless_processes_are_not_enumerated():
     with pytest.raises(ValueError, match="more than 1000 episodes"):
-        every_episode(world(0, states=2, actions=2, rewards=1)[0], most=1000)
+        every_episode(world(0)[0], most=1000)

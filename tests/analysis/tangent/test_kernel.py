@@ -98,26 +98,21 @@ def plain_params():
     return {"in": normal(0, 3, 5), "shift": normal(1, 5), "out": normal(2, 2, 5), "unused": normal(3, 4)}
 
 
-def cases():
-    with jax.enable_x64(True):
-        return {
-            "mlp": (*of_module(TangentMLP.create(3, 2, width=5, depth=2, bias_scale=0.4, key=jax.random.key(0))), normal(5, 4, 3), [True] * 5),
-            "one output": (*of_module(TangentMLP.create(3, 1, width=5, depth=1, key=jax.random.key(0))), normal(5, 4, 3), [True] * 2),
-            "eqx mlp": (*of_module(eqx.nn.MLP(3, 2, 4, 2, key=jax.random.key(0))), normal(5, 4, 3), [True] * 6),
-            "cnn": (*of_module(TangentCNN.create(2, 3, width=3, key=jax.random.key(0))), normal(6, 3, 2, 5, 5), [True] * 3),
-            "convolutions": (*of_module(pictures()), normal(6, 3, 2, 6, 6), [True] * 4 + [False, True] + [True] * 2),
-            "everything": (*of_module(normed()), normal(7, 4, 3), [True, True, True, True, False, False, False, True, True]),
-            "dictionary": (plain, plain_params(), normal(8, 4, 3), [True, True, True, False]),
-        }
-
-
-CASES = cases()
+CASES = {  # function, parameters, inputs, and which parameters have structure
+    "mlp": lambda: (*of_module(TangentMLP.create(3, 2, width=5, depth=2, bias_scale=0.4, key=jax.random.key(0))), normal(5, 4, 3), [True] * 5),
+    "one output": lambda: (*of_module(TangentMLP.create(3, 1, width=5, depth=1, key=jax.random.key(0))), normal(5, 4, 3), [True] * 2),
+    "eqx mlp": lambda: (*of_module(eqx.nn.MLP(3, 2, 4, 2, key=jax.random.key(0))), normal(5, 4, 3), [True] * 6),
+    "cnn": lambda: (*of_module(TangentCNN.create(2, 3, width=3, key=jax.random.key(0))), normal(6, 3, 2, 5, 5), [True] * 3),
+    "convolutions": lambda: (*of_module(pictures()), normal(6, 3, 2, 6, 6), [True] * 4 + [False, True] + [True] * 2),
+    "everything": lambda: (*of_module(normed()), normal(7, 4, 3), [True, True, True, True, False, False, False, True, True]),
+    "dictionary": lambda: (plain, plain_params(), normal(8, 4, 3), [True, True, True, False]),
+}
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("name", CASES)
 def test_all_ways_are_the_definition(name):
-    function, params, x, _ = CASES[name]
+    function, params, x, _ = CASES[name]()
     wanted = written_out(function, params, x, x[:2])
     asked = [(method, outputs) for method in ("contraction", "structured", "products") for outputs in ("all", "mean")]
 
@@ -132,12 +127,12 @@ def test_all_ways_are_the_definition(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_structure_is_used_where_it_is_there(name):
-    function, params, x, structured = CASES[name]
+    function, params, x, structured = CASES[name]()
     assert structured_leaves(function, params, x[0]) == structured
 
 
 def test_a_dense_layer_is_kept_as_two_factors_and_never_as_a_jacobian():
-    function, params, x, _ = CASES["mlp"]
+    function, params, x, _ = CASES["mlp"]()
     features = jax.eval_shape(lambda params, x: structured_features(function, params, x), params, x[0])
     assert sorted(type(feature) is Outer for feature in features) == [False, False, True, True, True]
     assert {feature.entries.shape for feature in features if isinstance(feature, Jacobian)} == {(2, 5)}  # the biases
@@ -145,7 +140,7 @@ def test_a_dense_layer_is_kept_as_two_factors_and_never_as_a_jacobian():
 
 @pytest.mark.parametrize("name", ["mlp", "everything"])
 def test_a_kernel_is_symmetric_and_has_no_negative_eigenvalue(name):
-    function, params, x, _ = CASES[name]
+    function, params, x, _ = CASES[name]()
     kernel = tangent_kernel(function, params, x, method="structured").kernel
     matrix = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-10)
@@ -293,7 +288,7 @@ def test_rows_are_spread_over_devices():
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "everything"])
 def test_a_product_with_a_vector_is_that_of_the_matrix(name):
-    function, params, x, _ = CASES[name]
+    function, params, x, _ = CASES[name]()
     kernel = written_out(function, params, x, x[:2])
     vector = normal(9, 2, kernel.shape[1])
     found = jax.jit(lambda x: ntk_vector_product(function, params, x, x[:2], vector))(x)
@@ -302,7 +297,7 @@ def test_a_product_with_a_vector_is_that_of_the_matrix(name):
 
 @pytest.mark.whole
 def test_a_system_is_solved_without_its_matrix():
-    function, params, x, _ = CASES["mlp"]
+    function, params, x, _ = CASES["mlp"]()
     right = normal(9, 4, 2)
     kernel = written_out(function, params, x, x).reshape(8, 8)
     found = jax.jit(lambda x: solve_by_products(function, params, x, right, ridge=0.1, tolerance=1e-12))(x)

@@ -237,26 +237,26 @@ def test_fail_fast_stops_at_the_first(tmp_path):
     assert not (tmp_path / "run" / "claims.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (lambda config, context: None, "TypeError: the trial's function returned a NoneType"),
-        (lambda config, context: {"heights": [1]}, "TypeError: the table 'heights' is a list"),
-        (lambda config, context: {"history": toy.roll(config, context)["heights"]}, "cannot be called 'history'"),
-        (lambda config, context: {}, "declares the model 'ball' but did not publish it"),
-        (lambda config, context: {"../escape": toy.roll(config, context)["heights"]}, "'../escape' cannot name a table"),
-        (lambda config, context: context.publish("marble", None), "declares models ['ball'], not 'marble'"),
-        (lambda config, context: context.publish("ball", toy.Ball(jnp.zeros((2, 3)))), "position is float32[2, 3] and should be float32[2, 4]"),
-        (lambda config, context: context.publish("ball", {"position": jnp.zeros((2, 4), jnp.bfloat16)}), "is bfloat16[2, 4] and should be float32[2, 4]"),
-        (lambda config, context: context.model("elsewhere", "ball"), "must name it in `after`"),
-        (lambda config, context: toy.roll(config, context) and toy.roll(config, context), "fits 'descent' twice"),
-        (lambda config, context: Path("/nowhere/data.csv").read_text(), "FileNotFoundError"),
-    ],
-)
-def test_a_mistake_in_a_trial_is_one_line_and_ends_that_trial(tmp_path, only, body, told):
-    only(replace(arm("wrong"), run=body), arm("right"))
+MISTAKES = [
+    (lambda config, context: None, "TypeError: the trial's function returned a NoneType"),
+    (lambda config, context: {"heights": [1]}, "TypeError: the table 'heights' is a list"),
+    (lambda config, context: {"history": toy.roll(config, context)["heights"]}, "cannot be called 'history'"),
+    (lambda config, context: {}, "declares the model 'ball' but did not publish it"),
+    (lambda config, context: {"../escape": toy.roll(config, context)["heights"]}, "'../escape' cannot name a table"),
+    (lambda config, context: context.publish("marble", None), "declares models ['ball'], not 'marble'"),
+    (lambda config, context: context.publish("ball", toy.Ball(jnp.zeros((2, 3)))), "position is float32[2, 3] and should be float32[2, 4]"),
+    (lambda config, context: context.publish("ball", {"position": jnp.zeros((2, 4), jnp.bfloat16)}), "is bfloat16[2, 4] and should be float32[2, 4]"),
+    (lambda config, context: context.model("elsewhere", "ball"), "must name it in `after`"),
+    (lambda config, context: toy.roll(config, context) and toy.roll(config, context), "fits 'descent' twice"),
+    (lambda config, context: Path("/nowhere/data.csv").read_text(), "FileNotFoundError"),
+]
+
+
+def test_a_mistake_in_a_trial_is_one_line_and_ends_that_trial(tmp_path, only):
+    only(*(replace(arm(f"wrong-{i}"), run=body) for i, (body, _) in enumerate(MISTAKES)), arm("right"))
     done, watching = run(tmp_path / "run")
-    assert told in watching.of("failed")[0]
+    for failure, (_, told) in zip(watching.of("failed"), MISTAKES, strict=True):
+        assert told in failure
     assert watching.of("finished") == ["right"]
     assert not list(done.path.parent.rglob("escape*"))
 

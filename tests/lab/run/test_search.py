@@ -112,6 +112,7 @@ def test_a_grid_may_be_read_again_by_another_number(grid, tmp_path):
         search(asked(seeds=(1000,)), tmp_path / "copy", watching)
 
 
+@pytest.mark.whole
 def test_a_search_resumes_where_it_was_stopped(tmp_path):
     question = asked(over=RANGE, method="tpe", arms=3, seeds=(1000,))
     whole, _ = search(question, tmp_path / "whole", Watching())
