@@ -114,7 +114,7 @@ class RavenMatrices(Task[RavenExample]):
         if len(kept := distinct_rules(rules, symbols, grid)) < len(rules):
             titles = ", ".join(rule.title for rule in kept)
             raise ValueError(
-                f"with {symbols} symbols, only {len(kept)} of {len(rules)} rules differ ({titles}), and the same combination could be in training and held out; "
+                f"with {symbols} symbols, only {len(kept)} of {len(rules)} rules differ ({titles}), and a combination could be both trained on and held out; "
                 "give rules=distinct_rules(rules, symbols, grid), of mesocosm.tasks.raven_rules"
             )
         if reject_ambiguous:

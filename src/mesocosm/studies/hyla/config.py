@@ -191,7 +191,8 @@ class Config:
     raven_tied: bool = False
     """Whether softmax attention with tied heads is trained on Raven matrices (control of C8)."""
     raven_features: tuple[int, ...] = ()
-    """Further numbers of features, for softmax; the one of these and `raven` with the most features is compared with the one with the fewest (C12), and with the fewest and copies of the last one."""
+    """Further numbers of features, for softmax; of these and `raven`, the one with the most features is compared with the one with the fewest (C12), and
+    that with copies of its last feature, too."""
     raven_features_steps: int = 0
     """Updates of the networks that are compared by features, if not 0; one of `scales` then has as many."""
     scales: tuple[Scale, ...] = ()
