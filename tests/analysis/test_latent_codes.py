@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -46,6 +47,12 @@ def test_layers_without_codes_or_with_other_heads_are_refused():
         latent_codes([Diagnostics(jnp.zeros((1, 2, 3, 3))), Diagnostics(jnp.zeros((1, 3, 3, 3)))], 0, (0,))
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Without the run-time check of shapes, which complains first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
 def test_codes_of_no_layer_or_of_other_examples_are_refused():
     with pytest.raises(ValueError, match="no layers"):
         latent_codes([], 0, (0,))
@@ -64,16 +71,19 @@ def test_codes_of_no_layer_or_of_other_examples_are_refused():
         (RULES[FIT], RULES[TEST], {"strength": float("nan")}, "positive, not nan"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_labels_that_do_not_fit_the_codes_are_refused(labels, held_out, options, told):
     with pytest.raises(ValueError, match=told):
         logistic_probe(CODES[:, FIT], labels, CODES[:, TEST], held_out, **options)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_layers_to_fit_and_held_out_ones_are_as_many():
     with pytest.raises(ValueError, match="2 and 1 layers"):
         logistic_probe(CODES[:, FIT], RULES[FIT], CODES[1:, TEST], RULES[TEST])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_features_that_do_not_fit_the_codes_are_refused():
     for features, codes, told in (
         (NOISE[0][:100], CODES, "of 240 examples"),

@@ -262,7 +262,7 @@ def test_codes_are_read_where_the_paper_reads_them():
     raven = replace(arm("raven-softmax"), network=replace(arm("raven-softmax").network, layers=2), evaluation=Evaluation(probed=30))
     task = raven_task(raven.task, 1000)
     model = build(raven, KEY)
-    plain, mixed, independent, _ = codes.read_raven(30, KEY, model, task)
+    plain, mixed, *_ = codes.read_raven(30, KEY, model, task)
     known = plain.fitted
     assert jnp.array_equal(codes.read_known(30, KEY, model, task).attention, known.attention)
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)

@@ -74,7 +74,7 @@ def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out
 
     Raises:
         NotInstalled: scikit-learn is missing.
-        ValueError: there are no examples or labels, or as many codes as labels are missing on either side, or the penalty is not positive.
+        ValueError: numbers of examples, labels or layers differ or are 0, or the penalty is not positive.
     """
     for name, given, told in (("to fit", codes, labels), ("held out", held_out_codes, held_out_labels)):
         _check_examples(name, given.shape[1], told)
@@ -103,7 +103,7 @@ def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, stre
 
     Raises:
         NotInstalled: scikit-learn is missing.
-        ValueError: there are fewer than two examples, no features, or another number of examples in the codes, or the penalty is not positive.
+        ValueError: numbers of examples differ or are below 2, there are no features, or the penalty is not positive.
     """
     _check_examples("to explain", codes.shape[1], features)
     if len(features) < 2:
