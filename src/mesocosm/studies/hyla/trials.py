@@ -17,13 +17,21 @@ from mesocosm.studies.parts import check_mixer
 
 
 def check(config: Config) -> None:
-    """Reject a mixer that does not fit either task, heads that do not divide a network, and lists that would train a network twice or nowhere.
+    """Reject a mixer that does not fit either task.
 
     Raises:
-        ValueError: see `check_mixer`; or a network's size is not a multiple of its heads, or a list of the config has an entry twice or one too many.
+        ValueError: see `check_mixer`.
     """
     check_mixer(config.mixer, config.fuzzy_network.dim, config.fuzzy.length - 1 + config.fuzzy.queries, causal=False)
     check_mixer(config.mixer, config.raven_network.dim, 9 * config.raven.features, causal=False)
+
+
+def check_lists(config: Config) -> None:
+    """Reject heads that do not divide a network, and lists that would train a network twice or nowhere.
+
+    Raises:
+        ValueError: a network's size is not a multiple of its heads, or a list of the config has an entry twice or one too many.
+    """
     others = [replace(config.raven_network, heads=heads) for heads in config.raven_heads]
     for network in (config.fuzzy_network, config.raven_network, config.language_network, *others):
         if network.heads < 1 or network.size % network.heads:
@@ -46,7 +54,12 @@ def check(config: Config) -> None:
 
 
 def trials(config: Config) -> list[Trial]:
-    """One trial per network; arms are paired by seed, which decides split, initialisation and data."""
+    """One trial per network; arms are paired by seed, which decides split, initialisation and data.
+
+    Raises:
+        ValueError: see `check_lists`.
+    """
+    check_lists(config)
     if config.mixer:
         arms: dict[str, Arm] = {"fuzzy": _fuzzy_arm(config), "raven": _raven_arm(config)}
         ours = [_trained(config, f"{task}-{name}", replace(arm, variant=name)) for task, arm in arms.items() for name in ("softmax", "hyla")]
