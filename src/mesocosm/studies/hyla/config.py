@@ -215,7 +215,7 @@ PRESETS = {
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
             raven_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
-            evaluation=Evaluation(examples=64, probed=200, windows=16),
+            evaluation=Evaluation(examples=64, probed=60, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),
             identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla")),
             language=Language(vocabulary=257, length=4),
