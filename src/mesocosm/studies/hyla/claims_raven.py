@@ -176,7 +176,7 @@ SIZE_AND_CODES = [
                 Mean("fraction of features that softmax attention gets right on held-out combinations, most features minus fewest"),
                 below(-0.05),
                 solved(Solved.held_out_feature, of_features(max), of_features(min), same_data=False),
-                Control("fewest features and a copy of the last, minus fewest", solved(Solved.held_out_feature, COPIED, of_features(min), same_data=False)),
+                Control("fewest features with copies of the last, minus fewest", solved(Solved.held_out_feature, COPIED, of_features(min), same_data=False)),
                 note=NOTES["C12.features"],
             )
         ],

@@ -40,13 +40,13 @@ class Raven:
     """Symbols (paper: 8)."""
     held_out: float = 0.25
     """Fraction of the multisets of rules that is held out (paper: 0.25)."""
-    copied: bool = False
-    """Whether panels have one more feature, with the symbols of the last one (control of C12)."""
+    copies: int = 0
+    """Further features, with the symbols of the last one (control of C12)."""
 
     @property
     def places(self) -> int:
         """Symbols of a panel."""
-        return self.features + self.copied
+        return self.features + self.copies
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class Config:
     raven_tied: bool = False
     """Whether softmax attention with tied heads is trained on Raven matrices (control of C8)."""
     raven_features: tuple[int, ...] = ()
-    """Further numbers of features, for softmax; of these and `raven`, the one with the most features is compared with the one with the fewest (C12), and
-    that with copies of its last feature, too."""
+    """Further numbers of features, for softmax; of these and `raven`, the most features are compared with the fewest (C12), and so are the fewest with as many
+    copies of the last one."""
     raven_features_steps: int = 0
     """Updates of the networks that are compared by features, if not 0; one of `scales` then has as many."""
     scales: tuple[Scale, ...] = ()

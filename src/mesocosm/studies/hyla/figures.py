@@ -144,7 +144,7 @@ def curves(view: View) -> alt.TopLevelMixin:
     config = view.config
     network, judged = config.raven_network, config.raven_training.steps * config.raven_training.batch_size
     heads = pl.col("heads") * network.dim == pl.col("width") * network.heads
-    judged_size = {"features": config.raven.features, "layers": network.layers, "tied": False, "copied": False}
+    judged_size = {"features": config.raven.features, "layers": network.layers, "tied": False, "copies": 0}
     table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled), **judged_size)
     columns = ["seed", "variant", "matrices", "width", "held_out"]
     y = alt.Y("held_out:Q", title="held-out matrices solved", scale=alt.Scale(domainMin=0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,13 +89,14 @@ def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
 def raven_task(of: Raven, seed: int) -> Task[RavenExample]:
     """Raven matrices with the split of a seed."""
     matrices = RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
-    return Copied(matrices) if of.copied else matrices
+    return Copied(matrices, of.copies) if of.copies else matrices
 
 
 class Copied(Task[RavenExample]):
-    """Matrices with one feature more, which has the symbols of the last one: as long as those of more features, with no more rules to find."""
+    """Matrices with further features, which have the symbols of the last one: as long as those of more features, with no more rules to find."""
 
     matrices: RavenMatrices
+    copies: int = eqx.field(static=True)
 
     @property
     def combinations(self) -> CombinationSplit:
@@ -105,8 +107,8 @@ class Copied(Task[RavenExample]):
         """Draw one matrix."""
         matrix_key, order_key = jax.random.split(key)
         drawn = self.matrices.sample(matrix_key, split)
-        features = drawn.features()
-        return self.matrices.shown(order_key, jnp.concatenate([features, features[..., -1:]], axis=-1), jnp.append(drawn.rules, drawn.rules[-1]))
+        repeated = jnp.minimum(jnp.arange(len(drawn.rules) + self.copies), len(drawn.rules) - 1)
+        return self.matrices.shown(order_key, drawn.features()[..., repeated], drawn.rules[repeated])
 
 
 def language_task(of: Language, seed: int) -> Text:

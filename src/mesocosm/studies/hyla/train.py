@@ -128,7 +128,7 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
         "heads": network.heads,
         "tied": network.tied,
         "features": arm.task.features,
-        "copied": arm.task.copied,
+        "copies": arm.task.copies,
         "matrices": arm.training.steps * arm.training.batch_size,
         "width": network.dim,
         "layers": network.layers,

@@ -128,8 +128,9 @@ def _other_raven(config: Config) -> list[Trial]:
     for features in config.raven_features:
         found.append(_trained(config, f"raven-softmax-features-{features}", replace(shorter, task=replace(task, features=features))))
     if config.raven_features:
-        fewest = min(task.features, *config.raven_features)
-        found.append(_trained(config, "raven-softmax-copied", replace(shorter, task=replace(task, features=fewest, copied=True))))
+        counts = (task.features, *config.raven_features)
+        copied = replace(task, features=min(counts), copies=max(counts) - min(counts))
+        found.append(_trained(config, "raven-softmax-copied", replace(shorter, task=copied)))
     found += [_trained(config, f"raven-{name}", replace(arm, variant=name)) for name in config.raven_variants if name != "softmax"]
     for scale in config.scales:
         found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale)) for name in scale.only or config.scaled]
