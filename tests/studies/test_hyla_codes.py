@@ -166,9 +166,9 @@ def test_probes_are_scored_on_what_they_are_not_fitted_on():
 
 
 def test_rules_and_not_symbols_are_decoded_of_both_features_beside_own_rows_and_others(monkeypatch):
-    """Own rows tell the last feature's rule, and, where rules are independent, the first's in half of the matrices; other rows the first's alone."""
+    """Own rows tell the last feature's rule, and, where rules are independent, the first's in most matrices; other rows the first's alone."""
     labels, read = made_up()
-    told = ((1, 0), (0, 0), (0, 0.5), (0, 1))
+    told = ((1, 0), (0, 0), (0, 0.7), (0, 1))
     reads = codes.RavenReads(*(Probed(*(read(of, rule=rule, other_rule=other) for of in labels)) for rule, other in told))
     given = jax.tree.map(lambda leaf: leaf[None], reads)
     context = Mock(Context, seeds=(0,), parents=("raven-softmax",), evaluation_key=KEY, **{"evaluate.return_value": given})
@@ -177,7 +177,7 @@ def test_rules_and_not_symbols_are_decoded_of_both_features_beside_own_rows_and_
     last = found["decoded"].filter(layer=1)
     f1 = dict(zip(last["network"], last["f1"], strict=True))
     assert min(f1["trained"], f1["untrained"], f1["other feature, other rows"]) > 0.95
-    assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.8
+    assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.9
     rule, target, other_rule, other_target = (found["causes"][name][1] for name in RavenLabels._fields)
     assert rule > other_rule + 0.1 > 0.2 > max(target, other_target) + 0.1
 
