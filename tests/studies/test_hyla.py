@@ -291,7 +291,7 @@ def test_probes_find_what_is_in_the_codes_and_nothing_in_other_labels():
     table = codes._decoded("trained", 0, layers[:, :400], rules[:400], layers[:, 400:], rules[400:])
     gain = (table["f1"] - table["shuffled_f1"]).to_numpy()
     assert abs(gain[0]) < 0.15 < 0.6 < gain[1]
-    read = codes.Read(layers.reshape(2, 800, 4, 1, 1), codes.RavenLabels(rules, *random.integers(0, 8, (3, 800))))
+    read = codes.Read(layers.reshape(2, 800, 2, 1, 2), codes.RavenLabels(rules, *random.integers(0, 8, (3, 800))))
     causes = codes._causes(0, read, read)
     assert causes["rule"][1] > 0.9 > 0.1 > max(abs(causes[name][1]) for name in ("target", "other_rule", "other_target"))
     assert causes["rule_silhouette"][1] > 0.6 > 0.1 > max(abs(causes["rule_silhouette"][0]), abs(causes["target_silhouette"][1]))
