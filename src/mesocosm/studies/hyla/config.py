@@ -41,7 +41,7 @@ class Raven:
     held_out: float = 0.25
     """Fraction of the multisets of rules that is held out (paper: 0.25)."""
     copies: int = 0
-    """Further features, with the symbols of the last one (control of C12)."""
+    """Further features, with the symbols of one of the others (control of C12)."""
 
     @property
     def places(self) -> int:
@@ -192,7 +192,7 @@ class Config:
     """Whether softmax attention with tied heads is trained on Raven matrices (control of C8)."""
     raven_features: tuple[int, ...] = ()
     """Further numbers of features, for softmax; of these and `raven`, the most features are compared with the fewest (C12), and so are the fewest with as many
-    copies of the last one."""
+    copies of one of them."""
     raven_features_steps: int = 0
     """Updates of the networks that are compared by features, if not 0; one of `scales` then has as many."""
     scales: tuple[Scale, ...] = ()
@@ -243,13 +243,10 @@ PRESETS = {
             hyla_held_outs=(0.3,),
             lengths=(8,),
             hyla_lengths=(8,),
-            raven_variants=("softmax",),
-            raven_heads=(1,),
-            raven_tied=True,
+            raven_variants=("softmax", "hyla"),
             raven_features=(3,),
             raven_features_steps=1250,
             scales=(Scale("quarter", steps=1250),),
-            scaled=("softmax",),
             language_variants=("softmax", "linear", "hyla"),
         ),
         seeds=10,
@@ -272,12 +269,12 @@ PRESETS = {
             "language-hyla": 3.0,
             "language-linear": 2.2,
             "language-softmax": 2.2,
+            "raven-hyla": 11.5,
+            "raven-hyla-quarter": 3.0,
             "raven-softmax": 9.0,
             "raven-softmax-copied": 3.6,
             "raven-softmax-features-3": 3.6,
-            "raven-softmax-heads-1": 6.3,
             "raven-softmax-quarter": 2.4,
-            "raven-softmax-tied": 9.0,
         },
     ),
     "paper": Preset(

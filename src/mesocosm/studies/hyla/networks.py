@@ -93,7 +93,9 @@ def raven_task(of: Raven, seed: int) -> Task[RavenExample]:
 
 
 class Copied(Task[RavenExample]):
-    """Matrices with further features, which have the symbols of the last one: as long as those of more features, with no more rules to find."""
+    """Matrices with further features, which have the symbols of one of the others, drawn anew for each matrix: as long as those of more features, with no more
+    rules to find.
+    """
 
     matrices: RavenMatrices
     copies: int = eqx.field(static=True)
@@ -105,9 +107,11 @@ class Copied(Task[RavenExample]):
 
     def sample(self, key: PRNGKeyArray, split: Split = "train") -> RavenExample:
         """Draw one matrix."""
-        matrix_key, order_key = jax.random.split(key)
+        matrix_key, order_key, copied_key = jax.random.split(key, 3)
         drawn = self.matrices.sample(matrix_key, split)
-        repeated = jnp.minimum(jnp.arange(len(drawn.rules) + self.copies), len(drawn.rules) - 1)
+        features = len(drawn.rules)
+        copied = jax.random.randint(copied_key, (), 0, features)
+        repeated = jnp.concatenate([jnp.arange(features), jnp.full(self.copies, copied)])
         return self.matrices.shown(order_key, drawn.features()[..., repeated], drawn.rules[repeated])
 
 
