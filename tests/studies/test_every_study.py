@@ -42,7 +42,7 @@ UNREAD: dict[str, set[str]] = {
         ),
         *("C1.linear", "C2.keys", "C3.hyla", "C3.fraction", "C3.fewer", "C3.more", "C3.fraction-hyla", "C3.least", "C3.length", "C3.longer"),
         *("C3.length-hyla", "C4.train", "C5.hyla", "C5.hyla-linear", "C5.linear-rms", "C12.features"),
-        *("C5.hyla-unnormalised", "C6.hyla", "C6.hyla-mean", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla", "C7.width-softmax"),
+        *("C5.hyla-unnormalised", "C6.hyla", "C7.hyla", "C7.matrices-hyla", "C7.width-hyla", "C7.width-softmax"),
         *(
             "C8.heads",
             "C13.nonlinearity",
