@@ -386,11 +386,11 @@ def test_hyla_can_fall_more(hyla, trained, verdict):
     assert judged("C3.least", explained=pl.concat(arms)).verdict == verdict
 
 
-@pytest.mark.parametrize(("check", "variant"), [("C3.length", "softmax"), ("C3.length-hyla", "hyla")])
+@pytest.mark.parametrize(("check", "variant", "preset", "half"), [("C3.length", "softmax", "cpu", 8), ("C3.length-hyla", "hyla", "paper", 16)])
 @pytest.mark.parametrize(("short", "repeated", "verdict"), [(0.3, 0.3, "holds"), (0.5, 0.45, "fails"), (0.3, 0.5, "not judged")])
-def test_length_can_have_no_effect_or_work_without_new_tokens(check, variant, short, repeated, verdict):
-    tables = pl.concat([explained(variant, 0.85, 0.5, repeated=repeated), explained(f"{variant}-length-8", 0.7, short)])
-    assert judged(check, explained=tables).verdict == verdict
+def test_length_can_have_no_effect_or_work_without_new_tokens(check, variant, preset, half, short, repeated, verdict):
+    tables = pl.concat([explained(variant, 0.85, 0.5, repeated=repeated), explained(f"{variant}-length-{half}", 0.7, short)])
+    assert judged(check, preset, explained=tables).verdict == verdict
 
 
 @pytest.mark.parametrize(("train", "held_out", "verdict"), [(0.86, 0.5, "holds"), (0.7, 0.5, "fails"), (0.86, 0.84, "not judged")])
@@ -415,8 +415,7 @@ def test_both_layers_of_quick_are_judged():
 def test_one_head_can_be_as_good_and_several_can_be_better_even_if_they_are_tied(one, tied, verdict):
     values = {"": 0.28, "-heads-1": one, "-tied": tied}
     rows = pl.concat(scores(f"raven-softmax{name}", held_out=value) for name, value in values.items())
-    assert judged("C8.heads", "paper", solved=rows).verdict == verdict
-    assert judged("C8.heads", solved=rows).verdict == "not judged"
+    assert judged("C8.heads", solved=rows).verdict == verdict
 
 
 @pytest.mark.parametrize(

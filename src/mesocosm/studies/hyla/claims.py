@@ -148,7 +148,7 @@ CLAIMS = [
                 note=NOTES["C3.least"],
             ),
             context_helps("softmax", "softmax attention", "length", ALL),
-            context_helps("hyla", "HYLA", "length-hyla", CPU),
+            context_helps("hyla", "HYLA", "length-hyla", PAPER),
             of_fuzzy(
                 "longer",
                 Mean("softmax attention's R² on held-out combinations, with twice the context minus with the context of the other checks"),

@@ -92,7 +92,6 @@ SIZE_AND_CODES = [
                 above(0.05),
                 solved(Solved.held_out, raven("softmax"), ONE_HEAD),
                 Control("as many heads, tied in training, minus one", solved(Solved.held_out, TIED, ONE_HEAD)),
-                judged_at=PAPER,
             )
         ],
     ),
