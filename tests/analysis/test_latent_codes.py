@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -44,6 +45,55 @@ def test_layers_without_codes_or_with_other_heads_are_refused():
         latent_codes([np.zeros((1, 2, 3, 3)), jax.vmap(lru.explain)(jnp.ones((1, 3, 4)))[1]], 0, (0,))
     with pytest.raises(ValueError, match=r"sizes \[2, 3\]"):
         latent_codes([Diagnostics(jnp.zeros((1, 2, 3, 3))), Diagnostics(jnp.zeros((1, 3, 3, 3)))], 0, (0,))
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Without the run-time check of shapes, which complains first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def test_codes_of_no_layer_or_of_other_examples_are_refused():
+    with pytest.raises(ValueError, match="no layers"):
+        latent_codes([], 0, (0,))
+    with pytest.raises(ValueError, match=r"numbers of examples, \[1, 2\]"):
+        latent_codes([np.zeros((1, 2, 3, 3)), np.zeros((2, 2, 3, 3))], 0, (0,))
+
+
+@pytest.mark.parametrize(
+    ("labels", "held_out", "options", "told"),
+    [
+        (RULES[:119], RULES[TEST], {}, r"to fit, there are codes of 120 examples, and labels or features of shape \(119,\)"),
+        (RULES[FIT], RULES[TEST][1:], {}, r"held out, there are codes of 120 examples, and labels or features of shape \(119,\)"),
+        (np.zeros((120, 0), bool), np.zeros((120, 0), bool), {}, r"shape \(120, 0\)"),
+        (np.zeros((120, 2), bool), np.zeros((120, 3), bool), {}, r"labels of shape \(2,\) and \(3,\)"),
+        (RULES[FIT], RULES[TEST], {"strength": 0.0}, "positive, not 0.0"),
+        (RULES[FIT], RULES[TEST], {"strength": float("nan")}, "positive, not nan"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_labels_that_do_not_fit_the_codes_are_refused(labels, held_out, options, told):
+    with pytest.raises(ValueError, match=told):
+        logistic_probe(CODES[:, FIT], labels, CODES[:, TEST], held_out, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_layers_to_fit_and_held_out_ones_are_as_many():
+    with pytest.raises(ValueError, match="2 and 1 layers"):
+        logistic_probe(CODES[:, FIT], RULES[FIT], CODES[1:, TEST], RULES[TEST])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_features_that_do_not_fit_the_codes_are_refused():
+    for features, codes, told in (
+        (NOISE[0][:100], CODES, "of 240 examples"),
+        (NOISE[0][:, :0], CODES, "each example needs some"),
+        (NOISE[0][:1], CODES[:, :1], "two"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            ridge_probe(features, codes)
+    with pytest.raises(ValueError, match="positive, not -1"):
+        ridge_probe(NOISE[0], CODES, strength=-1)
 
 
 def test_a_logistic_probe_decodes_what_is_there_and_nothing_else():

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mesocosm.analysis.tables import long_table
 from mesocosm.studies.hyla import codes, train
 from mesocosm.studies.hyla.codes import Probed, RavenLabels, Read
-from mesocosm.studies.hyla.config import PRESETS
+from mesocosm.studies.hyla.config import PRESETS, Ambiguity
+from mesocosm.studies.hyla.identities import all_multisets, find_ambiguous
 from mesocosm.studies.hyla.networks import build, fuzzy_task, raven_task
 from mesocosm.studies.hyla.trials import trials
 from mesocosm.studies.interface import Context
@@ -63,7 +65,7 @@ def test_the_loss_of_fuzzy_logic_is_the_mean_squared_error():
 
 
 def test_each_score_is_of_its_network_and_its_matrices(monkeypatch):
-    """All of training's matrices are answered; of four held-out ones, two; without codes, one, and one more feature, and nothing of training's."""
+    """All of training's matrices are answered; of four held-out ones, two; beside another matrix's rows, one, and one more feature."""
     symbols = np.arange(8).reshape(4, 2)
     targets = np.stack([symbols, 7 - symbols])
     examples = [
@@ -71,21 +73,18 @@ def test_each_score_is_of_its_network_and_its_matrices(monkeypatch):
         for i in (0, 1)
     ]
     model = build(ARMS["raven-softmax"], KEY)
-    errors = {
-        (0, True): np.zeros((4, 2), int),
-        (1, True): np.asarray([[0, 0], [0, 0], [1, 1], [1, 1]]),
-        (0, False): np.ones((4, 2), int),
-        (1, False): np.asarray([[0, 0], [0, 1], [1, 1], [1, 1]]),
-    }
+    errors = [np.zeros((4, 2), int), np.asarray([[0, 0], [0, 0], [1, 1], [1, 1]]), np.asarray([[0, 0], [0, 1], [1, 1], [1, 1]])]
 
     def answer(network, tokens):
-        place = int(tokens[0, 0, 0])
-        return jax.nn.one_hot((targets[place] + errors[place, network is model]) % 8, 8)
+        """The last rows say which examples they are, and the first ones whether they are their own."""
+        place = int(tokens[0, -1, 0])
+        return jax.nn.one_hot((targets[place] + errors[place if tokens[0, 0, 0] == tokens[0, -1, 0] else 2]) % 8, 8)
 
     monkeypatch.setattr(train, "outputs", answer)
+    monkeypatch.setattr(train, "other_rows", lambda tokens: tokens.at[:, :12].add(1.0))
     scores, answers = train.answer_sets(model, train.RavenSets(*examples))
-    assert [tuple(map(float, getattr(scores, name))) for name in ("train", "held_out", "averaged")] == [(1.0, 1.0), (0.5, 0.5), (0.25, 0.375)]
-    np.testing.assert_array_equal(answers, (targets[1] + errors[1, True])[:3] % 8)
+    assert [tuple(map(float, getattr(scores, name))) for name in ("train", "held_out", "other_rows")] == [(1.0, 1.0), (0.5, 0.5), (0.25, 0.375)]
+    np.testing.assert_array_equal(answers, (targets[1] + errors[1])[:3] % 8)
 
 
 # --- fuzzy logic ------------------------------------------------------------------------------------------------------
@@ -95,9 +94,12 @@ def test_each_score_is_of_its_network_and_its_matrices(monkeypatch):
 def test_terms_are_read_at_one_point_from_training_s_combinations_and_from_held_out_ones(tokens_for_attention):
     arm = ARMS["fuzzy-softmax"]
     task = fuzzy_task(arm.task, 1000)
-    plain, shuffled = codes.read_fuzzy(20, KEY, eqx.filter_eval_shape(build, arm, KEY), task)
+    points = [jax.random.key(seed) for seed in (1, 2)]
+    (plain, shuffled), (elsewhere, _) = (codes.read_fuzzy(20, KEY, point, eqx.filter_eval_shape(build, arm, KEY), task) for point in points)
+    moved = np.any(plain.fitted.attention != elsewhere.fitted.attention, axis=(0, 2))
+    assert moved.tolist() == [False] * (moved.size - 1) + [True]  # another replicate has another point, and here nothing else
     context, time = task.length - 1, task.length - 1 + task.queries
-    assert tokens_for_attention == [[time - 1]] * 4
+    assert tokens_for_attention == [[time - 1]] * 8
     for place, combinations in enumerate((task.combinations.train, task.combinations.held_out)):
         tokens, labels = (np.asarray(part) for part in plain[place])
         terms = np.nonzero(labels)[1].reshape(20, 2)
@@ -121,8 +123,12 @@ def test_rules_are_read_from_training_s_combinations_and_from_held_out_ones(toke
     """Labels fit the tokens beside them: each feature's rule leads to its symbol."""
     arm = ARMS["raven-softmax"]
     task = raven_task(arm.task, 1000)
-    plain, mixed = codes.read_raven(40, KEY, eqx.filter_eval_shape(build, arm, KEY), task)
-    assert tokens_for_attention == [[13, 15]] * 4
+    plain, mixed, independent, independent_mixed = codes.read_raven(40, KEY, eqx.filter_eval_shape(build, arm, KEY), task)
+    assert tokens_for_attention == [[13, 15]] * 8
+    pairs = rows(np.concatenate([np.stack([part.labels.other_rule, part.labels.rule], axis=1) for part in independent]))
+    assert pairs & rows(task.combinations.held_out)
+    assert pairs & rows(task.combinations.train)
+    np.testing.assert_array_equal(independent_mixed.scored.attention[1:, :12], independent.scored.attention[:-1, :12])
     for place, combinations in enumerate((task.combinations.train, task.combinations.held_out)):
         tokens, labels = plain[place]
         rules = np.stack([labels.other_rule, labels.rule], axis=1)
@@ -160,19 +166,43 @@ def test_probes_are_scored_on_what_they_are_not_fitted_on():
 
 
 def test_rules_and_not_symbols_are_decoded_of_both_features_beside_own_rows_and_others(monkeypatch):
-    """Own rows tell the last feature's rule, and the first's in half of the matrices; other rows the first's alone."""
+    """Own rows tell the last feature's rule, and, where rules are independent, the first's in most matrices; other rows the first's alone."""
     labels, read = made_up()
-    plain, mixed = (Probed(*(read(of, rule=rule, other_rule=other) for of in labels)) for rule, other in ((1, 0.5), (0, 1)))
-    given = jax.tree.map(lambda leaf: leaf[None], (plain, mixed))
+    told = ((1, 0), (0, 0), (0, 0.7), (0, 1))
+    reads = codes.RavenReads(*(Probed(*(read(of, rule=rule, other_rule=other) for of in labels)) for rule, other in told))
+    given = jax.tree.map(lambda leaf: leaf[None], reads)
     context = Mock(Context, seeds=(0,), parents=("raven-softmax",), evaluation_key=KEY, **{"evaluate.return_value": given})
     monkeypatch.setattr(codes, "embedding", lambda points: points[:, :2])
     found = codes.read_rules(ARMS["raven-softmax"], context)
     last = found["decoded"].filter(layer=1)
     f1 = dict(zip(last["network"], last["f1"], strict=True))
     assert min(f1["trained"], f1["untrained"], f1["other feature, other rows"]) > 0.95
-    assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.8
+    assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.9
     rule, target, other_rule, other_target = (found["causes"][name][1] for name in RavenLabels._fields)
     assert rule > other_rule + 0.1 > 0.2 > max(target, other_target) + 0.1
+
+
+def test_independent_rules_are_all_pairs_alike():
+    task = codes.independent_rules(raven_task(ARMS["raven-softmax"].task, 1000))
+    every = np.asarray(task.combinations.train)
+    assert {tuple(row) for row in every.tolist()} == {(i, j) for i in range(8) for j in range(8)}
+    assert len(every) == 64
+
+
+@pytest.mark.whole
+def test_ambiguous_matrices_are_of_all_multisets_and_each_record_has_its_own():
+    task = all_multisets(4, 8)
+    assert len(rows(task.combinations.train)) == len(task.combinations.train) == 330
+
+    def found(seed):
+        context = Mock(Context, **{"keys.return_value": jax.random.split(jax.random.key(seed), 1)})
+        context.evaluate.side_effect = lambda function, shared: jax.tree.map(lambda leaf: leaf[None], function(*shared))
+        context.rows.side_effect = lambda axes, **columns: long_table({"seed": [seed], **axes}, **columns)
+        table = find_ambiguous(Ambiguity(matrices=400, features=(2,)), context)["ambiguous"]
+        context.keys.assert_called_once_with("eval")
+        return table["somewhere"].to_list()
+
+    assert found(0) == found(0) != found(1)
 
 
 def test_rules_are_compared_in_the_last_layer():

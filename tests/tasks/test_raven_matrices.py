@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chisquare
 
 from mesocosm.tasks.raven_matrices import RavenMatrices, accuracy, other_answers
-from mesocosm.tasks.raven_rules import RULES, Distribution, Progression, Sum
+from mesocosm.tasks.raven_rules import RULES, Distribution, Progression, Sum, distinct_rules
 from mesocosm.tasks.task import batch
 
 SMALL = RavenMatrices.create(features=2, symbols=5)
@@ -154,7 +154,7 @@ def test_rejection_leaves_one_answer_and_the_rules_alone():
 @pytest.mark.whole
 def test_where_no_matrix_has_one_answer_tokens_are_nan():
     """Both rules fit every row; they differ in the answer."""
-    twice = RavenMatrices.create(features=1, symbols=3, held_out=0.5, rules=(Sum(1), Sum(4)), require_coverage=False, reject_ambiguous=True)
+    twice = RavenMatrices.create(features=1, symbols=3, held_out=0.5, rules=(Sum(1), Sum(-1)), require_coverage=False, reject_ambiguous=True)
     hopeless = replace(twice, rules=(Either(1), Either(2)))
     assert np.isnan(hopeless.sample(jax.random.key(0)).tokens).all()
 
@@ -177,3 +177,22 @@ def test_impossible_tasks_are_refused():
         RavenMatrices.create(grid=2)
     with pytest.raises(ValueError, match="207360000 readings"):
         RavenMatrices.create(features=5, symbols=8, grid=5, reject_ambiguous=True)
+
+
+@pytest.mark.parametrize(("symbols", "grid", "repeated"), [(3, 3, {3, 4}), (4, 3, {4}), (5, 3, set()), (8, 3, set()), (4, 4, {4})])
+def test_rules_that_are_the_same_for_few_symbols_are_left_out_or_refused(symbols, grid, repeated):
+    """Steps are counted modulo the number of symbols; no other rules of the paper coincide."""
+    kept = distinct_rules(RULES, symbols, grid)
+    assert kept == tuple(rule for place, rule in enumerate(RULES) if place not in repeated)
+    if repeated:
+        with pytest.raises(ValueError, match=f"with {symbols} symbols, only {len(kept)} of 8 rules differ"):
+            RavenMatrices.create(features=2, symbols=symbols, grid=grid)
+    made = RavenMatrices.create(features=2, symbols=symbols, grid=grid, rules=kept)
+    lists = (made.combinations.train, made.combinations.held_out)
+    assert sum(map(len, lists)) == len(kept) * (len(kept) + 1) // 2
+
+
+def test_a_rule_is_equal_to_itself_alone():
+    assert len({Progression(1), Sum(1), Progression(1), Distribution()}) == 3
+    with pytest.raises(ValueError, match="only 1 of 2 rules differ"):
+        RavenMatrices.create(features=2, rules=(Sum(1), Sum(1)))

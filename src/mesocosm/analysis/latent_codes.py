@@ -31,8 +31,10 @@ def latent_codes(layers: Sequence[Diagnostics | Array | np.ndarray], query: int,
         keys: positions of the tokens that it looks at; their codes are concatenated.
 
     Raises:
-        ValueError: a layer shows no attention, or layers have different numbers of heads.
+        ValueError: there are no layers, a layer shows no attention, or layers have different numbers of heads or examples.
     """
+    if not layers:
+        raise ValueError("there are no layers to take codes from")
     found = []
     for place, layer in enumerate(layers):
         attention = layer.attention if isinstance(layer, Diagnostics) else layer
@@ -40,6 +42,8 @@ def latent_codes(layers: Sequence[Diagnostics | Array | np.ndarray], query: int,
             raise ValueError(f"layer {place} shows no attention; it is not an attention layer")
         codes = np.asarray(attention)[:, :, query, list(keys)]
         found.append(np.moveaxis(codes, 1, 2).reshape(len(codes), -1))
+    if len(sizes := {len(codes) for codes in found}) > 1:
+        raise ValueError(f"layers have different numbers of examples, {sorted(sizes)}")
     if len({codes.shape[1] for codes in found}) > 1:
         raise ValueError(f"layers have codes of sizes {[codes.shape[1] for codes in found]}; analyse layers with different numbers of heads separately")
     return np.stack(found)
@@ -66,11 +70,20 @@ def logistic_probe(codes: Codes, labels: Labels, held_out_codes: Codes, held_out
         codes, labels: what the probe is fitted on. Labels are a class per example, such as a rule, or several truth values, such as which terms occur, for
             each of which there is a binary probe.
         held_out_codes, held_out_labels: what it is scored on.
-        strength: of the L2 penalty.
+        strength: of the L2 penalty, above 0.
 
     Raises:
         NotInstalled: scikit-learn is missing.
+        ValueError: numbers of examples, labels or layers differ or are 0, or the penalty is not positive.
     """
+    for name, given, told in (("to fit", codes, labels), ("held out", held_out_codes, held_out_labels)):
+        _check_examples(name, given.shape[1], told)
+    if labels.shape[1:] != held_out_labels.shape[1:] or len(codes) != len(held_out_codes):
+        raise ValueError(
+            f"codes and labels to fit and held-out ones differ: {len(codes)} and {len(held_out_codes)} layers, labels of shape {labels.shape[1:]} and "
+            f"{held_out_labels.shape[1:]} for an example"
+        )
+    _check_strength(strength)
     pipeline, linear_model, metrics = _sklearn("pipeline"), _sklearn("linear_model"), _sklearn("metrics")
     columns = [(labels, held_out_labels)] if labels.ndim == 1 else list(zip(labels.T, held_out_labels.T, strict=True))
     f1, accuracy = np.zeros((2, len(codes), len(columns)))
@@ -90,7 +103,12 @@ def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, stre
 
     Raises:
         NotInstalled: scikit-learn is missing.
+        ValueError: numbers of examples differ or are below 2, there are no features, or the penalty is not positive.
     """
+    _check_examples("to explain", codes.shape[1], features)
+    if len(features) < 2:
+        raise ValueError("a half to fit and a half to score need two examples or more")
+    _check_strength(strength)
     order = np.random.default_rng(seed).permutation(len(features))
     fitted, scored = np.split(order, [len(order) // 2])
     scores = []
@@ -102,6 +120,17 @@ def ridge_probe(features: Float[np.ndarray, "n features"], codes: Codes, *, stre
         varies = variances > 1e-10 * np.mean(given[scored].astype(np.float64) ** 2, axis=0)
         scores.append(np.mean(1 - errors[varies] / variances[varies]) if varies.any() else 0.0)
     return np.asarray(scores)
+
+
+def _check_examples(what: str, examples: int, told: np.ndarray) -> None:
+    """Refuse codes of so many examples and labels or features of another number, and none."""
+    if len(told) != examples or not told.size:
+        raise ValueError(f"{what}, there are codes of {examples} examples, and labels or features of shape {told.shape}; each example needs some")
+
+
+def _check_strength(strength: float) -> None:
+    if not strength > 0:
+        raise ValueError(f"the penalty of a probe is positive, not {strength}")
 
 
 def silhouettes(codes: Codes, labels: Integer[np.ndarray, " n"]) -> Float[np.ndarray, " layers"]:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mesocosm.tasks.combinations import CombinationSplit
-from mesocosm.tasks.raven_rules import RULES, Rule, draw
+from mesocosm.tasks.raven_rules import RULES, Rule, distinct_rules, draw
 from mesocosm.tasks.task import Split, Task
 
 MOST_READINGS = 1_000_000
@@ -101,15 +101,22 @@ class RavenMatrices(Task[RavenExample]):
             permute: whether features are permuted within each column.
             shuffle_rules: whether rules are assigned to features at random.
             reject_ambiguous: whether to draw until a matrix has one answer.
-            rules: the rules, of which each feature follows one.
+            rules: the rules, of which each feature follows one; no two of them may be the same for so many symbols (`raven_rules.distinct_rules`).
             seed: of the split.
             require_coverage: whether every rule must occur in training.
 
         Raises:
-            ValueError: a size is too small, there are too many readings of a matrix to reject ambiguous ones, or there is no such split.
+            ValueError: a size is too small, two rules are the same, there are too many readings of a matrix to reject ambiguous ones, or there is no such
+                split.
         """
         if grid < 3 or symbols < grid or features < 1:
             raise ValueError(f"a matrix needs a grid of at least 3, as many symbols and a feature; got {grid}, {symbols} and {features}")
+        if len(kept := distinct_rules(rules, symbols, grid)) < len(rules):
+            titles = ", ".join(rule.title for rule in kept)
+            raise ValueError(
+                f"with {symbols} symbols, only {len(kept)} of {len(rules)} rules differ ({titles}), and a combination could be both trained on and held out; "
+                "give rules=distinct_rules(rules, symbols, grid), of mesocosm.tasks.raven_rules"
+            )
         if reject_ambiguous:
             _readings(features, grid)
         multisets = np.asarray(list(combinations_with_replacement(range(len(rules)), features)), np.int32)
@@ -140,12 +147,16 @@ class RavenMatrices(Task[RavenExample]):
             draws = draw(key, self.grid, self.symbols)
             return jnp.stack([one.fill(draws, self.symbols) for one in self.rules])[rule]
 
-        features = jnp.moveaxis(jax.vmap(feature)(jax.random.split(fill_key, len(rules)), rules), 0, -1)
-        shape = self.grid, len(rules)
-        orders = jnp.argsort(jax.random.uniform(order_key, shape), axis=-1) if self.permute else jnp.broadcast_to(jnp.arange(len(rules)), shape)
+        return self.shown(order_key, jnp.moveaxis(jax.vmap(feature)(jax.random.split(fill_key, len(rules)), rules), 0, -1), rules)
+
+    def shown(self, key: PRNGKeyArray, features: Int[Array, "grid grid features"], rules: Int[Array, " features"]) -> RavenExample:
+        """The matrix of these features, permuted within each column if `permute`, and its tokens."""
+        count = features.shape[-1]
+        shape = self.grid, count
+        orders = jnp.argsort(jax.random.uniform(key, shape), axis=-1) if self.permute else jnp.broadcast_to(jnp.arange(count), shape)
         panels = jnp.take_along_axis(features, orders[None], axis=-1)
-        shown, targets = panels.reshape(-1)[: -len(rules)], panels[-1, -1]
-        tokens = jnp.concatenate([jax.nn.one_hot(shown, self.symbols), jnp.zeros((len(rules), self.symbols))])
+        shown, targets = panels.reshape(-1)[:-count], panels[-1, -1]
+        tokens = jnp.concatenate([jax.nn.one_hot(shown, self.symbols), jnp.zeros((count, self.symbols))])
         return RavenExample(tokens, targets, panels, rules, orders)
 
 

@@ -7,10 +7,14 @@ Reference: Schug et al., "Attention as a hypernetwork" (arXiv 2406.05816), Sec. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from mesocosm.tasks.tokens import distinct
@@ -39,7 +43,7 @@ class Completion(NamedTuple):
 
 @runtime_checkable
 class Rule(Protocol):
-    """A rule for one feature; hashable, as it decides what is compiled."""
+    """A rule for one feature. It is hashable and equal to no other rule, as it decides what is compiled: a frozen dataclass, not a tuple."""
 
     @property
     def title(self) -> str:
@@ -55,7 +59,8 @@ class Rule(Protocol):
         ...
 
 
-class Progression(NamedTuple):
+@dataclass(frozen=True)
+class Progression:
     r"""$(c, c + s, c + 2s, \dots)$ with a uniform c for each row; a step s of 0 is the constant rule."""
 
     step: int
@@ -77,7 +82,8 @@ class Progression(NamedTuple):
         return (grid[..., :1] + self.step * jnp.arange(grid.shape[-1])) % symbols
 
 
-class Sum(NamedTuple):
+@dataclass(frozen=True)
+class Sum:
     """The last symbol of a row is the first plus (`sign` = 1) or minus (-1) all others, which are independent and uniform."""
 
     sign: int
@@ -100,7 +106,8 @@ class Sum(NamedTuple):
         return jnp.concatenate([grid[..., :-1], last[..., None]], axis=-1)
 
 
-class Distribution(NamedTuple):
+@dataclass(frozen=True)
+class Distribution:
     """Every row is an independent permutation of the same distinct symbols, drawn once (distribute-three in a grid of three)."""
 
     @property
@@ -125,6 +132,26 @@ class Distribution(NamedTuple):
 
 RULES: tuple[Rule, ...] = (Progression(0), Progression(1), Progression(2), Progression(-1), Progression(-2), Sum(1), Sum(-1), Distribution())
 """The paper's rules, in the order of its indices."""
+
+
+def distinct_rules(rules: Sequence[Rule], symbols: int, grid: int = 3) -> tuple[Rule, ...]:
+    """The rules without those that fill every grid as an earlier one does: with 4 symbols, -2 is +2; with 3, -1 is +2 and -2 is +1."""
+    kept: dict[bytes, Rule] = {}
+    for rule in rules:
+        kept.setdefault(_filled(rule, symbols, grid), rule)
+    return tuple(kept.values())
+
+
+@cache
+def _filled(rule: Rule, symbols: int, grid: int) -> bytes:
+    """What a rule makes of 32 random draws, by which rules are told apart."""
+    random = np.random.default_rng(0)
+    grids = []
+    for _ in range(32):
+        orders = np.stack([random.permutation(grid) for _ in range(grid)])
+        draws = Draws(jnp.asarray(random.integers(0, symbols, (grid, grid))), jnp.asarray(random.permutation(symbols)[:grid]), jnp.asarray(orders))
+        grids.append(np.asarray(rule.fill(draws, symbols), np.int32))
+    return np.stack(grids).tobytes()
 
 
 def draw(key: PRNGKeyArray, grid: int, symbols: int) -> Draws:

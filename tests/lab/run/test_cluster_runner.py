@@ -6,22 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.errors import TrialError, UserError
 from mesocosm.lab.run import worker
-from mesocosm.lab.run.cluster import RETRIES, Cluster
+from mesocosm.lab.run.cluster import RETRIES, Cluster, longest_first
+from mesocosm.lab.run.plan import Plan
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store import remote
 from mesocosm.lab.store.remote import Store
 from mesocosm.lab.store.run_directory import Run, TrialStore
+from mesocosm.studies.interface import Trial
 from toy_study.config import Config
 from watching import Remembering, results
 
 STUDY = find("toy-study")
 TRIALS = ("identity", "rolling", "frozen", "probe")
+
+
+def nothing(config, context):
+    return {}
+
+
+def test_the_longest_trial_starts_first_and_others_in_order():
+    trials = [Trial(name, nothing, None) for name in "abcde"]
+    plan = Mock(Plan, trials=trials, minutes={"b": 1.0, "d": 7.0})
+    assert list(longest_first(plan)) == ["d", "b", "a", "c", "e"]
+    assert longest_first(plan)["d"] == (4, trials[3])
+    plan.minutes = {}
+    assert list(longest_first(plan)) == list("abcde")
 
 
 class RayError(Exception):

@@ -252,6 +252,14 @@ def test_queries_that_share_a_context_do_not_see_each_other():
     np.testing.assert_allclose(y[:4], run(replace(layer, mask=None), x[:4]), rtol=1e-5, atol=1e-5)
 
 
+def test_a_context_of_less_than_no_token_and_heads_of_size_0_are_refused():
+    with pytest.raises(ValueError, match="no token or more, not -1"):
+        ContextAndSelf(-1)
+    for sizes in ({"key_dim": 0}, {"key_dim": 2, "value_dim": 0}):
+        with pytest.raises(ValueError, match="size 1 or more"):
+            hyla(DIM, heads=2, **sizes, key=jax.random.key(0))
+
+
 def test_any_mask_can_be_given_and_combines_with_causality():
     window = Attention.create(DIM, heads=1, key_dim=3, mask=lambda q, k: q - k < 2, max_length=TIME, key=jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (TIME, DIM))

@@ -230,6 +230,12 @@ class _Rehearsal:
     task: Any = None
 
 
+def longest_first(plan: Plan) -> dict[str, tuple[int, Trial]]:
+    """Name -> place in the plan and trial, by the minutes of the preset, so that no long trial is left when the others have ended; otherwise in order."""
+    places = list(enumerate(plan.trials, start=1))
+    return {trial.name: (place, trial) for place, trial in sorted(places, key=lambda each: -plan.minutes.get(each[1].name, 0.0))}
+
+
 class ClusterRunner(TrialRunner):
     """Runs the trials of a plan on a cluster, several at a time where they do not need each other."""
 
@@ -258,10 +264,10 @@ class ClusterRunner(TrialRunner):
 
     def run(self) -> None:
         """Start each trial as soon as those that it needs are finished and its memory is known, and wait for all."""
-        waiting = {trial.name: (index, trial) for index, trial in enumerate(self.plan.trials, start=1)}
+        waiting = longest_first(self.plan)
         if self.store is not None:
             self.store.push(self.plan.path, ["run.json", "code.json"])
-        self._rehearse([trial for trial in self.plan.trials if self.states[trial.name][0] != "cached"])
+        self._rehearse([trial for _, trial in waiting.values() if self.states[trial.name][0] != "cached"])
         try:
             while waiting or self.running:
                 if self.interrupt.asked():

@@ -6,6 +6,7 @@ App. E, for unit keys and sinusoidal channels.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import equinox as eqx
@@ -25,10 +26,20 @@ Mask = Callable[[Int[Array, "q 1"], Int[Array, "1 k"]], Bool[Array, "q k"]]
 """(positions of queries, positions of keys) -> true where a query may look."""
 
 
-class ContextAndSelf(NamedTuple):
-    """A mask: every token sees the first `context` tokens and itself, so that several queries share a context and do not see each other."""
+@dataclass(frozen=True)
+class ContextAndSelf:
+    """A mask: every token sees the first `context` tokens and itself, so that several queries share a context and do not see each other.
+
+    Raises:
+        ValueError: the number of tokens is negative.
+    """
 
     context: int
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.context < 0:
+            raise ValueError(f"A context has no token or more, not {self.context}.")
 
     def __call__(self, queries: Int[Array, "q 1"], keys: Int[Array, "1 k"]) -> Bool[Array, "q k"]:
         """Where a query may look."""

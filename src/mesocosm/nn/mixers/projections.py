@@ -55,7 +55,7 @@ def head_sizes(dim: int, heads: int | None, key_dim: int | None, value_dim: int 
         value_dim: default: `key_dim`.
 
     Raises:
-        ValueError: `heads` is below 1, or does not divide `dim` and `key_dim` is not given.
+        ValueError: `heads`, `key_dim` or `value_dim` is below 1, or `heads` does not divide `dim` and `key_dim` is not given.
     """
     if heads is None:
         heads = DEFAULT_HEADS if key_dim is not None else max(n for n in range(1, DEFAULT_HEADS + 1) if dim % n == 0)
@@ -65,7 +65,10 @@ def head_sizes(dim: int, heads: int | None, key_dim: int | None, value_dim: int 
         if dim % heads:
             raise ValueError(f"{dim} channels cannot be split into {heads} heads of the same size; give key_dim, or another number of heads.")
         key_dim = dim // heads
-    return heads, key_dim, key_dim if value_dim is None else value_dim
+    value_dim = key_dim if value_dim is None else value_dim
+    if min(key_dim, value_dim) < 1:
+        raise ValueError(f"A head has keys and values of size 1 or more, not {key_dim} and {value_dim}.")
+    return heads, key_dim, value_dim
 
 
 def random_projections(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -11,15 +13,16 @@ import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, similarity
+from mesocosm.analysis.latent_codes import embedding, latent_codes, logistic_probe, ridge_probe, silhouettes, similarity
 from mesocosm.analysis.spectra.blas_threads import one_blas_thread
 from mesocosm.analysis.tables import long_table
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, RavenArm, build, tasks
-from mesocosm.studies.hyla.train import draw_both
+from mesocosm.studies.hyla.train import draw_both, other_rows
 from mesocosm.studies.interface import Context, Tables
+from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.fuzzy_logic import FuzzyLogic
-from mesocosm.tasks.raven_matrices import RavenMatrices
+from mesocosm.tasks.raven_matrices import RavenExample, RavenMatrices
 from mesocosm.tasks.raven_rules import RULES
 
 EMBEDDED = 600
@@ -39,6 +42,17 @@ class Probed(NamedTuple):
     scored: Read
 
 
+class RavenReads(NamedTuple):
+    """Codes of Raven matrices; `mixed`, where all rows but the last are another matrix's; and both where features have independent rules, so that the rule of
+    one tells nothing of another's.
+    """
+
+    plain: Probed
+    mixed: Probed
+    independent: Probed
+    independent_mixed: Probed
+
+
 class RavenLabels(NamedTuple):
     """The rule and the symbol to predict: of the last feature, and of the first, which the last feature's answer does not need."""
 
@@ -54,13 +68,13 @@ class RavenLabels(NamedTuple):
 def read_terms(arm: FuzzyArm, context: Context) -> Tables:
     """Decode a function's terms from the code with which the last query looks at itself: fitted on training's combinations, scored on held-out ones.
 
-    The last query is the same point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the function. The
-    network `shuffled` is the trained one where the function cannot be inferred.
+    In each replicate, the last query is one point for all functions, as in the authors' code; otherwise, codes vary with the point much more than with the
+    function. The network `shuffled` is the trained one where the function cannot be inferred.
     """
     read = Partial(read_fuzzy, arm.evaluation.probed, context.evaluation_key)
     found, shown = [], []
     for network, models in _networks(arm, context).items():
-        plain, shuffled = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        plain, shuffled = context.evaluate(read, context.keys("eval"), models, tasks(arm.task, context.seeds))
         for name, probed in {network: plain, **({"shuffled": shuffled} if network == "trained" else {})}.items():
             for place, seed in enumerate(context.seeds):
                 one, other = _seed(probed, place)
@@ -71,9 +85,9 @@ def read_terms(arm: FuzzyArm, context: Context) -> Tables:
     return {"decoded": pl.concat(found), "plane": pl.concat(shown)}
 
 
-def read_fuzzy(examples: int, key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Probed, Probed]:
+def read_fuzzy(examples: int, key: PRNGKeyArray, point_key: PRNGKeyArray, model: SequenceModel, task: FuzzyLogic) -> tuple[Probed, Probed]:
     """Codes, and for each known term whether the function has it; then the same with values that are shuffled among the points of a context."""
-    point_key, sample_key, shuffle_key = jax.random.split(key, 3)
+    sample_key, shuffle_key = jax.random.split(key)
     query = jnp.append(jax.random.uniform(point_key, (task.variables,)), 0.0)
 
     def one(drawn: Any, tokens: Array) -> Read:
@@ -100,23 +114,25 @@ def shuffle_values(key: PRNGKeyArray, tokens: Float[Array, "n time channels"], c
 def read_rules(arm: RavenArm, context: Context) -> Tables:
     """Decode the last feature's rule from the code with which its answer looks at the panels before it, and compare what explains the codes.
 
-    Features are in order here, and rules are assigned to them at random. Rows named `other feature` are of the trained network where the first feature's rule
-    is to be decoded from the same code; those whose names end in `other rows` are of matrices of which all rows but the last are another matrix's.
+    Features are in order here, and rules are assigned to them at random. Rows whose network's name ends in `other rows` are of matrices of which all rows but
+    the last are another matrix's. Rows named `other feature` are of the trained network where the first feature's rule is to be decoded from the same code, and
+    features have independent rules.
     """
     read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
     found, causes, shown, alike = [], [], [], []
     for network, models in _networks(arm, context).items():
-        plain, mixed = context.evaluate(read, models, tasks(arm.task, context.seeds))
+        reads = context.evaluate(read, models, tasks(arm.task, context.seeds))
         for place, seed in enumerate(context.seeds):
-            one, other = _seed(plain, place), _seed(mixed, place)
-            found.append(_decoded_rule(network, seed, one, "rule"))
+            one = _seed(reads, place)
+            found.append(_decoded_rule(network, seed, one.plain, "rule"))
             if network == "trained":
-                found += [_decoded_rule(f"{network}, other rows", seed, other, "rule"), _decoded_rule("other feature", seed, one, "other_rule")]
-                found.append(_decoded_rule("other feature, other rows", seed, other, "other_rule"))
-                causes.append(_causes(seed, _codes(one.fitted, 2), one.fitted.labels))
+                found.append(_decoded_rule(f"{network}, other rows", seed, one.mixed, "rule"))
+                found.append(_decoded_rule("other feature", seed, one.independent, "other_rule"))
+                found.append(_decoded_rule("other feature, other rows", seed, one.independent_mixed, "other_rule"))
+                causes.append(_causes(seed, one.plain.fitted, one.independent.fitted))
         if network == "trained":
-            alike.append(_similar(arm, context, plain.fitted))
-            first = _seed(plain.fitted, 0)
+            alike.append(_similar(arm, context, reads.plain.fitted))
+            first = _seed(reads.plain.fitted, 0)
             titles = np.asarray([rule.title for rule in RULES])
             shown.append(_plane(context.seeds[0], _codes(first, 2), term=titles[first.labels.rule]))
     return {"decoded": pl.concat(found), "causes": pl.concat(causes), "similarity": pl.concat(alike), "plane": pl.concat(shown)}
@@ -125,36 +141,55 @@ def read_rules(arm: RavenArm, context: Context) -> Tables:
 def compare_rules(arm: RavenArm, context: Context) -> Tables:
     """Only the similarity of rules, for networks that saw another number of matrices."""
     (parent,) = context.parents
-    read = Partial(read_raven, arm.evaluation.probed, context.evaluation_key)
-    plain, _ = context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds))
-    return {"similarity": _similar(arm, context, plain.fitted)}
+    read = Partial(read_known, arm.evaluation.probed, context.evaluation_key)
+    return {"similarity": _similar(arm, context, context.evaluate(read, context.model(parent, "network"), tasks(arm.task, context.seeds)))}
 
 
-def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> tuple[Probed, Probed]:
-    """Codes of the last feature's answer with the first two panels of its row, and labels; then the same where all rows but the last are of another matrix."""
+def read_known(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> Read:
+    """The codes of `read_raven` on training's combinations alone."""
+    return read_raven(examples, key, model, task).plain.fitted
+
+
+def read_raven(examples: int, key: PRNGKeyArray, model: SequenceModel, task: RavenMatrices) -> RavenReads:
+    """Codes of the last feature's answer with the first two panels of its row, and labels."""
     ordered = RavenMatrices(task.combinations, task.symbols, task.grid, False, True, False, task.rules)
 
-    def one(drawn: Any, tokens: Array) -> Read:
+    def one(drawn: RavenExample, tokens: Array) -> Read:
         features = drawn.targets.shape[1]
         keys = jnp.asarray([panel * features + features - 1 for panel in (6, 7)])
         labels = RavenLabels(drawn.rules[:, -1], drawn.targets[:, -1], drawn.rules[:, 0], drawn.targets[:, 0])
         return Read(_attention(model, tokens, keys), labels)
 
-    known, held_out = draw_both(examples, key, ordered)
-    plain = Probed(one(known, known.tokens), one(held_out, held_out.tokens))
-    return plain, Probed(one(known, other_rows(known.tokens)), one(held_out, other_rows(held_out.tokens)))
+    def both(task: RavenMatrices, key: PRNGKeyArray) -> tuple[Probed, Probed]:
+        """As they are, and with another matrix's rows."""
+        known, held_out = draw_both(examples, key, task)
+        plain, mixed = (Probed(one(known, of(known.tokens)), one(held_out, of(held_out.tokens))) for of in (lambda tokens: tokens, other_rows))
+        return plain, mixed
+
+    return RavenReads(*both(ordered, key), *both(independent_rules(ordered), jax.random.fold_in(key, 1)))
 
 
-def other_rows(tokens: Float[Array, "n time symbols"]) -> Float[Array, "n time symbols"]:
-    """Matrices of three rows, of which the first two are another matrix's; tokens of nine panels."""
-    shown = 6 * tokens.shape[1] // 9
-    return tokens.at[:, :shown].set(jnp.roll(tokens[:, :shown], 1, axis=0))
+def independent_rules(task: RavenMatrices) -> RavenMatrices:
+    """The task where each feature has any of the rules, whatever the others have; its splits are alike."""
+    every = jnp.asarray(list(product(range(len(task.rules)), repeat=task.combinations.parts)), jnp.int32)
+    return replace(task, combinations=CombinationSplit(every, every))
 
 
-def _causes(seed: int, codes: Any, labels: RavenLabels) -> pl.DataFrame:
-    """R^2 of the codes, explained by the rule and by the symbol to predict, of each of the two features."""
-    explained = {name: ridge_probe(np.eye(label.max() + 1)[label], codes)[None] for name, label in labels._asdict().items()}
-    return long_table({"seed": [seed], "layer": range(len(codes))}, **explained)
+def _causes(seed: int, read: Read, independent: Read) -> pl.DataFrame:
+    """What the last feature's rule, and its symbol to predict, say of the codes: the R^2 with which they explain them, and how the codes cluster by them. The
+    R^2 also for another feature's, where features have independent rules.
+    """
+    codes, others = _codes(read, 2), _codes(independent, 2)
+    own = {"rule": read.labels.rule, "target": read.labels.target}
+    with one_blas_thread():
+        columns = {name: _explained(label, codes) for name, label in own.items()}
+        columns |= {f"{name}_silhouette": silhouettes(codes[:, :EMBEDDED], label[:EMBEDDED])[None] for name, label in own.items()}
+        columns |= {name: _explained(getattr(independent.labels, name), others) for name in ("other_rule", "other_target")}
+    return long_table({"seed": [seed], "layer": range(len(codes))}, **columns)
+
+
+def _explained(label: Any, codes: Any) -> Any:
+    return ridge_probe(np.eye(label.max() + 1)[label], codes)[None]
 
 
 def _similar(arm: RavenArm, context: Context, read: Read) -> pl.DataFrame:

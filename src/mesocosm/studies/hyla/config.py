@@ -5,10 +5,13 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
-FUZZY_PAPER = {"softmax": 63.28, "hyla": 81.13, "hyla-linear": 84.54, "hyla-unnormalised": 81.27}
+FUZZY_PAPER = {"softmax": 63.28, "hyla": 81.13, "hyla-linear": 84.54, "hyla-unnormalised": 81.27, "linear-rms": 68.93}
 """100 R^2 on held-out combinations of fuzzy terms, 70 % held out, length 32 (paper: Table A1)."""
 RAVEN_PAPER = {"softmax": 56.56, "hyla": 69.13, "hyla-linear": 56.54, "hyla-unnormalised": 62.53}
 """Accuracy on held-out combinations of rules in percent, four layers, 20M instances (paper: Table A1)."""
+
+MIXTURES = ("softmax-moe", "linear-moe", "hyla-moe")
+"""Networks of Table A1 with mixtures of experts."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class Raven:
     """Symbols (paper: 8)."""
     held_out: float = 0.25
     """Fraction of the multisets of rules that is held out (paper: 0.25)."""
+    copies: int = 0
+    """Further features, with the symbols of one of the others (control of C12)."""
+
+    @property
+    def places(self) -> int:
+        """Symbols of a panel."""
+        return self.features + self.copies
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class Network:
     """Size of queries, keys and values, all heads together."""
     hidden: int = 128
     """Width of the feed-forward parts."""
+    tied: bool = False
+    """Whether all heads of a layer look with the mean of their weights, so that codes differ in their size only (control of C8)."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,18 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class FuzzySize:
+    """Fuzzy logic with other numbers of variables and terms (paper, without claims about it)."""
+
+    name: str
+    variables: int
+    terms: int
+    held_out: float
+    steps: int
+    """Updates."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the hyla study."""
 
@@ -146,7 +170,8 @@ class Config:
     language_network: Network = field(default_factory=lambda: Network(heads=4, size=32))
     language_training: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-2, warmup=200, batch_size=16))
     variants: tuple[str, ...] = ("softmax", "hyla")
-    """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`."""
+    """Layers on fuzzy logic: names in `mesocosm.nn.HYLA_VARIANTS`, with -moe for networks whose feed-forward parts are mixtures of four experts, two of them
+    active (paper: numbers unknown)."""
     probed: tuple[str, ...] = ()
     """Those of them whose latent codes are read (C6)."""
     held_outs: tuple[float, ...] = ()
@@ -155,18 +180,25 @@ class Config:
     """Those of them at which HYLA is trained, too."""
     lengths: tuple[int, ...] = ()
     """Further lengths, for softmax (C3)."""
+    hyla_lengths: tuple[int, ...] = ()
+    """Those of them at which HYLA is trained, too."""
+    fuzzy_sizes: tuple[FuzzySize, ...] = ()
+    """Further functions, for the layers of `scaled`."""
     raven_variants: tuple[str, ...] = ()
-    """Layers on Raven matrices."""
+    """Layers on Raven matrices, named as in `variants`."""
     raven_heads: tuple[int, ...] = ()
     """Further numbers of heads of softmax on Raven matrices, first the one that is judged (C8)."""
+    raven_tied: bool = False
+    """Whether softmax attention with tied heads is trained on Raven matrices (control of C8)."""
     raven_features: tuple[int, ...] = ()
-    """Further numbers of features, for softmax; the one of these and `raven` with the most features is compared with the one with the fewest (C12)."""
+    """Further numbers of features, for softmax; of these and `raven`, the most features are compared with the fewest (C12), and so are the fewest with as many
+    copies of one of them."""
     raven_features_steps: int = 0
     """Updates of the networks that are compared by features, if not 0; one of `scales` then has as many."""
     scales: tuple[Scale, ...] = ()
     """Further sizes and durations on Raven matrices (C7)."""
     scaled: tuple[str, ...] = ("softmax", "hyla")
-    """Layers that are trained at these."""
+    """Layers that are trained at these, and on `fuzzy_sizes`."""
     language_variants: tuple[str, ...] = ()
     """Decoders of text (C14)."""
     mixer: str = ""
@@ -183,7 +215,7 @@ PRESETS = {
             fuzzy_training=Training(steps=3, learning_rate=1e-2, warmup=1, batch_size=4),
             raven_network=Network(layers=1, dim=8, heads=2, size=4, hidden=8),
             raven_training=Training(steps=3, learning_rate=3e-3, warmup=1, batch_size=4),
-            evaluation=Evaluation(examples=64, probed=200, windows=16),
+            evaluation=Evaluation(examples=64, probed=60, windows=16),
             ambiguity=Ambiguity(matrices=100, features=(2,)),
             identities=Identities(dim=4, heads=2, length=4, only=("C1 softmax", "C2 hyla")),
             language=Language(vocabulary=257, length=4),
@@ -205,20 +237,21 @@ PRESETS = {
     ),
     "cpu": Preset(
         Config(
-            variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised"),
+            variants=("softmax", "hyla", "hyla-linear", "hyla-unnormalised", "linear-rms"),
             probed=("softmax", "hyla"),
-            held_outs=(0.3, 0.5),
+            held_outs=(0.3,),
             hyla_held_outs=(0.3,),
             lengths=(8,),
             raven_variants=("softmax", "hyla"),
             raven_heads=(1,),
+            raven_tied=True,
             raven_features=(3,),
             raven_features_steps=1250,
             scales=(Scale("quarter", steps=1250),),
             language_variants=("softmax", "linear", "hyla"),
         ),
         seeds=10,
-        minutes={  # each trial on one of two free cores, from pilots; the record, beside other programs, took a third longer
+        minutes={  # each trial on one of two free cores, from pilots
             "ambiguous": 0.6,
             "codes-fuzzy-hyla": 0.5,
             "codes-fuzzy-softmax": 0.5,
@@ -228,9 +261,9 @@ PRESETS = {
             "fuzzy-hyla-held-30": 4.7,
             "fuzzy-hyla-linear": 4.7,
             "fuzzy-hyla-unnormalised": 4.5,
+            "fuzzy-linear-rms": 4.2,
             "fuzzy-softmax": 4.0,
             "fuzzy-softmax-held-30": 4.0,
-            "fuzzy-softmax-held-50": 4.0,
             "fuzzy-softmax-length-8": 2.5,
             "identities": 1.5,
             "language-hyla": 3.0,
@@ -239,9 +272,11 @@ PRESETS = {
             "raven-hyla": 11.5,
             "raven-hyla-quarter": 3.0,
             "raven-softmax": 9.0,
+            "raven-softmax-copied": 3.6,
             "raven-softmax-features-3": 3.6,
             "raven-softmax-heads-1": 6.3,
             "raven-softmax-quarter": 2.4,
+            "raven-softmax-tied": 9.0,
         },
     ),
     "paper": Preset(
@@ -264,13 +299,29 @@ PRESETS = {
                 "hyla-linear-unnormalised",
                 "hyla-softmax",
                 "hyla-deep",
+                *MIXTURES,
             ),
             probed=("softmax", "linear", "hyla"),
             held_outs=(0.3, 0.5),
             hyla_held_outs=(0.3, 0.5),
             lengths=(16, 64, 96),
-            raven_variants=("softmax", "linear", "hyla", "linear-rms", "linear-rms-relu", "hyla-unnormalised", "hyla-linear", "hyla-softmax", "hyla-deep"),
+            hyla_lengths=(16, 64, 96),
+            fuzzy_sizes=(FuzzySize("3-variables", 3, 2, 0.3, 50000), FuzzySize("5-variables", 5, 3, 0.5, 100000)),
+            raven_variants=(
+                "softmax",
+                "linear",
+                "hyla",
+                "linear-rms",
+                "linear-rms-relu",
+                "hyla-unnormalised",
+                "hyla-linear",
+                "hyla-linear-unnormalised",
+                "hyla-softmax",
+                "hyla-deep",
+                *MIXTURES,
+            ),
             raven_heads=(1,),
+            raven_tied=True,
             raven_features=(2, 3),
             scales=(
                 Scale("10M", steps=78125),

@@ -18,11 +18,12 @@ SEED_DOTS = {"size": 30, "opacity": 0.6}
 @figure("Generalisation by what is held out")
 def held_out(view: View) -> alt.TopLevelMixin:
     """R² on fuzzy logic. One dot per split; lines join means. Left: by the fraction of combinations that is held out; right: by the number of tokens."""
-    table = view.table("explained")
+    table = view.table("explained").filter(variables=view.config.fuzzy.variables)
     length, fraction = view.config.fuzzy.length, view.config.fuzzy.held_out
     several = (pl.col("held_out_fraction").n_unique().over("variant") > 1) | (table["held_out_fraction"].n_unique() == 1)
     by_fraction = _scores(table.filter((pl.col("length") == length) & several), "held_out_fraction", "fraction held out", ".1f")
-    by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & (pl.col("variant") == "softmax")), "length", "context and query tokens", "d")
+    lengths = (pl.col("length").n_unique().over("variant") > 1) | (pl.lit(table["length"].n_unique()) == 1)
+    by_length = _scores(table.filter((pl.col("held_out_fraction") == fraction) & lengths), "length", "context and query tokens", "d")
     return alt.hconcat(by_fraction, by_length)
 
 
@@ -43,7 +44,7 @@ def variants(view: View) -> alt.TopLevelMixin:
     """Fuzzy logic, one dot per split, ticks at the mean: combinations of training, held-out combinations of known terms, and unknown terms."""
     names = {"train": "training's combinations", "held_out": "held-out combinations", "unknown": "unknown terms"}
     config = view.config.fuzzy
-    table = view.table("explained").filter((pl.col("length") == config.length) & (pl.col("held_out_fraction") == config.held_out))
+    table = view.table("explained").filter(length=config.length, held_out_fraction=config.held_out, variables=config.variables)
     long = table.select("seed", "variant", *names).unpivot(list(names), index=["seed", "variant"], variable_name="set", value_name="r2")
     long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", "seed")
     across = alt.X("r2:Q", title="R²")
@@ -67,6 +68,24 @@ def plane(view: View) -> alt.TopLevelMixin:
         colour = alt.Color("label:N", title=title, scale=alt.Scale(scheme="tableau20"))
         charts.append(dots.encode(x=x, y=y, color=colour, tooltip=["label"]).properties(width=240, height=240, title=trial.removeprefix("codes-")))
     return alt.hconcat(*charts).resolve_scale(color="independent")
+
+
+@figure("Clusters of codes by layer")
+def clusters(view: View) -> alt.TopLevelMixin:
+    """Silhouettes of codes on Raven matrices, grouped by the rule and by the symbol to predict: 1 for separate clusters, 0 for none. One dot per seed, lines
+    are means.
+    """
+    names = {"rule_silhouette": "rule", "target_silhouette": "symbol"}
+    table = (
+        view.table("causes").select("seed", pl.col("layer") + 1, *names).unpivot(list(names), index=["seed", "layer"], variable_name="by", value_name="score")
+    )
+    x, y = alt.X("layer:O", axis=alt.Axis(labelAngle=0)), alt.Y("score:Q", title="silhouette")
+    dots = (
+        alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=alt.Color("by:N", title="grouped by"), tooltip=["seed", alt.Tooltip("score", format=".3f")])
+    )
+    lines = alt.Chart().mark_line().encode(x=x, y=alt.Y("mean(score):Q"), color="by:N")
+    rows = table.with_columns(pl.col("by").replace(names)).sort("by", "layer", "seed")
+    return alt.layer(lines, dots, data=rows).properties(width=200, height=200)
 
 
 @figure("Decoding by layer")
@@ -125,7 +144,8 @@ def curves(view: View) -> alt.TopLevelMixin:
     config = view.config
     network, judged = config.raven_network, config.raven_training.steps * config.raven_training.batch_size
     heads = pl.col("heads") * network.dim == pl.col("width") * network.heads
-    table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled), features=config.raven.features, layers=network.layers)
+    judged_size = {"features": config.raven.features, "layers": network.layers, "tied": False, "copies": 0}
+    table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled), **judged_size)
     columns = ["seed", "variant", "matrices", "width", "held_out"]
     y = alt.Y("held_out:Q", title="held-out matrices solved", scale=alt.Scale(domainMin=0))
     colour = alt.Color("variant:N", title="attention")
@@ -173,4 +193,4 @@ def matrices(view: View) -> alt.TopLevelMixin:
     return words.properties(width=180, height=170).facet(column=alt.Column("panel:N", title=None))
 
 
-FIGURES = [held_out, variants, plane, decoding, rules, rules_by_matrices, curves, matrices, perplexities, training]
+FIGURES = [held_out, variants, plane, clusters, decoding, rules, rules_by_matrices, curves, matrices, perplexities, training]

@@ -5,6 +5,7 @@ Each identity comes with a named mutant, whose error must be large.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from mesocosm import nn
 from mesocosm.studies.hyla.config import Ambiguity, Identities
 from mesocosm.studies.identity_trials import Errors, check_statements, relative_error
 from mesocosm.studies.interface import Context, Tables
+from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.raven_matrices import OtherAnswers, RavenMatrices, other_answers
 from mesocosm.tasks.task import batch
 
@@ -125,17 +127,24 @@ IDENTITIES = {
 
 
 def find_ambiguous(config: Ambiguity, context: Context) -> Tables:
-    """Look for other answers to random matrices, in all readings of each."""
+    """Look for other answers to random matrices of all multisets of rules, in all readings of each. Each record has matrices of its own."""
+    (key,) = context.keys("eval")
     tables = []
     for features in config.features:
-        count = Partial(enumerate_answers, config.matrices, config.symbols, context.evaluation_key)
-        found = context.evaluate(count, shared=(RavenMatrices.create(features=features, symbols=config.symbols),))
+        found = context.evaluate(Partial(enumerate_answers, config.matrices, key), shared=(all_multisets(features, config.symbols),))
         columns = {name: value.astype(int) for name, value in found._asdict().items()}
         tables.append(context.rows({"matrix": range(config.matrices)}, features=features, **columns))
     return {"ambiguous": pl.concat(tables)}
 
 
-def enumerate_answers(matrices: int, symbols: int, key: PRNGKeyArray, task: RavenMatrices) -> OtherAnswers:
+def all_multisets(features: int, symbols: int) -> RavenMatrices:
+    """Matrices of which no combination is held out."""
+    split = RavenMatrices.create(features=features, symbols=symbols)
+    every = jnp.concatenate([split.combinations.train, split.combinations.held_out])
+    return replace(split, combinations=CombinationSplit(every, every))
+
+
+def enumerate_answers(matrices: int, key: PRNGKeyArray, task: RavenMatrices) -> OtherAnswers:
     """Whether each random matrix has other answers."""
     panels = batch(task, key, matrices, "iid").panels
-    return jax.lax.map(lambda one: other_answers(one, symbols, task.rules), panels, batch_size=100)
+    return jax.lax.map(lambda one: other_answers(one, task.symbols, task.rules), panels, batch_size=100)

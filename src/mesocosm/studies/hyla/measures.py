@@ -40,9 +40,9 @@ def r2(column: Estimate, trial: Trials) -> OfSeeds:
     return replicates(column, trial=trial)
 
 
-def gain(column: Estimate, variant: str) -> OfSeeds:
-    """R^2 of a variant minus that of softmax attention."""
-    return r2(column, fuzzy(variant)).minus(r2(column, fuzzy("softmax")))
+def gain(column: Estimate, variant: str, other: str = "softmax") -> OfSeeds:
+    """R^2 of a variant minus that of another."""
+    return r2(column, fuzzy(variant)).minus(r2(column, fuzzy(other)))
 
 
 def drop(column: Estimate, variant: str, fewer: int = 0, more: int = 2) -> OfSeeds:
@@ -99,9 +99,14 @@ def from_other_rows(trial: Trials, network: str = "trained") -> OfSeeds:
     return own.minus(other)
 
 
+def terms_gain(trial: Trials, network: str = "trained") -> OfSeeds:
+    """That of the last layer on fuzzy logic."""
+    return decoded(trial, last_fuzzy, network)
+
+
 def decoded_terms(trial: Trials, network: str = "trained") -> OfSeeds:
-    """Whether that of the last layer on fuzzy logic is above 0.04 (1 or 0)."""
-    return decoded(trial, last_fuzzy, network).map(lambda gain: 1.0 * (gain > 0.04))
+    """Whether it is above 0.04 (1 or 0)."""
+    return terms_gain(trial, network).map(lambda gain: 1.0 * (gain > 0.04))
 
 
 def later(trial: Trials, network: str = "trained", *, layer: Layer = last_raven) -> OfSeeds:

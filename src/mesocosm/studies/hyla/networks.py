@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,13 +21,16 @@ from mesocosm.nn.mixers.scores import Normalisation
 from mesocosm.studies.hyla.config import Evaluation, Fuzzy, Language, Network, Raven, Training
 from mesocosm.studies.parts import user_mixer
 from mesocosm.tasks.byte_pairs import BytePairs
+from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.fuzzy_logic import FuzzyLogic
-from mesocosm.tasks.raven_matrices import RavenMatrices
-from mesocosm.tasks.task import Task
+from mesocosm.tasks.raven_matrices import RavenExample, RavenMatrices
+from mesocosm.tasks.task import Split, Task
 from mesocosm.tasks.text import Text, python_manual
 
 DECAYED = r"^(?!.*(norm|bias))"
 """All parameters but those of norms and biases."""
+MIXTURE = "-moe"
+"""How names of networks end whose feed-forward parts are mixtures of experts."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class _Arm:
 
     network: Network
     variant: str
-    """A name in `nn.HYLA_VARIANTS`."""
+    """A name in `nn.HYLA_VARIANTS`, or one with `MIXTURE`."""
     training: Training
     evaluation: Evaluation
     mixer: str = ""
@@ -82,9 +86,33 @@ def fuzzy_task(of: Fuzzy, seed: int) -> FuzzyLogic:
     return FuzzyLogic.create(variables=of.variables, terms=of.terms, held_out=of.held_out, length=of.length, queries=of.queries, seed=seed)
 
 
-def raven_task(of: Raven, seed: int) -> RavenMatrices:
+def raven_task(of: Raven, seed: int) -> Task[RavenExample]:
     """Raven matrices with the split of a seed."""
-    return RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
+    matrices = RavenMatrices.create(features=of.features, symbols=of.symbols, held_out=of.held_out, seed=seed)
+    return Copied(matrices, of.copies) if of.copies else matrices
+
+
+class Copied(Task[RavenExample]):
+    """Matrices with further features, which have the symbols of one of the others, drawn anew for each matrix: as long as those of more features, with no more
+    rules to find.
+    """
+
+    matrices: RavenMatrices
+    copies: int = eqx.field(static=True)
+
+    @property
+    def combinations(self) -> CombinationSplit:
+        """Of the matrices without copies."""
+        return self.matrices.combinations
+
+    def sample(self, key: PRNGKeyArray, split: Split = "train") -> RavenExample:
+        """Draw one matrix."""
+        matrix_key, order_key, copied_key = jax.random.split(key, 3)
+        drawn = self.matrices.sample(matrix_key, split)
+        features = len(drawn.rules)
+        copied = jax.random.randint(copied_key, (), 0, features)
+        repeated = jnp.concatenate([jnp.arange(features), jnp.full(self.copies, copied)])
+        return self.matrices.shown(order_key, drawn.features()[..., repeated], drawn.rules[repeated])
 
 
 def language_task(of: Language, seed: int) -> Text:
@@ -127,8 +155,9 @@ def build(arm: Arm, key: PRNGKeyArray) -> nn.SequenceModel:
     if isinstance(task, Language):
         return _decoder(arm, task, key)
     embed_key, read_key, *keys = jax.random.split(key, 2 + network.layers)
-    inputs, outputs, read = (task.symbols, task.symbols, task.features) if isinstance(task, Raven) else (task.variables + 1, 1, task.queries)
-    feed_forward = partial(nn.FeedForward.create, hidden=network.hidden)
+    inputs, outputs, read = (task.symbols, task.symbols, task.places) if isinstance(task, Raven) else (task.variables + 1, 1, task.queries)
+    part = nn.MixtureOfExperts if arm.variant.endswith(MIXTURE) else nn.FeedForward
+    feed_forward = partial(part.create, hidden=network.hidden)
     blocks = (nn.TransformerBlock.create(network.dim, mixer=_mixer(arm), feed_forward=feed_forward, key=key) for key in keys)
     return nn.SequenceModel(
         nn.Linear.create(inputs, out_dim=network.dim, key=embed_key),
@@ -153,11 +182,11 @@ def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
     if isinstance(task, Language):
         position = nn.Rotary.create
     else:
-        buckets = 9 * task.features if isinstance(task, Raven) else task.length
+        buckets = 9 * task.places if isinstance(task, Raven) else task.length
         position = partial(nn.RelativeBias.create, buckets=buckets, max_distance=buckets)
-    return partial(
+    layer = partial(
         nn.hyla,
-        variant=arm.variant,
+        variant=arm.variant.removesuffix(MIXTURE),
         heads=network.heads,
         key_dim=network.size // network.heads,
         value_dim=network.size // network.heads,
@@ -165,6 +194,13 @@ def _mixer(arm: Arm) -> Callable[..., nn.Mixer]:
         causal=isinstance(task, Language),
         mask=nn.ContextAndSelf(task.length - 1) if isinstance(task, Fuzzy) and task.queries > 1 else None,
     )
+    return partial(_tied, layer) if network.tied else layer
+
+
+def _tied(layer: Callable[..., nn.Attention], dim: int, key: PRNGKeyArray) -> nn.Attention:
+    """The layer with weights averaged over heads."""
+    made = layer(dim, key=key)
+    return replace(made, normalisation=AveragedOverHeads(made.normalisation))
 
 
 def outputs(model: Callable[[Array], Array], tokens: Array) -> Array:
@@ -172,7 +208,8 @@ def outputs(model: Callable[[Array], Array], tokens: Array) -> Array:
     return jax.lax.map(model, tokens, batch_size=256)
 
 
-class AveragedOverHeads(NamedTuple):
+@dataclass(frozen=True)
+class AveragedOverHeads:
     r"""A normalisation after which all heads have the same weights, $\bar a_{qk} = \frac1H \sum_h a_{hqk}$: codes that differ in their size only."""
 
     normalisation: Normalisation
@@ -181,12 +218,3 @@ class AveragedOverHeads(NamedTuple):
         """The means, once for each head."""
         weights = self.normalisation(scores, mask)
         return jnp.broadcast_to(jnp.mean(weights, axis=0), weights.shape)
-
-
-def without_codes(model: nn.SequenceModel) -> nn.SequenceModel:
-    """The same network with weights averaged over heads; layers that are not attention stay as they are."""
-
-    def averaged(part: Any) -> Any:
-        return replace(part, normalisation=AveragedOverHeads(part.normalisation)) if isinstance(part, nn.Attention) else part
-
-    return jax.tree.map(averaged, model, is_leaf=lambda part: isinstance(part, nn.Attention))

@@ -39,7 +39,11 @@ def shorter(config: Config) -> int:
     return config.fuzzy.length // 2
 
 
-SHORTER = Trials(lambda config: f"fuzzy-softmax-length-{shorter(config)}")
+def half(variant: str) -> Trials:
+    """The network with half of the context."""
+    return Trials(lambda config: f"fuzzy-{variant}-length-{shorter(config)}")
+
+
 LONGER = Trials(lambda config: f"fuzzy-softmax-length-{2 * config.fuzzy.length}")
 
 
@@ -75,6 +79,8 @@ def _end(names: Mapping[Any, str], pick: Callable[[Iterable[Any]], Any], other: 
 
 
 ONE_HEAD = Trials("raven-softmax-heads-1")
+TIED = Trials("raven-softmax-tied")
+COPIED = Trials("raven-softmax-copied")
 
 
 def of_features(pick: Callable[[Iterable[int]], int]) -> Trials:
@@ -117,16 +123,15 @@ class Explained(Table):
 
 
 class Solved(Table):
-    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these with weights averaged over heads; and the
-    fraction of features that are.
+    """Accuracy on Raven matrices, all features right: training's combinations of rules, held-out ones, and these where all rows but the last are another
+    matrix's; and the fraction of features that are.
     """
 
     digest: Value
     train: Estimate
     held_out: Estimate
     held_out_feature: Estimate
-    averaged: Estimate
-    averaged_feature: Estimate
+    other_rows: Estimate
 
 
 class Perplexity(Table):
@@ -150,8 +155,8 @@ class Decoded(Table):
 
 
 class Causes(Table):
-    """R^2 of trained networks' latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of the
-    matrix.
+    """R^2 of trained networks' latent codes, explained by the rule and by the symbol to predict: of the feature that is answered, and of another one of
+    matrices whose features have independent rules.
     """
 
     layer: Axis

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mesocosm.nn import SequenceModel
 from mesocosm.studies.hyla.config import Evaluation
-from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks, without_codes
+from mesocosm.studies.hyla.networks import FuzzyArm, LanguageArm, RavenArm, fuzzy_task, learner, outputs, stacked, tasks
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.fuzzy_logic import FuzzyExample, FuzzyLogic, explained_variance
-from mesocosm.tasks.raven_matrices import Accuracy, RavenExample, RavenMatrices, accuracy
+from mesocosm.tasks.raven_matrices import Accuracy, RavenExample, accuracy
 from mesocosm.tasks.task import Split, Task, batch, digest
 from mesocosm.tasks.text import Text
 from mesocosm.tasks.tokens import TokenExample, cross_entropy
@@ -41,11 +42,11 @@ class RavenSets(NamedTuple):
 
 
 class RavenScores(NamedTuple):
-    """Fractions of correct answers: on training's combinations, on held-out ones, and on these without codes."""
+    """Fractions of correct answers: on training's combinations, on held-out ones, and on these where all rows but the last are another matrix's."""
 
     train: Accuracy
     held_out: Accuracy
-    averaged: Accuracy
+    other_rows: Accuracy
 
 
 class Losses(NamedTuple):
@@ -77,7 +78,8 @@ def train_fuzzy(arm: FuzzyArm, context: Context) -> Tables:
     for name, found in scores.items():
         columns[name], columns[f"{name}_error"] = found.mean.mean(axis=1), found.mean.std(axis=1, ddof=1) / found.mean.shape[1] ** 0.5
     digests = _digests(sets, len(context.seeds))
-    return {"explained": context.rows(variant=arm.layer, held_out_fraction=arm.task.held_out, length=arm.task.length, digest=digests, **columns)}
+    size = {"variables": arm.task.variables, "held_out_fraction": arm.task.held_out, "length": arm.task.length}
+    return {"explained": context.rows(variant=arm.layer, **size, digest=digests, **columns), "split": split_of(drawn, context)}
 
 
 def fuzzy_loss(model: SequenceModel, example: FuzzyExample, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -110,7 +112,7 @@ def explain(model: Callable[[Array], Array], examples: FuzzyExample) -> Scores:
 
 
 def train_raven(arm: RavenArm, context: Context) -> Tables:
-    """Train, and measure accuracy on training's combinations of rules and on held-out ones, on these also with weights averaged over heads."""
+    """Train, and measure accuracy on training's combinations of rules and on held-out ones, on these also where other rows do not follow the rules."""
     drawn = tasks(arm.task, context.seeds)
     models = context.fit("network", learner(arm, drawn, raven_loss), arm.training.steps, per_seed=True).model
     context.publish("network", models)
@@ -124,12 +126,15 @@ def train_raven(arm: RavenArm, context: Context) -> Tables:
     labels = {
         "variant": arm.layer,
         "heads": network.heads,
+        "tied": network.tied,
         "features": arm.task.features,
+        "copies": arm.task.copies,
         "matrices": arm.training.steps * arm.training.batch_size,
         "width": network.dim,
         "layers": network.layers,
     }
-    return {"solved": context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns), "matrix": _shown(arm, context, answers, sets.held_out)}
+    solved = context.rows(**labels, digest=_digests(sets, len(context.seeds)), **columns)
+    return {"solved": solved, "matrix": _shown(arm, context, answers, sets.held_out), "split": split_of(drawn, context)}
 
 
 def raven_loss(model: Callable[[Array], Array], example: RavenExample, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -145,7 +150,7 @@ def draw_both(examples: int, key: PRNGKeyArray, task: Task) -> tuple[Any, Any]:
     return known, held_out
 
 
-def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSets:
+def draw_raven(examples: int, key: PRNGKeyArray, task: Task[RavenExample]) -> RavenSets:
     """The test matrices of one seed."""
     return RavenSets(*draw_both(examples, key, task))
 
@@ -153,8 +158,15 @@ def draw_raven(examples: int, key: PRNGKeyArray, task: RavenMatrices) -> RavenSe
 def answer_sets(model: SequenceModel, sets: RavenSets) -> tuple[RavenScores, Int[Array, "n features"]]:
     """Scores on the test matrices, and answers to the first held-out ones."""
     logits = outputs(model, sets.held_out.tokens)
-    scores = RavenScores(answer_all(model, sets.train), accuracy(logits, sets.held_out), answer_all(without_codes(model), sets.held_out))
+    mixed = sets.held_out._replace(tokens=other_rows(sets.held_out.tokens))
+    scores = RavenScores(answer_all(model, sets.train), accuracy(logits, sets.held_out), answer_all(model, mixed))
     return scores, jnp.argmax(logits[:SHOWN], axis=-1)
+
+
+def other_rows(tokens: Float[Array, "n time symbols"]) -> Float[Array, "n time symbols"]:
+    """Matrices of three rows, of which the first two are another matrix's; tokens of nine panels."""
+    shown = 6 * tokens.shape[1] // 9
+    return tokens.at[:, :shown].set(jnp.roll(tokens[:, :shown], 1, axis=0))
 
 
 def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accuracy:
@@ -165,7 +177,7 @@ def answer_all(model: Callable[[Array], Array], examples: RavenExample) -> Accur
 def _shown(arm: RavenArm, context: Context, answers: Any, examples: RavenExample) -> Any:
     """A few held-out matrices of each seed, and the network's answers."""
     panels = np.asarray(examples.panels)[:, :SHOWN]
-    axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.features)}
+    axes = {"example": range(SHOWN), "row": range(3), "column": range(3), "place": range(arm.task.places)}
     return context.rows(axes, symbol=panels, predicted=np.broadcast_to(answers[:, :, None, None], panels.shape))
 
 
@@ -203,6 +215,15 @@ def predict(model: SequenceModel, windows: TokenExample) -> Losses:
         return Losses(cross_entropy(together, example), cross_entropy(alone, example))
 
     return jax.lax.map(one, windows, batch_size=64)
+
+
+def split_of(drawn: Any, context: Context) -> pl.DataFrame:
+    """The combinations of each seed, as indices of their parts, and whether they are held out."""
+    lists = drawn.combinations.train, drawn.combinations.held_out
+    rows = np.concatenate(lists, axis=1)
+    held_out = np.repeat([False, True], [part.shape[1] for part in lists])
+    parts = [[" ".join(map(str, row)) for row in seed] for seed in rows.tolist()]
+    return context.rows({"row": range(rows.shape[1])}, parts=np.asarray(parts), held_out=np.broadcast_to(held_out, rows.shape[:2]))
 
 
 def _digests(sets: Any, seeds: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mesocosm.studies.hyla.codes import compare_rules, read_rules, read_terms
@@ -25,8 +26,40 @@ def check(config: Config) -> None:
     check_mixer(config.mixer, config.raven_network.dim, 9 * config.raven.features, causal=False)
 
 
+def check_lists(config: Config) -> None:
+    """Reject heads that do not divide a network, and lists that would train a network twice or nowhere.
+
+    Raises:
+        ValueError: a network's size is not a multiple of its heads, or a list of the config has an entry twice or one too many.
+    """
+    others = [replace(config.raven_network, heads=heads) for heads in config.raven_heads]
+    for network in (config.fuzzy_network, config.raven_network, config.language_network, *others):
+        if network.heads < 1 or network.size % network.heads:
+            raise ValueError(f"{network.heads} heads cannot share queries, keys and values of size {network.size}, all heads together")
+    named: dict[str, Sequence[object]] = {
+        "held_outs": [percent(held_out) for held_out in (config.fuzzy.held_out, *config.held_outs)],
+        "lengths": [config.fuzzy.length, *config.lengths],
+        "raven_heads": [config.raven_network.heads, *config.raven_heads],
+        "raven_features": [config.raven.features, *config.raven_features],
+        "scales": [scale.name for scale in config.scales],
+        "fuzzy_sizes": [size.name for size in config.fuzzy_sizes],
+    }
+    named |= {name: getattr(config, name) for name in ("variants", "probed", "raven_variants", "scaled", "language_variants")}
+    for name, entries in named.items():
+        if twice := [entry for entry in entries if entries.count(entry) > 1]:
+            raise ValueError(f"{name} has {twice[0]} twice, or the judged network has it, too")
+    for name, among in (("hyla_held_outs", config.held_outs), ("hyla_lengths", config.lengths)):
+        if lacking := [entry for entry in getattr(config, name) if entry not in among]:
+            raise ValueError(f"{name} has {lacking[0]}, which {name.removeprefix('hyla_')} lacks")
+
+
 def trials(config: Config) -> list[Trial]:
-    """One trial per network; arms are paired by seed, which decides split, initialisation and data."""
+    """One trial per network; arms are paired by seed, which decides split, initialisation and data.
+
+    Raises:
+        ValueError: see `check_lists`.
+    """
+    check_lists(config)
     if config.mixer:
         arms: dict[str, Arm] = {"fuzzy": _fuzzy_arm(config), "raven": _raven_arm(config)}
         ours = [_trained(config, f"{task}-{name}", replace(arm, variant=name)) for task, arm in arms.items() for name in ("softmax", "hyla")]
@@ -67,7 +100,13 @@ def _fuzzy(config: Config) -> list[Trial]:
         layers = ("softmax", "hyla") if held_out in config.hyla_held_outs else ("softmax",)
         found += [_trained(config, f"fuzzy-{name}-held-{percent(held_out)}", replace(other, variant=name)) for name in layers]
     for length in config.lengths:
-        found.append(_trained(config, f"fuzzy-softmax-length-{length}", replace(arm, task=replace(task, length=length))))
+        other = replace(arm, task=replace(task, length=length))
+        layers = ("softmax", "hyla") if length in config.hyla_lengths else ("softmax",)
+        found += [_trained(config, f"fuzzy-{name}-length-{length}", replace(other, variant=name)) for name in layers]
+    for size in config.fuzzy_sizes:
+        other = replace(task, variables=size.variables, terms=size.terms, held_out=size.held_out)
+        sized = replace(arm, task=other, training=replace(arm.training, steps=size.steps))
+        found += [_trained(config, f"fuzzy-{name}-{size.name}", replace(sized, variant=name)) for name in config.scaled]
     return found + [Trial(f"codes-fuzzy-{name}", read_terms, replace(arm, variant=name), after=(f"fuzzy-{name}",)) for name in config.probed]
 
 
@@ -80,13 +119,18 @@ def _raven(config: Config) -> list[Trial]:
 
 
 def _other_raven(config: Config) -> list[Trial]:
-    """Softmax attention with other numbers of heads and features; other layers; other sizes and numbers of matrices; codes."""
+    """Softmax attention with other numbers of heads and features, and its controls; other layers; other sizes and numbers of matrices; codes."""
     arm, task, network = _raven_arm(config), config.raven, config.raven_network
     found = [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
+    if config.raven_tied:
+        found.append(_trained(config, "raven-softmax-tied", replace(arm, network=replace(network, tied=True))))
+    shorter = replace(arm, training=replace(arm.training, steps=config.raven_features_steps or arm.training.steps))
     for features in config.raven_features:
-        steps = config.raven_features_steps or arm.training.steps
-        other = replace(arm, task=replace(task, features=features), training=replace(arm.training, steps=steps))
-        found.append(_trained(config, f"raven-softmax-features-{features}", other))
+        found.append(_trained(config, f"raven-softmax-features-{features}", replace(shorter, task=replace(task, features=features))))
+    if config.raven_features:
+        counts = (task.features, *config.raven_features)
+        copied = replace(task, features=min(counts), copies=max(counts) - min(counts))
+        found.append(_trained(config, "raven-softmax-copied", replace(shorter, task=copied)))
     found += [_trained(config, f"raven-{name}", replace(arm, variant=name)) for name in config.raven_variants if name != "softmax"]
     for scale in config.scales:
         found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale)) for name in scale.only or config.scaled]
