@@ -603,7 +603,7 @@ def test_presets_with_minutes_have_them_for_every_trial(preset):
     config = PRESETS[preset].config
     if minutes := PRESETS[preset].minutes:
         assert set(minutes) == {trial.name for trial in trials(config)}
-            assert preset != "cpu" or sum(minutes.values()) < 95  # of one core; the record is computed on two
+        assert preset != "cpu" or sum(minutes.values()) < 95  # of one core; the record is computed on two
 
 
 def test_the_split_of_every_seed_is_saved():
