@@ -89,11 +89,13 @@ def test_a_model_from_a_dry_run_can_start_the_next():
     assert second.history_steps[-1] == 20
 
 
-def test_a_placeholder_weighs_nothing():
+def test_a_placeholder_weighs_next_to_nothing():
     huge = placeholder(jax.ShapeDtypeStruct((10**6, 10**6), jnp.bfloat16))
     assert (huge.shape, huge.dtype, huge.strides) == ((10**6, 10**6), jnp.bfloat16, (0, 0))
     assert np.log(placeholder(jax.ShapeDtypeStruct((2,), jnp.float32))).tolist() == [0, 0]
     assert placeholder(jax.ShapeDtypeStruct((), jnp.int32)) == 0
+    labels = placeholder(jax.ShapeDtypeStruct((10**6, 3), jnp.int32))
+    assert (labels.strides[0], labels.dtype, labels[-1].tolist()) == (0, jnp.int32, [0, 1, 0])
     keys = jax.random.split(jax.random.key(3), 2)
     assert placeholder(jax.ShapeDtypeStruct(keys.shape, keys.dtype)).dtype == keys.dtype
 

@@ -1,6 +1,6 @@
 """Dry run of a fit: its program is traced and lowered, and its result has the right shapes and placeholder values.
 
-Nothing large is allocated, because a placeholder is one number repeated without a copy. You can check a study at its published size on a laptop.
+Nothing large is allocated, because a placeholder is one number or row repeated without a copy. You can check a study at its published size on a laptop.
 """
 
 from __future__ import annotations
@@ -61,14 +61,16 @@ def dry_run_fit(
 
 
 def placeholder(leaf: Any) -> Any:
-    """An array of this shape and dtype: ones (whose logarithm exists) or, for integers and bools, zeros (which are valid indices).
+    """An array of this shape and dtype: ones (whose logarithm exists), for bools False, and for integers 0, 1, 0, 1, ... along the last axis (which are valid
+    indices, and labels of two classes).
 
-    It is a read-only NumPy view of a single number; typed keys, which NumPy cannot hold, are JAX arrays.
+    It is a read-only NumPy view of a single row; typed keys, which NumPy cannot hold, are JAX arrays.
     """
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jax.random.key(0, impl=leaf.dtype._impl.name), leaf.shape)
-    number = np.ones if jnp.issubdtype(leaf.dtype, jnp.inexact) else np.zeros
-    return np.broadcast_to(number((), leaf.dtype), leaf.shape)
+    if leaf.shape and jnp.issubdtype(leaf.dtype, jnp.integer):
+        return np.broadcast_to((np.arange(leaf.shape[-1]) % 2).astype(leaf.dtype), leaf.shape)
+    return np.broadcast_to(np.full((), jnp.issubdtype(leaf.dtype, jnp.inexact), leaf.dtype), leaf.shape)
 
 
 def placeholders(tree: Any) -> Any:

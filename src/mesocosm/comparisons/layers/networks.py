@@ -48,13 +48,9 @@ class Sizes(NamedTuple):
 @cache
 def sizes_of(task: str, length: int) -> Sizes:
     """The sizes of the sequences of a task."""
-    problem, found = PROBLEMS[task], list[Any]()
-
-    def example(key: PRNGKeyArray) -> Posed:
-        found.append(problem.draw(0, length))
-        return problem.pose(found[0].sample(key))
-
-    posed, drawn = jax.eval_shape(example, jax.random.key(0)), found[0]
+    problem = PROBLEMS[task]
+    drawn: Any = problem.draw(0, length)
+    posed = jax.eval_shape(lambda key: problem.pose(drawn.sample(key)), jax.random.key(0))
     symbols = jnp.issubdtype(posed.inputs.dtype, jnp.integer)
     classes = jnp.issubdtype(posed.targets.dtype, jnp.integer)
     outputs = (drawn.vocabulary if symbols else drawn.symbols) if classes else posed.targets.shape[-1]
