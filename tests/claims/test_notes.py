@@ -4,14 +4,15 @@ import json
 import sys
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.circumstances import Circumstances, Unfinished
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.forms import against_mutant
 from mesocosm.claims.judge import CheckRow, from_json, judge
-from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.replicates import NotJudged, Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Mean, View, above
 
 
@@ -24,13 +25,17 @@ def around(mean: float):
 def nothing(view: View) -> None: ...
 
 
-def rolls(mean: float, note: str | None = "Nobody rolls.") -> Check:
-    return Check("roll", Mean("height"), above(0.5), around(mean), Control("no hill", around(-1.0)), judged_at={"quick"}, note=note)
+def missing(view: View) -> Replicates:
+    raise NotJudged("no heights")
 
 
-def judged(mean: float, preset: str = "quick", page: str | None = None) -> CheckRow:
-    claims = [Claim("C1", "Balls roll.", source="", checks=[rolls(mean)])]
-    return judge("toy", claims, View(None, preset, {}), Circumstances("", fingerprints=fingerprints(claims), page=page), strict=True)[0]
+def rolls(mean: float, note: str | None = "Nobody rolls.", without: float = -1.0) -> Check:
+    return Check("roll", Mean("height"), above(0.5), around(mean), Control("no hill", around(without)), judged_at={"quick"}, note=note)
+
+
+def judged(check: float | Check, preset: str = "quick", **circumstances: Any) -> CheckRow:
+    claims = [Claim("C1", "Balls roll.", source="", checks=[check if isinstance(check, Check) else rolls(check)])]
+    return judge("toy", claims, View(None, preset, {}), Circumstances("", fingerprints=fingerprints(claims), **circumstances), strict=True)[0]
 
 
 def test_a_check_knows_the_line_on_which_it_is_written():
@@ -44,15 +49,26 @@ def test_a_check_knows_the_line_on_which_it_is_written():
 
 
 def test_a_row_says_why_it_does_not_hold_and_where_that_is_discussed():
-    """A check that holds needs no note, one that is not judged has its reason; and a note may be written after the record."""
+    """A check that holds needs no note; and a note may be written after the record."""
     for mean, found, note in ((1.0, "holds", None), (0.0, "fails", "Nobody rolls."), (0.5, "inconclusive", "Nobody rolls.")):
         row = judged(mean, page="docs/studies/toy.md")
         assert (row.verdict, row.note, row.page) == (found, note, None if found == "holds" else "docs/studies/toy.md#c1")
-    small = judged(0.0, preset="smoke")
-    assert (small.note, small.page) == (None, None)
-    assert small.reason
     before, after = (fingerprints([Claim("C1", "", "", [rolls(0.0, note)])]) for note in (None, "Written later."))
     assert before == after
+
+
+def test_a_row_that_is_not_judged_has_its_note_if_it_was_measured():
+    """A note speaks of a record's numbers: they are there if the control reaches the region, but not of a smaller preset, a user's part, or without trials."""
+    page = "docs/studies/toy.md"
+    for without in (0.5, 1.0):
+        row = judged(rolls(1.0, without=without), page=page)
+        assert (row.verdict, row.note, row.page) == ("not judged", "Nobody rolls.", f"{page}#c1")
+    unmeasured = judged(replace(rolls(1.0), measure=missing))
+    others = [judged(1.0, preset="smoke"), judged(1.0, user_parts=("mixer = gru",)), judged(1.0, changed=("steps",)), unmeasured]
+    lacking = judged(rolls(1.0, without=1.0), unfinished=[Unfinished("hill", "failed", frozenset())])
+    for row in (*others, lacking):
+        assert (row.verdict, row.note) == ("not judged", None)
+        assert row.reason
 
 
 def test_rows_of_older_records_have_no_note():

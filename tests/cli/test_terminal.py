@@ -50,6 +50,12 @@ def test_what_holds_or_is_not_judged_has_no_such_line():
     assert "finding of this run" not in text
 
 
+def test_what_is_known_of_a_check_that_is_not_judged_is_told_with_its_reason():
+    text = shown(verdict="not judged", reason="control does not discriminate", note="Uphill.")
+    assert "toy-study/C2.drop not judged: Uphill. See docs/studies/toy.md#c2." in text
+    assert "not judged, control does not discriminate: C2.drop" in text
+
+
 def test_verdicts_of_earlier_records_are_told():
     """In a line of its own if one differs, otherwise in a count."""
     first = {"verdict": "fails", "date": "2026-11-22", "seeds": "0 to 4", "on": "these seeds"}

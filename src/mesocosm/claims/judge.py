@@ -72,7 +72,7 @@ class CheckRow:
         tables: names of the tables that were read.
         line: where the check is written, `package/module.py:line`.
         reason: why it is not judged, and whether the check or its measurement's code changed after the run started.
-        note: if it fails or is inconclusive, what was found and tried.
+        note: if it fails, is inconclusive, or was measured as it should be but is not judged: what was found and tried.
         page: where a claim that does not hold is discussed.
         records: number of records that gave a verdict on this check, this run included.
         holm: whether a check that has a p-value survives Holm's correction within the study, after its p-value was multiplied by `records` (Bonferroni).
@@ -174,7 +174,8 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
     name = f"{claim.id}.{check.name}"
     measured, obstacle = _attempt(name, check, check.measure, view, FEWEST_INSTANCES, strict)
     control, control_obstacle = _attempt(name, check, check.control.measure, view, 1, strict)
-    reasons = [*_standing_reasons(check, view, run), *_obstacles(check, view, run, obstacle, control_obstacle), *_no_sample(check, measured)]
+    standing = _standing_reasons(check, view, run)
+    reasons = [*standing, *_obstacles(check, view, run, obstacle, control_obstacle), *_no_sample(check, measured)]
     if not reasons and not _discriminates(check, control):
         told = "the control's interval is too wide" if _imprecise(check, control) else "control does not discriminate"
         reasons.append(f"{told}: {check.control.name!r} gives {_text(control)}, {_wanted(check)}")
@@ -183,7 +184,9 @@ def _judge_check(study: str, claim: Claim, check: Check, view: View, run: Circum
         reasons.append("a value is not finite")
     reasons += _doubts(check, measured)
     reasons += changes(claim, check, run.fingerprints.get(name), run.code)
-    return _row(study, claim, check, measured, control, sorted(view.read), run, verdict, "; ".join(reasons) or None), measured.p
+    found = verdict in ("fails", "inconclusive") or (verdict == "not judged" and measured.n is not None and not standing and not run.unfinished)
+    row = _row(study, claim, check, measured, control, sorted(view.read), run, verdict, "; ".join(reasons) or None)
+    return replace(row, note=check.note if found else None), measured.p
 
 
 def _row(
@@ -214,7 +217,6 @@ def _row(
         command=run.command,
         verdict=verdict,
         reason=reason,
-        note=check.note if verdict in ("fails", "inconclusive") else None,
         page=_discussed(claim, run, verdict),
         records=1 + run.earlier_records.get(f"{claim.id}.{check.name}", 0),
     )

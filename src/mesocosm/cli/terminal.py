@@ -110,10 +110,10 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """A sentence for each check that was judged and does not hold: what was found, and where it is discussed."""
+    """A sentence for each check that was judged and does not hold, or has a note though it is not judged: what was found, and where it is discussed."""
     lines = []
     for row in rows:
-        if row["verdict"] in ("fails", "inconclusive"):
+        if row["verdict"] in ("fails", "inconclusive") or row.get("note"):
             note = row.get("note") or "This is a finding of this run: nobody has written yet what stands behind it."
             page = f" See {row['page']}." if row.get("page") else ""
             name = (f"{row['id']} {row['verdict']}: ", COLOURS[row["verdict"]])

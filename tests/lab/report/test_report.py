@@ -181,8 +181,9 @@ def test_a_page_reads_each_file_once(run, monkeypatch):
     assert len({name for name in read if "/" in name}) == len([name for name in read if "/" in name])
 
 
-def test_a_note_stands_with_its_page_below_the_check():
-    row = {**ROW, "verdict": "fails", "note": "Nobody <rolls>.", "page": "docs/studies/toy.md#c2"}
+@pytest.mark.parametrize("verdict", ["fails", "not judged"])
+def test_a_note_stands_with_its_page_below_the_check(verdict):
+    row = {**ROW, "verdict": verdict, "note": "Nobody <rolls>.", "page": "docs/studies/toy.md#c2"}
     found = {"groups": {"C1": [row]}, "checks_by_verdict": {"fails": 1}, "judged": 1, "measured_at": {}}
     assert "Nobody &lt;rolls&gt;. See <code>docs/studies/toy.md#c2</code>." in filled("claims.html", **found)
     assert "See" not in filled("claims.html", **{**found, "groups": {"C1": [ROW]}})

@@ -187,7 +187,7 @@ class Config:
     raven_variants: tuple[str, ...] = ()
     """Layers on Raven matrices, named as in `variants`."""
     raven_heads: tuple[int, ...] = ()
-    """Further numbers of heads of softmax on Raven matrices, first the one that is judged (C8)."""
+    """Further numbers of heads of softmax attention on Raven matrices; one head is judged (C8)."""
     raven_tied: bool = False
     """Whether softmax attention with tied heads is trained on Raven matrices (control of C8)."""
     raven_features: tuple[int, ...] = ()
