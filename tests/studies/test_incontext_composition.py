@@ -20,7 +20,7 @@ from mesocosm.learning.streams import stream_keys
 from mesocosm.nn import Attention, Bottleneck, Composed, DeltaNet
 from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
 from mesocosm.studies.incontext_composition.config import PRESETS, Identities
-from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_labelled, draw_prompts, learner, split_of, with_code
+from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_prompts, learner, split_of, with_code
 from mesocosm.studies.incontext_composition.trials import check, trials
 from mesocosm.tasks.compositional_supports import masks_of
 from mesocosm.tasks.hyperteacher import Teacher
