@@ -114,6 +114,8 @@ def ahead_at_equal_fit(model: Model, other: Model) -> OfSeeds:
 
     def difference(curves: pl.DataFrame) -> float:
         one, two = (_ends(curves.filter(model=name)) for name in (model, other))
+        if not all(math.isfinite(value) for ends in (one, two) for name in ("train", "held_out") for value in ends[name]):
+            return math.nan
         level = min(one["train"].max(), two["train"].max())  # pyright: ignore[reportArgumentType]
         return _held_out_at(one, level) - _held_out_at(two, level)
 
