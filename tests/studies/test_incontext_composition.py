@@ -118,9 +118,10 @@ def test_arms_that_are_compared_are_trained_as_long_and_differ_in_one_thing():
 
 
 def test_the_longest_training_starts_first():
+    """Two at a time then end together."""
     names = [trial.name for trial in trials(PRESETS["cpu"].config)]
-    assert names[:5] == ["identities", "references", "hyla-short", "vanilla", "told-short"] or set(names[2:4]) == {"hyla-short", "vanilla"}
-    assert names[-3:] == ["given-code-connected", "given-code-disconnected", "given-code-connected+"]
+    assert set(names[2:4]) == {"vanilla", "hyla-short"}
+    assert names[-5:-3] == ["hypernet-1250", "hypernet-625"]
 
 
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
