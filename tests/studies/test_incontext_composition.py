@@ -275,7 +275,7 @@ def test_a_measurement_scores_each_set_and_reads_the_codes_of_held_out_pairs_alo
 def test_execution_is_scored_on_trainings_pairs_first_and_against_the_mean_of_the_context():
     task = draw_prompts("connected", 6, 4, KEY)
     sets = jax.jit(lambda task: train.draw_sets(40, KEY, task))(task)
-    model = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, task.task.teacher)
+    model = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, teacher_of(task))
     score = jax.jit(train.execute)(model, sets)
     assert score.value.shape == (4,)
     assert score.value[0] > 0.999
@@ -304,7 +304,7 @@ def test_a_student_with_the_teachers_modules_is_aligned_with_its_own_teacher_onl
         rows=lambda **columns: columns,
     )
     modules, codes = context.evaluate(train.read_modules, jax.vmap(student)(drawn), sets)
-    found = train._aligned(of.support, context, modules, codes, drawn.task.teacher, sets)
+    found = train._aligned(of.support, context, modules, codes, teacher_of(drawn), sets)
     assert np.allclose(found["own"], 1, atol=1e-4)
     assert np.max(found["foreign"]) < 0.6
 

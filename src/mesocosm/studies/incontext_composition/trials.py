@@ -38,20 +38,20 @@ def trials(config: Config) -> list[Trial]:
 def _in_context(config: Config) -> list[Trial]:
     """Models in context; a training that two fields of the config name is one trial."""
     full, short = config.training, config.short_training
-    arms: list[tuple[str, Model, str, Training, bool]] = [(model, model, "connected+", full, False) for model in config.models]
-    arms += [(config.short_trial(model), model, "connected+", short, False) for model in config.short_models]
-    arms += [(f"hypernet-{steps}", "hypernet", "connected+", replace(full, steps=steps, points=1), False) for steps in config.lengths]
+    found = [_trained(config, model, model, "connected+", full) for model in config.models]
+    found += [_trained(config, config.short_trial(model), model, "connected+", short) for model in config.short_models]
+    found += [_trained(config, f"hypernet-{steps}", "hypernet", "connected+", replace(full, steps=steps, points=1)) for steps in config.lengths]
     if config.many_tasks:
-        arms.append(("hypernet-many-tasks", "hypernet", "connected+", config.many_tasks, False))
+        found.append(_trained(config, "hypernet-many-tasks", "hypernet", "connected+", config.many_tasks))
     if config.swapped_decay:
-        arms.append(("vanilla-undecayed", "vanilla", "connected+", short, True))
-        arms += [(f"{model}-decayed", model, "connected+", full, True) for model in BOTTLENECKS]
+        found.append(_trained(config, "vanilla-undecayed", "vanilla", "connected+", short, swapped=True))
+        found += [_trained(config, f"{model}-decayed", model, "connected+", full, swapped=True) for model in BOTTLENECKS]
     for support in config.supports:
-        arms += [(f"vanilla-{support}", "vanilla", support, short, False), (f"hypernet-{support}", "hypernet", support, short, False)]
-    return [_trained(config, *arm) for arm in dict.fromkeys(arms)]
+        found += [_trained(config, f"{model}-{support}", model, support, short) for model in ("vanilla", "hypernet")]
+    return list({trial.name: trial for trial in found}.values())
 
 
-def _trained(config: Config, name: str, model: Model, support: str, training: Training, swapped: bool = False, mixer: str = "") -> Trial:
+def _trained(config: Config, name: str, model: Model, support: str, training: Training, *, swapped: bool = False, mixer: str = "") -> Trial:
     """A model in context; `swapped` weight decay is that of the other kind of model."""
     plain = model in PLAIN
     shape = Shape(model, config.network, config.vanilla_dim if plain else config.network.dim, config.prompting, mixer)
