@@ -62,7 +62,7 @@ def _trained(config: Config, name: str, model: Model, support: str, training: Tr
     return Trial(name, train, arm, models={"model": build}, over_seeds=config.over_seeds, user_parts=parts)
 
 
-def _cost(trial: Trial) -> float:
+def _cost(trial: Trial) -> int:
     """How long a training takes, in trainings of the hypernetwork transformer on one task: HYLA has a layer's hidden units for each pair of tokens."""
     arm: Arm = trial.config
     weight = {"hyla": 4, "vanilla": 2, "told": 2}.get(arm.shape.model, 1)
