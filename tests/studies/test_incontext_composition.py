@@ -112,9 +112,14 @@ def test_arms_that_are_compared_are_trained_as_long_and_differ_in_one_thing():
         ("vanilla-connected", "vanilla-disconnected", {"support"}),
     ):
         assert {name for name, value in vars(found[one]).items() if value != vars(found[other])[name]} == differs
-    many, usual, short = (found[name].training for name in ("hypernet-many-tasks", "hypernet", "hypernet-1250"))
-    assert many.steps * many.tasks == usual.steps * usual.tasks
-    assert (many.steps, many.tasks) == (short.steps, 4 * short.tasks)
+
+
+def test_the_record_has_ten_teachers_and_two_hours_of_one_core():
+    preset = PRESETS["cpu"]
+    assert preset.seeds == 10
+    assert set(preset.minutes) == {trial.name for trial in trials(preset.config)}
+    assert sum(preset.minutes.values()) <= 120
+    assert preset.config.execution == PRESETS["quick"].config.execution
 
 
 def test_the_longest_training_starts_first():
@@ -425,12 +430,19 @@ def explained(**arms):
     return pl.concat(scores(name.replace("_", "-"), usual | columns) for name, columns in arms.items())
 
 
-def ridge(preset="cpu", oracle=1.0, **columns):
+def ridge(preset="cpu", oracle=1.0, disconnected=0.6, **columns):
+    """Ridge regression and the oracle; `columns` are those of ridge regression on Connected+, `disconnected` is on Disconnected's held-out pairs."""
     usual = {"train": 0.6, "held_out": 0.6, "unstructured": 0.6}
     pairs = PRESETS[preset].config.prompting.pairs
-    named = {"ridge": usual | columns, "oracle": usual | {"held_out": oracle}}
-    wrong = [scores("references", dict.fromkeys(usual, 0.8), predictor="ridge", support=support, pairs=16) for support in ("connected", "connected+")]
-    return pl.concat([scores("references", values, predictor=name, support="connected+", pairs=pairs) for name, values in named.items()] + wrong)
+    found = [("ridge", "connected+", usual | columns), ("oracle", "connected+", usual | {"held_out": oracle})]
+    found += [("ridge", "connected", usual), ("ridge", "disconnected", usual | {"held_out": disconnected})]
+    found += [("oracle", "connected", usual | {"held_out": 1.0}), ("oracle", "disconnected", usual)]
+    rows = [scores("references", values, predictor=name, support=support, pairs=pairs) for name, support, values in found]
+    wrong = [
+        scores("references", dict.fromkeys(usual, value), predictor="ridge", support=support, pairs=16)
+        for support, value in (("connected", 0.9), ("connected+", 0.8), ("disconnected", 0.5))
+    ]
+    return pl.concat(rows + wrong)
 
 
 @pytest.mark.parametrize(("held_out", "blind", "verdict"), [(0.85, 0.6, "holds"), (0.96, 0.6, "fails"), (0.85, 0.4, "not judged")])
@@ -444,7 +456,7 @@ def test_a_model_that_is_told_the_code_can_compose_or_nothing_can(held_out, exec
     assert judged("H2.gap", explained=ours, executed=scores("given-code-connected+", {"train": 0.99, "held_out": executed})) == verdict
 
 
-@pytest.mark.parametrize(("check", "trial"), [("C1.fits", "vanilla"), ("C7.fits", "hypernet"), ("C7.vanilla-fits", "vanilla")])
+@pytest.mark.parametrize(("check", "trial"), [("C1.fits", "vanilla"), ("C7.fits", "hypernet")])
 @pytest.mark.parametrize(("fit", "blind", "verdict"), [(0.97, 0.6, "holds"), (0.9, 0.6, "fails"), (0.97, 0.98, "not judged")])
 def test_a_model_can_fit_badly(check, trial, fit, blind, verdict):
     assert judged(check, explained=explained(**{trial: {"train": fit}}), references=ridge(train=blind)) == verdict
@@ -476,12 +488,6 @@ def test_at_equal_fit_the_bottleneck_can_be_no_better(ours, mlp, verdict):
     assert judged("H3.equal-fit", curve=pl.concat([*tables, *longer])) == verdict
 
 
-@pytest.mark.parametrize(("many", "few", "verdict"), [(0.851, 0.7, "holds"), (0.7, 0.7, "fails"), (0.95, 0.7, "fails"), (0.851, 0.84, "not judged")])
-def test_tasks_in_more_steps_can_teach_more_or_less_or_even_fewer_tasks_suffice(many, few, verdict):
-    arms = {"hypernet": {}, "hypernet_many_tasks": {"held_out": many}, "hypernet_1250": {"held_out": few}}
-    assert judged("H4.tasks", explained=explained(**arms)) == verdict
-
-
 @pytest.mark.parametrize(("own", "others", "verdict"), [(0.8, 0.0, "holds"), (0.4, 0.0, "fails"), (0.8, 0.7, "not judged")])
 def test_the_code_can_be_unreadable(own, others, verdict):
     assert judged("C4.decoded", "paper", explained=explained(vanilla={"decoded": own, "decoded_shuffled": others})) == verdict
@@ -491,23 +497,23 @@ def by_support(model, connected, disconnected, column="held_out"):
     return {f"{model}_connected": {column: connected}, f"{model}_disconnected": {column: disconnected}}
 
 
+@pytest.mark.parametrize(("check", "column", "other"), [("C5.support", "held_out", "shared"), ("C5.same-pairs", "shared", "held_out")])
 @pytest.mark.parametrize(("ours", "vanilla", "verdict"), [(0.7, 0.85, "holds"), (0.84, 0.85, "fails"), (0.7, 0.7, "not judged")])
-def test_a_support_can_matter_to_no_model_or_to_both(ours, vanilla, verdict):
-    arms = by_support("hypernet", 0.85, ours) | by_support("vanilla", 0.85, vanilla)
-    assert judged("C5.support", explained=explained(**arms)) == verdict
+def test_a_support_can_matter_to_no_model_or_to_both(check, column, other, ours, vanilla, verdict):
+    """On the other set of pairs it is the other way round."""
+    arms = by_support("hypernet", 0.85, ours, column) | by_support("vanilla", 0.85, vanilla, column)
+    arms["hypernet_disconnected"][other], arms["vanilla_disconnected"][other] = 1.55 - ours, 1.55 - vanilla
+    assert judged(check, explained=explained(**arms)) == verdict
 
 
-@pytest.mark.parametrize(("ours", "fit", "verdict"), [(0.7, 0.97, "holds"), (0.84, 0.97, "fails"), (0.7, 0.85, "not judged")])
-def test_a_support_can_matter_to_what_is_fitted(ours, fit, verdict):
-    arms = by_support("hypernet", 0.85, ours, "shared")
-    arms["hypernet_disconnected"]["train"] = fit
-    assert judged("C5.same-pairs", explained=explained(**arms)) == verdict
+@pytest.mark.parametrize(("composed", "blind", "verdict"), [(0.7, 0.58, "holds"), (0.98, 0.58, "fails"), (0.7, 0.4, "not judged")])
+def test_execution_can_compose_on_any_support_or_one_supports_pairs_be_harder_for_all(composed, blind, verdict):
+    assert judged("C5.given-code", executed=executed("held_out", (0.99, 0.99), (0.99, composed)), references=ridge(disconnected=blind)) == verdict
 
 
-@pytest.mark.parametrize(("check", "column"), [("C5.given-code", "held_out"), ("C5.given-code-same-pairs", "shared")])
 @pytest.mark.parametrize(("composed", "fit", "verdict"), [(0.7, 0.99, "holds"), (0.98, 0.99, "fails"), (0.7, 0.8, "not judged")])
-def test_execution_can_compose_on_any_support(check, column, composed, fit, verdict):
-    assert judged(check, executed=executed(column, (0.99, 0.99), (fit, composed))) == verdict
+def test_execution_can_compose_the_same_pairs_on_any_support(composed, fit, verdict):
+    assert judged("C5.given-code-same-pairs", executed=executed("shared", (0.99, 0.99), (fit, composed))) == verdict
 
 
 def executed(column, connected, disconnected):
@@ -522,20 +528,21 @@ def test_the_oracle_can_miss_and_ridge_can_suffice(found, blind, verdict):
     assert judged("C6.oracle", references=ridge(oracle=found, held_out=blind)) == verdict
 
 
-@pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.99, 0.95, "holds"), (0.95, 0.95, "fails"), (0.99, 0.99, "not judged")])
-def test_the_bottleneck_can_fit_worse(ours, mlp, verdict):
+@pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.99, 0.95, "holds"), (0.973, 0.95, "fails"), (0.95, 0.95, "fails"), (0.99, 0.99, "not judged")])
+def test_the_bottleneck_can_fit_worse_or_hardly_better(ours, mlp, verdict):
     arms = {"hypernet": {"train": ours}, "latent_mlp": {"train": mlp}, "vanilla": {"train": 0.97}}
     assert judged("C7.smaller", explained=explained(**arms)) == verdict
 
 
-def decoded_at(step, **arms):
-    return pl.concat(scores(name, {"decoded": value}, step=step) for name, value in arms.items())
+def decoded_at(step, others=0.0, **arms):
+    """R^2 of the code at a step; `others` is that of a probe for other tasks' codes of the hypernetwork transformer."""
+    return pl.concat(scores(name, {"decoded": value, "decoded_shuffled": others * (name == "hypernet")}, step=step) for name, value in arms.items())
 
 
-@pytest.mark.parametrize(("vanilla", "before", "verdict"), [(0.1, 0.0, "holds"), (0.7, 0.0, "fails"), (0.1, 0.6, "not judged")])
-def test_the_code_can_be_read_early_from_both_or_before_training(vanilla, before, verdict):
-    rows = [decoded_at(0, hypernet=before, vanilla=0.0), decoded_at(PRESETS["cpu"].config.training.steps, hypernet=0.8, vanilla=vanilla)]
-    assert judged("C8.early", curve=pl.concat(rows)) == verdict
+@pytest.mark.parametrize(("vanilla", "others", "verdict"), [(0.1, 0.0, "holds"), (0.7, 0.0, "fails"), (0.1, 0.6, "not judged")])
+def test_the_code_can_be_read_early_from_both_or_so_can_other_tasks_codes(vanilla, others, verdict):
+    at_the_end = decoded_at(PRESETS["cpu"].config.training.steps, hypernet=0.8, vanilla=vanilla, others=others)
+    assert judged("C8.early", curve=pl.concat([decoded_at(0, hypernet=0.0, vanilla=0.0), at_the_end])) == verdict
 
 
 @pytest.mark.parametrize(("vanilla", "before", "verdict"), [(0.85, 0.1, "holds"), (0.5, 0.1, "fails"), (0.99, 0.1, "fails"), (0.85, 0.8, "not judged")])

@@ -11,7 +11,6 @@ from mesocosm.studies.incontext_composition.measures import (
     decline,
     decoded,
     decoded_early,
-    decoded_untrained,
     gap,
     gap_of_execution,
     oracle,
@@ -20,21 +19,21 @@ from mesocosm.studies.incontext_composition.measures import (
     ridge_gap,
     support_matters,
     support_matters_for_execution,
+    support_matters_for_ridge,
     unexplained,
 )
 from mesocosm.studies.incontext_composition.tables import (
     DECAYED,
     HYPERNET,
     LATENT_MLP,
-    MANY_TASKS,
     MLP_DECAYED,
     UNDECAYED,
     VANILLA,
+    Curve,
     Executed,
     Explained,
     Modules,
     References,
-    as_many_steps,
     short,
 )
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, above, below, between
@@ -59,9 +58,15 @@ GIVEN = "a hypernetwork that is given the code"
 MLP = "an MLP reads the code, in place of the hypernetwork"
 RIDGE = "ridge regression on the context"
 KNOWN = "training's pairs"
+OTHERS = "a probe for other tasks' codes"
 
-
-EARLY = "So early in training the vanilla model is ahead in the paper, too: by 0.04 after 5000 of its steps, which are eight times as large."
+EARLY = (
+    "To be expected so early in training: in the paper the vanilla model is ahead, too, by 0.04 after 5000 steps, which are eight times as large; after "
+    "100,000 the hypernetwork transformer is ahead by 0.117."
+)
+SPREAD = (
+    "Teachers differ: in the record before by 0.07 (standard deviation), on the same seven pairs by 0.06. Ten of them hardly tell a difference of 0.05 from 0."
+)
 
 
 def from_figure(value: float) -> Reference:
@@ -95,33 +100,35 @@ CLAIMS = [
     ),
     Claim(
         "C2",
-        "A transformer with linear attention can express the composition: one head per module and a feed-forward part run any task from its code.",
+        "A transformer with linear attention can express the composition: one head per module and a feed-forward part run any task from its code, "
+        "divided by the norm of its weights.",
         source="App. A",
         checks=[against_mutant("C2 construction", "one head fewer", check="construction", of="largest error, float64", tolerance=1e-12)],
     ),
     Claim(
         "C3",
-        "A transformer that infers a code, which a hypernetwork executes, is ahead of the vanilla model on unseen pairs by more than 0.05: with the paper's "
-        "weight decay, with the same for both, and with none after a shorter training. Its R² there is less than 0.05 below that on training's pairs.",
-        source="Fig. 2A",
+        "After 5000 steps, or 2500 without weight decay (`paper`: 100,000), a transformer that infers a code, which a hypernetwork executes, is ahead of the "
+        "vanilla model on unseen pairs by more than 0.05: with the paper's weight decay, with the same coefficient for both, and with none. Its R² there is "
+        "less than 0.05 below that on training's pairs.",
+        source="Fig. 2A (after 100,000 steps)",
         checks=[
             of_bottlenecks(
                 "better",
-                Mean("R² on held-out pairs, hypernetwork transformer minus vanilla model"),
+                Mean("R² on held-out pairs, hypernetwork transformer minus vanilla model (reference: after 5000 steps; after 100,000 it is 0.117)"),
                 above(0.05),
                 ahead(Explained.held_out, HYPERNET, VANILLA),
                 Control(MLP, ahead(Explained.held_out, LATENT_MLP, VANILLA)),
-                reference=from_figure(0.117),
+                reference=from_figure(-0.04),
                 note=EARLY,
             ),
             of_both(
                 "gap",
-                Mean("hypernetwork transformer, R² on training's pairs minus R² on held-out ones"),
+                Mean("hypernetwork transformer, R² on training's pairs minus R² on held-out ones (reference: after 5000 steps; after 100,000 it is 0.013)"),
                 below(0.05),
                 gap(HYPERNET),
                 Control("vanilla model", gap(VANILLA)),
-                reference=from_figure(0.013),
-                note="The paper's model has a gap of 0.11 after 5000 steps and of 0.03 after 20,000.",
+                reference=from_figure(0.11),
+                note="To be expected so early in training: the paper's model has a gap of 0.11 after 5000 steps, of 0.03 after 20,000 and of 0.013 in the end.",
             ),
             of_bottlenecks(
                 "decay",
@@ -133,7 +140,7 @@ CLAIMS = [
             ),
             of_bottlenecks(
                 "both-decay",
-                Mean("R² on held-out pairs, hypernetwork transformer minus vanilla model, both with weight decay"),
+                Mean("R² on held-out pairs, hypernetwork transformer minus vanilla model, both with the same coefficient of weight decay"),
                 above(0.05),
                 ahead(Explained.held_out, DECAYED, VANILLA),
                 Control(f"{MLP}, with weight decay", ahead(Explained.held_out, MLP_DECAYED, VANILLA)),
@@ -151,7 +158,7 @@ CLAIMS = [
                 Mean("vanilla model, R² of the code on held-out pairs"),
                 above(0.6),
                 decoded(VANILLA),
-                Control("a probe for other tasks' codes", decoded(VANILLA, Explained.decoded_shuffled)),
+                Control(OTHERS, decoded(VANILLA, Explained.decoded_shuffled)),
                 judged_at=PAPER,
                 reference=from_figure(0.876),
             )
@@ -170,20 +177,22 @@ CLAIMS = [
                 support_matters(Explained.held_out, "hypernet"),
                 Control("vanilla model", support_matters(Explained.held_out, "vanilla")),
                 reference=from_figure(0.124),
+                note=SPREAD,
             ),
-            of_hypernet(
+            of_both(
                 "same-pairs",
                 Mean("the same on the seven pairs that both hold out"),
                 above(0.05),
                 support_matters(Explained.shared, "hypernet"),
-                Control(KNOWN, support_matters(Explained.train, "hypernet")),
+                Control("vanilla model", support_matters(Explained.shared, "vanilla")),
+                note=SPREAD,
             ),
             given(
                 "given-code",
                 Mean("hypernetwork that is given the code, R² on held-out pairs, Connected minus Disconnected"),
                 above(0.05),
                 support_matters_for_execution(Executed.held_out),
-                Control(KNOWN, support_matters_for_execution(Executed.train)),
+                Control(f"{RIDGE}, which knows neither support", support_matters_for_ridge(References.held_out)),
                 judged_at=ALL,
             ),
             given(
@@ -218,8 +227,8 @@ CLAIMS = [
     ),
     Claim(
         "C7",
-        "On training's pairs both models have an R² above 0.95, and the hypernetwork transformer leaves less unexplained.",
-        source="Figs. 2A, 3",
+        "On training's pairs the hypernetwork transformer has an R² above 0.95, and leaves less than 0.82 of that unexplained which the vanilla model does.",
+        source="Figs. 2A, 3 (0.82: after 5000 steps)",
         checks=[
             of_hypernet(
                 "fits",
@@ -229,18 +238,10 @@ CLAIMS = [
                 Control(RIDGE, ridge(References.train)),
                 reference=from_figure(0.9998),
             ),
-            of_vanilla(
-                "vanilla-fits",
-                Mean("vanilla model, R² on training's pairs"),
-                above(0.95),
-                r2(Explained.train, VANILLA),
-                Control(RIDGE, ridge(References.train)),
-                reference=from_figure(0.998),
-            ),
             of_bottlenecks(
                 "smaller",
                 Mean("log of what the hypernetwork transformer leaves unexplained on training's pairs over what the vanilla model does"),
-                below(0.0),
+                below(-0.2),
                 unexplained(HYPERNET, VANILLA),
                 Control(MLP, unexplained(LATENT_MLP, VANILLA)),
                 reference=from_figure(-2.3),
@@ -258,7 +259,7 @@ CLAIMS = [
                 Mean("R² of the code on held-out pairs, hypernetwork transformer minus vanilla model"),
                 above(0.3),
                 decoded_early(HYPERNET).minus(decoded_early(VANILLA)),
-                Control("before training", decoded_untrained(HYPERNET).minus(decoded_untrained(VANILLA))),
+                Control(OTHERS, decoded_early(HYPERNET, Curve.decoded_shuffled).minus(decoded_early(VANILLA, Curve.decoded_shuffled))),
                 reference=from_figure(0.727),
             ),
             of_both(
@@ -365,7 +366,8 @@ CLAIMS = [
     ),
     Claim(
         "H2",
-        "A vanilla model that is given the code explains less of unseen pairs than of training's, by more than 0.05; a hypernetwork that is given it does not.",
+        "A vanilla model that is given the code explains less of unseen pairs than of training's, by more than 0.05; a hypernetwork that is given it, "
+        "after a longer training without contexts, does not.",
         source="our question; the paper argues from the probe of C4 that to know the code is not enough",
         checks=[
             trained("told", "given-code")(
@@ -379,7 +381,8 @@ CLAIMS = [
     ),
     Claim(
         "H3",
-        "Where both fit training's pairs equally well at the end of a training, the hypernetwork transformer explains more of unseen pairs.",
+        "At the best R² on training's pairs that both reach (about 0.96 at `cpu`), interpolated between ends of trainings of several lengths, the hypernetwork "
+        "transformer explains more of unseen pairs.",
         source="our question; the paper compares after equal numbers of steps",
         checks=[
             of_bottlenecks(
@@ -388,23 +391,8 @@ CLAIMS = [
                 above(0.0),
                 ahead_at_equal_fit("hypernet", "vanilla"),
                 Control(MLP, ahead_at_equal_fit("latent-mlp", "vanilla")),
-                note="In the paper's curves the vanilla model is ahead up to an R² of 0.975 on training's pairs, by 0.04 at 0.96.",
-            )
-        ],
-    ),
-    Claim(
-        "H4",
-        "With four times as many tasks in each step and a quarter of the steps, the hypernetwork transformer explains as much of unseen pairs, within 0.03: as "
-        "many tasks are seen.",
-        source="our question; the paper has 128 tasks in each step",
-        checks=[
-            of_hypernet(
-                "tasks",
-                Mean("hypernetwork transformer, R² on held-out pairs, four times as many tasks in each of a quarter of the steps minus the usual training"),
-                between(-0.03, 0.03),
-                ahead(Explained.held_out, MANY_TASKS, HYPERNET),
-                Control("a quarter of the steps with as many tasks in each as usual", ahead(Explained.held_out, as_many_steps(), HYPERNET)),
-                judged_at={"cpu"},
+                note="In the paper's curves the vanilla model is ahead up to an R² of 0.975 on training's pairs, by 0.04 at 0.96. The hypernetwork transformer "
+                "has seen fewer than half of the tasks there, and its shorter trainings have the learning rate and the 200 steps of warm-up of 5000.",
             )
         ],
     ),

@@ -25,11 +25,10 @@ def _paper() -> pl.DataFrame:
 
 
 def _ends(view: View) -> pl.DataFrame:
-    """Ends of trainings on Connected+, with `kind`: the model, and whether its weight decay is the other kind's or its steps have more tasks."""
+    """Ends of trainings on Connected+, with `kind`: the model, and whether its weight decay is the other kind's."""
     curves = view.table("curve").filter((pl.col("support") == "connected+") & (pl.col("step") > 0))
     last = curves.filter(pl.col("step") == pl.col("step").max().over("trial"))
-    marked = pl.col("trial").str.extract("-(undecayed|decayed|many-tasks)$")
-    return last.with_columns(kind=pl.concat_str("model", marked.str.replace("many-", "more "), separator=", ", ignore_nulls=True))
+    return last.with_columns(kind=pl.concat_str("model", pl.col("trial").str.extract("-(undecayed|decayed)$"), separator=", ", ignore_nulls=True))
 
 
 @figure("R² against tasks seen")
@@ -127,4 +126,18 @@ def codes(view: View) -> alt.TopLevelMixin:
     return alt.layer(lines, dots).properties(width=420, height=240)
 
 
-FIGURES = [curves, composition_against_fit, models, supports, codes, training]
+@figure("Units of the modules")
+def modules(view: View) -> alt.TopLevelMixin:
+    """Largest cosine of a teacher's unit with a unit of the student, mean over units, for the student's own teacher and for another. One dot per teacher, ticks
+    at the mean. A hypernetwork that is given the code has nothing to infer: it shows how far these cosines go after such a training.
+    """
+    teachers = {"own": "its own teacher", "foreign": "another teacher"}
+    long = view.table("modules").unpivot(list(teachers), index=["trial", "seed"], variable_name="teacher", value_name="cosine")
+    long = long.with_columns(pl.col("teacher").replace(teachers)).sort("trial", "teacher", "seed")
+    x, y, colour = alt.X("cosine:Q", title="largest cosine"), alt.Y("trial:N", title=None), alt.Color("teacher:N", title=None)
+    dots = alt.Chart(long).mark_circle(**DOTS).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "teacher", alt.Tooltip("cosine", format=".3f")])
+    ticks = alt.Chart(long).mark_tick(thickness=2).encode(x="mean(cosine):Q", y="trial:N", color=colour)
+    return alt.layer(ticks, dots).properties(width=420, height=alt.Step(20))
+
+
+FIGURES = [curves, composition_against_fit, models, supports, codes, modules, training]

@@ -49,8 +49,14 @@ def ridge_gap() -> OfSeeds:
     return ridge(References.train).minus(ridge(References.held_out), same_data=False)
 
 
-def _reference(column: Estimate, predictor: str) -> OfSeeds:
-    return replicates(column, predictor=predictor, support="connected+", pairs=_pairs)
+def support_matters_for_ridge(column: Estimate) -> OfSeeds:
+    """R^2 of ridge regression on a set of Connected minus that on the same set of Disconnected."""
+    connected, disconnected = (_reference(column, "ridge", support) for support in ("connected", "disconnected"))
+    return connected.minus(disconnected, same_data=False)
+
+
+def _reference(column: Estimate, predictor: str, support: str = "connected+") -> OfSeeds:
+    return replicates(column, predictor=predictor, support=support, pairs=_pairs)
 
 
 def _pairs(config: Config) -> int:
@@ -88,14 +94,9 @@ def decoded(trial: Trials, column: Value = Explained.decoded) -> OfSeeds:
     return replicates(column, trial=trial)
 
 
-def decoded_untrained(trial: Trials) -> OfSeeds:
-    """R^2 of the code before training."""
-    return replicates(Curve.decoded, trial=trial, step=0)
-
-
-def decoded_early(trial: Trials) -> OfSeeds:
+def decoded_early(trial: Trials, column: Value = Curve.decoded) -> OfSeeds:
     """R^2 of the code at the early step."""
-    return replicates(Curve.decoded, trial=trial, step=early)
+    return replicates(column, trial=trial, step=early)
 
 
 def early(config: Config) -> int:

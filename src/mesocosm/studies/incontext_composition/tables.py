@@ -10,8 +10,6 @@ UNDECAYED = Trials("vanilla-undecayed")
 """The vanilla model without weight decay, trained as long as the `short` ones."""
 DECAYED, MLP_DECAYED = Trials("hypernet-decayed"), Trials("latent-mlp-decayed")
 """Models with a bottleneck, with the vanilla model's weight decay."""
-MANY_TASKS = Trials("hypernet-many-tasks")
-"""The hypernetwork transformer with more tasks in each step."""
 
 
 def short(model: Model) -> Trials:
@@ -19,15 +17,6 @@ def short(model: Model) -> Trials:
 
     def name(config: Config) -> str:
         return config.short_trial(model)
-
-    return Trials(name)
-
-
-def as_many_steps() -> Trials:
-    """The hypernetwork transformer with as many steps as `MANY_TASKS`, and as few tasks in each as usual."""
-
-    def name(config: Config) -> str:
-        return f"hypernet-{config.many_tasks.steps}" if config.many_tasks else "hypernet"
 
     return Trials(name)
 
@@ -79,6 +68,7 @@ class Curve(Table):
     train: Estimate
     held_out: Estimate
     decoded: Value
+    decoded_shuffled: Value
 
 
 class References(Table):

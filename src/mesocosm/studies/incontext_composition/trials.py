@@ -41,8 +41,6 @@ def _in_context(config: Config) -> list[Trial]:
     found = [_trained(config, model, model, "connected+", full) for model in config.models]
     found += [_trained(config, config.short_trial(model), model, "connected+", short) for model in config.short_models]
     found += [_trained(config, f"hypernet-{steps}", "hypernet", "connected+", replace(full, steps=steps, points=1)) for steps in config.lengths]
-    if config.many_tasks:
-        found.append(_trained(config, "hypernet-many-tasks", "hypernet", "connected+", config.many_tasks))
     if config.swapped_decay:
         found.append(_trained(config, "vanilla-undecayed", "vanilla", "connected+", short, swapped=True))
         found += [_trained(config, f"{model}-decayed", model, "connected+", full, swapped=True) for model in BOTTLENECKS]
