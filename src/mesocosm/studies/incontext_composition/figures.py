@@ -134,7 +134,8 @@ def modules(view: View) -> alt.TopLevelMixin:
     teachers = {"own": "its own teacher", "foreign": "another teacher"}
     long = view.table("modules").unpivot(list(teachers), index=["trial", "seed"], variable_name="teacher", value_name="cosine")
     long = long.with_columns(pl.col("teacher").replace(teachers)).sort("trial", "teacher", "seed")
-    x, y, colour = alt.X("cosine:Q", title="largest cosine"), alt.Y("trial:N", title=None), alt.Color("teacher:N", title=None)
+    x = alt.X("cosine:Q", title="largest cosine", scale=alt.Scale(domain=[0.0, 1.0]), axis=alt.Axis(tickCount=5))
+    y, colour = alt.Y("trial:N", title=None), alt.Color("teacher:N", title=None)
     dots = alt.Chart(long).mark_circle(**DOTS).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "teacher", alt.Tooltip("cosine", format=".3f")])
     ticks = alt.Chart(long).mark_tick(thickness=2).encode(x="mean(cosine):Q", y="trial:N", color=colour)
     return alt.layer(ticks, dots).properties(width=420, height=alt.Step(20))
