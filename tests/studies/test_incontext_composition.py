@@ -122,13 +122,6 @@ def test_the_record_has_ten_teachers_and_two_hours_of_one_core():
     assert preset.config.execution == PRESETS["quick"].config.execution
 
 
-def test_the_longest_training_starts_first():
-    """Two at a time then end together."""
-    names = [trial.name for trial in trials(PRESETS["cpu"].config)]
-    assert set(names[2:4]) == {"vanilla", "hyla-short"}
-    assert names[-5:-3] == ["hypernet-1250", "hypernet-625"]
-
-
 @pytest.mark.parametrize("preset", ["cpu", "paper"])
 def test_trainings_that_differ_in_length_alone_exist_shortest_first(preset):
     config = PRESETS[preset].config

@@ -32,7 +32,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("identities", check_identities, config.identities, precision="float64", seeds=1),
         Trial("references", measure_references, Predictors(config.prompting, config.contexts, config.evaluation)),
     ]
-    return [*untrained, *sorted(_in_context(config), key=_cost, reverse=True), *_given_code(config)]
+    return [*untrained, *_in_context(config), *_given_code(config)]
 
 
 def _in_context(config: Config) -> list[Trial]:
@@ -58,13 +58,6 @@ def _trained(config: Config, name: str, model: Model, support: str, training: Tr
     arm = Arm(shape, support, training, rate, decay, config.evaluation)
     parts = code_of(mixer) if mixer else ()
     return Trial(name, train, arm, models={"model": build}, over_seeds=config.over_seeds, user_parts=parts)
-
-
-def _cost(trial: Trial) -> int:
-    """How long a training takes, in trainings of the hypernetwork transformer on one task: HYLA has a layer's hidden units for each pair of tokens."""
-    arm: Arm = trial.config
-    weight = {"hyla": 4, "vanilla": 2, "told": 2}.get(arm.shape.model, 1)
-    return weight * arm.training.steps * arm.training.tasks
 
 
 def _given_code(config: Config) -> list[Trial]:
