@@ -22,6 +22,7 @@ from mesocosm.studies.incontext_composition.measures import (
     support_matters_for_ridge,
     unexplained,
 )
+from mesocosm.studies.incontext_composition.notes import NOTES
 from mesocosm.studies.incontext_composition.tables import (
     DECAYED,
     HYPERNET,
@@ -59,14 +60,6 @@ MLP = "an MLP reads the code, in place of the hypernetwork"
 RIDGE = "ridge regression on the context"
 KNOWN = "training's pairs"
 OTHERS = "a probe for other tasks' codes"
-
-EARLY = (
-    "To be expected so early in training: in the paper the vanilla model is ahead, too, by 0.04 after 5000 steps, which are eight times as large; after "
-    "100,000 the hypernetwork transformer is ahead by 0.117."
-)
-SPREAD = (
-    "Teachers differ: in the record before by 0.07 (standard deviation), on the same seven pairs by 0.06. Ten of them hardly tell a difference of 0.05 from 0."
-)
 
 
 def from_figure(value: float) -> Reference:
@@ -119,7 +112,7 @@ CLAIMS = [
                 ahead(Explained.held_out, HYPERNET, VANILLA),
                 Control(MLP, ahead(Explained.held_out, LATENT_MLP, VANILLA)),
                 reference=from_figure(-0.04),
-                note=EARLY,
+                note=NOTES["C3.better"],
             ),
             of_both(
                 "gap",
@@ -128,7 +121,7 @@ CLAIMS = [
                 gap(HYPERNET),
                 Control("vanilla model", gap(VANILLA)),
                 reference=from_figure(0.11),
-                note="To be expected so early in training: the paper's model has a gap of 0.11 after 5000 steps, of 0.03 after 20,000 and of 0.013 in the end.",
+                note=NOTES["C3.gap"],
             ),
             of_bottlenecks(
                 "decay",
@@ -136,7 +129,7 @@ CLAIMS = [
                 above(0.05),
                 ahead(Explained.held_out, short("hypernet"), UNDECAYED),
                 Control(f"{MLP}, without weight decay", ahead(Explained.held_out, short("latent-mlp"), UNDECAYED)),
-                note=EARLY,
+                note=NOTES["C3.decay"],
             ),
             of_bottlenecks(
                 "both-decay",
@@ -144,7 +137,7 @@ CLAIMS = [
                 above(0.05),
                 ahead(Explained.held_out, DECAYED, VANILLA),
                 Control(f"{MLP}, with weight decay", ahead(Explained.held_out, MLP_DECAYED, VANILLA)),
-                note=EARLY,
+                note=NOTES["C3.both-decay"],
             ),
         ],
     ),
@@ -177,7 +170,7 @@ CLAIMS = [
                 support_matters(Explained.held_out, "hypernet"),
                 Control("vanilla model", support_matters(Explained.held_out, "vanilla")),
                 reference=from_figure(0.124),
-                note=SPREAD,
+                note=NOTES["C5.support"],
             ),
             of_both(
                 "same-pairs",
@@ -185,7 +178,7 @@ CLAIMS = [
                 above(0.05),
                 support_matters(Explained.shared, "hypernet"),
                 Control("vanilla model", support_matters(Explained.shared, "vanilla")),
-                note=SPREAD,
+                note=NOTES["C5.same-pairs"],
             ),
             given(
                 "given-code",
@@ -194,6 +187,7 @@ CLAIMS = [
                 support_matters_for_execution(Executed.held_out),
                 Control(f"{RIDGE}, which knows neither support", support_matters_for_ridge(References.held_out)),
                 judged_at=ALL,
+                note=NOTES["C5.given-code"],
             ),
             given(
                 "given-code-same-pairs",
@@ -202,6 +196,7 @@ CLAIMS = [
                 support_matters_for_execution(Executed.shared),
                 Control(KNOWN, support_matters_for_execution(Executed.train)),
                 judged_at=ALL,
+                note=NOTES["C5.given-code-same-pairs"],
             ),
         ],
     ),
@@ -331,6 +326,7 @@ CLAIMS = [
                 above(0.9),
                 replicates(Modules.own, trial=HYPERNET),
                 Control("another teacher's units", replicates(Modules.foreign, trial=HYPERNET)),
+                note=NOTES["C11.modules"],
             )
         ],
     ),
@@ -361,6 +357,7 @@ CLAIMS = [
                 above(0.03),
                 ahead(Explained.held_out, short("hyla"), short("vanilla")),
                 Control("softmax attention without weight decay, in place of HYLA", ahead(Explained.held_out, UNDECAYED, short("vanilla"))),
+                note=NOTES["H1.better"],
             )
         ],
     ),
@@ -391,8 +388,7 @@ CLAIMS = [
                 above(0.0),
                 ahead_at_equal_fit("hypernet", "vanilla"),
                 Control(MLP, ahead_at_equal_fit("latent-mlp", "vanilla")),
-                note="In the paper's curves the vanilla model is ahead up to an R² of 0.975 on training's pairs, by 0.04 at 0.96. The hypernetwork transformer "
-                "has seen fewer than half of the tasks there, and its shorter trainings have the learning rate and the 200 steps of warm-up of 5000.",
+                note=NOTES["H3.equal-fit"],
             )
         ],
     ),
