@@ -16,10 +16,10 @@ NOTES = {
     "decided by ten of them. It was in both records before. The difference grows with training: in pilots, from 0.03 and -0.01 after 1000 steps to 0.08 and "
     "0.05 after 20,000; here there are 10,000.",
     "C5.given-code-same-pairs": "As in C5.given-code: by 0.048 to 0.16, and by more than 0.05 with nine teachers.",
-    "C11.modules": "Units are nearly halfway between those of other teachers (0.24) and the teacher's own (1), with each of ten teachers (0.52 to 0.61). Without "
-    "inference, in a hypernetwork that is given the code, they come to 0.82 (0.76 to 0.93).",
-    "H1.better": "HYLA is behind with all ten teachers, by 0.05 to 0.12, after 2500 steps, and fits training's pairs less (0.83, softmax attention 0.95); in the "
-    "record before it was behind by 0.05 after 5000 steps.",
+    "C11.modules": "Units are nearly halfway between those of other teachers (0.24) and the teacher's own (1), with each of ten teachers (0.52 to 0.61). "
+    "Without inference, in a hypernetwork that is given the code, they come to 0.82 (0.76 to 0.93).",
+    "H1.better": "HYLA is behind with all ten teachers, by 0.05 to 0.12, after 2500 steps, and fits training's pairs less (0.83, softmax attention 0.95). In "
+    "the record before it was behind by 0.05 after 5000 steps.",
     "H3.equal-fit": "In the paper's curves the vanilla model is ahead up to an R² of 0.975 on training's pairs, by 0.04 at 0.96. The hypernetwork transformer "
     "has seen fewer than half of the tasks there, and its shorter trainings have the learning rate and the 200 steps of warm-up of 5000.",
 }
