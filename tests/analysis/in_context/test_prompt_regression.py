@@ -1,6 +1,7 @@
 """Scores and reference predictors of prompts: the context's mean, scikit-learn's ridge, exact fits, and codes that are found again."""
 
 from functools import partial
+from inspect import unwrap
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from mesocosm.analysis.in_context.prompt_regression import (
     explained_by_context,
     random_features,
     ridge_predictions,
+    ridge_weights,
     search_code,
 )
 from mesocosm.tasks.compositional_supports import k_hot, support
@@ -59,6 +61,27 @@ def test_ridge_is_scikit_learns_and_recovers_linear_functions():
         np.testing.assert_allclose(ridge_predictions(affine_features, 0.5, x, y, q), theirs, rtol=0, atol=1e-5)
     weights = jax.random.normal(jax.random.key(3), (10, INPUTS))
     np.testing.assert_allclose(random_features(weights, q)[:, 1:], jax.nn.gelu(q @ weights.T), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [5, 40])
+def test_ridge_with_more_features_than_examples_is_scikit_learns_too(width):
+    random = np.random.default_rng(0)
+    features, targets = random.standard_normal((12, width)), random.standard_normal((12, 2))
+    found = ridge_weights(*(jnp.asarray(array, jnp.float32) for array in (features, targets)), 0.7)
+    np.testing.assert_allclose(found, Ridge(alpha=0.7, fit_intercept=False).fit(features, targets).coef_.T, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("predicted", "seen"), [((3, 2), (3, 4, 1)), ((3, 2, 1), (2, 4, 1)), ((3, 2, 1), (3, 4, 2)), ((3, 2, 1), (3, 1))])
+def test_a_score_of_other_shapes_is_refused(predicted, seen):
+    """Predictions of shape (3, 2) would be broadcast against targets of shape (3, 2, 1). Unwrapped, because the shape check of this test run comes first."""
+    with pytest.raises(ValueError, match="shape"):
+        unwrap(explained_by_context)(jnp.zeros(predicted), jnp.zeros((3, 2, 1)), jnp.zeros(seen))
+
+
+@pytest.mark.parametrize("sizes", [(4, 3, 2, 2), (4, 4, 2, 1)])
+def test_decoding_refuses_labels_of_other_examples(sizes):
+    with pytest.raises(ValueError, match="examples have features"):
+        unwrap(decoded)(*(jnp.ones((size, 2)) for size in sizes))
 
 
 def test_decoding_is_scikit_learns_and_pooled_over_labels():

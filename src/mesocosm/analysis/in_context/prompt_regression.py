@@ -45,7 +45,14 @@ def explained_by_context(
         predictions: at the queries.
         targets: the outputs there.
         seen: the outputs in the context.
+
+    Raises:
+        ValueError: predictions and targets have different shapes, or the contexts have another number of tasks or outputs.
     """
+    if predictions.shape != targets.shape:
+        raise ValueError(f"predictions of shape {predictions.shape} are scored against targets of shape {targets.shape}; they must be equal")
+    if seen.ndim != 3 or seen.shape[::2] != targets.shape[::2]:
+        raise ValueError(f"the outputs in the context have shape {seen.shape}; those at the queries have {targets.shape}, (tasks, queries, outputs)")
     errors = jnp.mean((predictions - targets) ** 2, axis=(1, 2))
     base = jnp.mean((jnp.mean(seen, axis=1, keepdims=True) - targets) ** 2, axis=(1, 2))
     share = jnp.mean(errors) / jnp.mean(base)
@@ -70,7 +77,13 @@ def decoded(
         features, labels: what is fitted.
         other_features, other_labels: what is scored.
         strength: $\lambda$; the offset is not penalised.
+
+    Raises:
+        ValueError: features and labels have different numbers of examples.
     """
+    for rows, named in ((features, labels), (other_features, other_labels)):
+        if len(rows) != len(named):
+            raise ValueError(f"{len(rows)} examples have features and {len(named)} have labels")
     feature_means, label_means = jnp.mean(features, axis=0), jnp.mean(labels, axis=0)
     weights = ridge_weights(features - feature_means, labels - label_means, strength)
     misses = (other_features - feature_means) @ weights + label_means - other_labels
@@ -81,8 +94,11 @@ def decoded(
 
 
 def ridge_weights(features: Float[Array, "n features"], targets: Float[Array, "n outputs"], strength: Scalar) -> Float[Array, "features outputs"]:
-    r"""$W = (F^\top F + \lambda I)^{-1} F^\top Y$."""
-    return solve_positive(features.T @ features + strength * jnp.eye(features.shape[1]), features.T @ targets)
+    r"""$W = (F^\top F + \lambda I)^{-1} F^\top Y$, which is $F^\top (F F^\top + \lambda I)^{-1} Y$; the smaller matrix is inverted."""
+    examples, width = features.shape
+    if examples < width:
+        return features.T @ solve_positive(features @ features.T + strength * jnp.eye(examples), targets)
+    return solve_positive(features.T @ features + strength * jnp.eye(width), features.T @ targets)
 
 
 @full_precision

@@ -2,7 +2,7 @@
 (search.csv).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mesocosm.studies.interface import Preset
@@ -63,7 +63,7 @@ class Training:
     """Steps over which the learning rate rises from 0."""
     vanilla_decay: float = 0.1
     """Decoupled weight decay of models without a bottleneck; those with one have none (paper)."""
-    points: int = 4
+    points: int = 2
     """Number of measurements during training, after one before it."""
 
 
@@ -93,19 +93,23 @@ class Config:
     vanilla_dim: int = 64
     """Width of the tokens without a bottleneck (paper: 128)."""
     training: Training = field(default_factory=lambda: Training(steps=5000))
-    """Of the networks on the support Connected+."""
-    short_training: Training = field(default_factory=lambda: Training(steps=2500))
-    """Of those on the supports Connected and Disconnected."""
+    """Of the `models`, on the support Connected+."""
+    short_training: Training = field(default_factory=lambda: Training(steps=2500, points=1))
+    """Of the `short_models` on Connected+, and of the models on the other supports."""
     execution: Training = field(default_factory=lambda: Training(steps=10_000, tasks=32, learning_rate=1e-2))
     """Of a hypernetwork that is given the code; its steps, tasks, learning rate and warm-up count."""
     evaluation: Evaluation = field(default_factory=Evaluation)
     identities: Identities = field(default_factory=Identities)
     models: tuple[Model, ...] = ()
     """Models trained on Connected+."""
+    short_models: tuple[Model, ...] = ()
+    """Models trained on Connected+ with `short_training`."""
+    lengths: tuple[int, ...] = ()
+    """Steps of further trainings of the hypernetwork transformer on Connected+, whose learning rates end at 0 as well (H3)."""
     learning_rates: tuple[tuple[Model, float], ...] = (("latent-mlp", 4e-3),)
     """Peak learning rates of single models, where they differ from those of `training`."""
     swapped_decay: bool = False
-    """Whether the vanilla model is also trained without weight decay, and the one with a hypernetwork with it."""
+    """Whether weight decay is also swapped: the vanilla model without it (`short_training`), and both models with a bottleneck with it (`training`)."""
     supports: tuple[Literal["connected", "disconnected"], ...] = ()
     """Further supports for the vanilla model and the one with a hypernetwork (C5, C10)."""
     contexts: tuple[int, ...] = ()
@@ -117,22 +121,36 @@ class Config:
     Trains only it, in the vanilla model and with its learning rate and weight decay, beside the vanilla model and the one with a hypernetwork."""
     over_seeds: Literal["vmap", "map"] = "map"
 
+    def short_trial(self, model: Model) -> str:
+        """The trial of a model that was trained with `short_training` on Connected+."""
+        return model if self.short_training == self.training else f"{model}-short"
 
-ALL_MODELS: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp", "told", "hyla")
+    def trainings(self, model: Model) -> tuple[str, ...]:
+        """The trials of a model on Connected+ that differ in the number of steps alone, shortest first."""
+        lengths = [f"{model}-{steps}" for steps in self.lengths] if model == "hypernet" else []
+        short = [self.short_trial(model)] if model in self.short_models else []
+        return tuple(dict.fromkeys([*lengths, *short, *([model] if model in self.models else [])]))
+
+
+TRAINED: tuple[Model, ...] = ("vanilla", "hypernet", "latent-mlp")
+ALL_MODELS: tuple[Model, ...] = (*TRAINED, "told", "hyla")
 SUPPORTS: tuple[Literal["connected", "disconnected"], ...] = ("connected", "disconnected")
-_BRIEF = Training(steps=3, tasks=2, warmup=1, points=2)
+_BRIEF = Training(steps=3, tasks=2, warmup=1)
+_LONG = Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20)
 
 PRESETS = {
     "smoke": Preset(
         Config(
             prompting=Prompting(pairs=8, queries=2),
-            network=Network(dim=8, heads=2, layers=1, hidden=8),
+            network=Network(dim=8, heads=2, layers=1, hidden=8, mlp_hidden=8),
             vanilla_dim=8,
             training=_BRIEF,
-            short_training=_BRIEF,
+            short_training=replace(_BRIEF, steps=2, points=1),
             execution=_BRIEF,
             evaluation=Evaluation(tasks=16, searched=4),
             models=("vanilla", "hypernet"),
+            short_models=("vanilla", "hypernet"),
+            lengths=(2,),
             swapped_decay=True,
             supports=SUPPORTS,
         ),
@@ -144,36 +162,51 @@ PRESETS = {
         minutes={"identities": 0.08, "references": 0.4, "given-code-connected": 0.6, "given-code-disconnected": 0.6},
     ),
     "cpu": Preset(
-        Config(contexts=(16,), models=ALL_MODELS, swapped_decay=True, supports=SUPPORTS),
+        Config(
+            contexts=(16,),
+            models=TRAINED,
+            short_models=ALL_MODELS,
+            lengths=(625, 1250),
+            swapped_decay=True,
+            supports=SUPPORTS,
+        ),
         seeds=10,
         minutes={
-            "given-code-connected+": 1.93,
-            "given-code-connected": 0.77,
-            "given-code-disconnected": 0.87,
-            "hyla": 28.08,
-            "hypernet-connected": 4.61,
-            "hypernet-decayed": 8.78,
-            "hypernet-disconnected": 4.34,
-            "hypernet": 6.89,
-            "identities": 0.08,
-            "latent-mlp": 8.12,
-            "references": 3.79,
-            "told": 15.09,
-            "vanilla-connected": 7.58,
-            "vanilla-disconnected": 7.08,
-            "vanilla-undecayed": 13.1,
-            "vanilla": 14.02,
-        },  # of the record, two trials at a time beside other programs, each on one core
+            "identities": 0.1,
+            "references": 2.5,
+            "hyla-short": 14.1,
+            "vanilla": 13.8,
+            "told-short": 7.4,
+            "vanilla-short": 6.9,
+            "vanilla-undecayed": 6.9,
+            "vanilla-connected": 6.9,
+            "vanilla-disconnected": 6.9,
+            "hypernet": 7.5,
+            "latent-mlp": 7.8,
+            "hypernet-decayed": 7.5,
+            "latent-mlp-decayed": 7.8,
+            "hypernet-short": 4.0,
+            "latent-mlp-short": 4.1,
+            "hypernet-connected": 4.0,
+            "hypernet-disconnected": 4.0,
+            "hypernet-1250": 2.3,
+            "hypernet-625": 1.4,
+            "given-code-connected": 0.8,
+            "given-code-disconnected": 0.9,
+            "given-code-connected+": 1.9,
+        },  # from the second record's, by steps, each on one core
     ),
     "paper": Preset(
         Config(
             prompting=Prompting(pairs=63, queries=1),
             vanilla_dim=128,
-            training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
-            short_training=Training(steps=100_000, tasks=128, learning_rate=1e-3, vanilla_learning_rate=1e-3, warmup=1000, points=20),
+            training=_LONG,
+            short_training=_LONG,
             evaluation=Evaluation(tasks=16_384, searched=1024),
             contexts=(31, 127),
-            models=ALL_MODELS,
+            models=TRAINED,
+            short_models=ALL_MODELS,
+            lengths=(10_000, 20_000, 40_000),
             learning_rates=(),
             swapped_decay=True,
             supports=SUPPORTS,

@@ -5,6 +5,8 @@ Each statement comes with a named mutant, whose error must be large.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from math import prod
 
 import equinox as eqx
@@ -17,10 +19,10 @@ from mesocosm import nn
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.studies.identity_trials import Errors, check_statements, relative_error
 from mesocosm.studies.incontext_composition.config import Identities
-from mesocosm.studies.incontext_composition.networks import HIDDEN, INPUTS, MODULES, split_of
+from mesocosm.studies.incontext_composition.networks import HIDDEN, INPUTS, MODULES, draw_labelled, split_of
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.compositional_supports import masks_of
-from mesocosm.tasks.hyperteacher import Teacher, damped, simplex
+from mesocosm.tasks.hyperteacher import Teacher, damped
 
 POINTS = 20
 RING = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 5))
@@ -93,15 +95,26 @@ def support_identity(config: Identities, key: PRNGKeyArray) -> Errors:
 
 
 def code_identity(config: Identities, key: PRNGKeyArray) -> Errors:
-    """C6: a code of k active modules is 0 elsewhere, at least 1/2 there, and sums to (k + 1) / 2. Mutant: the sampler that divides by 1 + the sum."""
-    mask_key, code_key = jax.random.split(key)
-    mask = jax.random.permutation(mask_key, jnp.arange(MODULES) < jax.random.randint(code_key, (), 1, MODULES))
+    """C6: the codes of tasks have two active modules, with entries of 1/2 or more that sum to 3/2, and are 0 elsewhere. Mutant: the sampler that divides by
+    1 + the sum.
+    """
+    errors, mutants = [], []
+    for name, split in product(TABLE_1, ("train", "ood")):
+        task = draw_labelled(name, 1, key)
+        for found, weighting in ((errors, task.weighting), (mutants, damped)):
+            code = replace(task, weighting=weighting).sample(key, split).code
+            active = jnp.sort(code)[-2:]
+            below = jnp.maximum(0.5 - jnp.min(active), 0.0)
+            found.append(below + jnp.abs(jnp.sum(active) - 1.5) + jnp.abs(jnp.sum(code) - jnp.sum(active)))
+    return Errors(jnp.max(jnp.stack(errors)), jnp.min(jnp.stack(mutants)))
 
-    def violation(code: Array) -> Array:
-        bounds = jnp.max(jnp.where(mask, jnp.maximum(0.5 - code, 0.0), jnp.abs(code)))
-        return jnp.maximum(bounds, jnp.abs(jnp.sum(code) - (jnp.sum(mask) + 1) / 2))
 
-    return Errors(violation(simplex(code_key, mask.astype(int))), violation(damped(code_key, mask.astype(int))))
+def norm_identity(config: Identities, key: PRNGKeyArray) -> Errors:
+    """C6: the largest singular value of a task's weights is 1, up to the error of `operator_norm`. Mutant: weights divided by their Frobenius norm."""
+    teacher, code, _ = _draw(key)
+    weights = teacher.weights(teacher.plain_code(code))[0]
+    largest = jnp.linalg.norm(weights, 2)
+    return Errors(jnp.abs(largest - 1), jnp.abs(largest / jnp.linalg.norm(weights) - 1))
 
 
 def scale_identity(config: Identities, key: PRNGKeyArray) -> Errors:
@@ -133,6 +146,7 @@ IDENTITIES = {
     "C2 construction": construction_identity,
     "C6 supports": support_identity,
     "C6 codes": code_identity,
+    "C6 norm": norm_identity,
     "C6 scale": scale_identity,
     "C6 student": student_identity,
 }

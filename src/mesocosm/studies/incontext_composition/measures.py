@@ -10,8 +10,8 @@ import polars as pl
 from mesocosm.claims.measures import Measure, replicates, within
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Trials, Value
-from mesocosm.studies.incontext_composition.config import Config
-from mesocosm.studies.incontext_composition.tables import Curve, Executed, Explained, References, given_code, on
+from mesocosm.studies.incontext_composition.config import Config, Model
+from mesocosm.studies.incontext_composition.tables import Curve, Executed, Explained, References, given_code, on, trainings
 
 OfSeeds = Measure[Replicates]
 
@@ -35,7 +35,7 @@ def gap(trial: Trials) -> OfSeeds:
 
 
 def ridge(column: Estimate) -> OfSeeds:
-    """R^2 of ridge regression."""
+    """R^2 of ridge regression on the inputs, on the test prompts of models that are trained on Connected+."""
     return _reference(column, "ridge")
 
 
@@ -49,8 +49,14 @@ def ridge_gap() -> OfSeeds:
     return ridge(References.train).minus(ridge(References.held_out), same_data=False)
 
 
-def _reference(column: Estimate, predictor: str) -> OfSeeds:
-    return replicates(column, predictor=predictor, pairs=_pairs)
+def support_matters_for_ridge(column: Estimate) -> OfSeeds:
+    """R^2 of ridge regression on a set of Connected minus that on the same set of Disconnected."""
+    connected, disconnected = (_reference(column, "ridge", support) for support in ("connected", "disconnected"))
+    return connected.minus(disconnected, same_data=False)
+
+
+def _reference(column: Estimate, predictor: str, support: str = "connected+") -> OfSeeds:
+    return replicates(column, predictor=predictor, support=support, pairs=_pairs)
 
 
 def _pairs(config: Config) -> int:
@@ -83,19 +89,14 @@ def unexplained(trial: Trials, other: Trials) -> OfSeeds:
 # --- the code ---------------------------------------------------------------------------------------------------------
 
 
-def told(trial: Trials, column: Value = Explained.told) -> OfSeeds:
+def decoded(trial: Trials, column: Value = Explained.decoded) -> OfSeeds:
     """R^2 of the code at the end."""
     return replicates(column, trial=trial)
 
 
-def told_untrained(trial: Trials) -> OfSeeds:
-    """R^2 of the code before training."""
-    return replicates(Curve.told, trial=trial, step=0)
-
-
-def told_early(trial: Trials) -> OfSeeds:
+def decoded_early(trial: Trials, column: Value = Curve.decoded) -> OfSeeds:
     """R^2 of the code at the early step."""
-    return replicates(Curve.told, trial=trial, step=early)
+    return replicates(column, trial=trial, step=early)
 
 
 def early(config: Config) -> int:
@@ -106,24 +107,35 @@ def early(config: Config) -> int:
 # --- curves -----------------------------------------------------------------------------------------------------------
 
 
-def ahead_at_equal_fit(trial: str, other: str) -> OfSeeds:
-    """R^2 on held-out pairs, one model minus another, at the step at which each first has the R^2 on training's pairs that both reach."""
+def ahead_at_equal_fit(model: Model, other: Model) -> OfSeeds:
+    """R^2 on held-out pairs, one model minus another, where both have the R^2 on training's pairs that both reach.
+
+    Only ends of trainings of several lengths count, so that all learning rates have come down to 0, and the model before training.
+    """
 
     def difference(curves: pl.DataFrame) -> float:
-        one, two = (curves.filter(trial=name).sort("step") for name in (trial, other))
+        one, two = (_ends(curves.filter(model=name)) for name in (model, other))
+        if not all(math.isfinite(value) for ends in (one, two) for name in ("train", "held_out") for value in ends[name]):
+            return math.nan
         level = min(one["train"].max(), two["train"].max())  # pyright: ignore[reportArgumentType]
         return _held_out_at(one, level) - _held_out_at(two, level)
 
-    return within(Curve.rows(Trials(lambda config: (trial, other))), difference, of=(Curve.held_out,))
+    return within(Curve.rows(trainings(model, other)), difference, of=(Curve.train, Curve.held_out))
 
 
-def _held_out_at(curve: pl.DataFrame, level: float) -> float:
+def _ends(curves: pl.DataFrame) -> pl.DataFrame:
+    """A model before training, and at the end of each training, shortest first."""
+    ordered: Any = curves.sort("step", "trial")
+    return pl.concat([ordered.head(1), ordered.group_by("trial", maintain_order=True).last().select(ordered.columns).sort("step")])
+
+
+def _held_out_at(ends: pl.DataFrame, level: float) -> float:
     """R^2 on held-out pairs where R^2 on training's pairs first reaches a level.
 
-    Between measurements the logarithm of what is unexplained on held-out pairs is linear in that on training's. An untrained model explains far less than
-    nothing (R^2 of about -10), so that a line in R^2 itself would put a model that fits well before the next measurement far too low.
+    Between two lengths the logarithm of what is unexplained on held-out pairs is linear in that on training's. An untrained model explains far less than
+    nothing (R^2 of about -10), so that a line in R^2 itself would put a model that fits well after the shortest training far too low.
     """
-    fit, composed = curve["train"].to_list(), curve["held_out"].to_list()
+    fit, composed = ends["train"].to_list(), ends["held_out"].to_list()
     place = next(number for number, value in enumerate(fit) if value >= level)
     if place == 0:  # training has only made it worse
         return composed[0]

@@ -32,6 +32,7 @@ ROWS = (12, 9)
 Predictor = Callable[[Array, Array], Array]
 PLAIN = frozenset({"vanilla", "told", "hyla"})
 """Models without a bottleneck."""
+BOTTLENECKS: tuple[Model, ...] = ("hypernet", "latent-mlp")
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Executor:
-    """A hypernetwork that is given the code, trained on some pairs of modules."""
+    """A hypernetwork that is given the code, trained on some pairs of modules, and tested on the prompts of models in context."""
 
     network: Network
     support: str
     training: Training
+    prompting: Prompting
     evaluation: Evaluation
 
 
 @dataclass(frozen=True)
-class References:
+class Predictors:
     """Predictors that are not trained, with contexts of several lengths."""
 
     prompting: Prompting

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,8 @@ from mesocosm.analysis.in_context.prompt_regression import (
     ridge_predictions,
     search_code,
 )
-from mesocosm.studies.incontext_composition.networks import INPUTS, MODULES, References, draw_prompts
-from mesocosm.studies.incontext_composition.train import SETS, digests, draw_sets
+from mesocosm.studies.incontext_composition.networks import INPUTS, MODULES, Predictors, draw_prompts
+from mesocosm.studies.incontext_composition.train import SETS, digests, draw_sets, scores
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.tasks.hyperteacher import Prompt, Prompts, Teacher
 
@@ -32,22 +31,27 @@ STARTS, STEPS = 4, 20
 """Of the oracle's search."""
 
 
-def measure_references(references: References, context: Context) -> Tables:
-    """R^2 of ridge regression, on the inputs and on random features, and of the oracle on each set, for each length of the context."""
+SUPPORTS = ("connected+", "connected", "disconnected")
+
+
+def measure_references(predictors: Predictors, context: Context) -> Tables:
+    """R^2 of ridge regression, on the inputs and on random features, and of the oracle on each set: for the pairs of modules of each support, and on Connected+
+    also with contexts of other lengths.
+    """
+    settings = [(support, predictors.prompting.pairs) for support in SUPPORTS]
+    settings += [("connected+", pairs) for pairs in predictors.contexts if pairs != predictors.prompting.pairs]
     tables = []
-    for pairs in sorted({references.prompting.pairs, *references.contexts}):
-        drawn = context.evaluate(Partial(draw_prompts, "connected+", pairs, references.prompting.queries), context.keys("env"))
-        sets = context.evaluate(Partial(draw_sets, references.evaluation.tasks), context.keys("eval"), drawn)
-        searched = jax.tree.map(lambda leaf: leaf[:, :, : references.evaluation.searched], sets)
-        scores = {
+    for support, pairs in settings:
+        drawn = context.evaluate(Partial(draw_prompts, support, pairs, predictors.prompting.queries), context.keys("env"))
+        sets = context.evaluate(Partial(draw_sets, predictors.evaluation.tasks), context.keys("eval"), drawn)
+        searched = jax.tree.map(lambda leaf: leaf[:, :, : predictors.evaluation.searched], sets)
+        found = {
             "ridge": context.evaluate(Partial(ridge, affine_features), sets),
             "ridge on random features": context.evaluate(Partial(ridge, drawn_features(context.evaluation_key)), sets),
             "oracle": context.evaluate(Partial(oracle, context.evaluation_key), drawn, searched),
         }
-        for predictor, score in scores.items():
-            columns: dict[str, Any] = {name: score.value[:, place] for place, name in enumerate(SETS)}
-            columns |= {f"{name}_error": score.error[:, place] for place, name in enumerate(SETS)}
-            tables.append(context.rows(predictor=predictor, pairs=pairs, digest=digests(sets, len(context.seeds)), **columns))
+        for predictor, score in found.items():
+            tables.append(context.rows(predictor=predictor, support=support, pairs=pairs, digest=digests(sets, len(context.seeds)), **scores(*score)))
     return {"references": pl.concat(tables)}
 
 
