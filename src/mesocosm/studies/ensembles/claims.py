@@ -29,6 +29,10 @@ SHORT = {MNIST: "mnist", FASHION: "fashion"}
 PARTS = ("full", "function", "kernel", "interaction")
 FEWER = "half of gd's members: fewer, and no noise taken"
 NOTHING = "between two halves of the inside, where there is nothing to detect"
+NO_DIFFERENCE = (
+    "The smallest AUROC of all parts is 0.84 or more in every replicate. Where there is nothing to detect, it is 0.52, with an interval that reaches 0.605, "
+    "just into the region."
+)
 SMALL_GAIN = "The gain is small, and on Fashion-MNIST the common error of the test pictures is as large; a record with more pictures can tell."
 
 # Arguments shared by similar checks.
@@ -89,6 +93,7 @@ def kernel_checks(inside: str) -> list[Check]:
                 above(0.6),
                 measures.smallest(networks, PARTS, KernelDetection.auroc, inside),
                 Control(NOTHING, measures.smallest(networks, PARTS, KernelDetection.inside_auroc, inside)),
+                note=NO_DIFFERENCE if (name, check) == ("mnist", "cnn") else None,
             )
             for check, networks, measured in (
                 ("auroc", measures.mlps, "AUROC, smallest over three networks and all parts"),
@@ -326,6 +331,8 @@ CLAIMS = [
                 below(-0.005),
                 measures.gain("gd-c", MNIST, FASHION),
                 Control(f"{FEWER}, less all", measures.gain(HALF, MNIST, FASHION)),
+                note="It changes detection in every replicate, by 0.07 to 0.11. Half of the members detect worse, too, by 0.004, with an interval that reaches "
+                "the region.",
             ),
             of_trained(
                 "mnist-improves",  # "can": a variant, data set and scale that gained on every pilot seed
