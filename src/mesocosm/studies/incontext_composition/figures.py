@@ -11,13 +11,15 @@ from mesocosm.studies.interface import View, figure
 
 SETS = {"train": "training's pairs", "held_out": "held-out pairs"}
 DOTS = {"size": 30, "opacity": 0.6}
+PAPER_DECAY = "as in the paper"
+MODEL, DECAY = alt.Color("model:N", title=None), alt.Shape("decay:N", title="weight decay")
 
 
 def _paper() -> pl.DataFrame:
     """The paper's curves in our columns."""
     return pl.DataFrame(
         [
-            {"trial": model, "tasks": PAPER_TASKS * step, "train": fit, "held_out": composed}
+            {"model": model, "decay": PAPER_DECAY, "tasks": PAPER_TASKS * step, "train": fit, "held_out": composed}
             for model, curve in PAPER_CURVES.items()
             for step, (fit, composed) in curve.items()
         ]
@@ -25,10 +27,10 @@ def _paper() -> pl.DataFrame:
 
 
 def _ends(view: View) -> pl.DataFrame:
-    """Ends of trainings on Connected+, with `kind`: the model, and whether its weight decay is the other kind's."""
+    """Ends of trainings on Connected+, with `decay`: whether a model has the paper's weight decay."""
     curves = view.table("curve").filter((pl.col("support") == "connected+") & (pl.col("step") > 0))
     last = curves.filter(pl.col("step") == pl.col("step").max().over("trial"))
-    return last.with_columns(kind=pl.concat_str("model", pl.col("trial").str.extract("-(undecayed|decayed)$"), separator=", ", ignore_nulls=True))
+    return last.with_columns(decay=pl.when(pl.col("trial").str.ends_with("decayed")).then(pl.lit("swapped")).otherwise(pl.lit(PAPER_DECAY)))
 
 
 @figure("R² against tasks seen")
@@ -36,26 +38,17 @@ def curves(view: View) -> alt.TopLevelMixin:
     """Ends of trainings of several lengths, mean over teachers, support Connected+; each learning rate has come down to 0. Lines join trainings that differ in
     the number of steps alone. Dashed: the paper's curves, read from its figures. A step here shows several queries of each task, the paper's one.
     """
-    ours = _ends(view).group_by("kind", "tasks").agg(pl.col(*SETS).cast(pl.Float64).mean()).with_columns(origin=pl.lit("here"))
-    paper = _paper().rename({"trial": "kind"}).with_columns(origin=pl.lit("paper"))
-    both = pl.concat([ours.select(paper.columns), paper])
-    long = both.unpivot(list(SETS), index=["kind", "tasks", "origin"], variable_name="set", value_name="r2")
-    long = long.with_columns(pl.col("set").replace(SETS), curve=pl.format("{}, {}", "kind", "origin")).sort("set", "curve", "tasks")
+    ours = _ends(view).group_by("model", "decay", "tasks").agg(pl.col(*SETS).cast(pl.Float64).mean()).with_columns(origin=pl.lit("here"))
+    paper = _paper().with_columns(origin=pl.lit("paper"))
+    both = pl.concat([ours.select(paper.columns), paper]).with_columns(curve=pl.format("{}, {}, {}", "model", "decay", "origin"))
+    long = both.unpivot(list(SETS), index=["model", "decay", "tasks", "origin", "curve"], variable_name="set", value_name="r2")
+    long = long.with_columns(pl.col("set").replace(SETS)).sort("set", "curve", "tasks")
     x = alt.X("tasks:Q", title="tasks seen", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=4))
     y = alt.Y("r2:Q", title="R²", scale=alt.Scale(domain=[0.55, 1.0], clamp=True))
-    lines = (
-        alt.Chart()
-        .mark_line(point=True)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("kind:N", title=None),
-            strokeDash=alt.StrokeDash("origin:N", title=None),
-            detail="curve:N",
-            tooltip=["curve", "tasks", "r2"],
-        )
-    )
-    return alt.layer(lines, data=long).properties(width=300, height=260).facet(column=alt.Column("set:N", title=None, sort=list(SETS.values())[::-1]))
+    base = alt.Chart().encode(x=x, y=y, color=MODEL, detail="curve:N", tooltip=["curve", "tasks", "r2"])
+    lines = base.mark_line().encode(strokeDash=alt.StrokeDash("origin:N", title=None))
+    ends = base.mark_point(filled=True, opacity=1).encode(shape=DECAY)
+    return alt.layer(lines, ends, data=long).properties(width=300, height=260).facet(column=alt.Column("set:N", title=None, sort=list(SETS.values())[::-1]))
 
 
 @figure("Held-out pairs against training's pairs")
@@ -64,13 +57,13 @@ def composition_against_fit(view: View) -> alt.TopLevelMixin:
     dashed: the paper's curves. At equal fit, a model that composes better lies higher.
     """
     ours = _ends(view).filter(pl.col("train") > 0.5).with_columns(unexplained=1 - pl.col("train"))
-    paper = _paper().rename({"trial": "kind"}).with_columns(unexplained=1 - pl.col("train"))
+    paper = _paper().with_columns(unexplained=1 - pl.col("train"))
     x = alt.X("unexplained:Q", title="1 − R² on training's pairs", scale=alt.Scale(type="log", reverse=True), axis=alt.Axis(format="~g", tickCount=5))
-    y, colour = alt.Y("held_out:Q", title="R² on held-out pairs", scale=alt.Scale(domain=[0.35, 1.0])), alt.Color("kind:N", title=None)
-    base = alt.Chart(ours.select("trial", "kind", "seed", "unexplained", "held_out", "step").sort("kind", "seed", "step"))
-    lines = base.mark_line(opacity=0.35, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N", order="step:Q")
-    ends = base.mark_circle(**DOTS).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "step"])
-    reference = alt.Chart(paper).mark_line(strokeWidth=3, strokeDash=[6, 4]).encode(x=x, y=y, color=colour, order="tasks:Q")
+    y = alt.Y("held_out:Q", title="R² on held-out pairs", scale=alt.Scale(domain=[0.35, 1.0]))
+    base = alt.Chart(ours.select("trial", "model", "decay", "seed", "unexplained", "held_out", "step").sort("trial", "seed", "step"))
+    lines = base.mark_line(opacity=0.35, strokeWidth=1).encode(x=x, y=y, color=MODEL, detail=["seed:N", "decay:N"], order="step:Q")
+    ends = base.mark_point(filled=True, **DOTS).encode(x=x, y=y, color=MODEL, shape=DECAY, tooltip=["trial", "seed", "step"])
+    reference = alt.Chart(paper).mark_line(strokeWidth=3, strokeDash=[6, 4]).encode(x=x, y=y, color=MODEL, order="tasks:Q")
     return alt.layer(lines, ends, reference).properties(width=460, height=320)
 
 
@@ -118,11 +111,11 @@ def codes(view: View) -> alt.TopLevelMixin:
     """R² of the code on held-out pairs at the end of each training on Connected+, read linearly where the model is read, by a probe that is fitted on
     training's pairs. The model that is told the code is left out.
     """
-    table = _ends(view).filter(pl.col("model") != "told").select("kind", "seed", "tasks", "decoded").sort("kind", "seed", "tasks")
+    table = _ends(view).filter(pl.col("model") != "told").select("model", "decay", "seed", "tasks", "decoded").sort("model", "decay", "seed", "tasks")
     x = alt.X("tasks:Q", title="tasks seen", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=4))
     y = alt.Y("decoded:Q", title="R² of the code")
-    dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=y, color=alt.Color("kind:N", title=None), tooltip=["kind", "seed", "tasks", "decoded"])
-    lines = alt.Chart(table).mark_line().encode(x=x, y="mean(decoded):Q", color="kind:N")
+    dots = alt.Chart(table).mark_point(filled=True, **DOTS).encode(x=x, y=y, color=MODEL, shape=DECAY, tooltip=["model", "decay", "seed", "tasks", "decoded"])
+    lines = alt.Chart(table).mark_line().encode(x=x, y="mean(decoded):Q", color=MODEL, detail="decay:N")
     return alt.layer(lines, dots).properties(width=420, height=240)
 
 
