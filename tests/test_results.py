@@ -33,6 +33,8 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
     rows = judge(run.study.name, run.study.claims, run.view(), Circumstances(command="", fingerprints=run.record["claims"]["checks"]), strict=True)
     assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
     for row, stored in zip(rows, run.claims, strict=True):
+        control = (row.control.estimate, row.control.low, row.control.high) if row.control else None
+        assert row.verdict == "not judged" or control != (row.estimate, row.low, row.high), f"{row.id} is its own control"
         assert row.verdict == "holds" or row.note or row.reason, f"{row.id} does not hold: say why in its note"
         for value in ("estimate", "low", "high"):
             found = getattr(row, value)

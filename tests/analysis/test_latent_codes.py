@@ -141,6 +141,14 @@ def test_a_ridge_probe_says_how_much_of_the_codes_features_explain():
     assert found[3] > 0.999
 
 
+def test_a_ridge_probe_counts_coordinates_alike_and_a_strong_penalty_leaves_the_mean():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((400, 3))
+    codes = np.stack([100 * features[:, 0], random.standard_normal(400)], axis=1)[None]
+    assert 0.45 < ridge_probe(features, codes)[0] < 0.52
+    assert abs(ridge_probe(features, codes, strength=1e9)[0]) < 0.05
+
+
 def test_silhouettes_and_the_embedding_show_clusters():
     by_layer = silhouettes(CODES, RULES)
     assert by_layer[1] > 0.6

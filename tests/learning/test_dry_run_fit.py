@@ -70,6 +70,14 @@ def test_the_outcome_has_the_form_of_a_real_one(precision, options):
     assert "while" in lowered.as_text()
 
 
+@pytest.mark.parametrize("until", [False, True])
+def test_every_seed_of_a_dry_run_runs_all_steps_and_does_not_diverge(until):
+    dry, _ = dry_run_fit(Walk(0.1, jnp.ones(5)), 7, [0, 1], **({"until": (far, 2)} if until else {}))
+    assert (dry.steps.tolist(), dry.reached.tolist(), dry.diverged.tolist()) == ([7, 7], [until, until], [False, False])
+    assert all(np.all(values == 1) for values in dry.history.values())
+    assert placeholder(jax.ShapeDtypeStruct((2,), bool)).tolist() == [False, False]
+
+
 def test_what_a_real_fit_refuses_is_refused():
     learner = Walk(0.1, jnp.ones(5))
     for run in (fit, dry_run_fit):

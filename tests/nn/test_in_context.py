@@ -81,3 +81,18 @@ def test_streams_are_what_is_read():
     for model, out in ((transformer(), lambda m: m(CONTEXT, ASKED)[0]), (bottleneck(), lambda m: m.code(CONTEXT))):
         read = model.model if isinstance(model, nn.ContextTransformer) else model.infer
         np.testing.assert_allclose(read.readout(read.norm(model.stream(CONTEXT, ASKED))), out(model), rtol=0, atol=1e-5)
+
+
+def test_positions_before_and_after_a_token_are_told_apart():
+    bias = nn.context_encoder(INPUTS + 1, 1, dim=8, heads=2, key=jax.random.key(0)).blocks[0].mixer.position.bias(jnp.arange(3), jnp.arange(3))
+    assert np.all(bias[:, 0, 2] != bias[:, 0, 0])
+    assert np.all(bias[:, 0, 2] != bias[:, 2, 0])
+
+
+def test_executors_start_with_the_scales_that_their_docstrings_state():
+    composed, conditioned = (of.create(16, 4, code=6, hidden=400, key=jax.random.key(0)) for of in (nn.Composed, nn.Conditioned))
+    modules = composed.hypernetwork.generators[0].modules
+    outward = composed.hypernetwork(jnp.ones((1, 6))).outward
+    network = conditioned.network
+    for weights, std in ((modules, 96**-0.5), (outward, 400**-0.5), (network.inward, 22**-0.5), (network.outward, 400**-0.5)):
+        np.testing.assert_allclose(np.std(weights), std, rtol=0.07)

@@ -18,8 +18,9 @@ from mesocosm.claims.view import View
 from mesocosm.nn import HYLA_VARIANTS, DeltaNet
 from mesocosm.studies.hyla import claims, codes, identities, tables, train
 from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, FuzzySize, Identities, Language, Raven, Scale
-from mesocosm.studies.hyla.networks import Copied, build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks
+from mesocosm.studies.hyla.networks import DECAYED, Copied, build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks
 from mesocosm.studies.hyla.trials import check, trials
+from mesocosm.studies.interface import Context
 from mesocosm.tasks.fuzzy_logic import fuzzy_function
 from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.task import batch
@@ -80,7 +81,8 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
 
 
 def test_what_a_check_compares_has_all_replicates():
-    assert {trial.seeds for preset in PRESETS.values() for trial in trials(preset.config)} == {None, 1}
+    for preset in PRESETS.values():
+        assert {trial.name for trial in trials(preset.config) if trial.seeds is not None} == {"identities", "ambiguous"}
 
 
 def test_features_are_compared_after_equally_many_steps():
@@ -242,6 +244,71 @@ def test_a_perfect_network_explains_all_and_the_mean_nothing():
     np.testing.assert_allclose(train.explain(Table(perfect, examples.tokens), examples).mean, 1.0, atol=1e-6)
     mean = jnp.broadcast_to(values.mean(axis=1, keepdims=True), perfect.shape)
     assert abs(train.explain(Table(mean, examples.tokens), examples).pooled) < 0.05
+
+
+@pytest.mark.whole
+def test_tokens_see_later_ones_but_in_a_decoder():
+    for name, tokens, causal in (
+        ("fuzzy-softmax", jnp.ones((7, 5)), False),
+        ("raven-softmax", jnp.ones((18, 8)), False),
+        ("language-softmax", jnp.zeros(4, int), True),
+    ):
+        attention = build(arm(name), KEY).explain(tokens)[1][0].attention
+        assert np.all((attention[:, 0, 1] == 0) == causal), name
+
+
+def test_an_arms_training_reaches_its_optimiser():
+    of = arm("fuzzy-hyla", "quick")
+    made = learner(of, fuzzy_task(Fuzzy(), 0), train.fuzzy_loss)
+    assert made.hyperparameters == {"learning_rate": 1e-2, "warmup": 200.0, "steps": 1500.0, "floor": 0.1, "weight_decay": {DECAYED: 0.1}}
+    assert made.batch_size == 64
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_codes_are_those_of_the_network_that_a_trial_is_named_after(preset):
+    found = {trial.name: trial for trial in trials(PRESETS[preset].config)}
+    reading = [trial for trial in found.values() if trial.after]
+    for trial in reading:
+        assert trial.after == (trial.name.removeprefix("codes-"),)
+        assert trial.config == found[trial.after[0]].config
+    assert {trial.name for trial in reading} == {name for name in found if name.startswith("codes-")}
+
+
+def test_tasks_have_the_sizes_of_their_config():
+    fuzzy = fuzzy_task(Fuzzy(held_out=0.3, length=9, queries=3), 1000)
+    assert (len(fuzzy.combinations.train), len(fuzzy.combinations.held_out), fuzzy.length, fuzzy.queries) == (47, 19, 9, 3)
+    raven = raven_task(Raven(features=2, symbols=6, held_out=0.5), 1000)
+    assert isinstance(raven, RavenMatrices)
+    assert (len(raven.combinations.train), len(raven.combinations.held_out), raven.symbols) == (18, 18, 6)
+    assert (raven.permute, raven.shuffle_rules, raven.reject_ambiguous) == (True, False, False)
+
+
+def test_scores_are_averaged_over_examples_and_their_errors_shrink_with_their_number(monkeypatch):
+    each = jnp.asarray([[0.0, 1.0, 0.0, 1.0]])
+    context = Mock(Context, seeds=(1000,), evaluation_key=KEY)
+    context.rows.side_effect = lambda axes=None, **columns: pl.DataFrame({name: np.asarray(value).reshape(-1) for name, value in columns.items()})
+    for name in ("split_of", "_shown"):
+        monkeypatch.setattr(train, name, lambda *given: pl.DataFrame())
+
+    def columns(run, name, **results):
+        """The columns of the table of scores, where these functions have these results."""
+        made = {getattr(train, function): result for function, result in results.items()}
+        context.evaluate.side_effect = lambda function, *parts: made.get(getattr(function, "func", function))
+        table = next(iter(run(arm(name), context).values()))
+        return {column: [table[column][0], table[f"{column}_error"][0]] for column in table.columns if f"{column}_error" in table.columns}
+
+    sets = train.FuzzySets(*[jnp.zeros((1, 2))] * 4)
+    found = columns(train.train_fuzzy, "fuzzy-softmax", draw_fuzzy=sets, explain=train.Scores(each, each.mean(axis=1)))
+    assert found == {name: pytest.approx([0.5, 3**-0.5 / 2]) for name in sets._fields}
+    right = train.Accuracy(jnp.asarray([0.2]), jnp.asarray([0.5]))
+    found = columns(
+        train.train_raven, "raven-softmax", draw_raven=train.RavenSets(*[jnp.zeros((1, 2))] * 2), answer_sets=(train.RavenScores(right, right, right), None)
+    )
+    assert found["held_out"] == pytest.approx([0.2, 0.05])
+    assert found["held_out_feature"] == pytest.approx([0.5, 0.0625])
+    assert len(found) == 6
+    found = columns(train.train_language, "language-softmax", draw_windows=jnp.zeros((1, 2)), predict=train.Losses(each, 2 * each))
+    assert found == {"loss": pytest.approx([0.5, 3**-0.5 / 2]), "alone": pytest.approx([1.0, 3**-0.5])}
 
 
 # --- identities -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 
 from mesocosm.analysis.tables import long_table
@@ -115,6 +116,30 @@ def test_terms_are_read_at_one_point_from_training_s_combinations_and_from_held_
         np.testing.assert_array_equal(shuffled[place].labels, labels)
 
 
+def test_terms_are_decoded_from_training_s_combinations_to_held_out_ones_and_from_shuffled_values_beside(monkeypatch):
+    labels = np.arange(24).reshape(8, 3) % 5 == 0
+
+    def read(number):
+        return Read(np.full((1, 8, 2, 1, 1), float(number)), np.roll(labels, number, axis=0))
+
+    reads = {of: tuple(Probed(read(first), read(first + 1)) for first in (start, start + 2)) for start, of in ((0, "trained"), (4, "untrained"))}
+    context = Mock(Context, seeds=(1000,), parents=("fuzzy-softmax",), evaluation_key=KEY)
+    context.model.return_value = "trained"
+    context.evaluate.side_effect = lambda function, *given: (
+        "untrained" if function.func is codes.build else jax.tree.map(lambda leaf: leaf[None], reads[given[1]])
+    )
+    decoded = []
+    monkeypatch.setattr(codes, "_decoded", lambda network, seed, *given: decoded.append((network, *given)) or pl.DataFrame({"network": [network]}))
+    monkeypatch.setattr(codes, "embedding", lambda points: points[:, :2])
+    codes.read_terms(ARMS["fuzzy-softmax"], context)
+    context.model.assert_called_once_with("fuzzy-softmax", "network")
+    assert [network for network, *_ in decoded] == ["trained", "shuffled", "untrained"]
+    for (_, fitted, known, scored, wanted), number in zip(decoded, (0, 2, 4), strict=True):
+        assert (float(fitted.mean()), float(scored.mean())) == (number, number + 1)
+        np.testing.assert_array_equal(known, np.roll(labels, number, axis=0))
+        np.testing.assert_array_equal(wanted, np.roll(labels, number + 1, axis=0))
+
+
 # --- Raven matrices ---------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +205,22 @@ def test_rules_and_not_symbols_are_decoded_of_both_features_beside_own_rows_and_
     assert f1["trained, other rows"] < 0.4 < f1["other feature"] < 0.9
     rule, target, other_rule, other_target = (found["causes"][name][1] for name in RavenLabels._fields)
     assert rule > other_rule + 0.1 > 0.2 > max(target, other_target) + 0.1
+
+
+def test_what_explains_codes_and_which_are_alike_is_asked_of_training_s_combinations(monkeypatch):
+    labels, read = made_up()
+    reads = codes.RavenReads(*[Probed(*(read(of, rule=1, other_rule=1) for of in labels))] * 4)
+    context = Mock(Context, seeds=(0,), parents=("raven-softmax",), evaluation_key=KEY)
+    context.evaluate.return_value = jax.tree.map(lambda leaf: leaf[None], reads)
+    asked = []
+    monkeypatch.setattr(codes, "embedding", lambda points: points[:, :2])
+    monkeypatch.setattr(codes, "_decoded", lambda *given: pl.DataFrame({"network": [given[0]]}))
+    monkeypatch.setattr(codes, "_causes", lambda seed, *given: asked.extend(given) or pl.DataFrame())
+    monkeypatch.setattr(codes, "_similar", lambda arm, context, given: asked.append(jax.tree.map(lambda leaf: leaf[0], given)) or pl.DataFrame())
+    codes.read_rules(ARMS["raven-softmax"], context)
+    assert len(asked) == 3
+    for given in asked:
+        np.testing.assert_array_equal(given.labels.rule, labels[0].rule)
 
 
 def test_independent_rules_are_all_pairs_alike():

@@ -20,10 +20,21 @@ from mesocosm.learning.streams import stream_keys
 from mesocosm.nn import Attention, Bottleneck, Composed, DeltaNet
 from mesocosm.studies.incontext_composition import claims, identities, measures, references, train
 from mesocosm.studies.incontext_composition.config import PRESETS, Identities
-from mesocosm.studies.incontext_composition.networks import WithCode, build, draw_prompts, learner, split_of, with_code
+from mesocosm.studies.incontext_composition.networks import (
+    WithCode,
+    build,
+    draw_labelled,
+    draw_prompts,
+    execution_loss,
+    executor_learner,
+    learner,
+    prompt_loss,
+    split_of,
+    with_code,
+)
 from mesocosm.studies.incontext_composition.trials import check, trials
 from mesocosm.tasks.compositional_supports import masks_of
-from mesocosm.tasks.hyperteacher import Teacher
+from mesocosm.tasks.hyperteacher import Prompt, Teacher
 
 KEY = jax.random.key(0)
 SEEDS = list(range(10))
@@ -305,6 +316,93 @@ def test_a_student_with_the_teachers_modules_is_aligned_with_its_own_teacher_onl
     found = train._aligned(of.support, context, modules, codes, teacher_of(drawn), sets)
     assert np.allclose(found["own"], 1, atol=1e-4)
     assert np.max(found["foreign"]) < 0.6
+
+
+@pytest.mark.parametrize(("name", "rate"), [("vanilla", 4e-3), ("hypernet", 2e-3), ("latent-mlp", 4e-3)])
+def test_an_arms_training_reaches_its_optimiser(name, rate):
+    of, drawn = arm(name, "cpu"), draw_prompts("connected+", 8, 2, KEY)
+    made = learner(of, drawn, jax.eval_shape(lambda task: train.draw_sets(4, KEY, task), drawn))
+    assert made.hyperparameters == {"learning_rate": rate, "warmup": 200.0, "steps": 5000.0, "clip_norm": 1.0, "weight_decay": of.decay}
+    assert made.batch_size == 16
+
+
+@pytest.mark.whole
+def test_a_hypernetwork_that_is_given_the_code_learns_plain_codes_without_weight_decay():
+    drawn = draw_labelled("connected", 16, KEY)
+    made = executor_learner(arm("given-code-connected", "cpu"), drawn)
+    assert made.hyperparameters == {"learning_rate": 1e-2, "warmup": 200.0, "steps": 10_000.0, "clip_norm": 1.0, "weight_decay": 0.0}
+    example = drawn.sample(KEY)
+    knowing = Knowing(Composed.create(16, 1, code=6, hidden=2, key=KEY).hypernetwork, drawn.teacher)
+    assert execution_loss(knowing, example, KEY) < 1e-10
+    assert execution_loss(knowing, example._replace(outputs=example.outputs + 2.0), KEY) == pytest.approx(4.0, rel=1e-4)
+
+
+def test_the_loss_is_the_mean_squared_error_at_the_queries():
+    prompt = draw_prompts("connected", 6, 2, KEY).sample(KEY)
+    errors = jnp.asarray([[0.1], [-3.0]])
+    assert prompt_loss(lambda context, queries: prompt.targets + errors, prompt, KEY) == pytest.approx(9.01 / 2, rel=1e-5)
+
+
+@pytest.mark.whole
+def test_a_hypernetwork_that_is_given_the_code_is_trained_and_tested_on_one_teacher():
+    seeds, learners, made = [1000, 1001], [], []
+
+    class Trained(Exception): ...
+
+    def fit(name, learner, steps, **options):
+        learners.append(learner)
+        raise Trained
+
+    def evaluate(function, *parts):
+        made.append(jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*parts)))
+        return made[-1]
+
+    context: Any = SimpleNamespace(
+        seeds=seeds,
+        parents=(),
+        evaluation_key=KEY,
+        keys=lambda stream: stream_keys(seeds, stream),
+        fit=fit,
+        evaluate=evaluate,
+        publish=len,
+        model=len,
+        rows=len,
+    )
+    with pytest.raises(Trained):
+        train.train_executor(arm("given-code-connected"), context)
+    sets = made[-1]
+    execute = jax.vmap(jax.vmap(jax.vmap(Teacher.execute, (None, 0, 0)), (None, 0, 0)))
+    found = execute(learners[0].task.teacher, sets.plain_code, sets.queries[..., :16])
+    np.testing.assert_allclose(found[:, :3], sets.targets[:, :3], atol=1e-5)
+
+
+@pytest.mark.whole
+def test_the_penalty_of_ridge_regression_is_chosen_on_trainings_pairs(monkeypatch):
+    """Training's outputs are linear in the inputs, so that the smallest penalty is best; those of held-out pairs are noise, for which the largest would be."""
+    keys = jax.random.split(KEY, 3)
+    inputs = jax.random.normal(keys[0], (4, 20, 32, 16))
+    outputs = jnp.einsum("stpi,sti->stp", inputs, jax.random.normal(keys[1], (4, 20, 16)))[..., None]
+    outputs = outputs.at[1].set(jax.random.normal(keys[2], outputs[1].shape))
+    tokens, code = jnp.concatenate([inputs, outputs], axis=-1), jnp.zeros((4, 20, 6))
+    sets = Prompt(tokens[:, :, :24], tokens[:, :, 24:].at[..., 16:].set(0), outputs[:, :, 24:], code, code)
+    chosen = references.ridge(affine_features, sets).value
+    fixed = []
+    for strength in (0.1, 10.0):
+        monkeypatch.setattr(references, "STRENGTHS", (strength,))
+        fixed.append(references.ridge(affine_features, sets).value)
+    np.testing.assert_allclose(chosen, fixed[0], rtol=1e-5)
+    assert fixed[1][1] > chosen[1] + 0.1
+
+
+@pytest.mark.whole
+def test_hyla_sees_both_sides_as_attention_does():
+    for name in ("vanilla", "hyla"):
+        layer = build(arm(name, models=("vanilla", "hyla")), KEY).model.blocks[0].mixer
+        attention = layer.explain(jax.random.normal(KEY, (10, 8)))[1].attention
+        assert np.all(attention[:, 0, 1:8] != 0)
+        bias = layer.position.bias(jnp.arange(3), jnp.arange(3))
+        assert np.all(bias[:, 0, 2] != bias[:, 0, 0])
+        assert np.all(bias[:, 0, 2] != bias[:, 2, 0])
 
 
 # --- exact statements -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from mesocosm.tasks.fuzzy_logic import FuzzyLogic, explained_variance, fuzzy_function
 from mesocosm.tasks.task import batch
@@ -117,3 +118,15 @@ def test_predictions_need_the_shape_of_the_targets(monkeypatch):
     examples = draw(TASK, 3)
     with pytest.raises(ValueError, match=r"\(3, 1, 1\) predictions for \(3, 1\) targets"):
         explained_variance(examples.targets[..., None], examples)
+
+
+def test_points_are_uniform_and_independent():
+    points = np.asarray(draw(TASK, 2000).tokens)[..., :-1]
+    assert kstest(points[:, 0].ravel(), "uniform").pvalue > 1e-3
+    assert kstest(points[:, -1].ravel(), "uniform").pvalue > 1e-3
+    together = np.corrcoef(points[:, [0, 1, -1]].reshape(2000, -1), rowvar=False)
+    assert np.abs(together - np.eye(12)).max() < 0.1
+
+
+def test_coverage_need_not_be_required():
+    assert len(FuzzyLogic.create(held_out=0.95, require_coverage=False).combinations.train) == 4

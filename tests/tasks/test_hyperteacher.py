@@ -159,6 +159,12 @@ def test_unstructured_tasks_have_new_modules_and_the_same_readout():
     assert all(np.linalg.norm(row) <= np.linalg.norm(readout) * (1 + 1e-4) for row in maps)  # the norm of the generated weights is 1
 
 
+def test_the_modules_of_unstructured_tasks_have_their_gain():
+    of = Hyperteacher(Teacher.create(16, 16, 1, modules=6, key=jax.random.key(0), activation=jax.nn.relu), support("connected+", k_hot(6, 2)), 4)
+    one, two = (Unstructured(of, gain).sample(jax.random.key(0)).outputs for gain in (1.0, 3.0))
+    np.testing.assert_allclose(two, 3 * one, rtol=1e-4)
+
+
 def test_a_prompt_hides_the_outputs_of_its_queries():
     example, prompts = draw(task(points=7), 3), draw(Prompts(task(points=7), 2), 3)
     assert (prompts.context.shape, prompts.queries.shape, prompts.targets.shape) == ((3, 5, 17), (3, 2, 17), (3, 2, 1))

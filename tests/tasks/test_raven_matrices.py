@@ -196,3 +196,42 @@ def test_a_rule_is_equal_to_itself_alone():
     assert len({Progression(1), Sum(1), Progression(1), Distribution()}) == 3
     with pytest.raises(ValueError, match="only 1 of 2 rules differ"):
         RavenMatrices.create(features=2, rules=(Sum(1), Sum(1)))
+
+
+@pytest.mark.whole
+def test_features_are_drawn_independently():
+    examples = draw(replace(SMALL, symbols=4), 8000)
+    firsts = np.asarray(examples.features())[:, 0, 0]
+    assert chisquare(np.bincount(firsts @ [4, 1], minlength=16)).pvalue > 1e-3
+
+
+@pytest.mark.whole
+def test_shuffled_rules_are_in_every_order_alike():
+    rules = np.asarray(draw(RavenMatrices.create(features=3, symbols=5, shuffle_rules=True), 3000).rules)
+    distinct = rules[[len(set(row)) == 3 for row in rules.tolist()]]
+    counts = np.unique(np.argsort(distinct, axis=1) @ [9, 3, 1], return_counts=True)[1]
+    assert len(counts) == 6
+    assert chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.whole
+def test_other_answers_of_three_features_are_those_of_a_plain_search():
+    rules = (Progression(0), Progression(1), Sum(1))
+    panels = draw(RavenMatrices.create(features=3, symbols=3, rules=rules, held_out=0.5), 12).panels
+    found = jax.jit(jax.vmap(lambda one: other_answers(one, 3, rules)))(panels)
+    wanted = [by_search(np.asarray(one), 3, rules) for one in panels]
+    assert list(zip(found.somewhere.tolist(), found.everywhere.tolist(), strict=True)) == wanted
+    assert len(set(wanted)) > 1
+
+
+@pytest.mark.whole
+def test_rules_complete_grids_of_four():
+    """All tables of all rules, and tables with one wrong symbol, against trying all last symbols."""
+    tables = np.moveaxis(np.asarray(draw(RavenMatrices.create(features=3, symbols=7, grid=4), 20).features()), -1, 1).reshape(-1, 4, 4)
+    wrong = np.array(tables)
+    wrong[:, 2, 1] = (wrong[:, 2, 1] + 1) % 7
+    for rule in RULES:
+        for given in (tables, wrong):
+            fits, symbol = rule.complete(jnp.asarray(given), 7)
+            wanted = [answers(table, rule, 7) for table in given]
+            assert [[int(s)] if f else [] for f, s in zip(fits, symbol, strict=True)] == wanted
