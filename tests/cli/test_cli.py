@@ -274,10 +274,10 @@ def test_dry_run_trains_nothing_and_calls_no_trial(run, capsys, monkeypatch):
         assert main(["run", "toy-study", "--dry-run"]) == 0
         text = capsys.readouterr().out
         assert text.count("new") == 4
-        assert "8 seeds; about 0.06 minutes on two cores; " in text
+        assert "8 seeds; about 0.06 minutes, one trial at a time; " in text
         assert "memory" not in text
         assert main(["run", "toy-study", "--dry-run", "--seeds", "4"]) == 0
-        assert "4 seeds; about 0.035 minutes on two cores, scaled from 8 seeds; " in capsys.readouterr().out
+        assert "4 seeds; about 0.035 minutes, one trial at a time, scaled from 8 seeds; " in capsys.readouterr().out
     assert not Path("runs").exists()
     assert main(["run", "toy-study", "--dry-run", "--compile"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -658,6 +658,7 @@ def test_a_layer_may_see_all_tokens():
         ({"scales": (Scale("a", steps=1), Scale("a", steps=2))}, "scales has a twice"),
         ({"fuzzy_sizes": (FuzzySize("a", 3, 2, 0.3, 1),) * 2}, "fuzzy_sizes has a twice"),
         ({"variants": ("softmax", "hyla", "hyla")}, "variants has hyla twice"),
+        ({"language_variants": ("linear", "hyla-softmx")}, "language_variants has hyla-softmx, which is no layer of this study"),
     ],
 )
 def test_lists_that_would_train_a_network_twice_or_nowhere_are_refused(changes, told):

@@ -276,7 +276,7 @@ def dry_run(study: Study, command: commands.ConfiguredRun[Any], seeds: tuple[int
     left = sum(trial.minutes or 0.0 for trial in trials if trial.state != "cached")
     usual = study.presets[command.preset].seeds
     scaled = "" if len(seeds) == usual else f", scaled from {usual} seeds"
-    minutes = f"about {rounded(left)} minutes on two cores{scaled}" if plan.minutes else "minutes not measured for this config"
+    minutes = f"about {rounded(left)} minutes, one trial at a time{scaled}" if plan.minutes else "minutes not measured for this config"
     print_line(out, f"{len(seeds)} seeds; {minutes}; {plan.path}")
     return 0
 

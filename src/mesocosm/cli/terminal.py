@@ -34,7 +34,7 @@ OUTCOMES = {"done": "green", "failed": "bold red", "refused": "bold red", "stopp
 
 def studies_table(studies: Sequence[Study | str]) -> Table:
     """One row per study: name, title, presets with minutes; a string is the reason why a study could not be loaded."""
-    table = _table("study", "what emerges", "presets (minutes on two cores)")
+    table = _table("study", "what emerges", "presets (minutes, one trial at a time)")
     for study in studies:
         if isinstance(study, str):
             table.add_row(Text(printable(study), style="red"))
@@ -46,7 +46,7 @@ def studies_table(studies: Sequence[Study | str]) -> Table:
 
 def study_page(study: Study) -> RenderableType:
     """One study in full: paper, presets, and claims with their sources and checks."""
-    presets = _table("preset", "seeds", "minutes on two cores")
+    presets = _table("preset", "seeds", "minutes, one trial at a time")
     for name, preset in study.presets.items():
         presets.add_row(Text(name, style="bold"), str(preset.seeds), _minutes(preset) if preset.minutes else Text("not measured", style="dim"))
     parts: list[RenderableType] = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mesocosm.nn import HYLA_VARIANTS
 from mesocosm.studies.hyla.codes import compare_rules, read_rules, read_terms
-from mesocosm.studies.hyla.config import Config, Scale
+from mesocosm.studies.hyla.config import MIXTURES, Config, Scale
 from mesocosm.studies.hyla.identities import check_identities, find_ambiguous
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, LanguageArm, RavenArm, build
 from mesocosm.studies.hyla.tables import percent
@@ -27,10 +28,10 @@ def check(config: Config) -> None:
 
 
 def check_lists(config: Config) -> None:
-    """Reject heads that do not divide a network, and lists that would train a network twice or nowhere.
+    """Reject heads that do not divide a network, layers that do not exist, and lists that would train a network twice or nowhere.
 
     Raises:
-        ValueError: a network's size is not a multiple of its heads, or a list of the config has an entry twice or one too many.
+        ValueError: a network's size is not a multiple of its heads, or a list of the config has an entry twice, one too many, or no layer's name.
     """
     others = [replace(config.raven_network, heads=heads) for heads in config.raven_heads]
     for network in (config.fuzzy_network, config.raven_network, config.language_network, *others):
@@ -44,7 +45,12 @@ def check_lists(config: Config) -> None:
         "scales": [scale.name for scale in config.scales],
         "fuzzy_sizes": [size.name for size in config.fuzzy_sizes],
     }
-    named |= {name: getattr(config, name) for name in ("variants", "probed", "raven_variants", "scaled", "language_variants")}
+    layers = {name: getattr(config, name) for name in ("variants", "probed", "raven_variants", "scaled", "language_variants")}
+    existing = (*HYLA_VARIANTS, *MIXTURES)
+    for name, entries in layers.items():
+        if unknown := [entry for entry in entries if entry not in existing]:
+            raise ValueError(f"{name} has {unknown[0]}, which is no layer of this study; there are {', '.join(existing)}")
+    named |= layers
     for name, entries in named.items():
         if twice := [entry for entry in entries if entries.count(entry) > 1]:
             raise ValueError(f"{name} has {twice[0]} twice, or the judged network has it, too")

@@ -24,7 +24,7 @@ def check(config: Config) -> None:
 
 
 def trials(config: Config) -> list[Trial]:
-    """One trial per model and training, the longest of them first; arms are paired by seed, which decides teacher, initialisation and data."""
+    """One trial per model and training; arms are paired by seed, which decides teacher, initialisation and data."""
     if config.mixer:
         ours = [_trained(config, name, name, "connected+", config.training) for name in ("vanilla", "hypernet")]
         return [*ours, _trained(config, "user", "vanilla", "connected+", config.training, mixer=config.mixer)]
