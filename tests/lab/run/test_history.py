@@ -152,6 +152,12 @@ def test_another_verdict_on_the_same_tables_is_entered_and_shown(registry, monke
     assert first["fingerprint"] != second["fingerprint"]
 
 
+def test_a_record_that_was_judged_twice_alike_is_told_once(registry):
+    """As when a check was added to it later."""
+    write_history(registry, [FIRST, {**FIRST, "judged": "2026-01-02T00:00:00+00:00", "fingerprint": "another"}])
+    assert earlier(record(10, 11))["C2.drop"] == [("fails", "other seeds")]
+
+
 @pytest.mark.whole
 def test_nobody_else_is_refused(registry, monkeypatch, tmp_path):
     """Small presets, changed configs, pilots, repetitions, and runs that are not beside results."""

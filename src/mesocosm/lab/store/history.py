@@ -146,15 +146,16 @@ def earlier_records(run: Run) -> Counter[str]:
 
 
 def with_earlier(rows: Sequence[CheckRow], entries: Sequence[Entry], started: str, seeds: Collection[int]) -> list[CheckRow]:
-    """The rows of a run with the verdicts of earlier records; of its own earlier judgements, only those that differ."""
+    """The rows of a run with the verdicts of earlier records; of a record that was judged again, and of its own earlier judgements, only those that differ."""
     found = []
     for row in rows:
-        name, earlier = row.id.partition("/")[2], list[EarlierVerdict]()
+        name, earlier, told = row.id.partition("/")[2], list[EarlierVerdict](), set[tuple[str, str]]()
         for entry in entries:
             verdict: Any = entry["verdicts"].get(name)
             own = entry["date"] == started
-            if verdict is None or entry["date"] > started or (own and verdict == row.verdict):
+            if verdict is None or entry["date"] > started or (own and verdict == row.verdict) or (entry["date"], verdict) in told:
                 continue
+            told.add((entry["date"], verdict))
             ground: Ground = "these tables" if own else "these seeds" if set(seeds) & set(entry["seeds"]) else "other seeds"
             earlier.append(EarlierVerdict(verdict, entry.get("judged", entry["date"])[:10], seeds_text(entry["seeds"]), ground))
         found.append(replace(row, earlier=earlier))
