@@ -21,7 +21,7 @@ from mesocosm.learning.reward_features import RewardFeatures
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa import claims, learned, measures
-from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, Rate, Switched
+from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, LearningRates, Switched
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
 from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm
 from mesocosm.studies.cocoa.switched import _track, _train
@@ -141,7 +141,7 @@ def made_up(fits):
 def test_the_treasure_is_left_when_its_probability_first_is_below_a_tenth():
     """After it comes back it stays left; never left, all iterations count; left at once, one measurement; 0.1 itself is not below."""
     sizes = Switched(track=LearnedModels(length=5, steps=20, every=10), after=35)
-    learner, other = (learner_of(sizes.track, Rate(1e-3, 1e-3), _track(sizes), Reinforce()) for _ in range(2))
+    learner, other = (learner_of(sizes.track, LearningRates(1e-3, 1e-3), _track(sizes), Reinforce()) for _ in range(2))
     before = np.array([[0.1, 0.6, 0.9], [0.2, 0.7, 0.8], [0.3, 0.4, 0.05], [0.4, 0.8, 0.95]])
     after = np.array([[0.9, 0.5, 0.05, 0.2], [0.8, 0.7, 0.7, 0.6], [0.05, 0.04, 0.03, 0.01], [0.95, 0.1, 0.1, 0.02]])
     fits = {

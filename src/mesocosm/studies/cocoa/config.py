@@ -107,7 +107,7 @@ PAPER_RATES: tuple[tuple[Estimator, float], ...] = (
 )
 
 
-class Rate(NamedTuple):
+class LearningRates(NamedTuple):
     """Learning rates of AdamW: the policy's and the models'."""
 
     policy: float
@@ -140,16 +140,16 @@ ROOM_RATES: Rates = (
     ("hca-plus", 1e-4, 1e-3),
     ("reinforce", 1e-3, 0.0),
 )
-USER_RATE = Rate(3e-4, 3e-3)
+USER_RATE = LearningRates(3e-4, 3e-3)
 
 
-def rate_of(rates: Rates, estimator: LearnedEstimator) -> Rate:
+def rate_of(rates: Rates, estimator: LearnedEstimator) -> LearningRates:
     """The learning rates of an estimator.
 
     Raises:
         ValueError: there are none.
     """
-    found = {name: Rate(policy, models) for name, policy, models in rates}
+    found = {name: LearningRates(policy, models) for name, policy, models in rates}
     if estimator not in found:
         raise ValueError(f"no learning rate is given for {estimator}; there are rates for {', '.join(found)}")
     return found[estimator]
@@ -212,8 +212,10 @@ class Between:
         """The sizes at each length.
 
         Raises:
-            ValueError: there are more lengths than weights, or fewer.
+            ValueError: there are more lengths than weights, or fewer, or a length occurs twice.
         """
+        if len(set(self.lengths)) != len(self.lengths):
+            raise ValueError(f"each length between the shortest and the longest is trained once, not {list(self.lengths)}")
         if len(self.lengths) != len(self.entropies):
             raise ValueError(f"{len(self.lengths)} lengths between the shortest and the longest have {len(self.entropies)} entropies; give one for each")
         return [replace(self.track, length=length, entropy=entropy) for length, entropy in zip(self.lengths, self.entropies, strict=True)]
@@ -233,8 +235,8 @@ class Features:
     """Paper: 0.001, with rewards as they are; here they are divided by the largest."""
     readout_shrinkage: float = 0.003
     """Paper: 0.03."""
-    outcomes: int = 4
-    """Places for different feature vectors of events with a reward."""
+    outcomes: int = 16
+    """The most different feature vectors that events with a reward may have; a training with more is refused. There are as many places as are needed."""
 
 
 @dataclass(frozen=True)
@@ -247,11 +249,13 @@ class Shadow(Training):
     """Weight of the entropy bonus (paper, distance 20: 0.03; authors' code, shadow training: 0.003)."""
     every: int = 25
     """Iterations between two measurements (authors' code: 5)."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage", "trajcv", "hca-return", "hca-plus", "reinforce")
+    estimators: tuple[LearnedEstimator, ...] = (
+        *("cocoa-reward", "cocoa-feature", "cocoa-merged", "q-critic", "advantage", "trajcv", "hca-return", "hca-plus", "hca", "reinforce"),
+    )
     """Estimators whose models learn; none for no such trial."""
     length: int = 23
     """Length of the track: distance plus 3."""
-    exact: tuple[Estimator, ...] = ("cocoa-reward", "hca-plus")
+    exact: tuple[Estimator, ...] = ("cocoa-reward", "hca-plus", "q-critic")
     """Estimators that are measured beside them with exact models."""
     learning_rate: float = 3e-4
     """Of the policy (paper, Q-critic: 3e-4; authors' code, shadow training: 1e-4)."""
@@ -263,8 +267,7 @@ LONG_SHADOW = Shadow(
     length=103,
     entropy=0.01,
     every=50,
-    estimators=("cocoa-reward", "q-critic", "advantage", "trajcv", "reinforce"),
-    exact=("cocoa-reward",),
+    estimators=("cocoa-reward", "cocoa-feature", "cocoa-merged", "q-critic", "advantage", "trajcv", "hca-return", "reinforce"),
 )
 
 
@@ -300,6 +303,8 @@ class Switched:
     track: LearnedModels = field(default_factory=lambda: LearnedModels(length=13, steps=3000, every=10, replicates=20))
     after: int = 3000
     """Iterations after the switch."""
+    found_at: float = 0.5
+    """Probability of the treasure before the switch above which a training counts as one that had found it; others are not scored."""
     adapted_at: float = 0.1
     """Probability of the treasure below which the policy has left it."""
     estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage")
@@ -338,8 +343,10 @@ class Config:
     """The paper's whole training with exact models."""
     whole_replicates: int = 10
     whole_estimators: tuple[Estimator, ...] = ()
+    whole_controls: tuple[Estimator, ...] = ()
+    """Estimators at whose rates COCOA-reward has such a training, too."""
     learned: LearnedModels = field(default_factory=LearnedModels)
-    brief: tuple[LearnedEstimator, ...] = ("hca-plus", "hca", "hca-return", "counterfactual-return")
+    brief: tuple[LearnedEstimator, ...] = ("cocoa-contrastive", "immediate", "hca-plus", "hca", "hca-return", "counterfactual-return")
     """Estimators that are trained for fewer iterations there, and compared with the others over these."""
     brief_steps: int = 5000
     long: LearnedModels = field(default_factory=lambda: LearnedModels(length=103, entropy=0.01, every=100))
@@ -359,11 +366,14 @@ class Config:
     policies with it beside ours on the track of `learned`, and nothing else."""
 
 
-_WHOLE: tuple[Estimator, ...] = ("advantage", "trajcv", "hca-plus", "hca-return", "reinforce")
+_WHOLE: tuple[Estimator, ...] = ("q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "reinforce")
+_WHOLE_CONTROLS: tuple[Estimator, ...] = ("hca-plus", "hca-return")
 _SHORT: tuple[LearnedEstimator, ...] = (
     "cocoa-reward",
     "cocoa-feature",
     "cocoa-merged",
+    "cocoa-contrastive",
+    "immediate",
     "q-critic",
     "advantage",
     "trajcv",
@@ -409,6 +419,7 @@ PRESETS = {
     "cpu": Preset(
         Config(
             whole_estimators=_WHOLE,
+            whole_controls=_WHOLE_CONTROLS,
             learned=LearnedModels(estimators=_SHORT),
             long=replace(Config().long, estimators=_LONG),
             between=Between(track=replace(Between().track, estimators=_BETWEEN)),
@@ -501,6 +512,7 @@ PRESETS = {
             Config(),
             learning=Learning(steps=10000, learning_rates=PAPER_RATES),
             whole_estimators=_WHOLE,
+            whole_controls=_WHOLE_CONTROLS,
             whole_replicates=30,
             signal=Signal(episodes=8192),
             learned=LearnedModels(replicates=30, estimators=_SHORT),
