@@ -236,7 +236,8 @@ class Features:
     readout_shrinkage: float = 0.003
     """Paper: 0.03."""
     outcomes: int = 16
-    """The most different feature vectors that events with a reward may have; a training with more is refused. There are as many places as are needed."""
+    """The most different feature vectors that events with a reward may have; a training with more is refused. On these tracks there are at most 12: two apples
+    by key and position, and the treasure's for each action. There are as many places as are needed."""
 
 
 @dataclass(frozen=True)
