@@ -202,7 +202,7 @@ def test_every_distance_between_has_an_entropy_and_every_estimator_a_rate():
     with pytest.raises(ValueError, match=r"is trained once, not \[43, 43, 63\]"):
         Between(lengths=(43, 43, 63)).tracks()
     assert rate_of(TRACK_RATES, "trajcv") == (3e-3, 1e-2)
-    assert {name for name, _, _ in TRACK_RATES} == set(PRESETS["cpu"].config.learned.estimators)
+    assert {name for name, _, _ in TRACK_RATES} == {*PRESETS["cpu"].config.learned.estimators, *PRESETS["cpu"].config.switched.estimators}
     with pytest.raises(ValueError, match="no learning rate is given for hca; there are rates for cocoa-reward"):
         rate_of(TRACK_RATES[:1], "hca")
 

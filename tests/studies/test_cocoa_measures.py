@@ -178,7 +178,17 @@ def test_the_treasure_is_left_when_its_probability_first_is_below_a_tenth():
 # --- learners and hindsight networks
 
 
-OF_HINDSIGHT = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "cocoa-contrastive", "hca-plus", "hca", "hca-return", "counterfactual-return")
+OF_HINDSIGHT = (
+    "cocoa-reward",
+    "cocoa-feature",
+    "cocoa-merged",
+    "cocoa-contrastive",
+    "cocoa-unsigned",
+    "hca-plus",
+    "hca",
+    "hca-return",
+    "counterfactual-return",
+)
 
 
 @pytest.mark.parametrize("name", OF_HINDSIGHT)
@@ -223,6 +233,18 @@ def test_a_hindsight_networks_state_is_in_its_columns(monkeypatch, column, silen
     assert float(found["dead_outputs"]) == pytest.approx(71 / 72)
     assert {name: float(found[name]) for name in Calibration._fields} == calibration._asdict()
     assert hindsight(credit, None, network, track.process, policy) == {}
+
+
+def test_without_signs_a_reward_and_its_negative_are_one_outcome():
+    """Of the switched track, whose treasure may have either sign; those of COCOA-reward are two."""
+    track = _track(Switched(track=LearnedModels(length=5)))
+    signed, unsigned = (learned_credit(name, LearnedModels(length=5, width=3), track) for name in ("cocoa-reward", "cocoa-unsigned"))
+    rewards = jnp.array([0.0, *track.rewards])
+    assert min(track.rewards) < 0
+    assert len({*signed.outcomes(rewards).tolist()}) == len(track.rewards) + 1
+    assert unsigned.outcomes(rewards).tolist() == unsigned.outcomes(-rewards).tolist()
+    assert {*unsigned.outcomes(rewards).tolist()} == {-1, *range(unsigned.number)}
+    assert unsigned.number == signed.number - 1
 
 
 # --- features

@@ -16,6 +16,7 @@ LearnedEstimator = Literal[
     "cocoa-feature",
     "cocoa-merged",
     "cocoa-contrastive",
+    "cocoa-unsigned",
     "immediate",
     "q-critic",
     "advantage",
@@ -26,7 +27,7 @@ LearnedEstimator = Literal[
     "counterfactual-return",
     "reinforce",
 ]
-"""cocoa-merged: one outcome for all rewards; immediate: COCOA with coefficients of 0."""
+"""cocoa-merged: one outcome for all rewards; cocoa-unsigned: outcomes are rewards without their sign; immediate: COCOA with coefficients of 0."""
 
 ExactAndLearned = Literal["cocoa-reward", "q-critic", "advantage"]
 
@@ -121,6 +122,7 @@ TRACK_RATES: Rates = (
     ("cocoa-feature", 3e-4, 3e-3),
     ("cocoa-merged", 3e-4, 3e-3),
     ("cocoa-contrastive", 3e-4, 3e-3),
+    ("cocoa-unsigned", 3e-4, 3e-3),
     ("immediate", 3e-4, 0.0),
     ("q-critic", 3e-4, 3e-3),
     ("advantage", 1e-3, 1e-3),
@@ -195,7 +197,7 @@ class LearnedModels(Training):
     """Average the pairs of each episode first, which biases the coefficients (authors' code: yes)."""
     learning_rates: Rates = TRACK_RATES
     """Learning rates of AdamW by estimator, the policy's and the models' (paper: Table 3; it gives none for cocoa-merged, cocoa-contrastive,
-    immediate, hca and counterfactual-return)."""
+    cocoa-unsigned, immediate, hca and counterfactual-return)."""
 
 
 @dataclass(frozen=True)
@@ -308,9 +310,9 @@ class Switched:
     """Probability of the treasure before the switch above which a training counts as one that had found it; others are not scored."""
     adapted_at: float = 0.1
     """Probability of the treasure below which the policy has left it."""
-    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "q-critic", "advantage")
+    estimators: tuple[LearnedEstimator, ...] = ("cocoa-reward", "cocoa-feature", "cocoa-unsigned", "q-critic", "advantage")
     """Estimators to train with; none for no such trial."""
-    exact: tuple[ExactAndLearned, ...] = ("cocoa-reward", "q-critic", "advantage")
+    exact: tuple[ExactAndLearned, ...] = ("q-critic", "advantage")
     """Those that are also trained with exact models, which need not learn the new reward."""
 
 
@@ -367,7 +369,7 @@ class Config:
     policies with it beside ours on the track of `learned`, and nothing else."""
 
 
-_WHOLE: tuple[Estimator, ...] = ("q-critic", "advantage", "trajcv", "hca-plus", "hca-return", "reinforce")
+_WHOLE: tuple[Estimator, ...] = ("advantage", "trajcv", "hca-plus", "hca-return", "reinforce")
 _WHOLE_CONTROLS: tuple[Estimator, ...] = ("hca-plus", "hca-return")
 _SHORT: tuple[LearnedEstimator, ...] = (
     "cocoa-reward",

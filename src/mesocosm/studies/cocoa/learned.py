@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mesocosm.analysis.tabular.calibration import Calibration
 from mesocosm.analysis.tabular.gradient_statistics import decibels
@@ -64,6 +64,14 @@ def same_outcome(observation: Array, action: Array, reward: Array) -> int:
     return 0
 
 
+class UnsignedCocoa(LearnedCocoa):
+    """COCOA-reward to which a reward and its negative are the same outcome; `values` are those above 0."""
+
+    def outcomes(self, rewards: Float[Array, " time"]) -> Int[Array, " time"]:
+        """The class of each reward's size, -1 for 0."""
+        return super().outcomes(jnp.abs(rewards))
+
+
 def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None) -> Credit:
     """Build an estimator for a track; COCOA-feature needs the features of one seed.
 
@@ -77,6 +85,7 @@ def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, f
         "cocoa-feature": lambda: _of_features(features, hindsight),
         "cocoa-merged": lambda: LearnedCocoaOfOutcomes(*seen, same_outcome, 1, **hindsight),
         "cocoa-contrastive": lambda: LearnedCocoa(*seen, track.rewards, objective=CONTRASTIVE, **hindsight),
+        "cocoa-unsigned": lambda: UnsignedCocoa(*seen, tuple(sorted({abs(reward) for reward in track.rewards})), **hindsight),
         "immediate": lambda: DiscountedReinforce(0.0),
         "q-critic": lambda: LearnedQCritic(*seen, width=width),
         "advantage": lambda: LearnedAdvantage(*seen, width=width),
