@@ -57,12 +57,11 @@ def clearer_by_features(at: Setting, other: str) -> Check:
     """The same of COCOA-feature, in most trainings, as the ratio lies far lower where features keep the key."""
     instead, least = at.without_rewards(other), least_lead_over(other)
     lead = partial(measures.shadow_lead, Shadow.snr, other=other, trial=at.trial)
-    ahead = f"{least:.0f} dB or more" if least else "more"
     return judged(
         "shadow",
         "C14",
         f"{at.name}cocoa-feature-{other}",
-        Rate(f"trainings in which COCOA-feature's signal-to-noise ratio is {ahead} above that of {NAMES[other]}, distance {at.distance}"),
+        Rate(f"trainings in which COCOA-feature's signal-to-noise ratio is more than {least:.0f} dB above that of {NAMES[other]}, distance {at.distance}"),
         above(0.5),
         measures.exceeds(lead(estimator="cocoa-feature"), least),
         Control(STATES[instead], measures.exceeds(lead(estimator=instead), least)),
