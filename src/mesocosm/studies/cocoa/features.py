@@ -88,7 +88,7 @@ def with_places_for_all(outcomes: FeatureOutcomes) -> FeatureOutcomes:
     most, places = int(np.max(outcomes.number)), outcomes.vectors.shape[1]
     if most > places:
         raise ValueError(f"events with a reward have {most} different feature vectors, and there are places for {places}: raise --config.features.outcomes")
-    return outcomes._replace(vectors=outcomes.vectors[:, : max(most, 1)])
+    return outcomes._replace(vectors=outcomes.vectors[:, : most or places])  # a rehearsal, which computes nothing, has none
 
 
 def _outcomes(places: int, model: RewardFeatures, mdp: TabularMDP) -> FeatureOutcomes:
