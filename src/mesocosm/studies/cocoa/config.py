@@ -394,17 +394,17 @@ PRESETS = {
     "smoke": Preset(
         Config(
             theorems=Theorems(states=6, actions=2, rewards=2),
-            trees=Trees(depth=3, branches=3, overlaps=(0, 1), groups=(2, 4), sweep_overlap=1, sweep_groups=(1, 2, 4)),
-            signal=Signal(lengths=(6, 9), episodes=64),
+            trees=Trees(depth=3, branches=3, overlaps=(0, 1), groups=(4,), sweep_overlap=1, sweep_groups=(1, 2, 4)),
+            signal=Signal(lengths=(6,), episodes=64),
             learning=Learning(length=9, steps=4, solved_by=2, every=2, policy="tabular"),
-            estimators=("cocoa-reward", "q-critic", "hca-return", "reinforce"),
+            estimators=("cocoa-reward", "hca-return", "reinforce"),
             learned=LearnedModels(length=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward", "cocoa-feature")),
             features=Features(episodes=8, steps=20),
             shadow=Shadow(
                 length=6, steps=4, width=8, every=2, episodes=16, replicates=2, estimators=("cocoa-reward", "q-critic", "hca-plus"), exact=("hca-plus",)
             ),
             rooms=Rooms(contexts=2, most_open=1, kinds=1, limit=6, steps=4, width=8, every=2, replicates=2, estimators=("cocoa-reward",)),
-            switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("cocoa-reward",), exact=("q-critic",)),
+            switched=Switched(LearnedModels(length=6, steps=4, width=8, every=2, replicates=2), after=4, estimators=("q-critic",), exact=("q-critic",)),
             perturbed=Perturbed(length=6, sigmas=(0.01, 0.1), episodes=16, replicates=2),
         ),
         seeds=2,
