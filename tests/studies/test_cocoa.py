@@ -188,6 +188,15 @@ def test_the_treasure_is_reached_as_often_as_episodes_say(door):
     assert float(found["key"]) == pytest.approx(float(states.has_key[:, -1].mean()), abs=0.02)
 
 
+def test_the_control_of_a_whole_training_has_the_others_rate_and_length():
+    listed = {trial.name: trial.config for trial in trials(PRESETS["cpu"].config)}
+    for name in ("hca-plus", "hca-return"):
+        control, other = listed[f"whole-cocoa-reward-as-{name}"], listed[f"whole-{name}"]
+        assert (control.estimator, control.learning_rate) == ("cocoa-reward", other.learning_rate)
+        assert (control.learning, control.name) == (other.learning, f"cocoa-reward-as-{name}")
+    assert listed["cocoa-reward"].learning_rate == 0.003
+
+
 def test_exact_models_know_the_new_reward_at_once():
     env = KeyToDoor(6, door=False, switching=True)
     for params, better in ((env.default_params, True), (_switch(env.default_params), False)):
