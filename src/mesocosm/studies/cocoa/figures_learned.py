@@ -108,7 +108,7 @@ def signal_along_training(view: View) -> alt.TopLevelMixin:
     """Gradient of the first step by one episode, with models that learn beside a policy which they do not influence. Lines: mean over trainings; dashed: with
     exact models, on the same episodes; crosses: the paper's averages over training at this distance.
     """
-    table = view.table("shadow")
+    table = view.table("shadow").filter(pl.col("estimator") != f"{EXACT}q-critic")  # which has no noise and no bias
     return alt.hconcat(*(_signal_at(table.filter(length=length), length) for length in sorted(set(table["length"].to_list())))).resolve_scale(y="shared")
 
 
