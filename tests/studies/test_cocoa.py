@@ -461,14 +461,31 @@ def test_the_lead_at_the_distances_between_is_the_smallest_of_them(behind, verdi
 
 @pytest.mark.parametrize(("feature", "merged", "verdict"), [(0.6, 0.2, "holds"), (0.2, 0.2, "fails"), (0.6, 0.6, "not judged")])
 def test_what_features_add_is_not_there_without_them(feature, merged, verdict):
-    levels = {"cocoa-reward": 0.2, "cocoa-feature": feature, "cocoa-merged": merged}
+    levels = {"cocoa-reward": 0.2, "q-critic": 0.2, "advantage": 0.2, "cocoa-feature": feature, "cocoa-merged": merged}
     rows = [
         {"trial": f"aliased-{name}", "seed": seed, "step": step, "estimator": name, "length": 103, "treasure": level + 0.01 * NOISE[i, seed]}
         for i, (name, level) in enumerate(levels.items())
         for seed in range(10)
         for step in (0, 100)
     ]
-    assert verdicts({"learned": pl.DataFrame(rows)}, ("C19.sooner",)) == {"C19.sooner": verdict}
+    names = ("C19.sooner", "C19.sooner-q-critic", "C19.sooner-advantage")
+    assert verdicts({"learned": pl.DataFrame(rows)}, names) == dict.fromkeys(names, verdict)
+
+
+@pytest.mark.parametrize(
+    ("contrastive", "classifier", "verdict", "than_classifier"),
+    [(0.6, 0.65, "holds", "holds"), (0.2, 0.65, "fails", "fails"), (0.7, 0.65, "holds", "fails")],
+)
+def test_contrast_is_slightly_worse_than_a_classifier(contrastive, classifier, verdict, than_classifier):
+    levels = {"cocoa-contrastive": contrastive, "cocoa-reward": classifier, "immediate": 0.03, "reinforce": 0.02}
+    rows = [
+        {"trial": f"learned-{name}", "seed": seed, "step": step, "estimator": name, "length": 23, "treasure": level + 0.01 * NOISE[i, seed]}
+        for i, (name, level) in enumerate(levels.items())
+        for seed in range(10)
+        for step in (0, 100)
+    ]
+    wanted = {"C6.learned": verdict, "C6.classifier": than_classifier}
+    assert verdicts({"learned": pl.DataFrame(rows)}, wanted) == wanted
 
 
 @pytest.mark.parametrize(("bias", "verdict"), [(-20.0, "holds"), (2.0, "fails")])
@@ -486,25 +503,63 @@ def test_the_bias_of_cocoa_is_averaged_in_bins_of_the_treasure(bias, verdict):
 
 
 def test_gradients_at_either_distance_are_those_of_its_own_trial():
-    """20 dB ahead near and behind far; features in nine of ten trainings."""
+    """20 dB ahead near and behind far; features in nine of ten trainings, if they credit something."""
+    levels = {"cocoa-reward": 0.0, "cocoa-feature": 0.0, "cocoa-merged": 0.0, "advantage": -20.0, "hca-plus": -40.0, "exact-hca-plus": -40.0}
     rows = [
-        {"trial": trial, "seed": seed, "step": 0, "estimator": name, "length": 23, "treasure": 0.5, "known": 1, "variance": 0.0, "bias": 0.0}
+        {"trial": trial, "seed": seed, "step": 0, "estimator": name, "length": 23, "treasure": 0.5, "known": 1, "variance": 0.0}
+        | {"bias": -20.0 if name == "cocoa-feature" else 0.0}
         | {"snr": NOISE[i, seed] + (level if trial == "shadow" or name != "cocoa-reward" else -40.0) - 60 * (name == "cocoa-feature" and seed == 0)}
         for trial in ("shadow", "long-shadow")
-        for i, (name, level) in enumerate({"cocoa-reward": 0.0, "cocoa-feature": 0.0, "advantage": -20.0, "hca-plus": -40.0, "exact-hca-plus": -40.0}.items())
+        for i, (name, level) in enumerate(levels.items())
         for seed in range(10)
     ]
     wanted = {"C14.cocoa-reward-advantage": "holds", "C14.far-cocoa-reward-advantage": "fails"}
     wanted |= {"C14.cocoa-feature-advantage": "holds", "C14.far-cocoa-feature-advantage": "holds", "C14.advantage-hca-plus": "not judged"}
     assert verdicts({"shadow": pl.DataFrame(rows)}, wanted) == wanted
+    features = ("C14.cocoa-feature-advantage", "C14.far-cocoa-feature-advantage")
+    assert verdicts({"shadow": pl.DataFrame(rows).with_columns(bias=pl.lit(0.0))}, features) == dict.fromkeys(features, "fails")
+
+
+def shadows(levels, column):
+    """Shadow training at one probability of the treasure, at either distance, from {estimator: (near, far)}; the other statistics are 0."""
+    return pl.DataFrame(
+        [
+            {"trial": trial, "seed": seed, "step": 0, "estimator": name, "length": 23, "treasure": 0.5, "known": 1, "snr": 0.0, "variance": 0.0, "bias": 0.0}
+            | {column: level + 0.2 * NOISE[(i + 6 * far) % 12, seed]}
+            for i, (name, both) in enumerate(levels.items())
+            for far, (trial, level) in enumerate(zip(("shadow", "long-shadow"), both, strict=True))
+            for seed in range(10)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("reward", "verdict"), [((-20.0, -20.0), "holds"), ((0.0, 0.0), "fails")])
+def test_what_credits_nothing_leads_the_critic_in_bias_by_the_critics_own_and_not_enough(reward, verdict):
+    """A silent COCOA-reward has 0 dB; the Q-critic 5 dB near and 13 dB far."""
+    levels = {"cocoa-reward": reward, "cocoa-merged": (0.0, 0.0), "q-critic": (5.0, 13.0)}
+    names = ("C15.bias-q-critic", "C15.far-bias-q-critic")
+    assert verdicts({"shadow": shadows(levels, "bias")}, names) == dict.fromkeys(names, verdict)
+
+
+@pytest.mark.parametrize(("lost", "little", "much"), [((0.0, 8.0), "holds", "holds"), ((8.0, 0.0), "fails", "fails")])
+def test_what_is_lost_with_distance(lost, little, much):
+    """COCOA loses the first, the others the second, and REINFORCE and exact COCOA-reward, the controls, always 12 and 0 dB."""
+    ours, others = lost
+    levels = dict.fromkeys(("cocoa-reward", "cocoa-feature"), (0.0, -ours))
+    levels |= dict.fromkeys(("q-critic", "advantage", "trajcv", "hca-return"), (-30.0, -30.0 - others))
+    levels |= {"reinforce": (-45.0, -57.0), "exact-cocoa-reward": (0.0, 0.0)}
+    wanted = {f"C17.{name}-learned": little for name in ("cocoa-reward", "cocoa-feature")}
+    wanted |= {f"C17.{name}-learned": much for name in ("q-critic", "advantage", "trajcv", "hca-return")}
+    assert verdicts({"shadow": shadows(levels, "snr")}, wanted) == wanted
 
 
 @pytest.mark.parametrize(("level", "falls", "finds"), [(0.7, "holds", "holds"), (0.2, "fails", "fails")])
 def test_an_average_that_is_low_everywhere_does_not_fall_and_is_not_enough(level, falls, finds):
-    """At distance 20 it is 0.75 in both cases; with 0.02 at both distances, it falls by nothing and finds nothing."""
-    names = ("C16.cocoa-reward", "C16.cocoa-reward-level", "C16.cocoa-feature", "C16.cocoa-feature-level")
-    for near, far, wanted in ((0.75, level, (falls, finds)), (0.02, 0.02, ("holds", "fails"))):
+    """At distance 20 it is 0.75 in both cases; with 0.02 at both distances, it falls by nothing and finds nothing. Features must not fall and find it."""
+    names = ("C16.cocoa-reward", "C16.cocoa-reward-level", "C16.cocoa-feature")
+    for near, far, wanted in ((0.75, level, (falls, finds, finds)), (0.02, 0.02, ("holds", "fails", "fails"))):
         levels = {f"learned-{name}": near for name in ("cocoa-reward", "cocoa-feature")} | {"learned-advantage": 0.7, "long-advantage": 0.2}
+        levels |= {"learned-cocoa-merged": 0.1}
         levels |= {f"long-{name}": far for name in ("cocoa-reward", "cocoa-feature")} | {"long-cocoa-merged": 0.1}
         rows = [
             {"trial": trial, "seed": seed, "step": step, "estimator": "any", "length": 23, "treasure": value + 0.01 * NOISE[i, seed]}
@@ -512,7 +567,7 @@ def test_an_average_that_is_low_everywhere_does_not_fall_and_is_not_enough(level
             for seed in range(10)
             for step in (0, 100)
         ]
-        assert verdicts({"learned": pl.DataFrame(rows)}, names) == dict(zip(names, wanted * 2, strict=True))
+        assert verdicts({"learned": pl.DataFrame(rows)}, names) == dict(zip(names, wanted, strict=True))
 
 
 @pytest.mark.parametrize(("feature", "merged", "verdict"), [(-30.0, 5.0, "holds"), (5.0, 5.0, "fails"), (-30.0, -30.0, "not judged")])
@@ -525,6 +580,21 @@ def test_features_have_little_bias_where_rewards_are_aliased(feature, merged, ve
         for step in (50, 100)
     ]
     assert verdicts({"learned_bias": pl.DataFrame(rows)}, ("C19.bias", "C19.reward-bias")) == {"C19.bias": verdict, "C19.reward-bias": "holds"}
+    unbiased = pl.DataFrame(rows).with_columns(logit_bias=pl.when(trial="aliased-cocoa-reward").then(-30.0).otherwise("logit_bias"))
+    assert verdicts({"learned_bias": unbiased}, ("C19.reward-bias",)) == {"C19.reward-bias": "fails"}
+
+
+@pytest.mark.parametrize(("critics", "verdict"), [(800, "holds"), (200, "fails")])
+def test_critics_leave_the_treasure_later(critics, verdict):
+    """The control of both is the Q-critic with exact models."""
+    took = {"cocoa-reward": 400, "q-critic": critics, "advantage": critics, "exact-q-critic": 300}
+    rows = [
+        {"trial": f"switched-{name}", "seed": seed, "level": 0.9, "took": iterations + NOISE[i, seed], "left": 1}
+        for i, (name, iterations) in enumerate(took.items())
+        for seed in range(10)
+    ]
+    names = ("C20.q-critic", "C20.advantage")
+    assert verdicts({"adapted": pl.DataFrame(rows)}, names) == dict.fromkeys(names, verdict)
 
 
 @pytest.mark.parametrize(("lead", "lead_without", "verdict"), [(18.0, -2.0, "holds"), (4.0, -2.0, "fails"), (18.0, 17.0, "not judged")])

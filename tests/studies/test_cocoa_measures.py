@@ -80,18 +80,19 @@ def test_a_part_of_the_training_is_that_between_two_shares_of_its_iterations():
 
 @pytest.mark.parametrize(("crosses", "verdict"), [(True, "holds"), (False, "fails")])
 def test_the_q_critic_leads_early_and_the_advantage_late(crosses, verdict):
-    """Curves that cross after three quarters of the training, and the same in reverse."""
-    steps, noise = range(0, 101, 5), 0.01 * np.random.default_rng(0).normal(size=(3, 10))
+    """Curves that cross after three quarters of the training, and the same in reverse; TrajCV as Advantage."""
+    steps, noise = range(0, 101, 5), 0.01 * np.random.default_rng(0).normal(size=(4, 10))
     ahead = {"q-critic": [0.6 if step < 75 else 0.3 for step in steps], "advantage": [0.3 if step < 75 else 0.6 for step in steps]}
     if not crosses:
         ahead = dict(zip(ahead, reversed(ahead.values()), strict=True))
-    levels = {f"long-{name}": curve for name, curve in (ahead | {"reinforce": [0.01] * len(steps)}).items()}
+    levels = {f"long-{name}": curve for name, curve in (ahead | {"reinforce": [0.01] * len(steps), "trajcv": ahead["advantage"]}).items()}
     seeds = {trial: (np.asarray(curve) + noise[i][:, None]).tolist() for i, (trial, curve) in enumerate(levels.items())}
     tables = {"learned": curves("treasure", seeds, steps, estimator="any", length=103)}
     chosen = [claim for claim in claims.CLAIMS if claim.id.removeprefix("cocoa/") == "C24"]
     rows = judge("cocoa", chosen, View(CONFIG, "cpu", tables), Circumstances("", fingerprints=fingerprints(chosen)), strict=True)
     found = {row.id.removeprefix("cocoa/"): row.verdict for row in rows}
-    assert {name: found[name] for name in ("C24.early", "C24.late")} == {"C24.early": verdict, "C24.late": verdict}
+    names = ("C24.early", "C24.late", "C24.late-trajcv")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, verdict)
 
 
 def test_the_bias_of_logits_is_that_of_the_second_half():
@@ -126,6 +127,9 @@ def test_a_training_that_had_not_found_the_treasure_is_not_scored():
     never = pl.DataFrame(rows).with_columns(level=pl.lit(0.2))
     with pytest.raises(NotJudged, match="in no training had both estimators found the treasure before the switch"):
         measured(measures.slower("hca", "trajcv"), adapted=never)
+    diverged = pl.DataFrame(rows).with_columns(level=pl.when(trial="switched-trajcv", seed=0).then(float("nan")).otherwise("level"))
+    with pytest.raises(NotJudged, match="with trajcv, the probability of the treasure before the switch is not a number"):
+        measured(measures.slower("hca", "trajcv"), adapted=diverged)
 
 
 def test_an_equal_average_is_not_more():
@@ -139,6 +143,12 @@ def test_what_exceeds_a_number_is_above_it():
     values = Replicates(np.array([0.25, 0.5, 0.75]), (0, 1, 2), ("",) * 3, np.zeros(3))
     assert measures.exceeds(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [0.0, 0.0, 1.0]
     assert measures.stays_below(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_both_conditions_hold_where_each_does():
+    one, other = (Replicates(np.array(values), (0, 1, 2, 3), ("",) * 4, np.zeros(4)) for values in ([0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]))
+    first, second = (measures.Measure((), lambda view, values=values: values) for values in (one, other))
+    assert measures.both(first, second)(None).values.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 # --- switched rewards

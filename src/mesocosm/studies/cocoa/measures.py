@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates, within
@@ -187,6 +188,11 @@ def stays_below(measure: OfSeeds, most: float) -> OfSeeds:
     return measure.map(lambda value: 1.0 * (value < most))
 
 
+def both(one: OfSeeds, other: OfSeeds) -> OfSeeds:
+    """Whether two conditions hold (1 or 0)."""
+    return Measure(one.reads + other.reads, lambda view: one(view).extreme(other(view), by=np.negative))
+
+
 def between_steps(estimator: str, kind: str, share: tuple[float, float]) -> OfSeeds:
     """Probability of the treasure, averaged over a part of the training at distance 100, given as shares of its iterations."""
     rows = Learned.rows(Trials(kind + estimator))
@@ -319,6 +325,9 @@ def slower(estimator: str, other: str) -> OfSeeds:
 
     def compute(view: View) -> Replicates:
         tables = [rows.read(view) for rows in (one, two)]
+        for name, table in zip((estimator, other), tables, strict=True):
+            if not table["level"].cast(pl.Float64).is_finite().all():
+                raise NotJudged(f"with {name}, the probability of the treasure before the switch is not a number")
         found = [set(table.filter(pl.col("level") > view.config.switched.found_at)["seed"].to_list()) for table in tables]
         if not (both := sorted(found[0] & found[1])):
             raise NotJudged("in no training had both estimators found the treasure before the switch")
