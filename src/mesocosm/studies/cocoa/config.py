@@ -507,7 +507,7 @@ PRESETS = {
             "switched-advantage": 0.38,
             "switched-exact-q-critic": 0.2,
             "perturbed": 0.35,
-        },  # of the record on seeds 500 to 519, two trials at a time beside other programs, each on one core; features and what is new since then: estimates
+        },  # of the record on seeds 500 to 519, two trials at a time beside other programs, each on one core; what is new or longer since then: estimates
     ),
     "paper": Preset(
         replace(

@@ -21,7 +21,8 @@ LEAST_NATS = 1e-5  # a smaller difference of log losses is rounding
 @figure("Treasure by distance, learned models")
 def treasure_by_distance(view: View) -> alt.TopLevelMixin:
     """Probability of the treasure, averaged over the iterations that all distances have. Dots: one training each; lines: means; dashed: the paper's means
-    over 10000 iterations. Estimators that were trained at distance 20 only have fewer iterations. `immediate` is COCOA with coefficients of 0.
+    over 10000 iterations. Estimators that were trained at distance 20 only have fewer iterations; some were trained at the two ends only. `immediate` is COCOA
+    with coefficients of 0.
     """
     table = view.table("learned").filter(pl.col("trial").str.contains("^(learned-|long-|between-|user$)"))
     table = table.filter(pl.col("step") <= budget(view.config)).with_columns(distance=pl.col("length") - 3)
