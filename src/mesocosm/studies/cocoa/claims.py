@@ -5,7 +5,7 @@ from functools import partial
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
 from mesocosm.studies.cocoa import measures
-from mesocosm.studies.cocoa.claims_gradients import GRADIENT_CLAIMS
+from mesocosm.studies.cocoa.claims_gradients import GRADIENT_CLAIMS, LONGER
 from mesocosm.studies.cocoa.claims_learned import BRIEF, LEARNED_CLAIMS, NAMES, SEARCHED, WHOLE_BUDGET, judged
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.notes import NOTES
@@ -89,6 +89,7 @@ def loses(estimator: str, least: float) -> Check:
         measures.shadow_fall(estimator),
         Control("COCOA-reward with exact models", measures.shadow_fall(f"{EXACT}cocoa-reward")),
         RATIO[estimator] - FAR_RATIO[estimator],
+        differs=LONGER,
     )
 
 

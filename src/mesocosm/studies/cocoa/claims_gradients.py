@@ -14,7 +14,8 @@ from mesocosm.studies.cocoa.references import BIAS, FAR_RATIO, RATIO, VARIANCE
 from mesocosm.studies.cocoa.tables import EXACT, Shadow
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Measurement, Rate, above, below, between
 
-AT_100 = "distance 100"
+LONGER = "5000 iterations"
+AT_100 = f"distance 100, {LONGER}"
 ALONG = "learned models, along shadow training"
 
 # --- C14, C15: quality of gradients --------------------------------------------------------------------------------------
@@ -50,6 +51,7 @@ def clearer(at: Setting, other: str) -> Check:
         measures.shadow_lead(Shadow.snr, "cocoa-reward", other, at.trial),
         Control(STATES[instead], measures.shadow_lead(Shadow.snr, instead, other, at.trial)),
         at.ratio["cocoa-reward"] - at.ratio[other],
+        differs=LONGER,
     )
 
 
@@ -93,13 +95,14 @@ def clearer_than_hca_plus(other: str) -> Check:
             f"without {'hindsight' if other == 'hca-return' else 'values'} (REINFORCE), less HCA+", measures.shadow_lead(Shadow.snr, "reinforce", "hca-plus")
         ),
         RATIO[other] - RATIO["hca-plus"],
+        differs=LONGER,
     )
 
 
 def of_distance_100(at: Setting, other: str, number: float) -> dict[str, Any]:
     """The paper's number, of distance 100; it stands beside a row at 20 only where there is none at 100, as of HCA+."""
     if at is FAR:
-        return {"paper": number}
+        return {"paper": number, "differs": LONGER}
     return {"paper": number, "differs": AT_100} if other == "hca-plus" else {}
 
 
@@ -192,6 +195,7 @@ GRADIENT_CLAIMS = [
                 measures.shadow_lead(Shadow.snr, "hca-plus", "reinforce"),
                 Control("HCA+ less Advantage", measures.shadow_lead(Shadow.snr, "hca-plus", "advantage")),
                 RATIO["hca-plus"] - RATIO["reinforce"],
+                differs=LONGER,
             ),
         ],
     ),
