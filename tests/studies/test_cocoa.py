@@ -584,6 +584,25 @@ def test_features_have_little_bias_where_rewards_are_aliased(feature, merged, ve
     assert verdicts({"learned_bias": unbiased}, ("C19.reward-bias",)) == {"C19.reward-bias": "fails"}
 
 
+@pytest.mark.parametrize(("per_decade", "lead", "verdict"), [(20.0, 5.0, "holds"), (5.0, -5.0, "fails")])
+def test_what_noise_costs_is_an_identity_and_what_is_left_a_finding(per_decade, lead, verdict):
+    """The Q-critic loses 20 dB a decade from 0.03 on, the classical ones nothing; COCOA-reward has this lead over Advantage at the largest noise."""
+    config, draw = PRESETS["cpu"].config.perturbed, np.random.default_rng(0)
+    falls = {"cocoa-reward": per_decade, "q-critic": 20.0}
+    ends = {"cocoa-reward": -30.0, "q-critic": 0.0, "advantage": -30.0 - lead, "hca-plus": -50.0, "reinforce": -60.0}
+    rows = [
+        {"trial": "perturbed", "seed": seed, "estimator": name, "sigma": sigma, "snr_error": 0.0}
+        | {"snr": end + falls.get(name, 0.0) * np.log10(0.3 / max(sigma, 0.03)) + 0.1 * draw.normal()}
+        for name, end in ends.items()
+        for sigma in config.sigmas
+        for seed in range(10)
+    ]
+    names = ("C23.sensitive", "C23.advantage")
+    assert verdicts({"perturbed": pl.DataFrame(rows)}, names) == dict.fromkeys(names, verdict)
+    evidence = {check.name: check.evidence for claim in claims.CLAIMS if claim.id.removeprefix("cocoa/") == "C23" for check in claim.checks}
+    assert evidence == {"sensitive": "identity", "advantage": "finding", "hca-plus": "finding"}
+
+
 @pytest.mark.parametrize(("critics", "verdict"), [(800, "holds"), (200, "fails")])
 def test_critics_leave_the_treasure_later(critics, verdict):
     """The control of both is the Q-critic with exact models."""
