@@ -22,7 +22,7 @@ from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa import claims, learned, measures
 from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, LearningRates, Switched
-from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes, with_places_for_all
+from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes, best_start, with_places_for_all
 from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm
 from mesocosm.studies.cocoa.switched import _track, _train
 from mesocosm.studies.cocoa.tables import LEARNED, LONG
@@ -258,6 +258,15 @@ def test_without_signs_a_reward_and_its_negative_are_one_outcome():
 
 
 # --- features
+
+
+def test_each_replicate_keeps_the_start_with_the_smallest_error():
+    starts = [
+        jax.vmap(lambda seed, start=start: RewardFeatures(jnp.full((2, 4), start), jnp.full(4, 10 * start + seed)))(jnp.arange(3.0)) for start in (0.0, 1.0)
+    ]
+    kept = best_start(starts, np.array([[0.2, 0.1, 0.3], [0.1, 0.4, 0.2]]))
+    assert kept.mask[:, 0, 0].tolist() == [1, 0, 1]
+    assert kept.readout[:, 0].tolist() == [10, 1, 12]
 
 
 def test_as_many_places_as_vectors_number_them_all():
