@@ -77,9 +77,9 @@ def _beside_the_paper(title: str, table: pl.DataFrame, paper: Mapping[str, Seque
 
 @figure("How well hindsight networks know the hindsight distribution")
 def calibration(view: View) -> alt.TopLevelMixin:
-    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings, at every other measurement. Left: excess log loss, above the least
-    possible, over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of predicted probability. Right:
-    share of the rectified output units that are 0 for every state and outcome.
+    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings, at every other measurement. Left: excess
+    log loss, above the least possible, over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of
+    predicted probability. Right: share of the rectified output units that are 0 for every state and outcome.
     """
     table = view.table("hindsight").with_columns(
         distance=(pl.col("length") - 3).cast(pl.String) + pl.when(pl.col("trial").str.starts_with(ALIASED)).then(pl.lit(", aliased")).otherwise(pl.lit("")),
