@@ -214,6 +214,17 @@ def test_further_updates_are_further_steps_on_the_same_batch():
     assert_close(after.policy.model, by_hand[0].policy.model)
 
 
+def test_many_updates_are_one_loop():
+    """The program of nine is as long as that of three; none is refused."""
+    learner = actor(observations=MDP.observations)
+    state, key = learner.init(jax.random.key(0)), jax.random.key(1)
+    programs = (eqx.filter_make_jaxpr(replace(learner, credit_updates=updates).update)(state, key)[0] for updates in (3, 9))
+    three, nine = (len(str(program)) for program in programs)
+    assert abs(nine - three) < 10
+    with pytest.raises(ValueError, match="one step or more on each batch, not 0"):
+        replace(learner, credit_updates=0)
+
+
 @pytest.mark.whole
 def test_a_policy_reaches_the_treasure_unless_pairs_are_averaged_by_episode():
     """The key leads to one more reward; if its pairs then count less, apples seem to speak against it."""

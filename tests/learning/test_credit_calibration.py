@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.envs import KeyToDoor
-from mesocosm.learning.credit_calibration import calibration_of, event_classes
+from mesocosm.learning.credit_calibration import calibration_of, event_classes, value_errors
 from mesocosm.learning.learned_credit import LearnedCocoa
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors
 from mesocosm.learning.outcomes import reward_outcomes
@@ -44,3 +45,27 @@ def test_a_credit_with_exact_coefficients_has_no_error():
     found = calibration_of(LearnedCocoa(9, 4, REWARDS), w, MDP, policy)
     assert max(float(found.calibration_error), float(found.coefficient_error), float(found.log_loss - found.least_log_loss)) < 1e-5
     assert float(found.coefficient_size) > 0.1
+
+
+def test_coefficients_of_another_number_of_outcomes_are_refused():
+    policy, credit = jnp.full((MDP.states, 4), 0.25), LearnedCocoa(9, 4, REWARDS)
+    with pytest.raises(ValueError, match=f"coefficients of 5 outcomes, and the credit has {len(REWARDS)}"):
+        calibration_of(credit, jnp.zeros((MDP.states, 4, 5)), MDP, policy)
+
+
+def test_errors_of_values_are_means_over_the_steps_of_an_episode(monkeypatch):
+    """By a loop over states and actions; exact values have none, and a value that is off by a constant is off by that."""
+    policy = jax.nn.softmax(jax.random.normal(jax.random.key(0), (MDP.states, 4)))
+    exact = dp.action_values(MDP, policy)
+    for values in (exact, dp.state_values(policy, exact)):
+        assert float(value_errors(values, MDP, policy).value_error) < 1e-6
+        assert float(value_errors(values + 0.5, MDP, policy).value_error) == pytest.approx(0.5, rel=1e-5)
+    wrong = exact + jax.random.normal(jax.random.key(1), exact.shape)
+    visits, squares = np.asarray(dp.occupancy(MDP, policy)), np.zeros(2)
+    for s in range(MDP.states):
+        for a in range(4):
+            squares += visits[s] / visits.sum() * float(policy[s, a]) * np.array([float(wrong[s, a] - exact[s, a]) ** 2, float(exact[s, a]) ** 2])
+    np.testing.assert_allclose(value_errors(wrong, MDP, policy), np.sqrt(squares), rtol=1e-4)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
+    with pytest.raises(ValueError, match=r"the shape of the values is \[3\], neither \[10\] \(V\) nor \[10, 4\] \(Q\)"):
+        value_errors(jnp.zeros(3), MDP, policy)

@@ -15,14 +15,14 @@ from mesocosm.analysis.tabular.calibration import Calibration
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
-from mesocosm.claims.replicates import Replicates
+from mesocosm.claims.replicates import NotJudged, Replicates
 from mesocosm.learning.exact_credit import Reinforce
 from mesocosm.learning.reward_features import RewardFeatures
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa import claims, learned, measures
-from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, Rate, Switched
-from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
+from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, LearningRates, Switched
+from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes, best_start, with_places_for_all
 from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm
 from mesocosm.studies.cocoa.switched import _track, _train
 from mesocosm.studies.cocoa.tables import LEARNED, LONG
@@ -80,24 +80,24 @@ def test_a_part_of_the_training_is_that_between_two_shares_of_its_iterations():
 
 @pytest.mark.parametrize(("crosses", "verdict"), [(True, "holds"), (False, "fails")])
 def test_the_q_critic_leads_early_and_the_advantage_late(crosses, verdict):
-    """Curves that cross after three quarters of the training, and the same in reverse."""
-    steps, noise = range(0, 101, 5), 0.01 * np.random.default_rng(0).normal(size=(3, 10))
+    """Curves that cross after three quarters of the training, and the same in reverse; TrajCV as Advantage."""
+    steps, noise = range(0, 101, 5), 0.01 * np.random.default_rng(0).normal(size=(4, 10))
     ahead = {"q-critic": [0.6 if step < 75 else 0.3 for step in steps], "advantage": [0.3 if step < 75 else 0.6 for step in steps]}
     if not crosses:
         ahead = dict(zip(ahead, reversed(ahead.values()), strict=True))
-    levels = {f"long-{name}": curve for name, curve in (ahead | {"reinforce": [0.01] * len(steps)}).items()}
+    levels = {f"long-{name}": curve for name, curve in (ahead | {"reinforce": [0.01] * len(steps), "trajcv": ahead["advantage"]}).items()}
     seeds = {trial: (np.asarray(curve) + noise[i][:, None]).tolist() for i, (trial, curve) in enumerate(levels.items())}
     tables = {"learned": curves("treasure", seeds, steps, estimator="any", length=103)}
     chosen = [claim for claim in claims.CLAIMS if claim.id.removeprefix("cocoa/") == "C24"]
     rows = judge("cocoa", chosen, View(CONFIG, "cpu", tables), Circumstances("", fingerprints=fingerprints(chosen)), strict=True)
     found = {row.id.removeprefix("cocoa/"): row.verdict for row in rows}
-    assert {name: found[name] for name in ("C24.early", "C24.late")} == {"C24.early": verdict, "C24.late": verdict}
+    names = ("C24.early", "C24.late", "C24.late-trajcv")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, verdict)
 
 
-def test_the_first_bias_is_that_before_the_first_iteration():
-    table = curves("bias", {"learned-hca": [[-1.0, -10.0, -20.0, -30.0], [-2.0, -4.0, -6.0, -8.0]], "long-hca": [[5.0] * 4] * 2}, (0, 10, 20, 30))
-    assert measured(measures.first_bias_of("hca", LEARNED), learned_bias=table) == [-1.0, -2.0]
-    assert measured(measures.bias_of("hca", LEARNED), learned_bias=table) == [-25.0, -7.0]
+def test_the_bias_of_logits_is_that_of_the_second_half():
+    table = curves("logit_bias", {"learned-hca": [[-1.0, -10.0, -20.0, -30.0], [-2.0, -4.0, -6.0, -8.0]], "long-hca": [[5.0] * 4] * 2}, (0, 10, 20, 30))
+    assert measured(measures.logit_bias_of("hca", LEARNED), learned_bias=table) == [-25.0, -7.0]
 
 
 def test_shadow_training_loses_what_is_near_and_not_far():
@@ -115,6 +115,23 @@ def test_slower_is_more_iterations():
     assert measured(measures.slower("hca", "trajcv"), adapted=pl.DataFrame(rows)) == pytest.approx([np.log(4), -np.log(2)])
 
 
+def test_a_training_that_had_not_found_the_treasure_is_not_scored():
+    """Neither with one estimator nor with the other; a half is not more than a half; the rest keep their seeds."""
+    levels = {"switched-hca": [0.9, 0.5, 0.9, 0.6, 0.1], "switched-trajcv": [0.9, 0.9, 0.4, 0.8, 0.1]}
+    took = {"switched-hca": 400, "switched-trajcv": 100}
+    rows = [
+        {"trial": trial, "seed": seed, "took": took[trial], "level": level, "left": 1} for trial, seeds in levels.items() for seed, level in enumerate(seeds)
+    ]
+    found = measures.slower("hca", "trajcv")(View(CONFIG, "cpu", {"adapted": pl.DataFrame(rows)}))
+    assert (found.ids, found.values.tolist()) == ((0, 3), pytest.approx([np.log(4)] * 2))
+    never = pl.DataFrame(rows).with_columns(level=pl.lit(0.2))
+    with pytest.raises(NotJudged, match="in no training had both estimators found the treasure before the switch"):
+        measured(measures.slower("hca", "trajcv"), adapted=never)
+    diverged = pl.DataFrame(rows).with_columns(level=pl.when(trial="switched-trajcv", seed=0).then(float("nan")).otherwise("level"))
+    with pytest.raises(NotJudged, match="with trajcv, the probability of the treasure before the switch is not a number"):
+        measured(measures.slower("hca", "trajcv"), adapted=diverged)
+
+
 def test_an_equal_average_is_not_more():
     """More, equal and less."""
     learning = curves("treasure", {"whole-hca": [[0.0, 1.0], [0.5, 0.5], [0.0, 0.25]], "whole-hca-plus": [[0.0, 0.5], [0.25, 0.75], [0.25, 0.25]]}, (0, 10))
@@ -125,6 +142,13 @@ def test_an_equal_average_is_not_more():
 def test_what_exceeds_a_number_is_above_it():
     values = Replicates(np.array([0.25, 0.5, 0.75]), (0, 1, 2), ("",) * 3, np.zeros(3))
     assert measures.exceeds(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [0.0, 0.0, 1.0]
+    assert measures.stays_below(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_both_conditions_hold_where_each_does():
+    one, other = (Replicates(np.array(values), (0, 1, 2, 3), ("",) * 4, np.zeros(4)) for values in ([0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]))
+    first, second = (measures.Measure((), lambda view, values=values: values) for values in (one, other))
+    assert measures.both(first, second)(None).values.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 # --- switched rewards
@@ -141,7 +165,7 @@ def made_up(fits):
 def test_the_treasure_is_left_when_its_probability_first_is_below_a_tenth():
     """After it comes back it stays left; never left, all iterations count; left at once, one measurement; 0.1 itself is not below."""
     sizes = Switched(track=LearnedModels(length=5, steps=20, every=10), after=35)
-    learner, other = (learner_of(sizes.track, Rate(1e-3, 1e-3), _track(sizes), Reinforce()) for _ in range(2))
+    learner, other = (learner_of(sizes.track, LearningRates(1e-3, 1e-3), _track(sizes), Reinforce()) for _ in range(2))
     before = np.array([[0.1, 0.6, 0.9], [0.2, 0.7, 0.8], [0.3, 0.4, 0.05], [0.4, 0.8, 0.95]])
     after = np.array([[0.9, 0.5, 0.05, 0.2], [0.8, 0.7, 0.7, 0.6], [0.05, 0.04, 0.03, 0.01], [0.95, 0.1, 0.1, 0.02]])
     fits = {
@@ -164,7 +188,17 @@ def test_the_treasure_is_left_when_its_probability_first_is_below_a_tenth():
 # --- learners and hindsight networks
 
 
-OF_HINDSIGHT = ("cocoa-reward", "cocoa-feature", "cocoa-merged", "cocoa-contrastive", "hca-plus", "hca", "hca-return", "counterfactual-return")
+OF_HINDSIGHT = (
+    "cocoa-reward",
+    "cocoa-feature",
+    "cocoa-merged",
+    "cocoa-contrastive",
+    "cocoa-unsigned",
+    "hca-plus",
+    "hca",
+    "hca-return",
+    "counterfactual-return",
+)
 
 
 @pytest.mark.parametrize("name", OF_HINDSIGHT)
@@ -211,7 +245,28 @@ def test_a_hindsight_networks_state_is_in_its_columns(monkeypatch, column, silen
     assert hindsight(credit, None, network, track.process, policy) == {}
 
 
+def test_without_signs_a_reward_and_its_negative_are_one_outcome():
+    """Of the switched track, whose treasure may have either sign; those of COCOA-reward are two."""
+    track = _track(Switched(track=LearnedModels(length=5)))
+    signed, unsigned = (learned_credit(name, LearnedModels(length=5, width=3), track) for name in ("cocoa-reward", "cocoa-unsigned"))
+    rewards = jnp.array([0.0, *track.rewards])
+    assert min(track.rewards) < 0
+    assert len({*signed.outcomes(rewards).tolist()}) == len(track.rewards) + 1
+    assert unsigned.outcomes(rewards).tolist() == unsigned.outcomes(-rewards).tolist()
+    assert {*unsigned.outcomes(rewards).tolist()} == {-1, *range(unsigned.number)}
+    assert unsigned.number == signed.number - 1
+
+
 # --- features
+
+
+def test_each_replicate_keeps_the_start_with_the_smallest_error():
+    starts = [
+        jax.vmap(lambda seed, start=start: RewardFeatures(jnp.full((2, 4), start), jnp.full(4, 10 * start + seed)))(jnp.arange(3.0)) for start in (0.0, 1.0)
+    ]
+    kept = best_start(starts, np.array([[0.2, 0.1, 0.3], [0.1, 0.4, 0.2]]))
+    assert kept.mask[:, 0, 0].tolist() == [1, 0, 1]
+    assert kept.readout[:, 0].tolist() == [10, 1, 12]
 
 
 def test_as_many_places_as_vectors_number_them_all():
@@ -225,3 +280,21 @@ def test_as_many_places_as_vectors_number_them_all():
     np.testing.assert_array_equal(found.table, wanted)
     np.testing.assert_array_equal(found.vectors, np.eye(9)[[2, 3, 6]])
     assert (int(found.number), bool(found.separate)) == (3, True)
+
+
+def test_there_are_as_many_places_as_the_training_with_the_most_vectors_needs():
+    """A further place repeats the first vector, so that a network sees nothing that does not occur; too few places are refused."""
+    mdp = track_of(LearnedModels(length=9)).mdp
+    cells = jnp.zeros((4, 9)).at[1, 2].set(1.0).at[2, 3].set(1.0).at[:, 6].set(1.0)
+    keeps_the_key = cells.at[:, 8].set(1.0)
+    models = [RewardFeatures(mask, jnp.zeros(9)) for mask in (cells, keeps_the_key)]
+    found = FeatureOutcomes(*(np.stack(part) for part in zip(*(jax.device_get(_outcomes(8, model, mdp)) for model in models), strict=True)))
+    fewer, more = found.number.tolist()
+    assert fewer == 3 < more < 8
+    places = with_places_for_all(found)
+    assert places.vectors.shape[1] == more
+    np.testing.assert_array_equal(places.vectors[0, 3:], np.broadcast_to(places.vectors[0, 0], (more - 3, 9)))
+    assert len({tuple(vector) for vector in places.vectors[1].tolist()}) == more
+    short = FeatureOutcomes(*(np.stack(part) for part in zip(*(jax.device_get(_outcomes(more - 1, model, mdp)) for model in models), strict=True)))
+    with pytest.raises(ValueError, match=f"have {more} different feature vectors, and there are places for {more - 1}"):
+        with_places_for_all(short)

@@ -63,7 +63,10 @@ class ActorCredit(PolicyGradient):
         credit: the credit to learn; one that learns nothing (`Reinforce`, or exact models of a finite environment) is used as it is.
         credit_optimizer: hyperparameters -> optax transformation for its networks.
         credit_hyperparameters: passed to `credit_optimizer` by name.
-        credit_updates: optimiser steps of the credit's networks on each batch.
+        credit_updates: optimiser steps of the credit's networks on each batch, one or more.
+
+    Raises:
+        ValueError: there is no such step.
     """
 
     env: Any
@@ -72,6 +75,10 @@ class ActorCredit(PolicyGradient):
     credit_optimizer: Callable[..., Transform]
     credit_hyperparameters: Mapping[str, Any]
     credit_updates: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        if self.credit_updates < 1:
+            raise ValueError(f"the credit's networks take one step or more on each batch, not {self.credit_updates}: use a rate of 0 to keep them as they are")
 
     def credit_transform(self) -> Transform:
         """The optax transformation of the credit's networks."""
@@ -111,9 +118,10 @@ class ActorCredit(PolicyGradient):
 
         if isinstance(self.credit, LearnedCredit):
             improved, told = improve_credit(self.credit, experience, state.credit, self.credit_transform(), self.credit_updates)
-            models, told = self.credit.models_of(improved.model, observations, table), {"credit_loss": told["loss"]}
+            told = {"credit_loss": told["loss"]}
         else:
-            improved, models, told = state.credit, self.credit.models(table), {}
+            improved, told = state.credit, {}
+        models = self.credit.models_of(improved.model, observations, table)
         credited = CreditedSteps(steps, jax.vmap(self.credit.contributions, in_axes=(None, 0))(models, steps))
 
         def policy_loss(policy: Any) -> tuple[Float[Array, ""], Metrics]:
@@ -135,10 +143,15 @@ def start_credit(credit: Credit, transform: Transform, key: Key[Array, ""]) -> G
 def improve_credit(credit: LearnedCredit, experience: Experience, state: GradientState, transform: Transform, updates: int = 1) -> Step:
     """Take optimiser steps of a credit's networks on one batch; the metrics are those of the first."""
     loss = partial(_credit_loss, credit, experience)
-    step = gradient_step(loss, state, transform)
-    for _ in range(updates - 1):
-        step = Step(gradient_step(loss, step.state, transform).state, step.metrics)
-    return step
+    first = gradient_step(loss, state, transform)
+    if updates == 1:
+        return first
+    arrays, fixed = eqx.partition(first.state, eqx.is_array)
+
+    def again(_: Any, arrays: Any) -> Any:
+        return eqx.filter(gradient_step(loss, eqx.combine(arrays, fixed), transform).state, eqx.is_array)
+
+    return Step(eqx.combine(jax.lax.fori_loop(1, updates, again, arrays), fixed), first.metrics)
 
 
 def _credit_loss(credit: LearnedCredit, experience: Experience, network: Any) -> tuple[Float[Array, ""], Metrics]:

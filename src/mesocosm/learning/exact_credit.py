@@ -55,6 +55,10 @@ class Credit(eqx.Module):
         """Models of this policy; None by default."""
         return None
 
+    def models_of(self, network: Any, observations: Float[Array, "states *shape"], policy: Table) -> Any:
+        """The models that `contributions` reads: those of the policy, unless a network gives them (`learning.learned_credit`)."""
+        return self.models(policy)
+
     def contributions(self, models: Any, steps: Steps) -> Float[Array, "time actions"]:
         """$C_t(a)$ of one episode."""
         raise NotImplementedError(f"{type(self).__name__} has no contributions")

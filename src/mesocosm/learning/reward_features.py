@@ -87,6 +87,12 @@ class RewardSamples(NamedTuple):
     shares: Float[Array, " samples"] | None = None
 
 
+def reward_error(model: RewardFeatures, samples: RewardSamples) -> Float[Array, ""]:
+    """The mean squared error; of mean rewards, it is that of the steps but for a constant."""
+    errors = (model(samples.observations, samples.actions) - samples.rewards) ** 2
+    return jnp.mean(errors) if samples.shares is None else jnp.sum(samples.shares * errors)
+
+
 class FeatureLearner(GradientLearner):
     r"""Minimise the mean squared error of predicted rewards; after each step, multiply the mask by $1 - \eta_1$ and the readout by $1 - \eta_2$.
 
@@ -113,9 +119,8 @@ class FeatureLearner(GradientLearner):
         return self.samples
 
     def objective(self, model: RewardFeatures, batch: RewardSamples, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
-        """The mean squared error; of mean rewards, it is that of the steps but for a constant."""
-        errors = (model(batch.observations, batch.actions) - batch.rewards) ** 2
-        return jnp.mean(errors) if batch.shares is None else jnp.sum(batch.shares * errors), {}
+        """The error of rewards."""
+        return reward_error(model, batch), {}
 
     def step(self, state: GradientState, batch: RewardSamples, key: Key[Array, ""]) -> Step:
         """Take one step, then shrink."""

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -59,6 +60,27 @@ def test_all_errors_are_their_sums_over_pairs():
                 gaps[int(h[s, a, u] * 5)] += share * (h[s, a, u] - p[s, a, u]) / ACTIONS
     np.testing.assert_allclose(found[:3], losses, rtol=1e-4)
     np.testing.assert_allclose(found[3:], [np.abs(gaps).sum(), square**0.5, size**0.5], rtol=1e-4)
+
+
+def test_what_does_not_fit_or_is_not_finite_is_refused(problem, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
+    mdp, policy, classes, w = jax.tree.map(lambda x: np.asarray(x, np.float32 if np.issubdtype(x.dtype, np.floating) else x.dtype), problem)
+    with pytest.raises(ValueError, match=r"the shape of the coefficients is \[5, 2, 2\], not \[5, 3, 2\]"):
+        hindsight_calibration(mdp, policy, classes, w[:, :2])
+    with pytest.raises(ValueError, match=r"the shape of the policy is \[4, 3\], not \[5, 3\]"):
+        hindsight_calibration(mdp, policy[:4], classes, w)
+    with pytest.raises(ValueError, match=r"the shape of the outcomes is \[5, 3, 1\], not \[5, 3, 2\]"):
+        hindsight_calibration(mdp, policy, classes[..., :1], w)
+    with pytest.raises(ValueError, match="coefficients of 1 outcomes, and an event has outcome 1"):
+        hindsight_calibration(mdp, policy, classes, w[..., :1])
+    with pytest.raises(ValueError, match="one bin or more, not 0"):
+        hindsight_calibration(mdp, policy, classes, w, bins=0)
+    with pytest.raises(ValueError, match=r"the shape of the pairs is \[5, 1\], not \[5, 2\]"):
+        compare_coefficients(w, w, policy, jnp.ones((5, 1)))
+    lost = np.where(np.arange(STATES)[:, None, None] == 0, np.nan, w)
+    with pytest.raises(ValueError, match="a learned coefficient is not finite"):
+        hindsight_calibration(mdp, policy, classes, lost)
+    assert all(np.isnan(jax.jit(compare_coefficients)(lost, w, policy, jnp.ones((5, 2)))[i]) for i in (0, 3, 4))  # in a compiled program it shows
 
 
 @pytest.mark.whole

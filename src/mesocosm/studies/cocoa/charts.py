@@ -8,7 +8,7 @@ import polars as pl
 DOTS = {"size": 24, "opacity": 0.45}
 ORDER = [
     *("cocoa-reward", "cocoa-feature", "cocoa-merged", "user", "q-critic", "trajcv", "advantage", "hca-plus", "hca", "hca-return"),
-    *("counterfactual-return", "immediate", "reinforce"),
+    *("counterfactual-return", "immediate", "reinforce", "cocoa-contrastive", "cocoa-unsigned", "cocoa-reward-as-hca-plus", "cocoa-reward-as-hca-return"),
 ]
 
 

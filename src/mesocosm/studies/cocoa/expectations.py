@@ -7,11 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mesocosm.analysis.tabular.expected_contributions import expected_cocoa
+from mesocosm.analysis.tabular.expected_contributions import expected_cocoa, expected_hca
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.learning.credit_calibration import event_classes
 from mesocosm.learning.exact_credit import Credit, ExactCocoa, Reinforce
 from mesocosm.learning.learned_credit import CocoaOfClasses, LearnedAdvantage, LearnedQCritic, LearnedTrajCV
+from mesocosm.learning.outcome_credit import LearnedHCAOfStates
 from mesocosm.studies.cocoa.track import Process
 
 Policy = Float[Array, "states actions"]
@@ -22,6 +23,9 @@ def expected_contributions(credit: Credit, models: Any, process: Process, policy
     contributions = type(credit).contributions
     if contributions is CocoaOfClasses.contributions and isinstance(credit, CocoaOfClasses):
         return expected_cocoa(process.mdp, policy, event_classes(credit, process.mdp), models.w)[0]
+    if contributions is LearnedHCAOfStates.contributions and isinstance(credit, LearnedHCAOfStates):
+        coefficients, reward = models
+        return expected_hca(process.mdp, policy, event_classes(credit, process.mdp), coefficients.w, reward)[0]
     if contributions is ExactCocoa.contributions and isinstance(credit, ExactCocoa):
         return expected_cocoa(process.mdp, policy, credit.classes, models)[0]
     if contributions in (Reinforce.contributions, LearnedAdvantage.contributions, LearnedTrajCV.contributions):

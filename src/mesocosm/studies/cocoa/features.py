@@ -5,6 +5,7 @@ Reference: Meulemans et al. (2023), App. E.8.3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mesocosm.envs.key_to_door import KeyToDoor, KeyToDoorParams
 from mesocosm.envs.tabular import TabularMDP
 from mesocosm.learning.optimizers import adamw
-from mesocosm.learning.reward_features import FeatureLearner, RewardFeatures, RewardSamples
+from mesocosm.learning.reward_features import FeatureLearner, RewardFeatures, RewardSamples, reward_error
 from mesocosm.studies.cocoa.config import Features
 from mesocosm.studies.interface import Context
 
@@ -31,7 +32,7 @@ class FeatureOutcomes(NamedTuple):
     Attributes:
         table: the outcome of each state and action, -1 for events without a reward.
         vectors: the features of each outcome.
-        number: how many different vectors events with a reward have; those beyond the places of `vectors` get no credit.
+        number: how many different vectors events with a reward have; further places of `vectors` repeat the first.
         separate: whether the treasure has other features than every apple.
     """
 
@@ -42,24 +43,38 @@ class FeatureOutcomes(NamedTuple):
 
 
 def learn_features(config: Features, context: Context, env: KeyToDoor, params: KeyToDoorParams, mdp: TabularMDP) -> tuple[FeatureOutcomes, pl.DataFrame]:
-    """Learn every replicate's features; returns their outcomes, and a row for each replicate."""
+    """Learn every replicate's features, of several starts those that predict rewards best; returns their outcomes, and a row for each replicate.
+
+    Raises:
+        ValueError: a replicate has more different vectors than `config.outcomes`.
+    """
     samples = context.evaluate(Partial(_samples, env, config.episodes), context.keys("env"), shared=(params, mdp))
-    learner = FeatureLearner(
-        build=Partial(_build, *mdp.observations.shape[1:], mdp.actions),
-        samples=samples,
-        optimizer=adamw,
-        hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
-        mask_shrinkage=config.mask_shrinkage,
-        readout_shrinkage=config.readout_shrinkage,
-    )
-    model = context.fit("features", learner, config.steps, per_seed=True).model
-    outcomes = context.evaluate(Partial(_outcomes, config.outcomes), model, shared=(mdp,))
+    models, errors = [], []
+    for start in range(config.starts):
+        learner = FeatureLearner(
+            build=Partial(_build, np.full(len(context.seeds), start), *mdp.observations.shape[1:], mdp.actions),
+            samples=samples,
+            optimizer=adamw,
+            hyperparameters={"learning_rate": config.learning_rate, "weight_decay": WEIGHT_DECAY},
+            mask_shrinkage=config.mask_shrinkage,
+            readout_shrinkage=config.readout_shrinkage,
+        )
+        models.append(context.fit(f"features-{start}", learner, config.steps, per_seed=True).model)
+        errors.append(context.evaluate(reward_error, models[-1], samples))
+    model = best_start(models, np.asarray(errors))
+    outcomes = with_places_for_all(context.evaluate(Partial(_outcomes, config.outcomes), model, shared=(mdp,)))
     return outcomes, context.rows(number=outcomes.number, separate=np.asarray(outcomes.separate).astype(int))
 
 
-def _build(features: int, actions: int, key: PRNGKeyArray) -> RewardFeatures:
+def best_start(models: Sequence[Any], errors: Float[np.ndarray, "starts seeds"]) -> Any:
+    """Each seed's model with the smallest error."""
+    best = (np.argmin(errors, axis=0), np.arange(errors.shape[1]))
+    return jax.tree.map(lambda *leaves: np.stack(leaves)[best], *models)
+
+
+def _build(start: Int[Array, ""], features: int, actions: int, key: PRNGKeyArray) -> RewardFeatures:
     """A positive readout, as rewards are positive: where it starts negative, the mask of an apple dies before the readout changes its sign."""
-    model = RewardFeatures.create(features, actions, key=key)
+    model = RewardFeatures.create(features, actions, key=jax.random.fold_in(key, start))
     return eqx.tree_at(lambda each: each.readout, model, jnp.abs(model.readout))
 
 
@@ -75,6 +90,18 @@ def _samples(env: KeyToDoor, episodes: int, key: PRNGKeyArray, params: KeyToDoor
     return RewardSamples(jnp.asarray(mdp.observations, float)[state], action, means.reshape(-1), (counts / counts.sum()).reshape(-1))
 
 
+def with_places_for_all(outcomes: FeatureOutcomes) -> FeatureOutcomes:
+    """The outcomes of all replicates with as many places as the replicate with the most vectors needs.
+
+    Raises:
+        ValueError: that are more than there are; an event of a vector without a place would get no credit.
+    """
+    most, places = int(np.max(outcomes.number)), outcomes.vectors.shape[1]
+    if most > places:
+        raise ValueError(f"events with a reward have {most} different feature vectors, and there are places for {places}: raise --config.features.outcomes")
+    return outcomes._replace(vectors=outcomes.vectors[:, : most or places])  # a rehearsal, which computes nothing, has none
+
+
 def _outcomes(places: int, model: RewardFeatures, mdp: TabularMDP) -> FeatureOutcomes:
     """Number the different vectors of events with a reward."""
     states, features = mdp.observations.shape
@@ -88,7 +115,8 @@ def _outcomes(places: int, model: RewardFeatures, mdp: TabularMDP) -> FeatureOut
     number = jnp.sum((ordered[1:] != ordered[:-1]) & (ordered[1:] >= 0)) + (ordered[0] >= 0)
     treasure, apples = codes[-1], codes[:-1]  # the treasure is the last state
     separate = ~jnp.any((apples[..., None] == treasure) & (apples >= 0)[..., None])
-    vectors = ((jnp.maximum(different[1:], 0)[:, None] // powers) % 2).astype(float)
+    kept = jnp.where(different[1:] < 0, different[1], different[1:])
+    vectors = ((jnp.maximum(kept, 0)[:, None] // powers) % 2).astype(float)
     return FeatureOutcomes(table.reshape(codes.shape).astype(jnp.int32) - 1, vectors, number.astype(jnp.int32), separate)
 
 

@@ -21,7 +21,8 @@ LEAST_NATS = 1e-5  # a smaller difference of log losses is rounding
 @figure("Treasure by distance, learned models")
 def treasure_by_distance(view: View) -> alt.TopLevelMixin:
     """Probability of the treasure, averaged over the iterations that all distances have. Dots: one training each; lines: means; dashed: the paper's means
-    over 10000 iterations. Estimators that were trained at distance 20 only have fewer iterations. `immediate` is COCOA with coefficients of 0.
+    over 10000 iterations. Estimators that were trained at distance 20 only have fewer iterations; some were trained at the two ends only. `immediate` is COCOA
+    with coefficients of 0.
     """
     table = view.table("learned").filter(pl.col("trial").str.contains("^(learned-|long-|between-|user$)"))
     table = table.filter(pl.col("step") <= budget(view.config)).with_columns(distance=pl.col("length") - 3)
@@ -76,9 +77,9 @@ def _beside_the_paper(title: str, table: pl.DataFrame, paper: Mapping[str, Seque
 
 @figure("How well hindsight networks know the hindsight distribution")
 def calibration(view: View) -> alt.TopLevelMixin:
-    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings. Left: excess log loss, above the least
-    possible, over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of predicted probability. Right:
-    share of the rectified output units that are 0 for every state and outcome.
+    """Against the exact distribution for the present policy, by dynamic programming. Lines: mean over trainings, at every other measurement. Left: excess
+    log loss, above the least possible, over that of the policy: 0 is exact, 1 is what is known without the outcome. Middle: calibration error, in bins of
+    predicted probability. Right: share of the rectified output units that are 0 for every state and outcome.
     """
     table = view.table("hindsight").with_columns(
         distance=(pl.col("length") - 3).cast(pl.String) + pl.when(pl.col("trial").str.starts_with(ALIASED)).then(pl.lit(", aliased")).otherwise(pl.lit("")),
@@ -89,6 +90,7 @@ def calibration(view: View) -> alt.TopLevelMixin:
     rows = []
     for distance in sorted(set(table["distance"].to_list()), key=lambda name: (len(name), name)):
         here = table.filter(distance=distance)
+        here = here.filter(pl.col("step").is_in(here["step"].unique().sort().gather_every(2).to_list()))
         x, charts = alt.X("step:Q", title=f"iteration, distance {distance}"), []
         for column, title in panels.items():
             y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 3], clamp=True) if column == "left" else alt.Scale())
@@ -108,7 +110,7 @@ def signal_along_training(view: View) -> alt.TopLevelMixin:
     """Gradient of the first step by one episode, with models that learn beside a policy which they do not influence. Lines: mean over trainings; dashed: with
     exact models, on the same episodes; crosses: the paper's averages over training at this distance.
     """
-    table = view.table("shadow")
+    table = view.table("shadow").filter(pl.col("estimator") != f"{EXACT}q-critic")  # which has no noise and no bias
     return alt.hconcat(*(_signal_at(table.filter(length=length), length) for length in sorted(set(table["length"].to_list())))).resolve_scale(y="shared")
 
 
@@ -182,8 +184,8 @@ def switched(view: View) -> alt.TopLevelMixin:
 
 @figure("Noise on exact models")
 def noise(view: View) -> alt.TopLevelMixin:
-    """Signal-to-noise ratio of the first step's gradient when exact models are multiplied by noise. Dots: one layout, policy and draw of noise each; lines:
-    means; dashed: the paper's, along shadow training.
+    """Signal-to-noise ratio of the first step's gradient when exact models are multiplied by noise. Lines: means over layouts, policies and draws of noise;
+    bands: from the least to the largest; dashed: the paper's means, along shadow training.
     """
     table = view.table("perturbed")
     names = names_in(table)
@@ -194,7 +196,8 @@ def noise(view: View) -> alt.TopLevelMixin:
     ]
     x = alt.X("sigma:Q", title="standard deviation of the noise", scale=alt.Scale(type="log", domain=[0.0008, 0.4]))
     y = alt.Y("snr:Q", title="signal-to-noise ratio, dB")
-    dots = alt.Chart(table.select("seed", "sigma", "estimator", "snr")).mark_circle(**DOTS).encode(x=x, y=y, color=colour(names), tooltip=["seed", "estimator"])
-    lines = alt.Chart(table.select("sigma", "estimator", "snr")).mark_line().encode(x=x, y=alt.Y("mean(snr):Q"), color=colour(names))
+    means = table.group_by("sigma", "estimator").agg(pl.col("snr").mean(), low=pl.col("snr").min(), high=pl.col("snr").max())
+    each = alt.Chart(means).encode(x=x, color=colour(names))
+    bands, lines = each.mark_area(opacity=0.2).encode(y=alt.Y("low:Q"), y2="high:Q"), each.mark_line(point=True).encode(y=y)
     paper = alt.Chart(pl.DataFrame(rows)).mark_line(strokeDash=[4, 3], opacity=0.7).encode(x=x, y=y, color=colour(names))
-    return alt.layer(paper, lines, dots).properties(width=480, height=320)
+    return alt.layer(paper, bands, lines).properties(width=480, height=320)

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mesocosm.analysis.tabular.calibration import Calibration
 from mesocosm.analysis.tabular.gradient_statistics import decibels
 from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.learning.actor_credit import ActorCredit, ActorCreditState
-from mesocosm.learning.credit_calibration import calibration_of
+from mesocosm.learning.credit_calibration import ValueErrors, calibration_of, value_errors
 from mesocosm.learning.exact_credit import Credit, DiscountedReinforce, ExactCocoa, Reinforce
 from mesocosm.learning.hindsight_losses import CONTRASTIVE
 from mesocosm.learning.learned_credit import (
@@ -36,7 +36,7 @@ from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.outcome_credit import LearnedCocoaOfOutcomes, LearnedCocoaOfStates, LearnedCocoaOfVectors, LearnedHCAOfStates, reachable_pairs
 from mesocosm.learning.outcomes import reward_outcomes
 from mesocosm.nn.hindsight import HindsightNetwork
-from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels, Rate, Training, rate_of
+from mesocosm.studies.cocoa.config import Features, LearnedEstimator, LearnedModels, LearningRates, Training, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import WEIGHT_DECAY, FeatureOutcomes, learn_features, of_seeds
 from mesocosm.studies.cocoa.track import ACTIONS, FEATURES, Process, Track, build_network_policy, success, track_of
@@ -44,6 +44,7 @@ from mesocosm.studies.interface import Context, Tables
 
 HINDSIGHT = (*Calibration._fields, "dead_hidden", "dead_outputs", "silent")
 """What is measured of a hindsight network."""
+OF_VALUES = (LearnedAdvantage.models_of, LearnedQCritic.models_of)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ def same_outcome(observation: Array, action: Array, reward: Array) -> int:
     return 0
 
 
+class UnsignedCocoa(LearnedCocoa):
+    """COCOA-reward to which a reward and its negative are the same outcome; `values` are those above 0."""
+
+    def outcomes(self, rewards: Float[Array, " time"]) -> Int[Array, " time"]:
+        """The class of each reward's size, -1 for 0."""
+        return super().outcomes(jnp.abs(rewards))
+
+
 def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, features: FeatureOutcomes | None = None) -> Credit:
     """Build an estimator for a track; COCOA-feature needs the features of one seed.
 
@@ -76,6 +85,7 @@ def learned_credit(name: LearnedEstimator, sizes: LearnedModels, track: Track, f
         "cocoa-feature": lambda: _of_features(features, hindsight),
         "cocoa-merged": lambda: LearnedCocoaOfOutcomes(*seen, same_outcome, 1, **hindsight),
         "cocoa-contrastive": lambda: LearnedCocoa(*seen, track.rewards, objective=CONTRASTIVE, **hindsight),
+        "cocoa-unsigned": lambda: UnsignedCocoa(*seen, tuple(sorted({abs(reward) for reward in track.rewards})), **hindsight),
         "immediate": lambda: DiscountedReinforce(0.0),
         "q-critic": lambda: LearnedQCritic(*seen, width=width),
         "advantage": lambda: LearnedAdvantage(*seen, width=width),
@@ -98,7 +108,7 @@ def _of_features(features: FeatureOutcomes | None, hindsight: Any) -> Credit:
 # --- training ------------------------------------------------------------------------------------------------------------
 
 
-def actor_credit(sizes: Training, rate: Rate, build: Any, env: Any, params: Any, observations: Any, credit: Credit, updates: int = 1) -> ActorCredit:
+def actor_credit(sizes: Training, rate: LearningRates, build: Any, env: Any, params: Any, observations: Any, credit: Credit, updates: int = 1) -> ActorCredit:
     """The learner of a policy with this credit, with AdamW."""
     return ActorCredit(
         build=build,
@@ -117,7 +127,7 @@ def actor_credit(sizes: Training, rate: Rate, build: Any, env: Any, params: Any,
     )
 
 
-def learner_of(sizes: LearnedModels, rate: Rate, track: Track, credit: Credit) -> ActorCredit:
+def learner_of(sizes: LearnedModels, rate: LearningRates, track: Track, credit: Credit) -> ActorCredit:
     """The learner of a policy on a track."""
     build = Partial(build_network_policy, None)
     return actor_credit(sizes, rate, build, track.env, track.params, track.mdp.observations, credit, sizes.updates)
@@ -163,10 +173,11 @@ def train_policy(name: str, sizes: LearnedModels, track: Track, learner: ActorCr
         seen = context.evaluate(along_episode, fitted.state, context.keys("eval"), shared=(learner, exact))
         axes = {"step": range(sizes.length), "action": range(ACTIONS), "reward": track.rewards}
         tables["coefficients"] = context.rows(axes, length=sizes.length, learned=seen.learned, exact=seen.exact)
-    if "bias" in found:
-        tables["learned_bias"] = context.rows(steps, **named, bias=decibels(found["bias"]))
-    if "log_loss" in found:
-        tables["hindsight"] = context.rows(steps, **named, **{column: found[column] for column in HINDSIGHT})
+    if "logit_bias" in found:
+        tables["learned_bias"] = context.rows(steps, **named, logit_bias=decibels(found["logit_bias"]))
+    for table, columns in (("hindsight", HINDSIGHT), ("values", ValueErrors._fields)):
+        if columns[0] in found:
+            tables[table] = context.rows(steps, **named, **{column: found[column] for column in columns})
     return tables
 
 
@@ -192,15 +203,17 @@ def treasure_only(learner: ActorCredit, state: ActorCreditState, key: Any) -> di
 
 
 def progress(process: Process, learner: ActorCredit, state: ActorCreditState, key: Any) -> dict[str, Array]:
-    """The same, the relative bias of the first step's gradient where it is known and not 0, and the state of a hindsight network."""
+    """The same, the relative bias of the gradient of the first state's logits where it is known and not 0, and how good the networks are."""
     found = treasure_only(learner, state, key)
     credit, table = learner.credit, learner.probabilities(state.policy.model)
-    if not isinstance(credit, LearnedCredit) or isinstance(credit, LearnedAdvantage | LearnedTrajCV):
-        return found  # unbiased
+    if not isinstance(credit, LearnedCredit):
+        return found
     models = credit.models_of(state.credit.model, jnp.asarray(learner.observations, dtype=float), table)
-    expected = expected_contributions(credit, models, process, table)
+    if type(credit).models_of in OF_VALUES:
+        found |= value_errors(models, process.mdp, table)._asdict()
+    expected = None if isinstance(credit, LearnedAdvantage | LearnedTrajCV) else expected_contributions(credit, models, process, table)  # these have none
     if expected is not None:
-        found |= {"bias": relative_bias(table[0], expected, layered_action_values(process.layered, table)[0])}
+        found |= {"logit_bias": relative_bias(table[0], expected, layered_action_values(process.layered, table)[0])}
     return found | hindsight(credit, models, state.credit.model, process, table)
 
 
@@ -208,6 +221,8 @@ def hindsight(credit: LearnedCredit, models: Any, network: Any, process: Process
     """Calibration of a hindsight network, its dead units, and whether it is silent at the first step, with outputs of exactly 0 for every outcome, which leaves
     the policy as it is; nothing of other models.
     """
+    if isinstance(credit, LearnedHCAOfStates) and isinstance(network, tuple):
+        (models, _), (network, _) = models, network
     if not (isinstance(credit, CocoaOfClasses) and isinstance(models, Coefficients) and isinstance(network, HindsightNetwork)):
         return {}
     observations = jnp.asarray(process.mdp.observations, dtype=float)

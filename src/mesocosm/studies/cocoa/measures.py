@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mesocosm.claims.measures import Measure, derived, instances, replicates, within
@@ -182,6 +183,16 @@ def exceeds(measure: OfSeeds, least: float) -> OfSeeds:
     return measure.map(lambda value: 1.0 * (value > least))
 
 
+def stays_below(measure: OfSeeds, most: float) -> OfSeeds:
+    """Whether a number is below another (1 or 0)."""
+    return measure.map(lambda value: 1.0 * (value < most))
+
+
+def both(one: OfSeeds, other: OfSeeds) -> OfSeeds:
+    """Whether two conditions hold (1 or 0)."""
+    return Measure(one.reads + other.reads, lambda view: one(view).extreme(other(view), by=np.negative))
+
+
 def between_steps(estimator: str, kind: str, share: tuple[float, float]) -> OfSeeds:
     """Probability of the treasure, averaged over a part of the training at distance 100, given as shares of its iterations."""
     rows = Learned.rows(Trials(kind + estimator))
@@ -220,6 +231,11 @@ def fall_of(estimator: str) -> OfSeeds:
     return over(estimator, LEARNED, budget).minus(over(estimator, LONG, budget))
 
 
+def far_average(estimator: str) -> OfSeeds:
+    """That average at distance 100."""
+    return over(estimator, LONG, budget)
+
+
 def brief_lead(estimator: str, other: str) -> OfSeeds:
     """The difference of two averages at distance 20."""
     return over(estimator, LEARNED, brief_budget).minus(over(other, LEARNED, brief_budget))
@@ -245,18 +261,13 @@ def smallest_lead_between(estimator: str, other: str) -> OfSeeds:
     return within(Learned.rows(_between(estimator, other)), smallest)
 
 
-def first_bias_of(estimator: str, kind: str) -> OfSeeds:
-    """The bias of `bias_of`, before the first iteration."""
-    return replicates(LearnedBias.bias, trial=Trials(kind + estimator), step=0)
-
-
-def bias_of(estimator: str, kind: str) -> OfSeeds:
-    """Exact bias of the first step's gradient, in decibels, mean over the second half of training."""
+def logit_bias_of(estimator: str, kind: str) -> OfSeeds:
+    """Exact bias of the gradient of the first state's logits, in decibels, mean over the second half of training."""
     rows = LearnedBias.rows(Trials(kind + estimator))
 
     def mean(table: pl.DataFrame) -> float:
         half = float(table["step"].cast(pl.Float64).to_numpy().max()) / 2
-        return float(table.filter(pl.col("step") >= half)["bias"].to_numpy().mean())
+        return float(table.filter(pl.col("step") >= half)["logit_bias"].to_numpy().mean())
 
     return within(rows, mean)
 
@@ -264,9 +275,9 @@ def bias_of(estimator: str, kind: str) -> OfSeeds:
 # --- shadow training -----------------------------------------------------------------------------------------------------
 
 BINS = 10
-
-
 NEAR_SHADOW, FAR_SHADOW = Trials("shadow"), Trials("long-shadow")
+HALF_DB = -3.0
+"""A squared bias of half the squared gradient; coefficients of 0 have 0 dB."""
 
 
 def binned(estimator: str, statistic: Value, trial: Trials = NEAR_SHADOW) -> OfSeeds:
@@ -280,14 +291,9 @@ def binned(estimator: str, statistic: Value, trial: Trials = NEAR_SHADOW) -> OfS
     return within(rows, mean)
 
 
-def first_of(estimator: str, statistic: Value) -> OfSeeds:
-    """A statistic in decibels before the first iteration, at distance 20."""
-    return replicates(statistic, trial=NEAR_SHADOW, estimator=estimator, step=0)
-
-
-def shadow_lead(statistic: Value, estimator: str, other: str) -> OfSeeds:
-    """Decibels between two estimators, at distance 20."""
-    return binned(estimator, statistic).minus(binned(other, statistic))
+def shadow_lead(statistic: Value, estimator: str, other: str, trial: Trials = NEAR_SHADOW) -> OfSeeds:
+    """Decibels between two estimators."""
+    return binned(estimator, statistic, trial).minus(binned(other, statistic, trial))
 
 
 def shadow_fall(estimator: str) -> OfSeeds:
@@ -314,8 +320,21 @@ def diagonal(encoding: str) -> OfSeeds:
 
 
 def slower(estimator: str, other: str) -> OfSeeds:
-    """Log ratio of the iterations until the treasure is left."""
-    return replicates(Adapted.took, trial=Trials(SWITCHED + estimator)).log_ratio(replicates(Adapted.took, trial=Trials(SWITCHED + other)))
+    """Log ratio of the iterations until the treasure is left, in the trainings that had found it with both estimators."""
+    one, two = (Adapted.rows(Trials(SWITCHED + name)) for name in (estimator, other))
+
+    def compute(view: View) -> Replicates:
+        tables = [rows.read(view) for rows in (one, two)]
+        for name, table in zip((estimator, other), tables, strict=True):
+            if not table["level"].cast(pl.Float64).is_finite().all():
+                raise NotJudged(f"with {name}, the probability of the treasure before the switch is not a number")
+        found = [set(table.filter(pl.col("level") > view.config.switched.found_at)["seed"].to_list()) for table in tables]
+        if not (both := sorted(found[0] & found[1])):
+            raise NotJudged("in no training had both estimators found the treasure before the switch")
+        slow, fast = (Replicates.of(table.filter(pl.col("seed").is_in(both)), Adapted.took) for table in tables)
+        return slow.log_ratio(fast)
+
+    return Measure((one, two), compute)
 
 
 def noisy(estimator: str, sigma: Callable[[Config], float]) -> OfSeeds:

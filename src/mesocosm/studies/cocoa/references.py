@@ -57,7 +57,7 @@ FAR_RATIO = {
 # Iterations after the switch of rewards until the treasure has a probability below 0.1 (Fig. 10).
 LEFT = {"cocoa-feature": 370, "cocoa-reward": 790, "q-critic": 1150, "advantage": 5300}
 
-# Signal-to-noise ratio at distance 20 (Fig. 1B right), and variance at distance 100 (Fig. 3D), in decibels.
+# Signal-to-noise ratio at distance 20 (Fig. 1B right), and variance and bias at distance 100 (Fig. 3D), in decibels.
 RATIO = {
     "cocoa-reward": 0.0,
     "cocoa-feature": -2.2,
@@ -69,6 +69,7 @@ RATIO = {
     "reinforce": -45.3,
 }
 VARIANCE = {"cocoa-reward": -8.0, "advantage": 38.0, "trajcv": 44.0, "hca-return": 36.0, "hca-plus": 54.0, "reinforce": 60.0}
+BIAS = {"cocoa-reward": -21.0, "q-critic": 17.0, "hca-plus": 2.0}
 
 # Share of questions answered correctly in task interleaving after 4000 iterations (Fig. 4B).
 CORRECT = {"cocoa-reward": 0.943, "q-critic": 0.867, "advantage": 0.829, "trajcv": 0.841, "hca-plus": 0.812, "reinforce": 0.810}

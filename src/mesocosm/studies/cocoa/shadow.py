@@ -159,7 +159,7 @@ def measure(process: Process, episodes: int, learner: ShadowLearner, state: Shad
     root, true = first_step(learner, policy), layered_action_values(process.layered, table)[0]
     found = []
     for credit, shadow in zip(learner.shadows, state.shadows, strict=True):
-        models = credit.models_of(shadow.model, observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
+        models = credit.models_of(shadow.model, observations, table)
         sampled = jax.lax.map(partial(_first, credit, models), steps, batch_size=CHUNK)
         found.append(statistics(root, sampled, true, expected_contributions(credit, models, process, table)))
     return {

@@ -10,6 +10,11 @@ EXACT = "exact-"
 """Before the name of an estimator with exact models, in shadow training and after a switch of rewards."""
 
 
+def at_rate(estimator: str, other: str) -> str:
+    """The name of an estimator at another's learning rate."""
+    return f"{estimator}-as-{other}"
+
+
 def learner(estimator: str) -> Trials:
     """The trial that trains with an estimator."""
     return Trials(estimator)
@@ -119,10 +124,10 @@ class LearnedLast(Table):
 
 
 class LearnedBias(Table):
-    """Exact bias of the first step's gradient along training, in decibels."""
+    """Exact bias of the first step's gradient along training, in decibels; the gradient is that of the first state's logits, in `Shadow` of all parameters."""
 
     step: Axis
-    bias: Value
+    logit_bias: Value
 
 
 class Shadow(Table):

@@ -1,6 +1,6 @@
 """The paper's theorems and propositions, checked in float64 on random processes.
 
-Each maps a key to two errors: that of the statement, and that of a named mutant, which must be large.
+Each maps a random process to two errors: that of the statement, and that of a named mutant, which must be large.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -25,14 +26,26 @@ from mesocosm.learning.contributions import cocoa, n_step_cocoa, reinforce
 from mesocosm.learning.outcomes import Encoding, grouped_outcomes, reward_outcomes, state_outcomes
 from mesocosm.numerics.linear_algebra import eigh, solve
 from mesocosm.studies.cocoa.config import Theorems
-from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances
+from mesocosm.studies.identity_trials import Errors, instance_keys, on_instances, statement_rows
 from mesocosm.studies.interface import Context, Tables
 
 LAYERS = 3
 SURVIVAL = 0.8
 
 
-Theorem = Callable[[Theorems, EveryEpisode, PRNGKeyArray], Errors]
+class World(NamedTuple):
+    """A random process, the logits of a policy, and those of another."""
+
+    mdp: TabularMDP
+    logits: Float[Array, "states actions"]
+    other: Float[Array, "states actions"]
+
+
+class Theorem(NamedTuple):
+    """A theorem, and the number of layers of its processes."""
+
+    errors: Callable[[Theorems, EveryEpisode, World], Errors]
+    layers: int = 1
 
 
 def check_theorems(config: Theorems, context: Context) -> Tables:
@@ -42,16 +55,31 @@ def check_theorems(config: Theorems, context: Context) -> Tables:
     chain = every_episode(chain_mdp(jax.random.key(0), config.actions))
     keys = instance_keys(context, len(THEOREMS), config.instances)
     order = context.evaluate(Partial(on_instances, covariance_order, config), shared=(chain, keys))
+    rows = [
+        statement_rows(context, config, theorem.errors, episodes, _worlds(context, config, theorem.layers, number), labels={"theorem": name})
+        for number, (name, theorem) in enumerate(THEOREMS.items())
+    ]
     return {
-        "theorems": check_statements(context, config, THEOREMS, episodes, label="theorem"),
+        "theorems": pl.concat(rows),
         "covariances": context.rows({"instance": range(config.instances)}, smallest_eigenvalue=order.error, mutant=order.mutant),
     }
 
 
-def _world(config: Theorems, key: PRNGKeyArray, layers: int = 1) -> tuple[TabularMDP, Float[Array, "states actions"]]:
-    """A random process and the logits of a policy."""
-    process, policy = jax.random.split(key)
-    return random_mdp(process, config.states, config.actions, config.rewards, layers), random_policy(policy, config.states, config.actions)
+def _worlds(context: Context, config: Theorems, layers: int, number: int) -> World:
+    """Those of the theorem of this number; one program draws them for all, as random numbers take long to compile."""
+    keys = instance_keys(context, number, config.instances)
+    return jax.tree.map(lambda leaf: leaf[0], context.evaluate(Partial(_draw, config, layers), shared=(keys,)))
+
+
+def _draw(config: Theorems, layers: int, keys: PRNGKeyArray) -> World:
+    """A world for each key."""
+
+    def one(key: PRNGKeyArray) -> World:
+        process, policy = jax.random.split(key)
+        policies = (random_policy(each, config.states, config.actions) for each in (policy, jax.random.fold_in(key, 2)))
+        return World(random_mdp(process, config.states, config.actions, config.rewards, layers), *policies)
+
+    return jax.vmap(one)(keys)
 
 
 def _largest(difference: Array) -> Array:
@@ -73,9 +101,9 @@ def _counts(mdp: TabularMDP, policy: Array, encoding: Encoding) -> Array:
 # --- C1: unbiased ------------------------------------------------------------------------------------------------------
 
 
-def decomposition(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def decomposition(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Adv = r - mean r + E[sum w R], for outcomes that are the reward, the state, or all three. Mutant: the two smallest rewards share an outcome."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     policy = jax.nn.softmax(logits)
     advantage, shape = _advantage(mdp, policy), mdp.reward_probability.shape
 
@@ -106,8 +134,8 @@ class Along(NamedTuple):
     episodes: EveryEpisode
 
 
-def _along(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Along:
-    mdp, logits = _world(config, key, LAYERS)
+def _along(episodes: EveryEpisode, world: World) -> Along:
+    mdp, logits, _ = world
     policy = jax.nn.softmax(logits)
     rewards = jnp.where(episodes.taken, jnp.asarray(mdp.reward_values)[episodes.rewards], 0.0)
     return Along(mdp, logits, policy, episode_probability(mdp, policy, episodes), rewards, policy[episodes.states], episodes)
@@ -129,9 +157,9 @@ def _true_gradient(along: Along) -> Array:
     return jax.grad(value)(along.logits)
 
 
-def unbiased(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def unbiased(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """The mean COCOA-reward gradient over all episodes equals autodiff's. Mutant: the present reward is credited once more (k = 0 is kept)."""
-    along = _along(config, episodes, key)
+    along = _along(episodes, world)
     w = dp.exact_coefficients(along.mdp, along.policy, *reward_outcomes(along.mdp))[episodes.states]
     found = jax.vmap(cocoa)(jnp.asarray(episodes.actions), along.rewards, along.here, jnp.asarray(episodes.rewards), w)
     now = jnp.take_along_axis(w, jnp.asarray(episodes.rewards)[..., None, None], axis=3)[..., 0] * along.rewards[..., None]
@@ -143,9 +171,9 @@ def unbiased(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 # --- C4 to C7 ----------------------------------------------------------------------------------------------------------
 
 
-def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def encounters(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Theorem 4: the gradient of the number of future encounters of each outcome from each start equals autodiff's. Mutant: visits without the start."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     groups = np.broadcast_to((np.arange(config.states) % 3)[:, None], (config.states, config.actions))
     encoding = grouped_outcomes(mdp, groups, 3)
 
@@ -166,10 +194,9 @@ def encounters(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
     return Errors(_largest(gradient(visits) - wanted) / scale, _largest(gradient(visits - jnp.eye(config.states)) - wanted) / scale)
 
 
-def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def policy_as_input(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Proposition 5: p(a | s, u, logits of s) is p(a | s, u), since the logits are a function of s. Mutant: batches of two policies, where they are not."""
-    mdp, logits = _world(config, key)
-    other = random_policy(jax.random.fold_in(key, 2), config.states, config.actions)
+    mdp, logits, other = world
     encoding = reward_outcomes(mdp)
 
     def difference(second: Array) -> Array:
@@ -181,9 +208,9 @@ def policy_as_input(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray)
     return Errors(difference(logits), difference(other))
 
 
-def contrastive(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def contrastive(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Proposition 7: the best discriminator's logits x, found by Newton's method, give w = exp(x) - 1. Mutant: negatives drawn uniformly."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     policy, encoding = jax.nn.softmax(logits), reward_outcomes(mdp)
     counts = _counts(mdp, policy, encoding)
     pairs = dp.hindsight(counts, policy)
@@ -201,9 +228,9 @@ def contrastive(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> 
     return Errors(_largest(jnp.exp(best(policy[..., None] + 0 * pairs)) - 1 - w), _largest(jnp.exp(best(uniform)) - 1 - w))
 
 
-def averaged(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def averaged(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Proposition 9: coefficients of the reward are those of the state, averaged with p(s' | s, r). Mutant: averaged with p(s' | s)."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     policy = jax.nn.softmax(logits)
     m, probability = dp.successor(mdp, policy), dp.outcome_probability(mdp, policy, *reward_outcomes(mdp))
     of_states = dp.coefficients(m, policy)
@@ -219,12 +246,12 @@ def averaged(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Err
 # --- C8: credit by the return ------------------------------------------------------------------------------------------
 
 
-def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def counterfactual_returns(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """App. F.3: with the exact p(a | s, z), the Counterfactual Return is unbiased. Mutant: HCA-return, with the same distribution.
 
     Rewards are deterministic here: if every return can follow every action, HCA-return is unbiased as well.
     """
-    noisy, logits = _world(config, key, LAYERS)
+    noisy, logits, _ = world
     certain = jax.nn.one_hot(jnp.argmax(noisy.reward_probability, axis=2), config.rewards)
     mdp = TabularMDP(noisy.transition, certain, noisy.reward_values, noisy.initial, noisy.observations)
     policy, most = jax.nn.softmax(logits), LAYERS * (config.rewards - 1)
@@ -238,9 +265,9 @@ def counterfactual_returns(config: Theorems, episodes: EveryEpisode, key: PRNGKe
 # --- C9: discounts and bootstraps --------------------------------------------------------------------------------------
 
 
-def discounted(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def discounted(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """App. J: discounted coefficients give the discounted advantage. Mutant: the undiscounted coefficients."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     policy, encoding = jax.nn.softmax(logits), reward_outcomes(mdp)
 
     def error(coefficients: Array) -> Array:
@@ -250,18 +277,18 @@ def discounted(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> E
     return Errors(error(dp.exact_coefficients(mdp, policy, *encoding, discount=SURVIVAL)), error(dp.exact_coefficients(mdp, policy, *encoding)))
 
 
-def survival(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def survival(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """App. B: discounted coefficients are the undiscounted ones of a process that survives each step with probability gamma. Mutant: it always survives."""
-    mdp, logits = _world(config, key)
+    mdp, logits, _ = world
     policy, encoding = jax.nn.softmax(logits), state_outcomes(mdp)
     dying = TabularMDP(SURVIVAL * jnp.asarray(mdp.transition), mdp.reward_probability, mdp.reward_values, mdp.initial, mdp.observations)
     found = dp.exact_coefficients(mdp, policy, *encoding, discount=SURVIVAL)
     return Errors(*(_largest(found - dp.exact_coefficients(process, policy, *encoding)) for process in (dying, mdp)))
 
 
-def n_steps(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Errors:
+def n_steps(config: Theorems, episodes: EveryEpisode, world: World) -> Errors:
     """Theorem 10, n = 2: credit one reward by its outcome and the rest by a value function with state coefficients. Mutant: none at the bootstrap."""
-    along, n = _along(config, episodes, key), 2
+    along, n = _along(episodes, world), 2
     mdp, policy, encoding = along.mdp, along.policy, reward_outcomes(along.mdp)
     near = dp.coefficients(dp.outcome_counts(dp.successor_by_recursion(mdp, policy, n - 1), dp.outcome_probability(mdp, policy, *encoding)), policy)
     far = dp.coefficients(dp.state_after(mdp, policy, n), policy)
@@ -280,16 +307,16 @@ def n_steps(config: Theorems, episodes: EveryEpisode, key: PRNGKeyArray) -> Erro
 
 
 THEOREMS: dict[str, Theorem] = {
-    "C1 decomposition": decomposition,
-    "C1 unbiased": unbiased,
-    "C4": encounters,
-    "C5": policy_as_input,
-    "C6": contrastive,
-    "C7": averaged,
-    "C8 counterfactual return": counterfactual_returns,
-    "C9 discounted": discounted,
-    "C9 survival": survival,
-    "C9 n-step": n_steps,
+    "C1 decomposition": Theorem(decomposition),
+    "C1 unbiased": Theorem(unbiased, LAYERS),
+    "C4": Theorem(encounters),
+    "C5": Theorem(policy_as_input),
+    "C6": Theorem(contrastive),
+    "C7": Theorem(averaged),
+    "C8 counterfactual return": Theorem(counterfactual_returns, LAYERS),
+    "C9 discounted": Theorem(discounted),
+    "C9 survival": Theorem(survival),
+    "C9 n-step": Theorem(n_steps, LAYERS),
 }
 
 

@@ -18,6 +18,7 @@ from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.nn.policy import NetworkPolicy, TabularPolicy
 from mesocosm.studies.cocoa.config import Estimator, Learning
 from mesocosm.studies.cocoa.signal import exact_credit
+from mesocosm.studies.cocoa.tables import at_rate
 from mesocosm.studies.cocoa.track import success
 from mesocosm.studies.interface import Context, Tables
 
@@ -28,11 +29,17 @@ class EstimatorArm:
 
     estimator: Estimator
     learning: Learning
+    at_rate_of: Estimator | None = None
+
+    @property
+    def name(self) -> str:
+        """The estimator, and whose learning rate it has if that is another's."""
+        return self.estimator if self.at_rate_of is None else at_rate(self.estimator, self.at_rate_of)
 
     @property
     def learning_rate(self) -> float:
-        """The estimator's own learning rate, or the common one."""
-        return dict(self.learning.learning_rates).get(self.estimator, self.learning.learning_rate)
+        """The estimator's own learning rate, another's, or the common one."""
+        return dict(self.learning.learning_rates).get(self.at_rate_of or self.estimator, self.learning.learning_rate)
 
 
 def build_policy(arm: EstimatorArm, key: PRNGKeyArray) -> TabularPolicy | NetworkPolicy:
@@ -64,8 +71,8 @@ def learn(arm: EstimatorArm, context: Context) -> Tables:
     early = treasure[:, at <= sizes.solved_by].max(axis=1)
     last = treasure[:, at > 0.9 * sizes.steps].mean(axis=1)
     return {
-        "learning": context.rows({"step": at.tolist()}, estimator=arm.estimator, treasure=treasure, key=fitted.probes["key"]),
-        "solved": context.rows(estimator=arm.estimator, solved=(early > sizes.solved_at).astype(int), best_early=early, last=last),
+        "learning": context.rows({"step": at.tolist()}, estimator=arm.name, treasure=treasure, key=fitted.probes["key"]),
+        "solved": context.rows(estimator=arm.name, solved=(early > sizes.solved_at).astype(int), best_early=early, last=last),
     }
 
 

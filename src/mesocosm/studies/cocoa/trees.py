@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import polars as pl
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from mesocosm.analysis.tabular import dynamic_programming as dp
 from mesocosm.analysis.tabular.enumeration import EveryEpisode, by_state, every_episode
@@ -59,19 +59,21 @@ def _measure(config: Trees, context: Context, overlap: int, groups: tuple[int, .
     mdp = tree.tabular()
     uniform = jnp.full((mdp.states, mdp.actions), 1.0 / mdp.actions)
     successor = dp.successor(mdp, uniform)
-    return context.evaluate(Partial(_on_offsets, tree, groups), shared=(mdp, successor, every_episode(mdp), context.keys("env")[0]))
+    episodes = every_episode(mdp)
+    draws = jax.random.uniform(context.keys("env")[0], episodes.states.shape)
+    return context.evaluate(Partial(_on_offsets, tree, groups), shared=(mdp, successor, episodes, draws))
 
 
-def _on_offsets(tree: Tree, groups: tuple[int, ...], mdp: TabularMDP, successor: Array, episodes: EveryEpisode, key: PRNGKeyArray) -> Measured:
+def _on_offsets(tree: Tree, groups: tuple[int, ...], mdp: TabularMDP, successor: Array, episodes: EveryEpisode, draws: Array) -> Measured:
     def one(offset: Array) -> Measured:
         shifted = eqx.tree_at(lambda m: m.reward_probability, mdp, jax.nn.one_hot(tree.outcomes(tree.params(offset)), REWARDS))
-        return _one_environment(tree, groups, shifted, successor, episodes, offset, key)
+        return _one_environment(tree, groups, shifted, successor, episodes, offset, draws)
 
     return jax.lax.map(one, jnp.arange(REWARDS))
 
 
 def _one_environment(
-    tree: Tree, groups: tuple[int, ...], mdp: TabularMDP, successor: Array, episodes: EveryEpisode, offset: Array, key: PRNGKeyArray
+    tree: Tree, groups: tuple[int, ...], mdp: TabularMDP, successor: Array, episodes: EveryEpisode, offset: Array, draws: Float[Array, "episodes time"]
 ) -> Measured:
     logits = jnp.zeros((mdp.states, mdp.actions))
     policy = jax.nn.softmax(logits)
@@ -98,7 +100,7 @@ def _one_environment(
     def shuffled(number: int) -> Array:
         """A group drawn at random for every event, so that outcomes are as many as with groups but tell no more than the reward."""
         probability = jnp.repeat(dp.outcome_probability(mdp, policy, *reward_outcomes(mdp)), number, axis=1) / number
-        return by_outcome(probability, classes * number + jax.random.randint(key, classes.shape, 0, number))
+        return by_outcome(probability, classes * number + (draws * number).astype(classes.dtype))
 
     grouped = [grouped_outcomes(mdp, tree.outcomes(tree.params(offset), number), REWARDS * number) for number in groups]
     whole = gradients(jax.vmap(reinforce)(actions, rewards, here))

@@ -56,9 +56,9 @@ def _exact(config: Config) -> list[Trial]:
     """Policies with exact models, for a short training and for the paper's."""
     models = {"policy": build_policy}
     short = [Trial(name, learn, EstimatorArm(name, config.learning), models=models) for name in config.estimators]
-    return short + [
-        Trial(f"{WHOLE}{name}", learn, EstimatorArm(name, config.whole), models=models, seeds=config.whole_replicates) for name in config.whole_estimators
-    ]
+    arms = [EstimatorArm(name, config.whole) for name in config.whole_estimators]
+    arms += [EstimatorArm("cocoa-reward", config.whole, at_rate_of=name) for name in config.whole_controls]
+    return short + [Trial(f"{WHOLE}{arm.name}", learn, arm, models=models, seeds=config.whole_replicates) for arm in arms]
 
 
 def _learned(config: Config, name: str, estimator: LearnedEstimator, sizes: LearnedModels) -> Trial:

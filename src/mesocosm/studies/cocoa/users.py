@@ -11,7 +11,6 @@ from jaxtyping import Array, PRNGKeyArray
 
 from mesocosm.learning.actor_credit import ActorCredit
 from mesocosm.learning.exact_credit import Credit, Steps
-from mesocosm.learning.learned_credit import LearnedCredit
 from mesocosm.numerics.programs import filter_jit
 from mesocosm.studies.cocoa.config import USER_RATE, LearnedModels
 from mesocosm.studies.cocoa.learned import learner_of, train_policy
@@ -73,5 +72,5 @@ def check_estimator(name: str, sizes: LearnedModels) -> None:
 def _one_batch(learner: ActorCredit, table: Array, key: PRNGKeyArray) -> tuple[Steps, Array]:
     """Episodes of a policy, and the contributions that an estimator's first networks give them."""
     credit, observations, steps = learner.credit, jnp.asarray(learner.observations, dtype=float), learner.episodes(table, key)
-    models = credit.models_of(credit.build(key), observations, table) if isinstance(credit, LearnedCredit) else credit.models(table)
+    models = credit.models_of(learner.init(key).credit.model, observations, table)
     return steps, jax.vmap(credit.contributions, (None, 0))(models, steps)
