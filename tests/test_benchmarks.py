@@ -106,7 +106,7 @@ def test_hyla_and_its_transcription_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_outer_gradients_by_chunks_and_unrolled_ones_agree(bench):
     record = run("meta_learning", bench)
     check_form(record)

@@ -30,11 +30,9 @@ def run(script: str, *arguments: str, seconds: float) -> str:
 
 @pytest.mark.parametrize(
     ("study", "programs"),
-    [
-        pytest.param("mesa", 5, marks=pytest.mark.whole),
-        *(pytest.param(study, programs, marks=pytest.mark.slow) for study, programs in {"cocoa": 5, "ensembles": 5, "weight-decay": 1}.items()),
-    ],
+    {"mesa": 5, "cocoa": 5, "ensembles": 5, "weight-decay": 1}.items(),
 )
+@pytest.mark.slow
 def test_every_program_with_several_lapack_calls_runs_three_hundred_times(study, programs):
     found = json.loads(run(str(Path(__file__).parent / "call_often.py"), study, "300", seconds=400).splitlines()[-1])
     assert found["batched"] == []
