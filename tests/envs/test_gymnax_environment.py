@@ -57,6 +57,17 @@ def test_a_time_limit_of_ones_own_cuts_off():
     assert not episode.terminated.any()
 
 
+def test_a_time_limit_of_the_environment_inside_counts_as_an_end():
+    class Limited(Legacy):
+        def step(self, key, state, action, params=None):
+            seen, after, reward, _, info = super().step(key, state, action, params)
+            return seen, after, reward, False, after.time == 2, info
+
+    episode = play(GymnaxEnvironment(Limited(), steps=6))
+    assert episode.taken.tolist() == [True] * 2 + [False] * 4
+    assert np.flatnonzero(episode.terminated).tolist() == [1]
+
+
 def test_what_does_not_fit_is_told():
     class Nothing:
         pass

@@ -56,6 +56,32 @@ def test_what_is_no_vector_of_environments_is_told():
         play(Countdown(), np.asarray, 3, np.random.default_rng(0))
 
 
+class CutOff(Countdown):
+    """Is cut off instead, after one step."""
+
+    def step(self, action):
+        seen, reward, *_ = super().step(action)
+        return seen, reward, False, True, {}
+
+
+def test_an_episode_that_is_cut_off_has_ended():
+    batch = play(gymnasium.vector.SyncVectorEnv([CutOff] * 3), lambda seen: np.full((3, 3), 1 / 3), 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(batch.taken, np.arange(4) < np.ones((3, 1)))
+
+
+def test_actions_have_their_probabilities_and_every_batch_is_another():
+    """6000 draws; two batches of one generator differ, and the same generator gives the same."""
+    envs, chances = gymnasium.vector.SyncVectorEnv([Countdown] * 6), np.array([0.2, 0.7, 0.1])
+    draw = np.random.default_rng(0)
+    batches = [play(envs, lambda seen: np.tile(chances, (6, 1)), 4, draw) for _ in range(300)]
+    actions = np.concatenate([batch.actions[batch.taken] for batch in batches])
+    np.testing.assert_allclose(np.bincount(actions, minlength=3) / len(actions), chances, atol=0.03)
+    assert len({batch.taken.sum(axis=1).tobytes() for batch in batches[:20]}) > 5
+    again = play(envs, lambda seen: np.tile(chances, (6, 1)), 4, np.random.default_rng(0))
+    for mine, first in zip(again, batches[0], strict=True):
+        np.testing.assert_array_equal(mine, first)
+
+
 def policy(key):
     return eqx.nn.MLP(2, 3, 8, 1, key=key)
 

@@ -317,3 +317,14 @@ def test_value_estimators_are_their_formulas(experience):
 
 def test_classification_is_the_default():
     assert HINDSIGHT["reward"].objective == HINDSIGHT["state"].objective == CLASSIFICATION
+
+
+def test_networks_have_the_gain_and_the_leak_of_their_credit():
+    """A gain scales what is behind the hidden layer."""
+    plain, other = (
+        learned.LearnedCocoa(FEATURES, ACTIONS, VALUES, width=8, gain=gain, leak=leak).build(jax.random.key(0)) for gain, leak in ((1.0, 0.0), (0.1, 0.2))
+    )
+    assert (plain.leak, other.leak) == (0.0, 0.2)
+    np.testing.assert_array_equal(other.hidden.weight, plain.hidden.weight)
+    for mine, theirs in ((other.shift, plain.shift), (other.gates, plain.gates)):
+        np.testing.assert_allclose(mine.weight, 0.1 * theirs.weight, rtol=1e-5)

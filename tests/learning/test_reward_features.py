@@ -8,7 +8,7 @@ import pytest
 
 from mesocosm.learning.fit import fit
 from mesocosm.learning.optimizers import adam, sgd
-from mesocosm.learning.reward_features import FeatureLearner, GatedRewardFeatures, RewardFeatures, RewardSamples
+from mesocosm.learning.reward_features import FeatureLearner, GatedRewardFeatures, RewardFeatures, RewardSamples, reward_error
 
 ACTIONS, FEATURES = 2, 3
 
@@ -78,3 +78,16 @@ def test_they_learn_what_the_reward_depends_on(make):
     assert not paid & unpaid
     if make is build:
         assert np.abs(np.asarray(model.mask)[:, 2]).max() < 0.2
+
+
+def test_the_error_of_mean_rewards_is_that_of_the_steps_but_for_a_constant():
+    """Events seen once, twice and five times, whose rewards vary; two models."""
+    draw, counts = np.random.default_rng(0), np.array([1, 2, 5])
+    observations, actions, rewards = draw.random((3, FEATURES)), np.array([0, 1, 0]), draw.random(8)
+    event = np.repeat(np.arange(3), counts)
+    steps = RewardSamples(jnp.asarray(observations[event], jnp.float32), jnp.asarray(actions[event]), jnp.asarray(rewards, jnp.float32))
+    means = np.array([rewards[event == each].mean() for each in range(3)])
+    shares = jnp.asarray(counts / 8, jnp.float32)
+    events = RewardSamples(jnp.asarray(observations, jnp.float32), jnp.asarray(actions), jnp.asarray(means, jnp.float32), shares)
+    constants = [float(reward_error(model, steps) - reward_error(model, events)) for model in (build(jax.random.key(0)), build(jax.random.key(1)))]
+    np.testing.assert_allclose(constants, np.mean((rewards - means[event]) ** 2), rtol=1e-4)

@@ -626,3 +626,86 @@ def test_the_lead_over_credit_by_the_return_must_come_from_the_apples(lead, lead
     ]
     names = ("C22.hca-return-signal", "C22.counterfactual-return-signal")
     assert verdicts({"signal_by_return": pl.DataFrame(rows)}, names) == dict.fromkeys(names, verdict)
+
+
+# --- each side of a difference, each distance and each column is the one that the row names
+
+
+@pytest.mark.parametrize("leads_near", [True, False])
+def test_variance_is_the_others_less_cocoas_at_the_rows_own_distance(leads_near):
+    """30 dB at one distance, -30 at the other; states as outcomes vary as the others do."""
+    ahead = (30.0, -30.0) if leads_near else (-30.0, 30.0)
+    others = ("advantage", "trajcv", "reinforce", "hca-return", "hca-plus", "exact-hca-plus")
+    table = shadows({"cocoa-reward": (0.0, 0.0)} | dict.fromkeys(others, ahead), "variance")
+    wanted = {f"C15.variance-{name}": "holds" if leads_near else "fails" for name in others[:-1]}
+    wanted |= {f"C15.far-variance-{name}": "fails" if leads_near else "holds" for name in others[:-2]}
+    assert verdicts({"shadow": table}, wanted) == wanted
+
+
+@pytest.mark.parametrize("large_near", [True, False])
+def test_the_critics_bias_is_large_at_the_rows_own_distance(large_near):
+    sizes = (5.0, -5.0) if large_near else (-5.0, 5.0)
+    levels = {"q-critic": sizes, "exact-q-critic": (-60.0, -60.0), "hca-plus": (-5.0, -60.0) if large_near else (-15.0, 5.0), "exact-hca-plus": (-60.0, -60.0)}
+    near, far = ("holds", "fails") if large_near else ("fails", "holds")
+    wanted = {"C26.q-critic": near, "C26.far-q-critic": far, "C26.hca-plus": near}
+    assert verdicts({"shadow": shadows(levels, "bias")}, wanted) == wanted
+
+
+@pytest.mark.parametrize(("below", "verdict"), [(6.0, "holds"), (-6.0, "fails"), (20.0, "fails")])
+def test_hca_pluss_variance_is_a_little_below_reinforces(below, verdict):
+    levels = {"reinforce": (40.0, 0.0), "hca-plus": (40.0 - below, 0.0), "cocoa-reward": (0.0, 0.0)}
+    assert verdicts({"shadow": shadows(levels, "variance")}, ("C26.variance",)) == {"C26.variance": verdict}
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(0.8, "holds"), (0.6, "fails")])
+def test_rooms_are_judged_by_the_average_over_training(ours, verdict):
+    """At the end it is the other way round."""
+    others = ("q-critic", "advantage", "trajcv", "hca-plus", "reinforce")
+    levels = {"rooms-cocoa-reward": ours, "rooms-immediate": 0.5} | {f"rooms-{name}": 0.7 for name in others}
+    table = means(levels, 0.005).with_columns(last=1.0 - pl.col("mean"))
+    wanted = {f"C18.{name}": verdict for name in others}
+    assert verdicts({"rooms_last": table}, wanted) == wanted
+
+
+@pytest.mark.parametrize(("ours", "merged", "verdict"), [(0.8, 0.4, "holds"), (0.4, 0.4, "fails"), (0.8, 0.8, "not judged")])
+def test_credit_of_contexts_is_that_of_cocoas_policies(ours, merged, verdict):
+    levels = {"cocoa-reward": ours, "hca-plus": 0.4, "cocoa-merged": merged}
+    rows = [
+        {"trial": f"rooms-{trained}", "seed": seed, "encoding": name, "diagonal": (level if trained == "cocoa-reward" else 0.4) + 0.01 * NOISE[i, seed]}
+        for trained in ("cocoa-reward", "hca-plus")
+        for i, (name, level) in enumerate(levels.items())
+        for seed in range(10)
+    ]
+    assert verdicts({"rooms_diagonal": pl.DataFrame(rows)}, ("C18.context",)) == {"C18.context": verdict}
+
+
+@pytest.mark.parametrize(("hca", "verdict"), [(0.3, "holds"), (0.55, "fails"), (0.05, "fails")])
+def test_hca_finds_as_much_as_hca_plus(hca, verdict):
+    levels = {"learned-hca": hca, "learned-hca-plus": 0.3, "learned-cocoa-reward": 0.7}
+    rows = [
+        {"trial": trial, "seed": seed, "step": step, "estimator": "any", "length": 23, "treasure": level + 0.01 * NOISE[i, seed]}
+        for i, (trial, level) in enumerate(levels.items())
+        for seed in range(10)
+        for step in (0, 100)
+    ]
+    assert verdicts({"learned": pl.DataFrame(rows)}, ("C21.alike",)) == {"C21.alike": verdict}
+
+
+@pytest.mark.parametrize(("learners", "verdict"), [(10, "holds"), (0, "fails")])
+def test_advantage_and_trajcv_learn_with_exact_models_and_reinforce_does_not(learners, verdict):
+    ends = {"whole-advantage": learners, "whole-trajcv": learners, "whole-reinforce": 0}
+    rows = [{"trial": name, "seed": seed, "solved": 0, "last": 0.97 if seed < good else 0.01} for name, good in ends.items() for seed in range(10)]
+    wanted = dict.fromkeys(("C25.advantage", "C25.trajcv"), verdict)
+    assert verdicts({"solved": pl.DataFrame(rows)}, wanted) == wanted
+
+
+@pytest.mark.parametrize(("rewards", "verdict"), [(500, "holds"), (300, "fails")])
+def test_features_leave_the_treasure_sooner_in_most_trainings(rewards, verdict):
+    """The control, rewards without their sign, leaves it sooner still."""
+    took = {"cocoa-reward": rewards, "cocoa-feature": 400, "cocoa-unsigned": 200}
+    rows = [
+        {"trial": f"switched-{name}", "seed": seed, "level": 0.9, "took": iterations + 5 * NOISE[i, seed % 10], "left": 1}
+        for i, (name, iterations) in enumerate(took.items())
+        for seed in range(20)
+    ]
+    assert verdicts({"adapted": pl.DataFrame(rows)}, ("C20.feature",)) == {"C20.feature": verdict}

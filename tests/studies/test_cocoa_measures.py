@@ -139,6 +139,19 @@ def test_an_equal_average_is_not_more():
     assert measured(measures.finds_more("hca-plus", "hca"), learning=learning) == [0.0, 0.0, 1.0]
 
 
+def test_averages_over_training_are_not_those_of_its_end():
+    rows = [{"seed": seed, "mean": 0.1 * seed, "last": 0.9} for seed in range(3)]
+    table = pl.DataFrame([row | {"trial": trial} for trial in ("long-hca", "rooms-hca") for row in rows])
+    assert measured(measures.mean_of("hca", LONG), learned_last=table) == pytest.approx([0.0, 0.1, 0.2])
+    assert measured(measures.rooms_mean("hca"), rooms_last=table) == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_a_certain_treasure_is_in_the_last_bin():
+    rows = [{"trial": "shadow", "seed": 0, "step": i, "estimator": "hca", "treasure": x, "snr": y} for i, (x, y) in enumerate([(1.0, 4.0), (0.95, 8.0)])]
+    rows += [{"trial": "shadow", "seed": 0, "step": 9, "estimator": "hca", "treasure": 0.0, "snr": 0.0}]
+    assert measured(measures.binned("hca", measures.Shadow.snr), shadow=pl.DataFrame(rows)) == pytest.approx([3.0])
+
+
 def test_what_exceeds_a_number_is_above_it():
     values = Replicates(np.array([0.25, 0.5, 0.75]), (0, 1, 2), ("",) * 3, np.zeros(3))
     assert measures.exceeds(measures.Measure((), lambda view: values), 0.5)(None).values.tolist() == [0.0, 0.0, 1.0]

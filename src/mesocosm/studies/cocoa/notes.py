@@ -20,7 +20,7 @@ SILENT = (
 )
 
 NOTES: dict[str, str] = {
-    "C6.classifier": "The contrastive form learns later in some trainings: eight of ten end at 0.8 or more, two at 0.38. The difference of -0.14 is in the "
+    "C6.classifier": "Of ten trainings by contrast eight end at 0.8 or more and two at 0.38, one of these after 0.68. The difference of -0.14 is in the "
     "region, the interval is not.",
     "C13.cocoa-feature-trajcv": "COCOA-feature is ahead in all ten. With one outcome for all rewards two of ten are ahead of TrajCV, too, which fails in four "
     "trainings; ten are too few to tell two from half.",
