@@ -13,6 +13,7 @@ Reference: Meulemans et al., "Multi-agent cooperation through learning-aware pol
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -100,7 +101,6 @@ class ActorCriticPool(Learner):
     settings: eqx.AbstractVar[Settings]
     naive: eqx.AbstractVar[int]
     peers: eqx.AbstractVar[int]
-    length: eqx.AbstractVar[int]
 
     def __check_init__(self) -> None:
         """Reject agents that cannot be paired, and a choice of another number of estimators."""
@@ -108,6 +108,11 @@ class ActorCriticPool(Learner):
             raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
         if self.choice.shape[-1] != len(self.estimators):
             raise ValueError(f"the choice is among {self.choice.shape[-1]} estimators, but there are {len(self.estimators)}")
+
+    @property
+    @abstractmethod
+    def inner_steps(self) -> int:
+        """T."""
 
     @property
     def agents(self) -> int:
@@ -149,7 +154,7 @@ class ActorCriticPool(Learner):
         settings = self.settings
 
         def advantages(estimator: Callable[..., Array], rewards: Array, values: Array) -> Array:
-            return jax.vmap(lambda r, v: estimator(r, self.length, v, settings.discount, settings.decay))(rewards, values)
+            return jax.vmap(lambda r, v: estimator(r, self.inner_steps, v, settings.discount, settings.decay))(rewards, values)
 
         def of_agents(estimator: Callable[..., Array], games: slice) -> PerStep:
             return jax.vmap(partial(advantages, estimator))(rewards[:, games], values[:, games])

@@ -104,6 +104,11 @@ class AgentPool(ActorCriticPool):
     game: MatrixGame = PRISONERS_DILEMMA
     first: Callable[[Any], Float[Array, "5"]] = normal_logits
 
+    @property
+    def inner_steps(self) -> int:
+        """T."""
+        return self.length
+
     def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
         """One meta-episode of every agent and its step; metrics are per agent, in the game's own payoffs."""
         trained, fixed = eqx.partition(state.agents, eqx.is_inexact_array)
