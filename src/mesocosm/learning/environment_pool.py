@@ -184,7 +184,11 @@ class EnvironmentPool(ActorCriticPool):
             return jnp.moveaxis(part.reshape(-1, *part.shape[2:]), (2, 1), (0, 1))
 
         each = {name: by_player(part) for name, part in info.items() if part.ndim == 4}
-        whole = {name: jnp.broadcast_to(part.reshape(-1, self.batch).T, (2, self.batch, self.episodes * self.inner_steps)) for name, part in info.items() if part.ndim == 3}
+        whole = {
+            name: jnp.broadcast_to(part.reshape(-1, self.batch).T, (2, self.batch, self.episodes * self.inner_steps))
+            for name, part in info.items()
+            if part.ndim == 3
+        }
         rewards = by_player(rewards)
         return Games(by_player(seen), by_player(actions), rewards, rewards[::-1], each, {name: part[::-1] for name, part in each.items()}, whole)
 
