@@ -107,13 +107,26 @@ def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, verd
 
 @pytest.mark.parametrize(("met", "never", "verdict"), [(0.9, 0.0, "holds"), (0.4, 0.0, "fails"), (0.9, 0.9, "not judged")])
 def test_shapers_must_become_cooperative_because_they_were_shapers(met, never, verdict):
-    table = of_arms(before={SHAPERS: 0.05, ALONE: 0.0}, after={SHAPERS: met, ALONE: never})
-    assert verdicts(met=table)["C6.after"] == verdict
+    table = of_arms(before={SHAPERS: 0.05, ALONE: 0.0, MIXED: 0.9}, after={SHAPERS: met, ALONE: never})
+    found = verdicts(met=table)
+    assert (found["C6.after"], found["C6.before"]) == (verdict, "holds")
 
 
-@pytest.mark.parametrize(("many", "repaired", "failing"), [(0.1, 0.6, set()), (0.7, 0.75, {"C11.many", "C11.mixed-20"}), (0.1, 0.12, {"C11.mixed-20"})])
+def test_half_of_the_pairs_is_not_most_of_them():
+    """Where runs end at two places, their mean says of no run what it did; a rate has an interval and leaves the question open."""
+    half = of_arms(after={SHAPERS: 0.0, ALONE: 0.0}, before={SHAPERS: 0.0, MIXED: 0.0})
+    cooperating = (pl.col("arm") == SHAPERS) & (pl.col("seed") % 2 == 0)
+    assert verdicts(met=half.with_columns(after=pl.when(cooperating).then(0.95).otherwise("after")))["C6.after"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("escaped", "alone", "verdict"), [(0.9, 0.0, "holds"), (0.0, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_agents_that_defected_must_come_to_cooperate_because_of_naive_learners(escaped, alone, verdict):
+    assert verdicts(pools=of_arms(peer={ESCAPE: escaped, ESCAPE_ALONE: alone}))["C9.cooperate"] == verdict
+
+
+@pytest.mark.parametrize(("many", "repaired", "failing"), [(0.1, 0.6, set()), (0.7, 0.75, {"C11.many"}), (0.1, 0.12, {"C11.mixed-20"})])
 def test_many_steps_ahead_must_defect_and_the_plain_gradient_must_repair_it(many, repaired, failing):
-    levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired}
+    levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired, mixed_ahead(10): 0.9, ahead(10): 0.3}
     found = verdicts(look_ahead=of_arms(peer=levels, ego=levels, naive=levels))
     assert {name for name in ("C11.one", "C11.many", "C11.mixed-20") if found[name] == "fails"} == failing
 

@@ -46,6 +46,8 @@ from mesocosm.studies.interface import Bootstrap, Check, Claim, Control, Every, 
 
 INSTANCE = "a random agent and learner"
 PAIR = "first policies of a pair, naive learners"
+COOPERATES = 0.5  # return against each other, between those of mutual defection and cooperation
+MOST, FEW = above(1 / 2), below(1 / 2)  # of runs: where the paper says that agents come to do something, most do
 
 SEARCHED = pilots("mesocosm.studies.coala").counts("experiment")
 exact = partial(against_mutant, replicate=INSTANCE, of="largest error of the mean gradient, relative, float64", tolerance=1e-11)
@@ -135,25 +137,21 @@ CLAIMS = [
         checks=[
             of_pools(
                 "after",
-                Bootstrap("median return of two shapers against each other after they learned from each other"),
-                above(0.6),
-                of(Met.after, SHAPERS),
-                Control("agents that never met a naive learner", of(Met.after, ALONE)),
+                Rate("pairs of shapers that earn more than 0.5 from each other after they learned from each other"),
+                MOST,
+                exceeds(of(Met.after, SHAPERS), COOPERATES),
+                Control("agents that never met a naive learner", exceeds(of(Met.after, ALONE), COOPERATES)),
                 note=(
                     "Half of the 32 pairs: 14 end at 0.92 to 0.98, 15 are still below 0.1 after 1500 steps, three are on the way. In the trials "
-                    "that set the region, all of eight pairs rose; they had shaped for 800 steps, these for 2000."
+                    "before our study, all of eight pairs rose; they had shaped for 800 steps, these for 2000."
                 ),
             ),
-            of_pools(
+            of_mixed(
                 "before",
-                Bootstrap("median return of two shapers against each other before"),
-                below(0.15),
-                of(Met.before, SHAPERS),
-                Control("after they learned from each other", of(Met.after, SHAPERS)),
-                note=(
-                    "No pair cooperates before (the interval is far below 0.15), but half of the pairs do not after either, so the control does not "
-                    "discriminate."
-                ),
+                Rate("pairs of shapers that earn more than 0.5 from each other before"),
+                FEW,
+                exceeds(of(Met.before, SHAPERS), COOPERATES),
+                Control("pairs of a mixed pool", exceeds(of(Met.before, MIXED), COOPERATES)),
             ),
         ],
     ),
@@ -231,13 +229,12 @@ CLAIMS = [
             ),
             of_mixed(
                 "cooperate",
-                Bootstrap("median return against each other of agents that started at always defecting"),
-                above(0.5),
-                of(Pools.peer, ESCAPE),
-                Control("no naive learners", of(Pools.peer, ESCAPE_ALONE)),
+                Rate("pairs that started at always defecting and earn more than 0.5 from each other"),
+                MOST,
+                exceeds(of(Pools.peer, ESCAPE), COOPERATES),
+                Control("no naive learners", exceeds(of(Pools.peer, ESCAPE_ALONE), COOPERATES)),
                 note=(
-                    "They do not: agents leave always defecting and extort naive learners (1.00 beside 0.29), but earn 0.0003 from each other after "
-                    "2000 steps. All pairs start at the same point and end too much alike for an interval of the control."
+                    "They do not: agents leave always defecting and extort naive learners (1.00 beside 0.29), but earn 0.0003 from each other after 2000 steps."
                 ),
             ),
         ],
@@ -289,12 +286,11 @@ CLAIMS = [
             ),
             of_ahead(
                 "many",
-                Mean("return against each other, 20 look-ahead steps"),
-                below(0.35),
-                of(LookAhead.peer, ahead(20)),
-                Control("one look-ahead step", of(LookAhead.peer, ahead(1))),
+                Rate("pairs that earn more than 0.35 from each other, 20 look-ahead steps"),
+                FEW,
+                exceeds(of(LookAhead.peer, ahead(20)), 0.35),
+                Control("one look-ahead step", exceeds(of(LookAhead.peer, ahead(1)), 0.35)),
                 judged_at=ALL,
-                note=("All 32 pairs are below 0.31, 29 of them below 0.22; but they pile up at 0.06 to 0.08, where a t interval is not valid."),
             ),
             of_ahead(
                 "extorts",
@@ -304,19 +300,20 @@ CLAIMS = [
                 Control("no look-ahead step", exploits(ahead(0))),
                 judged_at=ALL,
             ),
-            *(
-                of_ahead(
-                    f"mixed-{steps}",
-                    Mean(f"gain of the return against each other by the plain gradient, {steps} look-ahead steps"),
-                    above(0.15),
-                    change(LookAhead.peer, mixed_ahead(steps), ahead(steps)),
-                    Control("the plain gradient alone", change(LookAhead.peer, ahead(0), ahead(steps))),
-                    note=note,
-                )
-                for steps, note in (
-                    (10, None),
-                    (20, "It repairs 14 of 32 pairs (0.89 to 0.99); the other 18 defect entirely. With ten steps, 30 of 32 end above 0.6."),
-                )
+            of_ahead(
+                "mixed-10",
+                Mean("gain of the return against each other by the plain gradient, 10 look-ahead steps"),
+                above(0.15),
+                change(LookAhead.peer, mixed_ahead(10), ahead(10)),
+                Control("the plain gradient alone", change(LookAhead.peer, ahead(0), ahead(10))),
+            ),
+            of_ahead(
+                "mixed-20",
+                Rate("pairs that earn more than 0.5 from each other, 20 look-ahead steps mixed with the plain gradient"),
+                MOST,
+                exceeds(of(LookAhead.peer, mixed_ahead(20)), COOPERATES),
+                Control("20 look-ahead steps alone", exceeds(of(LookAhead.peer, ahead(20)), COOPERATES)),
+                note="It repairs 14 of 32 pairs (0.89 to 0.99); the other 18 defect entirely. With ten steps, 30 of 32 end above 0.6.",
             ),
         ],
     ),
