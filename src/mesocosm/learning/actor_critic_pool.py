@@ -121,7 +121,10 @@ class ActorCriticPool(Learner):
 
     def init(self, key: Key[Array, ""]) -> PoolState:
         """Build all agents."""
-        agents = jax.vmap(self.build)(jax.random.split(key, self.agents))
+        return self.started(jax.vmap(self.build)(jax.random.split(key, self.agents)))
+
+    def started(self, agents: Any) -> PoolState:
+        """Given agents before their first step."""
         return PoolState(agents, jax.vmap(self._transform().init)(eqx.filter(agents, eqx.is_inexact_array)))
 
     def model(self, state: PoolState) -> Any:

@@ -153,7 +153,7 @@ class AgentPool(ActorCriticPool):
 
         def step(carry: tuple[Any, Array], drawn: Array) -> tuple[tuple[Any, Array], tuple[tuple[Array, ...], Array]]:
             states, memory = carry
-            states, (logits, values) = decide(agents, states, jax.nn.one_hot(memory, MEMORIES))
+            states, (logits, values) = decide(agents, states, self.seen(memory, state.learners))
             probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
             own = (drawn[:, :games] >= probability).astype(jnp.int32)
             naive_logits = jnp.take_along_axis(state.learners, jnp.asarray(SWAPPED)[memory[:, : self.naive]], axis=-1)
@@ -171,6 +171,10 @@ class AgentPool(ActorCriticPool):
         memories, actions, rewards = (jnp.moveaxis(part[:, :, : self.naive], 0, -1) for part in (seen, naive, rewards))
         learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
         return InnerState(states, learn(state.learners, memories, actions, rewards)), played
+
+    def seen(self, memory: Int[Array, "agents games batch"], learners: Float[Array, "agents naive memories"]) -> Float[Array, "agents games batch features"]:
+        """What agents see: the last pair of actions, one-hot."""
+        return jax.nn.one_hot(memory, MEMORIES)
 
     def gradient_parts(self, agents: Any, key: Key[Array, ""]) -> tuple[Float[Array, " agents"], Float[Array, " agents"]]:
         """Norms of two parts of each agent's policy gradient beside naive learners: from rewards of the present inner episode, and of later ones.

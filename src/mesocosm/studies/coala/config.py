@@ -113,6 +113,73 @@ class AgentPools:
 
 
 @dataclass(frozen=True)
+class InContext:
+    """Agents with memory in single long episodes, among memory-one policies drawn anew and each other; numbers marked "follow-up" are arXiv 2602.16301's."""
+
+    iterations: int = 0
+    """Among memory-one policies only (follow-up: 50000); 0: none is trained."""
+    extorting: int = 3000
+    """Beside the agent that results (follow-up: 100000)."""
+    meeting: int = 3000
+    """Of two that extort it (follow-up: 10000)."""
+    mixed: int = 0
+    """Of mixed pools (follow-up: 200000); 0: none is trained."""
+    settling: float = 0.5
+    """Further iterations with little entropy, as a share of each of these."""
+    p_tabular: float = 0.5
+    """Share of memory-one policies in mixed pools (follow-up: 0.5)."""
+    games: int = 256
+    """Games of each agent per iteration (follow-up: 2048 and 4096)."""
+    length: int = 60
+    """Rounds (follow-up: 100)."""
+    learning_rate: float = 0.01
+    discount: float = 0.9
+    """Follow-up: 0.99. A response takes a few rounds to pay, and the noise of later ones is left out."""
+    decay: float = 0.9
+    """$\\lambda$ of GAE and of values (follow-up: 0.95 to 1)."""
+    reward_scale: float = 0.05
+    entropy: float = 0.3
+    """Weight of the entropy, in units of the reward (follow-up: 0.005 to 0.5)."""
+    last_entropy: float = 0.05
+    """The same at last."""
+    width: int = 16
+    hidden: int = 24
+    test_games: int = 256
+    """Games in which agents are tested."""
+
+
+@dataclass(frozen=True)
+class CleanUpPools:
+    """Agents with memory in CleanUp-lite; the paper's two sizes are those of pools of naive learners only, and of mixed pools."""
+
+    iterations: int = 0
+    """0: none is trained (paper: 3000 and 30000)."""
+    p_naive: float = 0.75
+    """Weight of naive learners in mixed pools (paper: 0.75)."""
+    naive: int = 4
+    peers: int = 4
+    """Games of each agent per iteration against naive learners and against another agent (paper: 512 in all)."""
+    batch: int = 8
+    """B (paper: 32 and 64)."""
+    episodes: int = 5
+    """M (paper: 100 and 5)."""
+    length: int = 32
+    """T (paper: 64)."""
+    learning_rate: float = 0.005
+    naive_learning_rate: float = 0.005
+    """Of the naive learners' Adam (paper: 0.005, and SGD with 1)."""
+    naive_discount: float = 0.99
+    """Paper: 0.99 and 1."""
+    reward_scale: float = 0.1
+    """Paper: 0.1 for COALA-PG."""
+    entropy: float = 0.0
+    """Paper: 0."""
+    width: int = 16
+    test_games: int = 32
+    """Games of each kind in which agents are tested."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the coala study."""
 
@@ -120,8 +187,10 @@ class Config:
     pairs: Pairs = field(default_factory=Pairs)
     look_ahead: LookAhead = field(default_factory=LookAhead)
     agents: AgentPools = field(default_factory=AgentPools)
+    in_context: InContext = field(default_factory=InContext)
     agent_replicates: int = 10
     """Replicates of pools of agents with memory."""
+    clean_up: CleanUpPools = field(default_factory=CleanUpPools)
     estimator: str = ""
     """Your own estimator, package.module:function, called as ours in `learning.opponent_shaping`. Trains only pools of agents with it and with ours."""
 
@@ -145,6 +214,8 @@ PRESETS = {
                 probe_games=8,
                 every=2,
             ),
+            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=6, width=2, hidden=2, test_games=2),
+            clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
         ),
         seeds=2,

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mesocosm.studies.coala.agents import PoolArm, build_agents, check_estimator, train_agents
+from mesocosm.studies.coala.clean_up import CleanUpArm, build_choosers, train_clean_up
 from mesocosm.studies.coala.config import Config
 from mesocosm.studies.coala.identities import check_estimators
+from mesocosm.studies.coala.in_context import MixedArm, build_mixed, build_one, build_two, train_mixed, train_steps
 from mesocosm.studies.coala.pairs import train_look_ahead, train_pools
-from mesocosm.studies.coala.tables import AGENTS_ALONE, FOUR_ALONE, METHODS, NOT_PULLED, PULLED, PULLED_AGENT, mixed, of_four, shaping
+from mesocosm.studies.coala.tables import (
+    AGENTS_ALONE,
+    AMONG_POLICIES,
+    FOUR_ALONE,
+    IN_CONTEXT,
+    METHODS,
+    NO_POLICIES,
+    NOT_PULLED,
+    PULLED,
+    PULLED_AGENT,
+    TOLD,
+    clean_up,
+    mixed,
+    of_four,
+    shaping,
+)
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 
@@ -33,6 +51,8 @@ def trials(config: Config) -> list[Trial]:
         Trial("pools", train_pools, config.pairs),
         Trial("look-ahead", train_look_ahead, config),
         *_pools(config),
+        *_in_context(config),
+        *_clean_up(config),
     ]
 
 
@@ -59,6 +79,28 @@ def _four(config: Config) -> list[Trial]:
         NOT_PULLED: (noisy, ("m-fos-mean",) * 4, config.agents.p_naive),
     }
     return [_train(config, name, PoolArm(sizes, estimators, p_naive, sizes.iterations)) for name, (sizes, estimators, p_naive) in pools.items()]
+
+
+def _in_context(config: Config) -> list[Trial]:
+    """Agents that infer their co-player within an episode."""
+    sizes, found = config.in_context, []
+    if sizes.iterations:
+        models = {"responder": build_one, "extorter": build_two, "met": build_two}
+        found.append(Trial(IN_CONTEXT, train_steps, sizes, models=models, seeds=config.agent_replicates, over_seeds="map"))
+    if sizes.mixed:
+        arms = {AMONG_POLICIES: MixedArm(sizes, sizes.p_tabular), TOLD: MixedArm(sizes, sizes.p_tabular, told=True), NO_POLICIES: MixedArm(sizes, 0.0)}
+        rest: Any = {"models": {"agents": build_mixed}, "seeds": config.agent_replicates, "over_seeds": "map"}
+        found += [Trial(name, train_mixed, arm, **rest) for name, arm in arms.items()]
+    return found
+
+
+def _clean_up(config: Config) -> list[Trial]:
+    """Agents in CleanUp-lite with each estimator, among naive learners only and in mixed pools."""
+    if not config.clean_up.iterations:
+        return []
+    rest: Any = {"models": {"agents": build_choosers}, "seeds": config.agent_replicates, "over_seeds": "map"}
+    arms = {clean_up(method, shaping=shaping): CleanUpArm(config.clean_up, method, shaping) for shaping in (True, False) for method in METHODS}
+    return [Trial(name, train_clean_up, arm, **rest) for name, arm in arms.items()]
 
 
 def _beside(config: Config) -> list[Trial]:
