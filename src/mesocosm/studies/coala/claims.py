@@ -10,8 +10,9 @@ from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances, replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials
+from mesocosm.studies.coala.claims_in_context import IN_CONTEXT_CLAIMS
 from mesocosm.studies.coala.measures import balance, change, exceeds, exploiting, exploits, extortion, lead, nearness, of, of_agents
-from mesocosm.studies.coala.notes import CLEAN_UP, FOLLOW_UP, NOTES, THEORY
+from mesocosm.studies.coala.notes import CLEAN_UP, NOTES
 from mesocosm.studies.coala.tables import (
     AGENTS_ALONE,
     ALONE,
@@ -441,17 +442,5 @@ CLAIMS = [
     ),
     unjudged("C17", "Among naive learners in CleanUp-lite, COALA agents earn more, and so do the learners beside them.", "Fig. 6, 13", CLEAN_UP),
     unjudged("C18", "In mixed pools in CleanUp-lite, COALA agents earn more, clean more fairly and zap less.", "Fig. 7, 14", CLEAN_UP),
-    *(
-        unjudged(id, statement, f"arXiv 2602.16301, {source}", THEORY if id == "X8" else FOLLOW_UP)
-        for id, statement, source in (
-            ("X1", "Beyond the paper: recurrent agents in a pool with random memory-one policies come to cooperate with each other.", "Fig. 1"),
-            ("X2", "If they are given the opponent's policy, they defect.", "Fig. 1"),
-            ("X3", "Without memory-one opponents, they defect.", "Fig. 1"),
-            ("X4", "Trained against memory-one policies only, an agent best-responds within the episode.", "Fig. 2A"),
-            ("X5", "A fresh learner extorts that agent.", "Fig. 2C"),
-            ("X6", "Two extorters that learn from each other come to cooperate.", "Fig. 2E"),
-            ("X7", "In mixed training, extortion comes first and cooperation later.", "Fig. 3"),
-            ("X8", "Predictive equilibria exist.", "App. C, D"),
-        )
-    ),
+    *IN_CONTEXT_CLAIMS,
 ]

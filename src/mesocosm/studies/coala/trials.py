@@ -99,7 +99,7 @@ def _clean_up(config: Config) -> list[Trial]:
     if not config.clean_up.iterations:
         return []
     rest: Any = {"models": {"agents": build_choosers}, "seeds": config.agent_replicates, "over_seeds": "map"}
-    arms = {clean_up(method, shaping=shaping): CleanUpArm(config.clean_up, method, shaping) for shaping in (True, False) for method in METHODS}
+    arms = {clean_up(method, shaping=alone): CleanUpArm(config.clean_up, method, alone) for alone in (True, False) for method in METHODS}
     return [Trial(name, train_clean_up, arm, **rest) for name, arm in arms.items()]
 
 
