@@ -191,6 +191,8 @@ class Config:
     agent_replicates: int = 10
     """Replicates of pools of agents with memory."""
     clean_up: CleanUpPools = field(default_factory=CleanUpPools)
+    landscape: int = 0
+    """Points per side of the plane of policies whose exact returns are drawn; 0: none."""
     estimator: str = ""
     """Your own estimator, package.module:function, called as ours in `learning.opponent_shaping`. Trains only pools of agents with it and with ours."""
 
@@ -217,6 +219,7 @@ PRESETS = {
             in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=6, width=2, hidden=2, test_games=2),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
+            landscape=3,
         ),
         seeds=2,
     ),

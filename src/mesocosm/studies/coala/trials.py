@@ -10,6 +10,7 @@ from mesocosm.studies.coala.clean_up import CleanUpArm, build_choosers, train_cl
 from mesocosm.studies.coala.config import Config
 from mesocosm.studies.coala.identities import check_estimators
 from mesocosm.studies.coala.in_context import MixedArm, build_mixed, build_one, build_two, train_mixed, train_steps
+from mesocosm.studies.coala.landscape import Plane, survey
 from mesocosm.studies.coala.pairs import train_look_ahead, train_pools
 from mesocosm.studies.coala.tables import (
     AGENTS_ALONE,
@@ -50,6 +51,7 @@ def trials(config: Config) -> list[Trial]:
         Trial("estimators", check_estimators, config, precision="float64", seeds=1),
         Trial("pools", train_pools, config.pairs),
         Trial("look-ahead", train_look_ahead, config),
+        *([Trial("landscape", survey, Plane(config.pairs, config.landscape), seeds=1)] if config.landscape else []),
         *_pools(config),
         *_in_context(config),
         *_clean_up(config),
