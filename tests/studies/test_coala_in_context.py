@@ -1,0 +1,141 @@
+"""The coala study's agents that infer co-players within an episode, CleanUp-lite pools and the landscape: tables of the smoke run, and rows that can fail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.memory_one import ALWAYS_DEFECT, TIT_FOR_TAT
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.fingerprints import fingerprints
+from mesocosm.claims.judge import judge
+from mesocosm.studies.coala.claims import CLAIMS
+from mesocosm.studies.coala.config import PRESETS, Config
+from mesocosm.studies.coala.in_context import OPPONENTS, any_policy, this_policy
+from mesocosm.studies.coala.landscape import policy_at
+from mesocosm.studies.coala.tables import (
+    AMONG_POLICIES,
+    CLEAN_UP_COLUMNS,
+    COOPERATOR,
+    DEFECTOR,
+    IN_CONTEXT,
+    NO_POLICIES,
+    RETALIATOR,
+    TOLD,
+    clean_up,
+)
+from mesocosm.studies.coala.trials import trials
+from mesocosm.studies.interface import View
+
+
+@pytest.fixture
+def smoke(smoke_of):
+    return smoke_of("coala")
+
+
+def test_new_trials_are_off_unless_their_sizes_say_otherwise():
+    names = {trial.name for trial in trials(Config())}
+    assert names == {"estimators", "pools", "look-ahead"}
+
+
+def test_random_policies_are_uniform_and_known_ones_certain():
+    drawn = jax.nn.sigmoid(jax.vmap(any_policy)(jax.random.split(jax.random.key(0), 2000)))
+    assert np.abs(np.quantile(np.asarray(drawn), [0.25, 0.5, 0.75], axis=0) - np.array([[0.25], [0.5], [0.75]])).max() < 0.05
+    known = jax.nn.sigmoid(this_policy(OPPONENTS[RETALIATOR], jax.random.key(0)))
+    np.testing.assert_allclose(known, TIT_FOR_TAT, atol=1e-6)
+
+
+def test_the_landscapes_corners_are_tit_for_tat_and_always_defecting():
+    np.testing.assert_array_equal(policy_at(jnp.ones(()), jnp.ones(())), TIT_FOR_TAT)
+    np.testing.assert_array_equal(policy_at(jnp.zeros(()), jnp.zeros(())), ALWAYS_DEFECT)
+
+
+def test_with_its_copy_tit_for_tat_earns_one_and_always_defecting_nothing(smoke):
+    found = {(row["after_cc"], row["after_dc"]): row for row in smoke.table("landscape").iter_rows(named=True)}
+    assert len(found) == 9
+    assert found[1.0, 1.0]["copy"] == pytest.approx(1, abs=1e-4)
+    assert found[0.0, 0.0]["copy"] == pytest.approx(0, abs=1e-4)
+    assert found[1.0, 1.0]["ego"] == pytest.approx(found[1.0, 1.0]["naive"], abs=1e-3)  # the fair one
+    assert found[0.0, 0.0]["ego"] > found[0.0, 0.0]["naive"] + 0.3
+
+
+def test_each_opponent_pays_what_the_agents_cooperation_says(smoke):
+    """Who always cooperates pays 2 - c, who always defects -c."""
+    curves = smoke.table("response_curves").group_by("trial", "seed", "opponent").agg(pl.col("cooperates").mean())
+    both = smoke.table("responses").join(curves, on=["trial", "seed", "opponent"])
+    for opponent, top in ((COOPERATOR, 2.0), (DEFECTOR, 0.0)):
+        part = both.filter(pl.col("opponent") == opponent)
+        np.testing.assert_allclose(part["reward"], top - part["cooperates"], atol=1e-5)
+    assert set(both["trial"]) == {IN_CONTEXT, AMONG_POLICIES, TOLD}
+
+
+def test_copies_of_an_extorter_are_equals(smoke):
+    """What they earn before they learn is that of one policy against itself: the difference is sampling."""
+    found = smoke.table("extortion")
+    assert np.abs(np.asarray(found["of_copies"])).max() < 1.5
+    assert found["yields"].is_between(0, 1).all()
+
+
+def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(smoke):
+    table = smoke.table("clean_up")
+    assert set(CLEAN_UP_COLUMNS) <= set(table.columns)
+    kinds = {name: set(part["beside"]) for (name,), part in table.group_by("trial")}
+    assert kinds[clean_up("coala", shaping=True)] == {"naive"}
+    assert kinds[clean_up("m-fos", shaping=False)] == {"naive", "peer"}
+    np.testing.assert_allclose(table["reward"], table["own_harvested"], atol=1e-6)
+    episodes = smoke.table("clean_up_episodes")
+    assert set(episodes["when"]) == {"untrained", "trained"}
+    peers = episodes.filter(pl.col("beside") == "peer")
+    np.testing.assert_allclose(peers["own_cleaned"], peers["other_cleaned"], atol=1e-6)  # both agents' means are the same
+    strip = smoke.table("clean_up_strip").group_by("trial", "time").agg(pl.col("player_0", "player_1").sum(), pl.len())
+    assert (strip["player_0"] == 1).all()
+    assert (strip["len"] == 20).all()
+
+
+# --- rows can hold and can fail
+
+
+def verdicts(**tables):
+    run = Circumstances("", fingerprints=fingerprints(CLAIMS))
+    rows = judge("coala", CLAIMS, View(PRESETS["cpu"].config, "cpu", tables), run, strict=True)
+    return {row.id.removeprefix("coala/"): row.verdict for row in rows if row.kind}
+
+
+def around(mean, noise, seeds=10):
+    return mean + 0.02 * np.random.default_rng(noise).normal(size=seeds)
+
+
+def of_pools(**levels):
+    return pl.concat(
+        pl.DataFrame({"seed": range(10), "trial": [trial] * 10, "peer": around(level, noise)}) for noise, (trial, level) in enumerate(levels.items())
+    )
+
+
+@pytest.mark.parametrize(
+    ("levels", "wanted"),
+    [
+        ((0.9, 0.0, 0.0), ("holds", "holds", "holds")),
+        ((0.1, 0.0, 0.0), ("fails", "not judged", "not judged")),  # where nobody cooperates, it shows nothing that others do not
+        ((0.9, 0.9, 0.9), ("not judged", "fails", "fails")),
+    ],
+)
+def test_policies_must_bring_cooperation_and_telling_must_take_it_away(levels, wanted):
+    found = verdicts(in_context_peers=of_pools(**dict(zip((AMONG_POLICIES, TOLD, NO_POLICIES), levels, strict=True))))
+    assert (found["X1.cooperate"], found["X2.defect"], found["X3.defect"]) == wanted
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [(0.95, "holds"), (0.3, "fails"), (0.02, "fails")])
+def test_a_response_depends_on_the_opponent(kind, verdict):
+    levels = {RETALIATOR: kind, COOPERATOR: 0.03, DEFECTOR: 0.05}
+    table = pl.concat(
+        pl.DataFrame({"seed": range(10), "trial": [IN_CONTEXT] * 10, "opponent": [name] * 10, "late": around(level, noise), "reward": around(0, noise)})
+        for noise, (name, level) in enumerate(levels.items())
+    )
+    assert verdicts(responses=table)[f"X4.{RETALIATOR}"] == verdict
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.9, "holds"), (0.1, "fails")])
+def test_extorters_must_come_to_cooperate(after, verdict):
+    table = pl.DataFrame({"seed": range(10), "trial": [IN_CONTEXT] * 10, "before": around(0.1, 0), "after": around(after, 1)})
+    assert verdicts(extorters_met=table)["X6.cooperate"] == verdict
