@@ -1,5 +1,6 @@
 """Pools whose agents are told an opponent's policy: what they see, and that telling nothing is the plain pool."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +9,13 @@ from mesocosm.learning.agent_pool import Settings
 from mesocosm.learning.informed_pool import InformedPool
 from mesocosm.learning.opponent_shaping import batch_unaware
 from mesocosm.learning.optimizers import sgd
-from mesocosm.nn.actor_critic import GatedAgent
+from mesocosm.nn import GRU
+from mesocosm.nn.actor_critic import MixerAgent
 
 
 def build(key):
-    agent = GatedAgent.create(5, more=5, width=3, hidden=4, key=key)
-    return type(agent)(agent.inputs, agent.memory, agent.hidden, jax.random.normal(key, (2, 4)), agent.direct, agent.exponent)
+    agent = MixerAgent.create(10, mixer=GRU.create, dim=3, key=key)
+    return eqx.tree_at(lambda agent: agent.heads, agent, jax.random.normal(key, (2, 3)))
 
 
 def logits(key):

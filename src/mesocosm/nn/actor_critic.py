@@ -66,7 +66,7 @@ class GatedAgent(eqx.Module):
       (\ell_t, V_t) = W \big[\text{gelu}(W_1 z_t)\, W_2 z_t\big] + D o_t, \quad z_t = [h_t, o_t],$$
 
     where the entries of $u_t$, $i_t$ and $r_t$ are those of the observed feature, the last two through a sigmoid. What the gates do is computed once for each
-    feature, not for each observation. An observation may go on after the one-hot part: what follows enters $z_t$ alone.
+    feature, not for each observation.
 
     Attributes:
         inputs: u, i and r of each feature, the last two before the sigmoid.
@@ -85,23 +85,14 @@ class GatedAgent(eqx.Module):
     exponent: float = eqx.field(static=True)
 
     @classmethod
-    def create(cls, features: int, *, more: int = 0, width: int = 16, hidden: int = 24, exponent: float = 2.0, key: PRNGKeyArray) -> GatedAgent:
-        r"""Weights N(0, 1 / fan in) and heads of zeros; the slowest decays $e^{-\text{softplus}(\Lambda)}$ are uniform in [0.9, 0.999].
-
-        Args:
-            features: of the one-hot part of an observation.
-            more: of what follows it.
-            width: of the recurrence.
-            hidden: width of the MLP.
-            exponent: c.
-            key: for all weights.
-        """
+    def create(cls, features: int, *, width: int = 16, hidden: int = 24, exponent: float = 2.0, key: PRNGKeyArray) -> GatedAgent:
+        r"""Weights N(0, 1 / fan in) and heads of zeros; the slowest decays $e^{-\text{softplus}(\Lambda)}$ are uniform in [0.9, 0.999]."""
         input_key, memory_key, hidden_key = jax.random.split(key, 3)
         slowest = jax.random.uniform(memory_key, (width,), minval=0.9, maxval=0.999)
         return cls(
             jax.random.normal(input_key, (3, width, features)) / features**0.5,
             jnp.log(jnp.expm1(-jnp.log(slowest))),
-            jax.random.normal(hidden_key, (2, hidden, width + features + more)) / (width + features + more) ** 0.5,
+            jax.random.normal(hidden_key, (2, hidden, width + features)) / (width + features) ** 0.5,
             jnp.zeros((2, hidden)),
             jnp.zeros((2, features)),
             exponent,
@@ -113,12 +104,12 @@ class GatedAgent(eqx.Module):
 
     def step(self, state: Float[Array, " width"], observation: Float[Array, " features"]) -> tuple[Float[Array, " width"], Decision]:
         """Take in an observation and decide."""
-        one_hot, (u, i, r) = observation[: self.inputs.shape[-1]], self.inputs
+        u, i, r = self.inputs
         log_decay = -self.exponent * jax.nn.sigmoid(r) * jax.nn.softplus(self.memory)[:, None]
-        decay, added = jnp.stack([jnp.exp(log_decay), jnp.sqrt(-jnp.expm1(2 * log_decay)) * jax.nn.sigmoid(i) * u]) @ one_hot
+        decay, added = jnp.stack([jnp.exp(log_decay), jnp.sqrt(-jnp.expm1(2 * log_decay)) * jax.nn.sigmoid(i) * u]) @ observation
         state = decay * state + added
         gate, linear = self.hidden @ jnp.concatenate([state, observation])
-        logit, value = self.readout @ (jax.nn.gelu(gate) * linear) + self.direct @ one_hot
+        logit, value = self.readout @ (jax.nn.gelu(gate) * linear) + self.direct @ observation
         return state, Decision(logit, value)
 
 

@@ -132,7 +132,7 @@ class InContext:
     """Games of each agent per iteration (follow-up: 2048 and 4096)."""
     length: int = 60
     """Rounds (follow-up: 100)."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     discount: float = 0.9
     """Follow-up: 0.99. A response takes a few rounds to pay, and the noise of later ones is left out."""
     decay: float = 0.9
@@ -143,7 +143,7 @@ class InContext:
     last_entropy: float = 0.05
     """The same at last."""
     width: int = 16
-    hidden: int = 24
+    """Of a GRU (follow-up: 128). It must tell which action followed which pair of actions; a linear recurrence whose gates see the last pair alone cannot."""
     test_games: int = 256
     """Games in which agents are tested."""
 
@@ -216,7 +216,7 @@ PRESETS = {
                 probe_games=8,
                 every=2,
             ),
-            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=6, width=2, hidden=2, test_games=2),
+            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=6, width=2, test_games=2),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
             landscape=3,

@@ -17,7 +17,8 @@ from mesocosm.learning.agent_pool import MEMORIES, MetaEpisodes, PoolState, Sett
 from mesocosm.learning.informed_pool import InformedPool
 from mesocosm.learning.opponent_shaping import batch_unaware
 from mesocosm.learning.optimizers import adamw
-from mesocosm.nn.actor_critic import GatedAgent
+from mesocosm.nn import GRU
+from mesocosm.nn.actor_critic import MixerAgent
 from mesocosm.studies.coala.config import InContext
 from mesocosm.studies.coala.tables import COOPERATOR, DEFECTOR, RETALIATOR
 from mesocosm.studies.interface import Context, Tables
@@ -55,17 +56,17 @@ class Trained(NamedTuple):
     curve: Float[np.ndarray, "seeds points"]
 
 
-def build_one(sizes: InContext, key: Any) -> GatedAgent:
+def build_one(sizes: InContext, key: Any) -> MixerAgent:
     """The agent of a pool of one, for its structure and shapes."""
     return _pool(sizes, 1, 1.0).init(key).agents
 
 
-def build_two(sizes: InContext, key: Any) -> GatedAgent:
+def build_two(sizes: InContext, key: Any) -> MixerAgent:
     """The agents of a pool of two."""
     return _pool(sizes, 2, 0.0).init(key).agents
 
 
-def build_mixed(arm: MixedArm, key: Any) -> GatedAgent:
+def build_mixed(arm: MixedArm, key: Any) -> MixerAgent:
     """The same for a mixed pool."""
     return build_two(arm.sizes, key)
 
@@ -136,7 +137,7 @@ def train_mixed(arm: MixedArm, context: Context) -> Tables:
         "within_episodes": context.rows({"when": ["after"], "part": range(PARTS)}, cooperates=found["parts"][:, None]),
         "in_context_training": context.rows({"step": trained.steps}, peer=trained.curve),
     }
-    return tables | (_responses(arm.sizes, context, pool, trained.agents) if arm.p_tabular else {})
+    return {**tables, **(_responses(arm.sizes, context, pool, trained.agents) if arm.p_tabular else {})}
 
 
 # --- training and tests
@@ -193,7 +194,7 @@ def _pool(sizes: InContext, agents: int, p_tabular: float, told: bool = False) -
     """A pool without inner episodes; co-players of one kind have all games."""
     tabular = {0.0: 0, 1.0: sizes.games}.get(p_tabular, sizes.games // 2)
     return InformedPool(
-        build=Partial(_build, sizes.width, sizes.hidden),
+        build=Partial(_build, sizes.width),
         estimators=(batch_unaware,),
         choice=np.ones((agents, 1), np.float32),
         optimizer=adamw,
@@ -216,5 +217,5 @@ def _pool(sizes: InContext, agents: int, p_tabular: float, told: bool = False) -
     )
 
 
-def _build(width: int, hidden: int, key: Any) -> GatedAgent:
-    return GatedAgent.create(MEMORIES, more=MEMORIES, width=width, hidden=hidden, key=key)
+def _build(width: int, key: Any) -> MixerAgent:
+    return MixerAgent.create(2 * MEMORIES, mixer=GRU.create, dim=width, key=key)
