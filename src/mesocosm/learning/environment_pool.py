@@ -35,8 +35,8 @@ class Games(NamedTuple):
         actions: what it did.
         rewards: its own.
         others: those of its co-player.
-        own, other: `info` of the environment that is said of each player, its own and its co-player's.
-        shared: `info` of the environment as a whole.
+        own, other: `info` of the environment with a number for each player, its own and its co-player's.
+        shared: `info` with one number for both; anything larger is left out.
     """
 
     observations: Float[Array, "*games batch time features"]
@@ -183,7 +183,7 @@ class EnvironmentPool(ActorCriticPool):
             """(episodes, time, batch, players, ...) -> (players, batch, all steps, ...)."""
             return jnp.moveaxis(part.reshape(-1, *part.shape[2:]), (2, 1), (0, 1))
 
-        each = {name: by_player(part) for name, part in info.items() if part.ndim == 4}
+        each = {name: by_player(part) for name, part in info.items() if part.shape[3:] == (2,)}
         whole = {
             name: jnp.broadcast_to(part.reshape(-1, self.batch).T, (2, self.batch, self.episodes * self.inner_steps))
             for name, part in info.items()

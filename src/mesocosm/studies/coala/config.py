@@ -216,7 +216,7 @@ PRESETS = {
                 probe_games=8,
                 every=2,
             ),
-            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=6, width=2, test_games=2),
+            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=12, width=2, test_games=2),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
             landscape=3,

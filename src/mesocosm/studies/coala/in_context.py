@@ -90,10 +90,10 @@ def train_steps(sizes: InContext, context: Context) -> Tables:
     alone, pair = _pool(sizes, 1, 1.0), _pool(sizes, 2, 0.0)
     responder = _train(context, "responder", alone, sizes, sizes.iterations)
     both = context.evaluate(Partial(_beside, pair), responder.agents, context.keys("init"))
-    against = replace(pair, settings=pair.settings._replace(step=np.array([0.0, 1.0], np.float32)))
+    against, among = (replace(pair, settings=pair.settings._replace(step=np.array([first, 1.0], np.float32))) for first in (0.0, 1.0))
     extorter = _train(context, "extorter", against, sizes, sizes.extorting, both, 2 * sizes.iterations)
     twins = context.evaluate(Partial(_twice, pair), extorter.agents)
-    met = _train(context, "met", pair, sizes, sizes.meeting, twins, 2 * (sizes.iterations + sizes.extorting))
+    met = _train(context, "met", among, sizes, sizes.meeting, twins, 2 * (sizes.iterations + sizes.extorting))
     for name, trained in (("responder", responder), ("extorter", extorter), ("met", met)):
         context.publish(name, trained.agents)
     before, after = (context.evaluate(Partial(_each_other, _tested(pair, sizes)), agents, context.keys("eval")) for agents in (twins.agents, met.agents))
