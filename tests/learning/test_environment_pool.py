@@ -15,6 +15,7 @@ from mesocosm.learning.environment_pool import EnvironmentPool, copied, newborn
 from mesocosm.learning.naive_learner import NaiveActorCritic
 from mesocosm.learning.opponent_shaping import batch_unaware, coala_pg, m_fos
 from mesocosm.learning.optimizers import adam, sgd
+from mesocosm.learning.proximal_pool import ProximalEnvironmentPool
 from mesocosm.nn import GRU
 from mesocosm.nn.actor_critic import MixerChooser, TabularChooser
 
@@ -32,12 +33,17 @@ def tabular(key):
     return TabularChooser(jax.random.normal(key, (5, 3)))
 
 
-def pool(build=tabular, choice=((1.0, 0.0), (0.0, 1.0)), env=None, **options):
+def pool(build=tabular, choice=((1.0, 0.0), (0.0, 1.0)), env=None, kind=EnvironmentPool, **options):
     env = IteratedGame(length=LENGTH) if env is None else env
     sizes = {"naive": 2, "peers": 1, "batch": BATCH, "episodes": EPISODES} | options
     learner = sizes.pop("learner", NaiveActorCritic(sgd, {"learning_rate": 1.0}))
     settings = sizes.pop("settings", Settings(p_naive=0.3, reward_scale=1.0, entropy=0.01))
-    return EnvironmentPool(build, MENU, np.array(choice, np.float32), sgd, {"learning_rate": 0.1}, settings, env=env, learner=learner, **sizes)
+    return kind(build, MENU, np.array(choice, np.float32), sgd, {"learning_rate": 0.1}, settings, env=env, learner=learner, **sizes)
+
+
+def moved(learner, key):
+    state = learner.init(jax.random.key(0))
+    return np.asarray(jax.jit(lambda state: learner.update(state, key)[0].agents.table)(state) - state.agents.table)
 
 
 def play(learner, agents, seed=1):
@@ -198,6 +204,20 @@ def test_naive_learners_begin_new_or_as_one_of_the_agents():
     assert sorted(set(which)) == [0, 1, 2]
     np.testing.assert_array_equal(drawn, np.asarray(agents.table)[which])
     np.testing.assert_array_equal(newborn(tabular, agents, jax.random.key(2)).table, tabular(jax.random.key(2)).table)
+
+
+@pytest.mark.whole
+def test_with_one_epoch_and_minibatch_ppo_is_the_plain_step_and_later_epochs_move_on():
+    key = jax.random.key(1)
+    once, plain = moved(pool(kind=ProximalEnvironmentPool, epochs=1, minibatches=1), key), moved(pool(), jax.random.split(key)[0])
+    np.testing.assert_allclose(once, plain, rtol=1e-4, atol=1e-6)
+    assert np.abs(plain).max() > 1e-4
+    assert np.abs(moved(pool(kind=ProximalEnvironmentPool, epochs=2, minibatches=1), key) - once).max() > 1e-5
+
+
+def test_minibatches_must_divide_the_games():
+    with pytest.raises(ValueError, match="2 minibatches must divide the 2 games against naive learners and the 1"):
+        pool(kind=ProximalEnvironmentPool)
 
 
 class ThreePlayers(IteratedGame):
