@@ -107,7 +107,7 @@ def _labelled(table: pl.DataFrame, arm: PoolArm) -> pl.DataFrame:
 
 def _pool(arm: PoolArm) -> AgentPool:
     sizes, games = arm.sizes, arm.sizes.naive + arm.sizes.peers
-    naive, peers = {0.0: (0, games), 1.0: (games, 0)}.get(arm.p_naive, (sizes.naive, sizes.peers))  # no games without weight
+    naive, peers = {0.0: (0, games), 1.0: (sizes.shaping_games, 0)}.get(arm.p_naive, (sizes.naive, sizes.peers))  # no games without weight
     menu = MENU | {name: find_estimator(name) for name in arm.estimators if name not in MENU}
     return AgentPool(
         build=Partial(_build, sizes.width, sizes.hidden),

@@ -88,7 +88,10 @@ class AgentPools:
     """Weight of naive learners in mixed pools (paper: 0.75)."""
     naive: int = 4
     peers: int = 4
-    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); all are of one kind in pools of one kind."""
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); in pools without naive learners, all of them
+    are against the latter."""
+    shaping_games: int = 8
+    """Games of each agent per iteration in pools of naive learners only."""
     batch: int = 16
     """B, trajectories of a game (paper: 16)."""
     episodes: int = 10
@@ -208,6 +211,7 @@ PRESETS = {
                 shaping_iterations=1,
                 naive=1,
                 peers=1,
+                shaping_games=2,
                 batch=2,
                 episodes=2,
                 length=2,
@@ -264,6 +268,7 @@ PRESETS = {
                 p_naive=0.75,
                 naive=96,
                 peers=32,
+                shaping_games=128,
                 episodes=20,
                 length=10,
                 learning_rate=3e-4,
