@@ -9,7 +9,7 @@ from mesocosm.claims.measures import replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials, Value
 from mesocosm.studies.coala.measures import OfSeeds, exceeds, of_agents
-from mesocosm.studies.coala.notes import THEORY
+from mesocosm.studies.coala.notes import AFTER_RESPONDER, RESPONDER, THEORY
 from mesocosm.studies.coala.tables import (
     AMONG_POLICIES,
     COOPERATOR,
@@ -59,6 +59,7 @@ IN_CONTEXT_CLAIMS = [
                 above(1 / 2),
                 together(AMONG_POLICIES),
                 Control("without memory-one policies", together(NO_POLICIES)),
+                note=AFTER_RESPONDER,
             )
         ],
     ),
@@ -73,6 +74,7 @@ IN_CONTEXT_CLAIMS = [
                 below(1 / 2),
                 together(TOLD),
                 Control("not told", together(AMONG_POLICIES)),
+                note=AFTER_RESPONDER,
             )
         ],
     ),
@@ -87,6 +89,7 @@ IN_CONTEXT_CLAIMS = [
                 below(1 / 2),
                 together(NO_POLICIES),
                 Control("with memory-one policies", together(AMONG_POLICIES)),
+                note=AFTER_RESPONDER,
             )
         ],
     ),
@@ -101,6 +104,7 @@ IN_CONTEXT_CLAIMS = [
                 above(0.8),
                 late(RETALIATOR),
                 Control("with an opponent that always defects", late(DEFECTOR)),
+                note=RESPONDER,
             ),
             *(
                 of_episodes(
@@ -109,6 +113,7 @@ IN_CONTEXT_CLAIMS = [
                     below(0.2),
                     late(opponent),
                     Control("with tit-for-tat", late(RETALIATOR)),
+                    note=RESPONDER,
                 )
                 for opponent in (COOPERATOR, DEFECTOR)
             ),
@@ -125,6 +130,7 @@ IN_CONTEXT_CLAIMS = [
                 above(0.4),
                 step(Extortion.difference),
                 Control("between two copies of the learner", step(Extortion.of_copies)),
+                note=AFTER_RESPONDER,
             ),
             of_episodes(
                 "yields",
@@ -132,6 +138,7 @@ IN_CONTEXT_CLAIMS = [
                 above(0.4),
                 step(Extortion.yields),
                 Control("with an opponent that always defects", late(DEFECTOR)),
+                note=AFTER_RESPONDER,
             ),
         ],
     ),
@@ -146,6 +153,7 @@ IN_CONTEXT_CLAIMS = [
                 above(1 / 2),
                 exceeds(step(ExtortersMet.after), COOPERATES),
                 Control("before", exceeds(step(ExtortersMet.before), COOPERATES)),
+                note=AFTER_RESPONDER,
             )
         ],
     ),
@@ -160,6 +168,7 @@ IN_CONTEXT_CLAIMS = [
                 below(0.2),
                 late(opponent, AMONG_POLICIES),
                 Control("with tit-for-tat", late(RETALIATOR, AMONG_POLICIES)),
+                note=AFTER_RESPONDER,
             )
             for opponent in (COOPERATOR, DEFECTOR)
         ],
