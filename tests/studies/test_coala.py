@@ -16,8 +16,10 @@ from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
 from mesocosm.studies.coala.tables import (
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
+    DEFECTORS,
     ESCAPE,
     ESCAPE_ALONE,
+    FROM_DEFECTING,
     FROM_TIT_FOR_TAT,
     MIXED,
     NOT_PULLED,
@@ -28,10 +30,12 @@ from mesocosm.studies.coala.tables import (
     ahead,
     mixed,
     mixed_ahead,
+    shaping,
 )
 from mesocosm.studies.interface import View
 
-TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, pair, jax.random.key(0), naive, jnp.float32(0.9)))
+EDGE = 0.01
+TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, EDGE, pair, jax.random.key(0), naive, jnp.float32(0.9)))
 
 
 @pytest.fixture
@@ -58,11 +62,12 @@ def test_arms_of_one_seed_start_from_the_same_noise_or_at_their_edge(smoke):
 
 def test_known_policies_are_tested_as_what_they_are():
     """Two who play tit-for-tat earn 1 from each other and as much as any learner; always defecting earns most from those who do not learn to defect."""
-    retaliating, defecting = np.array([FAR, FAR, -FAR, FAR, -FAR]), np.full(5, -FAR)
-    naive = jax.random.normal(jax.random.key(1), (4, 5))
-    fair, greedy = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in (retaliating, defecting))
+    sign, naive = np.array([1, 1, -1, 1, -1]), jax.random.normal(jax.random.key(1), (4, 5))
+    logits = (FAR * sign, np.full(5, -FAR), np.log(1 / EDGE - 1) * sign)
+    fair, greedy, near = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in logits)
     np.testing.assert_allclose([fair.peer, greedy.peer], [1.0, 0.0], atol=1e-5)
-    np.testing.assert_allclose(fair.lives, fair.retaliation, atol=1e-5)
+    np.testing.assert_allclose(near.lives, near.retaliation, atol=1e-5)  # where arms of tit-for-tat start
+    assert np.abs(fair.lives - fair.retaliation).max() > 1e-3
     np.testing.assert_allclose(greedy.lives, fair.defection, atol=1e-5)
     assert fair.distance < 1e-4  # the fair one of the family
     assert greedy.distance > 0.1
@@ -72,7 +77,9 @@ def test_known_policies_are_tested_as_what_they_are():
 def test_arms_have_the_starts_and_shares_of_their_names():
     arms = pool_arms(PRESETS["cpu"].config.pairs)
     assert arms[MIXED].p_naive == arms[FROM_TIT_FOR_TAT].p_naive == 0.5
-    assert {name for name, arm in arms.items() if arm.p_naive == 0} == {ALONE, ALONE_FROM_TIT_FOR_TAT, ESCAPE_ALONE}
+    assert {name for name, arm in arms.items() if arm.p_naive == 0} == {ALONE, ALONE_FROM_TIT_FOR_TAT, DEFECTORS, ESCAPE_ALONE}
+    assert arms[DEFECTORS].start is arms[FROM_DEFECTING].start
+    assert arms[DEFECTORS].discount == arms[FROM_DEFECTING].discount != arms[ESCAPE_ALONE].discount
     assert arms[FROM_TIT_FOR_TAT].start.centre[DC] > 4 > -4 > arms[ESCAPE].start.centre[DC]
     assert arms[RETALIATORS].start.spread == arms[ESCAPE].start.spread == 0
 
@@ -80,10 +87,10 @@ def test_arms_have_the_starts_and_shares_of_their_names():
 # --- rows can hold and can fail
 
 
-def verdicts(**tables):
+def verdicts(preset="cpu", **tables):
     given = {name: table if "trial" in table.columns else table.with_columns(trial=pl.lit(name)) for name, table in tables.items()}
     run = Circumstances("", fingerprints=fingerprints(CLAIMS))
-    rows = judge("coala", CLAIMS, View(PRESETS["cpu"].config, "cpu", given), run, strict=True)
+    rows = judge("coala", CLAIMS, View(PRESETS[preset].config, preset, given), run, strict=True)
     return {row.id.removeprefix("coala/"): row.verdict for row in rows if row.kind}
 
 
@@ -98,6 +105,26 @@ def of_arms(**levels):
         pl.DataFrame({"seed": range(32), "arm": [arm] * 32, **{column: around(level.get(arm, 0.0), noise) for column, level in levels.items()}})
         for noise, arm in enumerate(arms)
     )
+
+
+@pytest.mark.parametrize(
+    ("difference", "learner", "wanted"),
+    [
+        (0.7, 0.3, ("holds", "holds")),
+        (0.35, -0.12, ("fails", "fails")),  # what always defecting does
+        (0.7, -0.3, ("holds", "fails")),
+    ],
+)
+def test_extorting_is_more_than_defecting_and_lets_the_learners_gain(difference, learner, wanted):
+    levels = {"ego": {SHAPERS: learner + difference, ALONE: 0.23}, "naive": {SHAPERS: learner, ALONE: -0.12}, "defecting_gain": {SHAPERS: 0.35, ALONE: 0.35}}
+    found = verdicts(pools=of_arms(**levels))
+    assert (found["C5.extorts"], found["C5.learners-gain"]) == wanted
+
+
+@pytest.mark.parametrize(("shapers", "defectors", "verdict"), [(0.8, 0.0, "holds"), (0.0, 0.0, "fails"), (0.8, 0.8, "not judged")])
+def test_shapers_that_started_at_always_defecting_are_compared_with_those_that_stay_there(shapers, defectors, verdict):
+    found = verdicts(pools=of_arms(above_defecting={FROM_DEFECTING: shapers, DEFECTORS: defectors}))
+    assert found["C5.from-defecting"] == verdict
 
 
 @pytest.mark.parametrize(("together", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
@@ -140,16 +167,26 @@ def of_trials(column, levels, seeds=10, spread=0.02, **axes):
     )
 
 
-@pytest.mark.parametrize(("coala", "mfos", "verdict"), [(0.9, 0.0, "holds"), (0.1, 0.0, "fails"), (0.9, 0.9, "not judged")])
-def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, verdict):
+@pytest.mark.parametrize(
+    ("coala", "mfos", "wanted"), [(0.9, 0.0, ("holds", "holds")), (0.1, 0.0, ("fails", "not judged")), (0.9, 0.9, ("not judged", "fails"))]
+)
+def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, wanted):
     found = verdicts(peer_means=of_trials("peer", {mixed("coala"): coala, mixed("m-fos"): mfos}))
-    assert found["C14.cooperate"] == verdict
+    assert (found["C14.cooperate"], found["C14.m-fos"]) == wanted
+
+
+@pytest.mark.parametrize(("mfos", "unlike", "verdict"), [(0.02, 0, "holds"), (0.02, 1, "holds"), (0.02, 6, "inconclusive"), (0.4, 0, "fails")])
+def test_one_pool_that_ends_elsewhere_does_not_undo_a_rate(mfos, unlike, verdict):
+    first = of_trials("first", {shaping("coala"): 0.4, shaping("m-fos"): mfos}, seeds=PRESETS["cpu"].config.shaping_replicates)
+    other = (pl.col("trial") == shaping("m-fos")) & (pl.col("seed") < unlike)
+    assert verdicts(naive_means=first.with_columns(first=pl.when(other).then(0.5).otherwise("first")))["C13.m-fos"] == verdict
 
 
 @pytest.mark.parametrize(("beside", "alone", "verdict"), [(0.55, 0.0, "holds"), (0.1, 0.0, "fails"), (0.55, 0.5, "not judged")])
 def test_an_m_fos_agent_must_be_pulled_by_the_others(beside, alone, verdict):
-    found = verdicts(with_peer=of_trials("peer", {PULLED: beside, NOT_PULLED: alone}, agent=PULLED_AGENT))
-    assert found["C15.pulled"] == verdict
+    table = of_trials("peer", {PULLED: beside, NOT_PULLED: alone}, agent=PULLED_AGENT)
+    assert verdicts(preset="paper", with_peer=table)["C15.pulled"] == verdict
+    assert verdicts(with_peer=table)["C15.pulled"] == "not judged"  # pools of four are not in the smaller preset
 
 
 @pytest.mark.parametrize(("later", "verdict"), [(np.log(8), "holds"), (np.log(3), "fails"), (np.log(1), "fails")])

@@ -20,6 +20,7 @@ from mesocosm.studies.coala.tables import (
     COOPERATOR,
     DEFECTOR,
     IN_CONTEXT,
+    NEW_PAIRS,
     NO_POLICIES,
     RETALIATOR,
     TOLD,
@@ -70,11 +71,11 @@ def test_each_opponent_pays_what_the_agents_cooperation_says(smoke):
     assert set(both["trial"]) == {IN_CONTEXT, AMONG_POLICIES, TOLD}
 
 
-def test_copies_of_an_extorter_are_equals(smoke):
-    """What they earn before they learn is that of one policy against itself: the difference is sampling."""
-    found = smoke.table("extortion")
-    assert np.abs(np.asarray(found["of_copies"])).max() < 1.5
-    assert found["yields"].is_between(0, 1).all()
+def test_among_random_policies_always_defecting_is_above_whoever_cooperates_blindly(smoke):
+    assert smoke.table("extortion")["yields"].is_between(0, 1).all()
+    found = smoke.table("anybody")
+    assert (found["blind"] < 0).all()
+    assert (found["above_defecting"] < found["reward"]).all()
 
 
 def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(smoke):
@@ -98,12 +99,22 @@ def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(smoke
 
 def verdicts(**tables):
     run = Circumstances("", fingerprints=fingerprints(CLAIMS))
-    rows = judge("coala", CLAIMS, View(PRESETS["cpu"].config, "cpu", tables), run, strict=True)
+    rows = judge("coala", CLAIMS, View(PRESETS["paper"].config, "paper", tables), run, strict=True)
     return {row.id.removeprefix("coala/"): row.verdict for row in rows if row.kind}
 
 
 def around(mean, noise, seeds=10):
     return mean + 0.02 * np.random.default_rng(noise).normal(size=seeds)
+
+
+def test_claims_of_the_follow_up_are_judged_at_the_published_size_only():
+    judged = {name for claim in CLAIMS if claim.id.startswith("X") for check in claim.checks for name in check.judged_at}
+    assert judged == {"paper"}
+
+
+def of_steps(**levels):
+    """A row for each seed from column -> mean."""
+    return pl.DataFrame({"seed": range(10), "trial": [IN_CONTEXT] * 10, **{name: around(level, noise) for noise, (name, level) in enumerate(levels.items())}})
 
 
 def of_pools(**levels):
@@ -116,6 +127,8 @@ def of_pools(**levels):
     ("levels", "wanted"),
     [
         ((0.9, 0.0, 0.0), ("holds", "holds", "holds")),
+        ((0.9, 0.0, 0.4), ("holds", "holds", "fails")),
+        ((0.6, 0.0, 0.0), ("fails", "holds", "holds")),
         ((0.1, 0.0, 0.0), ("fails", "not judged", "not judged")),  # where nobody cooperates, it shows nothing that others do not
         ((0.9, 0.9, 0.9), ("not judged", "fails", "fails")),
     ],
@@ -128,14 +141,30 @@ def test_policies_must_bring_cooperation_and_telling_must_take_it_away(levels, w
 @pytest.mark.parametrize(("kind", "verdict"), [(0.95, "holds"), (0.3, "fails"), (0.02, "fails")])
 def test_a_response_depends_on_the_opponent(kind, verdict):
     levels = {RETALIATOR: kind, COOPERATOR: 0.03, DEFECTOR: 0.05}
-    table = pl.concat(
-        pl.DataFrame({"seed": range(10), "trial": [IN_CONTEXT] * 10, "opponent": [name] * 10, "late": around(level, noise), "reward": around(0, noise)})
-        for noise, (name, level) in enumerate(levels.items())
-    )
+    table = pl.concat(of_steps(late=level, reward=0.0).with_columns(opponent=pl.lit(name)) for name, level in levels.items())
     assert verdicts(responses=table)[f"X4.{RETALIATOR}"] == verdict
 
 
-@pytest.mark.parametrize(("after", "verdict"), [(0.9, "holds"), (0.1, "fails")])
-def test_extorters_must_come_to_cooperate(after, verdict):
-    table = pl.DataFrame({"seed": range(10), "trial": [IN_CONTEXT] * 10, "before": around(0.1, 0), "after": around(after, 1)})
-    assert verdicts(extorters_met=table)["X6.cooperate"] == verdict
+@pytest.mark.parametrize(("above", "blind", "verdict"), [(0.04, -0.05, "holds"), (-0.04, -0.05, "fails"), (0.04, 0.03, "not judged")])
+def test_the_best_response_must_earn_more_than_defecting_and_than_blind_cooperation(above, blind, verdict):
+    assert verdicts(anybody=of_steps(reward=1.0, above_defecting=above, blind=blind))["X4.beyond-defecting"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("difference", "yields", "given", "wanted"),
+    [
+        (0.8, 0.6, 0.05, ("holds", "holds")),
+        (0.1, 0.1, 0.05, ("fails", "fails")),
+        (0.8, 0.6, 0.6, ("not judged", "not judged")),  # who cooperates with a defector is not extorted, but exploited
+    ],
+)
+def test_an_extorter_must_gain_more_than_a_defector_would(difference, yields, given, wanted):
+    responses = of_steps(late=given, reward=-given).with_columns(opponent=pl.lit(DEFECTOR))
+    found = verdicts(extortion=of_steps(difference=difference, yields=yields), responses=responses)
+    assert (found["X5.extorts"], found["X5.yields"]) == wanted
+
+
+@pytest.mark.parametrize(("after", "new", "verdict"), [(0.9, 0.0, "holds"), (0.1, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_extorters_must_come_to_cooperate_because_they_were_extorters(after, new, verdict):
+    found = verdicts(extorters_met=of_steps(before=0.1, after=after), in_context_peers=of_pools(**{NEW_PAIRS: new}))
+    assert found["X6.cooperate"] == verdict

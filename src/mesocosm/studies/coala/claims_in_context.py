@@ -1,23 +1,26 @@
-"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Regions were fixed with the specification, before any run."""
+"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any
+run; where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it. Judged at `paper` only: no pilot has reached X4."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from mesocosm.claims.forms import CPU, unjudged
+from mesocosm.claims.forms import unjudged
 from mesocosm.claims.measures import replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials, Value
-from mesocosm.studies.coala.measures import OfSeeds, exceeds, of_agents
-from mesocosm.studies.coala.notes import AFTER_RESPONDER, RESPONDER, THEORY
+from mesocosm.studies.coala.measures import OfSeeds, exceeds, of_agents, times
+from mesocosm.studies.coala.notes import THEORY
 from mesocosm.studies.coala.tables import (
     AMONG_POLICIES,
     COOPERATOR,
     DEFECTOR,
     IN_CONTEXT,
+    NEW_PAIRS,
     NO_POLICIES,
     RETALIATOR,
     TOLD,
+    Anybody,
     ExtortersMet,
     Extortion,
     InContextPeers,
@@ -25,10 +28,11 @@ from mesocosm.studies.coala.tables import (
 )
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, above, below
 
-PAPER = "arXiv 2602.16301"
-COOPERATES = 0.5  # reward from each other, between those of mutual defection and cooperation
+FOLLOW_UP = "arXiv 2602.16301"
+PAPER = frozenset({"paper"})
+COOPERATES, COOPERATES_FULLY, DEFECTS = 0.5, 0.7, 0.2  # reward from each other, between those of mutual defection and cooperation
 of_episodes = partial(
-    Check, judged_at=CPU, replicate="initialisation and sampled play of agents", searched=pilots("mesocosm.studies.coala").counts("experiment")["in-context"]
+    Check, judged_at=PAPER, replicate="initialisation and sampled play of agents", searched=pilots("mesocosm.studies.coala").counts("experiment")["in-context"]
 )
 
 
@@ -42,61 +46,63 @@ def step(value: Value) -> OfSeeds:
     return of_agents(value, IN_CONTEXT)
 
 
-def together(trial: str) -> OfSeeds:
-    """Whether the agents of a pool cooperate with each other."""
-    return exceeds(of_agents(InContextPeers.peer, trial), COOPERATES)
+def together(trial: str, threshold: float) -> OfSeeds:
+    """Whether the agents of a pool earn more than this from each other."""
+    return exceeds(of_agents(InContextPeers.peer, trial), threshold)
+
+
+def beside_defector() -> OfSeeds:
+    """The agent's reward beside one that always defects: minus how often it cooperates, while the other earns twice that."""
+    return replicates(Responses.reward, trial=Trials(IN_CONTEXT), opponent=DEFECTOR)
 
 
 IN_CONTEXT_CLAIMS = [
     Claim(
         "X1",
         "Beyond the paper: recurrent agents in a pool with random memory-one policies come to cooperate with each other.",
-        source=f"{PAPER}, Fig. 1",
+        source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
             of_episodes(
                 "cooperate",
-                Rate("pools whose agents earn more than 0.5 from each other"),
+                Rate(f"pools whose agents earn more than {COOPERATES_FULLY} from each other"),
                 above(1 / 2),
-                together(AMONG_POLICIES),
-                Control("without memory-one policies", together(NO_POLICIES)),
-                note=AFTER_RESPONDER,
+                together(AMONG_POLICIES, COOPERATES_FULLY),
+                Control("without memory-one policies", together(NO_POLICIES, COOPERATES_FULLY)),
             )
         ],
     ),
     Claim(
         "X2",
         "If they are given the opponent's policy, they defect.",
-        source=f"{PAPER}, Fig. 1",
+        source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
             of_episodes(
                 "defect",
-                Rate("pools whose agents earn more than 0.5 from each other, told the policies of others"),
+                Rate(f"pools whose agents earn more than {DEFECTS} from each other, told the policies of others"),
                 below(1 / 2),
-                together(TOLD),
-                Control("not told", together(AMONG_POLICIES)),
-                note=AFTER_RESPONDER,
+                together(TOLD, DEFECTS),
+                Control("not told", together(AMONG_POLICIES, DEFECTS)),
             )
         ],
     ),
     Claim(
         "X3",
         "Without memory-one opponents, they defect.",
-        source=f"{PAPER}, Fig. 1",
+        source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
             of_episodes(
                 "defect",
-                Rate("pools whose agents earn more than 0.5 from each other, without memory-one policies"),
+                Rate(f"pools whose agents earn more than {DEFECTS} from each other, without memory-one policies"),
                 below(1 / 2),
-                together(NO_POLICIES),
-                Control("with memory-one policies", together(AMONG_POLICIES)),
-                note=AFTER_RESPONDER,
+                together(NO_POLICIES, DEFECTS),
+                Control("with memory-one policies", together(AMONG_POLICIES, DEFECTS)),
             )
         ],
     ),
     Claim(
         "X4",
         "Trained against memory-one policies only, an agent best-responds within the episode.",
-        source=f"{PAPER}, Fig. 2A",
+        source=f"{FOLLOW_UP}, Fig. 2A",
         checks=[
             of_episodes(
                 RETALIATOR,
@@ -104,7 +110,6 @@ IN_CONTEXT_CLAIMS = [
                 above(0.8),
                 late(RETALIATOR),
                 Control("with an opponent that always defects", late(DEFECTOR)),
-                note=RESPONDER,
             ),
             *(
                 of_episodes(
@@ -113,54 +118,57 @@ IN_CONTEXT_CLAIMS = [
                     below(0.2),
                     late(opponent),
                     Control("with tit-for-tat", late(RETALIATOR)),
-                    note=RESPONDER,
                 )
                 for opponent in (COOPERATOR, DEFECTOR)
+            ),
+            of_episodes(
+                "beyond-defecting",
+                Mean("reward beside random memory-one policies, minus that of always defecting beside the same"),
+                above(0.0),
+                step(Anybody.above_defecting),
+                Control("an agent that cooperates as often, whatever happens", step(Anybody.blind)),
             ),
         ],
     ),
     Claim(
         "X5",
         "A fresh learner extorts that agent.",
-        source=f"{PAPER}, Fig. 2C",
+        source=f"{FOLLOW_UP}, Fig. 2C",
         checks=[
             of_episodes(
                 "extorts",
                 Mean("reward of the learner minus that of the agent"),
                 above(0.4),
                 step(Extortion.difference),
-                Control("between two copies of the learner", step(Extortion.of_copies)),
-                note=AFTER_RESPONDER,
+                Control("always defecting in the learner's place", times(-3.0, beside_defector())),
             ),
             of_episodes(
                 "yields",
                 Mean("how often the agent cooperates with the learner"),
                 above(0.4),
                 step(Extortion.yields),
-                Control("with an opponent that always defects", late(DEFECTOR)),
-                note=AFTER_RESPONDER,
+                Control("with an opponent that always defects", times(-1.0, beside_defector())),
             ),
         ],
     ),
     Claim(
         "X6",
         "Two extorters that learn from each other come to cooperate.",
-        source=f"{PAPER}, Fig. 2E",
+        source=f"{FOLLOW_UP}, Fig. 2E",
         checks=[
             of_episodes(
                 "cooperate",
                 Rate("pairs that earn more than 0.5 from each other after they learned"),
                 above(1 / 2),
                 exceeds(step(ExtortersMet.after), COOPERATES),
-                Control("before", exceeds(step(ExtortersMet.before), COOPERATES)),
-                note=AFTER_RESPONDER,
+                Control("new agents, trained as long on each other", together(NEW_PAIRS, COOPERATES)),
             )
         ],
     ),
     Claim(
         "X7",
         "In mixed training, extortion comes first and cooperation later, and policies that do not reciprocate are defected on (judged: the last).",
-        source=f"{PAPER}, Fig. 3",
+        source=f"{FOLLOW_UP}, Fig. 3",
         checks=[
             of_episodes(
                 opponent,
@@ -168,10 +176,9 @@ IN_CONTEXT_CLAIMS = [
                 below(0.2),
                 late(opponent, AMONG_POLICIES),
                 Control("with tit-for-tat", late(RETALIATOR, AMONG_POLICIES)),
-                note=AFTER_RESPONDER,
             )
             for opponent in (COOPERATOR, DEFECTOR)
         ],
     ),
-    unjudged("X8", "Predictive equilibria exist.", f"{PAPER}, App. C, D", THEORY),
+    unjudged("X8", "Predictive equilibria exist.", f"{FOLLOW_UP}, App. C, D", THEORY),
 ]

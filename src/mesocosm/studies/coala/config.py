@@ -193,6 +193,8 @@ class Config:
     in_context: InContext = field(default_factory=InContext)
     agent_replicates: int = 10
     """Replicates of pools of agents with memory."""
+    shaping_replicates: int = 16
+    """The same of pools of naive learners only: a rate that one of them misses has an interval below a half."""
     clean_up: CleanUpPools = field(default_factory=CleanUpPools)
     landscape: int = 0
     """Points per side of the plane of policies whose exact returns are drawn; 0: none."""
@@ -223,6 +225,7 @@ PRESETS = {
             in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=12, width=2, test_games=2),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
+            shaping_replicates=2,
             landscape=3,
         ),
         seeds=2,
@@ -235,28 +238,24 @@ PRESETS = {
             landscape=21,
         ),
         seeds=20,
-        minutes={"estimators": 0.43, "look-ahead": 0.26, "pools": 0.93},  # on one core that other programs used too, with an empty compilation cache
+        minutes={"estimators": 0.43, "landscape": 0.1, "look-ahead": 0.26, "pools": 1.24},  # on one core that other programs used too; pools from three arms
     ),
     "cpu": Preset(
-        replace(Config(), agents=AgentPools(iterations=1600, iterations_of_four=800), landscape=21),
-        seeds=32,
+        replace(Config(), agents=AgentPools(iterations=1600), landscape=21),
+        seeds=64,
         minutes={
             "agents-alone": 4.66,
-            "agents-four-alone": 4.31,
-            "agents-four-batch-unaware": 4.61,
-            "agents-four-coala": 4.84,
-            "agents-four-not-pulled": 6.59,
-            "agents-four-pulled": 4.89,
             "agents-mixed-batch-unaware": 5.58,
             "agents-mixed-coala": 8.12,
             "agents-mixed-m-fos": 8.46,
-            "agents-shaping-batch-unaware": 2.54,
-            "agents-shaping-coala": 2.52,
-            "agents-shaping-m-fos": 2.25,
+            "agents-shaping-batch-unaware": 4.06,
+            "agents-shaping-coala": 4.03,
+            "agents-shaping-m-fos": 3.6,
             "estimators": 0.35,
-            "look-ahead": 0.58,
-            "pools": 3.64,
-        },  # on one core that other programs used too
+            "landscape": 0.1,
+            "look-ahead": 1.16,
+            "pools": 8.1,
+        },  # on one core that other programs used too; shaping pools, look-ahead and pools in proportion to their replicates and arms
     ),
     "paper": Preset(
         replace(
@@ -291,7 +290,6 @@ PRESETS = {
                 width=128,
             ),
             clean_up=CleanUpPools(iterations=30000, naive=384, peers=128, batch=64, length=64, naive_discount=1.0, width=32),
-            agent_replicates=5,
             landscape=21,
         ),
         seeds=64,

@@ -12,7 +12,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from mesocosm.analysis.memory_one import ALWAYS_COOPERATE, ALWAYS_DEFECT, TIT_FOR_TAT
+from mesocosm.analysis.memory_one import ALWAYS_COOPERATE, ALWAYS_DEFECT, TIT_FOR_TAT, episode_values
+from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
 from mesocosm.learning.agent_pool import MEMORIES, MetaEpisodes, PoolState, Settings
 from mesocosm.learning.informed_pool import InformedPool
 from mesocosm.learning.opponent_shaping import batch_unaware
@@ -102,7 +103,6 @@ def train_steps(sizes: InContext, context: Context) -> Tables:
         **_responses(sizes, context, alone, responder.agents),
         "extortion": context.rows(
             difference=fresh - fixed,
-            of_copies=before["peer"][:, FRESH] - before["peer"][:, FIXED],
             yields=(fixed + 2 * fresh) / 3,  # how often the fixed agent cooperates, from the payoffs 2 c' - c of both
         ),
         "extorters_met": context.rows(before=before["peer"].mean(axis=1), after=(met.last["peer_0"] + met.last["peer_1"]) / 2),
@@ -162,12 +162,12 @@ def _responses(sizes: InContext, context: Context, pool: InformedPool, agents: A
     found = [
         context.evaluate(Partial(_meet, replace(tested, first=Partial(this_policy, policy))), agents, context.keys("eval")) for policy in OPPONENTS.values()
     ]
-    anybody = context.evaluate(Partial(_meet, tested), agents, context.keys("eval"))
+    anybody = context.evaluate(Partial(_meet_anybody, tested), agents, context.keys("eval"))
     axes = {"opponent": list(OPPONENTS)}
     return {
         "responses": context.rows(axes, **{column: np.stack([each[column] for each in found], axis=1) for column in ("reward", "late")}),
         "response_curves": context.rows({**axes, "round": range(sizes.length)}, cooperates=np.stack([each["rounds"] for each in found], axis=1)),
-        "anybody": context.rows(reward=anybody["reward"]),
+        "anybody": context.rows(**anybody),
     }
 
 
@@ -176,6 +176,21 @@ def _meet(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
     played = pool.play(agents, key)
     rounds = jnp.mean(played.cooperates.astype(float), axis=(0, 1, 2))
     return {"reward": jnp.mean(played.rewards), "rounds": rounds, "late": jnp.mean(rounds[-(pool.length // PARTS) : -2])}
+
+
+def _meet_anybody(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
+    """Means over agents and games against policies drawn at random: the reward, and what it and that of an agent which cooperates as often, whatever happens,
+    are above the exact reward of always defecting."""
+    played, policies = pool.play(agents, key), jax.nn.sigmoid(pool.begin(agents, key)[1].learners)
+    reward, cooperates = jnp.mean(played.rewards), jnp.mean(played.cooperates.astype(float))
+
+    def earns(probability: Array) -> Float[Array, ""]:
+        own = jnp.full(MEMORIES, probability)
+        each = jax.vmap(lambda policy: episode_values(PRISONERS_DILEMMA, own, policy, pool.length)[0])(policies.reshape(-1, MEMORIES))
+        return jnp.mean(each) / pool.length
+
+    defecting, blind = earns(jnp.zeros(())), earns(cooperates)
+    return {"reward": reward, "above_defecting": reward - defecting, "blind": blind - defecting}
 
 
 def _each_other(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:

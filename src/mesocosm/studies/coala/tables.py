@@ -5,6 +5,7 @@ from mesocosm.claims.tables import Axis, Table, Value
 
 __all__ = [
     "AlwaysDefecting",
+    "Anybody",
     "Balances",
     "Biases",
     "ExtortersMet",
@@ -22,8 +23,9 @@ __all__ = [
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
 FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
-ESCAPE, ESCAPE_ALONE = "mixed-from-defecting", "alone-from-defecting"
-"""Arms: agents among naive learners only, the same from always defecting, agents among each other only, both; and those that start elsewhere."""
+DEFECTORS, ESCAPE, ESCAPE_ALONE = "defectors", "mixed-from-defecting", "alone-from-defecting"
+"""Arms: agents among naive learners only, the same from always defecting, agents among each other only, both; and those that start elsewhere. Defectors are
+alone and start at always defecting, with the shapers' discount."""
 
 
 def ahead(steps: int) -> str:
@@ -61,8 +63,9 @@ PULLED_AGENT = 3
 
 
 IN_CONTEXT = "in-context"
-AMONG_POLICIES, TOLD, NO_POLICIES = (f"{IN_CONTEXT}-{name}" for name in ("mixed", "told", "alone"))
-"""Agents that infer their co-player within an episode, in three steps; mixed pools of these, the same if they are told the policies, and without policies."""
+AMONG_POLICIES, TOLD, NO_POLICIES, NEW_PAIRS = (f"{IN_CONTEXT}-{name}" for name in ("mixed", "told", "alone", "new-pairs"))
+"""Agents that infer their co-player within an episode, in three steps; mixed pools of these, the same if they are told the policies, and without policies; new
+agents that have each other only, for as long as extorters do in the third step."""
 RETALIATOR, COOPERATOR, DEFECTOR = "tit-for-tat", "always-cooperate", "always-defect"
 """Opponents on which they are tested."""
 
@@ -130,7 +133,7 @@ class AlwaysDefecting(Table):
 
 
 class Pools(Table):
-    """Pairs after training, by arm."""
+    """Pairs after training, by arm. `defecting_gain` is what always defecting earns beside the same naive learners, minus what these earn."""
 
     arm: Axis
     peer: Value
@@ -138,7 +141,7 @@ class Pools(Table):
     naive: Value
     above_retaliating: Value
     above_defecting: Value
-    fairness: Value
+    defecting_gain: Value
     distance: Value
     random: Value
 
@@ -161,18 +164,26 @@ class LookAhead(Table):
 
 
 class Responses(Table):
-    """An agent beside known memory-one policies: its reward, and how often it cooperates in the last third of an episode."""
+    """An agent beside known memory-one policies: its reward over whole episodes, and how often it cooperates in the last third."""
 
     opponent: Axis
     reward: Value
     late: Value
 
 
+class Anybody(Table):
+    """An agent beside memory-one policies drawn at random: its reward, what it earns more than always defecting beside the same policies, and the same of an
+    agent that cooperates as often, whatever happens."""
+
+    reward: Value
+    above_defecting: Value
+    blind: Value
+
+
 class Extortion(Table):
-    """What an agent earns more than the fixed one beside which it learned, the same of two copies of it, and how often the fixed one cooperates."""
+    """What an agent earns more than the fixed one beside which it learned, and how often the fixed one cooperates; means over whole episodes."""
 
     difference: Value
-    of_copies: Value
     yields: Value
 
 

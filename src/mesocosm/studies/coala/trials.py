@@ -18,6 +18,7 @@ from mesocosm.studies.coala.tables import (
     FOUR_ALONE,
     IN_CONTEXT,
     METHODS,
+    NEW_PAIRS,
     NO_POLICIES,
     NOT_PULLED,
     PULLED,
@@ -68,7 +69,8 @@ def _pools(config: Config) -> list[Trial]:
 
 
 def _four(config: Config) -> list[Trial]:
-    """Mixed pools of four with COALA-PG and batch-unaware, pools of four without naive learners, and an M-FOS agent among COALA agents or its like."""
+    """Mixed pools of four with COALA-PG and batch-unaware (none with M-FOS), pools of four without naive learners, and an M-FOS agent among COALA agents or its
+    like."""
     if not config.agents.iterations_of_four:
         return []
     plain = replace(config.agents, iterations=config.agents.iterations_of_four)
@@ -85,15 +87,15 @@ def _four(config: Config) -> list[Trial]:
 
 def _in_context(config: Config) -> list[Trial]:
     """Agents that infer their co-player within an episode."""
-    sizes, found = config.in_context, []
+    sizes, found, arms = config.in_context, [], {}
     if sizes.iterations:
         models = {"responder": build_one, "extorter": build_two, "met": build_two}
         found.append(Trial(IN_CONTEXT, train_steps, sizes, models=models, seeds=config.agent_replicates, over_seeds="map"))
+        arms[NEW_PAIRS] = MixedArm(replace(sizes, mixed=sizes.meeting), 0.0)
     if sizes.mixed:
-        arms = {AMONG_POLICIES: MixedArm(sizes, sizes.p_tabular), TOLD: MixedArm(sizes, sizes.p_tabular, told=True), NO_POLICIES: MixedArm(sizes, 0.0)}
-        rest: Any = {"models": {"agents": build_mixed}, "seeds": config.agent_replicates, "over_seeds": "map"}
-        found += [Trial(name, train_mixed, arm, **rest) for name, arm in arms.items()]
-    return found
+        arms |= {AMONG_POLICIES: MixedArm(sizes, sizes.p_tabular), TOLD: MixedArm(sizes, sizes.p_tabular, told=True), NO_POLICIES: MixedArm(sizes, 0.0)}
+    rest: Any = {"models": {"agents": build_mixed}, "seeds": config.agent_replicates, "over_seeds": "map"}
+    return found + [Trial(name, train_mixed, arm, **rest) for name, arm in arms.items()]
 
 
 def _clean_up(config: Config) -> list[Trial]:
@@ -121,4 +123,5 @@ def _pool(config: Config, name: str, method: str, p_naive: float, *, parts: bool
 
 def _train(config: Config, name: str, arm: PoolArm) -> Trial:
     user = [code_of(method) for method in set(arm.estimators) if method == config.estimator]
-    return Trial(name, train_agents, arm, models={"agents": build_agents}, seeds=config.agent_replicates, over_seeds="map", user_parts=user[0] if user else ())
+    seeds = config.shaping_replicates if arm.p_naive == 1.0 else config.agent_replicates
+    return Trial(name, train_agents, arm, models={"agents": build_agents}, seeds=seeds, over_seeds="map", user_parts=user[0] if user else ())
