@@ -127,9 +127,12 @@ def test_shapers_that_started_at_always_defecting_are_compared_with_those_that_s
     assert found["C5.from-defecting"] == verdict
 
 
-@pytest.mark.parametrize(("together", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
-def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, verdict):
-    assert verdicts(pools=of_arms(peer={MIXED: together, ALONE: alone}))["C7.mixed"] == verdict
+@pytest.mark.parametrize(
+    ("together", "alone", "wanted"), [(0.9, 0.02, ("holds", "holds")), (0.4, 0.02, ("fails", "not judged")), (0.9, 0.8, ("not judged", "fails"))]
+)
+def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, wanted):
+    found = verdicts(pools=of_arms(peer={MIXED: together, ALONE: alone}))
+    assert (found["C7.mixed"], found["C7.pure"]) == wanted
 
 
 @pytest.mark.parametrize(("met", "never", "verdict"), [(0.9, 0.0, "holds"), (0.4, 0.0, "fails"), (0.9, 0.9, "not judged")])
