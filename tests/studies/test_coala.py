@@ -34,8 +34,9 @@ from mesocosm.studies.coala.tables import (
 )
 from mesocosm.studies.interface import View
 
-EDGE = 0.01
-TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, EDGE, pair, jax.random.key(0), naive, jnp.float32(0.9)))
+RETALIATES = np.array([1, 1, -1, 1, -1])
+START = np.log(99) * RETALIATES
+TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, START, pair, jax.random.key(0), naive, jnp.float32(0.9)))
 
 
 @pytest.fixture
@@ -62,8 +63,7 @@ def test_arms_of_one_seed_start_from_the_same_noise_or_at_their_edge(smoke):
 
 def test_known_policies_are_tested_as_what_they_are():
     """Two who play tit-for-tat earn 1 from each other and as much as any learner; always defecting earns most from those who do not learn to defect."""
-    sign, naive = np.array([1, 1, -1, 1, -1]), jax.random.normal(jax.random.key(1), (4, 5))
-    logits = (FAR * sign, np.full(5, -FAR), np.log(1 / EDGE - 1) * sign)
+    naive, logits = jax.random.normal(jax.random.key(1), (4, 5)), (FAR * RETALIATES, np.full(5, -FAR), START)
     fair, greedy, near = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in logits)
     np.testing.assert_allclose([fair.peer, greedy.peer], [1.0, 0.0], atol=1e-5)
     np.testing.assert_allclose(near.lives, near.retaliation, atol=1e-5)  # where arms of tit-for-tat start
@@ -82,6 +82,7 @@ def test_arms_have_the_starts_and_shares_of_their_names():
     assert arms[DEFECTORS].discount == arms[FROM_DEFECTING].discount != arms[ESCAPE_ALONE].discount
     assert arms[FROM_TIT_FOR_TAT].start.centre[DC] > 4 > -4 > arms[ESCAPE].start.centre[DC]
     assert arms[RETALIATORS].start.spread == arms[ESCAPE].start.spread == 0
+    np.testing.assert_allclose(arms[RETALIATORS].start.centre, START, rtol=1e-6)
 
 
 # --- rows can hold and can fail

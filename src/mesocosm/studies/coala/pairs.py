@@ -180,7 +180,7 @@ def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, conf
     """The test of each arm, all by one program."""
     naive = context.evaluate(partial(_naive, config.test_learners), shared=(context.evaluation_key,))[0]
     keys = context.keys("eval")
-    meet = Partial(meet_learners, rate, config.updates, config.edge)
+    meet = Partial(meet_learners, rate, config.updates, _near(TIT_FOR_TAT, config.edge).astype(np.float32))
     found = [context.evaluate(meet, model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
     return Tested(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))
 
@@ -189,11 +189,11 @@ def _naive(number: int, key: Any) -> Float[Array, "learners 5"]:
     return jax.random.normal(key, (number, 5))
 
 
-def meet_learners(rate: float, updates: int, edge: float, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
-    """Test a pair; `edge` is how far tit-for-tat's probabilities are from 0 and 1."""
+def meet_learners(rate: float, updates: int, start: Any, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
+    """Test a pair; `start` holds the logits from which arms start at tit-for-tat."""
     value = partial(logit_values, PRISONERS_DILEMMA, discount)
     policies = jax.nn.sigmoid(pair)
-    fixed = jnp.stack([jnp.asarray(_near(TIT_FOR_TAT, edge), pair.dtype), jnp.full(5, -FAR, pair.dtype)])
+    fixed = jnp.stack([jnp.asarray(start, pair.dtype), jnp.full(5, -FAR, pair.dtype)])
 
     def lives(own: Array) -> Float[Array, "moments 2"]:
         return jnp.mean(jax.vmap(lambda learner: lifetime(value, own, learner, rate, updates))(naive), axis=0)
