@@ -238,7 +238,7 @@ PRESETS = {
             landscape=21,
         ),
         seeds=20,
-        minutes={"estimators": 0.43, "landscape": 0.1, "look-ahead": 0.26, "pools": 1.24},  # on one core that other programs used too; pools from three arms
+        minutes={"estimators": 0.43, "landscape": 0.04, "look-ahead": 0.26, "pools": 1.24},  # on one core that other programs used too; pools from three arms
     ),
     "cpu": Preset(
         replace(Config(), agents=AgentPools(iterations=1600), landscape=21),
@@ -252,7 +252,7 @@ PRESETS = {
             "agents-shaping-coala": 4.03,
             "agents-shaping-m-fos": 3.6,
             "estimators": 0.35,
-            "landscape": 0.1,
+            "landscape": 0.04,
             "look-ahead": 1.16,
             "pools": 8.1,
         },  # on one core that other programs used too; shaping pools, look-ahead and pools in proportion to their replicates and arms
