@@ -4,7 +4,7 @@ NOTES = {
     "C13.m-fos": "One of twenty M-FOS agents ended at always cooperating (it earns -0.52 and its learners 1.76); the other 19 defect from the start.",
     "C14.cooperate": "Four of ten pools: the agents earn 0.61 to 0.98 from each other; in the other six they still extort naive learners (0.66 to 0.84) and "
     "earn 0.19 or less from each other after 1600 iterations. In the trials that set the region, with twice the games, seven of nine pools cooperated; in our "
-    "pilots, one of four.",
+    "pilots of the same size, four of nine.",
     "C14.m-fos": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
     "C14.batch-unaware": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
     "C14.alone": "None of ten pools cooperates; but too few pools of COALA-PG do for a control.",
