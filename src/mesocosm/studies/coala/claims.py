@@ -10,7 +10,7 @@ from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances, replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials
-from mesocosm.studies.coala.claims_in_context import IN_CONTEXT_CLAIMS, PAPER
+from mesocosm.studies.coala.claims_in_context import IN_CONTEXT_CLAIMS
 from mesocosm.studies.coala.measures import balance, beyond_defecting, change, exceeds, exploiting, exploits, lead, nearness, of, of_agents
 from mesocosm.studies.coala.notes import CLEAN_UP, NOTES
 from mesocosm.studies.coala.tables import (
@@ -58,7 +58,7 @@ of_pools = partial(Check, judged_at=ALL, replicate=PAIR)
 of_mixed = partial(of_pools, judged_at=CPU)
 of_agent_pools = partial(Check, judged_at=CPU, replicate="initialisation and sampled play of a pool", searched=SEARCHED["mixed"])
 of_shaping = partial(of_agent_pools, searched=SEARCHED["shaping"])
-of_pools_of_four = partial(of_agent_pools, judged_at=PAPER, searched=SEARCHED["four"])
+of_pools_of_four = partial(of_agent_pools, searched=SEARCHED["four"])
 of_ahead = partial(Check, judged_at=CPU, replicate="first policies of a pair")
 
 CLAIMS = [

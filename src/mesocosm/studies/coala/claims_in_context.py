@@ -1,11 +1,12 @@
-"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any
-run; where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it. Judged at `paper` only: no pilot has reached X4."""
+"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any run;
+where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it.
+Mixed pools (X1 to X3, X7) are judged at `paper` only."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from mesocosm.claims.forms import unjudged
+from mesocosm.claims.forms import CPU, unjudged
 from mesocosm.claims.measures import replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials, Value
@@ -31,9 +32,11 @@ from mesocosm.studies.interface import Check, Claim, Control, Mean, Rate, above,
 FOLLOW_UP = "arXiv 2602.16301"
 PAPER = frozenset({"paper"})
 COOPERATES, COOPERATES_FULLY, DEFECTS = 0.5, 0.7, 0.2  # reward from each other, between those of mutual defection and cooperation
-of_episodes = partial(
-    Check, judged_at=PAPER, replicate="initialisation and sampled play of agents", searched=pilots("mesocosm.studies.coala").counts("experiment")["in-context"]
-)
+SEARCHED = pilots("mesocosm.studies.coala").counts("experiment")
+of_mixed = partial(Check, judged_at=PAPER, replicate="initialisation and sampled play of a pool", searched=SEARCHED["in-context-mixed"])
+of_steps = partial(Check, judged_at=CPU, replicate="initialisation and sampled play of agents", searched=SEARCHED["in-context"])
+of_extorters = partial(of_steps, searched=SEARCHED["in-context-extorting"])
+of_pairs = partial(of_steps, searched=SEARCHED["in-context-meeting"])
 
 
 def late(opponent: str, trial: str = IN_CONTEXT) -> OfSeeds:
@@ -62,7 +65,7 @@ IN_CONTEXT_CLAIMS = [
         "Beyond the paper: recurrent agents in a pool with random memory-one policies come to cooperate with each other.",
         source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
-            of_episodes(
+            of_mixed(
                 "cooperate",
                 Rate(f"pools whose agents earn more than {COOPERATES_FULLY} from each other"),
                 above(1 / 2),
@@ -76,7 +79,7 @@ IN_CONTEXT_CLAIMS = [
         "If they are given the opponent's policy, they defect.",
         source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
-            of_episodes(
+            of_mixed(
                 "defect",
                 Rate(f"pools whose agents earn more than {DEFECTS} from each other, told the policies of others"),
                 below(1 / 2),
@@ -90,7 +93,7 @@ IN_CONTEXT_CLAIMS = [
         "Without memory-one opponents, they defect.",
         source=f"{FOLLOW_UP}, Fig. 1",
         checks=[
-            of_episodes(
+            of_mixed(
                 "defect",
                 Rate(f"pools whose agents earn more than {DEFECTS} from each other, without memory-one policies"),
                 below(1 / 2),
@@ -104,7 +107,7 @@ IN_CONTEXT_CLAIMS = [
         "Trained against memory-one policies only, an agent best-responds within the episode.",
         source=f"{FOLLOW_UP}, Fig. 2A",
         checks=[
-            of_episodes(
+            of_steps(
                 RETALIATOR,
                 Mean("cooperation with tit-for-tat in the last third of an episode"),
                 above(0.8),
@@ -112,7 +115,7 @@ IN_CONTEXT_CLAIMS = [
                 Control("with an opponent that always defects", late(DEFECTOR)),
             ),
             *(
-                of_episodes(
+                of_steps(
                     opponent,
                     Mean(f"cooperation in the last third of an episode, opponent: {opponent}"),
                     below(0.2),
@@ -121,7 +124,7 @@ IN_CONTEXT_CLAIMS = [
                 )
                 for opponent in (COOPERATOR, DEFECTOR)
             ),
-            of_episodes(
+            of_steps(
                 "beyond-defecting",
                 Mean("reward beside random memory-one policies, minus that of always defecting beside the same"),
                 above(0.0),
@@ -135,14 +138,14 @@ IN_CONTEXT_CLAIMS = [
         "A fresh learner extorts that agent.",
         source=f"{FOLLOW_UP}, Fig. 2C",
         checks=[
-            of_episodes(
+            of_extorters(
                 "extorts",
                 Mean("reward of the learner minus that of the agent"),
                 above(0.4),
                 step(Extortion.difference),
                 Control("always defecting in the learner's place", times(-3.0, beside_defector())),
             ),
-            of_episodes(
+            of_extorters(
                 "yields",
                 Mean("how often the agent cooperates with the learner"),
                 above(0.4),
@@ -156,7 +159,7 @@ IN_CONTEXT_CLAIMS = [
         "Two extorters that learn from each other come to cooperate.",
         source=f"{FOLLOW_UP}, Fig. 2E",
         checks=[
-            of_episodes(
+            of_pairs(
                 "cooperate",
                 Rate("pairs that earn more than 0.5 from each other after they learned"),
                 above(1 / 2),
@@ -170,7 +173,7 @@ IN_CONTEXT_CLAIMS = [
         "In mixed training, extortion comes first and cooperation later, and policies that do not reciprocate are defected on (judged: the last).",
         source=f"{FOLLOW_UP}, Fig. 3",
         checks=[
-            of_episodes(
+            of_mixed(
                 opponent,
                 Mean(f"cooperation in the last third of an episode after mixed training, opponent: {opponent}"),
                 below(0.2),

@@ -121,30 +121,38 @@ class InContext:
 
     iterations: int = 0
     """Among memory-one policies only (follow-up: 50000); 0: none is trained."""
-    extorting: int = 3000
+    extorting: int = 1000
     """Beside the agent that results (follow-up: 100000)."""
-    meeting: int = 3000
+    meeting: int = 750
     """Of two that extort it (follow-up: 10000)."""
     mixed: int = 0
     """Of mixed pools (follow-up: 200000); 0: none is trained."""
-    settling: float = 0.5
-    """Further iterations with little entropy, as a share of each of these."""
+    settling: float = 0.0
+    """Further iterations among memory-one policies, only and in mixed pools, as a share of these; entropy and learning rate fall along them."""
     p_tabular: float = 0.5
     """Share of memory-one policies in mixed pools (follow-up: 0.5)."""
     games: int = 256
-    """Games of each agent per iteration (follow-up: 2048 and 4096)."""
-    length: int = 60
-    """Rounds (follow-up: 100)."""
+    """Games of each agent per iteration among memory-one policies and in mixed pools (follow-up: 2048 and 4096)."""
+    extorting_games: int = 128
+    """The same of an agent and the one that it extorts (follow-up: 2048)."""
+    meeting_games: int = 256
+    """The same of two that extort (follow-up: 4096)."""
+    length: int = 80
+    """Rounds (follow-up: 100). What tit-for-tat gives in return takes some 20 to find out."""
     learning_rate: float = 0.005
-    discount: float = 0.9
-    """Follow-up: 0.99. A response takes a few rounds to pay, and the noise of later ones is left out."""
-    decay: float = 0.9
+    meeting_rate: float = 0.0005
+    """The same of two that extort (follow-up: 0.0005)."""
+    discount: float = 0.95
+    """Follow-up: 0.99. The noise of later rounds is left out."""
+    decay: float = 0.95
     """$\\lambda$ of GAE and of values (follow-up: 0.95 to 1)."""
     reward_scale: float = 0.05
     entropy: float = 0.3
     """Weight of the entropy, in units of the reward (follow-up: 0.005 to 0.5)."""
-    last_entropy: float = 0.05
-    """The same at last."""
+    last_entropy: float = 0.1
+    """The same after settling."""
+    last_rate: float = 0.2
+    """Share of the learning rate that is left after settling."""
     width: int = 16
     """Of a GRU (follow-up: 128). It must tell which action followed which pair of actions; a linear recurrence whose gates see the last pair alone cannot."""
     test_games: int = 256
@@ -196,6 +204,8 @@ class Config:
     shaping_replicates: int = 16
     """The same of pools of naive learners only: a rate that one of them misses has an interval below a half."""
     clean_up: CleanUpPools = field(default_factory=CleanUpPools)
+    clean_up_replicates: int = 5
+    """The same in CleanUp-lite, where nothing is judged."""
     landscape: int = 0
     """Points per side of the plane of policies whose exact returns are drawn; 0: none."""
     estimator: str = ""
@@ -222,10 +232,13 @@ PRESETS = {
                 probe_games=8,
                 every=2,
             ),
-            in_context=InContext(iterations=2, extorting=2, meeting=2, mixed=2, games=2, length=12, width=2, test_games=2),
+            in_context=InContext(
+                iterations=2, extorting=2, meeting=2, mixed=2, settling=2.0, games=2, extorting_games=2, meeting_games=2, length=12, width=2, test_games=2
+            ),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
             shaping_replicates=2,
+            clean_up_replicates=2,
             landscape=3,
         ),
         seeds=2,
@@ -241,17 +254,36 @@ PRESETS = {
         minutes={"estimators": 0.43, "landscape": 0.04, "look-ahead": 0.26, "pools": 1.24},  # on one core that other programs used too; pools from three arms
     ),
     "cpu": Preset(
-        replace(Config(), agents=AgentPools(iterations=1600), landscape=21),
+        replace(
+            Config(),
+            agents=AgentPools(iterations=1600, iterations_of_four=800),
+            in_context=InContext(iterations=3000, settling=2 / 3),
+            clean_up=CleanUpPools(iterations=250),
+            landscape=21,
+        ),
         seeds=64,
         minutes={
             "agents-alone": 4.66,
+            "agents-four-alone": 4.31,
+            "agents-four-batch-unaware": 4.61,
+            "agents-four-coala": 4.84,
+            "agents-four-not-pulled": 6.59,
+            "agents-four-pulled": 4.89,
             "agents-mixed-batch-unaware": 5.58,
             "agents-mixed-coala": 8.12,
             "agents-mixed-m-fos": 8.46,
             "agents-shaping-batch-unaware": 4.06,
             "agents-shaping-coala": 4.03,
             "agents-shaping-m-fos": 3.6,
+            "clean-up-mixed-batch-unaware": 2.0,
+            "clean-up-mixed-coala": 2.0,
+            "clean-up-mixed-m-fos": 2.0,
+            "clean-up-shaping-batch-unaware": 1.9,
+            "clean-up-shaping-coala": 1.9,
+            "clean-up-shaping-m-fos": 1.9,
             "estimators": 0.35,
+            "in-context": 21.0,
+            "in-context-new-pairs": 4.2,
             "landscape": 0.04,
             "look-ahead": 1.16,
             "pools": 8.1,
@@ -280,7 +312,10 @@ PRESETS = {
                 extorting=100000,
                 meeting=10000,
                 mixed=200000,
+                settling=0.5,
                 games=2048,
+                extorting_games=2048,
+                meeting_games=4096,
                 length=100,
                 learning_rate=0.001,
                 discount=0.99,

@@ -3,6 +3,8 @@ infer within the episode (arXiv 2602.16301)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from mesocosm.analysis.memory_one import ALWAYS_COOPERATE, ALWAYS_DEFECT, TIT_FOR_TAT, episode_values
 from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
 from mesocosm.learning.agent_pool import MEMORIES, MetaEpisodes, PoolState, Settings
+from mesocosm.learning.fit import Fitted
 from mesocosm.learning.informed_pool import InformedPool
 from mesocosm.learning.opponent_shaping import batch_unaware
 from mesocosm.learning.optimizers import adamw
@@ -30,6 +33,7 @@ SHORT = 1e-3  # distance of drawn probabilities from 0 and 1
 PARTS = 3  # of an episode, in which cooperation is measured
 FIXED, FRESH = 0, 1  # agents of the pool in which one does not learn
 POINTS = 60  # of a curve
+PHASES = 4  # of settling
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,14 @@ def this_policy(policy: Any, key: Key[Array, ""]) -> Float[Array, "5"]:
 
 def train_steps(sizes: InContext, context: Context) -> Tables:
     """An agent among memory-one policies only; a fresh one whose co-player is that agent, which no longer learns; two copies of the latter among each other."""
-    alone, pair = _pool(sizes, 1, 1.0), _pool(sizes, 2, 0.0)
-    responder = _train(context, "responder", alone, sizes, sizes.iterations)
+    alone, pair, among = _pool(sizes, 1, 1.0), _pool(sizes, 2, 0.0, games=sizes.extorting_games), _meeting(sizes)
+    responder = _settle(context, "responder", alone, sizes, sizes.iterations)
     both = context.evaluate(Partial(_beside, pair), responder.agents, context.keys("init"))
-    against, among = (replace(pair, settings=pair.settings._replace(step=np.array([first, 1.0], np.float32))) for first in (0.0, 1.0))
-    extorter = _train(context, "extorter", against, sizes, sizes.extorting, both, 2 * sizes.iterations)
-    twins = context.evaluate(Partial(_twice, pair), extorter.agents)
-    met = _train(context, "met", among, sizes, sizes.meeting, twins, 2 * (sizes.iterations + sizes.extorting))
+    against = replace(pair, settings=pair.settings._replace(step=np.array([0.0, 1.0], np.float32)))
+    start = math.ceil(1 + sizes.settling) * sizes.iterations + PHASES
+    extorter = _train(context, "extorter", against, sizes.extorting, both, start)
+    twins = context.evaluate(Partial(_twice, among), extorter.agents)
+    met = _train(context, "met", among, sizes.meeting, twins, start + sizes.extorting)
     for name, trained in (("responder", responder), ("extorter", extorter), ("met", met)):
         context.publish(name, trained.agents)
     before, after = (context.evaluate(Partial(_each_other, _tested(pair, sizes)), agents, context.keys("eval")) for agents in (twins.agents, met.agents))
@@ -128,8 +133,8 @@ def _twice(pair: InformedPool, both: Any) -> PoolState:
 
 def train_mixed(arm: MixedArm, context: Context) -> Tables:
     """Two agents among memory-one policies and each other."""
-    pool = _pool(arm.sizes, 2, arm.p_tabular, arm.told)
-    trained = _train(context, "agents", pool, arm.sizes, arm.sizes.mixed)
+    pool = _pool(arm.sizes, 2, arm.p_tabular, told=arm.told)
+    trained = _settle(context, "agents", pool, arm.sizes, arm.sizes.mixed)
     context.publish("agents", trained.agents)
     found, last = context.evaluate(Partial(_each_other, _tested(pool, arm.sizes)), trained.agents, context.keys("eval")), trained.last
     tables = {
@@ -143,17 +148,30 @@ def train_mixed(arm: MixedArm, context: Context) -> Tables:
 # --- training and tests
 
 
-def _train(context: Context, name: str, pool: InformedPool, sizes: InContext, iterations: int, state: Any = None, start: int = 0) -> Trained:
-    """Train with much entropy, then with little."""
-    settled = replace(pool, settings=pool.settings._replace(entropy=sizes.last_entropy * sizes.reward_scale))
-    first = context.fit(f"{name}-exploring", pool, iterations, **({"state": state, "start": start} if start else {}))
-    second = context.fit(name, settled, max(1, round(sizes.settling * iterations)), state=first.state, start=start + iterations)
-    steps = np.concatenate([np.asarray(fitted.history_steps) for fitted in (first, second)]) - start
-    history = {metric: np.concatenate([values, second.history[metric]], axis=1) for metric, values in first.history.items()}
+def _train(context: Context, name: str, pool: InformedPool, iterations: int, state: Any = None, start: int = 0) -> Trained:
+    """Train with the pool's own settings."""
+    fitted = context.fit(name, pool, iterations, **({"state": state, "start": start} if start else {}))
+    return _trained(fitted, np.asarray(fitted.history_steps) - start, fitted.history)
+
+
+def _settle(context: Context, name: str, pool: InformedPool, sizes: InContext, iterations: int) -> Trained:
+    """Train with much entropy; then in phases, in which entropy and learning rate fall to their last values by equal factors."""
+    fits, start, each = [context.fit(f"{name}-exploring", pool, iterations)], iterations, round(sizes.settling * iterations / PHASES)
+    for phase in range(1, PHASES + 1 if each else 1):
+        share = phase / PHASES
+        settings = pool.settings._replace(entropy=pool.settings.entropy * (sizes.last_entropy / sizes.entropy) ** share)
+        settled = replace(pool, settings=settings, hyperparameters={**pool.hyperparameters, "learning_rate": sizes.learning_rate * sizes.last_rate**share})
+        fits.append(context.fit(f"{name}-settling-{phase}", settled, each, state=fits[-1].state, start=start))
+        start += each
+    steps = np.concatenate([np.asarray(fitted.history_steps) for fitted in fits])
+    return _trained(fits[-1], steps, {metric: np.concatenate([fitted.history[metric] for fitted in fits], axis=1) for metric in fits[0].history})
+
+
+def _trained(fitted: Fitted, steps: Int[np.ndarray, " windows"], history: Mapping[str, np.ndarray]) -> Trained:
     kept = np.unique(np.linspace(0, len(steps) - 1, POINTS).astype(int))
     peers = [values for metric, values in history.items() if metric.startswith("peer_")]
     last = {metric: values[:, steps > 0.9 * steps[-1]].mean(axis=1) for metric, values in history.items()}
-    return Trained(second.model, second.state, last, steps[kept].tolist(), sum(peers, np.zeros(()))[..., kept] / len(peers) if peers else np.zeros((1, 0)))
+    return Trained(fitted.model, fitted.state, last, steps[kept].tolist(), sum(peers, np.zeros(()))[..., kept] / len(peers) if peers else np.zeros((1, 0)))
 
 
 def _responses(sizes: InContext, context: Context, pool: InformedPool, agents: Any) -> Tables:
@@ -205,9 +223,15 @@ def _tested(pool: InformedPool, sizes: InContext) -> InformedPool:
     return replace(pool, naive=sizes.test_games, peers=sizes.test_games if pool.peers else 0)
 
 
-def _pool(sizes: InContext, agents: int, p_tabular: float, told: bool = False) -> InformedPool:
+def _meeting(sizes: InContext) -> InformedPool:
+    """The pool of two that extort."""
+    return _pool(replace(sizes, learning_rate=sizes.meeting_rate), 2, 0.0, games=sizes.meeting_games)
+
+
+def _pool(sizes: InContext, agents: int, p_tabular: float, *, told: bool = False, games: int | None = None) -> InformedPool:
     """A pool without inner episodes; co-players of one kind have all games."""
-    tabular = {0.0: 0, 1.0: sizes.games}.get(p_tabular, sizes.games // 2)
+    games = games or sizes.games
+    tabular = {0.0: 0, 1.0: games}.get(p_tabular, games // 2)
     return InformedPool(
         build=Partial(_build, sizes.width),
         estimators=(batch_unaware,),
@@ -223,7 +247,7 @@ def _pool(sizes: InContext, agents: int, p_tabular: float, told: bool = False) -
             entropy=sizes.entropy * sizes.reward_scale,
         ),
         naive=tabular,
-        peers=sizes.games - tabular,
+        peers=games - tabular,
         batch=1,
         episodes=1,
         length=sizes.length,

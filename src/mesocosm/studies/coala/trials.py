@@ -91,7 +91,7 @@ def _in_context(config: Config) -> list[Trial]:
     if sizes.iterations:
         models = {"responder": build_one, "extorter": build_two, "met": build_two}
         found.append(Trial(IN_CONTEXT, train_steps, sizes, models=models, seeds=config.agent_replicates, over_seeds="map"))
-        arms[NEW_PAIRS] = MixedArm(replace(sizes, mixed=sizes.meeting), 0.0)
+        arms[NEW_PAIRS] = MixedArm(replace(sizes, mixed=sizes.meeting, games=sizes.meeting_games, settling=0.0), 0.0)
     if sizes.mixed:
         arms |= {AMONG_POLICIES: MixedArm(sizes, sizes.p_tabular), TOLD: MixedArm(sizes, sizes.p_tabular, told=True), NO_POLICIES: MixedArm(sizes, 0.0)}
     rest: Any = {"models": {"agents": build_mixed}, "seeds": config.agent_replicates, "over_seeds": "map"}
@@ -102,7 +102,7 @@ def _clean_up(config: Config) -> list[Trial]:
     """Agents in CleanUp-lite with each estimator, among naive learners only and in mixed pools."""
     if not config.clean_up.iterations:
         return []
-    rest: Any = {"models": {"agents": build_choosers}, "seeds": config.agent_replicates, "over_seeds": "map"}
+    rest: Any = {"models": {"agents": build_choosers}, "seeds": config.clean_up_replicates, "over_seeds": "map"}
     arms = {clean_up(method, shaping=alone): CleanUpArm(config.clean_up, method, alone) for alone in (True, False) for method in METHODS}
     return [Trial(name, train_clean_up, arm, **rest) for name, arm in arms.items()]
 
