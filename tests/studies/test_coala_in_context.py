@@ -1,5 +1,7 @@
 """The coala study's agents that infer co-players within an episode, CleanUp-lite pools and the landscape: tables of the smoke run, and rows that can fail."""
 
+from unittest.mock import Mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,11 @@ from mesocosm.analysis.memory_one import ALWAYS_DEFECT, TIT_FOR_TAT
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.learning.actor_critic_pool import PoolState
+from mesocosm.learning.fit import Fitted
 from mesocosm.studies.coala.claims import CLAIMS
-from mesocosm.studies.coala.config import PRESETS, Config
-from mesocosm.studies.coala.in_context import OPPONENTS, any_policy, this_policy
+from mesocosm.studies.coala.config import PRESETS, Config, InContext
+from mesocosm.studies.coala.in_context import OPPONENTS, _meeting, _pool, _settle, any_policy, this_policy
 from mesocosm.studies.coala.landscape import policy_at
 from mesocosm.studies.coala.tables import (
     AMONG_POLICIES,
@@ -27,7 +31,7 @@ from mesocosm.studies.coala.tables import (
     clean_up,
 )
 from mesocosm.studies.coala.trials import trials
-from mesocosm.studies.interface import View
+from mesocosm.studies.interface import Context, View
 
 
 @pytest.fixture
@@ -93,6 +97,48 @@ def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(smoke
     strip = smoke.table("clean_up_strip").group_by("trial", "time").agg(pl.col("player_0", "player_1").sum(), pl.len())
     assert (strip["player_0"] == 1).all()
     assert (strip["len"] == 20).all()
+
+
+def asked_of():
+    """A context that trains nothing, and the list of what it is asked to train."""
+    asked = []
+
+    def fit(name, learner, steps, state=None, start=0):
+        asked.append((name, start, steps, learner.settings.entropy, learner.hyperparameters["learning_rate"]))
+        fitted, at = Mock(spec=Fitted), np.arange(start + 1, start + steps + 1)
+        fitted.configure_mock(model=name, state=PoolState(name, ()), history_steps=at, history={"ego_0": np.tile(at, (2, 1))})
+        return fitted
+
+    context = Mock(spec=Context)
+    context.fit.side_effect = fit
+    return context, asked
+
+
+def test_entropy_and_rate_fall_by_equal_factors_while_agents_settle():
+    sizes = InContext(settling=0.5, reward_scale=0.1, entropy=0.32, last_entropy=0.02, learning_rate=0.016, last_rate=1 / 16)
+    context, asked = asked_of()
+    trained = _settle(context, "agents", _pool(sizes, 1, 1.0), sizes, 80)
+    _, starts, lengths, entropies, rates = zip(*asked, strict=True)
+    assert starts == (0, 80, 90, 100, 110)
+    assert lengths == (80, 10, 10, 10, 10)
+    np.testing.assert_allclose(entropies, 0.1 * np.array([0.32, 0.16, 0.08, 0.04, 0.02]))
+    np.testing.assert_allclose(rates, [0.016, 0.008, 0.004, 0.002, 0.001])
+    assert trained.agents == asked[-1][0] == "agents-settling-4"
+    np.testing.assert_allclose(trained.last["ego_0"], np.arange(109, 121).mean())  # the last tenth
+
+
+def test_without_settling_agents_explore_only():
+    sizes, (context, asked) = InContext(), asked_of()
+    _settle(context, "agents", _pool(sizes, 1, 1.0), sizes, 80)
+    assert [each[:3] for each in asked] == [("agents-exploring", 0, 80)]
+
+
+def test_each_step_of_the_follow_up_has_its_games_and_extorters_their_rate():
+    sizes = InContext(games=6, extorting_games=4, meeting_games=8, meeting_rate=0.25)
+    assert (_pool(sizes, 1, 1.0).naive, _pool(sizes, 1, 1.0).peers) == (6, 0)
+    assert (_pool(sizes, 2, 0.5).naive, _pool(sizes, 2, 0.5).peers) == (3, 3)
+    assert (_meeting(sizes).naive, _meeting(sizes).peers) == (0, 8)
+    assert _meeting(sizes).hyperparameters["learning_rate"] == 0.25
 
 
 # --- rows can hold and can fail

@@ -15,7 +15,7 @@ NOTES = {
 
 CLEAN_UP = (
     "at the paper's size, 10^8 environment steps per iteration (512 games x 32 trajectories x 100 inner episodes x 64 steps) and 3000 iterations: four days "
-    "per agent at a million steps per second; --config.clean-up.iterations 500 trains pools of a ten-thousandth of that size with all of the paper's measures, "
-    "but no pilot was made, and no region set"
+    "per agent at a million steps per second; cpu trains five replicates of pools of a ten-thousandth of that size with all of the paper's measures, "
+    "for which no region could be set honestly"
 )
 THEORY = "a theorem of the follow-up, with nothing to measure"
