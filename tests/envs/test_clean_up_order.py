@@ -9,12 +9,12 @@ from mesocosm.envs.clean_up import APPLE, CELLS, DIRT, EMPTY, LEFT, NOOP, ORCHAR
 KEYS = jax.random.split(jax.random.key(0), 500)
 
 
-def many(env, places, contents, actions=(NOOP, NOOP)):
+def many(env, places, contents, actions=(NOOP, NOOP), frozen=(0, 0)):
     """The same step with many draws."""
     filled = np.full(CELLS, EMPTY)
     for cell, what in contents.items():
         filled[cell] = what
-    before = CleanUpState(jnp.int32(0), jnp.array(places), jnp.zeros(2, jnp.int32), jnp.asarray(filled))
+    before = CleanUpState(jnp.int32(0), jnp.array(places), jnp.array(frozen), jnp.asarray(filled))
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: env.transition(key, before, jnp.array(actions))))(KEYS))
 
 
@@ -50,6 +50,7 @@ def test_if_moves_come_first_a_zap_is_measured_after_them():
     towards = {"places": (4, 7), "contents": {}, "actions": (ZAP, LEFT)}
     assert not many(CleanUp(accuracy=1.0), **towards).info["hit"].any()
     assert many(CleanUp(accuracy=1.0, move_first=True), **towards).info["hit"][:, 1].all()
+    assert (many(CleanUp(move_first=True), **towards, frozen=(0, 2)).state.places == [4, 7]).all()
 
 
 def test_agents_begin_anywhere_and_apart_from_each_other_and_dirt_anywhere_in_the_river():
