@@ -51,7 +51,6 @@ def test_a_policy_of_one_observation_is_applied_to_each_row():
         ({"credit": LearnedAdvantage(9, 3)}, "LearnedAdvantage was made for 3 actions; .* has 4"),
         ({"env": object()}, "object is not an Environment: wrap"),
         ({"batch_size": 0}, "one or more episodes, not 0"),
-        ({"batch_size": 2.5}, "one or more episodes, not 2.5"),
         ({"exploration": 2.0}, "from 0 to 1, not 2.0"),
     ],
 )

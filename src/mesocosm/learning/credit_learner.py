@@ -35,7 +35,7 @@ class ByRow(eqx.Module):
 
 def credit_learner(
     policy: Build,
-    credit: Credit,
+    credit: Any,
     env: Any = None,
     *,
     params: Any = None,
@@ -49,7 +49,7 @@ def credit_learner(
 
     Args:
         policy: key -> a module from one observation to logits.
-        credit: how actions get their credit, such as `LearnedCocoa`, `LearnedAdvantage` or `Reinforce`.
+        credit: a `Credit`, how actions get theirs, such as `LearnedCocoa`, `LearnedAdvantage` or `Reinforce`.
         env: an `Environment`; wrap another library's with `GymnaxEnvironment`. None if episodes come from outside (`ActorCredit.step`, `gymnasium_episodes`).
         params: the environment's; None for its default.
         learning_rate: of the policy.
@@ -70,8 +70,8 @@ def credit_learner(
         raise ValueError(f"{type(env).__name__} is not an Environment: wrap one with gymnax's reset and step as GymnaxEnvironment(env, steps=...)")
     if env is not None:
         check_actions(credit, env.num_actions, env.name)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"a batch has one or more episodes, not {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"a batch has one or more episodes, not {batch_size}")
     if isinstance(exploration, (int, float)) and not 0 <= exploration <= 1:
         raise ValueError(f"exploration is a share of the actions, from 0 to 1, not {exploration}")
     return ActorCredit(
