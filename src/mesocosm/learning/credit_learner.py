@@ -67,7 +67,9 @@ def credit_learner(
     if not isinstance(credit, Credit):
         raise ValueError(f"a credit is an object such as LearnedCocoa(...) or Reinforce(), not {credit!r}")
     if env is not None and not isinstance(env, Environment):
-        raise ValueError(f"{type(env).__name__} is not an Environment: wrap one with gymnax's reset and step as GymnaxEnvironment(env, steps=...)")
+        raise ValueError(
+            f"{type(env).__name__} is not an Environment: wrap gymnax's as GymnaxEnvironment(env, steps=...); Gymnasium's go to gymnasium_episodes.train"
+        )
     if env is not None:
         check_actions(credit, env.num_actions, env.name)
     if batch_size < 1:
