@@ -103,6 +103,7 @@ def loses_little(estimator: str) -> Check:
         above(0.5),
         measures.stays_below(measures.shadow_fall(estimator), 5.0),
         Control("REINFORCE", measures.stays_below(measures.shadow_fall("reinforce"), 5.0)),
+        with_features=estimator == "cocoa-feature",
     )
 
 

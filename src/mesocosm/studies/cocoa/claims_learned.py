@@ -35,8 +35,9 @@ def judged(
     differs: str = "",
     replicate: str = TRAINING,
     evidence: Evidence = "finding",
+    with_features: bool = False,
 ) -> Check:
-    """A check of a trained arm, with the paper's number, what sets it apart from ours, and the experiment whose pilots are counted."""
+    """A check of a trained arm, with the paper's number, what sets it apart from ours, and the experiment whose pilots are counted; features have their own."""
     return Check(
         name,
         replace(kind, of=f"{kind.of} (the paper's number: {differs})") if differs else kind,
@@ -45,7 +46,7 @@ def judged(
         control,
         judged_at=CPU,
         replicate=replicate,
-        searched=SEARCHED.get(experiment, 0),
+        searched=SEARCHED.get(experiment, 0) + (SEARCHED["features"] if with_features else 0),
         reference=None if paper is None else Reference(paper, "paper"),
         note=NOTES.get(f"{claim}.{name}"),
         evidence=evidence,
@@ -109,6 +110,7 @@ def sooner_by_features(other: str) -> Check:
         above(0.5),
         measures.exceeds(measures.mean_lead_of("cocoa-feature", other, LONG), 0.1),
         Control(NAMES[without], measures.exceeds(measures.mean_lead_of(without, other, LONG), 0.1)),
+        with_features=True,
     )
 
 
@@ -169,6 +171,7 @@ def stays_by_features() -> Check:
         above(0.5),
         stays_high("cocoa-feature"),
         Control(NAMES["cocoa-merged"], stays_high("cocoa-merged")),
+        with_features=True,
     )
 
 
@@ -249,6 +252,7 @@ def sooner_where_aliased(other: str) -> Check:
         above(0.5),
         lead(measures.over_aliased("cocoa-feature").minus(baseline)),
         Control("one outcome for all rewards instead of features", lead(measures.over_aliased("cocoa-merged").minus(baseline))),
+        with_features=True,
     )
 
 
@@ -341,6 +345,7 @@ LEARNED_CLAIMS = [
                 above(0.5),
                 measures.stays_below(measures.logit_bias_of("cocoa-feature", ALIASED), HALF_DB),
                 Control("one outcome for all rewards instead of features", measures.stays_below(measures.logit_bias_of("cocoa-merged", ALIASED), HALF_DB)),
+                with_features=True,
             ),
             judged(
                 "aliased",
@@ -367,6 +372,7 @@ LEARNED_CLAIMS = [
                 above(0.5),
                 measures.exceeds(measures.slower("cocoa-reward", "cocoa-feature"), 0.0),
                 Control("rewards without their sign as outcomes", measures.exceeds(measures.slower("cocoa-unsigned", "cocoa-feature"), 0.0)),
+                with_features=True,
             ),
             adapts_later("q-critic"),
             adapts_later("advantage"),
