@@ -21,7 +21,7 @@ from mesocosm.learning.reward_features import RewardFeatures
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa import claims, learned, measures
-from mesocosm.studies.cocoa.claims_learned import SEARCHED
+from mesocosm.studies.cocoa.arm_checks import SEARCHED
 from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, LearningRates, Switched
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes, best_start, with_places_for_all
 from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from mesocosm.claims.forms import ALL
 from mesocosm.claims.tables import Trials
 from mesocosm.studies.cocoa import measures
-from mesocosm.studies.cocoa.claims_learned import NAMES, OTHERS, SEARCHED, judged
+from mesocosm.studies.cocoa.arm_checks import NAMES, SEARCHED, judged
+from mesocosm.studies.cocoa.claims_learned import OTHERS
 from mesocosm.studies.cocoa.measures import FAR_SHADOW, HALF_DB, NEAR_SHADOW
 from mesocosm.studies.cocoa.references import BIAS, FAR_RATIO, RATIO, VARIANCE
 from mesocosm.studies.cocoa.tables import EXACT, Shadow
