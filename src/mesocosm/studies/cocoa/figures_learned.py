@@ -49,7 +49,7 @@ def learning_beside(view: View) -> alt.TopLevelMixin:
     learn beside it. Lines: mean over trainings; crosses: the paper's means. Exact models: the paper's rates and 10000 iterations where they were run, else the
     short training at one rate.
     """
-    exact, ours = view.table("learning"), view.table("learned").filter(~pl.col("trial").str.starts_with("aliased-"))
+    exact, ours = view.table("learning"), view.table("learned").filter(~pl.col("trial").str.starts_with(ALIASED))
     in_whole = exact.filter(pl.col("trial").str.starts_with(WHOLE))["estimator"].unique().to_list()
     exact = exact.filter(pl.col("trial").str.starts_with(WHOLE) | ~pl.col("estimator").is_in(in_whole))
     ours = ours.filter(pl.col("length") == int(ours["length"].to_numpy().max()))
