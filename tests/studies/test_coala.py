@@ -12,6 +12,7 @@ from mesocosm.analysis.memory_one import DC
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.studies.coala.agents import check_estimator
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
@@ -224,3 +225,8 @@ def test_numbers_out_of_range_are_named(told):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_numbers_of_presets_are_in_range(preset):
     assert trials(PRESETS[preset].config)
+
+
+def test_an_estimator_with_options_is_told_to_be_a_function():
+    with pytest.raises(ValueError, match="name a function that sets them"):
+        check_estimator("mesocosm.learning.opponent_shaping:coala_pg(decay=0.9)", 2)
