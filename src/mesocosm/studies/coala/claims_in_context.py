@@ -1,5 +1,5 @@
-"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any run;
-where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it.
+"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any
+run; where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it.
 Mixed pools (X1 to X3, X7) are judged at `paper` only."""
 
 from __future__ import annotations
