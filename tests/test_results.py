@@ -6,6 +6,7 @@ import pytest
 
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
+from mesocosm.claims.measures import rows_read
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.history import is_record, read_history, seeds_met
 from mesocosm.lab.store.run_directory import Run, TrialStore
@@ -44,7 +45,9 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
 def test_a_records_tables_have_the_columns_that_its_study_declares(record):
     run = Run(record)
-    assert not {name: lacking for name, declared in run.study.tables.items() if (lacking := declared.lacking(run.tables[name].columns))}
+    judged = [check for claim in run.study.claims for check in claim.checks if run.record["preset"] in check.judged_at]
+    tables = {rows.table.name: rows.table for check in judged for rows in rows_read(check)}
+    assert not {name: lacking for name, declared in tables.items() if (lacking := declared.lacking(run.tables[name].columns))}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)

@@ -8,8 +8,10 @@ import pytest
 from mesocosm.analysis.batched_shaping import every_meta_trajectory, expected_gradients, shaping_gradient
 from mesocosm.analysis.memory_one import episode_values
 from mesocosm.envs.matrix_game import PRISONERS_DILEMMA, STAG_HUNT
-from mesocosm.learning.naive_learner import reinforce_tabular
+from mesocosm.learning.naive_learner import NaiveActorCritic, reinforce_tabular
 from mesocosm.learning.opponent_shaping import batch_unaware, coala_pg, full_return, m_fos
+from mesocosm.learning.optimizers import sgd
+from mesocosm.nn.actor_critic import TabularChooser
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,18 @@ def curious(rate):
 
 def learning(rate):
     return lambda *play: reinforce_tabular(*play, rate)
+
+
+def actor_critic(rate):
+    """A2C on a table of logits and values; the logit to cooperate is their difference."""
+    naive = NaiveActorCritic(sgd, {"learning_rate": rate}, discount=0.9, reward_scale=1.0)
+
+    def update(logits, memories, actions, rewards):
+        chooser = TabularChooser(jnp.stack([logits, jnp.zeros(5), jnp.linspace(-0.3, 0.5, 5)], axis=1))
+        table = naive.learn(chooser, naive.init(chooser), jax.nn.one_hot(memories, 5), actions, rewards)[0].table
+        return table[:, 0] - table[:, 1]
+
+    return update
 
 
 class World:
@@ -71,6 +85,7 @@ def test_probabilities_sum_to_one_and_rewards_are_those_of_the_chain():
         pytest.param((2, 2, 2, learning(2.0)), marks=pytest.mark.whole),
         pytest.param((3, 2, 1, curious(2.0)), marks=pytest.mark.whole),
         (2, 3, 1, curious(1.0)),
+        pytest.param((2, 2, 2, actor_critic(4.0)), marks=pytest.mark.whole),
         pytest.param((2, 2, 1, learning(4.0), 1, STAG_HUNT), marks=pytest.mark.whole),
     ],
 )

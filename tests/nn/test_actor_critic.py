@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mesocosm.nn import GRU, HawkBlock
-from mesocosm.nn.actor_critic import GatedAgent, MixerAgent, TabularAgent
+from mesocosm.nn.actor_critic import GatedAgent, MixerAgent, MixerChooser, TabularAgent, TabularChooser
 
 KINDS = {
     "gated": partial(GatedAgent.create, 5),
@@ -50,3 +50,25 @@ def test_a_gated_agent_is_its_formula():
     np.testing.assert_allclose(np.stack([found.logit, found.value], axis=1), wanted, rtol=1e-4, atol=1e-5)
     slowest = np.exp(-np.log1p(np.exp(memory)))
     assert 0.9 <= slowest.min() <= slowest.max() <= 0.999
+
+
+CHOOSERS = {
+    "tabular": partial(TabularChooser.create, 5, 3),
+    "hawk": partial(MixerChooser.create, 5, 3, mixer=HawkBlock.create, dim=8),
+    "gru": partial(MixerChooser.create, 5, 3, mixer=GRU.create, dim=4),
+}
+
+
+@pytest.mark.parametrize("kind", CHOOSERS)
+def test_a_new_chooser_is_indifferent_and_its_whole_sequence_is_that_of_its_steps(kind):
+    chooser = CHOOSERS[kind](key=jax.random.key(0))
+    new = chooser(SEEN)
+    assert new.logits.shape == (6, 3)
+    assert not new.logits.any()
+    assert not new.value.any()
+    moved = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape) if isinstance(leaf, jax.Array) else leaf, chooser)
+    stepwise = jax.jit(lambda seen: jax.lax.scan(lambda state, one: moved.step(state, one), moved.init_state(), seen)[1])(SEEN)
+    whole = moved(SEEN)
+    np.testing.assert_allclose(whole.logits, stepwise.logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.value, stepwise.value, rtol=1e-4, atol=1e-5)
+    assert np.ptp(np.asarray(whole.logits), axis=0).min() > 1e-3

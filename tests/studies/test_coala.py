@@ -1,5 +1,7 @@
 """The coala study: what its smoke run measured, tests of a pair against known policies, and rows that can hold and can fail."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +12,17 @@ from mesocosm.analysis.memory_one import DC
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.studies.coala.agents import check_estimator
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
 from mesocosm.studies.coala.tables import (
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
+    DEFECTORS,
     ESCAPE,
     ESCAPE_ALONE,
+    FROM_DEFECTING,
     FROM_TIT_FOR_TAT,
     MIXED,
     NOT_PULLED,
@@ -28,10 +33,14 @@ from mesocosm.studies.coala.tables import (
     ahead,
     mixed,
     mixed_ahead,
+    shaping,
 )
+from mesocosm.studies.coala.trials import trials
 from mesocosm.studies.interface import View
 
-TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, pair, jax.random.key(0), naive, jnp.float32(0.9)))
+RETALIATES = np.array([1, 1, -1, 1, -1])
+START = np.log(99) * RETALIATES
+TESTED = jax.jit(lambda pair, naive: meet_learners(5.0, 3, START, pair, jax.random.key(0), naive, jnp.float32(0.9)))
 
 
 @pytest.fixture
@@ -58,11 +67,11 @@ def test_arms_of_one_seed_start_from_the_same_noise_or_at_their_edge(smoke):
 
 def test_known_policies_are_tested_as_what_they_are():
     """Two who play tit-for-tat earn 1 from each other and as much as any learner; always defecting earns most from those who do not learn to defect."""
-    retaliating, defecting = np.array([FAR, FAR, -FAR, FAR, -FAR]), np.full(5, -FAR)
-    naive = jax.random.normal(jax.random.key(1), (4, 5))
-    fair, greedy = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in (retaliating, defecting))
+    naive, logits = jax.random.normal(jax.random.key(1), (4, 5)), (FAR * RETALIATES, np.full(5, -FAR), START)
+    fair, greedy, near = (TESTED(jnp.asarray([policy, policy], jnp.float32), naive) for policy in logits)
     np.testing.assert_allclose([fair.peer, greedy.peer], [1.0, 0.0], atol=1e-5)
-    np.testing.assert_allclose(fair.lives, fair.retaliation, atol=1e-5)
+    np.testing.assert_allclose(near.lives, near.retaliation, atol=1e-5)  # where arms of tit-for-tat start
+    assert np.abs(fair.lives - fair.retaliation).max() > 1e-3
     np.testing.assert_allclose(greedy.lives, fair.defection, atol=1e-5)
     assert fair.distance < 1e-4  # the fair one of the family
     assert greedy.distance > 0.1
@@ -72,9 +81,12 @@ def test_known_policies_are_tested_as_what_they_are():
 def test_arms_have_the_starts_and_shares_of_their_names():
     arms = pool_arms(PRESETS["cpu"].config.pairs)
     assert arms[MIXED].p_naive == arms[FROM_TIT_FOR_TAT].p_naive == 0.5
-    assert {name for name, arm in arms.items() if arm.p_naive == 0} == {ALONE, ALONE_FROM_TIT_FOR_TAT, ESCAPE_ALONE}
+    assert {name for name, arm in arms.items() if arm.p_naive == 0} == {ALONE, ALONE_FROM_TIT_FOR_TAT, DEFECTORS, ESCAPE_ALONE}
+    assert arms[DEFECTORS].start is arms[FROM_DEFECTING].start
+    assert arms[DEFECTORS].discount == arms[FROM_DEFECTING].discount != arms[ESCAPE_ALONE].discount
     assert arms[FROM_TIT_FOR_TAT].start.centre[DC] > 4 > -4 > arms[ESCAPE].start.centre[DC]
     assert arms[RETALIATORS].start.spread == arms[ESCAPE].start.spread == 0
+    np.testing.assert_allclose(arms[RETALIATORS].start.centre, START, rtol=1e-6)
 
 
 # --- rows can hold and can fail
@@ -100,20 +112,56 @@ def of_arms(**levels):
     )
 
 
-@pytest.mark.parametrize(("together", "alone", "verdict"), [(0.9, 0.02, "holds"), (0.5, 0.02, "fails"), (0.9, 0.8, "not judged")])
-def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, verdict):
-    assert verdicts(pools=of_arms(peer={MIXED: together, ALONE: alone}))["C7.mixed"] == verdict
+@pytest.mark.parametrize(
+    ("difference", "learner", "wanted"),
+    [
+        (0.7, 0.3, ("holds", "holds")),
+        (0.35, -0.12, ("fails", "fails")),  # what always defecting does
+        (0.7, -0.3, ("holds", "fails")),
+    ],
+)
+def test_extorting_is_more_than_defecting_and_lets_the_learners_gain(difference, learner, wanted):
+    levels = {"ego": {SHAPERS: learner + difference, ALONE: 0.23}, "naive": {SHAPERS: learner, ALONE: -0.12}, "defecting_gain": {SHAPERS: 0.35, ALONE: 0.35}}
+    found = verdicts(pools=of_arms(**levels))
+    assert (found["C5.extorts"], found["C5.learners-gain"]) == wanted
+
+
+@pytest.mark.parametrize(("shapers", "defectors", "verdict"), [(0.8, 0.0, "holds"), (0.0, 0.0, "fails"), (0.8, 0.8, "not judged")])
+def test_shapers_that_started_at_always_defecting_are_compared_with_those_that_stay_there(shapers, defectors, verdict):
+    found = verdicts(pools=of_arms(above_defecting={FROM_DEFECTING: shapers, DEFECTORS: defectors}))
+    assert found["C5.from-defecting"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("together", "alone", "wanted"), [(0.9, 0.02, ("holds", "holds")), (0.4, 0.02, ("fails", "not judged")), (0.9, 0.8, ("not judged", "fails"))]
+)
+def test_mixed_pools_must_cooperate_and_pure_ones_must_not(together, alone, wanted):
+    found = verdicts(pools=of_arms(peer={MIXED: together, ALONE: alone}))
+    assert (found["C7.mixed"], found["C7.pure"]) == wanted
 
 
 @pytest.mark.parametrize(("met", "never", "verdict"), [(0.9, 0.0, "holds"), (0.4, 0.0, "fails"), (0.9, 0.9, "not judged")])
 def test_shapers_must_become_cooperative_because_they_were_shapers(met, never, verdict):
-    table = of_arms(before={SHAPERS: 0.05, ALONE: 0.0}, after={SHAPERS: met, ALONE: never})
-    assert verdicts(met=table)["C6.after"] == verdict
+    table = of_arms(before={SHAPERS: 0.05, ALONE: 0.0, MIXED: 0.9}, after={SHAPERS: met, ALONE: never})
+    found = verdicts(met=table)
+    assert (found["C6.after"], found["C6.before"]) == (verdict, "holds")
 
 
-@pytest.mark.parametrize(("many", "repaired", "failing"), [(0.1, 0.6, set()), (0.7, 0.75, {"C11.many", "C11.mixed-20"}), (0.1, 0.12, {"C11.mixed-20"})])
+def test_half_of_the_pairs_is_not_most_of_them():
+    """Where runs end at two places, their mean says of no run what it did; a rate has an interval and leaves the question open."""
+    half = of_arms(after={SHAPERS: 0.0, ALONE: 0.0}, before={SHAPERS: 0.0, MIXED: 0.0})
+    cooperating = (pl.col("arm") == SHAPERS) & (pl.col("seed") % 2 == 0)
+    assert verdicts(met=half.with_columns(after=pl.when(cooperating).then(0.95).otherwise("after")))["C6.after"] == "inconclusive"
+
+
+@pytest.mark.parametrize(("escaped", "alone", "verdict"), [(0.9, 0.0, "holds"), (0.0, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_agents_that_defected_must_come_to_cooperate_because_of_naive_learners(escaped, alone, verdict):
+    assert verdicts(pools=of_arms(peer={ESCAPE: escaped, ESCAPE_ALONE: alone}))["C9.cooperate"] == verdict
+
+
+@pytest.mark.parametrize(("many", "repaired", "failing"), [(0.1, 0.6, set()), (0.7, 0.75, {"C11.many"}), (0.1, 0.12, {"C11.mixed-20"})])
 def test_many_steps_ahead_must_defect_and_the_plain_gradient_must_repair_it(many, repaired, failing):
-    levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired}
+    levels = {ahead(0): 0.0, ahead(1): 0.9, ahead(20): many, mixed_ahead(20): repaired, mixed_ahead(10): 0.9, ahead(10): 0.3}
     found = verdicts(look_ahead=of_arms(peer=levels, ego=levels, naive=levels))
     assert {name for name in ("C11.one", "C11.many", "C11.mixed-20") if found[name] == "fails"} == failing
 
@@ -127,19 +175,58 @@ def of_trials(column, levels, seeds=10, spread=0.02, **axes):
     )
 
 
-@pytest.mark.parametrize(("coala", "mfos", "verdict"), [(0.9, 0.0, "holds"), (0.1, 0.0, "fails"), (0.9, 0.9, "not judged")])
-def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, verdict):
+@pytest.mark.parametrize(
+    ("coala", "mfos", "wanted"), [(0.9, 0.0, ("holds", "holds")), (0.1, 0.0, ("fails", "not judged")), (0.9, 0.9, ("not judged", "fails"))]
+)
+def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, wanted):
     found = verdicts(peer_means=of_trials("peer", {mixed("coala"): coala, mixed("m-fos"): mfos}))
-    assert found["C14.cooperate"] == verdict
+    assert (found["C14.cooperate"], found["C14.m-fos"]) == wanted
+
+
+@pytest.mark.parametrize(("mfos", "unlike", "verdict"), [(0.02, 0, "holds"), (0.02, 1, "holds"), (0.02, 6, "inconclusive"), (0.4, 0, "fails")])
+def test_one_pool_that_ends_elsewhere_does_not_undo_a_rate(mfos, unlike, verdict):
+    first = of_trials("first", {shaping("coala"): 0.4, shaping("m-fos"): mfos}, seeds=PRESETS["cpu"].config.shaping_replicates)
+    other = (pl.col("trial") == shaping("m-fos")) & (pl.col("seed") < unlike)
+    assert verdicts(naive_means=first.with_columns(first=pl.when(other).then(0.5).otherwise("first")))["C13.m-fos"] == verdict
 
 
 @pytest.mark.parametrize(("beside", "alone", "verdict"), [(0.55, 0.0, "holds"), (0.1, 0.0, "fails"), (0.55, 0.5, "not judged")])
 def test_an_m_fos_agent_must_be_pulled_by_the_others(beside, alone, verdict):
-    found = verdicts(with_peer=of_trials("peer", {PULLED: beside, NOT_PULLED: alone}, agent=PULLED_AGENT))
-    assert found["C15.pulled"] == verdict
+    table = of_trials("peer", {PULLED: beside, NOT_PULLED: alone}, agent=PULLED_AGENT)
+    assert verdicts(with_peer=table)["C15.pulled"] == verdict
 
 
 @pytest.mark.parametrize(("later", "verdict"), [(np.log(8), "holds"), (np.log(3), "fails"), (np.log(1), "fails")])
 def test_the_later_part_must_be_larger_for_coala_than_for_the_others(later, verdict):
     levels = {mixed("coala"): later, mixed("m-fos"): 0.0, mixed("batch-unaware"): 0.05}
     assert verdicts(balances=of_trials("balance", levels))["C16.m-fos"] == verdict
+
+
+# --- what a config may say -----------------------------------------------------------------------------------------------
+
+WRONG = {
+    "agents.agents must be even, not 3": ("agents", {"agents": 3}),
+    "agents.batch must be at least 1, not 0": ("agents", {"batch": 0}),
+    "agents.p_naive must be between 0 and 1, not 1.5": ("agents", {"p_naive": 1.5}),
+    "clean_up.episodes must be at least 1, not 0": ("clean_up", {"episodes": 0}),
+    "in_context.p_tabular must be between 0 and 1, not -0.5": ("in_context", {"p_tabular": -0.5}),
+    "look_ahead.discount must be less than 1": ("look_ahead", {"discount": 1.0}),
+    "pairs.discount must be between 0 and 1, not 1.1": ("pairs", {"discount": 1.1}),
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_numbers_out_of_range_are_named(told):
+    config, (part, fields) = PRESETS["smoke"].config, WRONG[told]
+    with pytest.raises(ValueError, match=told):
+        trials(replace(config, **{part: replace(getattr(config, part), **fields)}))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_numbers_of_presets_are_in_range(preset):
+    assert trials(PRESETS[preset].config)
+
+
+def test_an_estimator_with_options_is_told_to_be_a_function():
+    with pytest.raises(ValueError, match="name a function that sets them"):
+        check_estimator("mesocosm.learning.opponent_shaping:coala_pg(decay=0.9)", 2)

@@ -17,7 +17,7 @@ from mesocosm.lab.report.figures import draw, figures_of
 # Checks of a study that cannot be read at this size: what they compare is not trained there, or a bootstrap needs more seeds.
 UNREAD: dict[str, set[str]] = {
     "coala": {
-        *("C6.after", "C6.before", "C7.mixed", "C7.pure", "C8.distance", "C9.cooperate", "C10.peer", "C15.pulled"),
+        *("C8.distance", "C10.peer", "C15.pulled"),
         *("C14.four-coala", "C14.four-batch-unaware", "C14.four-alone"),
     },
     "cocoa": {

@@ -30,20 +30,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from mesocosm.analysis.memory_one import SWAPPED
 from mesocosm.envs.matrix_game import COOPERATE, PRISONERS_DILEMMA, MatrixGame
-from mesocosm.learning.learner import Learner
+from mesocosm.learning.actor_critic_pool import ActorCriticPool, Number, PerStep, PoolState, Settings, centre, over_games, pairs
 from mesocosm.learning.naive_learner import reinforce_tabular
-from mesocosm.learning.opponent_shaping import batch_unaware, value_targets
+
+__all__ = ["MEMORIES", "AgentPool", "InnerState", "MetaEpisodes", "Number", "PerStep", "PoolState", "Settings", "normal_logits"]
 
 MEMORIES = 5
-Number = float | Float[Array, ""]
-PerStep = Float[Array, "agents games batch time"]
-
-
-class PoolState(NamedTuple):
-    """State of an `AgentPool`: all agents and their optimisers, with a leading axis of agents."""
-
-    agents: Any
-    optimizers: PyTree
 
 
 class InnerState(NamedTuple):
@@ -75,35 +67,12 @@ class MetaEpisodes(NamedTuple):
     memories: Int[Array, "agents games batch time"]
 
 
-class Settings(NamedTuple):
-    """Numbers of a pool; all are traced.
-
-    Attributes:
-        p_naive: p.
-        rate: of the naive learners.
-        reward_scale: factor of all rewards in what is learned.
-        discount, decay: of values and advantages.
-        value_weight: c.
-        entropy: $\\epsilon$.
-        step: factor of each agent's steps, one for all or one per agent; an agent whose factor is 0 stays as it is.
-    """
-
-    p_naive: Number = 0.25
-    rate: Number = 5.0
-    reward_scale: Number = 0.05
-    discount: Number = 1.0
-    decay: Number = 1.0
-    value_weight: Number = 0.5
-    entropy: Number = 0.0
-    step: Number | Float[Array | np.ndarray, " agents"] = 1.0
-
-
 def normal_logits(key: Key[Array, ""]) -> Float[Array, "5"]:
     """First logits of a naive learner, N(0, 1)."""
     return jax.random.normal(key, (MEMORIES,))
 
 
-class AgentPool(Learner):
+class AgentPool(ActorCriticPool):
     """Actor-critic learners in a pool.
 
     Attributes:
@@ -119,9 +88,6 @@ class AgentPool(Learner):
         length: T.
         game: the payoffs, seen from the first player.
         first: key -> first logits of a naive learner.
-
-    Raises:
-        ValueError: there are games against peers, but an odd number of agents; or the choice is not among the estimators.
     """
 
     build: Callable[[Any], Any]
@@ -138,22 +104,10 @@ class AgentPool(Learner):
     game: MatrixGame = PRISONERS_DILEMMA
     first: Callable[[Any], Float[Array, "5"]] = normal_logits
 
-    def __check_init__(self) -> None:
-        """Reject agents that cannot be paired, and a choice of another number of estimators."""
-        if self.peers and self.agents % 2:
-            raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
-        if self.choice.shape[-1] != len(self.estimators):
-            raise ValueError(f"the choice is among {self.choice.shape[-1]} estimators, but there are {len(self.estimators)}")
-
     @property
-    def agents(self) -> int:
-        """Their number."""
-        return self.choice.shape[0]
-
-    def init(self, key: Key[Array, ""]) -> PoolState:
-        """Build all agents."""
-        agents = jax.vmap(self.build)(jax.random.split(key, self.agents))
-        return PoolState(agents, jax.vmap(self._transform().init)(eqx.filter(agents, eqx.is_inexact_array)))
+    def inner_steps(self) -> int:
+        """T."""
+        return self.length
 
     def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
         """One meta-episode of every agent and its step; metrics are per agent, in the game's own payoffs."""
@@ -167,53 +121,10 @@ class AgentPool(Learner):
         moved, optimizers = self.take_step(trained, gradients, state.optimizers)
         return PoolState(eqx.combine(moved, fixed), optimizers), {"loss": loss, **self.summary(played)}
 
-    def take_step(self, trained: PyTree, gradients: PyTree, optimizers: PyTree) -> tuple[PyTree, PyTree]:
-        """Each agent's step along its own gradient: new parameters and optimisers."""
-        moves, optimizers = jax.vmap(self._transform().update)(gradients, optimizers, trained)
-        factor = jnp.broadcast_to(self.settings.step, (self.agents,))
-        return optax.apply_updates(trained, jax.tree.map(lambda move: jax.vmap(jnp.multiply)(factor, move), moves)), optimizers
-
-    def model(self, state: PoolState) -> Any:
-        """All agents."""
-        return state.agents
-
     def loss(self, played: MetaEpisodes) -> Float[Array, ""]:
         """The sum of all agents' losses; each agent's parameters appear in its own alone."""
         weights, targets = self.credit(played)
         return self.total(played.log_probabilities * weights, (played.values - targets) ** 2, played.entropies, self.naive)
-
-    def total(self, scored: PerStep, errors: PerStep, entropies: PerStep, naive: int) -> Float[Array, ""]:
-        """The loss of weighted scores, squared errors of values, and entropies; the first `naive` games are those against naive learners."""
-        settings = self.settings
-        other = settings.value_weight * errors - settings.entropy * entropies
-        each = jnp.mean(jnp.mean(other, axis=2) - jnp.sum(scored, axis=2), axis=-1)
-        share = [(settings.p_naive, each[:, :naive]), (1 - settings.p_naive, each[:, naive:])]
-        return sum((p * jnp.sum(jnp.mean(part, axis=1)) for p, part in share if part.shape[1]), jnp.zeros(()))
-
-    def credit(self, played: MetaEpisodes) -> tuple[PerStep, PerStep]:
-        """A and G of whole games; constants."""
-        settings, rewards = self.settings, self.settings.reward_scale * played.rewards
-        values = jax.lax.stop_gradient(jnp.concatenate([played.values, jnp.zeros_like(played.values[..., :1])], axis=-1))
-        targets = _over_games(lambda r, v: value_targets(r, v, settings.discount, settings.decay), rewards, values)
-        return self.weights(rewards, values), targets
-
-    def weights(self, rewards: PerStep, values: Float[Array, "agents games batch steps"]) -> PerStep:
-        """A for every action: each agent's estimator against naive learners, independent trajectories against peers; centred for each agent and kind."""
-        settings = self.settings
-
-        def advantages(estimator: Callable[..., Array], rewards: Array, values: Array) -> Array:
-            return jax.vmap(lambda r, v: estimator(r, self.length, v, settings.discount, settings.decay))(rewards, values)
-
-        def of_agents(estimator: Callable[..., Array], games: slice) -> PerStep:
-            return jax.vmap(partial(advantages, estimator))(rewards[:, games], values[:, games])
-
-        naive, peers = slice(self.naive), slice(self.naive, None)
-        parts = []
-        if self.naive:
-            parts.append(self._chosen([of_agents(of, naive) for of in self.estimators]))
-        if self.peers:
-            parts.append(of_agents(batch_unaware, peers))
-        return jnp.concatenate([part - _centre(part) for part in parts], axis=1)
 
     def play(self, agents: Any, key: Key[Array, ""]) -> MetaEpisodes:
         """Play one meta-episode of every game; differentiable in what the agents decide, while actions are constants."""
@@ -242,7 +153,7 @@ class AgentPool(Learner):
 
         def step(carry: tuple[Any, Array], drawn: Array) -> tuple[tuple[Any, Array], tuple[tuple[Array, ...], Array]]:
             states, memory = carry
-            states, (logits, values) = decide(agents, states, jax.nn.one_hot(memory, MEMORIES))
+            states, (logits, values) = decide(agents, states, self.seen(memory, state.learners))
             probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
             own = (drawn[:, :games] >= probability).astype(jnp.int32)
             naive_logits = jnp.take_along_axis(state.learners, jnp.asarray(SWAPPED)[memory[:, : self.naive]], axis=-1)
@@ -261,6 +172,10 @@ class AgentPool(Learner):
         learn = jax.vmap(jax.vmap(partial(reinforce_tabular, rate=self.settings.rate)))
         return InnerState(states, learn(state.learners, memories, actions, rewards)), played
 
+    def seen(self, memory: Int[Array, "agents games batch"], learners: Float[Array, "agents naive memories"]) -> Float[Array, "agents games batch features"]:
+        """What agents see: the last pair of actions, one-hot."""
+        return jax.nn.one_hot(memory, MEMORIES)
+
     def gradient_parts(self, agents: Any, key: Key[Array, ""]) -> tuple[Float[Array, " agents"], Float[Array, " agents"]]:
         """Norms of two parts of each agent's policy gradient beside naive learners: from rewards of the present inner episode, and of later ones.
 
@@ -278,11 +193,11 @@ class AgentPool(Learner):
         def present(of: Callable[..., Array]) -> Callable[..., Array]:
             return lambda r: jnp.concatenate([of(r[:, episode], self.length) for episode in range(self.episodes)], axis=-1)
 
-        whole = self._chosen([_over_games(lambda r, of=of: of(r, self.length), rewards) for of in self.estimators])
-        now = self._chosen([_over_games(present(of), by_episode) for of in self.estimators])
+        whole = self.chosen([over_games(lambda r, of=of: of(r, self.length), rewards) for of in self.estimators])
+        now = self.chosen([over_games(present(of), by_episode) for of in self.estimators])
 
         def norm(part: Array) -> Float[Array, " agents"]:
-            squares = [jnp.sum(leaf.reshape(self.agents, -1) ** 2, axis=1) for leaf in jax.tree.leaves(pull(part - _centre(part))[0])]
+            squares = [jnp.sum(leaf.reshape(self.agents, -1) ** 2, axis=1) for leaf in jax.tree.leaves(pull(part - centre(part))[0])]
             return jnp.sqrt(sum(squares, jnp.zeros(self.agents)))
 
         return norm(now), norm(whole - now)
@@ -301,24 +216,8 @@ class AgentPool(Learner):
                 found[f"peer_{i}"] = jnp.mean(played.rewards[i, self.naive :])
         return found
 
-    def _chosen(self, of_estimators: list[Array]) -> PerStep:
-        """For each agent, the weights of its estimator."""
-        return jnp.einsum("ae,eagbt->agbt", jnp.asarray(self.choice), jnp.stack(of_estimators))
-
-    def _transform(self) -> optax.GradientTransformation:
-        return self.optimizer(**self.hyperparameters)
-
 
 def _pairing(key: Key[Array, ""], number: int) -> Int[Array, " agents"]:
     """A random co-player for each agent, who has it for a co-player too."""
-    order = jax.random.permutation(key, number)
-    halves = order.reshape(2, -1)
-    return jnp.zeros(number, order.dtype).at[halves].set(halves[::-1])
-
-
-def _centre(part: PerStep) -> Float[Array, "agents 1 1 1"]:
-    return jnp.mean(part, axis=(1, 2, 3), keepdims=True)
-
-
-def _over_games(function: Callable[..., Array], *parts: Array) -> Array:
-    return jax.vmap(jax.vmap(function))(*parts)
+    halves = pairs(key, number)
+    return jnp.zeros(number, halves.dtype).at[halves].set(halves[::-1])

@@ -1,13 +1,8 @@
-r"""Pools of agents that learn by proximal policy optimisation: several clipped steps on the same meta-episodes.
+r"""Pools of agents that learn by proximal policy optimisation: several clipped steps on the same meta-episodes (`proximal_steps`).
 
 The weights A and targets G are computed once from the whole games, before these are split, so that what an action does to the learner of its game (all B
-trajectories of it) is in its weight wherever the game goes. Minibatches are whole games, never parts of a game. With the ratio
-$\rho = \pi(a \mid h) / \pi_{\text{old}}(a \mid h)$ and old values $V_{\text{old}}$, the terms of `agent_pool` become
-
-$$\log \pi\, A \to \min\big(\rho A,\; \text{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) A\big), \qquad
-(V - G)^2 \to \max\big((V - G)^2,\; (V_{\text{old}} + \text{clip}(V - V_{\text{old}}, -\varepsilon, \varepsilon) - G)^2\big).$$
-
-One epoch with one minibatch is the step of `AgentPool`.
+trajectories of it) is in its weight wherever the game goes. Minibatches are whole games, never parts of a game. One epoch with one minibatch is the step of
+the plain pool.
 
 Reference: Schulman et al., "Proximal policy optimization algorithms" (2017); Meulemans et al., "Multi-agent cooperation through learning-aware policy
 gradients" (2025), App. B, H.
@@ -20,9 +15,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key
 
 from mesocosm.learning.agent_pool import MEMORIES, AgentPool, MetaEpisodes, Number, PerStep, PoolState
+from mesocosm.learning.environment_pool import EnvironmentPool
+from mesocosm.learning.proximal_steps import check_minibatches, clipped_terms, split_games, take_steps
 
 
 class ProximalPool(AgentPool):
@@ -43,44 +40,32 @@ class ProximalPool(AgentPool):
 
     def __check_init__(self) -> None:
         """Reject minibatches of unequal size."""
-        if self.naive % self.minibatches or self.peers % self.minibatches:
-            raise ValueError(f"{self.minibatches} minibatches must divide the {self.naive} games against naive learners and the {self.peers} against agents")
+        check_minibatches(self.naive, self.peers, self.minibatches)
 
     def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
         """One meta-episode of every agent and all its steps; the loss is their mean."""
         play_key, split_key = jax.random.split(key)
-        trained, fixed = eqx.partition(state.agents, eqx.is_inexact_array)
         played = self.play(state.agents, play_key)
         credit = self.credit(played)
 
-        def step(carry: tuple[PyTree, PyTree], games: Int[Array, " part"]) -> tuple[tuple[PyTree, PyTree], Float[Array, ""]]:
-            trained, optimizers = carry
-            old, weights, targets = jax.tree.map(lambda part: part[:, games], (played, *credit))
-
-            def objective(leaves: PyTree) -> Float[Array, ""]:
-                return self.clipped(eqx.combine(leaves, fixed), old, weights, targets)
-
-            loss, gradients = jax.value_and_grad(objective)(trained)
-            return self.take_step(trained, gradients, optimizers), loss
+        def loss(agents: Any, games: Int[Array, " part"]) -> Float[Array, ""]:
+            return self.clipped(agents, *jax.tree.map(lambda part: part[:, games], (played, *credit)))
 
         parts = jax.vmap(self.split_games)(jax.random.split(split_key, self.epochs)).reshape(self.epochs * self.minibatches, -1)
-        (trained, optimizers), losses = jax.lax.scan(step, (trained, state.optimizers), parts)
-        return PoolState(eqx.combine(trained, fixed), optimizers), {"loss": jnp.mean(losses), **self.summary(played)}
+        state, mean = take_steps(self, state, parts, loss)
+        return state, {"loss": mean, **self.summary(played)}
 
     def split_games(self, key: Key[Array, ""]) -> Int[Array, "minibatches part"]:
-        """A random split into parts that have the same number of games of each kind, those against naive learners first."""
-        kinds = [jnp.arange(self.naive), self.naive + jnp.arange(self.peers)]
-        shuffled = [jax.random.permutation(key, kind).reshape(self.minibatches, -1) for kind, key in zip(kinds, jax.random.split(key), strict=True)]
-        return jnp.concatenate(shuffled, axis=1)
+        """A random split of the games."""
+        return split_games(key, self.naive, self.peers, self.minibatches)
 
     def clipped(self, agents: Any, old: MetaEpisodes, weights: PerStep, targets: PerStep) -> Float[Array, ""]:
         """The loss of agents on games that have been played."""
         logits, values = self.replay(agents, old.memories)
-        ratio = jnp.exp(jax.nn.log_sigmoid(jnp.where(old.cooperates, logits, -logits)) - old.log_probabilities)
-        near = old.values + jnp.clip(values - old.values, -self.clip, self.clip)
-        scored = jnp.minimum(ratio * weights, jnp.clip(ratio, 1 - self.clip, 1 + self.clip) * weights)
+        new = jax.nn.log_sigmoid(jnp.where(old.cooperates, logits, -logits))
+        scored, errors = clipped_terms(new, old.log_probabilities, weights, values, old.values, targets, self.clip)
         entropies = jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
-        return self.total(scored, jnp.maximum((values - targets) ** 2, (near - targets) ** 2), entropies, self.naive // self.minibatches)
+        return self.total(scored, errors, entropies, self.naive // self.minibatches)
 
     def replay(self, agents: Any, memories: Int[Array, "agents games batch time"]) -> tuple[PerStep, PerStep]:
         """Logits to cooperate and values, of agents who see what was seen."""
@@ -90,3 +75,39 @@ class ProximalPool(AgentPool):
 
         over_lanes = jax.vmap(jax.vmap(whole, in_axes=(None, 0)), in_axes=(None, 0))
         return jax.vmap(over_lanes)(agents, memories)
+
+
+class ProximalEnvironmentPool(EnvironmentPool):
+    r"""`EnvironmentPool` with PPO in place of a single step.
+
+    Attributes:
+        epochs, minibatches, clip: see `ProximalPool`.
+
+    Raises:
+        ValueError: the minibatches do not divide the games of each kind.
+    """
+
+    epochs: int = eqx.field(static=True, default=4)
+    minibatches: int = eqx.field(static=True, default=2)
+    clip: Number = 0.2
+
+    def __check_init__(self) -> None:
+        """Reject minibatches of unequal size."""
+        check_minibatches(self.naive, self.peers, self.minibatches)
+
+    def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
+        """One meta-episode of every agent and all its steps; the loss is their mean."""
+        play_key, split_key = jax.random.split(key)
+        played = self.play(state.agents, play_key)
+        decided = self.replay(state.agents, played)
+        credit = self.credit(decided)
+
+        def loss(agents: Any, games: Int[Array, " part"]) -> Float[Array, ""]:
+            seen, old, weights, targets = jax.tree.map(lambda part: part[:, games], (played, decided, *credit))
+            new = self.replay(agents, seen)
+            scored, errors = clipped_terms(new.log_probabilities, old.log_probabilities, weights, new.values, old.values, targets, self.clip)
+            return self.total(scored, errors, new.entropies, self.naive // self.minibatches)
+
+        parts = jax.vmap(lambda key: split_games(key, self.naive, self.peers, self.minibatches))(jax.random.split(split_key, self.epochs))
+        state, mean = take_steps(self, state, parts.reshape(self.epochs * self.minibatches, -1), loss)
+        return state, {"loss": mean, **self.summary(played)}

@@ -1,7 +1,8 @@
-r"""Agents that choose between two actions and value what they have seen, one observation at a time.
+r"""Agents that choose between two actions and value what they have seen, one observation at a time; and choosers, which have any number of actions.
 
 An agent has `init_state()` and `step(state, observation)`, which returns the next state and a `Decision`. Observations are one-hot vectors or other features.
-All heads start at zero: a new agent cooperates with probability 1/2 and expects nothing.
+All heads start at zero: a new agent cooperates with probability 1/2 and expects nothing. A chooser's step returns a `Choice`; called with a whole sequence, it
+returns the choices at all times.
 
 Reference: Meulemans et al., "Multi-agent cooperation through learning-aware policy gradients" (2025), App. B.
 """
@@ -147,3 +148,98 @@ class MixerAgent(eqx.Module):
         state, token = self.mixer.step(state, self.embedding @ observation)
         logit, value = self.heads @ token
         return state, Decision(logit, value)
+
+
+# --- any number of actions
+
+
+class Choice(NamedTuple):
+    """Logits of all actions, and the value of what was seen."""
+
+    logits: Float[Array, "*time actions"]
+    value: Float[Array, "*time"]
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """What pools in environments ask of an agent."""
+
+    def init_state(self) -> Any:
+        """The state before the first observation."""
+        ...
+
+    def step(self, state: Any, observation: Float[Array, " features"]) -> tuple[Any, Choice]:
+        """Take in an observation and choose."""
+        ...
+
+    def __call__(self, observations: Float[Array, "time features"]) -> Choice:
+        """The choices at all times, from the first state on."""
+        ...
+
+
+class TabularChooser(eqx.Module):
+    """Logits and a value for each feature of a one-hot observation, in the last column: without memory of its own."""
+
+    table: Float[Array, "features outputs"]
+
+    @classmethod
+    def create(cls, features: int, actions: int, *, key: PRNGKeyArray) -> TabularChooser:
+        """A table of zeros."""
+        return cls(jnp.zeros((features, actions + 1)))
+
+    def init_state(self) -> tuple[()]:
+        """None."""
+        return ()
+
+    def step(self, state: tuple[()], observation: Float[Array, " features"]) -> tuple[tuple[()], Choice]:
+        """Read the table."""
+        return state, _choice(observation @ self.table)
+
+    def __call__(self, observations: Float[Array, "time features"]) -> Choice:
+        """Read the table at all times."""
+        return _choice(observations @ self.table)
+
+
+class MixerChooser(eqx.Module):
+    """Any streaming mixer or block between a linear embedding and the heads, all of which start at zero.
+
+    Attributes:
+        embedding: weights of the tokens.
+        mixer: tokens -> tokens.
+        heads: weights of all logits and, in the last row, of the value.
+    """
+
+    embedding: Float[Array, "dim features"]
+    mixer: StreamingMixer
+    heads: Float[Array, "outputs dim"]
+
+    @classmethod
+    def create(cls, features: int, actions: int, *, mixer: Any, dim: int = 32, key: PRNGKeyArray) -> MixerChooser:
+        """A chooser with random embedding.
+
+        Args:
+            features: of an observation.
+            actions: their number.
+            mixer: (dim, key=key) -> mixer, such as `mesocosm.nn.HawkBlock.create`.
+            dim: width of the tokens.
+            key: for embedding and mixer.
+        """
+        embedding_key, mixer_key = jax.random.split(key)
+        return cls(jax.random.normal(embedding_key, (dim, features)) / features**0.5, mixer(dim, key=mixer_key), jnp.zeros((actions + 1, dim)))
+
+    def init_state(self) -> Any:
+        """The mixer's."""
+        return self.mixer.init_state()
+
+    def step(self, state: Any, observation: Float[Array, " features"]) -> tuple[Any, Choice]:
+        """Take in an observation and choose."""
+        state, token = self.mixer.step(state, self.embedding @ observation)
+        return state, _choice(self.heads @ token)
+
+    def __call__(self, observations: Float[Array, "time features"]) -> Choice:
+        """The choices at all times; a mixer with a parallel form computes them at once."""
+        return _choice(self.mixer(observations @ self.embedding.T) @ self.heads.T)
+
+
+def _choice(outputs: Float[Array, "*time outputs"]) -> Choice:
+    return Choice(outputs[..., :-1], outputs[..., -1])

@@ -107,7 +107,7 @@ def _labelled(table: pl.DataFrame, arm: PoolArm) -> pl.DataFrame:
 
 def _pool(arm: PoolArm) -> AgentPool:
     sizes, games = arm.sizes, arm.sizes.naive + arm.sizes.peers
-    naive, peers = {0.0: (0, games), 1.0: (games, 0)}.get(arm.p_naive, (sizes.naive, sizes.peers))  # no games without weight
+    naive, peers = {0.0: (0, games), 1.0: (sizes.shaping_games, 0)}.get(arm.p_naive, (sizes.naive, sizes.peers))  # no games without weight
     menu = MENU | {name: find_estimator(name) for name in arm.estimators if name not in MENU}
     return AgentPool(
         build=Partial(_build, sizes.width, sizes.hidden),
@@ -143,8 +143,10 @@ def check_estimator(name: str, episode: int) -> None:
     """Call a user's estimator with rewards and values.
 
     Raises:
-        ValueError: it cannot be found or called, or its weights have another shape than the rewards or are not finite.
+        ValueError: it cannot be found or called, has options, or its weights have another shape than the rewards or are not finite.
     """
+    if "(" in name:
+        raise ValueError(f"{name} has options, which estimators do not take: name a function that sets them, as package.module:function")
     estimator = find_estimator(name)
     rewards, values = np.ones((3, 2 * episode), np.float32), np.zeros((3, 2 * episode + 1), np.float32)
     try:

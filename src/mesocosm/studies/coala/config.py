@@ -88,7 +88,10 @@ class AgentPools:
     """Weight of naive learners in mixed pools (paper: 0.75)."""
     naive: int = 4
     peers: int = 4
-    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); all are of one kind in pools of one kind."""
+    """Games of each agent per iteration against naive learners and against another agent (paper: 128 in all); in pools without naive learners, all of them
+    are against the latter."""
+    shaping_games: int = 8
+    """Games of each agent per iteration in pools of naive learners only."""
     batch: int = 16
     """B, trajectories of a game (paper: 16)."""
     episodes: int = 10
@@ -113,6 +116,81 @@ class AgentPools:
 
 
 @dataclass(frozen=True)
+class InContext:
+    """Agents with memory in single long episodes, among memory-one policies drawn anew and each other; numbers marked "follow-up" are arXiv 2602.16301's."""
+
+    iterations: int = 0
+    """Among memory-one policies only (follow-up: 50000); 0: none is trained."""
+    extorting: int = 1000
+    """Beside the agent that results (follow-up: 100000)."""
+    meeting: int = 750
+    """Of two that extort it (follow-up: 10000)."""
+    mixed: int = 0
+    """Of mixed pools (follow-up: 200000); 0: none is trained."""
+    settling: float = 0.0
+    """Further iterations among memory-one policies, only and in mixed pools, as a share of these; entropy and learning rate fall along them."""
+    p_tabular: float = 0.5
+    """Share of memory-one policies in mixed pools (follow-up: 0.5)."""
+    games: int = 256
+    """Games of each agent per iteration among memory-one policies and in mixed pools (follow-up: 2048 and 4096)."""
+    extorting_games: int = 128
+    """The same of an agent and the one that it extorts (follow-up: 2048)."""
+    meeting_games: int = 256
+    """The same of two that extort (follow-up: 4096)."""
+    length: int = 80
+    """Rounds (follow-up: 100). What tit-for-tat gives in return takes some 20 to find out."""
+    learning_rate: float = 0.005
+    meeting_rate: float = 0.0005
+    """The same of two that extort (follow-up: 0.0005)."""
+    discount: float = 0.95
+    """Follow-up: 0.99. The noise of later rounds is left out."""
+    decay: float = 0.95
+    """$\\lambda$ of GAE and of values (follow-up: 0.95 to 1)."""
+    reward_scale: float = 0.05
+    entropy: float = 0.3
+    """Weight of the entropy, in units of the reward (follow-up: 0.005 to 0.5)."""
+    last_entropy: float = 0.1
+    """The same after settling."""
+    last_rate: float = 0.2
+    """Share of the learning rate that is left after settling."""
+    width: int = 16
+    """Of a GRU (follow-up: 128). It must tell which action followed which pair of actions; a linear recurrence whose gates see the last pair alone cannot."""
+    test_games: int = 256
+    """Games in which agents are tested."""
+
+
+@dataclass(frozen=True)
+class CleanUpPools:
+    """Agents with memory in CleanUp-lite; the paper's two sizes are those of pools of naive learners only, and of mixed pools."""
+
+    iterations: int = 0
+    """0: none is trained (paper: 3000 and 30000)."""
+    p_naive: float = 0.75
+    """Weight of naive learners in mixed pools (paper: 0.75)."""
+    naive: int = 4
+    peers: int = 4
+    """Games of each agent per iteration against naive learners and against another agent (paper: 512 in all)."""
+    batch: int = 8
+    """B (paper: 32 and 64)."""
+    episodes: int = 5
+    """M (paper: 100 and 5)."""
+    length: int = 32
+    """T (paper: 64)."""
+    learning_rate: float = 0.005
+    naive_learning_rate: float = 0.005
+    """Of the naive learners' Adam (paper: 0.005, and SGD with 1)."""
+    naive_discount: float = 0.99
+    """Paper: 0.99 and 1."""
+    reward_scale: float = 0.1
+    """Paper: 0.1 for COALA-PG."""
+    entropy: float = 0.0
+    """Paper: 0."""
+    width: int = 16
+    test_games: int = 32
+    """Games of each kind in which agents are tested."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the coala study."""
 
@@ -120,8 +198,16 @@ class Config:
     pairs: Pairs = field(default_factory=Pairs)
     look_ahead: LookAhead = field(default_factory=LookAhead)
     agents: AgentPools = field(default_factory=AgentPools)
+    in_context: InContext = field(default_factory=InContext)
     agent_replicates: int = 10
     """Replicates of pools of agents with memory."""
+    shaping_replicates: int = 16
+    """The same of pools of naive learners only: a rate that one of them misses has an interval below a half."""
+    clean_up: CleanUpPools = field(default_factory=CleanUpPools)
+    clean_up_replicates: int = 5
+    """The same in CleanUp-lite, where nothing is judged."""
+    landscape: int = 0
+    """Points per side of the plane of policies whose exact returns are drawn; 0: none."""
     estimator: str = ""
     """Your own estimator, package.module:function, called as ours in `learning.opponent_shaping`. Trains only pools of agents with it and with ours."""
 
@@ -137,6 +223,7 @@ PRESETS = {
                 shaping_iterations=1,
                 naive=1,
                 peers=1,
+                shaping_games=2,
                 batch=2,
                 episodes=2,
                 length=2,
@@ -145,7 +232,14 @@ PRESETS = {
                 probe_games=8,
                 every=2,
             ),
+            in_context=InContext(
+                iterations=2, extorting=2, meeting=2, mixed=2, settling=2.0, games=2, extorting_games=2, meeting_games=2, length=12, width=2, test_games=2
+            ),
+            clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
+            shaping_replicates=2,
+            clean_up_replicates=2,
+            landscape=3,
         ),
         seeds=2,
     ),
@@ -154,13 +248,20 @@ PRESETS = {
             Config(),
             pairs=Pairs(steps=800, meeting_steps=1500, mixed=False),
             look_ahead=LookAhead(steps=2000, ahead=(1, 20), mixes=()),
+            landscape=21,
         ),
         seeds=20,
-        minutes={"estimators": 0.43, "look-ahead": 0.26, "pools": 0.93},  # on one core that other programs used too, with an empty compilation cache
+        minutes={"estimators": 0.43, "landscape": 0.04, "look-ahead": 0.26, "pools": 1.24},  # on one core that other programs used too; pools from three arms
     ),
     "cpu": Preset(
-        replace(Config(), agents=AgentPools(iterations=1600, iterations_of_four=800)),
-        seeds=32,
+        replace(
+            Config(),
+            agents=AgentPools(iterations=1600, iterations_of_four=800),
+            in_context=InContext(iterations=3000, settling=2 / 3),
+            clean_up=CleanUpPools(iterations=250),
+            landscape=21,
+        ),
+        seeds=64,
         minutes={
             "agents-alone": 4.66,
             "agents-four-alone": 4.31,
@@ -171,13 +272,22 @@ PRESETS = {
             "agents-mixed-batch-unaware": 5.58,
             "agents-mixed-coala": 8.12,
             "agents-mixed-m-fos": 8.46,
-            "agents-shaping-batch-unaware": 2.54,
-            "agents-shaping-coala": 2.52,
-            "agents-shaping-m-fos": 2.25,
+            "agents-shaping-batch-unaware": 4.06,
+            "agents-shaping-coala": 4.03,
+            "agents-shaping-m-fos": 3.6,
+            "clean-up-mixed-batch-unaware": 2.0,
+            "clean-up-mixed-coala": 2.0,
+            "clean-up-mixed-m-fos": 2.0,
+            "clean-up-shaping-batch-unaware": 1.9,
+            "clean-up-shaping-coala": 1.9,
+            "clean-up-shaping-m-fos": 1.9,
             "estimators": 0.35,
-            "look-ahead": 0.58,
-            "pools": 3.64,
-        },  # on one core that other programs used too
+            "in-context": 21.0,
+            "in-context-new-pairs": 4.2,
+            "landscape": 0.04,
+            "look-ahead": 1.16,
+            "pools": 8.1,
+        },  # on one core that other programs used too; shaping pools, look-ahead and pools in proportion to their replicates and arms
     ),
     "paper": Preset(
         replace(
@@ -189,6 +299,7 @@ PRESETS = {
                 p_naive=0.75,
                 naive=96,
                 peers=32,
+                shaping_games=128,
                 episodes=20,
                 length=10,
                 learning_rate=3e-4,
@@ -196,7 +307,25 @@ PRESETS = {
                 hidden=32,
                 probe_games=2048,
             ),
-            agent_replicates=5,
+            in_context=InContext(
+                iterations=50000,
+                extorting=100000,
+                meeting=10000,
+                mixed=200000,
+                settling=0.5,
+                games=2048,
+                extorting_games=2048,
+                meeting_games=4096,
+                length=100,
+                learning_rate=0.001,
+                discount=0.99,
+                decay=0.99,
+                reward_scale=0.02,
+                entropy=0.5,
+                width=128,
+            ),
+            clean_up=CleanUpPools(iterations=30000, naive=384, peers=128, batch=64, length=64, naive_discount=1.0, width=32),
+            landscape=21,
         ),
         seeds=64,
     ),

@@ -1,13 +1,14 @@
-"""Figures of the coala study: returns over training, a naive learner's life, learned policies, and the bias of the estimators."""
+"""Figures of the coala study: returns over training and over policies, a naive learner's life, the bias of the estimators, and episodes."""
 
 from __future__ import annotations
 
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.coala.tables import ALONE, SHAPERS, mixed, shaping
+from mesocosm.studies.coala.tables import ALONE, SHAPERS, clean_up, mixed, shaping
 from mesocosm.studies.interface import View, figure
 
+COLUMNS = 4  # of the grid of CleanUp-lite
 MEMORIES = ["start", "CC", "CD", "DC", "DD"]
 DOTS = {"size": 24, "opacity": 0.45}
 
@@ -148,4 +149,90 @@ def parts(view: View) -> alt.TopLevelMixin:
     return alt.layer(thin, thick).properties(width=420, height=220)
 
 
-FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, agents, within, parts]
+@figure("The analytic landscape")
+def landscape(view: View) -> alt.TopLevelMixin:
+    """Exact reward per step of policies that never cooperate after CD and DD, by their probabilities to do so after DC and after CC (and at the start).
+    Upper right: tit-for-tat; lower left: always defecting. Beside naive learners, over their learning, extortion earns most; with a copy of itself, it earns
+    nothing.
+    """
+    names = {"ego": "beside naive learners", "naive": "the learners", "copy": "with its copy"}
+    long = view.table("landscape").unpivot(list(names), index=["after_cc", "after_dc"], variable_name="what", value_name="reward")
+    long = long.with_columns(pl.col("what").replace_strict(names))
+    x, y = (alt.X("after_dc:O", title="cooperates after DC"), alt.Y("after_cc:O", sort="descending", title="cooperates after CC"))
+    ticks = alt.Axis(labelExpr="datum.value * 4 % 1 == 0 ? datum.label : ''", ticks=False)
+    colour = alt.Color("reward:Q", scale=alt.Scale(scheme="redblue", domainMid=0), title="reward")
+    tiles = alt.Chart(long).mark_rect().encode(x=x.axis(ticks), y=y.axis(ticks), color=colour, tooltip=["what", "after_cc", "after_dc", "reward"])
+    return tiles.properties(width=170, height=170).facet(alt.Facet("what:N", sort=list(names.values()), title=None), columns=3)
+
+
+@figure("Responses within an episode")
+def responses(view: View) -> alt.TopLevelMixin:
+    """How often agents cooperate, round by round, with known opponents that they have not met in training. Lines: mean over agents; thin lines: seeds."""
+    table = view.table("response_curves").select("trial", "seed", "opponent", "round", "cooperates")
+    x, y = alt.X("round:Q", axis=alt.Axis(tickCount=4)), alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
+    colour = alt.Color("opponent:N", title=None)
+    thin = alt.Chart().mark_line(opacity=0.2, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N")
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y=alt.Y("mean(cooperates):Q", title="cooperates"), color=colour)
+    return alt.layer(thin, mean, data=table).properties(width=170, height=120).facet(alt.Facet("trial:N", title=None), columns=3)
+
+
+@figure("Agents that infer their co-player, over training")
+def in_context(view: View) -> alt.TopLevelMixin:
+    """Mean reward of two agents from each other: cooperation earns 1, defection 0. Thin lines: seeds."""
+    table = view.table("in_context_training").select("trial", "seed", "step", "peer")
+    x, y = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Y("peer:Q", title="reward per round")
+    thin = alt.Chart().mark_line(opacity=0.3, strokeWidth=1).encode(x=x, y=y, detail="seed:N")
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(peer):Q")
+    panels = alt.layer(thin, mean, data=table).properties(width=150, height=100).facet(alt.Facet("trial:N", title=None), columns=4)
+    return panels.resolve_scale(x="independent")
+
+
+@figure("CleanUp-lite over training")
+def cleaning(view: View) -> alt.TopLevelMixin:
+    """Means per step, over agents and pools: own reward, dirt, apples, how far both agents' cleaning differs within an inner episode, and how often the agent
+    is hit. One line for each estimator; solid: beside naive learners, dashed: beside each other.
+    """
+    columns = {"reward": "reward", "dirt": "dirt", "apples": "apples", "gap_cleaned": "cleaning gap", "own_hit": "hit"}
+    table = view.table("clean_up_training").with_columns(
+        pool=pl.col("trial").str.extract(r"clean-up-(\w+)-", 1), estimator=pl.col("trial").str.replace(r"clean-up-\w+?-", "")
+    )
+    mean = table.group_by("pool", "estimator", "beside", "step").agg(pl.col(*columns).mean()).sort("pool", "estimator", "beside", "step")
+    long = mean.unpivot(list(columns), index=["pool", "estimator", "beside", "step"], variable_name="what").with_columns(pl.col("what").replace_strict(columns))
+    lines = (
+        alt.Chart(long)
+        .mark_line()
+        .encode(
+            x=alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)),
+            y=alt.Y("value:Q", title=None),
+            color=alt.Color("estimator:N", title=None),
+            strokeDash=alt.StrokeDash("beside:N", title=None, sort=["naive", "peer"]),
+        )
+    )
+    grid = lines.properties(width=120, height=90).facet(row=alt.Row("pool:N", title=None), column=alt.Column("what:N", title=None, sort=list(columns.values())))
+    return grid.resolve_scale(y="independent")
+
+
+@figure("An episode of CleanUp-lite")
+def strip(view: View) -> alt.TopLevelMixin:
+    """Two COALA agents of a mixed pool, every second step of the first inner episode: apples green in the orchard on the left, dirt brown in the river on the
+    right, agents blue and red (violet: both in one cell).
+    """
+    table = view.table("clean_up_strip").filter((pl.col("trial") == clean_up("coala", shaping=False)) & (pl.col("time") % 2 == 0))
+    names, colours = ["empty", "apple", "dirt", "first", "second", "both"], ["#ebe5d6", "#78b45a", "#826446", "#4285be", "#d6604d", "#8c6e96"]
+    players = pl.col("player_0") + 2 * pl.col("player_1")
+    number = pl.when(players > 0).then(players + 2).otherwise(pl.col("contents"))
+    table = table.select("time", row=pl.col("cell") // COLUMNS, column=pl.col("cell") % COLUMNS, shows=number.replace_strict(dict(enumerate(names))))
+    tiles = (
+        alt.Chart(table)
+        .mark_rect(stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X("column:O", axis=None),
+            y=alt.Y("row:O", axis=None),
+            color=alt.Color("shows:N", scale=alt.Scale(domain=names, range=colours), title=None),
+            tooltip=["time", "row", "column", "shows"],
+        )
+    )
+    return tiles.properties(width=40, height=50).facet(alt.Facet("time:O", title="step"), columns=8)
+
+
+FIGURES = [cooperation, meeting, lives, policies, extortion, look_ahead, bias, landscape, agents, within, parts, responses, in_context, cleaning, strip]

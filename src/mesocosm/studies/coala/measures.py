@@ -30,6 +30,11 @@ def extortion(arm: str) -> OfSeeds:
     return of(Pools.ego, arm).minus(of(Pools.naive, arm))
 
 
+def beyond_defecting(arm: str) -> OfSeeds:
+    """The same minus what always defecting gains from the same learners, so that who merely defects has 0."""
+    return extortion(arm).minus(of(Pools.defecting_gain, arm))
+
+
 def nearness(arm: str) -> OfSeeds:
     """Log of the distance from extortion, over that of random policies."""
     return of(Pools.distance, arm).log_ratio(of(Pools.random, arm))
@@ -60,6 +65,11 @@ def exploiting(trial: str) -> OfSeeds:
     return of_agents(NaiveMeans.first, trial).minus(of_agents(NaiveMeans.last, trial))
 
 
+def times(factor: float, measure: OfSeeds) -> OfSeeds:
+    """A multiple of a number."""
+    return measure.map(_product(factor))
+
+
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:
     """Whether a number is above a threshold (1 or 0)."""
     return measure.map(_step(threshold))
@@ -67,3 +77,7 @@ def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:
 
 def _step(threshold: float) -> Callable[[Any], Any]:
     return lambda value: np.where(value > threshold, 1.0, 0.0)
+
+
+def _product(factor: float) -> Callable[[Any], Any]:
+    return lambda value: factor * value

@@ -13,7 +13,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from mesocosm.analysis.memory_one import TIT_FOR_TAT, nearest_extortion
+from mesocosm.analysis.memory_one import ALWAYS_DEFECT, TIT_FOR_TAT, nearest_extortion
 from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
 from mesocosm.learning.exact_pool import LookingAhead, MixedPairs, logit_values, scattered_pairs
 from mesocosm.learning.lola import lifetime
@@ -22,6 +22,7 @@ from mesocosm.studies.coala.config import Config, Pairs
 from mesocosm.studies.coala.tables import (
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
+    DEFECTORS,
     ESCAPE,
     ESCAPE_ALONE,
     FROM_DEFECTING,
@@ -59,7 +60,7 @@ class Tested(NamedTuple):
     Attributes:
         peer: each agent's return against the other.
         lives: mean returns of agent and naive learner, after each of the learner's updates.
-        retaliation: the same lives where tit-for-tat takes the agent's place.
+        retaliation: the same lives where the policy from which arms start at tit-for-tat takes the agent's place.
         defection: the same where always defecting does.
         distance: squared distance from the nearest extortion strategy.
         random: the same for two policies whose probabilities are drawn uniformly.
@@ -78,11 +79,12 @@ class Tested(NamedTuple):
 def pool_arms(config: Pairs) -> dict[str, Arm]:
     """The arms by name."""
     anywhere = Start(np.zeros(5), 1.0)
-    defecting, retaliating = (Start(_logit(np.clip(policy, config.edge, 1 - config.edge)), 0.0) for policy in (np.zeros(5), TIT_FOR_TAT))
+    defecting, retaliating = (Start(_near(policy, config.edge), 0.0) for policy in (ALWAYS_DEFECT, TIT_FOR_TAT))
     arms = {
         SHAPERS: Arm(anywhere, 1.0, config.discount),
         FROM_DEFECTING: Arm(defecting, 1.0, config.discount),
         ALONE: Arm(anywhere, 0.0, config.discount),
+        DEFECTORS: Arm(defecting, 0.0, config.discount),
     }
     if config.mixed:
         arms[MIXED] = Arm(anywhere, config.p_naive, config.discount)
@@ -112,7 +114,7 @@ def train_pools(config: Pairs, context: Context) -> Tables:
     fitted = context.fit("pools", learner, config.steps, probe=probe)
     without = replace(learner, p_naive=np.zeros_like(learner.p_naive))
     meeting = context.fit("meeting", without, config.meeting_steps, state=fitted.state, start=config.steps, probe=probe)
-    tested = _test(context, fitted.model, discounts, config.rate, config.updates, config.test_learners)
+    tested = _test(context, fitted.model, discounts, config.rate, config)
     names = list(arms)
     lives, retaliation, defection = (found.mean(axis=2) for found in (tested.lives, tested.retaliation, tested.defection))
     after = meeting.probes["peer"]
@@ -124,7 +126,7 @@ def train_pools(config: Pairs, context: Context) -> Tables:
             naive=lives[..., 1],
             above_retaliating=lives[..., 0] - retaliation[..., 0],
             above_defecting=lives[..., 0] - defection[..., 0],
-            fairness=retaliation[..., 0] - retaliation[..., 1],
+            defecting_gain=defection[..., 0] - defection[..., 1],
             distance=tested.distance,
             random=tested.random,
         ),
@@ -143,7 +145,7 @@ def train_look_ahead(config: Config, context: Context) -> Tables:
     discounts = np.full(len(arms), sizes.discount, np.float32)
     learner = _looking_ahead(arms, sizes.discount, sizes.rate, sizes.learning_rate, Start(np.zeros(5), 1.0))
     fitted = context.fit("pairs", learner, sizes.steps, probe=(Partial(_peers, discounts), sizes.every))
-    tested = _test(context, fitted.model, discounts, sizes.rate, config.pairs.updates, config.pairs.test_learners)
+    tested = _test(context, fitted.model, discounts, sizes.rate, config.pairs)
     return {
         "look_ahead": context.rows({"arm": list(arms)}, peer=tested.peer, ego=tested.lives[..., -1, 0], naive=tested.lives[..., -1, 1]),
         "look_ahead_training": context.rows({"step": np.asarray(fitted.probe_steps).tolist(), "arm": list(arms)}, peer=fitted.probes["peer"]),
@@ -174,11 +176,12 @@ def _peer(discount: Array, pair: Float[Array, "2 5"]) -> Float[Array, ""]:
     return jnp.mean(logit_values(PRISONERS_DILEMMA, discount, pair[0], pair[1]))
 
 
-def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, updates: int, learners: int) -> Tested:
+def _test(context: Context, model: Any, discounts: np.ndarray, rate: float, config: Pairs) -> Tested:
     """The test of each arm, all by one program."""
-    naive = context.evaluate(partial(_naive, learners), shared=(context.evaluation_key,))[0]
+    naive = context.evaluate(partial(_naive, config.test_learners), shared=(context.evaluation_key,))[0]
     keys = context.keys("eval")
-    found = [context.evaluate(Partial(meet_learners, rate, updates), model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
+    meet = Partial(meet_learners, rate, config.updates, _near(TIT_FOR_TAT, config.edge).astype(np.float32))
+    found = [context.evaluate(meet, model[:, arm], keys, shared=(naive, discount)) for arm, discount in enumerate(discounts)]
     return Tested(*(np.stack(parts, axis=1) for parts in zip(*found, strict=True)))
 
 
@@ -186,11 +189,11 @@ def _naive(number: int, key: Any) -> Float[Array, "learners 5"]:
     return jax.random.normal(key, (number, 5))
 
 
-def meet_learners(rate: float, updates: int, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
-    """Test a pair."""
+def meet_learners(rate: float, updates: int, start: Any, pair: Float[Array, "2 5"], key: Any, naive: Float[Array, "learners 5"], discount: Any) -> Tested:
+    """Test a pair; `start` holds the logits from which arms start at tit-for-tat."""
     value = partial(logit_values, PRISONERS_DILEMMA, discount)
     policies = jax.nn.sigmoid(pair)
-    fixed = jnp.asarray(np.stack([np.where(TIT_FOR_TAT > 0, FAR, -FAR), np.full(5, -FAR)]), pair.dtype)
+    fixed = jnp.stack([jnp.asarray(start, pair.dtype), jnp.full(5, -FAR, pair.dtype)])
 
     def lives(own: Array) -> Float[Array, "moments 2"]:
         return jnp.mean(jax.vmap(lambda learner: lifetime(value, own, learner, rate, updates))(naive), axis=0)
@@ -204,8 +207,9 @@ def meet_learners(rate: float, updates: int, pair: Float[Array, "2 5"], key: Any
     return Tested(_peer(discount, pair), (first + second) / 2, retaliation, defection, of_policies, of_drawn, policies)
 
 
-def _logit(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(probabilities) - np.log1p(-probabilities)
+def _near(policy: np.ndarray, edge: float) -> np.ndarray:
+    """Logits of a deterministic policy whose probabilities are moved by `edge` from 0 and 1."""
+    return (2 * policy - 1) * (np.log1p(-edge) - np.log(edge))
 
 
 def _centres(starts: list[Start]) -> tuple[np.ndarray, np.ndarray]:

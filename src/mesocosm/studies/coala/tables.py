@@ -3,12 +3,29 @@
 from mesocosm.claims.forms import Identities
 from mesocosm.claims.tables import Axis, Table, Value
 
-__all__ = ["AlwaysDefecting", "Balances", "Biases", "Identities", "LookAhead", "Met", "NaiveMeans", "PeerMeans", "Pools", "WithPeer"]
+__all__ = [
+    "AlwaysDefecting",
+    "Anybody",
+    "Balances",
+    "Biases",
+    "ExtortersMet",
+    "Extortion",
+    "Identities",
+    "InContextPeers",
+    "LookAhead",
+    "Met",
+    "NaiveMeans",
+    "PeerMeans",
+    "Pools",
+    "Responses",
+    "WithPeer",
+]
 
 SHAPERS, FROM_DEFECTING, ALONE, MIXED = "shapers", "shapers-from-defecting", "alone", "mixed"
 FROM_TIT_FOR_TAT, RETALIATORS, ALONE_FROM_TIT_FOR_TAT = "mixed-from-tit-for-tat", "shapers-from-tit-for-tat", "alone-from-tit-for-tat"
-ESCAPE, ESCAPE_ALONE = "mixed-from-defecting", "alone-from-defecting"
-"""Arms: agents among naive learners only, the same from always defecting, agents among each other only, both; and those that start elsewhere."""
+DEFECTORS, ESCAPE, ESCAPE_ALONE = "defectors", "mixed-from-defecting", "alone-from-defecting"
+"""Arms: agents among naive learners only, the same from always defecting, agents among each other only, both; and those that start elsewhere. Defectors are
+alone and start at always defecting, with the shapers' discount."""
 
 
 def ahead(steps: int) -> str:
@@ -43,6 +60,29 @@ def of_four(method: str) -> str:
 FOUR_ALONE, PULLED, NOT_PULLED = of_four("alone"), of_four("pulled"), of_four("not-pulled")
 """Four agents without naive learners; an M-FOS agent among three COALA agents; four M-FOS agents with the same settings."""
 PULLED_AGENT = 3
+
+
+IN_CONTEXT = "in-context"
+AMONG_POLICIES, TOLD, NO_POLICIES, NEW_PAIRS = (f"{IN_CONTEXT}-{name}" for name in ("mixed", "told", "alone", "new-pairs"))
+"""Agents that infer their co-player within an episode, in three steps; mixed pools of these, the same if they are told the policies, and without policies; new
+agents that have each other only, for as long as extorters do in the third step."""
+RETALIATOR, COOPERATOR, DEFECTOR = "tit-for-tat", "always-cooperate", "always-defect"
+"""Opponents on which they are tested."""
+
+
+CLEAN_UP_COLUMNS = (
+    "reward",
+    "other_reward",
+    "dirt",
+    "apples",
+    *(f"{of}_{what}" for what in ("harvested", "cleaned", "hit") for of in ("own", "other", "gap")),
+)
+"""What is measured in CleanUp-lite, per step: gaps are how far what both did differs within an inner episode."""
+
+
+def clean_up(method: str, *, shaping: bool) -> str:
+    """The trial of agents in CleanUp-lite, among naive learners only or in a mixed pool."""
+    return f"clean-up-{'shaping' if shaping else 'mixed'}-{method}"
 
 
 class WithPeer(Table):
@@ -93,7 +133,7 @@ class AlwaysDefecting(Table):
 
 
 class Pools(Table):
-    """Pairs after training, by arm."""
+    """Pairs after training, by arm. `defecting_gain` is what always defecting earns beside the same naive learners, minus what these earn."""
 
     arm: Axis
     peer: Value
@@ -101,7 +141,7 @@ class Pools(Table):
     naive: Value
     above_retaliating: Value
     above_defecting: Value
-    fairness: Value
+    defecting_gain: Value
     distance: Value
     random: Value
 
@@ -121,3 +161,40 @@ class LookAhead(Table):
     peer: Value
     ego: Value
     naive: Value
+
+
+class Responses(Table):
+    """An agent beside known memory-one policies: its reward over whole episodes, and how often it cooperates in the last third."""
+
+    opponent: Axis
+    reward: Value
+    late: Value
+
+
+class Anybody(Table):
+    """An agent beside memory-one policies drawn at random: its reward, what it earns more than always defecting beside the same policies, and the same of an
+    agent that cooperates as often, whatever happens."""
+
+    reward: Value
+    above_defecting: Value
+    blind: Value
+
+
+class Extortion(Table):
+    """What an agent earns more than the fixed one beside which it learned, and how often the fixed one cooperates; means over whole episodes."""
+
+    difference: Value
+    yields: Value
+
+
+class ExtortersMet(Table):
+    """Mean reward of two copies of an extorter from each other, before and after they learned."""
+
+    before: Value
+    after: Value
+
+
+class InContextPeers(Table):
+    """Mean reward of two agents of a pool from each other."""
+
+    peer: Value
