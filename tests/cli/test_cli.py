@@ -102,7 +102,7 @@ def test_list_shows_studies_and_one_study(capsys):
     assert main(["list", "toy-study"]) == 0
     text = capsys.readouterr().out
     assert "Balls roll downhill.  Fig. 2" in text
-    assert "log10 of final over initial height < −1; control: no step; judged at cpu, quick" in text
+    assert "finding: log10 of final over initial height < −1; control: no step; judged at quick, cpu" in text
     assert "not judged: needs a ball that answers questions" in text
 
 

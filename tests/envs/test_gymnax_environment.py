@@ -78,6 +78,9 @@ def test_what_does_not_fit_is_told():
 
     with pytest.raises(ValueError, match="Nothing has no reset and no step"):
         GymnaxEnvironment(Nothing(), steps=3)
+    for number in (None, 1, 2.5):
+        with pytest.raises(ValueError, match=f"Legacy has {number} actions; they must be the numbers"):
+            GymnaxEnvironment(type("Legacy", (Legacy,), {"num_actions": number})(), steps=3)
     with pytest.raises(ValueError, match="one or more steps, not 0"):
         GymnaxEnvironment(INNER, steps=0)
     with pytest.raises(ValueError, match="step of Three returns 3 values"):

@@ -8,6 +8,7 @@ import pytest
 from mesocosm.envs import KeyToDoor
 from mesocosm.learning.credit_learner import credit_learner
 from mesocosm.learning.exact_credit import Reinforce
+from mesocosm.learning.learned_credit import LearnedAdvantage
 
 ENV = KeyToDoor(5)
 
@@ -40,3 +41,19 @@ def test_a_policy_of_one_observation_is_applied_to_each_row():
     learner = credit_learner(policy, Reinforce(), ENV)
     module, rows = learner.init(jax.random.key(0)).policy.model, jax.random.normal(jax.random.key(1), (3, 9))
     assert jnp.allclose(module(rows), jnp.stack([module.module(row) for row in rows]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"policy": eqx.nn.Linear(9, 4, key=jax.random.key(0))}, "a function of a random key that builds a module, not a Linear"),
+        ({"credit": Reinforce}, "a credit is an object such as"),
+        ({"credit": LearnedAdvantage(9, 3)}, "LearnedAdvantage was made for 3 actions; .* has 4"),
+        ({"env": object()}, "object is not an Environment: wrap"),
+        ({"batch_size": 0}, "one or more episodes, not 0"),
+        ({"exploration": 2.0}, "from 0 to 1, not 2.0"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_compiled(given, told):
+    with pytest.raises(ValueError, match=told):
+        credit_learner(**{"policy": policy, "credit": Reinforce(), "env": ENV, **given})

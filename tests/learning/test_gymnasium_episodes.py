@@ -56,6 +56,59 @@ def test_what_is_no_vector_of_environments_is_told():
         play(Countdown(), np.asarray, 3, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.full((6, 2), 0.5), r"6 environments with 3 actions need probabilities of shape \(6, 3\), not \(6, 2\)"),
+        (np.full((5, 3), 1 / 3), r"not \(5, 3\)"),
+        (np.zeros((6, 3)), "sum to 1"),
+        (np.tile([1.5, -0.5, 0.0], (6, 1)), "must not be negative"),
+        (np.full((6, 3), np.nan), "sum to 1"),
+    ],
+)
+def test_what_are_no_probabilities_is_told(given, told):
+    with pytest.raises(ValueError, match=told):
+        play(gymnasium.vector.SyncVectorEnv([Countdown] * 6), lambda seen: given, 3, np.random.default_rng(0))
+
+
+class Broken(Countdown):
+    """Its second reward is not a number; so is what comes after the end."""
+
+    def step(self, action):
+        seen, reward, ended, *rest = super().step(action)
+        return seen, np.nan if self.left == self.length - 2 else reward, ended, *rest
+
+
+class Named(Countdown):
+    """Its observations are not arrays."""
+
+    observation_space = gymnasium.spaces.Dict({"left": gymnasium.spaces.Discrete(5)})
+
+    def seen(self):
+        return {"left": self.left}
+
+
+def uniform(seen):
+    return np.full((len(seen), 3), 1 / 3)
+
+
+def test_a_reward_that_is_not_finite_is_told():
+    with pytest.raises(ValueError, match="at step 1, one is nan"):
+        play(gymnasium.vector.SyncVectorEnv([Broken] * 4), uniform, 4, np.random.default_rng(0))
+    play(gymnasium.vector.SyncVectorEnv([Broken] * 4), uniform, 1, np.random.default_rng(0))
+
+
+def test_observations_that_are_no_arrays_are_told():
+    with pytest.raises(ValueError, match="observations must be arrays, not Dict"):
+        play(gymnasium.vector.SyncVectorEnv([Named] * 4), uniform, 4, np.random.default_rng(0))
+
+
+def test_a_credit_for_another_number_of_actions_is_told():
+    learner = credit_learner(policy, LearnedQCritic(2, 4, width=16))
+    with pytest.raises(ValueError, match="LearnedQCritic was made for 4 actions; the vector's environment has 3"):
+        train(learner, gymnasium.vector.SyncVectorEnv([Countdown] * 2), 1, 4)
+
+
 class CutOff(Countdown):
     """Is cut off instead, after one step."""
 

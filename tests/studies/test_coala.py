@@ -1,5 +1,7 @@
 """The coala study: what its smoke run measured, tests of a pair against known policies, and rows that can hold and can fail."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from mesocosm.analysis.memory_one import DC
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.studies.coala.agents import check_estimator
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
@@ -32,6 +35,7 @@ from mesocosm.studies.coala.tables import (
     mixed_ahead,
     shaping,
 )
+from mesocosm.studies.coala.trials import trials
 from mesocosm.studies.interface import View
 
 RETALIATES = np.array([1, 1, -1, 1, -1])
@@ -196,3 +200,33 @@ def test_an_m_fos_agent_must_be_pulled_by_the_others(beside, alone, verdict):
 def test_the_later_part_must_be_larger_for_coala_than_for_the_others(later, verdict):
     levels = {mixed("coala"): later, mixed("m-fos"): 0.0, mixed("batch-unaware"): 0.05}
     assert verdicts(balances=of_trials("balance", levels))["C16.m-fos"] == verdict
+
+
+# --- what a config may say -----------------------------------------------------------------------------------------------
+
+WRONG = {
+    "agents.agents must be even, not 3": ("agents", {"agents": 3}),
+    "agents.batch must be at least 1, not 0": ("agents", {"batch": 0}),
+    "agents.p_naive must be between 0 and 1, not 1.5": ("agents", {"p_naive": 1.5}),
+    "clean_up.episodes must be at least 1, not 0": ("clean_up", {"episodes": 0}),
+    "in_context.p_tabular must be between 0 and 1, not -0.5": ("in_context", {"p_tabular": -0.5}),
+    "look_ahead.discount must be less than 1": ("look_ahead", {"discount": 1.0}),
+    "pairs.discount must be between 0 and 1, not 1.1": ("pairs", {"discount": 1.1}),
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_numbers_out_of_range_are_named(told):
+    config, (part, fields) = PRESETS["smoke"].config, WRONG[told]
+    with pytest.raises(ValueError, match=told):
+        trials(replace(config, **{part: replace(getattr(config, part), **fields)}))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_numbers_of_presets_are_in_range(preset):
+    assert trials(PRESETS[preset].config)
+
+
+def test_an_estimator_with_options_is_told_to_be_a_function():
+    with pytest.raises(ValueError, match="name a function that sets them"):
+        check_estimator("mesocosm.learning.opponent_shaping:coala_pg(decay=0.9)", 2)

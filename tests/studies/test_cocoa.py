@@ -13,6 +13,7 @@ from mesocosm.analysis.tabular.layered_programming import layered_action_values
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.cli import main
 from mesocosm.envs import KeyToDoor
 from mesocosm.envs.key_to_door import OPEN_DOOR, TAKE_KEY
 from mesocosm.envs.tabular import LayeredMDP
@@ -26,6 +27,7 @@ from mesocosm.studies.cocoa.closed_forms import signal_to_noise
 from mesocosm.studies.cocoa.config import PRESETS, TRACK_RATES, Between, LearnedModels, Rooms, rate_of
 from mesocosm.studies.cocoa.expectations import expected_contributions, relative_bias
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes
+from mesocosm.studies.cocoa.figures_learned import coefficients
 from mesocosm.studies.cocoa.learned import learned_credit
 from mesocosm.studies.cocoa.perturbed import Noisy
 from mesocosm.studies.cocoa.rooms import RoomsArm, build_room_policy, credit_of_contexts, rooms_of
@@ -313,6 +315,14 @@ def test_an_estimator_of_a_users_must_fit():
         check_estimator(f"{__name__}:Concrete", LearnedModels(length=6, width=8))
 
 
+def test_a_module_that_is_not_found_may_be_in_this_folder(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "cocoa", "--preset", "smoke", "--estimator", "no_such_credit:Mine", "--dry-run"]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert "no_such_credit:Mine: the module no_such_credit cannot be imported" in line
+    assert line.endswith("if you set PYTHONPATH=.")
+
+
 def test_an_estimator_of_a_users_trains_beside_ours_and_nothing_else():
     config = replace(PRESETS["cpu"].config, estimator=f"{__name__}:Nothing")
     listed = {trial.name: trial for trial in trials(config)}
@@ -349,6 +359,22 @@ def test_a_critic_has_no_variance_at_the_first_step(smoke):
 
 
 # --- rows can hold and can fail ----------------------------------------------------------------------------------------
+
+
+def test_the_figure_of_coefficients_shows_an_episode_with_the_key_and_no_outcome_that_cannot_come():
+    """In the first training the treasure can come at step 0 only, in the others at every step; the apples cannot come at the last."""
+    rows = [
+        {"trial": "learned-cocoa-reward", "seed": seed, "step": step, "action": action, "reward": reward, "learned": seed, "exact": 0.1 if possible else 0.0}
+        for seed in (3, 4, 5)
+        for step in range(3)
+        for reward in (0.1, 0.2)
+        for action in range(4)
+        for possible in [step < 2 if reward == 0.1 else step == 0 or seed > 3]
+    ]
+    shown = pl.DataFrame(coefficients.draw(View(PRESETS["smoke"].config, "smoke", {"coefficients": pl.DataFrame(rows)})).data)
+    assert shown.filter(pl.col("reward") == 0.1)["time"].unique().sort().to_list() == [0, 1]
+    assert shown.filter(pl.col("reward") == 0.2)["time"].unique().sort().to_list() == [0, 1, 2]
+    assert shown.filter(model="learned")["w"].unique().to_list() == [4]
 
 
 def verdicts(tables, names):

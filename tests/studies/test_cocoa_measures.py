@@ -21,6 +21,7 @@ from mesocosm.learning.reward_features import RewardFeatures
 from mesocosm.nn.blocks.linear import Linear
 from mesocosm.nn.hindsight import HindsightNetwork
 from mesocosm.studies.cocoa import claims, learned, measures
+from mesocosm.studies.cocoa.arm_checks import SEARCHED
 from mesocosm.studies.cocoa.config import PRESETS, Features, LearnedModels, LearningRates, Switched
 from mesocosm.studies.cocoa.features import FeatureOutcomes, _outcomes, best_start, with_places_for_all
 from mesocosm.studies.cocoa.learned import HINDSIGHT, LearnedArm, hindsight, learned_credit, learner_of, learner_of_arm
@@ -311,3 +312,17 @@ def test_there_are_as_many_places_as_the_training_with_the_most_vectors_needs():
     short = FeatureOutcomes(*(np.stack(part) for part in zip(*(jax.device_get(_outcomes(more - 1, model, mdp)) for model in models), strict=True)))
     with pytest.raises(ValueError, match=f"have {more} different feature vectors, and there are places for {more - 1}"):
         with_places_for_all(short)
+
+
+# --- pilots
+
+
+def test_rows_about_features_count_the_pilots_of_features():
+    """Besides those of the training; the others do not."""
+    searched = {f"{claim.id.removeprefix('cocoa/')}.{check.name}": check.searched for claim in claims.CLAIMS for check in claim.checks}
+    training = {"C13": "long", "C14": "shadow", "C15": "shadow", "C16": "long", "C17": "shadow", "C19": "aliased", "C20": "switched"}
+    others = {"C15.feature-bias", "C15.far-feature-bias", "C19.bias", "C20.feature"}
+    rows = {name for name in searched if "cocoa-feature" in name or "C19.sooner" in name or name in others}
+    assert len(rows) == 24
+    assert {name: searched[name] for name in rows} == {name: SEARCHED[training[name.partition(".")[0]]] + SEARCHED["features"] for name in rows}
+    assert max(count for name, count in searched.items() if name not in rows) < SEARCHED["features"]

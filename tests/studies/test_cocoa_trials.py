@@ -17,9 +17,9 @@ from mesocosm.envs import KeyToDoor
 from mesocosm.envs.key_to_door import APPLE_LEFT, APPLE_RIGHT, OPEN_DOOR, TAKE_KEY
 from mesocosm.learning.actor_credit import ActorCreditState
 from mesocosm.learning.credit_calibration import event_classes
-from mesocosm.learning.exact_credit import ExactQCritic, Reinforce
+from mesocosm.learning.exact_credit import ExactQCritic, Reinforce, Steps
 from mesocosm.learning.gradient_learner import GradientState
-from mesocosm.learning.learned_credit import Experience
+from mesocosm.learning.learned_credit import Coefficients, Experience
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.policy_gradient import PolicyGradient
 from mesocosm.learning.reward_features import RewardFeatures
@@ -94,12 +94,36 @@ def test_the_last_tenth_is_what_comes_after_nine_tenths():
     assert solved["solved"].to_list() == [1, 0]
 
 
+@pytest.mark.parametrize("name", ["q-critic", "advantage", "trajcv", "cocoa-reward", "hca-plus"])
+def test_an_estimator_does_not_know_whether_its_models_are_exact_or_learned(name):
+    """The learned one, given exact models instead of a network's, credits an episode as the exact one does."""
+    exact, credit = exact_credit(name, TRACK.env, TRACK.params), learned_credit(name, SIZES, TRACK)
+    policy = jax.nn.softmax(jax.random.normal(jax.random.key(0), (12, 4)))
+    states = jnp.array([0, 2, 4, 6, 8, 11])  # with the key, to the treasure
+    small, treasure, large = sorted(TRACK.rewards)
+    rewards = jnp.array([0.0, large, 0.0, small, 0.0, treasure])
+    steps = Steps(states, jnp.array([TAKE_KEY, 1, 0, 2, OPEN_DOOR, 1]), rewards, policy[states], jnp.ones(6, bool))
+    models = given = exact.models(policy)
+    if name in ("cocoa-reward", "hca-plus"):
+        given = Coefficients(models[..., name == "cocoa-reward" :], OBSERVATIONS)  # the first reward is 0
+    np.testing.assert_allclose(credit.contributions(given, steps), exact.contributions(models, steps), rtol=1e-5, atol=1e-6)
+    assert jnp.abs(exact.contributions(models, steps)[0]).max() > 0.01
+
+
 # --- shadow training
 
 
 def shadow_state():
     learner = shadow_learner(SHADOW, SIZES, TRACK, None)
     return learner, learner.init(jax.random.key(0))
+
+
+def test_equal_networks_of_shadow_training_start_equal():
+    sizes = Shadow(length=6, width=4, estimators=("q-critic", "trajcv", "advantage"), exact=())
+    critic, trajcv, advantage = shadow_learner(sizes, SIZES, TRACK, None).init(jax.random.key(0)).shadows
+    for a, b in zip(*(jax.tree.leaves(eqx.filter(each.model, eqx.is_array)) for each in (critic, trajcv)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(advantage.model.layers[0].weight, critic.model.layers[0].weight)
 
 
 @pytest.mark.whole

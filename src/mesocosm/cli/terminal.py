@@ -67,8 +67,9 @@ def study_page(study: Study) -> RenderableType:
             parts.append(Padding(Text(f"not judged: {printable(claim.unjudged)}", style="dim"), (0, 0, 0, 4)))
         for check in claim.checks:
             region = region_text({"threshold": check.inside.threshold, "direction": check.inside.direction})
-            words = f"{check.kind.of} {region}; control: {check.control.name}; judged at {', '.join(sorted(check.judged_at))}"
-            parts.append(Padding(Text.assemble((check.name, "cyan"), f"  {printable(words)}"), (0, 0, 0, 4)))
+            judged = ", ".join(name for name in study.presets if name in check.judged_at)
+            words = f"{check.kind.of} {region}; control: {check.control.name}; judged at {judged}"
+            parts.append(Padding(Text.assemble((check.name, "cyan"), (f"  {check.evidence}", "bold"), f": {printable(words)}"), (0, 0, 0, 4)))
     return Group(*parts)
 
 

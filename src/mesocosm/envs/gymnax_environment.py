@@ -5,6 +5,7 @@ The inverse of `GymnaxLegacyView`; it does not need gymnax. The guide "Credit as
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -56,8 +57,8 @@ class GymnaxEnvironment(Environment[OutsideState, OutsideParams]):
         actions: number of actions; None if `inner` has `num_actions`.
 
     Raises:
-        ValueError: `inner` lacks `reset` or `step`, its number of actions is unknown, or `steps` is not positive; in `step`, it returns neither five nor six
-            values.
+        ValueError: `inner` lacks `reset` or `step`, its number of actions is unknown or below 2 (as gymnax says of continuous ones), or `steps` is not
+            positive; in `step`, it returns neither five nor six values.
     """
 
     inner: Any
@@ -71,6 +72,9 @@ class GymnaxEnvironment(Environment[OutsideState, OutsideParams]):
             raise ValueError(f"{type(self.inner).__name__} has no {' and no '.join(missing)}; an environment in gymnax's manner has both")
         if self.actions is None and not hasattr(self.inner, "num_actions"):
             raise ValueError(f"{type(self.inner).__name__} has no num_actions; give the number of actions as `actions`")
+        number = self.inner.num_actions if self.actions is None else self.actions
+        if not hasattr(number, "__index__") or operator.index(number) < 2:
+            raise ValueError(f"{type(self.inner).__name__} has {number!r} actions; they must be the numbers 0 .. n-1, two or more, and not continuous")
         if self.steps < 1:
             raise ValueError(f"an episode has one or more steps, not {self.steps}")
 

@@ -1,8 +1,8 @@
 r"""Credit from learned models: the estimators of `learning.contributions` with networks that learn from the episodes that they are to credit.
 
 Each class is a `Credit` whose models come from a network instead of dynamic programming: `build(key)` makes the network, `loss(network, experience)` is
-what it minimises, `models_of(network, observations, policy)` are the models, and `contributions(models, steps)` is the estimator, which does not know where
-they come from. `learning.actor_credit` trains network and policy together.
+what it minimises, `models_of(network, observations, policy)` are the models, and `contributions(models, steps)` passes what they say of an episode to the
+estimator, a function of arrays, which does not know where they come from. `learning.actor_credit` trains network and policy together.
 
 The pairs of steps t < k of an episode train the hindsight models; $k = t$ is never among them. Where outcomes are few (rewards), pairs are counted by outcome
 before the network is evaluated, once per state and outcome; otherwise it is evaluated on every pair.

@@ -100,6 +100,8 @@ class Plan:
             if usual and not changes:
                 raise
             why = str(error) if isinstance(error, ValueError) else error_line(error)
+            if isinstance(error.__cause__, ModuleNotFoundError):
+                why += "; Python looks for modules in this folder if you set PYTHONPATH=."
             raise UserError(f"study {study.name} cannot be run like this: {why}") from error
 
     def seeds_of(self, trial: Trial) -> tuple[int, ...]:

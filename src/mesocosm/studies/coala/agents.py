@@ -143,8 +143,10 @@ def check_estimator(name: str, episode: int) -> None:
     """Call a user's estimator with rewards and values.
 
     Raises:
-        ValueError: it cannot be found or called, or its weights have another shape than the rewards or are not finite.
+        ValueError: it cannot be found or called, has options, or its weights have another shape than the rewards or are not finite.
     """
+    if "(" in name:
+        raise ValueError(f"{name} has options, which estimators do not take: name a function that sets them, as package.module:function")
     estimator = find_estimator(name)
     rewards, values = np.ones((3, 2 * episode), np.float32), np.zeros((3, 2 * episode + 1), np.float32)
     try:

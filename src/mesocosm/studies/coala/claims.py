@@ -154,11 +154,7 @@ CLAIMS = [
                 MOST,
                 exceeds(of(Met.after, SHAPERS), COOPERATES),
                 Control("agents that never met a naive learner", exceeds(of(Met.after, ALONE), COOPERATES)),
-                note=(
-                    "Half of the 32 pairs: 14 end at 0.92 to 0.98, 15 are still below 0.1 after 1500 steps, three are on the way. In the trials "
-                    "before our study, all of eight pairs rose; they had shaped for 800 steps, these for 2000. A rate near a half has no verdict, whatever the "
-                    "number of pairs."
-                ),
+                note=NOTES["C6.after"],
             ),
             of_mixed(
                 "before",
@@ -249,10 +245,7 @@ CLAIMS = [
                 exceeds(of(Pools.peer, ESCAPE), COOPERATES),
                 Control("no naive learners", exceeds(of(Pools.peer, ESCAPE_ALONE), COOPERATES)),
                 replicate=LEARNERS,
-                note=(
-                    "They do not: agents leave always defecting and extort naive learners (1.00 beside 0.29), but earn 0.0003 from each other after 2000 "
-                    "steps. This is one setting (0.4 naive learners, discount 0.95); no other share or length was tried."
-                ),
+                note=NOTES["C9.cooperate"],
             ),
         ],
     ),
@@ -268,10 +261,7 @@ CLAIMS = [
                 of(Pools.above_retaliating, FROM_TIT_FOR_TAT),
                 Control("trained among each other only", of(Pools.above_retaliating, ALONE_FROM_TIT_FOR_TAT)),
                 replicate=LEARNERS,
-                note=(
-                    "They stay near tit-for-tat, with probabilities within 0.013 of it, and earn 0.854 beside naive learners, where tit-for-tat itself "
-                    "earns 0.856. Agents trained among naive learners only leave it and earn 1.03."
-                ),
+                note=NOTES["C10.shape"],
             ),
             of_mixed(
                 "peer",
@@ -295,6 +285,7 @@ CLAIMS = [
                 of(LookAhead.peer, ahead(1)),
                 Control("no look-ahead step", of(LookAhead.peer, ahead(0))),
                 judged_at=ALL,
+                note=NOTES["C11.one"],
             ),
             of_ahead(
                 "two",
@@ -332,10 +323,7 @@ CLAIMS = [
                 MOST,
                 exceeds(of(LookAhead.peer, mixed_ahead(20)), COOPERATES),
                 Control("20 look-ahead steps alone", exceeds(of(LookAhead.peer, ahead(20)), COOPERATES)),
-                note=(
-                    "It repairs 14 of 32 pairs (0.89 to 0.99); the other 18 defect entirely. With ten steps, 30 of 32 end above 0.6. A rate near a half "
-                    "has no verdict, whatever the number of pairs."
-                ),
+                note=NOTES["C11.mixed-20"],
             ),
         ],
     ),
@@ -414,6 +402,7 @@ CLAIMS = [
                     region(1 / 3),
                     exceeds(of_agents(PeerMeans.peer, trial), 0.5),
                     Control(beside, exceeds(of_agents(PeerMeans.peer, other), 0.5)),
+                    note=NOTES[f"C14.four-{name}"],
                 )
                 for name, what, region, trial, beside, other in (
                     ("coala", "COALA-PG", above, of_four("coala"), "batch-unaware", of_four("batch-unaware")),
@@ -435,6 +424,7 @@ CLAIMS = [
                 exceeds(replicates(WithPeer.peer, trial=Trials(PULLED), agent=PULLED_AGENT), 0.3),
                 Control("three M-FOS agents in their place", exceeds(replicates(WithPeer.peer, trial=Trials(NOT_PULLED), agent=PULLED_AGENT), 0.3)),
                 searched=SEARCHED["beside"],
+                note=NOTES["C15.pulled"],
             )
         ],
     ),

@@ -1,5 +1,5 @@
-"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any run;
-where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it.
+"""Claims of the follow-up, arXiv 2602.16301: agents that infer their co-player within an episode. Thresholds are those of the specification, set before any
+run; where it asks for a median over pools (X1 to X3), more or less than half of the pools must be above it.
 Mixed pools (X1 to X3, X7) are judged at `paper` only."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from mesocosm.claims.measures import replicates
 from mesocosm.claims.pilots import pilots
 from mesocosm.claims.tables import Trials, Value
 from mesocosm.studies.coala.measures import OfSeeds, exceeds, of_agents, times
-from mesocosm.studies.coala.notes import THEORY
+from mesocosm.studies.coala.notes import NOTES, THEORY
 from mesocosm.studies.coala.tables import (
     AMONG_POLICIES,
     COOPERATOR,
@@ -113,6 +113,7 @@ IN_CONTEXT_CLAIMS = [
                 above(0.8),
                 late(RETALIATOR),
                 Control("with an opponent that always defects", late(DEFECTOR)),
+                note=NOTES["X4.tit-for-tat"],
             ),
             *(
                 of_steps(
@@ -121,6 +122,7 @@ IN_CONTEXT_CLAIMS = [
                     below(0.2),
                     late(opponent),
                     Control("with tit-for-tat", late(RETALIATOR)),
+                    note=NOTES.get(f"X4.{opponent}"),
                 )
                 for opponent in (COOPERATOR, DEFECTOR)
             ),
@@ -151,6 +153,7 @@ IN_CONTEXT_CLAIMS = [
                 above(0.4),
                 step(Extortion.yields),
                 Control("with an opponent that always defects", times(-1.0, beside_defector())),
+                note=NOTES["X5.yields"],
             ),
         ],
     ),
@@ -165,6 +168,7 @@ IN_CONTEXT_CLAIMS = [
                 above(1 / 2),
                 exceeds(step(ExtortersMet.after), COOPERATES),
                 Control("new agents, trained as long on each other", together(NEW_PAIRS, COOPERATES)),
+                note=NOTES["X6.cooperate"],
             )
         ],
     ),

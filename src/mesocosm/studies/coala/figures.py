@@ -169,10 +169,10 @@ def landscape(view: View) -> alt.TopLevelMixin:
 def responses(view: View) -> alt.TopLevelMixin:
     """How often agents cooperate, round by round, with known opponents that they have not met in training. Lines: mean over agents; thin lines: seeds."""
     table = view.table("response_curves").select("trial", "seed", "opponent", "round", "cooperates")
-    x, y = alt.X("round:Q", axis=alt.Axis(tickCount=4)), alt.Y("cooperates:Q", scale=alt.Scale(domain=[0, 1]))
+    x, y = alt.X("round:Q", axis=alt.Axis(tickCount=4)), alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
     colour = alt.Color("opponent:N", title=None)
     thin = alt.Chart().mark_line(opacity=0.2, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N")
-    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(cooperates):Q", color=colour)
+    mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y=alt.Y("mean(cooperates):Q", title="cooperates"), color=colour)
     return alt.layer(thin, mean, data=table).properties(width=170, height=120).facet(alt.Facet("trial:N", title=None), columns=3)
 
 

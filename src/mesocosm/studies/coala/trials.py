@@ -44,8 +44,49 @@ def check(config: Config) -> None:
     check_estimator(config.estimator, config.agents.length)
 
 
+def check_numbers(config: Config) -> None:
+    """Reject sizes that cannot be played, shares and discounts out of range, and agents that cannot be paired.
+
+    Raises:
+        ValueError: names the field.
+    """
+    sizes = {
+        "estimators": ("instances", "batch", "episodes", "steps", "learners"),
+        "pairs": ("steps", "learners", "test_learners", "every"),
+        "look_ahead": ("steps", "every"),
+        "agents": ("agents", "naive", "peers", "shaping_games", "batch", "episodes", "length", "width", "hidden", "probe_games", "every"),
+        "in_context": ("games", "extorting_games", "meeting_games", "length", "width", "test_games"),
+        "clean_up": ("naive", "peers", "batch", "episodes", "length", "width", "test_games"),
+    }
+    for part, fields in sizes.items():
+        for field in fields:
+            if (number := getattr(getattr(config, part), field)) < 1:
+                raise ValueError(f"{part}.{field} must be at least 1, not {number}")
+    shares = {
+        "pairs": ("p_naive", "escape_p_naive", "discount", "escape_discount"),
+        "look_ahead": ("discount",),
+        "agents": ("p_naive",),
+        "in_context": ("p_tabular", "discount", "decay"),
+        "clean_up": ("p_naive", "naive_discount"),
+    }
+    for part, fields in shares.items():
+        for field in fields:
+            if not 0 <= (number := getattr(getattr(config, part), field)) <= 1:
+                raise ValueError(f"{part}.{field} must be between 0 and 1, not {number:g}")
+    for field, discount in (("pairs.discount", config.pairs.discount), ("look_ahead.discount", config.look_ahead.discount)):
+        if discount == 1:
+            raise ValueError(f"{field} must be less than 1: these returns have no end")
+    if config.agents.agents % 2:
+        raise ValueError(f"agents.agents must be even, not {config.agents.agents}: agents play in pairs")
+
+
 def trials(config: Config) -> list[Trial]:
-    """The exact trials, each of which trains all its arms in one program, and one per pool of agents; pools of one size share a compiled program."""
+    """The exact trials, each of which trains all its arms in one program, and one per pool of agents; pools of one size share a compiled program.
+
+    Raises:
+        ValueError: a number in the config is out of range; the message names its field.
+    """
+    check_numbers(config)
     if config.estimator:
         return _beside(config)
     return [

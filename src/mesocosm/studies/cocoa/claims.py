@@ -5,8 +5,9 @@ from functools import partial
 from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
 from mesocosm.studies.cocoa import measures
+from mesocosm.studies.cocoa.arm_checks import NAMES, SEARCHED, judged
 from mesocosm.studies.cocoa.claims_gradients import GRADIENT_CLAIMS, LONGER
-from mesocosm.studies.cocoa.claims_learned import BRIEF, LEARNED_CLAIMS, NAMES, SEARCHED, WHOLE_BUDGET, judged
+from mesocosm.studies.cocoa.claims_learned import BRIEF, LEARNED_CLAIMS, WHOLE_BUDGET
 from mesocosm.studies.cocoa.config import Config
 from mesocosm.studies.cocoa.notes import NOTES
 from mesocosm.studies.cocoa.references import FAR_RATIO, RATIO
@@ -103,6 +104,7 @@ def loses_little(estimator: str) -> Check:
         above(0.5),
         measures.stays_below(measures.shadow_fall(estimator), 5.0),
         Control("REINFORCE", measures.stays_below(measures.shadow_fall("reinforce"), 5.0)),
+        with_features=estimator == "cocoa-feature",
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from mesocosm.claims.forms import ALL
 from mesocosm.claims.tables import Trials
 from mesocosm.studies.cocoa import measures
-from mesocosm.studies.cocoa.claims_learned import NAMES, OTHERS, SEARCHED, judged
+from mesocosm.studies.cocoa.arm_checks import NAMES, SEARCHED, judged
+from mesocosm.studies.cocoa.claims_learned import OTHERS
 from mesocosm.studies.cocoa.measures import FAR_SHADOW, HALF_DB, NEAR_SHADOW
 from mesocosm.studies.cocoa.references import BIAS, FAR_RATIO, RATIO, VARIANCE
 from mesocosm.studies.cocoa.tables import EXACT, Shadow
@@ -74,6 +75,7 @@ def clearer_by_features(at: Setting, other: str) -> Check:
         above(0.5),
         leads_without_bias("cocoa-feature"),
         Control(NAMES["cocoa-merged"], leads_without_bias("cocoa-merged")),
+        with_features=True,
     )
 
 
@@ -145,14 +147,23 @@ def less_biased(at: Setting, other: str) -> Check:
 def little_bias(at: Setting) -> list[Check]:
     """The squared bias of COCOA-reward, in decibels, is below half of the squared gradient, and so is that of COCOA-feature in most trainings."""
     biases = {name: measures.binned(name, Shadow.bias, at.trial) for name in ("cocoa-reward", "cocoa-feature", "cocoa-merged")}
-    merged, few = biases["cocoa-merged"], measures.stays_below
+    merged, few = biases["cocoa-merged"], partial(measures.stays_below, most=HALF_DB)
     size = "squared bias of {} over the squared gradient, mean of decibels over bins of the treasure, distance {}"
     reward = Mean(size.format(NAMES["cocoa-reward"], at.distance), "dB")
     feature = Rate(f"trainings in which the {size.format(NAMES['cocoa-feature'], at.distance)}, is below one half")
     paper, without = of_distance_100(at, "cocoa-reward", BIAS["cocoa-reward"]), NAMES["cocoa-merged"]
     return [
         judged("shadow", "C15", f"{at.name}bias", reward, below(HALF_DB), biases["cocoa-reward"], Control(without, merged), **paper),
-        judged("shadow", "C15", f"{at.name}feature-bias", feature, above(0.5), few(biases["cocoa-feature"], HALF_DB), Control(without, few(merged, HALF_DB))),
+        judged(
+            "shadow",
+            "C15",
+            f"{at.name}feature-bias",
+            feature,
+            above(0.5),
+            few(biases["cocoa-feature"]),
+            Control(without, few(merged)),
+            with_features=True,
+        ),
     ]
 
 

@@ -2,79 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from math import log
 
-from mesocosm.claims.claim import Evidence
-from mesocosm.claims.forms import CPU
-from mesocosm.claims.pilots import pilots
 from mesocosm.studies.cocoa import measures
+from mesocosm.studies.cocoa.arm_checks import NAMES, judged
 from mesocosm.studies.cocoa.measures import HALF_DB
-from mesocosm.studies.cocoa.notes import NOTES
 from mesocosm.studies.cocoa.references import CORRECT, FAR, LEARNING, LEFT, NEAR, least_lead
 from mesocosm.studies.cocoa.tables import ALIASED, EXACT, LONG
-from mesocosm.studies.interface import Check, Claim, Control, Mean, Measurement, Rate, Reference, Region, above, below, between
-
-TRAINING = "initialisation, episodes and, with features, their training"
-
-# Number of configurations in search.csv by experiment; what was searched is the same for all estimators.
-SEARCHED = pilots("mesocosm.studies.cocoa").counts("experiment", beside=("estimator", "steps"))
-
-
-def judged(
-    experiment: str,
-    claim: str,
-    name: str,
-    kind: Mean | Rate,
-    region: Region,
-    measure: Measurement,
-    control: Control,
-    paper: float | None = None,
-    *,
-    differs: str = "",
-    replicate: str = TRAINING,
-    evidence: Evidence = "finding",
-) -> Check:
-    """A check of a trained arm, with the paper's number, what sets it apart from ours, and the experiment whose pilots are counted."""
-    return Check(
-        name,
-        replace(kind, of=f"{kind.of} (the paper's number: {differs})") if differs else kind,
-        region,
-        measure,
-        control,
-        judged_at=CPU,
-        replicate=replicate,
-        searched=SEARCHED.get(experiment, 0),
-        reference=None if paper is None else Reference(paper, "paper"),
-        note=NOTES.get(f"{claim}.{name}"),
-        evidence=evidence,
-    )
-
+from mesocosm.studies.interface import Check, Claim, Control, Mean, Measurement, Rate, above, below, between
 
 AVERAGE = "treasure, average over training"
 BRIEF = "treasure, average over 5000 iterations"
 WHOLE_BUDGET = "average over 10000 iterations"
-LEVEL = 0.45  # half-way between COCOA-feature's and the best other estimator's at distance 100 in the paper, 0.68 and 0.25
+LEVEL = 0.45  # about half-way between COCOA-feature's and the best other estimator's at distance 100 in the paper, 0.68 and 0.25
 SMALL_BIAS = "the squared bias of the first step's gradient is below half of its square (mean of decibels, second half; a silent network's is 0 dB, not below)"
 ENTROPY = "a reward of the treasure's own (entropy bonus 0.01 instead of 0.0062)"
 FOUND = "trainings that had found it before the switch with both"
-NAMES = {
-    "cocoa-reward": "COCOA-reward",
-    "cocoa-feature": "COCOA-feature",
-    "cocoa-merged": "COCOA with one outcome for all rewards",
-    "cocoa-contrastive": "COCOA trained by contrast",
-    "cocoa-unsigned": "COCOA with rewards without their sign as outcomes",
-    "immediate": "COCOA with coefficients of 0",
-    "q-critic": "Q-critic",
-    "advantage": "Advantage",
-    "trajcv": "TrajCV",
-    "hca-plus": "HCA+",
-    "hca": "HCA",
-    "hca-return": "HCA-return",
-    "counterfactual-return": "Counterfactual Return",
-    "reinforce": "REINFORCE",
-}
 
 
 # --- C13, C16: how soon the treasure is found ----------------------------------------------------------------------------
@@ -109,6 +53,7 @@ def sooner_by_features(other: str) -> Check:
         above(0.5),
         measures.exceeds(measures.mean_lead_of("cocoa-feature", other, LONG), 0.1),
         Control(NAMES[without], measures.exceeds(measures.mean_lead_of(without, other, LONG), 0.1)),
+        with_features=True,
     )
 
 
@@ -169,6 +114,7 @@ def stays_by_features() -> Check:
         above(0.5),
         stays_high("cocoa-feature"),
         Control(NAMES["cocoa-merged"], stays_high("cocoa-merged")),
+        with_features=True,
     )
 
 
@@ -249,6 +195,7 @@ def sooner_where_aliased(other: str) -> Check:
         above(0.5),
         lead(measures.over_aliased("cocoa-feature").minus(baseline)),
         Control("one outcome for all rewards instead of features", lead(measures.over_aliased("cocoa-merged").minus(baseline))),
+        with_features=True,
     )
 
 
@@ -341,6 +288,7 @@ LEARNED_CLAIMS = [
                 above(0.5),
                 measures.stays_below(measures.logit_bias_of("cocoa-feature", ALIASED), HALF_DB),
                 Control("one outcome for all rewards instead of features", measures.stays_below(measures.logit_bias_of("cocoa-merged", ALIASED), HALF_DB)),
+                with_features=True,
             ),
             judged(
                 "aliased",
@@ -367,6 +315,7 @@ LEARNED_CLAIMS = [
                 above(0.5),
                 measures.exceeds(measures.slower("cocoa-reward", "cocoa-feature"), 0.0),
                 Control("rewards without their sign as outcomes", measures.exceeds(measures.slower("cocoa-unsigned", "cocoa-feature"), 0.0)),
+                with_features=True,
             ),
             adapts_later("q-critic"),
             adapts_later("advantage"),

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mesocosm.studies.cocoa.charts import DOTS, ORDER, colour
+from mesocosm.studies.cocoa.charts import DOTS, colour, last_step, names_in
 from mesocosm.studies.cocoa.figures_learned import (
     bias_and_variance,
     calibration,
@@ -19,6 +19,7 @@ from mesocosm.studies.cocoa.figures_learned import (
     switched,
     treasure_by_distance,
 )
+from mesocosm.studies.cocoa.tables import WHOLE
 from mesocosm.studies.interface import View, figure
 
 
@@ -59,7 +60,7 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
     over layouts.
     """
     table = view.table("signal").with_columns(distance=pl.col("length") - 3).select("seed", "distance", "estimator", "snr", "closed_form")
-    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    names = names_in(table)
     x = alt.X("distance:Q", title="distance", scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("snr:Q", title="signal-to-noise ratio of the first step, dB")
     dots = alt.Chart(table).mark_circle(**DOTS).encode(x=x, y=y, color=colour(names), tooltip=["seed", "distance", "estimator"])
@@ -70,11 +71,11 @@ def signal_by_distance(view: View) -> alt.TopLevelMixin:
 @figure("Learning key-to-door with exact models")
 def learning(view: View) -> alt.TopLevelMixin:
     """Exact probability of reaching the treasure without exploration, at one learning rate. Lines: mean; bands: range over seeds."""
-    table = view.table("learning").filter(~pl.col("trial").str.starts_with("whole-"))
-    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    table = view.table("learning").filter(~pl.col("trial").str.starts_with(WHOLE))
+    names = names_in(table)
     curves = table.group_by("estimator", "step").agg(mean=pl.col("treasure").mean(), low=pl.col("treasure").min(), high=pl.col("treasure").max())
     curves = curves.sort("estimator", "step")
-    thinned = curves.filter(pl.col("step") % max(1, int(curves["step"].to_numpy().max()) // 100) == 0)
+    thinned = curves.filter(pl.col("step") % max(1, last_step(curves) // 100) == 0)
     x, y = alt.X("step:Q", title="iteration (8 episodes each)"), alt.Y("mean:Q", title="probability of the treasure", scale=alt.Scale(domain=[0, 1]))
     lines = alt.Chart(thinned).mark_line().encode(x=x, y=y, color=colour(names))
     bands = alt.Chart(thinned).mark_area(opacity=0.12).encode(x=x, y="low:Q", y2="high:Q", color=colour(names))
@@ -84,9 +85,9 @@ def learning(view: View) -> alt.TopLevelMixin:
 @figure("The end of training")
 def learned(view: View) -> alt.TopLevelMixin:
     """Exact models. One dot per seed, ticks at the mean. Left: at one learning rate; right: the paper's rates and 10000 iterations, if they were run."""
-    lengths = pl.when(pl.col("trial").str.starts_with("whole-")).then(pl.lit("the paper's whole training")).otherwise(pl.lit("a short training"))
-    table: Any = view.table("solved").select("seed", "estimator", "last", training=lengths)
-    names = [name for name in ORDER if name in table["estimator"].unique().to_list()]
+    training = pl.when(pl.col("trial").str.starts_with(WHOLE)).then(pl.lit("the paper's whole training")).otherwise(pl.lit("a short training"))
+    table: Any = view.table("solved").select("seed", "estimator", "last", training=training)
+    names = names_in(table)
     x = alt.X("last:Q", title="probability of the treasure, last tenth of training", scale=alt.Scale(domain=[0, 1]))
     dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=alt.Y("estimator:N", sort=names, title=None), tooltip=["seed", alt.Tooltip("last", format=".3f")])
     means = alt.Chart().mark_tick(thickness=3).encode(x="mean(last):Q", y=alt.Y("estimator:N", sort=names))

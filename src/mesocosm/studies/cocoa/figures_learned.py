@@ -49,7 +49,7 @@ def learning_beside(view: View) -> alt.TopLevelMixin:
     learn beside it. Lines: mean over trainings; crosses: the paper's means. Exact models: the paper's rates and 10000 iterations where they were run, else the
     short training at one rate.
     """
-    exact, ours = view.table("learning"), view.table("learned").filter(~pl.col("trial").str.starts_with("aliased-"))
+    exact, ours = view.table("learning"), view.table("learned").filter(~pl.col("trial").str.starts_with(ALIASED))
     in_whole = exact.filter(pl.col("trial").str.starts_with(WHOLE))["estimator"].unique().to_list()
     exact = exact.filter(pl.col("trial").str.starts_with(WHOLE) | ~pl.col("estimator").is_in(in_whole))
     ours = ours.filter(pl.col("length") == int(ours["length"].to_numpy().max()))
@@ -141,15 +141,17 @@ def bias_and_variance(view: View) -> alt.TopLevelMixin:
 
 @figure("Coefficients along one episode")
 def coefficients(view: View) -> alt.TopLevelMixin:
-    """Learned and exact contribution coefficients of COCOA-reward after training, for the first seed: rows are actions, columns are steps of one sampled
-    episode, and each later reward has a pair of panels. On this track the treasure is worth 0.2 and the apples 0.1 or 0.9.
-    Where an outcome can no longer come, the exact coefficients are 0 and the learned ones are not used.
+    """Learned and exact contribution coefficients of COCOA-reward after training: rows are actions, columns are steps of one sampled episode, and each later
+    reward has a pair of panels. On this track the treasure is worth 0.2 and the apples 0.1 or 0.9. The training is the first whose agent took the key in its
+    episode, if any did. Where an outcome can no longer come, coefficients are not used, and there is no cell. Those above 1 have the colour of 1.
     """
     table = view.table("coefficients").filter(pl.col("trial") == "learned-cocoa-reward")
-    table = table.filter(pl.col("seed") == table["seed"][0]).with_columns(reward=pl.col("reward").round(3), time=pl.col("step"))
+    table = table.filter((pl.col("exact") != 0.0).any().over("seed", "step", "reward"))  # exactly 0 for all actions: it can no longer come
+    longest = table.group_by("seed").len().filter(pl.col("len") == pl.col("len").max())["seed"].min()
+    table = table.filter(pl.col("seed") == longest).with_columns(reward=pl.col("reward").round(3), time=pl.col("step"))
     table = table.with_columns(action=pl.col("action").replace_strict(dict(enumerate(["key", "left", "right", "door"])), return_dtype=pl.String))
     table = table.unpivot(["learned", "exact"], index=["time", "action", "reward"], variable_name="model", value_name="w")
-    colour = alt.Color("w:Q", title="w", scale=alt.Scale(scheme="redblue", domainMid=0, reverse=True))
+    colour = alt.Color("w:Q", title="w", scale=alt.Scale(scheme="redblue", domain=[-1, 1], clamp=True, reverse=True))
     chart = alt.Chart(table).mark_rect().encode(x=alt.X("time:O", title="step"), y=alt.Y("action:N", title=None), color=colour, tooltip=["w"])
     return chart.properties(width=300, height=90).facet(row=alt.Row("reward:N", title="later reward"), column=alt.Column("model:N", title=None))
 

@@ -69,7 +69,7 @@ class ShadowLearner(PolicyGradient):
     rates: tuple[Any, ...]
 
     def init(self, key: Key[Array, ""]) -> Any:
-        """Build the policy and all networks, each from a key of its own."""
+        """Build the policy from one key, and the networks of every estimator from another, so that equal networks start equal."""
         policy_key, credit_key = jax.random.split(key)
         states = [start_credit(credit, _transform(rate), credit_key) for credit, rate in zip(self.shadows, self.rates, strict=True)]
         return ShadowState(super().init(policy_key), tuple(states))
