@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mesocosm.envs.clean_up import APPLE, CELLS, DIRT, EMPTY, LEFT, NOOP, ORCHARD, RIGHT, RIVER, ZAP, CleanUp, CleanUpState
 
@@ -43,6 +44,7 @@ def test_who_is_hit_has_harvested_but_does_not_move_and_the_hit_is_written_to_th
     np.testing.assert_array_equal(found.state.frozen, np.tile([2, 0], (500, 1)))
 
 
+@pytest.mark.whole
 def test_if_moves_come_first_a_zap_is_measured_after_them():
     away = {"places": (4, 6), "contents": {}, "actions": (ZAP, RIGHT)}
     assert many(CleanUp(accuracy=1.0), **away).info["hit"][:, 1].all()

@@ -48,6 +48,7 @@ def certain(key):
     return TabularChooser(jnp.concatenate([jnp.where(cooperates, SURE, -SURE), jnp.zeros((5, 2))], axis=1))
 
 
+@pytest.mark.whole
 def test_every_agent_plays_its_own_policy_whoever_it_meets():
     learner = pool(certain, 6, naive=8)
     wanted = np.asarray(learner.init(jax.random.key(0)).agents.table)[..., 0] < 0  # defects
@@ -78,6 +79,7 @@ class Counting(eqx.Module):
         return Choice(self.scale * jnp.stack([after, jnp.zeros_like(after)], axis=-1), jnp.zeros(len(observations)))
 
 
+@pytest.mark.whole
 def test_agents_remember_earlier_inner_episodes_and_naive_learners_do_not():
     own, theirs = actions(play(pool(lambda key: Counting(jnp.full((), 2 * SURE)), 2)))
     later = np.arange(EPISODES * LENGTH) >= LENGTH

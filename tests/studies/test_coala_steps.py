@@ -153,6 +153,7 @@ def test_pools_of_the_follow_up_have_the_numbers_of_their_config():
     assert _pool(sizes, 2, 0.5).told == 0.0
 
 
+@pytest.mark.whole
 def test_an_extorters_co_player_is_the_responder_and_its_copies_are_its_own():
     pool = _pool(InContext(width=2, games=2), 2, 0.0)
     responder = eqx.tree_at(lambda agents: agents.heads, _pool(InContext(width=2), 1, 1.0).init(jax.random.key(1)).agents, jnp.full((1, 2, 2), 7.0))
