@@ -63,7 +63,7 @@ def test_the_layers_and_their_peers_agree(name, bench):
         assert row["case"].startswith("growth") or row["ratio"] > 0
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_recurrences_and_their_peers_agree(bench):
     record = run("recurrences", bench)
     check_form(record)
@@ -74,7 +74,7 @@ def test_the_recurrences_and_their_peers_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_decoders_and_their_peers_agree(bench):
     record = run("sequence_models", bench)
     check_form(record)
@@ -86,7 +86,7 @@ def test_decoders_and_their_peers_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_context_transformer_and_its_peer_agree(bench):
     record = run("context_transformer", bench)
     check_form(record)
@@ -116,7 +116,7 @@ def test_outer_gradients_by_chunks_and_unrolled_ones_agree(bench):
         assert row["error"] is None or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_demonstrations_and_those_of_a_loop_agree(bench):
     record = run("demonstrations", bench)
     check_form(record)
@@ -126,7 +126,7 @@ def test_demonstrations_and_those_of_a_loop_agree(bench):
         assert row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     record = run("tangent_kernel", bench)
     check_form(record)
@@ -153,7 +153,7 @@ def test_fit_learns_what_the_loop_by_hand_learns(bench):
     assert record["rows"][0]["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
     record = run("attention_audit", bench)
     check_form(record)
@@ -163,7 +163,7 @@ def test_the_audit_agrees_with_the_whole_product_and_the_monitor_runs(bench):
     assert "largest relative difference" in record["rows"][0]["note"]
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_environments_and_exact_models_agree_with_their_peers(bench):
     record = run("policy_gradients", bench)
     check_form(record)
@@ -174,7 +174,7 @@ def test_environments_and_exact_models_agree_with_their_peers(bench):
     assert all(row["error"] <= 1e-5 for row in record["rows"] if row["case"].startswith(("contributions", "expected")))
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_all_seeds_in_one_program_learn_what_loops_learn(bench):
     record = run("randomized_training", bench)
     check_form(record)
@@ -190,7 +190,7 @@ def test_a_pool_in_one_program_learns_what_a_loop_over_inner_episodes_learns(ben
     assert record["rows"][0]["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_learned_credit_and_its_loops_by_hand_agree(bench):
     record = run("learned_credit", bench)
     check_form(record)

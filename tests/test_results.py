@@ -35,7 +35,8 @@ def test_judging_a_records_tables_again_gives_its_verdicts(record):
     assert {row.id: row.verdict for row in rows} == {row["id"]: row["verdict"] for row in run.claims}
     for row, stored in zip(rows, run.claims, strict=True):
         control = (row.control.estimate, row.control.low, row.control.high) if row.control else None
-        assert row.verdict == "not judged" or control != (row.estimate, row.low, row.high), f"{row.id} is its own control"
+        counted = row.kind == "rate" and row.verdict == "fails"  # neither meets the region, and both may count nothing
+        assert row.verdict == "not judged" or counted or control != (row.estimate, row.low, row.high), f"{row.id} is its own control"
         assert row.verdict == "holds" or row.note or row.reason, f"{row.id} does not hold: say why in its note"
         for value in ("estimate", "low", "high"):
             found = getattr(row, value)

@@ -17,6 +17,7 @@ def policy(key):
     return eqx.nn.Linear(9, 4, key=key)
 
 
+@pytest.mark.slow
 def test_numbers_are_where_they_belong():
     numbers = {"learning_rate": 0.1, "credit_learning_rate": 0.2, "entropy": 0.3, "exploration": 0.4, "batch_size": 5}
     learner = credit_learner(policy, Reinforce(), ENV, **numbers)

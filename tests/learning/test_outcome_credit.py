@@ -70,6 +70,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.slow
 def test_it_is_what_it_replaces(experience, name):
     credit, other = PAIRS[name]
     network = other.build(jax.random.key(0))

@@ -179,6 +179,7 @@ def test_exploration_is_a_mixture():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.slow
 def test_entropy_of_a_certain_policy_is_zero_with_a_finite_gradient(dtype):
     logits = jnp.array([[200.0, 0.0, -1e4], [3.0, -jnp.inf, -jnp.inf], [0.0, 0.0, 0.0]], dtype)
 

@@ -180,6 +180,7 @@ def test_the_mean_of_a_subclass_with_contributions_of_its_own_is_not_known():
 
 
 @pytest.mark.parametrize("door", [True, False])
+@pytest.mark.slow
 def test_the_treasure_is_reached_as_often_as_episodes_say(door):
     env = KeyToDoor(5, door=door)
     policy = jax.nn.softmax(2 * jax.random.normal(jax.random.key(0), (10, 4)))

@@ -283,6 +283,7 @@ def test_each_replicate_keeps_the_start_with_the_smallest_error():
     assert kept.readout[:, 0].tolist() == [10, 1, 12]
 
 
+@pytest.mark.slow
 def test_as_many_places_as_vectors_number_them_all():
     """In the order of their codes, with the first feature the lowest bit: apples to the left (cell 2), to the right (cell 3), the treasure (cell 6)."""
     mdp = track_of(LearnedModels(length=9)).mdp

@@ -169,6 +169,7 @@ def test_tied_heads_have_the_mean_weights(variant):
     assert np.abs(plain - mean).max() > 0.01
 
 
+@pytest.mark.slow
 def test_copied_features_have_the_symbols_and_the_rule_of_one_of_the_others():
     """In every column, the places hold two features, and one of them again, in random order; the answer is among them. Rules are sorted, and the copied one
     is as often the first as the last.
@@ -610,6 +611,7 @@ def test_sums_and_differences_can_have_other_codes_or_all_rules_the_same(sums, c
     assert judged("C10.sums", "paper", similarity=pl.DataFrame(rows).with_columns(trial=pl.lit("codes-raven-softmax"))).verdict == verdict
 
 
+@pytest.mark.slow
 def test_enumerated_matrices_are_judged_one_by_one():
     def ambiguous(many, few):
         counted = [

@@ -572,6 +572,7 @@ def test_the_bottlenecks_gap_can_be_wide_or_the_vanilla_models_narrow(ours, vani
 
 
 @pytest.mark.parametrize(("ours", "mlp", "verdict"), [(0.9, 0.7, "holds"), (0.7, 0.7, "fails"), (0.9, 0.95, "not judged")])
+@pytest.mark.slow
 def test_at_equal_fit_the_bottleneck_can_be_no_better(ours, mlp, verdict):
     arms = {"hypernet": (ours, 1.0), "latent-mlp": (mlp, 0.5), "vanilla": (0.8, 0.0)}
     tables = [ends(name, (0.0, 0.0), (0.9, 0.9 * value), (0.99, 0.99 * value), seeds=SEEDS, noise=noise) for name, (value, noise) in arms.items()]

@@ -149,6 +149,7 @@ def goals():
     return world, batch(imitation.task_of(world, 1, jax.random.key(0)), jax.random.key(1), 16)
 
 
+@pytest.mark.slow
 def test_goals_are_shown_to_the_end_in_mazes_that_an_episode_is_long_enough_for(goals):
     world, examples = goals
     taken = np.asarray(examples.query.taken).reshape(16, 2, world.length)

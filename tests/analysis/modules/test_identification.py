@@ -55,6 +55,7 @@ def test_the_formula():
 
 
 @pytest.mark.parametrize("activation", [jax.nn.relu, jax.nn.gelu])
+@pytest.mark.slow
 def test_the_derivatives_are_those_of_automatic_differentiation(activation):
     network, codes, x = teacher(3, 4, 5, out=2), normal(6, 2, 3), normal(7, 2, 6, 5)
     value, found = _derivatives(network, codes, x, activation)

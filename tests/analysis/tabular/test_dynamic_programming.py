@@ -80,6 +80,7 @@ def test_successor_steps_add_up(seed):
     np.testing.assert_allclose(dp.successor_by_recursion(mdp, policy, 5, 0.7), steps, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_layers_give_what_the_solve_gives():
     env = KeyToDoor(9)
     mdp = env.tabular(env.params(layout=1))
