@@ -1,5 +1,6 @@
 """The committed records: whole, small, and judged as their tables say."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.measures import rows_read
+from mesocosm.claims.replicates import NotJudged
+from mesocosm.lab.report.figures import figures_of
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.history import is_record, read_history, seeds_met
 from mesocosm.lab.store.run_directory import Run, TrialStore
@@ -25,6 +28,15 @@ def test_no_file_of_a_record_is_missing_or_damaged(record):
         models = {name: record / "models" / trial / f"{name}.safetensors" for name in status["models"]}
         assert all(atomic.checksum(path) == status["models"][name] for name, path in models.items() if path.exists())
     assert sum(file.stat().st_size for file in record.rglob("*") if file.is_file()) <= LARGEST_RECORD
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+@pytest.mark.whole
+def test_a_figure_is_drawn_from_a_records_tables_unless_they_are_missing(record):
+    run = Run(record)
+    for figure in figures_of(run):
+        with suppress(NotJudged):
+            assert figure.draw(run.view()).to_dict()
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)

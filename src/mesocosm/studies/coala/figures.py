@@ -11,6 +11,7 @@ from mesocosm.studies.interface import View, figure
 COLUMNS = 4  # of the grid of CleanUp-lite
 MEMORIES = ["start", "CC", "CD", "DC", "DD"]
 DOTS = {"size": 24, "opacity": 0.45}
+THINNED = 4  # of so many points of a curve, agents over training show one; more rows than 5000 are not drawn
 
 
 def _over_training(table: pl.DataFrame, title: str, columns: int) -> alt.TopLevelMixin:
@@ -61,14 +62,15 @@ def lives(view: View) -> alt.TopLevelMixin:
 
 @figure("Learned policies")
 def policies(view: View) -> alt.TopLevelMixin:
-    """Probability to cooperate by what happened last, the agent's own action first. One dot per agent; ticks at the median."""
-    table = view.table("pool_policies").with_columns(after=pl.col("memory").replace_strict(dict(enumerate(MEMORIES)), return_dtype=pl.String))
+    """Probability to cooperate by what happened last, the agent's own action first. Bars: from the lower to the upper tenth of agents; ticks: the median."""
+    named = view.table("pool_policies").with_columns(after=pl.col("memory").replace_strict(dict(enumerate(MEMORIES)), return_dtype=pl.String))
+    chance = pl.col("cooperates")
+    table = named.group_by("arm", "after").agg(median=chance.median(), low=chance.quantile(0.1), high=chance.quantile(0.9)).sort("arm", "after")
     x = alt.X("after:N", sort=MEMORIES, title="last joint action")
-    y = alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
-    dots = alt.Chart().mark_circle(**DOTS).encode(x=x, y=y, tooltip=["arm", "seed", "agent", "after", "cooperates"])
-    ticks = alt.Chart().mark_tick(thickness=3, width=16, color="black").encode(x=x, y="median(cooperates):Q")
-    data = table.select("arm", "seed", "agent", "after", "cooperates")
-    return alt.layer(dots, ticks, data=data).properties(width=140, height=110).facet(alt.Facet("arm:N", title=None), columns=3)
+    y = alt.Y("low:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
+    bars = alt.Chart().mark_bar(opacity=0.35, width=10).encode(x=x, y=y, y2="high:Q")
+    ticks = alt.Chart().mark_tick(thickness=3, width=16, color="black").encode(x=x, y="median:Q", tooltip=["arm", "after", "low", "median", "high"])
+    return alt.layer(bars, ticks, data=table).properties(width=140, height=110).facet(alt.Facet("arm:N", title=None), columns=3)
 
 
 @figure("Distance from extortion")
@@ -106,7 +108,8 @@ def agents(view: View) -> alt.TopLevelMixin:
     """Rewards of agents that learn from sampled play: against each other (where cooperation earns 1 and defection 0) and beside naive learners. Lines:
     mean over agents and pools; thin lines: pools.
     """
-    table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer").mean(), pl.col("ego").mean())
+    table = view.table("agents_training").group_by("trial", "seed", "step").agg(pl.col("peer", "ego").mean().round(3))
+    table = table.filter(pl.col("step").rank("dense").over("trial", "seed") % THINNED == 1)
     long = table.unpivot(["peer", "ego"], index=["trial", "seed", "step"], variable_name="beside", value_name="reward").drop_nulls()
     long = long.with_columns(pl.col("beside").replace_strict({"peer": "each other", "ego": "naive learners"})).sort("trial", "seed", "step")
     x, colour = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Color("beside:N", title=None)
@@ -122,7 +125,7 @@ def within(view: View) -> alt.TopLevelMixin:
     agents, games and pools; thin lines: pools.
     """
     table = view.table("meta_episodes").filter(pl.col("trial").str.starts_with(shaping("")))
-    each = table.group_by("trial", "seed", "episode").agg(pl.col("cooperates", "ego", "naive").mean())
+    each = table.group_by("trial", "seed", "episode").agg(pl.col("cooperates", "ego", "naive").mean().round(3))
     long = each.unpivot(["cooperates", "ego", "naive"], index=["trial", "seed", "episode"], variable_name="what").sort("trial", "seed", "episode")
     long = long.with_columns(
         pl.col("trial").str.strip_prefix(shaping("")),
@@ -157,18 +160,18 @@ def landscape(view: View) -> alt.TopLevelMixin:
     """
     names = {"ego": "beside naive learners", "naive": "the learners", "copy": "with its copy"}
     long = view.table("landscape").unpivot(list(names), index=["after_cc", "after_dc"], variable_name="what", value_name="reward")
-    long = long.with_columns(pl.col("what").replace_strict(names))
+    long = long.with_columns(pl.col("what").replace_strict(names), pl.col("after_cc", "after_dc", "reward").round(3))
     x, y = (alt.X("after_dc:O", title="cooperates after DC"), alt.Y("after_cc:O", sort="descending", title="cooperates after CC"))
     ticks = alt.Axis(labelExpr="datum.value * 4 % 1 == 0 ? datum.label : ''", ticks=False)
     colour = alt.Color("reward:Q", scale=alt.Scale(scheme="redblue", domainMid=0), title="reward")
-    tiles = alt.Chart(long).mark_rect().encode(x=x.axis(ticks), y=y.axis(ticks), color=colour, tooltip=["what", "after_cc", "after_dc", "reward"])
+    tiles = alt.Chart(long).mark_rect(aria=False).encode(x=x.axis(ticks), y=y.axis(ticks), color=colour, tooltip=["what", "after_cc", "after_dc", "reward"])
     return tiles.properties(width=170, height=170).facet(alt.Facet("what:N", sort=list(names.values()), title=None), columns=3)
 
 
 @figure("Responses within an episode")
 def responses(view: View) -> alt.TopLevelMixin:
     """How often agents cooperate, round by round, with known opponents that they have not met in training. Lines: mean over agents; thin lines: seeds."""
-    table = view.table("response_curves").select("trial", "seed", "opponent", "round", "cooperates")
+    table = view.table("response_curves").select("trial", "seed", "opponent", "round", pl.col("cooperates").round(3))
     x, y = alt.X("round:Q", axis=alt.Axis(tickCount=4)), alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
     colour = alt.Color("opponent:N", title=None)
     thin = alt.Chart().mark_line(opacity=0.2, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N")
@@ -179,7 +182,7 @@ def responses(view: View) -> alt.TopLevelMixin:
 @figure("Agents that infer their co-player, over training")
 def in_context(view: View) -> alt.TopLevelMixin:
     """Mean reward of two agents from each other: cooperation earns 1, defection 0. Thin lines: seeds."""
-    table = view.table("in_context_training").select("trial", "seed", "step", "peer")
+    table = view.table("in_context_training").select("trial", "seed", "step", pl.col("peer").round(3))
     x, y = alt.X("step:Q", title="iteration", axis=alt.Axis(tickCount=3)), alt.Y("peer:Q", title="reward per round")
     thin = alt.Chart().mark_line(opacity=0.3, strokeWidth=1).encode(x=x, y=y, detail="seed:N")
     mean = alt.Chart().mark_line(strokeWidth=2.5).encode(x=x, y="mean(peer):Q")
@@ -196,7 +199,7 @@ def cleaning(view: View) -> alt.TopLevelMixin:
     table = view.table("clean_up_training").with_columns(
         pool=pl.col("trial").str.extract(r"clean-up-(\w+)-", 1), estimator=pl.col("trial").str.replace(r"clean-up-\w+?-", "")
     )
-    mean = table.group_by("pool", "estimator", "beside", "step").agg(pl.col(*columns).mean()).sort("pool", "estimator", "beside", "step")
+    mean = table.group_by("pool", "estimator", "beside", "step").agg(pl.col(*columns).mean().round(4)).sort("pool", "estimator", "beside", "step")
     long = mean.unpivot(list(columns), index=["pool", "estimator", "beside", "step"], variable_name="what").with_columns(pl.col("what").replace_strict(columns))
     lines = (
         alt.Chart(long)

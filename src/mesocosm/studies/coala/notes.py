@@ -16,7 +16,7 @@ NOTES = {
     "C14.cooperate": "Four of ten pools: the agents earn 0.72 to 1.00 from each other. Two more earn 0.4, the other four 0.05 or less after 1600 iterations; "
     "all extort or exploit naive learners. In the trials that set the region, with twice the games, seven of nine pools cooperated; in our pilots of the same "
     "size, four of nine.",
-    "C14.m-fos": NO_CONTROL,
+    "C14.m-fos": "None of ten pools cooperates at the end, though two do for a while (up to 0.86 and 0.76); but too few pools of COALA-PG do for a control.",
     "C14.batch-unaware": NO_CONTROL,
     "C14.alone": NO_CONTROL,
     "C14.four-coala": "Three of ten pools: the agents earn 0.91 to 0.98 from each other; two more earn 0.34, the others 0.11 or less after 800 iterations. In "
