@@ -82,6 +82,22 @@ class Identities:
 
 
 @dataclass(frozen=True)
+class Dimensions:
+    """Regression without a network, over dimensions (paper: 4, 6, 10, 20, 40, 60) and noise (paper: 0.01 and, in a second sweep, 0.1, 0.25 and 0.5)."""
+
+    dims: tuple[int, ...] = ()
+    """Sizes of a state; sequences are four times as long. None: no sweep."""
+    noises: tuple[float, ...] = (0.01, 0.1, 0.25, 0.5)
+    """Standard deviations. The paper prints the larger three as variances, but its losses are those of standard deviations."""
+    sequences: int = 256
+    """Test sequences of a replicate."""
+    tuning_sequences: int = 32
+    """Other sequences, on which the ridge and the inverse temperature are searched."""
+    values: int = 40
+    """Values of each (paper: 40)."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the mesa study."""
 
@@ -111,6 +127,8 @@ class Config:
     retrain_seeds: int = 0
     """Replicates that train the one-layer network twice and average it with its own compression (C3)."""
     probing: Probing = field(default_factory=Probing)
+    dimensions: Dimensions = field(default_factory=Dimensions)
+    """The sweep over dimensions (C9, C20)."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, linear attention and the mesa layer."""
