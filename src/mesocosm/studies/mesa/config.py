@@ -98,6 +98,19 @@ class Dimensions:
 
 
 @dataclass(frozen=True)
+class RawNetworks:
+    """Networks that see one observation per token."""
+
+    width: int = 40
+    """Width of the residual stream (paper: 40)."""
+    heads: int = 4
+    key_dim: int = 20
+    """Size of keys, queries and values of a head (paper: 20)."""
+    residual_clip: float | None = None
+    """Bound on the residual stream after each layer; softmax attention needs none."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the mesa study."""
 
