@@ -111,6 +111,30 @@ class RawNetworks:
 
 
 @dataclass(frozen=True)
+class ParityRuns:
+    """Networks with the gated mesa layer on parity (paper: width 128, 4 heads of size 128, length 40, batch 256, 10000 steps)."""
+
+    seeds: int = 0
+    """Replicates; 0: none are trained."""
+    width: int = 32
+    layers: int = 2
+    heads: int = 4
+    key_dim: int = 8
+    regulariser: float = 50.0
+    """Lambda at the start; its lower bound is smaller by 1 (paper: 50 and 49)."""
+    length: int = 20
+    """Bits of a training sequence."""
+    factors: tuple[int, ...] = (1, 2, 4)
+    """Lengths of test sequences, in training lengths."""
+    sequences: int = 512
+    """Test sequences of each length."""
+    steps: int = 3000
+    learning_rate: float = 3e-3
+    batch_size: int = 64
+    weight_decay: float = 0.03
+
+
+@dataclass(frozen=True)
 class Config:
     """Config of the mesa study."""
 
