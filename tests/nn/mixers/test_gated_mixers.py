@@ -20,6 +20,7 @@ def _drawn(create, **settings):
 
 LAYERS = {
     "mesa": _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6),
+    "signed-mesa": _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6, regulariser=50.0, smallest_regulariser=49.0, signed=True),
     "linear": _drawn(GatedLinearAttention.create),
     "gated-delta": _drawn(DeltaNet.create),
     "delta": _drawn(DeltaNet.create, forgets=False),
@@ -74,6 +75,14 @@ def test_the_front_end_is_its_formula():
     capped = replace(front, write_forgets=0.0025)
     capped = eqx.filter_jit(capped)(_tokens())
     np.testing.assert_allclose(np.asarray(capped.log_forget) - np.asarray(tokens.log_forget), np.log(1 - 0.0025 * np.square(tokens.input_gate)), atol=1e-6)
+
+
+def test_signed_gates_are_twice_a_sigmoid_minus_one():
+    front, unsigned = (eqx.filter_jit(LAYERS[name].front)(_tokens()) for name in ("signed-mesa", "mesa"))
+    gates = np.where(front.negative, -1, 1) * np.exp(front.log_forget)
+    np.testing.assert_allclose(gates, 2 * np.exp(unsigned.log_forget) - 1, atol=1e-6)
+    assert 0.02 < np.mean(gates < 0) < 0.5
+    assert unsigned.negative is None
 
 
 def test_the_mesa_layer_solves_what_its_front_end_poses():

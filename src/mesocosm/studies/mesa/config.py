@@ -106,8 +106,10 @@ class RawNetworks:
     heads: int = 4
     key_dim: int = 20
     """Size of keys, queries and values of a head (paper: 20)."""
-    residual_clip: float | None = None
-    """Bound on the residual stream after each layer; softmax attention needs none."""
+    hidden: int = 160
+    """Hidden units of the feed-forward parts, which only networks on nonlinear systems have (paper: 300)."""
+    residual_clip: float | None = 15.0
+    """Bound on the residual stream after each layer (paper: 1 and 15 with a mesa layer)."""
 
 
 @dataclass(frozen=True)

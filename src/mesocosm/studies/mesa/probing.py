@@ -49,10 +49,10 @@ def _held_out_losses(fitted_on: ProbeData, held_out: ProbeData) -> Array:
     """The loss of one probe in each group of examples."""
     probe = jax.tree.map(lambda leaf: leaf[:, :, None], fit_probe(*fitted_on))
     activations, targets, weights = held_out
-    return probe_loss(probe, _in_groups(activations, 2), _in_groups(targets, 1), None if weights is None else _in_groups(weights, 1))
+    return probe_loss(probe, in_groups(activations, 2), in_groups(targets, 1), None if weights is None else in_groups(weights, 1))
 
 
-def _in_groups(part: Array, axis: int) -> Array:
+def in_groups(part: Array, axis: int) -> Array:
     """Split the axis of examples into groups of equal size; the rest is left out."""
     size = part.shape[axis] // GROUPS
     return jnp.stack([jax.lax.slice_in_dim(part, i * size, (i + 1) * size, axis=axis) for i in range(GROUPS)], axis=axis)

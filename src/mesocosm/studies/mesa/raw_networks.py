@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Supervised
-from mesocosm.nn import Attention, LinearAttention, MesaAttention, Mixer, ResidualStack, SinusoidalChannels
+from mesocosm.nn import Attention, FeedForward, LinearAttention, MesaAttention, Mixer, ResidualStack, SinusoidalChannels
 from mesocosm.studies.mesa.config import Evaluation, RawNetworks, Systems, Training
 from mesocosm.tasks.linear_systems import Trajectory
 from mesocosm.tasks.task import Task
 
-Layer = Literal["placed", "softmax", "linear", "mesa"]
-"""placed: softmax attention whose queries and keys also see positions."""
+Layer = Literal["placed", "softmax", "linear", "mesa", "feed"]
+"""placed: softmax attention whose queries and keys also see positions. feed: a feed-forward part on every token."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,23 @@ class RawArm:
     sizes: RawNetworks
     training: Training
     evaluation: Evaluation
+
+
+class TokenMap(Mixer):
+    """A feed-forward part as a layer."""
+
+    feed_forward: FeedForward
+
+    @classmethod
+    def create(cls, width: int, *, hidden: int, std: float, key: PRNGKeyArray) -> TokenMap:
+        """No biases (paper)."""
+        inward_key, outward_key = jax.random.split(key)
+        inward, outward = std * jax.random.normal(inward_key, (hidden, width)), std * jax.random.normal(outward_key, (width, hidden))
+        return cls(FeedForward(inward, outward, None, None))
+
+    def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time dim"]:
+        """Map tokens to tokens."""
+        return self.feed_forward(x)
 
 
 class RawNetwork(eqx.Module):
@@ -52,17 +69,19 @@ class RawNetwork(eqx.Module):
 
 
 def build_raw(arm: RawArm, key: PRNGKeyArray) -> RawNetwork:
-    """Random weights of one standard deviation."""
+    """Random weights of one standard deviation. With feed-forward parts, queries and keys are normalised in all layers but the first (paper)."""
     embed_key, read_key, *keys = jax.random.split(key, 2 + len(arm.layers))
     width, dim, std = arm.sizes.width, arm.systems.dim, arm.training.init_std
     sizes = {"heads": arm.sizes.heads, "key_dim": arm.sizes.key_dim, "std": std}
+    unit = "feed" in arm.layers
     create: dict[Layer, Any] = {
-        "placed": partial(Attention.create, position=partial(SinusoidalChannels.create, dim=width)),
-        "softmax": Attention.create,
-        "linear": LinearAttention.create,
-        "mesa": MesaAttention.create,
+        "placed": partial(Attention.create, **sizes, position=partial(SinusoidalChannels.create, dim=width)),
+        "softmax": partial(Attention.create, **sizes, unit_keys=unit),
+        "linear": partial(LinearAttention.create, **sizes),
+        "mesa": partial(MesaAttention.create, **sizes, unit_keys=unit),
+        "feed": partial(TokenMap.create, hidden=arm.sizes.hidden, std=std),
     }
-    layers: tuple[Mixer, ...] = tuple(create[layer](width, **sizes, key=k) for layer, k in zip(arm.layers, keys, strict=True))
+    layers: tuple[Mixer, ...] = tuple(create[layer](width, key=k) for layer, k in zip(arm.layers, keys, strict=True))
     embed, read = std * jax.random.normal(embed_key, (width, dim)), std * jax.random.normal(read_key, (dim, width))
     return RawNetwork(embed, ResidualStack(layers, clip=arm.sizes.residual_clip), read)
 
