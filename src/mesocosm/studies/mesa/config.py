@@ -113,6 +113,24 @@ class RawNetworks:
 
 
 @dataclass(frozen=True)
+class FewShotRuns:
+    """Few-shot regression by a network trained on systems, and the tuning of its prompts (paper: 224 tokens, 5000 steps)."""
+
+    seeds: int = 0
+    """Replicates; 0: none are trained."""
+    length: int = 120
+    """Tokens of a training sequence, and of the longest prompt."""
+    prefix: int = 20
+    """Tuned tokens before the first pair (paper: 20)."""
+    steps: int = 500
+    """Updates of a prompt (Adam)."""
+    learning_rate: float = 1e-2
+    batch_size: int = 32
+    sequences: int = 1024
+    """Test sequences."""
+
+
+@dataclass(frozen=True)
 class ParityRuns:
     """Networks with the gated mesa layer on parity (paper: width 128, 4 heads of size 128, length 40, batch 256, 10000 steps)."""
 

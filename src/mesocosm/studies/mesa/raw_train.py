@@ -15,7 +15,7 @@ from mesocosm.nn import Attention
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.probing import in_groups
 from mesocosm.studies.mesa.raw_networks import RawArm, RawNetwork, raw_learner
-from mesocosm.studies.mesa.references import Sequences, draw_sequences, group_means, orthogonal_systems, sequence_losses
+from mesocosm.studies.mesa.references import Sequences, draw_sequences, orthogonal_systems, sequence_losses
 from mesocosm.tasks.hidden_systems import NonlinearSystems, PartiallyObservedSystems
 from mesocosm.tasks.task import Task, digest
 
@@ -95,7 +95,7 @@ class RawMeasures(NamedTuple):
 def measure_raw(network: RawNetwork, sequences: Sequences) -> RawMeasures:
     """All measurements; probes are fitted on the other sequences."""
     losses = sequence_losses(network, sequences.test)
-    fitted, held_out = (_last_activations(network, observations) for observations in sequences)
+    held_out, fitted = _last_activations(network, sequences.test), _last_activations(network, sequences.tuning)
     target, shuffled = (
         _probe_losses(fitted, jnp.roll(sequences.tuning[:, -1], shift, 0), held_out, jnp.roll(sequences.test[:, -1], shift, 0)) for shift in (0, 1)
     )

@@ -1,0 +1,38 @@
+"""Few-shot measures by predictors whose losses are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mesocosm.analysis.in_context.regression import least_squares
+from mesocosm.studies.mesa.few_shot import draw_prompt, pair_losses, true_pair_losses
+from mesocosm.tasks.few_shot import FewShotRegression, Prompt
+
+
+def test_least_squares_on_true_pairs_is_a_dense_solve_and_learns_after_as_many_pairs_as_dimensions():
+    example = FewShotRegression(3, pairs=9, run=9, noise=0.0).sample(jax.random.key(1))
+    losses, (x, y) = np.asarray(true_pair_losses(example)), map(np.asarray, example)
+    for i in range(9):
+        phi = y[:i].T @ x[:i] @ np.linalg.inv(x[:i].T @ x[:i] + 1e-3 * np.eye(3))
+        np.testing.assert_allclose(losses[i], 0.5 * np.sum((phi @ x[i] - y[i]) ** 2), rtol=1e-3, atol=1e-5)
+    assert losses[5:].max() < 1e-3 < losses[:2].min()
+
+
+@pytest.mark.whole
+def test_neighbouring_tokens_make_least_squares_worse_before_better():
+    """The early ascent needs no network: the steps between pairs are pairs, too, and nothing predicts them (paper, Fig. 8)."""
+    examples = jax.vmap(FewShotRegression(10, pairs=50, run=50).sample)(jax.random.split(jax.random.key(0), 512))
+    plain = Prompt(jnp.zeros((0, 10)))
+    losses = jax.jit(jax.vmap(lambda example: pair_losses(least_squares, plain, example)))(examples).mean(0)
+    assert np.argmax(losses[:10]) + 1 >= 2
+    assert np.max(losses[:10]) > 1.15 * losses[0]
+    assert losses[-5:].mean() < 0.5 * np.max(losses)
+
+
+def test_prompts_start_random_and_only_separated_ones_have_a_separator():
+    plain, tuned = draw_prompt(4, 0, False, jax.random.key(0)), draw_prompt(4, 5, True, jax.random.key(0))
+    assert plain.separator is None
+    assert plain.prefix.shape == (0, 4)
+    assert tuned.prefix.shape == (5, 4)
+    assert tuned.separator.shape == (4,)
