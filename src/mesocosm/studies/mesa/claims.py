@@ -14,6 +14,8 @@ from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
 from mesocosm.studies.mesa import measures
 from mesocosm.studies.mesa import mesanet_claims as mesanet
+from mesocosm.studies.mesa.algorithm_claims import ALGORITHMS
+from mesocosm.studies.mesa.raw_claims import RAW
 from mesocosm.studies.mesa.tables import (
     CONTRACTING,
     CONTRACTING_DEEPEST,
@@ -309,16 +311,9 @@ CLAIMS = [
             against_mutant("C16 backward", "c_ts from e* in place of e, as one may read the print", check="backward", evidence="implementation"),
         ],
     ),
+    *RAW,
+    *ALGORITHMS,
     *mesanet.JUDGED,
-    unjudged("C7", "First layers bind current and previous token.", "M, Fig. 2, 3A, 14-17, 21-23", "softmax networks on raw tokens are not implemented yet"),
-    unjudged("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not implemented yet"),
-    unjudged("C9", "Softmax-kernel regression suffers from dimension; least squares does not.", "M, Fig. 5B, 20", "the dimension sweep is not implemented yet"),
-    unjudged(
-        "C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not implemented yet"
-    ),
-    unjudged("C11", "A softmax layer and a mesa layer match seven softmax layers.", "M, Fig. 7", "hybrid networks are not implemented yet"),
-    unjudged("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not implemented yet"),
-    unjudged("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not implemented yet"),
     unjudged("C17", "Mesa layers help language modelling.", "M, App. G", mesanet.SIZE),
     *mesanet.UNJUDGED,
 ]

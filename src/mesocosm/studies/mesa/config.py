@@ -113,6 +113,39 @@ class RawNetworks:
 
 
 @dataclass(frozen=True)
+class RawRuns:
+    """Networks on observations: three softmax layers, with and without positions, and one softmax layer before a mesa layer or linear attention."""
+
+    sources: tuple[Literal["orthogonal", "partial", "nonlinear"], ...] = ()
+    """Systems that they are trained on: observed linear, partially observed, and nonlinear ones. None: no networks."""
+    seeds: int = 10
+    """Replicates."""
+    sizes: RawNetworks = field(default_factory=RawNetworks)
+    softmax: Training = field(default_factory=lambda: Training(steps=3000, clip_norm=None, init_std=0.05))
+    """Three layers (paper: seven, 10000 steps of batch 256)."""
+    hybrid: Training = field(default_factory=lambda: Training(steps=1500, clip_norm=None, init_std=0.05))
+    """A softmax layer and a mesa layer."""
+    linear: Training = field(default_factory=lambda: Training(steps=1500, init_std=0.05))
+    """A softmax layer and linear attention."""
+    observed: int = 5
+    """Size of an observation of partially observed systems, whose states are three times as large (paper: 5)."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Layers of linear attention that replace the softmax layers of trained networks (paper: 4 to 60 dimensions, 15000 steps of batch 64)."""
+
+    dims: tuple[int, ...] = ()
+    """Sizes of a state; networks are four times as wide, sequences four times as long. None: no networks."""
+    seeds: int = 5
+    """Replicates."""
+    steps: int = 1000
+    """Updates of a replacement (Adam)."""
+    learning_rate: float = 3e-3
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
 class FewShotRuns:
     """Few-shot regression by a network trained on systems, and the tuning of its prompts (paper: 224 tokens, 5000 steps)."""
 
@@ -186,6 +219,14 @@ class Config:
     probing: Probing = field(default_factory=Probing)
     dimensions: Dimensions = field(default_factory=Dimensions)
     """The sweep over dimensions (C9, C20)."""
+    raw: RawRuns = field(default_factory=RawRuns)
+    """Networks on observations (C7, C10, C11)."""
+    distillation: Distillation = field(default_factory=Distillation)
+    """Their softmax layers replaced by linear attention (C8)."""
+    few_shot: FewShotRuns = field(default_factory=FewShotRuns)
+    """Few-shot regression (C12, C13)."""
+    parity: ParityRuns = field(default_factory=ParityRuns)
+    """Length generalisation on parity (N10)."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, linear attention and the mesa layer."""
@@ -194,6 +235,9 @@ class Config:
 
 
 _PAPER_LINEAR = Training(steps=5000, learning_rate=1e-4, batch_size=256, weight_decay=0.1, clip_norm=None, init_std=2e-4)
+
+_PAPER_RAW = Training(steps=10000, batch_size=256, clip_norm=None, init_std=0.05)
+_TINY = Training(steps=4, batch_size=4, init_std=0.05)
 
 PRESETS = {
     "smoke": Preset(
@@ -210,6 +254,11 @@ PRESETS = {
             depths=(2,),
             retrain_seeds=2,
             probing=Probing(sequences=64, target_position=11, preconditioning_position=10),
+            dimensions=Dimensions(dims=(2, 3, 4), noises=(0.01, 0.5), sequences=8, tuning_sequences=8, values=3),
+            raw=RawRuns(("orthogonal",), 2, RawNetworks(16, 2, 4, 8), softmax=_TINY, hybrid=_TINY, linear=_TINY, observed=2),
+            distillation=Distillation(dims=(2,), seeds=2, steps=2, batch_size=4),
+            few_shot=FewShotRuns(seeds=2, length=24, prefix=3, steps=2, batch_size=4, sequences=64),
+            parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
         ),
         seeds=2,
     ),
@@ -235,6 +284,10 @@ PRESETS = {
             depths=(2, 4, 6),
             contracting_depths=(1, 4),
             retrain_seeds=20,
+            dimensions=Dimensions(dims=(4, 6, 10, 20, 40, 60)),
+            raw=RawRuns(sources=("orthogonal",)),
+            distillation=Distillation(dims=(4, 10)),
+            few_shot=FewShotRuns(seeds=5),
         ),
         seeds=10,
         minutes={
@@ -255,6 +308,17 @@ PRESETS = {
             "contracting-mesa-1": 1.2,
             "contracting-1-wide": 0.49,
             "linear-1-again": 1.8,
+            "dimensions": 2.5,
+            "softmax-3": 8.0,
+            "unplaced-3": 8.0,
+            "hybrid": 9.0,
+            "hybrid-linear": 5.0,
+            "softmax-3-dim-4": 1.5,
+            "softmax-3-dim-10": 3.5,
+            "distilled-4": 1.5,
+            "distilled-10": 3.5,
+            "few-shot-network": 10.0,
+            "few-shot": 8.0,
         },
     ),
     "paper": Preset(
@@ -270,6 +334,17 @@ PRESETS = {
             depths=(2, 4, 6),
             contracting_depths=(1, 2, 4, 6),
             retrain_seeds=10,
+            dimensions=Dimensions(dims=(4, 6, 10, 20, 40, 60), sequences=2048, tuning_sequences=512),
+            raw=RawRuns(
+                ("orthogonal", "partial", "nonlinear"),
+                sizes=RawNetworks(width=80, hidden=300),
+                softmax=replace(_PAPER_RAW, steps=10000, learning_rate=8e-4),
+                hybrid=replace(_PAPER_RAW, steps=20000, learning_rate=3e-4),
+                linear=replace(_PAPER_RAW, steps=20000, learning_rate=3e-4),
+            ),
+            distillation=Distillation((4, 6, 10, 20, 40, 60), seeds=10, steps=15000, learning_rate=1e-3, batch_size=64),
+            few_shot=FewShotRuns(10, length=224, steps=5000, learning_rate=1e-3, batch_size=64, sequences=2048),
+            parity=ParityRuns(10, width=128, key_dim=128, length=40, steps=10000, learning_rate=1e-3, batch_size=256),
         ),
         seeds=10,
     ),

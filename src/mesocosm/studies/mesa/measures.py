@@ -51,17 +51,17 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
 
     def measure(view: View) -> Replicates:
         network, arms = own.read(view), rows.read(view).partition_by("trial", maintain_order=True)
-        first, *further = (_log_ratio(network, GroupLoss.loss, arm, GroupLoss.loss) for arm in arms)
+        first, *further = (paired_log_ratio(network, GroupLoss.loss, arm, GroupLoss.loss) for arm in arms)
         return first.extreme(*further, by=np.positive)
 
     return Measure((own, rows), measure)
 
 
 def _paired(rows: Rows, loss: Value, other_rows: Rows, other_loss: Value) -> OfSeeds:
-    return derived(lambda table, other: _log_ratio(table, loss, other, other_loss), rows, other_rows)
+    return derived(lambda table, other: paired_log_ratio(table, loss, other, other_loss), rows, other_rows)
 
 
-def _log_ratio(table: pl.DataFrame, loss: Value, other: pl.DataFrame, other_loss: Value) -> Replicates:
+def paired_log_ratio(table: pl.DataFrame, loss: Value, other: pl.DataFrame, other_loss: Value) -> Replicates:
     """Replicates of a log ratio of mean losses; what the two have in common on each group of sequences cancels in its error."""
     pairs = _mean(table, loss).minus(_mean(other, other_loss))
     values, errors = log_ratio_of_means(_by_seed(table, loss), _by_seed(other, other_loss))
@@ -121,7 +121,7 @@ def probe_change(value: Value, position: Callable[[Any], int], first: int, trial
     """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input), paired by sequence."""
 
     def change(table: pl.DataFrame) -> Replicates:
-        return _log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
+        return paired_log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
 
     return derived(change, Probes.rows(trial, position=position))
 

@@ -1,7 +1,10 @@
 """Claims of the second paper: N is von Oswald et al., MesaNet (2025)."""
 
-from mesocosm.claims.forms import against_mutant, unjudged
-from mesocosm.studies.interface import Claim
+from mesocosm.claims.forms import ALL, against_mutant, unjudged
+from mesocosm.claims.measures import instances
+from mesocosm.studies.interface import Check, Claim, Control, Every, Rate, above, between
+from mesocosm.studies.mesa import raw_measures
+from mesocosm.studies.mesa.tables import SIGNED, UNSIGNED, Forgetting
 
 SIZE = "needs language models larger than mesocosm trains"
 
@@ -24,6 +27,55 @@ JUDGED = [
         source="N, Sec. 3",
         checks=[against_mutant("N3", "one step is taken", check="zero-steps", evidence="implementation")],
     ),
+    Claim(
+        "N9",
+        "The mesa layer takes an online Newton step per token, DeltaNet an online gradient step.",
+        source="N, App. H",
+        checks=[
+            against_mutant("N9 mesa", "the Hessian of the token before", check="mesa"),
+            against_mutant("N9 DeltaNet", "the gradient at 0: linear attention", check="delta-net"),
+        ],
+    ),
+    Claim(
+        "N10",
+        "Parity generalises to longer strings if forget gates may be negative; gates between 0 and 1 solve the training length alone.",
+        source="N, Fig. 8",
+        checks=[
+            Check(
+                "longer",
+                Rate("accuracy above 0.9 at twice the training length"),
+                above(0.5),
+                raw_measures.solved(SIGNED, 2, 0.9),
+                Control("gates between 0 and 1", raw_measures.solved(UNSIGNED, 2, 0.9)),
+                judged_at=frozenset({"paper"}),
+            ),
+            Check(
+                "trained",
+                Rate("accuracy above 0.9 at the training length, gates between 0 and 1"),
+                above(0.5),
+                raw_measures.solved(UNSIGNED, 1, 0.9),
+                Control("at four times the training length", raw_measures.solved(UNSIGNED, 4, 0.9)),
+                judged_at=frozenset({"paper"}),
+            ),
+        ],
+    ),
+    Claim(
+        "N11",
+        "Recursive least squares with forgetting forgets its regulariser exponentially, and its inverse grows where no keys come.",
+        source="N, App. H",
+        checks=[
+            against_mutant("N11", "a constant regulariser", check="regulariser"),
+            Check(
+                "growth",
+                Every("growth of the inverse per token in a direction without keys, over -log gamma"),
+                between(0.999, 1.001),
+                instances(Forgetting.growth),
+                Control("a constant regulariser, as in MesaNet", instances(Forgetting.constant)),
+                judged_at=ALL,
+                replicate="a random instance",
+            ),
+        ],
+    ),
 ]
 
 UNJUDGED = [
@@ -39,7 +91,4 @@ UNJUDGED = [
     unjudged("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not implemented yet"),
     unjudged("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not implemented yet"),
     unjudged("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", SIZE),
-    unjudged("N9", "The mesa layer is online Newton, DeltaNet online gradient descent.", "N, App. H", "covered by tests, but has no check yet"),
-    unjudged("N10", "Parity needs negative forgetting and a large regulariser.", "N, Fig. 8", "negative forget gates are not implemented yet"),
-    unjudged("N11", "Recursive least squares with forgetting loses its regulariser.", "N, App. H", "has no check yet"),
 ]

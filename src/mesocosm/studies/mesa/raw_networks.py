@@ -19,6 +19,8 @@ from mesocosm.studies.mesa.config import Evaluation, RawNetworks, Systems, Train
 from mesocosm.tasks.linear_systems import Trajectory
 from mesocosm.tasks.task import Task
 
+Observed = Literal["orthogonal", "partial", "nonlinear"]
+
 Layer = Literal["placed", "softmax", "linear", "mesa", "feed"]
 """placed: softmax attention whose queries and keys also see positions. feed: a feed-forward part on every token."""
 
@@ -28,7 +30,7 @@ class RawArm:
     """One network on observations."""
 
     systems: Systems
-    source: Literal["orthogonal", "partial", "nonlinear"]
+    source: Observed
     layers: tuple[Layer, ...]
     sizes: RawNetworks
     training: Training

@@ -15,7 +15,7 @@ from mesocosm.nn import Attention
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.probing import in_groups
 from mesocosm.studies.mesa.raw_networks import RawArm, RawNetwork, raw_learner
-from mesocosm.studies.mesa.references import Sequences, draw_sequences, orthogonal_systems, sequence_losses
+from mesocosm.studies.mesa.references import GROUPS, Sequences, draw_sequences, orthogonal_systems, sequence_losses
 from mesocosm.tasks.hidden_systems import NonlinearSystems, PartiallyObservedSystems
 from mesocosm.tasks.task import Task, digest
 
@@ -108,8 +108,13 @@ def measure_raw(network: RawNetwork, sequences: Sequences) -> RawMeasures:
     )
 
 
+def group_losses(network: Any, test: Float[Array, "sequences time_plus_1 dim"]) -> Float[Array, " groups"]:
+    """Mean losses over positions in groups of test sequences."""
+    return _means(sequence_losses(network, test).mean(-1))
+
+
 def _means(losses: Float[Array, " sequences"]) -> Float[Array, " groups"]:
-    return jnp.stack([group.mean() for group in jnp.array_split(losses, min(64, len(losses)))])
+    return jnp.stack([group.mean() for group in jnp.array_split(losses, min(GROUPS, len(losses)))])
 
 
 def _last_activations(network: RawNetwork, observations: Float[Array, "sequences time_plus_1 dim"]) -> Float[Array, "layers sequences width"]:
