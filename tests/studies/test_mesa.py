@@ -157,14 +157,26 @@ def test_the_error_of_a_paired_difference_survives_its_groups():
     np.testing.assert_allclose(grouped_error, error, rtol=0.3)
 
 
-@pytest.mark.parametrize(("change", "error", "verdict"), [(0.005, 0.001, "holds"), (0.05, 0.001, "fails"), (0.005, 0.02, "inconclusive")])
-def test_averages_with_the_first_compression_are_judged_with_their_error(change, error, verdict):
-    values = change + 1e-3 * np.random.default_rng(0).normal(size=(20, 12))
+@pytest.mark.parametrize(("good", "verdict"), [(20, "holds"), (10, "inconclusive"), (1, "fails")])
+def test_averages_with_the_first_compression_are_judged_by_how_many_are_lossless_throughout(good, verdict):
+    """A network that is worse at one late step is not; one that is worse at the start, before the first sixth, is."""
+    values = 0.005 + 1e-3 * np.random.default_rng(0).normal(size=(20, 12))
+    values[good:, 7], values[:, 0] = 0.05, 1.0
     axes = {"seed": range(20), "step": range(0, 1200, 100)}
-    table = long_table(
-        axes, trial="linear-1-again", versus_network=values, versus_network_error=np.full((20, 12), error), mutant=1 + values, mutant_error=values**2
-    )
+    columns = {"versus_network": values, "mutant": 1 + values}
+    table = long_table(axes, trial="linear-1-again", **columns, **{f"{name}_error": np.full((20, 12), 1e-3) for name in columns})
     assert verdicts(interpolation=table) == {"C3.interpolated": verdict}
+
+
+@pytest.mark.parametrize(("rise", "verdict"), [(0.8, "holds"), (1.2, "fails")])
+def test_a_loss_that_rises_at_the_end_is_seen(rise, verdict):
+    def curve(late):
+        shape = np.concatenate([np.linspace(1.6, 0.1, 40), np.full(10, 0.1 * late)])
+        return shape * (1 + 0.01 * np.random.default_rng(0).normal(size=(10, 1)))
+
+    curves = {"linear-6": curve(rise), "linear-2": curve(1.5)}
+    tables = [long_table({**SEEDS, "position": range(1, 51)}, trial=trial, network=losses) for trial, losses in curves.items()]
+    assert verdicts(position_loss=pl.concat(tables)) == {"C5.late": verdict}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import polars as pl
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
-from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import measures
 from mesocosm.studies.mesa import mesanet_claims as mesanet
 from mesocosm.studies.mesa.algorithm_claims import ALGORITHMS
@@ -111,8 +111,8 @@ CLAIMS = [
             ),
             of_compressed(
                 "interpolated",
-                Mean("largest log ratio of test losses over the second training, averaged over whole network"),
-                below(log(1.02)),
+                Rate("test loss of the average below 1.02 times the network's throughout the second training"),
+                above(0.5),
                 measures.second_run(Interpolation.versus_network),
                 Control("the same numbers in other blocks", measures.second_run(Interpolation.mutant)),
                 note="A second training, at twice the learning rate, may pass through a state in which the average is somewhat worse than the network.",
@@ -181,6 +181,14 @@ CLAIMS = [
                 measures.over_polynomial(linear(6), 6),
                 Control("two layers", measures.over_polynomial(linear(2), 6)),
                 reference=Reference(log(0.216 / 0.234), "paper"),
+            ),
+            deep(
+                "late",
+                Mean("log ratio of the deepest network's test losses, last fifth of the positions over the fifth before"),
+                below(0.0),
+                measures.late_rise(DEEPEST),
+                Control("two layers, whose loss rises late in the paper, too", measures.late_rise(linear(2))),
+                reference=Reference(log(0.009 / 0.011), "paper"),
             ),
             mesa(
                 "mesa-one",

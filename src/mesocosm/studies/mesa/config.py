@@ -164,6 +164,31 @@ class FewShotRuns:
 
 
 @dataclass(frozen=True)
+class Memories:
+    """Networks of gated layers on recall, plain and with noise (paper: the MAD suite, width 128, 8 heads of size 16)."""
+
+    seeds: int = 0
+    """Replicates; 0: none are trained."""
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    key_dim: int = 16
+    vocabulary: int = 32
+    pairs: int = 12
+    length: int = 64
+    steps: int = 2000
+    learning_rate: float = 3e-3
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    sequences: int = 512
+    """Test sequences."""
+    tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    """Bounds of the solver's residual (N4)."""
+    fixed_steps: tuple[int, ...] = (1, 2, 3, 5, 10, 30)
+    """Numbers of steps without such a bound."""
+
+
+@dataclass(frozen=True)
 class ParityRuns:
     """Networks with the gated mesa layer on parity (paper: width 128, 4 heads of size 128, length 40, batch 256, 10000 steps)."""
 
@@ -225,6 +250,8 @@ class Config:
     """Their softmax layers replaced by linear attention (C8)."""
     few_shot: FewShotRuns = field(default_factory=FewShotRuns)
     """Few-shot regression (C12, C13)."""
+    memories: Memories = field(default_factory=Memories)
+    """Recall by gated layers, and the mesa layer's solver (N4, N6)."""
     parity: ParityRuns = field(default_factory=ParityRuns)
     """Length generalisation on parity (N10)."""
     mixer: str = ""
@@ -258,6 +285,7 @@ PRESETS = {
             raw=RawRuns(("orthogonal",), 2, RawNetworks(16, 2, 4, 8), softmax=_TINY, hybrid=_TINY, linear=_TINY, observed=2),
             distillation=Distillation(dims=(2,), seeds=2, steps=2, batch_size=4),
             few_shot=FewShotRuns(seeds=2, length=24, prefix=3, steps=2, batch_size=4, sequences=64),
+            memories=Memories(2, 8, 1, 2, 4, 12, 3, 16, steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)),
             parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
         ),
         seeds=2,
@@ -344,6 +372,7 @@ PRESETS = {
             ),
             distillation=Distillation((4, 6, 10, 20, 40, 60), seeds=10, steps=15000, learning_rate=1e-3, batch_size=64),
             few_shot=FewShotRuns(10, length=224, steps=5000, learning_rate=1e-3, batch_size=64, sequences=2048),
+            memories=Memories(10, width=128, heads=8, steps=20000, learning_rate=1e-3, batch_size=128),
             parity=ParityRuns(10, width=128, key_dim=128, length=40, steps=10000, learning_rate=1e-3, batch_size=256),
         ),
         seeds=10,

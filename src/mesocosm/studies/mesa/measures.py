@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import log
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Rows, Trials, Value
 from mesocosm.studies.interface import View
-from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, Probes
+from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, PositionLoss, Probes
 
 OfSeeds = Measure[Replicates]
+LOSSLESS = log(1.02)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -55,6 +57,17 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
         return first.extreme(*further, by=np.positive)
 
     return Measure((own, rows), measure)
+
+
+def late_rise(trial: Trials) -> OfSeeds:
+    """Log ratio of a network's mean losses, over the last fifth of the positions over the fifth before."""
+
+    def ratio(rows: pl.DataFrame) -> float:
+        losses = rows.sort(PositionLoss.position)[PositionLoss.network].to_numpy()
+        fifth = len(losses) // 5
+        return float(np.log(losses[-fifth:].mean() / losses[-2 * fifth : -fifth].mean()))
+
+    return within(PositionLoss.rows(trial), ratio)
 
 
 def _paired(rows: Rows, loss: Value, other_rows: Rows, other_loss: Value) -> OfSeeds:
@@ -105,13 +118,13 @@ def compressed_mutant(trial: Trials) -> OfSeeds:
 
 
 def second_run(versus: Estimate) -> OfSeeds:
-    """Largest log ratio of an averaged network's loss to the network's own, after the first sixth of the second training."""
+    """Whether the log ratio of an averaged network's loss to the network's own stays below that of 1.02 after the first sixth of the second training."""
     step = Interpolation.step
 
     def worst(rows: pl.DataFrame) -> float:
         return float(rows.filter(pl.col(step) >= pl.col(step).max() / 6)[versus].to_numpy().max())
 
-    return within(Interpolation.rows(AGAIN), worst, of=(versus,))
+    return within(Interpolation.rows(AGAIN), lambda rows: float(worst(rows) < LOSSLESS))
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from mesocosm.claims.forms import ALL, against_mutant, unjudged
 from mesocosm.claims.measures import instances
-from mesocosm.studies.interface import Check, Claim, Control, Every, Rate, above, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import raw_measures
-from mesocosm.studies.mesa.tables import SIGNED, UNSIGNED, Forgetting
+from mesocosm.studies.mesa.tables import NOISY, RECALL, SIGNED, UNSIGNED, Forgetting
 
 SIZE = "needs language models larger than mesocosm trains"
+
+PAPER = frozenset({"paper"})
+"""For checks whose recipe has not been piloted at a smaller size."""
 
 JUDGED = [
     Claim(
@@ -28,6 +31,47 @@ JUDGED = [
         checks=[against_mutant("N3", "one step is taken", check="zero-steps", evidence="implementation")],
     ),
     Claim(
+        "N4",
+        "Stopping each token's solve at a relative residual of 1e-4 equals 30 steps with far fewer; here in networks trained on recall.",
+        source="N, Fig. 5, 7",
+        checks=[
+            Check(
+                "equal",
+                Mean("loss at a tolerance of 1e-4 minus that of 30 steps, nats"),
+                between(-0.005, 0.005),
+                raw_measures.excess("0.0001", "30 steps"),
+                Control("one step", raw_measures.excess("1 steps", "30 steps")),
+                judged_at=PAPER,
+                reference=Reference(0.0, "paper"),
+            ),
+            Check(
+                "fewer",
+                Mean("mean steps at a tolerance of 1e-4"),
+                below(15.0),
+                raw_measures.steps_taken("0.0001"),
+                Control("no tolerance, 30 steps", raw_measures.steps_taken("30 steps")),
+                judged_at=PAPER,
+                reference=Reference(8.9, "paper"),
+            ),
+        ],
+    ),
+    Claim(
+        "N6",
+        "The mesa layer recalls in context better than gated linear attention, also between distracting tokens.",
+        source="N, Table 9",
+        checks=[
+            Check(
+                name,
+                Mean("accuracy of mesa layers minus that of gated linear attention"),
+                above(0.0),
+                raw_measures.recalled(trials["mesa"], trials["gla"]),
+                Control("exchanged", raw_measures.recalled(trials["gla"], trials["mesa"])),
+                judged_at=PAPER,
+            )
+            for name, trials in {"recall": RECALL, "noisy": NOISY}.items()
+        ],
+    ),
+    Claim(
         "N9",
         "The mesa layer takes an online Newton step per token, DeltaNet an online gradient step.",
         source="N, App. H",
@@ -47,7 +91,7 @@ JUDGED = [
                 above(0.5),
                 raw_measures.solved(SIGNED, 2, 0.9),
                 Control("gates between 0 and 1", raw_measures.solved(UNSIGNED, 2, 0.9)),
-                judged_at=frozenset({"paper"}),
+                judged_at=PAPER,
             ),
             Check(
                 "trained",
@@ -55,7 +99,7 @@ JUDGED = [
                 above(0.5),
                 raw_measures.solved(UNSIGNED, 1, 0.9),
                 Control("at four times the training length", raw_measures.solved(UNSIGNED, 4, 0.9)),
-                judged_at=frozenset({"paper"}),
+                judged_at=PAPER,
             ),
         ],
     ),
@@ -80,15 +124,7 @@ JUDGED = [
 
 UNJUDGED = [
     unjudged("N3-cost", "k solver steps cost O(k n^2) a token for key size n.", "N, Sec. 3", "a property of the program: a test counts its operations"),
-    unjudged(
-        "N4",
-        "Stopping each token's solve at a relative residual of 1e-4 equals 30 steps with far fewer; a few steps for all tokens hurt late ones most, a large "
-        "tolerance all alike.",
-        "N, Fig. 5, 7",
-        "concerns trained language models, and random layers are no evidence for them",
-    ),
     unjudged("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "concerns trained language models"),
-    unjudged("N6", "MesaNet leads recurrent networks on MAD.", "N, Table 9", "MAD is not implemented yet"),
     unjudged("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not implemented yet"),
     unjudged("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", SIZE),
 ]

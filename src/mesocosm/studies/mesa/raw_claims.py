@@ -7,13 +7,12 @@ from mesocosm.claims.forms import CPU
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Mean, Reference, above, below
 from mesocosm.studies.mesa import raw_measures as measures
+from mesocosm.studies.mesa.mesanet_claims import PAPER
 from mesocosm.studies.mesa.tables import HYBRID, HYBRID_LINEAR, SOFTMAX, UNPLACED, FewShot, RawLoss, RawProbes, on
 
 NET = "initialisation and training sequences"
 TRIED = pilots("mesocosm.studies.mesa")
 SEARCHED = sum(TRIED.count(kind=kind) for kind in ("softmax-3", "unplaced-3", "hybrid", "hybrid-linear", "mesa-2"))
-PAPER = frozenset({"paper"})
-"""For checks whose recipe has not been piloted at a smaller size."""
 BLIND = "no positions: softmax layers alone"
 SHUFFLED = "the observation of another sequence"
 ADDED = "linear attention in place of the mesa layer"

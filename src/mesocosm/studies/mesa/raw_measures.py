@@ -13,6 +13,7 @@ from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Trials, Value
 from mesocosm.studies.mesa.measures import paired_log_ratio
 from mesocosm.studies.mesa.tables import (
+    RECALL,
     AttentionMass,
     Binding,
     Dimension,
@@ -21,7 +22,9 @@ from mesocosm.studies.mesa.tables import (
     Parity,
     RawLoss,
     RawProbes,
+    Recall,
     Sensitivity,
+    Solver,
 )
 
 OfSeeds = Measure[Replicates]
@@ -170,6 +173,25 @@ def prompted(prompt: str, other: str, first: int, last: int | None = None) -> Of
 
 def _of_pairs(prompt: str, statistic: Callable[[np.ndarray], float], loss: Value) -> OfSeeds:
     return within(FewShot.rows(prompt=prompt), lambda rows: float(statistic(rows.sort(FewShot.pair)[loss].to_numpy())))
+
+
+# --- gated layers -------------------------------------------------------------------------------------------------------
+
+
+def recalled(trial: Trials, other: Trials) -> OfSeeds:
+    """Difference of two networks' accuracies on the same sequences."""
+    return replicates(Recall.accuracy, trial=trial).minus(replicates(Recall.accuracy, trial=other))
+
+
+def excess(bound: str, other: str) -> OfSeeds:
+    """The loss under one bound of the solver minus that under another, in nats."""
+    own, theirs = (replicates(Solver.loss, trial=RECALL["mesa"], bound=name) for name in (bound, other))
+    return own.minus(theirs)
+
+
+def steps_taken(bound: str) -> OfSeeds:
+    """The mean number of steps under a bound."""
+    return replicates(Solver.steps, trial=RECALL["mesa"], bound=bound)
 
 
 # --- parity -------------------------------------------------------------------------------------------------------------

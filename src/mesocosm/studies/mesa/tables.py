@@ -26,6 +26,8 @@ CONTRACTING_DEEPEST = Trials(lambda config: f"contracting-{max(config.contractin
 
 
 SOFTMAX, UNPLACED, HYBRID, HYBRID_LINEAR = (Trials(name) for name in ("softmax-3", "unplaced-3", "hybrid", "hybrid-linear"))
+RECALL = {mixer: Trials(f"recall-{mixer}") for mixer in ("mesa", "gla", "delta-net")}
+NOISY = {mixer: Trials(f"noisy-recall-{mixer}") for mixer in ("mesa", "gla", "delta-net")}
 SIGNED, UNSIGNED = Trials("parity-signed"), Trials("parity-unsigned")
 
 
@@ -43,6 +45,13 @@ class Loss(Table):
     digest: Value
     versus_step: Estimate
     versus_ridge: Estimate
+
+
+class PositionLoss(Table):
+    """Test loss of a network at every position."""
+
+    position: Axis
+    network: Value
 
 
 class GroupLoss(Table):
@@ -165,6 +174,21 @@ class FewShot(Table):
     every: Value
     neighbours: Value
     true_pairs: Value
+
+
+class Recall(Table):
+    """Accuracy at the queries."""
+
+    digest: Value
+    accuracy: Value
+
+
+class Solver(Table):
+    """Loss of a network under bounds of its layers' solver (a tolerance, or a number of steps), and the mean number of steps taken."""
+
+    bound: Axis
+    loss: Value
+    steps: Value
 
 
 class Parity(Table):

@@ -11,6 +11,7 @@ from mesocosm.studies.mesa.dimensions import measure_dimensions
 from mesocosm.studies.mesa.distillation import DistilledArm, distil
 from mesocosm.studies.mesa.few_shot import PARENT, FewShotArm, measure_few_shot
 from mesocosm.studies.mesa.identities import check_identities
+from mesocosm.studies.mesa.memories import MIXERS, MemoryArm, build_memory, train_memory
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
 from mesocosm.studies.mesa.parity import ParityArm, build_parity, train_parity
 from mesocosm.studies.mesa.raw_networks import Layer as RawLayer
@@ -78,7 +79,7 @@ def trials(config: Config) -> list[Trial]:
         found.append(Trial("linear-1-again", train_twice, again, seeds=config.retrain_seeds, over_seeds=config.over_seeds))
     if config.dimensions.dims:
         found.append(Trial("dimensions", measure_dimensions, config.dimensions))
-    return found + [trial for source in config.raw.sources for trial in _raw_trials(config, source)] + _distilled(config) + _few_shot(config) + _parity(config)
+    return found + [trial for source in config.raw.sources for trial in _raw_trials(config, source)] + _distilled(config) + _few_shot(config) + _gated(config)
 
 
 def _raw_arm(config: Config, name: str, source: Observed, layers: tuple[RawLayer, ...], training: Training, seeds: int, systems: Systems) -> Trial:
@@ -127,10 +128,14 @@ def _few_shot(config: Config) -> list[Trial]:
     return [parent, Trial("few-shot", measure_few_shot, FewShotArm(parent.config, runs), after=(PARENT,), seeds=runs.seeds, over_seeds=config.over_seeds)]
 
 
-def _parity(config: Config) -> list[Trial]:
-    runs = config.parity
-    arms = {"parity-signed": True, "parity-unsigned": False} if runs.seeds else {}
-    return [
-        Trial(name, train_parity, ParityArm(runs, signed), models={"network": build_parity}, seeds=runs.seeds, over_seeds=config.over_seeds)
-        for name, signed in arms.items()
-    ]
+def _gated(config: Config) -> list[Trial]:
+    """Networks of gated layers on recall, and on parity."""
+    runs, found = config.parity, []
+    for noisy in (False, True) if config.memories.seeds else ():
+        for mixer in MIXERS:
+            name, arm = f"{'noisy-' * noisy}recall-{mixer}", MemoryArm(config.memories, mixer, noisy)
+            found.append(Trial(name, train_memory, arm, models={"network": build_memory}, seeds=config.memories.seeds, over_seeds=config.over_seeds))
+    for name, signed in {"parity-signed": True, "parity-unsigned": False}.items() if runs.seeds else ():
+        arm = ParityArm(runs, signed)
+        found.append(Trial(name, train_parity, arm, models={"network": build_parity}, seeds=runs.seeds, over_seeds=config.over_seeds))
+    return found
