@@ -1,0 +1,173 @@
+"""Verdicts on made-up tables of networks on observations, algorithms over dimensions, and gated layers: each sentence holds, fails, and has a control."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mesocosm.analysis.tables import long_table
+from mesocosm.claims.circumstances import Circumstances
+from mesocosm.claims.judge import judge
+from mesocosm.claims.view import View
+from mesocosm.studies.mesa import claims
+from mesocosm.studies.mesa.config import PRESETS
+
+SEEDS = {"seed": range(10)}
+RANDOM = np.random.default_rng(0)
+
+
+def verdicts(preset="cpu", **tables):
+    rows = judge("mesa", claims.CLAIMS, View(PRESETS[preset].config, preset, tables), Circumstances(command=""), strict=True)
+    return {row.id.removeprefix("mesa/"): row.verdict for row in rows if row.estimate is not None}
+
+
+def noisy(values, size=0.01):
+    """Ten replicates of some values."""
+    values = np.asarray(values, float)
+    return values * (1 + size * RANDOM.normal(size=(10, *values.shape)))
+
+
+def table(axes, trial, **columns):
+    return long_table({**SEEDS, **axes}, trial=trial, **{name: noisy(values) for name, values in columns.items()})
+
+
+# --- networks on observations -----------------------------------------------------------------------------------------
+
+LAYERS = {"softmax-3": 4, "hybrid": 3, "unplaced-3": 4}
+
+
+def _inside(previous, attention, gradient):
+    """Tables of what tokens hold; without positions, the previous token is like the others."""
+    near = {"softmax-3": (previous, attention, gradient), "hybrid": (previous, attention, gradient), "unplaced-3": (0.33, 0.05, 1.0)}
+    binding, mass, sensitivity = [], [], []
+    for trial, (error, most, slope) in near.items():
+        errors = np.full((LAYERS[trial], 8), 0.33)
+        errors[1, :2] = 1e-4, error
+        binding.append(table({"layer": range(LAYERS[trial]), "back": range(8)}, trial, error=errors))
+        masses = np.full((4, 8), 0.05)
+        masses[2, 1] = most
+        mass.append(table({"head": range(1, 5), "back": range(8)}, trial, mass=masses, spread=0 * masses))
+        sensitivity.append(table({"back": range(8)}, trial, sensitivity=[1.0, slope, *[1.0] * 6]))
+    return {"binding": pl.concat(binding), "attention_mass": pl.concat(mass), "sensitivity": pl.concat(sensitivity)}
+
+
+@pytest.mark.parametrize(("found", "verdict"), [((0.005, 0.9, 5.0), "holds"), ((0.2, 0.2, 1.5), "fails")])
+def test_tokens_that_hold_their_predecessor_are_told_from_others(found, verdict):
+    assert verdicts(**_inside(*found)) == dict.fromkeys(("C7.binding", "C7.hybrid", "C7.attention", "C7.gradient"), verdict)
+
+
+def _losses(losses):
+    """Mean and last losses; groups differ by a factor that networks share."""
+    hard = 1 + 0.5 * np.random.default_rng(1).normal(size=64) ** 2
+    return pl.concat(
+        [table({"group": range(64)}, trial, loss=mean * hard, late=late * hard).with_columns(digest=pl.lit("a")) for trial, (mean, late) in losses.items()]
+    )
+
+
+def test_a_hybrid_is_compared_at_all_and_at_the_last_position():
+    others = {"softmax-3": (0.35, 0.08), "hybrid-linear": (0.6, 0.4)}
+    assert verdicts(raw_loss=_losses({**others, "hybrid": (0.25, 0.02)})) == {"C11.mean": "holds", "C11.late": "holds"}
+    assert verdicts(raw_loss=_losses({**others, "hybrid": (0.36, 0.1)})) == {"C11.mean": "inconclusive", "C11.late": "fails"}
+    partial = {f"partial-{trial}": losses for trial, losses in {**others, "hybrid": (0.25, 0.02)}.items()}
+    assert verdicts(raw_loss=_losses(partial)) == {"C11.partial": "not judged"}
+    assert verdicts("paper", raw_loss=_losses(partial)) == {"C11.partial": "holds"}
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.1, "holds"), (0.9, "fails")])
+def test_decoding_is_judged_from_the_first_layer_to_the_last(last, verdict):
+    target = np.array([1.7, 1.7, 0.6, 1.7 * last])[:, None] * np.ones(16)
+    probes = table({"layer": range(4), "group": range(16)}, "softmax-3", target=target, shuffled_target=np.full((4, 16), 1.8))
+    assert verdicts(raw_probes=probes) == {"C10.observed": verdict}
+
+
+@pytest.mark.parametrize(("ratios", "verdict"), [((2.2, 1.4, 1.1), "holds"), ((1.1, 1.7, 1.6), "fails")])
+def test_replaced_layers_are_compared_with_the_whole_network(ratios, verdict):
+    """In four dimensions, the second layer costs a factor of 1.6 and the first one of 2."""
+    layers = {4: (2.0, 1.6, 1.2), 10: ratios}
+    rows = [
+        table({"dim": [dim], "layer": [layer], "group": range(64)}, f"distilled-{dim}", whole=np.full((1, 1, 64), 0.3), replaced=np.full((1, 1, 64), 0.3 * by))
+        for dim, several in layers.items()
+        for layer, by in enumerate(several, 1)
+    ]
+    found = verdicts(distilled=pl.concat([part.with_columns(digest=pl.format("{}", "dim")) for part in rows]))
+    assert found["C8.first"] == found["C8.last"] == verdict if verdict == "holds" else found["C8.first"] == "not judged"
+
+
+# --- few shots ----------------------------------------------------------------------------------------------------------
+
+PAIRS = 33
+
+
+def _learning(start, peak, end):
+    """A loss that rises to its peak at the fourth pair and falls to its end."""
+    return np.concatenate([np.linspace(start, peak, 4), peak + (end - peak) * (1 - np.exp(-np.arange(PAIRS - 4) / 6)) / (1 - np.exp(-(PAIRS - 5) / 6))])
+
+
+def _few_shot(end, second, separator, prefix):
+    flat = np.full(PAIRS, 1.7)
+    two = _learning(1.7, 1.95, 0.9)
+    two[PAIRS // 2 :] = np.linspace(2.3, second, PAIRS - PAIRS // 2)
+    learned = {
+        "one": _learning(1.7, 1.95, end),
+        "two": two,
+        "every": flat,
+        "neighbours": _learning(1.65, 2.1, 0.8),
+        "true_pairs": np.linspace(1.65, 0.01, PAIRS),
+    }
+    prompts = {"plain": learned}
+    for name, (first, later) in {"untuned": (1.2, 1.05), "separator": (1.1, separator), "prefix": (prefix, separator)}.items():
+        prompts[name] = {**learned, "one": learned["one"] * np.concatenate([np.full(6, first), np.full(PAIRS - 6, later)])}
+    rows = [table({"prompt": [name], "pair": range(1, PAIRS + 1)}, "few-shot", **{c: v[None] for c, v in losses.items()}) for name, losses in prompts.items()]
+    return pl.concat(rows).with_columns(digest=pl.lit("a"))
+
+
+FEW_SHOT = ("C12.learns", "C12.ascent", "C12.least-squares", "C12.separator", "C12.prefix", "C13.jump", "C13.again")
+
+
+def test_few_shot_learning_holds_where_the_losses_are_the_papers():
+    assert verdicts(few_shot=_few_shot(0.8, 1.2, 0.8, 0.9)) == dict.fromkeys(FEW_SHOT, "holds")
+
+
+def test_few_shot_learning_fails_where_nothing_is_learned_or_tuning_does_not_help():
+    found = verdicts(few_shot=_few_shot(1.6, 2.2, 1.0, 1.15))
+    assert {name for name in FEW_SHOT if found[name] == "fails"} == {"C12.learns", "C12.separator", "C12.prefix", "C13.again"}
+
+
+# --- algorithms over dimensions -----------------------------------------------------------------------------------------
+
+
+def _dimensions(kernel, least_squares):
+    """Losses by (dimension, noise)."""
+    rows = [
+        table({"dim": [dim], "noise": [noise]}, "dimensions", kernel=[[kernel(dim, noise)]], least_squares=[[least_squares(dim, noise)]])
+        for dim in (4, 6, 10, 20, 40, 60)
+        for noise in (0.01, 0.1, 0.25, 0.5)
+    ]
+    return pl.concat([part.with_columns(digest=pl.format("{} {} {}", "seed", "dim", "noise")) for part in rows])
+
+
+def test_the_kernels_losses_of_the_paper_hold_and_equal_algorithms_fail():
+    def papers(dim, noise):
+        low = {0.01: 0.08, 0.1: 0.1, 0.25: 0.23, 0.5: 0.64}[noise]
+        return low + (dim - 4) / 56 * ({0.01: 0.114, 0.1: 0.57, 0.25: 3.7, 0.5: 15.2}[noise] - low)
+
+    def ridge(dim, noise):
+        return {0.01: 0.03, 0.1: 0.05, 0.25: 0.1, 0.5: 0.32}[noise] * (1 + (dim - 4) / 56 * {0.01: -0.3, 0.1: 0.0, 0.25: 1.1, 0.5: 1.6}[noise])
+
+    names = ("C9.kernel", "C9.gap", "C20.noise")
+    assert verdicts(dimension=_dimensions(papers, ridge)) == dict.fromkeys(names, "holds")
+    equal = verdicts(dimension=_dimensions(ridge, ridge))
+    assert equal == {"C9.kernel": "not judged", "C9.gap": "fails", "C20.noise": "fails"}  # the first check's control is the same algorithm now
+
+
+# --- gated layers -------------------------------------------------------------------------------------------------------
+
+
+def test_parity_is_judged_by_how_many_networks_solve_it():
+    def parity(signed, unsigned):
+        arms = {"parity-signed": signed, "parity-unsigned": unsigned}
+        return pl.concat([long_table({**SEEDS, "factor": (1, 2, 4)}, trial=trial, accuracy=np.asarray(values)) for trial, values in arms.items()])
+
+    lost = np.tile([1.0, 0.55, 0.5], (10, 1))
+    assert verdicts("paper", parity=parity(np.ones((10, 3)), lost)) == {"N10.longer": "holds", "N10.trained": "holds"}
+    assert verdicts("paper", parity=parity(lost, lost))["N10.longer"] == "fails"
+    assert set(verdicts("cpu", parity=parity(np.ones((10, 3)), lost)).values()) == {"not judged"}
