@@ -3,6 +3,8 @@ r"""Sequences from dynamical systems that are observed in part, or whose dynamic
 Reference: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (arXiv 2309.05858), Sec. 3; numbers follow the authors' code.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,8 +40,7 @@ class PartiallyObservedSystems(Task[Trajectory]):
         read = 0.5 * jax.random.normal(read_key, (self.dim, self.hidden))
         start = jax.random.uniform(start_key, (self.hidden,), minval=-1.0, maxval=1.0)
         noise = self.noise * jax.random.normal(noise_key, (self.length, self.hidden))
-        _, rest = jax.lax.scan(lambda h, e: (transition @ h + e,) * 2, start, noise)
-        states = jnp.concatenate([start[None], rest])
+        states = _orbit(lambda h: transition @ h, start, noise)
         observations = states @ read.T + self.noise * jax.random.normal(observation_key, (self.length + 1, self.dim))
         return Trajectory(observations, transition)
 
@@ -81,5 +82,12 @@ class NonlinearSystems(Task[Trajectory]):
         transition = haar_orthogonal(transition_key, dim)
         start = jax.random.uniform(start_key, (dim,), minval=-0.25, maxval=0.25)
         noise = self.noise * jax.random.normal(noise_key, (self.length, dim))
-        _, rest = jax.lax.scan(lambda s, e: (transition @ self.features(s) + e,) * 2, start, noise)
-        return Trajectory(jnp.concatenate([start[None], rest]), transition)
+        return Trajectory(_orbit(lambda s: transition @ self.features(s), start, noise), transition)
+
+
+def _orbit(advance: Callable[[Array], Array], start: Float[Array, " dim"], noise: Float[Array, "time dim"]) -> Float[Array, "time_plus_1 dim"]:
+    def step(state: Array, noise: Array) -> tuple[Array, Array]:
+        state = advance(state) + noise
+        return state, state
+
+    return jnp.concatenate([start[None], jax.lax.scan(step, start, noise)[1]])

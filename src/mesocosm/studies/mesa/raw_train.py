@@ -157,6 +157,7 @@ def measure_maps(network: RawNetwork, sequences: Sequences) -> Maps:
 
     def one(states: Float[Array, "time_plus_1 dim"]) -> Float[Array, "heads back"]:
         weights = layer.explain(states[:-1] @ network.embed.T)[1].attention
+        assert weights is not None
         length = weights.shape[-1]
         at = np.arange(length // 2, length)
         return jnp.stack([weights[:, at, np.maximum(at - back, 0)].mean(-1) for back in range(BACK)], axis=-1)

@@ -100,7 +100,7 @@ def _raw_trials(config: Config, source: Observed) -> list[Trial]:
         arms["unplaced-3"] = (("softmax", "softmax", "softmax"), runs.softmax)
     trials = []
     for name, (layers, training) in arms.items():
-        fed = tuple(part for layer in layers for part in ((layer, "feed") if source == "nonlinear" else (layer,)))
+        fed: tuple[RawLayer, ...] = tuple(part for layer in layers for part in ((layer, "feed") if source == "nonlinear" else (layer,)))
         trials.append(_raw_arm(config, prefix + name, source, fed, training, runs.seeds, systems))
     return trials
 
