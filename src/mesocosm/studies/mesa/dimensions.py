@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -51,10 +52,11 @@ def _losses(config: Dimensions, dim: int, key: PRNGKeyArray, task: LinearSystems
     """Both parameters are searched on other sequences (the paper: on the test sequences)."""
     test_key, tuning_key = jax.random.split(key)
     test, tuning = (batch(task, k, n, "iid").observations for k, n in ((test_key, config.sequences), (tuning_key, config.tuning_sequences)))
-    losses, chosen = [], []
-    for predictor, largest in ((ridge_regression, 10.0), (softmax_regression, 4.0)):
+
+    def tuned(predictor: Callable[[Array, Array], Array], largest: float) -> tuple[Array, Array]:
         values = jnp.linspace(1e-4, largest, config.values)
         best = values[jnp.argmin(grid_search(predictor, values, tuning))]
-        losses.append(grid_search(predictor, best[None], test)[0] / dim)
-        chosen.append(best)
-    return RegressionLosses(*losses, *chosen, test)
+        return grid_search(predictor, best[None], test)[0] / dim, best
+
+    (least_squares, ridge), (kernel, inverse_temperature) = tuned(ridge_regression, 10.0), tuned(softmax_regression, 4.0)
+    return RegressionLosses(least_squares, kernel, ridge, inverse_temperature, test)
