@@ -39,7 +39,7 @@ def measure_dimensions(config: Dimensions, context: Context) -> Tables:
             task = LinearSystems.orthogonal(dim, length=4 * dim, noise=jnp.float32(noise), clip=_UNBOUNDED)
             found = context.evaluate(Partial(_losses, config, dim), context.keys("data"), shared=(task,))
             columns = {name: values for name, values in found._asdict().items() if name != "test"}
-            rows.append(context.rows({"dim": [dim], "noise": [noise]}, digest=[digest(test) for test in found.test], **columns))
+            rows.append(context.rows(dim=dim, noise=noise, digest=[digest(test) for test in found.test], **columns))
     return {"dimension": pl.concat(rows)}
 
 

@@ -55,8 +55,8 @@ def distil(arm: DistilledArm, context: Context) -> Tables:
         learner = Supervised(Partial(build_pupil, arm, index), task, Partial(pupil_loss, index, network), adam, numbers, arm.distillation.batch_size)
         pupil = context.fit(f"layer-{index + 1}", learner, arm.distillation.steps, per_seed=True).model
         replaced = context.evaluate(Partial(_replaced_losses, index), network, pupil, sequences.test)
-        columns = {"digest": [digest(test) for test in sequences.test], "whole": whole, "replaced": replaced}
-        rows.append(context.rows({"dim": [arm.network.systems.dim], "layer": [index + 1], "group": range(1, 1 + whole.shape[-1])}, **columns))
+        labels = {"dim": arm.network.systems.dim, "layer": index + 1, "digest": [digest(test) for test in sequences.test]}
+        rows.append(context.rows({"group": range(1, 1 + whole.shape[-1])}, **labels, whole=whole, replaced=replaced))
     return {"distilled": pl.concat(rows)}
 
 

@@ -52,7 +52,7 @@ def measure_few_shot(arm: FewShotArm, context: Context) -> Tables:
             prompt = context.evaluate(build, context.keys("init"))
         found = context.evaluate(Partial(measure_prompt, runs, pairs), network, prompt, shared=(context.evaluation_key,))
         losses = {column: getattr(found, column) for column in ("one", "two", "every", "neighbours", "true_pairs")}
-        rows.append(context.rows({"prompt": [name], "pair": range(1, 1 + pairs)}, digest=[digest(each) for each in found.test], **losses))
+        rows.append(context.rows({"pair": range(1, 1 + pairs)}, prompt=name, digest=[digest(each) for each in found.test], **losses))
     return {"few_shot": pl.concat(rows)}
 
 

@@ -103,4 +103,41 @@ def probes(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
 
-FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, training]
+@figure("What tokens hold after the first layer")
+def binding(view: View) -> alt.TopLevelMixin:
+    """Held-out errors of linear probes for earlier observations, of networks that see one observation per token; mean over seeds, points are seeds."""
+    table = view.table("binding").filter((pl.col("layer") == 1) & ~pl.col("trial").str.contains("dim|few-shot")).select("trial", "seed", "back", "error")
+    x, y = alt.X("back:O", title="tokens before the current one"), log_axis("error", "error of the probe")
+    colour = alt.Color("trial:N", title="network")
+    points = alt.Chart(table).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "back", "error"])
+    mean = alt.Chart(table.group_by("trial", "back").agg(pl.col("error").mean()).sort("trial", "back")).mark_line().encode(x=x, y=y, color=colour)
+    return alt.layer(points, mean).properties(width=420, height=280)
+
+
+@figure("Two algorithms over the dimension")
+def dimensions(view: View) -> alt.TopLevelMixin:
+    """Test losses per component without training, on sequences of four times the dimension; mean over replicates, points are replicates."""
+    table = view.table("dimension").select("seed", "dim", "noise", pl.col("least_squares").alias("ridge regression"), pl.col("kernel").alias("softmax kernel"))
+    long = table.unpivot(index=["seed", "dim", "noise"], variable_name="algorithm", value_name="loss")
+    x, y = alt.X("dim:Q", title="dimension"), log_axis("loss", "test loss per component")
+    colour, dash = alt.Color("algorithm:N", title=None), alt.StrokeDash("noise:O", title="noise")
+    points = alt.Chart(long).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["algorithm", "seed", "dim", "noise", "loss"])
+    mean = long.group_by("algorithm", "dim", "noise").agg(pl.col("loss").mean()).sort("algorithm", "noise", "dim")
+    return alt.layer(points, alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)).properties(width=420, height=280)
+
+
+@figure("Few-shot regression by a network trained on systems")
+def few_shots(view: View) -> alt.TopLevelMixin:
+    """Mean losses over seeds at every pair: of the network with three prompts, and of ridge regression on all neighbouring tokens of the plain prompt."""
+    table = view.table("few_shot")
+    names = {"plain": "plain", "separator": "tuned separator", "prefix": "tuned separator and prefix"}
+    parts = [table.filter(pl.col("prompt") == prompt).select("pair", pl.col("one").alias("loss"), curve=pl.lit(name)) for prompt, name in names.items()]
+    plain = table.filter(pl.col("prompt") == "plain")
+    parts.append(plain.select("pair", pl.col("neighbours").alias("loss"), curve=pl.lit("ridge regression")))
+    parts.append(plain.select("pair", pl.col("two").alias("loss"), curve=pl.lit("plain, two tasks")))
+    mean = pl.concat(parts).group_by("curve", "pair").agg(pl.col("loss").mean()).sort("curve", "pair")
+    x, y, colour = alt.X("pair:Q", title="pair"), alt.Y("loss:Q", title="loss"), alt.Color("curve:N", title=None)
+    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["curve", "pair", "loss"]).properties(width=480, height=280)
+
+
+FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, binding, dimensions, few_shots, training]

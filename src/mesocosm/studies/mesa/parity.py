@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -52,7 +53,7 @@ def train_parity(arm: ParityArm, context: Context) -> Tables:
     context.publish("network", network)
     lengths = [factor * runs.length for factor in runs.factors]
     found = [context.evaluate(Partial(_accuracy, Parity(length), runs.sequences), network, shared=(context.evaluation_key,)) for length in lengths]
-    return {"parity": context.rows({"factor": list(runs.factors)}, accuracy=jnp.stack(found, axis=1))}
+    return {"parity": context.rows({"factor": list(runs.factors)}, accuracy=np.stack(found, axis=1))}
 
 
 def _accuracy(task: Parity, sequences: int, network: Any, key: PRNGKeyArray) -> Float[Array, ""]:
