@@ -11,7 +11,7 @@ import pytest
 from mesocosm.nn import ResidualStack
 from mesocosm.studies.mesa.config import PRESETS, Distillation, Evaluation, RawNetworks, Systems
 from mesocosm.studies.mesa.distillation import DistilledArm, build_pupil, pupil_loss, replace_layer
-from mesocosm.studies.mesa.memories import MemoryArm, build_memory, solved, with_bounds
+from mesocosm.studies.mesa.memories import MemoryArm, build_memory, measure_accuracy, memory_loss, solved, with_bounds
 from mesocosm.studies.mesa.raw_networks import RawArm, build_raw
 from mesocosm.tasks.linear_systems import LinearSystems
 from mesocosm.tasks.task import batch
@@ -46,7 +46,7 @@ def test_a_silent_pupil_loses_the_layers_whole_output_and_its_network_lacks_the_
 
 @pytest.mark.whole
 def test_looser_bounds_take_fewer_steps_and_cost_more():
-    arm = MemoryArm(replace(SMOKE.memories, layers=2, width=16, key_dim=8), "mesa", noisy=False)
+    arm = MemoryArm(replace(SMOKE.memories, layers=2, width=16, key_dim=8), "mesa", "recall")
     network = build_memory(arm, jax.random.key(0))
     examples = batch(arm.task, jax.random.key(1), 8, "iid")
     measure = eqx.filter_jit(lambda tolerance, steps: solved(tolerance, steps, network, examples))
@@ -60,8 +60,19 @@ def test_looser_bounds_take_fewer_steps_and_cost_more():
 
 
 def test_recall_networks_differ_in_their_memory_alone():
-    networks = [build_memory(MemoryArm(SMOKE.memories, mixer, noisy=True), jax.random.key(0)) for mixer in ("mesa", "gla", "delta-net")]
+    networks = [build_memory(MemoryArm(SMOKE.memories, mixer, "noisy-recall"), jax.random.key(0)) for mixer in ("mesa", "gla", "delta-net")]
     fronts = [jax.tree.leaves(network.blocks[0].mixer.front) for network in networks]
     assert all(np.array_equal(a, b) for front in fronts[1:] for a, b in zip(front, fronts[0], strict=True))
-    assert MemoryArm(SMOKE.memories, "mesa", noisy=True).task.distractors
-    assert not MemoryArm(SMOKE.memories, "mesa", noisy=False).task.distractors
+    assert MemoryArm(SMOKE.memories, "mesa", "noisy-recall").task.distractors
+    assert not MemoryArm(SMOKE.memories, "mesa", "recall").task.distractors
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("mixer", ["gla", "attention"])
+def test_networks_of_automata_are_scored_by_what_may_come_next(mixer):
+    """An untrained network guesses: about as often right as the alphabet's share of allowed symbols."""
+    arm = MemoryArm(replace(SMOKE.memories, automata_length=64), mixer, "automata")
+    network, examples = build_memory(arm, jax.random.key(0)), batch(arm.task, jax.random.key(1), 64, "iid")
+    rate = float(eqx.filter_jit(measure_accuracy)(network, examples))
+    assert 0.5 * np.mean(examples.allowed) < rate < 3 * np.mean(examples.allowed)
+    assert np.isfinite(memory_loss(network, jax.tree.map(lambda leaf: leaf[0], examples), jax.random.key(0)))

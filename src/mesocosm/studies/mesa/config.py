@@ -165,7 +165,7 @@ class FewShotRuns:
 
 @dataclass(frozen=True)
 class Memories:
-    """Networks of gated layers on recall, plain and with noise (paper: the MAD suite, width 128, 8 heads of size 16)."""
+    """Networks of gated layers and of attention on recall, plain and with noise, and on automata (paper: MAD and RegBench; width 128, 8 heads of size 16)."""
 
     seeds: int = 0
     """Replicates; 0: none are trained."""
@@ -176,6 +176,10 @@ class Memories:
     vocabulary: int = 32
     pairs: int = 12
     length: int = 64
+    automata_length: int = 256
+    """Positions of a sequence of strings."""
+    problems: tuple[Literal["recall", "noisy-recall", "automata"], ...] = ("recall", "noisy-recall", "automata")
+    mixers: tuple[Literal["mesa", "gla", "delta-net", "attention"], ...] = ("mesa", "gla", "delta-net", "attention")
     steps: int = 2000
     learning_rate: float = 3e-3
     batch_size: int = 32
@@ -251,7 +255,7 @@ class Config:
     few_shot: FewShotRuns = field(default_factory=FewShotRuns)
     """Few-shot regression (C12, C13)."""
     memories: Memories = field(default_factory=Memories)
-    """Recall by gated layers, and the mesa layer's solver (N4, N6)."""
+    """Recall and automata by gated layers, and the mesa layer's solver (N4, N6, N7)."""
     parity: ParityRuns = field(default_factory=ParityRuns)
     """Length generalisation on parity (N10)."""
     mixer: str = ""
@@ -285,7 +289,9 @@ PRESETS = {
             raw=RawRuns(("orthogonal",), 2, RawNetworks(16, 2, 4, 8), softmax=_TINY, hybrid=_TINY, linear=_TINY, observed=2),
             distillation=Distillation(dims=(2,), seeds=2, steps=2, batch_size=4),
             few_shot=FewShotRuns(seeds=2, length=24, prefix=3, steps=2, batch_size=4, sequences=64),
-            memories=Memories(2, 8, 1, 2, 4, 12, 3, 16, steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)),
+            memories=Memories(
+                2, 8, 1, 2, 4, 12, 3, 16, 16, ("recall",), ("mesa", "gla"), steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)
+            ),
             parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
         ),
         seeds=2,

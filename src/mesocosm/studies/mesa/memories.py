@@ -1,11 +1,11 @@
-"""Recall by networks of gated mesa layers, gated linear attention and DeltaNet, and what the mesa layers' solver must do for it."""
+"""Recall and languages of automata by networks of one layer each, and what the mesa layers' solver must do for recall."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -16,14 +16,20 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.learning.optimizers import adamw
 from mesocosm.learning.supervised import Supervised
-from mesocosm.nn import DeltaNet, GatedLinearAttention, GatedMesaAttention, SequenceModel, language_model
+from mesocosm.nn import Attention, DeltaNet, GatedLinearAttention, GatedMesaAttention, Rotary, SequenceModel, language_model
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Memories
+from mesocosm.tasks.automata import AutomatonExample, AutomatonStrings, valid_rate
 from mesocosm.tasks.recall import MultiQueryRecall
 from mesocosm.tasks.task import batch, digest
 from mesocosm.tasks.tokens import TokenExample, accuracy, cross_entropy
 
-MIXERS: dict[str, Callable[..., Any]] = {"mesa": GatedMesaAttention.create, "gla": GatedLinearAttention.create, "delta-net": DeltaNet.create}
+MIXERS: dict[str, Callable[..., Any]] = {
+    "mesa": GatedMesaAttention.create,
+    "gla": GatedLinearAttention.create,
+    "delta-net": DeltaNet.create,
+    "attention": partial(Attention.create, position=Rotary.create),
+}
 WHOLE = 30
 """Steps of a solve that counts as exact (paper)."""
 
@@ -34,38 +40,40 @@ class MemoryArm:
 
     memories: Memories
     mixer: str
-    noisy: bool
+    problem: Literal["recall", "noisy-recall", "automata"]
 
     @property
-    def task(self) -> MultiQueryRecall:
-        """Recall of key-value pairs; noisy: with random tokens between the queries."""
+    def task(self) -> MultiQueryRecall | AutomatonStrings:
+        """Recall of key-value pairs, where noisy with random tokens between the queries; or strings of automata."""
         sizes = self.memories
-        return MultiQueryRecall(sizes.vocabulary, sizes.pairs, sizes.length, power=1.0, distractors=self.noisy)
+        if self.problem == "automata":
+            return AutomatonStrings(length=sizes.automata_length)
+        return MultiQueryRecall(sizes.vocabulary, sizes.pairs, sizes.length, power=1.0, distractors=self.problem == "noisy-recall")
 
 
 def build_memory(arm: MemoryArm, key: PRNGKeyArray) -> SequenceModel:
-    """Blocks of one mixer, without positions: the mixers' convolutions see the order of neighbours."""
+    """Blocks of one mixer. Gated mixers need no positions: their convolutions see the order of neighbours. Attention is rotary."""
     sizes = arm.memories
     mixer = partial(MIXERS[arm.mixer], heads=sizes.heads, key_dim=sizes.key_dim)
-    return language_model(sizes.vocabulary, sizes.width, layers=sizes.layers, mixer=mixer, positions=None, tied=False, key=key)
+    return language_model(arm.task.vocabulary, sizes.width, layers=sizes.layers, mixer=mixer, positions=None, tied=False, key=key)
 
 
-def recall_loss(network: SequenceModel, example: TokenExample, key: PRNGKeyArray) -> Float[Array, ""]:
-    """Cross entropy at the queries."""
-    return cross_entropy(network(example.inputs), example)
+def memory_loss(network: SequenceModel, example: TokenExample | AutomatonExample, key: PRNGKeyArray) -> Float[Array, ""]:
+    """Cross entropy at the scored positions."""
+    return cross_entropy(network(example.inputs), TokenExample(*example[:3]))
 
 
 def train_memory(arm: MemoryArm, context: Context) -> Tables:
-    """Accuracy, and for mesa layers the loss under bounds of the solver."""
+    """Accuracy (for automata: how often the prediction may come next), and for mesa layers on recall the loss under bounds of the solver."""
     sizes = arm.memories
     numbers = {"learning_rate": sizes.learning_rate, "steps": float(sizes.steps), "weight_decay": sizes.weight_decay, "clip": None, "clip_norm": 1.0}
-    learner = Supervised(Partial(build_memory, arm), arm.task, recall_loss, adamw, numbers, sizes.batch_size)
+    learner = Supervised(Partial(build_memory, arm), arm.task, memory_loss, adamw, numbers, sizes.batch_size)
     network = context.fit("network", learner, sizes.steps).model
     context.publish("network", network)
     examples = context.evaluate(Partial(_draw, arm), shared=(context.evaluation_key,))
     digests = [digest(inputs) for inputs in examples.inputs]
-    tables = {"recall": context.rows(digest=digests, accuracy=context.evaluate(_accuracy, network, examples))}
-    if arm.mixer == "mesa":
+    tables = {"recall": context.rows(digest=digests, accuracy=context.evaluate(measure_accuracy, network, examples))}
+    if arm.mixer == "mesa" and arm.problem == "recall":
         bounds = [(tolerance, WHOLE) for tolerance in sizes.tolerances] + [(0.0, steps) for steps in sizes.fixed_steps]
         found = [context.evaluate(Partial(solved, tolerance, steps), network, examples) for tolerance, steps in bounds]
         losses, taken = (np.stack([part[i] for part in found], axis=1) for i in range(2))
@@ -74,16 +82,14 @@ def train_memory(arm: MemoryArm, context: Context) -> Tables:
     return tables
 
 
-def _draw(arm: MemoryArm, key: PRNGKeyArray) -> TokenExample:
+def _draw(arm: MemoryArm, key: PRNGKeyArray) -> Any:
     return batch(arm.task, key, arm.memories.sequences, "iid")
 
 
-def _outputs(network: SequenceModel, examples: TokenExample) -> Float[Array, "sequences time vocabulary"]:
-    return jax.lax.map(network, examples.inputs, batch_size=64)
-
-
-def _accuracy(network: SequenceModel, examples: TokenExample) -> Float[Array, ""]:
-    return accuracy(_outputs(network, examples), examples)
+def measure_accuracy(network: SequenceModel, examples: TokenExample | AutomatonExample) -> Float[Array, ""]:
+    """Of the argmax at the scored positions; for automata, how often it may come next."""
+    logits = jax.lax.map(network, examples.inputs, batch_size=64)
+    return valid_rate(logits, examples) if isinstance(examples, AutomatonExample) else accuracy(logits, examples)
 
 
 def solved(tolerance: float, steps: int, network: SequenceModel, examples: TokenExample) -> tuple[Float[Array, ""], Float[Array, ""]]:

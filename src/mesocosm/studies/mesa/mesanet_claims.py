@@ -4,7 +4,7 @@ from mesocosm.claims.forms import ALL, against_mutant, unjudged
 from mesocosm.claims.measures import instances
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import raw_measures
-from mesocosm.studies.mesa.tables import NOISY, RECALL, SIGNED, UNSIGNED, Forgetting
+from mesocosm.studies.mesa.tables import AUTOMATA, NOISY, RECALL, SIGNED, UNSIGNED, Forgetting
 
 SIZE = "needs language models larger than mesocosm trains"
 
@@ -72,6 +72,29 @@ JUDGED = [
         ],
     ),
     Claim(
+        "N7",
+        "In context, mesa layers learn the languages of automata better than other recurrent layers, and about as well as attention.",
+        source="N, Fig. 9",
+        checks=[
+            Check(
+                "recurrent",
+                Mean("rate of predictions that may come next, mesa layers minus gated linear attention"),
+                above(0.0),
+                raw_measures.recalled(AUTOMATA["mesa"], AUTOMATA["gla"]),
+                Control("exchanged", raw_measures.recalled(AUTOMATA["gla"], AUTOMATA["mesa"])),
+                judged_at=PAPER,
+            ),
+            Check(
+                "attention",
+                Mean("rate of predictions that may come next, mesa layers minus attention"),
+                above(-0.05),
+                raw_measures.recalled(AUTOMATA["mesa"], AUTOMATA["attention"]),
+                Control("gated linear attention in its place", raw_measures.recalled(AUTOMATA["gla"], AUTOMATA["attention"])),
+                judged_at=PAPER,
+            ),
+        ],
+    ),
+    Claim(
         "N9",
         "The mesa layer takes an online Newton step per token, DeltaNet an online gradient step.",
         source="N, App. H",
@@ -125,6 +148,5 @@ JUDGED = [
 UNJUDGED = [
     unjudged("N3-cost", "k solver steps cost O(k n^2) a token for key size n.", "N, Sec. 3", "a property of the program: a test counts its operations"),
     unjudged("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "concerns trained language models"),
-    unjudged("N7", "MesaNet is close to Transformers on RegBench.", "N, Fig. 9", "RegBench is not implemented yet"),
     unjudged("N8", "MesaNet has the lowest perplexity among recurrent networks.", "N, Tables 2, 3, 10", SIZE),
 ]

@@ -26,8 +26,9 @@ CONTRACTING_DEEPEST = Trials(lambda config: f"contracting-{max(config.contractin
 
 
 SOFTMAX, UNPLACED, HYBRID, HYBRID_LINEAR = (Trials(name) for name in ("softmax-3", "unplaced-3", "hybrid", "hybrid-linear"))
-RECALL = {mixer: Trials(f"recall-{mixer}") for mixer in ("mesa", "gla", "delta-net")}
-NOISY = {mixer: Trials(f"noisy-recall-{mixer}") for mixer in ("mesa", "gla", "delta-net")}
+RECALL, NOISY, AUTOMATA = (
+    {mixer: Trials(f"{problem}-{mixer}") for mixer in ("mesa", "gla", "attention")} for problem in ("recall", "noisy-recall", "automata")
+)
 SIGNED, UNSIGNED = Trials("parity-signed"), Trials("parity-unsigned")
 
 
@@ -177,7 +178,7 @@ class FewShot(Table):
 
 
 class Recall(Table):
-    """Accuracy at the queries."""
+    """Accuracy at the queries, or how often a prediction may come next in a language."""
 
     digest: Value
     accuracy: Value

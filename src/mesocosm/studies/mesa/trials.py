@@ -11,7 +11,7 @@ from mesocosm.studies.mesa.dimensions import measure_dimensions
 from mesocosm.studies.mesa.distillation import DistilledArm, distil
 from mesocosm.studies.mesa.few_shot import PARENT, FewShotArm, measure_few_shot
 from mesocosm.studies.mesa.identities import check_identities
-from mesocosm.studies.mesa.memories import MIXERS, MemoryArm, build_memory, train_memory
+from mesocosm.studies.mesa.memories import MemoryArm, build_memory, train_memory
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
 from mesocosm.studies.mesa.parity import ParityArm, build_parity, train_parity
 from mesocosm.studies.mesa.raw_networks import Layer as RawLayer
@@ -129,12 +129,13 @@ def _few_shot(config: Config) -> list[Trial]:
 
 
 def _gated(config: Config) -> list[Trial]:
-    """Networks of gated layers on recall, and on parity."""
+    """Networks of gated layers on recall, on automata and on parity."""
     runs, found = config.parity, []
-    for noisy in (False, True) if config.memories.seeds else ():
-        for mixer in MIXERS:
-            name, arm = f"{'noisy-' * noisy}recall-{mixer}", MemoryArm(config.memories, mixer, noisy)
-            found.append(Trial(name, train_memory, arm, models={"network": build_memory}, seeds=config.memories.seeds, over_seeds=config.over_seeds))
+    for problem in config.memories.problems if config.memories.seeds else ():
+        for mixer in config.memories.mixers:
+            arm = MemoryArm(config.memories, mixer, problem)
+            models = {"network": build_memory}
+            found.append(Trial(f"{problem}-{mixer}", train_memory, arm, models=models, seeds=config.memories.seeds, over_seeds=config.over_seeds))
     for name, signed in {"parity-signed": True, "parity-unsigned": False}.items() if runs.seeds else ():
         arm = ParityArm(runs, signed)
         found.append(Trial(name, train_parity, arm, models={"network": build_parity}, seeds=runs.seeds, over_seeds=config.over_seeds))
