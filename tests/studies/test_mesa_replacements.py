@@ -11,7 +11,7 @@ import pytest
 from mesocosm.nn import ResidualStack
 from mesocosm.studies.mesa.config import PRESETS, Distillation, Evaluation, RawNetworks, Systems
 from mesocosm.studies.mesa.distillation import DistilledArm, build_pupil, pupil_loss, replace_layer
-from mesocosm.studies.mesa.memories import MemoryArm, build_memory, measure_accuracy, memory_loss, solved, with_bounds
+from mesocosm.studies.mesa.memories import Bounds, MemoryArm, build_memory, measure_accuracy, memory_loss, solved, with_bounds
 from mesocosm.studies.mesa.raw_networks import RawArm, build_raw
 from mesocosm.tasks.linear_systems import LinearSystems
 from mesocosm.tasks.task import batch
@@ -49,13 +49,13 @@ def test_looser_bounds_take_fewer_steps_and_cost_more():
     arm = MemoryArm(replace(SMOKE.memories, layers=2, width=16, key_dim=8), "mesa", "recall")
     network = build_memory(arm, jax.random.key(0))
     examples = batch(arm.task, jax.random.key(1), 8, "iid")
-    measure = eqx.filter_jit(lambda tolerance, steps: solved(tolerance, steps, network, examples))
-    (exact, most), (near, some), (one, single) = (map(float, measure(*bound)) for bound in ((1e-6, 30), (1e-2, 30), (0.0, 1)))
+    measure = eqx.filter_jit(lambda bounds: solved(bounds, network, examples))
+    (exact, most), (near, some), (one, single) = (map(float, measure(bounds)) for bounds in (Bounds(1e-6), Bounds(1e-2), Bounds(0.0, 1)))
     assert single == 1
     assert 1 < some < most < 30
     assert abs(near - exact) < 0.02
     assert abs(one - exact) > abs(near - exact)
-    assert all(block.mixer.steps == 3 for block in with_bounds(network, 0.1, 3).blocks)
+    assert all(block.mixer.steps == 3 for block in with_bounds(network, Bounds(0.1, 3)).blocks)
     assert all(block.mixer.steps == 30 for block in network.blocks)
 
 

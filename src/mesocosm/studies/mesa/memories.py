@@ -30,8 +30,15 @@ MIXERS: dict[str, Callable[..., Any]] = {
     "delta-net": DeltaNet.create,
     "attention": partial(Attention.create, position=Rotary.create),
 }
-WHOLE = 30
-"""Steps of a solve that counts as exact (paper)."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of a mesa layer's solver."""
+
+    tolerance: float
+    steps: int = 30
+    """As many count as exact (paper)."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,10 @@ def train_memory(arm: MemoryArm, context: Context) -> Tables:
     digests = [digest(inputs) for inputs in examples.inputs]
     tables = {"recall": context.rows(digest=digests, accuracy=context.evaluate(measure_accuracy, network, examples))}
     if arm.mixer == "mesa" and arm.problem == "recall":
-        bounds = [(tolerance, WHOLE) for tolerance in sizes.tolerances] + [(0.0, steps) for steps in sizes.fixed_steps]
-        found = [context.evaluate(Partial(solved, tolerance, steps), network, examples) for tolerance, steps in bounds]
+        bounds = [Bounds(tolerance) for tolerance in sizes.tolerances] + [Bounds(0.0, steps) for steps in sizes.fixed_steps]
+        found = [context.evaluate(Partial(solved, bound), network, examples) for bound in bounds]
         losses, taken = (np.stack([part[i] for part in found], axis=1) for i in range(2))
-        names = [f"{tolerance:g}" if tolerance else f"{steps} steps" for tolerance, steps in bounds]
+        names = [f"{bound.tolerance:g}" if bound.tolerance else f"{bound.steps} steps" for bound in bounds]
         tables["solver"] = context.rows({"bound": names}, loss=losses, steps=taken)
     return tables
 
@@ -92,9 +99,9 @@ def measure_accuracy(network: SequenceModel, examples: TokenExample | AutomatonE
     return valid_rate(logits, examples) if isinstance(examples, AutomatonExample) else accuracy(logits, examples)
 
 
-def solved(tolerance: float, steps: int, network: SequenceModel, examples: TokenExample) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def solved(bounds: Bounds, network: SequenceModel, examples: TokenExample) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Loss of the network with other bounds of the solver, and the mean number of steps that its layers take."""
-    bounded = with_bounds(network, tolerance, steps)
+    bounded = with_bounds(network, bounds)
 
     def one(inputs: Array) -> tuple[Array, Array]:
         logits, shown = bounded.explain(inputs)
@@ -104,7 +111,7 @@ def solved(tolerance: float, steps: int, network: SequenceModel, examples: Token
     return cross_entropy(logits, examples), taken.mean()
 
 
-def with_bounds(network: SequenceModel, tolerance: float, steps: int) -> SequenceModel:
+def with_bounds(network: SequenceModel, bounds: Bounds) -> SequenceModel:
     """The same layers with other bounds of the solver."""
-    blocks = tuple(replace(block, mixer=replace(block.mixer, tolerance=tolerance, steps=steps)) for block in network.blocks)  # pyright: ignore
+    blocks = tuple(replace(block, mixer=replace(block.mixer, tolerance=bounds.tolerance, steps=bounds.steps)) for block in network.blocks)  # pyright: ignore
     return eqx.tree_at(lambda network: network.blocks, network, blocks)
