@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.analysis.in_context.regression import least_squares
-from mesocosm.studies.mesa.few_shot import draw_prompt, pair_losses, true_pair_losses
+from mesocosm.studies.mesa.few_shot import draw_prompt, neighbour_regression, pair_losses, true_pair_losses
 from mesocosm.tasks.few_shot import FewShotRegression, Prompt
 
 
@@ -24,7 +23,7 @@ def test_neighbouring_tokens_make_least_squares_worse_before_better():
     """The early ascent needs no network: the steps between pairs are pairs, too, and nothing predicts them (paper, Fig. 8)."""
     examples = jax.vmap(FewShotRegression(10, pairs=50, run=50).sample)(jax.random.split(jax.random.key(0), 512))
     plain = Prompt(jnp.zeros((0, 10)))
-    losses = jax.jit(jax.vmap(lambda example: pair_losses(least_squares, plain, example)))(examples).mean(0)
+    losses = jax.jit(jax.vmap(lambda example: pair_losses(neighbour_regression, plain, example)))(examples).mean(0)
     assert np.argmax(losses[:10]) + 1 >= 2
     assert np.max(losses[:10]) > 1.15 * losses[0]
     assert losses[-5:].mean() < 0.5 * np.max(losses)
