@@ -300,7 +300,7 @@ PRESETS = {
         Config(),
         seeds=5,
         minutes={
-            "identities": 0.35,
+            "identities": 0.6,
             "references": 0.05,
             "linear-1": 0.27,
             "linear-1-fixed": 0.2,
@@ -325,7 +325,7 @@ PRESETS = {
         ),
         seeds=10,
         minutes={
-            "identities": 0.74,
+            "identities": 1.2,
             "references": 0.13,
             "linear-1": 1.2,
             "linear-1-fixed": 1.2,
