@@ -236,8 +236,12 @@ class Config:
     loss at the last position is then 0.24, and 0.03 with a bound of 1."""
     deep_clip: float = 2.0
     """Bound on the residual stream of deep networks and of the mesa layer (paper: 4, at which deep networks are repeatedly set back)."""
-    contracting: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=5e-4))
+    contracting: Training = field(default_factory=lambda: Training(steps=3000, learning_rate=1e-3, batch_size=64))
     """Two or more layers on contracting systems, whose gradients are larger."""
+    contracting_clip: float = 4.0
+    """Bound on the residual stream of these networks (paper: 4)."""
+    contracting_mesa: Training = field(default_factory=lambda: Training(steps=2000, batch_size=64, init_std=0.05))
+    """The mesa layer on contracting systems; in pilots, batches of 32 left it worse than ridge regression."""
     mesa: Training = field(default_factory=lambda: Training(steps=250, init_std=0.05))
     """The mesa layer, 4 heads (paper)."""
     depths: tuple[int, ...] = ()
@@ -282,6 +286,7 @@ PRESETS = {
             fixed_seeds=2,
             deep=Training(steps=4, batch_size=4),
             contracting=Training(steps=4, batch_size=4),
+            contracting_mesa=Training(steps=4, batch_size=4, init_std=0.05),
             mesa=Training(steps=4, batch_size=4, init_std=0.05),
             depths=(2,),
             retrain_seeds=2,
@@ -366,6 +371,7 @@ PRESETS = {
             deep=replace(_PAPER_LINEAR, steps=15000),
             contracting=replace(_PAPER_LINEAR, steps=15000),
             mesa=replace(_PAPER_LINEAR, learning_rate=4e-4),
+            contracting_mesa=replace(_PAPER_LINEAR, learning_rate=4e-4),
             depths=(2, 4, 6),
             contracting_depths=(1, 2, 4, 6),
             retrain_seeds=10,

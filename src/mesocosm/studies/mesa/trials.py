@@ -40,7 +40,9 @@ def trials(config: Config) -> list[Trial]:
     """One trial per network; trials that differ only in numbers share a program."""
 
     def arm(name: str, source: Source = "orthogonal", *, layers: int = 1, heads: int = 4, layer: Layer = "linear", training: Training | None = None) -> Trial:
-        clip = config.deep_clip if layers > 1 or layer == "mesa" else config.network.residual_clip
+        clip = config.network.residual_clip
+        if layers > 1 or layer == "mesa":
+            clip = config.contracting_clip if source == "contracting" and layer == "linear" else config.deep_clip
         network = Network(layers, heads, config.network.key_dim, clip)
         training = training or (config.mesa if layer == "mesa" else config.linear if layers == 1 else config.deep)
         mixer = config.mixer if layer == "user" else ""
@@ -73,7 +75,7 @@ def trials(config: Config) -> list[Trial]:
         training = config.linear if depth == 1 else config.contracting
         found.append(arm(f"contracting-{depth}", "contracting", layers=depth, heads=heads if depth == 1 else 4, training=training))
     if config.contracting_depths:
-        found += [arm("contracting-mesa-1", "contracting", layer="mesa"), arm("contracting-1-wide", "contracting")]
+        found += [arm("contracting-mesa-1", "contracting", layer="mesa", training=config.contracting_mesa), arm("contracting-1-wide", "contracting")]
     if config.retrain_seeds:
         again = NetworkArm(config.systems, "orthogonal", config.network, config.linear, config.evaluation, config.probing)
         found.append(Trial("linear-1-again", train_twice, again, seeds=config.retrain_seeds, over_seeds=config.over_seeds))
