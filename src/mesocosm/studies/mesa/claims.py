@@ -190,6 +190,14 @@ CLAIMS = [
                 Control("two layers, whose loss rises late in the paper, too", measures.late_rise(linear(2))),
                 reference=Reference(log(0.009 / 0.011), "paper"),
             ),
+            deep(
+                "late-four",
+                Mean("log ratio of test losses over the last fifth of the positions, four layers over two"),
+                below(log(0.5)),
+                measures.late_ratio(linear(4), linear(2)),
+                Control(HEADS, measures.late_ratio(WIDE, LINEAR)),
+                reference=Reference(log(0.016 / 0.242), "paper"),
+            ),
             mesa(
                 "mesa-one",
                 Mean("log ratio of test losses, one mesa layer over one layer of linear attention"),
@@ -277,6 +285,14 @@ CLAIMS = [
                 below(log(0.9)),
                 measures.ratio(CONTRACTING_MESA, CONTRACTING),
                 Control("without the solve: linear attention with 4 heads", measures.ratio(CONTRACTING_WIDE, CONTRACTING)),
+            ),
+            contracting(
+                "optimum",
+                Mean("log ratio of test losses, one mesa layer over ridge regression"),
+                below(log(1.25)),
+                measures.versus_ridge(CONTRACTING_MESA),
+                Control("without the solve: linear attention with 4 heads", measures.versus_ridge(CONTRACTING_WIDE)),
+                reference=Reference(log(0.166 / 0.196), "derived"),
             ),
             contracting(
                 "target",

@@ -59,6 +59,11 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
     return Measure((own, rows), measure)
 
 
+def late_ratio(trial: Trials, other: Trials) -> OfSeeds:
+    """Log ratio of two networks' losses over the last fifth of the positions, paired by test sequence."""
+    return _paired(GroupLoss.rows(trial), GroupLoss.late, GroupLoss.rows(other), GroupLoss.late)
+
+
 def late_rise(trial: Trials) -> OfSeeds:
     """Log ratio of a network's mean losses, over the last fifth of the positions over the fifth before."""
 

@@ -56,11 +56,12 @@ class PositionLoss(Table):
 
 
 class GroupLoss(Table):
-    """Test loss of a network in each group of test sequences."""
+    """Test loss of a network in each group of test sequences: mean over positions, and over the last fifth of them."""
 
     group: Axis
     digest: Value
     loss: Value
+    late: Value
 
 
 class Polynomial(Table):

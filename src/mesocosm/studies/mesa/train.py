@@ -107,8 +107,9 @@ def _losses(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, An
     )
     positions = {"position": range(1, arm.systems.length + 1)}
     curve = context.rows(positions, **{name: getattr(measured, name).mean(1) for name in ("network", "gradient_step", "ridge")})
-    groups = group_means(mean["network"])
-    return {"loss": loss, "position_loss": curve, "group_loss": context.rows({"group": range(1, 1 + groups.shape[-1])}, digest=digests, loss=groups)}
+    groups, late = group_means(mean["network"]), group_means(measured.network[..., -(arm.systems.length // 5) :].mean(-1))
+    by_group = context.rows({"group": range(1, 1 + groups.shape[-1])}, digest=digests, loss=groups, late=late)
+    return {"loss": loss, "position_loss": curve, "group_loss": by_group}
 
 
 # --- twice ------------------------------------------------------------------------------------------------------------
