@@ -210,7 +210,7 @@ class ParityRuns:
     """Lengths of test sequences, in training lengths."""
     sequences: int = 512
     """Test sequences of each length."""
-    steps: int = 3000
+    steps: int = 2000
     learning_rate: float = 3e-3
     batch_size: int = 64
     weight_decay: float = 0.03
@@ -326,8 +326,9 @@ PRESETS = {
             retrain_seeds=20,
             dimensions=Dimensions(dims=(4, 6, 10, 20, 40, 60)),
             raw=RawRuns(sources=("orthogonal",)),
-            distillation=Distillation(dims=(4, 10)),
-            few_shot=FewShotRuns(seeds=5),
+            distillation=Distillation(dims=(4, 10), seeds=10),
+            few_shot=FewShotRuns(seeds=10),
+            parity=ParityRuns(seeds=10),
         ),
         seeds=10,
         minutes={

@@ -1,6 +1,6 @@
 """Claims of the second paper: N is von Oswald et al., MesaNet (2025)."""
 
-from mesocosm.claims.forms import ALL, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import raw_measures
@@ -114,7 +114,7 @@ JUDGED = [
                 above(0.5),
                 raw_measures.solved(SIGNED, 2, 0.9),
                 Control("gates between 0 and 1", raw_measures.solved(UNSIGNED, 2, 0.9)),
-                judged_at=PAPER,
+                judged_at=CPU,
             ),
             Check(
                 "trained",
@@ -122,7 +122,7 @@ JUDGED = [
                 above(0.5),
                 raw_measures.solved(UNSIGNED, 1, 0.9),
                 Control("at four times the training length", raw_measures.solved(UNSIGNED, 4, 0.9)),
-                judged_at=PAPER,
+                judged_at=CPU,
             ),
         ],
     ),
