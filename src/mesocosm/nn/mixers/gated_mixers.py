@@ -155,7 +155,7 @@ def random_gated_parts(
     dim: int, heads: int | None, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray, *, signed: bool = False
 ) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
     """Initialise the parts of a gated mixer: maps N(0, std^2), by default N(0, 1 / fan in), with keys that start as queries; filters uniform in +-1/2; gate
-    biases for which beta is 1/2 and gamma goes over the heads from 0.9 to 0.999, evenly spaced in the logits, or if `signed` starts around 0, with both signs."""
+    biases for which beta is 1/2 and gamma goes over the heads from 0.9 to 0.999, evenly spaced in the logits; if `signed`, gamma starts around 0."""
     maps, gates, filters = jax.random.split(key, 3)
     heads, key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
     query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)

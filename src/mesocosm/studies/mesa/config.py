@@ -121,7 +121,7 @@ class RawRuns:
     seeds: int = 10
     """Replicates."""
     sizes: RawNetworks = field(default_factory=RawNetworks)
-    softmax: Training = field(default_factory=lambda: Training(steps=3000, clip_norm=None, init_std=0.05))
+    softmax: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-2, clip_norm=1.0, init_std=0.05))
     """Three layers (paper: seven, 10000 steps of batch 256)."""
     hybrid: Training = field(default_factory=lambda: Training(steps=1500, clip_norm=None, init_std=0.05))
     """A softmax layer and a mesa layer."""
@@ -327,7 +327,10 @@ PRESETS = {
             dimensions=Dimensions(dims=(4, 6, 10, 20, 40, 60)),
             raw=RawRuns(sources=("orthogonal",)),
             distillation=Distillation(dims=(4, 10), seeds=10),
-            few_shot=FewShotRuns(seeds=10),
+            few_shot=FewShotRuns(seeds=10, length=96),
+            memories=Memories(
+                10, 32, heads=2, key_dim=8, vocabulary=64, pairs=20, length=96, problems=("recall", "noisy-recall"), mixers=("mesa", "gla"), steps=600
+            ),
             parity=ParityRuns(seeds=10),
         ),
         seeds=10,

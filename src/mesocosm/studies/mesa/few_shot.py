@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -36,24 +36,28 @@ class FewShotArm:
 
 
 def measure_few_shot(arm: FewShotArm, context: Context) -> Tables:
-    """Tune a separator, and a separator with a prefix; then losses at every pair with each prompt. All are as long as the longest allows."""
+    """Tune a separator, and a separator with a prefix; then losses at every pair with each prompt, on examples of each seed's own. All
+    have as many pairs as the longest prompt allows, an even number."""
     network, runs, systems = context.model(PARENT, "network"), arm.runs, arm.network.systems
-    pairs = (systems.length - runs.prefix) // 3
+    pairs = 2 * ((systems.length - runs.prefix) // 6)
     draw = {
         "plain": Partial(draw_prompt, systems.dim, 0, False),
         "untuned": Partial(draw_prompt, systems.dim, 0, True),
         "separator": Partial(draw_prompt, systems.dim, 0, True),
         "prefix": Partial(draw_prompt, systems.dim, runs.prefix, True),
+        "untuned-prefix": Partial(draw_prompt, systems.dim, runs.prefix, True),
     }
-    rows = []
+    rows, tuned = [], {}
     for name, build in draw.items():
         if name in ("separator", "prefix"):
             task = FewShotRegression(systems.dim, pairs, pairs)
             learner = Supervised(build, task, Partial(prompt_loss, network), adam, {"learning_rate": runs.learning_rate}, runs.batch_size)
-            prompt = context.fit(name, learner, runs.steps, per_seed=True).model
+            prompt = tuned[name] = context.fit(name, learner, runs.steps, per_seed=True).model
         else:
             prompt = context.evaluate(build, context.keys("init"))
-        found = context.evaluate(Partial(measure_prompt, runs, pairs), network, prompt, shared=(context.evaluation_key,))
+        if name == "untuned-prefix":
+            prompt = replace(prompt, separator=tuned["separator"].separator)
+        found = context.evaluate(Partial(measure_prompt, runs, pairs), network, prompt, context.keys("eval"))
         losses = {column: getattr(found, column) for column in ("one", "two", "every", "neighbours", "true_pairs")}
         rows.append(context.rows({"pair": range(1, 1 + pairs)}, prompt=name, digest=[digest(each) for each in found.test], **losses))
     return {"few_shot": pl.concat(rows)}
@@ -97,7 +101,7 @@ class PromptLosses(NamedTuple):
 
 
 def measure_prompt(runs: FewShotRuns, pairs: int, network: RawNetwork, prompt: Prompt, key: PRNGKeyArray) -> PromptLosses:
-    """Losses on fresh examples, the same for all prompts and networks."""
+    """Losses on fresh examples, the same for all prompts."""
     one, two, every = (batch(FewShotRegression(network.embed.shape[1], pairs, run), key, runs.sequences, "iid") for run in (pairs, pairs // 2, 1))
 
     def mean(losses: Any, examples: FewShotExample) -> Float[Array, " pairs"]:

@@ -13,7 +13,7 @@ from mesocosm.claims.measures import Measure, derived, replicates, within
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Estimate, Rows, Trials, Value
 from mesocosm.studies.interface import View
-from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, PositionLoss, Probes
+from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, Probes
 
 OfSeeds = Measure[Replicates]
 LOSSLESS = log(1.02)
@@ -65,14 +65,8 @@ def late_ratio(trial: Trials, other: Trials) -> OfSeeds:
 
 
 def late_rise(trial: Trials) -> OfSeeds:
-    """Log ratio of a network's mean losses, over the last fifth of the positions over the fifth before."""
-
-    def ratio(rows: pl.DataFrame) -> float:
-        losses = rows.sort(PositionLoss.position)[PositionLoss.network].to_numpy()
-        fifth = len(losses) // 5
-        return float(np.log(losses[-fifth:].mean() / losses[-2 * fifth : -fifth].mean()))
-
-    return within(PositionLoss.rows(trial), ratio)
+    """Log ratio of a network's losses, over the last fifth of the positions over the fifth before, paired by test sequence."""
+    return derived(lambda table: paired_log_ratio(table, GroupLoss.late, table, GroupLoss.before), GroupLoss.rows(trial))
 
 
 def _paired(rows: Rows, loss: Value, other_rows: Rows, other_loss: Value) -> OfSeeds:

@@ -71,7 +71,7 @@ def memory_loss(network: SequenceModel, example: TokenExample | AutomatonExample
 
 
 def train_memory(arm: MemoryArm, context: Context) -> Tables:
-    """Accuracy (for automata: how often the prediction may come next), and for mesa layers on recall the loss under bounds of the solver."""
+    """Accuracy (for automata: how often the prediction may come next), and for mesa layers the same under bounds of the solver."""
     sizes = arm.memories
     numbers = {"learning_rate": sizes.learning_rate, "steps": float(sizes.steps), "weight_decay": sizes.weight_decay, "clip": None, "clip_norm": 1.0}
     learner = Supervised(Partial(build_memory, arm), arm.task, memory_loss, adamw, numbers, sizes.batch_size)
@@ -80,12 +80,12 @@ def train_memory(arm: MemoryArm, context: Context) -> Tables:
     examples = context.evaluate(Partial(_draw, arm), shared=(context.evaluation_key,))
     digests = [digest(inputs) for inputs in examples.inputs]
     tables = {"recall": context.rows(digest=digests, accuracy=context.evaluate(measure_accuracy, network, examples))}
-    if arm.mixer == "mesa" and arm.problem == "recall":
+    if arm.mixer == "mesa":
         bounds = [Bounds(tolerance) for tolerance in sizes.tolerances] + [Bounds(0.0, steps) for steps in sizes.fixed_steps]
         found = [context.evaluate(Partial(solved, bound), network, examples) for bound in bounds]
-        losses, taken = (np.stack([part[i] for part in found], axis=1) for i in range(2))
+        losses, accuracies, taken = (np.stack([part[i] for part in found], axis=1) for i in range(3))
         names = [f"{bound.tolerance:g}" if bound.tolerance else f"{bound.steps} steps" for bound in bounds]
-        tables["solver"] = context.rows({"bound": names}, loss=losses, steps=taken)
+        tables["solver"] = context.rows({"bound": names}, digest=digests, loss=losses, accuracy=accuracies, steps=taken)
     return tables
 
 
@@ -95,12 +95,15 @@ def _draw(arm: MemoryArm, key: PRNGKeyArray) -> Any:
 
 def measure_accuracy(network: SequenceModel, examples: TokenExample | AutomatonExample) -> Float[Array, ""]:
     """Of the argmax at the scored positions; for automata, how often it may come next."""
-    logits = jax.lax.map(network, examples.inputs, batch_size=64)
+    return _right(jax.lax.map(network, examples.inputs, batch_size=64), examples)
+
+
+def _right(logits: Array, examples: TokenExample | AutomatonExample) -> Array:
     return valid_rate(logits, examples) if isinstance(examples, AutomatonExample) else accuracy(logits, examples)
 
 
-def solved(bounds: Bounds, network: SequenceModel, examples: TokenExample) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Loss of the network with other bounds of the solver, and the mean number of steps that its layers take."""
+def solved(bounds: Bounds, network: SequenceModel, examples: TokenExample | AutomatonExample) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Loss and accuracy of the network with other bounds of the solver, and the mean number of steps that its layers take."""
     bounded = with_bounds(network, bounds)
 
     def one(inputs: Array) -> tuple[Array, Array]:
@@ -108,7 +111,7 @@ def solved(bounds: Bounds, network: SequenceModel, examples: TokenExample) -> tu
         return logits, jnp.mean(jnp.stack([jnp.mean(jnp.asarray(each.steps, jnp.float32)) for each in shown]))
 
     logits, taken = jax.lax.map(one, examples.inputs, batch_size=64)
-    return cross_entropy(logits, examples), taken.mean()
+    return cross_entropy(logits, TokenExample(*examples[:3])), _right(logits, examples), taken.mean()
 
 
 def with_bounds(network: SequenceModel, bounds: Bounds) -> SequenceModel:

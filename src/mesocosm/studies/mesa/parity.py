@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,12 +32,13 @@ class ParityArm:
 
 
 def build_parity(arm: ParityArm, key: PRNGKeyArray) -> SequenceModel:
-    """Blocks of the gated mesa layer without positions."""
+    """Blocks of the gated mesa layer without positions. Forget gates of both kinds start with biases of 0, so that the arms differ in the sign alone."""
     runs = arm.runs
     bound = runs.regulariser - 1.0
     sizes = {"heads": runs.heads, "key_dim": runs.key_dim, "regulariser": runs.regulariser, "smallest_regulariser": bound}
     mixer = partial(GatedMesaAttention.create, **sizes, signed=arm.signed)
-    return language_model(Parity().vocabulary, runs.width, layers=runs.layers, mixer=mixer, positions=None, tied=False, key=key)
+    network = language_model(Parity().vocabulary, runs.width, layers=runs.layers, mixer=mixer, positions=None, tied=False, key=key)
+    return eqx.tree_at(lambda network: [block.mixer.front.forget_bias for block in network.blocks], network, [jnp.zeros(runs.heads)] * runs.layers)
 
 
 def parity_loss(network: SequenceModel, example: TokenExample, key: PRNGKeyArray) -> Float[Array, ""]:

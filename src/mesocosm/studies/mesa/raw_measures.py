@@ -20,6 +20,7 @@ from mesocosm.studies.mesa.tables import (
     Distilled,
     FewShot,
     Parity,
+    Polynomial,
     RawLoss,
     RawProbes,
     Recall,
@@ -79,7 +80,7 @@ def growth_with_noise(dim: Of) -> OfSeeds:
 # --- what tokens hold ---------------------------------------------------------------------------------------------------
 
 
-def bound(trial: Trials, back: int = 1, other: int = 4) -> OfSeeds:
+def bound(trial: Trials, back: int = 1, other: int = 3) -> OfSeeds:
     """Log ratio of probe errors after the first layer, for the token `back` over the token `other` before the current one."""
 
     def ratio(rows: pl.DataFrame) -> float:
@@ -122,9 +123,15 @@ def versus(trial: Trials, other: Trials, loss: Value = RawLoss.loss) -> OfSeeds:
     return derived(lambda own, theirs: paired_log_ratio(own, loss, theirs, loss), RawLoss.rows(trial), RawLoss.rows(other))
 
 
-def replaced(layer: int, dim: Of) -> OfSeeds:
-    """Log ratio of a network's losses with this layer replaced over the whole network's."""
-    return derived(lambda table: paired_log_ratio(table, Distilled.replaced, table, Distilled.whole), Distilled.rows(layer=layer, dim=dim))
+def over_polynomial(trial: Trials, steps: int) -> OfSeeds:
+    """Log ratio of a network's losses to those of the learned polynomial with this many steps, paired by group of test sequences."""
+    return derived(lambda own, other: paired_log_ratio(own, RawLoss.loss, other, Polynomial.learned), RawLoss.rows(trial), Polynomial.rows(steps=steps))
+
+
+def replaced(layer: int, dim: Of, pupil: str = "linear") -> OfSeeds:
+    """Log ratio of a network's losses with this layer replaced by a pupil over the whole network's."""
+    rows = Distilled.rows(layer=layer, dim=dim, pupil=pupil)
+    return derived(lambda table: paired_log_ratio(table, Distilled.replaced, table, Distilled.whole), rows)
 
 
 def replaced_trend(layer: int) -> OfSeeds:
@@ -145,14 +152,14 @@ def least_distilled(config: Any) -> int:
 # --- few shots ----------------------------------------------------------------------------------------------------------
 
 
-def end_over_peak(loss: Value, prompt: str = "plain") -> OfSeeds:
-    """Log ratio of the mean loss at the last three pairs over the largest loss."""
-    return _of_pairs(prompt, lambda losses: np.log(losses[-3:].mean() / losses.max()), loss)
+def end_over_start(loss: Value, prompt: str = "plain") -> OfSeeds:
+    """Log ratio of the mean loss at the last three pairs over that at the first, which knows nothing yet."""
+    return _of_pairs(prompt, lambda losses: np.log(losses[-3:].mean() / losses[0]), loss)
 
 
 def ascent(loss: Value, prompt: str = "plain") -> OfSeeds:
-    """Log ratio of the largest loss at pairs 2 to 8 over the first pair's."""
-    return _of_pairs(prompt, lambda losses: np.log(losses[1:8].max() / losses[0]), loss)
+    """Log ratio of the mean loss at pairs 2 to 6 over the first pair's."""
+    return _of_pairs(prompt, lambda losses: np.log(losses[1:6].mean() / losses[0]), loss)
 
 
 def jump(loss: Value) -> OfSeeds:
@@ -181,6 +188,11 @@ def _of_pairs(prompt: str, statistic: Callable[[np.ndarray], float], loss: Value
 def recalled(trial: Trials, other: Trials) -> OfSeeds:
     """Difference of two networks' accuracies on the same sequences."""
     return replicates(Recall.accuracy, trial=trial).minus(replicates(Recall.accuracy, trial=other))
+
+
+def without_the_solve(trial: Trials, other: Trials) -> OfSeeds:
+    """The same with one step of the solver in the mesa layers of the first."""
+    return replicates(Solver.accuracy, trial=trial, bound="1 steps").minus(replicates(Recall.accuracy, trial=other))
 
 
 def excess(bound: str, other: str) -> OfSeeds:

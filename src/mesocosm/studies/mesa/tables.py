@@ -56,12 +56,13 @@ class PositionLoss(Table):
 
 
 class GroupLoss(Table):
-    """Test loss of a network in each group of test sequences: mean over positions, and over the last fifth of them."""
+    """Test loss of a network in each group of test sequences: mean over positions, over the last fifth of them, and over the fifth before."""
 
     group: Axis
     digest: Value
     loss: Value
     late: Value
+    before: Value
 
 
 class Polynomial(Table):
@@ -159,6 +160,7 @@ class Distilled(Table):
 
     dim: Axis
     layer: Axis
+    pupil: Axis
     group: Axis
     digest: Value
     whole: Value
@@ -186,10 +188,12 @@ class Recall(Table):
 
 
 class Solver(Table):
-    """Loss of a network under bounds of its layers' solver (a tolerance, or a number of steps), and the mean number of steps taken."""
+    """Loss and accuracy of a network under bounds of its layers' solver (a tolerance, or a number of steps), and the mean number of steps taken."""
 
     bound: Axis
+    digest: Value
     loss: Value
+    accuracy: Value
     steps: Value
 
 
