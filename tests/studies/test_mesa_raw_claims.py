@@ -117,12 +117,8 @@ def _few_shot(end, second, separator, prefix):
         "true_pairs": np.linspace(1.65, 0.01, PAIRS),
     }
     prompts = {"plain": learned}
-    for name, (first, later) in {
-        "untuned": (1.2, 1.05),
-        "separator": (1.1, separator),
-        "prefix": (prefix, separator),
-        "untuned-prefix": (1.2, separator),
-    }.items():
+    by = {"untuned": (1.2, 1.05), "separator": (1.1, separator), "prefix": (prefix, separator), "untuned-prefix": (1.2, separator)}
+    for name, (first, later) in by.items():
         prompts[name] = {**learned, "one": learned["one"] * np.concatenate([np.full(6, first), np.full(PAIRS - 6, later)])}
     rows = [table({"prompt": [name], "pair": range(1, PAIRS + 1)}, "few-shot", **{c: v[None] for c, v in losses.items()}) for name, losses in prompts.items()]
     return pl.concat(rows).with_columns(digest=pl.lit("a"))

@@ -1,7 +1,10 @@
 """Claims of the second paper: N is von Oswald et al., MesaNet (2025)."""
 
+from functools import partial
+
 from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
 from mesocosm.claims.measures import instances
+from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import raw_measures
 from mesocosm.studies.mesa.tables import AUTOMATA, NOISY, RECALL, SIGNED, UNSIGNED, Forgetting
@@ -10,6 +13,12 @@ SIZE = "needs language models larger than mesocosm trains"
 
 PAPER = frozenset({"paper"})
 """For checks whose recipe has not been piloted at a smaller size."""
+
+NET = "initialisation and training sequences"
+TRIED = pilots("mesocosm.studies.mesa")
+
+recall = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="gated-mesa") + TRIED.count(kind="gated-linear"))
+parity = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="parity-signed") + TRIED.count(kind="parity-unsigned"))
 
 JUDGED = [
     Claim(
@@ -35,22 +44,20 @@ JUDGED = [
         "Stopping each token's solve at a relative residual of 1e-4 equals 30 steps with far fewer; here in networks trained on recall.",
         source="N, Fig. 5, 7",
         checks=[
-            Check(
+            recall(
                 "equal",
                 Mean("loss at a tolerance of 1e-4 minus that of 30 steps, nats"),
                 between(-0.005, 0.005),
                 raw_measures.excess("0.0001", "30 steps"),
                 Control("one step", raw_measures.excess("1 steps", "30 steps")),
-                judged_at=CPU,
                 reference=Reference(0.0, "paper"),
             ),
-            Check(
+            recall(
                 "fewer",
                 Mean("mean steps at a tolerance of 1e-4"),
                 below(15.0),
                 raw_measures.steps_taken("0.0001"),
                 Control("no tolerance, 30 steps", raw_measures.steps_taken("30 steps")),
-                judged_at=CPU,
                 reference=Reference(8.9, "paper"),
             ),
         ],
@@ -60,13 +67,12 @@ JUDGED = [
         "The mesa layer recalls in context better than gated linear attention, also between distracting tokens.",
         source="N, Table 9",
         checks=[
-            Check(
+            recall(
                 name,
                 Mean("accuracy of mesa layers minus that of gated linear attention"),
                 above(0.0),
                 raw_measures.recalled(trials["mesa"], trials["gla"]),
                 Control("one step of the solver", raw_measures.without_the_solve(trials["mesa"], trials["gla"])),
-                judged_at=CPU,
             )
             for name, trials in {"recall": RECALL, "noisy": NOISY}.items()
         ],
@@ -76,7 +82,7 @@ JUDGED = [
         "In context, mesa layers learn the languages of automata better than other recurrent layers, and about as well as attention.",
         source="N, Fig. 9",
         checks=[
-            Check(
+            recall(
                 "recurrent",
                 Mean("rate of predictions that may come next, mesa layers minus gated linear attention"),
                 above(0.0),
@@ -84,7 +90,7 @@ JUDGED = [
                 Control("one step of the solver", raw_measures.without_the_solve(AUTOMATA["mesa"], AUTOMATA["gla"])),
                 judged_at=PAPER,
             ),
-            Check(
+            recall(
                 "attention",
                 Mean("rate of predictions that may come next, mesa layers minus attention"),
                 above(-0.05),
@@ -108,21 +114,19 @@ JUDGED = [
         "With a large regulariser, parity generalises to longer strings if forget gates may be negative; positive gates solve the training length alone.",
         source="N, Fig. 8",
         checks=[
-            Check(
+            parity(
                 "longer",
                 Rate("accuracy above 0.9 at twice the training length"),
                 above(0.5),
                 raw_measures.solved(SIGNED, 2, 0.9),
                 Control("gates between 0 and 1", raw_measures.solved(UNSIGNED, 2, 0.9)),
-                judged_at=CPU,
             ),
-            Check(
+            parity(
                 "trained",
                 Rate("accuracy above 0.9 at the training length, gates between 0 and 1"),
                 above(0.5),
                 raw_measures.solved(UNSIGNED, 1, 0.9),
                 Control("at four times the training length", raw_measures.solved(UNSIGNED, 4, 0.9)),
-                judged_at=CPU,
             ),
         ],
     ),

@@ -19,8 +19,8 @@ SHUFFLED = "the observation of another sequence"
 ADDED = "linear attention in place of the mesa layer"
 
 raw = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED)
-distilled = partial(Check, judged_at=CPU, replicate=NET)
-few_shot = partial(Check, judged_at=CPU, replicate=f"{NET}, the tuning of prompts, and test examples")
+distilled = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="softmax-3"))
+few_shot = partial(Check, judged_at=CPU, replicate=f"{NET}, the tuning of prompts, and test examples", searched=TRIED.count(kind="hybrid"))
 
 
 def _decodes(name: str, source: str | None, judged_at: frozenset[str]) -> Check:
