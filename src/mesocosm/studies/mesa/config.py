@@ -123,7 +123,7 @@ class RawRuns:
     sizes: RawNetworks = field(default_factory=RawNetworks)
     softmax: Training = field(default_factory=lambda: Training(steps=2000, learning_rate=1e-2, clip_norm=1.0, init_std=0.05))
     """Three layers (paper: seven, 10000 steps of batch 256)."""
-    hybrid: Training = field(default_factory=lambda: Training(steps=1500, learning_rate=6e-3, clip_norm=1.0, init_std=0.05))
+    hybrid: Training = field(default_factory=lambda: Training(steps=1200, learning_rate=6e-3, clip_norm=1.0, init_std=0.05))
     """A softmax layer and a mesa layer."""
     linear: Training = field(default_factory=lambda: Training(steps=1500, init_std=0.05))
     """A softmax layer and linear attention."""

@@ -153,13 +153,13 @@ def least_distilled(config: Any) -> int:
 
 
 def end_over_start(loss: Value, prompt: str = "plain") -> OfSeeds:
-    """Log ratio of the mean loss at the last three pairs over that at the first, which knows nothing yet."""
-    return _of_pairs(prompt, lambda losses: np.log(losses[-3:].mean() / losses[0]), loss)
+    """Log ratio of the mean loss at the last three pairs over that at the second: of the first position, networks here have not learned to expect nothing."""
+    return _of_pairs(prompt, lambda losses: np.log(losses[-3:].mean() / losses[1]), loss)
 
 
 def ascent(loss: Value, prompt: str = "plain") -> OfSeeds:
-    """Log ratio of the mean loss at pairs 2 to 6 over the first pair's."""
-    return _of_pairs(prompt, lambda losses: np.log(losses[1:6].mean() / losses[0]), loss)
+    """Log ratio of the mean loss at pairs 4 to 6 over that at the second."""
+    return _of_pairs(prompt, lambda losses: np.log(losses[3:6].mean() / losses[1]), loss)
 
 
 def jump(loss: Value) -> OfSeeds:
