@@ -244,11 +244,15 @@ CLAIMS = [
                 below(log(0.4)),
                 measures.probe_change(Probes.preconditioned, measures.preconditioning_position, 0),
                 Control(SHUFFLED, measures.probe_change(Probes.shuffled_preconditioned, measures.preconditioning_position, 0)),
-                note=(
-                    "The preconditioned input is best decodable after an early layer and is then overwritten. Shorter or gentler training keeps it to "
-                    "the end but misses the polynomial's loss; no recipe searched over steps, rates and bounds did both."
-                ),
+                note="The preconditioned input is best decodable half way; later layers overwrite it, which those of the paper's networks do not.",
                 reference=Reference(log(0.0032 / 0.054), "paper"),
+            ),
+            deep(
+                "preconditioning-four",
+                Mean("the same in four layers"),
+                below(log(0.4)),
+                measures.probe_change(Probes.preconditioned, measures.preconditioning_position, 0, linear(4)),
+                Control(SHUFFLED, measures.probe_change(Probes.shuffled_preconditioned, measures.preconditioning_position, 0, linear(4))),
             ),
             deep(
                 "context",
