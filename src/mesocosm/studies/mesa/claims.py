@@ -8,7 +8,7 @@ from math import log
 
 import polars as pl
 
-from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
@@ -342,6 +342,6 @@ CLAIMS = [
     *RAW,
     *ALGORITHMS,
     *mesanet.JUDGED,
-    unjudged("C17", "Mesa layers help language modelling.", "M, App. G", mesanet.SIZE),
+    *mesanet.LANGUAGE,
     *mesanet.UNJUDGED,
 ]

@@ -193,6 +193,30 @@ class Memories:
 
 
 @dataclass(frozen=True)
+class LanguageRuns:
+    """Small decoders on Python's manual (papers: the Pile and SlimPajama; 140 million to a billion parameters)."""
+
+    seeds: int = 0
+    """Replicates; 0: none are trained."""
+    vocabulary: int = 512
+    """Byte pairs."""
+    width: int = 64
+    layers: int = 2
+    """Blocks of equal parameters."""
+    heads: int = 4
+    key_dim: int = 16
+    length: int = 64
+    """Tokens of a window."""
+    steps: int = 1500
+    learning_rates: tuple[float, ...] = (1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
+    """Of attention, mesa layers, gated linear attention, gated DeltaNet, and the two behind one block of attention: each the best of three in pilots."""
+    batch_size: int = 16
+    weight_decay: float = 0.1
+    windows: int = 512
+    """Windows of held-out text."""
+
+
+@dataclass(frozen=True)
 class ParityRuns:
     """Networks with the gated mesa layer on parity (paper: width 128, 4 heads of size 128, length 40, batch 256, 10000 steps)."""
 
@@ -263,6 +287,8 @@ class Config:
     """Recall and automata by gated layers, and the mesa layer's solver (N4, N6, N7)."""
     parity: ParityRuns = field(default_factory=ParityRuns)
     """Length generalisation on parity (N10)."""
+    language: LanguageRuns = field(default_factory=LanguageRuns)
+    """Decoders on text (C17, N8)."""
     mixer: str = ""
     """A layer of `mesocosm layers` or your own (package.module:Name), with options as in Name(heads=2).
     Trains only it, linear attention and the mesa layer."""
@@ -299,6 +325,7 @@ PRESETS = {
                 2, 8, 1, 2, 4, 12, 3, 16, 16, ("recall",), ("mesa", "gla"), steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)
             ),
             parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
+            language=LanguageRuns(2, 300, 8, 2, 2, 4, 8, steps=2, batch_size=4, windows=64),
         ),
         seeds=2,
     ),
@@ -332,6 +359,7 @@ PRESETS = {
                 10, 32, heads=2, key_dim=8, vocabulary=64, pairs=20, length=96, problems=("recall", "noisy-recall"), mixers=("mesa", "gla"), steps=600
             ),
             parity=ParityRuns(seeds=10),
+            language=LanguageRuns(seeds=10),
         ),
         seeds=10,
         minutes={
@@ -391,6 +419,7 @@ PRESETS = {
             few_shot=FewShotRuns(10, length=224, steps=5000, learning_rate=1e-3, batch_size=64, sequences=2048),
             memories=Memories(10, width=128, heads=8, steps=20000, learning_rate=1e-3, batch_size=128),
             parity=ParityRuns(10, width=128, key_dim=128, length=40, steps=10000, learning_rate=1e-3, batch_size=256),
+            language=LanguageRuns(10, 8192, 256, 6, 4, 64, 512, steps=20000, learning_rates=(1e-3,) * 6, batch_size=32, windows=2048),
         ),
         seeds=10,
     ),

@@ -140,4 +140,49 @@ def few_shots(view: View) -> alt.TopLevelMixin:
     return alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["curve", "pair", "loss"]).properties(width=480, height=280)
 
 
-FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, binding, dimensions, few_shots, training]
+@figure("Layers replaced by linear attention")
+def replaced_layers(view: View) -> alt.TopLevelMixin:
+    """Test losses of softmax networks with one layer replaced by a pupil, over the whole network's; dots are seeds, ticks their mean."""
+    groups = view.table("distilled").group_by("dim", "layer", "pupil", "seed").agg(pl.col("replaced").mean() / pl.col("whole").mean())
+    table = groups.with_columns(place=pl.format("layer {} by {}", "layer", "pupil")).sort("place", "dim", "seed")
+    x, y = alt.X("replaced:Q", title="loss over the whole network's"), alt.Y("place:N", title=None)
+    row = alt.Row("dim:O", title="dimension")
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["dim", "place", "seed", "replaced"])
+    means = alt.Chart().mark_tick(thickness=3).encode(x=alt.X("mean(replaced):Q"), y=y)
+    return alt.layer(means, dots, data=table).properties(width=420, height=alt.Step(26)).facet(row=row)
+
+
+@figure("Parity beyond the training length")
+def parity(view: View) -> alt.TopLevelMixin:
+    """Accuracy of the parity of all bits of strings that are as long as in training, and longer; dots are seeds, lines their mean."""
+    names = {"parity-signed": "gates between -1 and 1", "parity-unsigned": "gates between 0 and 1"}
+    table = view.table("parity").with_columns(gates=pl.col("trial").replace_strict(names)).select("gates", "seed", "factor", "accuracy")
+    x, y = alt.X("factor:O", title="length, in training lengths"), alt.Y("accuracy:Q", scale=alt.Scale(domain=[0.4, 1.0]))
+    colour = alt.Color("gates:N", title=None)
+    dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["gates", "seed", "factor", "accuracy"])
+    return alt.layer(dots, alt.Chart(table).mark_line().encode(x=x, y=alt.Y("mean(accuracy):Q"), color=colour)).properties(width=300, height=260)
+
+
+@figure("Steps of the solver")
+def solver(view: View) -> alt.TopLevelMixin:
+    """Loss and mean number of steps of networks of mesa layers on recall, under bounds of the solver: a tolerance, or a number of steps; dots are seeds."""
+    table = view.table("solver").with_columns(problem=pl.col("trial").str.strip_suffix("-mesa")).select("problem", "seed", "bound", "steps", "loss")
+    x, y = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log")), alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    shape = alt.Color("bound:N", title="bound")
+    dots = alt.Chart().mark_circle(size=40, opacity=0.7).encode(x=x, y=y, color=shape, tooltip=["problem", "seed", "bound", "steps", "loss"])
+    return alt.layer(dots, data=table).properties(width=300, height=260).facet(column=alt.Column("problem:N", title=None))
+
+
+@figure("Decoders on text")
+def decoders(view: View) -> alt.TopLevelMixin:
+    """Loss on held-out text at every position of a window, mean over seeds."""
+    curve = view.table("language_curve").with_columns(decoder=pl.col("trial").str.strip_prefix("language-"))
+    mean = curve.group_by("decoder", "position").agg(pl.col("loss").mean()).sort("decoder", "position")
+    x, y = alt.X("position:Q"), alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False))
+    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=alt.Color("decoder:N"), tooltip=["decoder", "position", "loss"]).properties(width=480, height=280)
+
+
+FIGURES = [
+    *(loss_by_network, loss_by_position, weights, second_training, probes, binding, replaced_layers, dimensions, few_shots, solver, parity, decoders),
+    training,
+]

@@ -11,6 +11,7 @@ from mesocosm.studies.mesa.dimensions import measure_dimensions
 from mesocosm.studies.mesa.distillation import DistilledArm, distil
 from mesocosm.studies.mesa.few_shot import PARENT, FewShotArm, measure_few_shot
 from mesocosm.studies.mesa.identities import check_identities
+from mesocosm.studies.mesa.language import LanguageArm, Memory, build_decoder, train_decoder
 from mesocosm.studies.mesa.memories import MemoryArm, build_memory, train_memory
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
 from mesocosm.studies.mesa.parity import ParityArm, build_parity, train_parity
@@ -81,7 +82,8 @@ def trials(config: Config) -> list[Trial]:
         found.append(Trial("linear-1-again", train_twice, again, seeds=config.retrain_seeds, over_seeds=config.over_seeds))
     if config.dimensions.dims:
         found.append(Trial("dimensions", measure_dimensions, config.dimensions))
-    return found + [trial for source in config.raw.sources for trial in _raw_trials(config, source)] + _distilled(config) + _few_shot(config) + _gated(config)
+    found += [trial for source in config.raw.sources for trial in _raw_trials(config, source)]
+    return found + _distilled(config) + _few_shot(config) + _gated(config) + _decoders(config)
 
 
 def _raw_arm(config: Config, name: str, source: Observed, layers: tuple[RawLayer, ...], training: Training, seeds: int, systems: Systems) -> Trial:
@@ -141,4 +143,17 @@ def _gated(config: Config) -> list[Trial]:
     for name, signed in {"parity-signed": True, "parity-unsigned": False}.items() if runs.seeds else ():
         arm = ParityArm(runs, signed)
         found.append(Trial(name, train_parity, arm, models={"network": build_parity}, seeds=runs.seeds, over_seeds=config.over_seeds))
+    return found
+
+
+def _decoders(config: Config) -> list[Trial]:
+    """Decoders on text: blocks of one memory, and one block of attention before those of another."""
+    runs, found = config.language, []
+    if not runs.seeds:
+        return []
+    alone: dict[str, tuple[Memory, ...]] = {memory: (memory,) * runs.layers for memory in ("attention", "mesa", "gla", "delta-net")}
+    behind: dict[str, tuple[Memory, ...]] = {f"attention-{memory}": ("attention", *(memory,) * (runs.layers - 1)) for memory in ("mesa", "gla")}
+    for (name, memories), rate in zip((alone | behind).items(), runs.learning_rates, strict=True):
+        arm, models = LanguageArm(runs, memories, rate), {"network": build_decoder}
+        found.append(Trial(f"language-{name}", train_decoder, arm, models=models, seeds=runs.seeds, over_seeds=config.over_seeds))
     return found
