@@ -207,7 +207,7 @@ class LanguageRuns:
     key_dim: int = 16
     length: int = 64
     """Tokens of a window."""
-    steps: int = 1500
+    steps: int = 1000
     learning_rates: tuple[float, ...] = (1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
     """Of attention, mesa layers, gated linear attention, gated DeltaNet, and the two behind one block of attention: each the best of three in pilots."""
     batch_size: int = 16

@@ -109,14 +109,15 @@ def train_decoder(arm: LanguageArm, context: Context) -> Tables:
     network = context.fit("network", learner, runs.steps).model
     context.publish("network", network)
     windows = batch(task, context.evaluation_key, runs.windows, "iid")
-    labels = {"digest": [digest(windows.inputs)] * len(context.seeds)}
+    digests = [digest(windows.inputs)] * len(context.seeds)
     curve = context.evaluate(Partial(position_losses, False), network, shared=(windows,))
     tables = {
-        "language": context.rows(**labels, loss=curve.mean(-1)),
+        "language": context.rows(digest=digests, loss=curve.mean(-1)),
         "language_curve": context.rows({"position": range(1, 1 + runs.length)}, loss=curve),
     }
     if "mesa" in arm.memories:
-        tables["language_solver"] = context.rows(**labels, loss=context.evaluate(Partial(position_losses, True), network, shared=(windows,)).mean(-1))
+        lesioned = context.evaluate(Partial(position_losses, True), network, shared=(windows,))
+        tables["language_solver"] = context.rows(digest=digests, loss=lesioned.mean(-1))
     return tables
 
 

@@ -151,9 +151,10 @@ def _decoders(config: Config) -> list[Trial]:
     runs, found = config.language, []
     if not runs.seeds:
         return []
-    alone: dict[str, tuple[Memory, ...]] = {memory: (memory,) * runs.layers for memory in ("attention", "mesa", "gla", "delta-net")}
-    behind: dict[str, tuple[Memory, ...]] = {f"attention-{memory}": ("attention", *(memory,) * (runs.layers - 1)) for memory in ("mesa", "gla")}
-    for (name, memories), rate in zip((alone | behind).items(), runs.learning_rates, strict=True):
-        arm, models = LanguageArm(runs, memories, rate), {"network": build_decoder}
+    of_one: tuple[Memory, ...] = ("attention", "mesa", "gla", "delta-net")
+    behind: tuple[Memory, ...] = ("mesa", "gla")
+    arms = {memory: (memory, memory) for memory in of_one} | {f"attention-{memory}": ("attention", memory) for memory in behind}
+    for (name, (first, later)), rate in zip(arms.items(), runs.learning_rates, strict=True):
+        arm, models = LanguageArm(runs, (first, *(later,) * (runs.layers - 1)), rate), {"network": build_decoder}
         found.append(Trial(f"language-{name}", train_decoder, arm, models=models, seeds=runs.seeds, over_seeds=config.over_seeds))
     return found
