@@ -151,10 +151,11 @@ def _decoders(config: Config) -> list[Trial]:
     runs, found = config.language, []
     if not runs.seeds:
         return []
-    of_one: tuple[Memory, ...] = ("attention", "mesa", "gla", "delta-net")
-    behind: tuple[Memory, ...] = ("mesa", "gla")
-    arms = {memory: (memory, memory) for memory in of_one} | {f"attention-{memory}": ("attention", memory) for memory in behind}
-    for (name, (first, later)), rate in zip(arms.items(), runs.learning_rates, strict=True):
+    arms: list[tuple[str, Memory, Memory]] = [
+        *(("attention", "attention", "attention"), ("mesa", "mesa", "mesa"), ("gla", "gla", "gla"), ("delta-net", "delta-net", "delta-net")),
+        *(("attention-mesa", "attention", "mesa"), ("attention-gla", "attention", "gla")),
+    ]
+    for (name, first, later), rate in zip(arms, runs.learning_rates, strict=True):
         arm, models = LanguageArm(runs, (first, *(later,) * (runs.layers - 1)), rate), {"network": build_decoder}
         found.append(Trial(f"language-{name}", train_decoder, arm, models=models, seeds=runs.seeds, over_seeds=config.over_seeds))
     return found
