@@ -156,7 +156,7 @@ def _decoders(config: Config) -> list[Trial]:
         *(("attention-mesa", "attention", "mesa"), ("attention-gla", "attention", "gla")),
     ]
     for (name, first, later), rate in zip(arms, runs.learning_rates, strict=True):
-        memories: list[Memory] = [first] + [later] * (runs.layers - 1)
-        arm, models = LanguageArm(runs, tuple(memories), rate), {"network": build_decoder}
+        memories: tuple[Memory, ...] = (first, *[later for _ in range(runs.layers - 1)])
+        arm, models = LanguageArm(runs, memories, rate), {"network": build_decoder}
         found.append(Trial(f"language-{name}", train_decoder, arm, models=models, seeds=runs.seeds, over_seeds=config.over_seeds))
     return found
