@@ -31,7 +31,7 @@ NET = "initialisation and training sequences"
 TRIED = pilots("mesocosm.studies.mesa")
 
 recall = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="gated-mesa") + TRIED.count(kind="gated-linear"))
-language = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="language"))
+language = partial(Check, judged_at=PAPER, replicate=NET, searched=TRIED.count(kind="language"))
 parity = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="parity-signed") + TRIED.count(kind="parity-unsigned"))
 
 JUDGED = [
