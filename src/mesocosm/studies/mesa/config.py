@@ -5,6 +5,8 @@ from typing import Literal
 
 from mesocosm.studies.interface import Preset
 
+Memory = Literal["attention", "mesa", "gla", "delta-net"]
+
 
 @dataclass(frozen=True)
 class Systems:
@@ -208,8 +210,13 @@ class LanguageRuns:
     length: int = 64
     """Tokens of a window."""
     steps: int = 1000
+    memories: tuple[tuple[Memory, Memory], ...] = (
+        *(("attention", "attention"), ("mesa", "mesa"), ("gla", "gla"), ("delta-net", "delta-net")),
+        *(("attention", "mesa"), ("attention", "gla")),
+    )
+    """Of the first block and of the others, for each decoder."""
     learning_rates: tuple[float, ...] = (1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
-    """Of attention, mesa layers, gated linear attention, gated DeltaNet, and the two behind one block of attention: each the best of three in pilots."""
+    """Of each decoder: the best of three in pilots."""
     batch_size: int = 16
     weight_decay: float = 0.1
     windows: int = 512
@@ -325,7 +332,7 @@ PRESETS = {
                 2, 8, 1, 2, 4, 12, 3, 16, 16, ("recall",), ("mesa", "gla"), steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)
             ),
             parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
-            language=LanguageRuns(2, 300, 8, 2, 2, 4, 8, steps=2, batch_size=4, windows=64),
+            language=LanguageRuns(2, 300, 8, 2, 2, 4, 8, steps=2, memories=(("attention", "mesa"),), learning_rates=(1e-2,), batch_size=4, windows=64),
         ),
         seeds=2,
     ),

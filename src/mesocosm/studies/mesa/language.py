@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,14 +18,13 @@ from mesocosm.learning.streams import are_pilots
 from mesocosm.learning.supervised import Supervised
 from mesocosm.nn import FeedForward, GatedMesaAttention, SequenceModel, TransformerBlock, language_model
 from mesocosm.studies.interface import Context, Tables
-from mesocosm.studies.mesa.config import LanguageRuns
+from mesocosm.studies.mesa.config import LanguageRuns, Memory
 from mesocosm.studies.mesa.memories import MIXERS
 from mesocosm.tasks.byte_pairs import BytePairs
 from mesocosm.tasks.task import batch, digest
 from mesocosm.tasks.text import Text, python_manual
 from mesocosm.tasks.tokens import TokenExample, cross_entropy
 
-Memory = Literal["attention", "mesa", "gla", "delta-net"]
 GROUPS = 10
 """Stretches of the manual, of each of which a tenth is held out."""
 

@@ -11,7 +11,7 @@ from mesocosm.studies.mesa.dimensions import measure_dimensions
 from mesocosm.studies.mesa.distillation import DistilledArm, distil
 from mesocosm.studies.mesa.few_shot import PARENT, FewShotArm, measure_few_shot
 from mesocosm.studies.mesa.identities import check_identities
-from mesocosm.studies.mesa.language import LanguageArm, Memory, build_decoder, train_decoder
+from mesocosm.studies.mesa.language import LanguageArm, build_decoder, train_decoder
 from mesocosm.studies.mesa.memories import MemoryArm, build_memory, train_memory
 from mesocosm.studies.mesa.networks import NetworkArm, Source, build_linear, build_mesa, build_user_mixer
 from mesocosm.studies.mesa.parity import ParityArm, build_parity, train_parity
@@ -151,12 +151,8 @@ def _decoders(config: Config) -> list[Trial]:
     runs, found = config.language, []
     if not runs.seeds:
         return []
-    arms: list[tuple[str, Memory, Memory]] = [
-        *(("attention", "attention", "attention"), ("mesa", "mesa", "mesa"), ("gla", "gla", "gla"), ("delta-net", "delta-net", "delta-net")),
-        *(("attention-mesa", "attention", "mesa"), ("attention-gla", "attention", "gla")),
-    ]
-    for (name, first, later), rate in zip(arms, runs.learning_rates, strict=True):
-        memories: tuple[Memory, ...] = (first, *[later for _ in range(runs.layers - 1)])
-        arm, models = LanguageArm(runs, memories, rate), {"network": build_decoder}
+    for (first, later), rate in zip(runs.memories, runs.learning_rates, strict=True):
+        name = first if later == first else f"{first}-{later}"
+        arm, models = LanguageArm(runs, (first, *[later for _ in range(runs.layers - 1)]), rate), {"network": build_decoder}
         found.append(Trial(f"language-{name}", train_decoder, arm, models=models, seeds=runs.seeds, over_seeds=config.over_seeds))
     return found
