@@ -22,8 +22,8 @@ from mesocosm.lab.store.definitions import read_module
 
 STUDIES = sorted(name for name, package in packages().items() if package.startswith("mesocosm."))
 EVERY = pytest.mark.parametrize("study", STUDIES)
-# What is asked of the search for code, not of a study, is asked of two studies in `make whole` and of all in `make slow`.
-ALWAYS = {"mesa", "cocoa"}
+# What is asked of the search for code, not of a study, is asked of one study in `make whole` and of all in `make slow`.
+ALWAYS = {"mesa"}
 SAMPLE = pytest.mark.parametrize("study", [pytest.param(study, marks=pytest.mark.whole if study in ALWAYS else pytest.mark.slow) for study in STUDIES])
 MUTANTS = 10
 
@@ -55,8 +55,7 @@ def test_whatever_a_trial_calls_is_reached(tmp_path):
         assert not unreached(name, ours) | unreached(name, theirs), name
 
 
-@pytest.mark.whole
-@EVERY
+@pytest.mark.parametrize("study", [pytest.param(study, marks=pytest.mark.slow if study == "coala" else pytest.mark.whole) for study in STUDIES])
 def test_whatever_a_studys_trials_call_is_reached(study):
     """A dry run, in a process of its own, calls everything but the compiled programs, which it traces."""
     told = subprocess.run([sys.executable, calls.__file__, study], capture_output=True, text=True, check=False)
