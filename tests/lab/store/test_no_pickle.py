@@ -27,7 +27,8 @@ UNPICKLING = {"load", "loads", "read_pickle", "tree_deserialise_leaves"}
 def test_no_source_file_can_load_a_pickle():
     sources = sorted(Path(mesocosm.__file__).parent.rglob("*.py"))
     assert len(sources) > 100
-    for source, node in ((source, node) for source in sources for node in ast.walk(ast.parse(source.read_bytes()))):
+    nodes = ((file, node) for file in sources for node in ast.walk(ast.parse(file.read_bytes())))
+    for source, node in nodes:
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [str(node.module)] if isinstance(node, ast.ImportFrom) else []
         assert not {name.partition(".")[0] for name in imported} & EXECUTING, source
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in UNPICKLING:
