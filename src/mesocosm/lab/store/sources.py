@@ -55,7 +55,7 @@ class Sources:
         specs = [spec for package in sorted(self._packages) if (spec := self._spec(package)) is not None]
         folders = [place for spec in specs for place in spec.submodule_search_locations or ()]
         files = [spec.origin for spec in specs if spec.origin is not None and not spec.submodule_search_locations]
-        return (*_stamps(filter(os.path.isfile, files)), *(stamp for folder in folders for stamp in _stamps(_files(folder))))
+        return (*map(_stamp, filter(os.path.isfile, files)), *(stamp for folder in folders for stamp in _stamps(folder)))
 
     def counts(self, name: str) -> bool:
         """Whether a module is part of a trial's code."""
@@ -153,15 +153,13 @@ def _read(name: str, file: Path, modified: int, size: int) -> Module:
     return read_module(name, content, is_package=file.name == "__init__.py") if file.suffix == ".py" else binary_module(name, content)
 
 
-def _stamps(files: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Path, time of the last change and size of each file: of hundreds, for every trial of a plan, hence in one call."""
-    return [(file, status.st_mtime_ns, status.st_size) for file in files for status in [os.stat(file)]]
-
-
-def _files(folder: str) -> list[str]:
-    """All files in a folder but bytecode, which follows its source."""
-    found = []
+def _stamps(folder: str) -> Iterable[tuple[str, int, int]]:
+    """Those of all files in a folder, but not of bytecode, which follows its source."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
-        found += [os.path.join(place, name) for name in sorted(files)]
-    return found
+        yield from (_stamp(os.path.join(place, name)) for name in sorted(files))
+
+
+def _stamp(file: str) -> tuple[str, int, int]:
+    status = os.stat(file)
+    return file, status.st_mtime_ns, status.st_size
