@@ -22,8 +22,8 @@ from mesocosm.lab.store.definitions import read_module
 
 STUDIES = sorted(name for name, package in packages().items() if package.startswith("mesocosm."))
 EVERY = pytest.mark.parametrize("study", STUDIES)
-# What is asked of the search for code, not of a study, is asked of one study in `make whole` and of all in `make slow`.
-ALWAYS = {"mesa"}
+# What is asked of the search for code, not of a study, is asked of two studies in `make whole` and of all in `make slow`.
+ALWAYS = {"mesa", "cocoa"}
 SAMPLE = pytest.mark.parametrize("study", [pytest.param(study, marks=pytest.mark.whole if study in ALWAYS else pytest.mark.slow) for study in STUDIES])
 MUTANTS = 10
 
