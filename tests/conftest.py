@@ -30,6 +30,8 @@ FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitt
 SCHEDULE = " ".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in memory_optimised().items())
 if Version(version("jaxlib")) < Version("0.12"):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE} {SCHEDULE} --xla_cpu_multi_thread_eigen=false".strip()
+# A test's files need not outlive a power cut.
+os.fsync = lambda descriptor: None
 # Every core has a worker: threads of their own would wait for each other in busy loops.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -55,7 +55,8 @@ def test_whatever_a_trial_calls_is_reached(tmp_path):
         assert not unreached(name, ours) | unreached(name, theirs), name
 
 
-@pytest.mark.parametrize("study", [pytest.param(study, marks=pytest.mark.slow if study == "coala" else pytest.mark.whole) for study in STUDIES])
+@pytest.mark.whole
+@EVERY
 def test_whatever_a_studys_trials_call_is_reached(study):
     """A dry run, in a process of its own, calls everything but the compiled programs, which it traces."""
     told = subprocess.run([sys.executable, calls.__file__, study], capture_output=True, text=True, check=False)
