@@ -136,7 +136,7 @@ def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     assert record["rows"][-1]["case"] == "ensemble"
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_linear_algebra_and_both_schedules_agree_with_jax(bench):
     record = run("linear_algebra", bench)
     check_form(record)
@@ -199,7 +199,7 @@ def test_learned_credit_and_its_loops_by_hand_agree(bench):
         assert row["verdict"] == "skipped" or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_identities_hold_in_float32_and_a_kernel_that_needs_a_gpu_says_so(bench):
     record = run("accelerator", bench)
     check_form(record)
