@@ -1,4 +1,4 @@
-"""The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package."""
+"""The whole test run checks shapes: jaxtyping annotations are enforced by beartype in every module of the package but five that only read syntax trees."""
 
 import functools
 import gc
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from mesocosm.numerics.schedule import memory_optimised
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile much and run little: optimised code would cost ten times the compilation. A jaxlib of later years may not know these flags, and stops at one.
-FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# Tests compile much and run little: optimised code would cost ten times the compilation, and a program in pieces for several threads a sixth more.
+# A jaxlib of later years may not know these flags, and stops at one.
+FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # The tests' own programs are scheduled like the library's, without which LAPACK's calls can deadlock.
 SCHEDULE = " ".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in memory_optimised().items())
 if Version(version("jaxlib")) < Version("0.12"):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE} {SCHEDULE} --xla_cpu_multi_thread_eigen=false".strip()
+# A test's files need not outlive a power cut.
+os.fsync = lambda descriptor: None
 # Every core has a worker: threads of their own would wait for each other in busy loops.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +40,19 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 install_import_hook("mesocosm", "beartype.beartype")
+# The search for a trial's code calls tiny functions so often that checking their types takes nine tenths of its time; pyright checks them once.
+UNCHECKED = {f"mesocosm.lab.store.{name}" for name in ("code", "definitions", "measurement_code", "references", "sources")}
+
+
+class Unchecked:
+    """Finds these modules before the hook does."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, path, target) if name in UNCHECKED else None
+
+
+sys.meta_path.insert(0, Unchecked)
 # JAX makes a context for each program that it lowers, which takes a tenth of the tests' time; one serves many.
 LOWERING: Any = importlib.import_module("jax._src.interpreters.mlir")
 LOWERING.make_ir_context = functools.lru_cache(maxsize=1)(LOWERING.make_ir_context)

@@ -50,8 +50,7 @@ def check_form(record: dict) -> None:
     assert record["machine"]["threads"]["XLA"] >= 1
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize("name", ["mesa_layer", "gated_mesa_layer"])
+@pytest.mark.parametrize("name", [pytest.param("mesa_layer", marks=pytest.mark.whole), pytest.param("gated_mesa_layer", marks=pytest.mark.slow)])
 def test_the_layers_and_their_peers_agree(name, bench):
     record = run(name, bench)
     check_form(record)
@@ -96,7 +95,7 @@ def test_the_context_transformer_and_its_peer_agree(bench):
     assert memory["ours"] > 0
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_hyla_and_its_transcription_agree(bench):
     record = run("hypernetwork_attention", bench)
     check_form(record)
@@ -137,7 +136,7 @@ def test_tangent_kernels_and_the_jacobian_by_hand_agree(bench):
     assert record["rows"][-1]["case"] == "ensemble"
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_linear_algebra_and_both_schedules_agree_with_jax(bench):
     record = run("linear_algebra", bench)
     check_form(record)
@@ -182,7 +181,7 @@ def test_all_seeds_in_one_program_learn_what_loops_learn(bench):
     assert all(row["error"] <= 1e-5 for row in record["rows"] if row["verdict"] != "skipped")
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_pool_in_one_program_learns_what_a_loop_over_inner_episodes_learns(bench):
     record = run("agent_pools", bench)
     check_form(record)
@@ -200,7 +199,7 @@ def test_learned_credit_and_its_loops_by_hand_agree(bench):
         assert row["verdict"] == "skipped" or row["error"] <= 1e-5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_identities_hold_in_float32_and_a_kernel_that_needs_a_gpu_says_so(bench):
     record = run("accelerator", bench)
     check_form(record)

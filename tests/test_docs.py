@@ -94,7 +94,7 @@ def test_the_python_of_a_page_runs(page, elsewhere):
             function()
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_study_of_the_contributing_page_is_found_run_and_judged(elsewhere):
     from mesocosm.lab.catalogue import find
     from mesocosm.lab.run.runner import execute

@@ -64,7 +64,7 @@ def test_the_eleventh_study_is_found_and_judged(installed):
     assert (row["verdict"], row["n"]) == ("holds", 5)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_layer_of_ones_own_stands_beside_ours(installed):
     done = mesocosm(installed, "run", "mesa", "--preset", "smoke", "--mixer", "decaying_average.layer:DecayingAverage", "--out", "mixer")
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from mesocosm.cli import main
 pytestmark = pytest.mark.whole
 
 LONGEST_LINE = 700
-GENERATED = settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+GENERATED = settings(max_examples=15, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_a_package_of_ones_own_runs_and_its_test_passes(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_in_a_checkout_no_other_file_is_needed(tmp_path):
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "site", "build", "dist"))

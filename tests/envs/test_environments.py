@@ -1,5 +1,6 @@
 """Environments: their rules, their arrays and their episodes are one and the same thing."""
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -17,16 +18,18 @@ from mesocosm.envs.random_mdp import random_mdp
 from mesocosm.learning.outcomes import reward_class
 
 ENVIRONMENTS = {
-    "key-to-door": (KeyToDoor(9), KeyToDoor(9).default_params),
-    "no door": (KeyToDoor(6, door=False, switching=True), KeyToDoor(6).params(layout=3)),
-    "aliasing": (KeyToDoor(7), KeyToDoor(7).params(aliasing=True)),
-    "tree": (Tree(3, 3, 1), Tree(3, 3, 1).params(4)),
-    "interleaving": (Interleaving(3, 2, 1, limit=12), Interleaving(3, 2, 1, limit=12).params(death=0.1)),
-    "arrays": tuple(replace(random_mdp(jax.random.key(seed), 5, 3, 4), max_steps_in_episode=8) for seed in range(2)),
+    "key-to-door": lambda: (KeyToDoor(9), KeyToDoor(9).default_params),
+    "no door": lambda: (KeyToDoor(6, door=False, switching=True), KeyToDoor(6).params(layout=3)),
+    "aliasing": lambda: (KeyToDoor(7), KeyToDoor(7).params(aliasing=True)),
+    "tree": lambda: (Tree(3, 3, 1), Tree(3, 3, 1).params(4)),
+    "interleaving": lambda: (Interleaving(3, 2, 1, limit=12), Interleaving(3, 2, 1, limit=12).params(death=0.1)),
+    "arrays": lambda: (arrays(), arrays(1)),
 }
 
 
-ARRAYS = ENVIRONMENTS["arrays"][0]
+@functools.cache
+def arrays(seed=0):
+    return replace(random_mdp(jax.random.key(seed), 5, 3, 4), max_steps_in_episode=8)
 
 
 def simulate(env, params, episodes, seed=0, scan=False):
@@ -66,7 +69,7 @@ def chi_square(counts, probability):
 )
 @pytest.mark.whole
 def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
-    env, params = ENVIRONMENTS[name]
+    env, params = ENVIRONMENTS[name]()
     mdp = env.tabular(params)
     batch, states, actions, rewards, following = simulate(env, params, 3000, scan=scan)
     known = following >= 0
@@ -85,7 +88,7 @@ def test_simulated_frequencies_are_the_tabular_probabilities(name, scan):
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_arrays_are_a_process(name):
-    env, params = ENVIRONMENTS[name]
+    env, params = ENVIRONMENTS[name]()
     mdp = env.tabular(params)
     np.testing.assert_allclose(mdp.reward_probability.sum(axis=2), 1.0, rtol=1e-6)
     np.testing.assert_allclose(mdp.initial.sum(), 1.0, rtol=1e-6)
@@ -102,7 +105,7 @@ def test_the_arrays_are_a_process(name):
 
 @pytest.mark.parametrize("name", ["key-to-door", "no door", "aliasing", "tree"])
 def test_steps_follow_the_arrays_from_every_state(name):
-    env, params = ENVIRONMENTS[name]
+    env, params = ENVIRONMENTS[name]()
     mdp = env.tabular(params)
     step = jax.jit(jax.vmap(jax.vmap(env.step_env, in_axes=(None, None, 0, None)), in_axes=(None, 0, None, None)))
     _, after, reward, terminated, _ = step(jax.random.key(0), env.every_state(), jnp.arange(env.num_actions), params)
@@ -117,7 +120,7 @@ def test_steps_follow_the_arrays_from_every_state(name):
 @pytest.mark.parametrize("name", ["no door"])
 def test_a_whole_episode_is_its_steps(name):
     """The vectorised rollout goes through the states that single steps go through, and sees what they see."""
-    env, params = ENVIRONMENTS[name]
+    env, params = ENVIRONMENTS[name]()
     batch, *_ = simulate(env, params, 50)
     step = jax.jit(jax.vmap(lambda state, action: env.step_env(jax.random.key(0), state, action, params)))
     state = jax.jit(jax.vmap(lambda key: env.reset_env(key, params)[1]))(jax.random.split(jax.random.key(0), 50))
@@ -274,7 +277,7 @@ def test_an_episode_can_be_read_and_seen():
     assert env.image(episode).shape == (30, 50, 3)
     assert len(np.unique(env.image(episode).reshape(-1, 3), axis=0)) > 4
     for name in ("tree", "interleaving", "arrays"):
-        env, params = ENVIRONMENTS[name]
+        env, params = ENVIRONMENTS[name]()
         act = lambda state, env=env: jnp.full(env.num_actions, 1 / env.num_actions)  # noqa: E731
         episode = jax.jit(lambda key, env=env, act=act, params=params: env.episode(key, act, params))(jax.random.key(1))
         lines = env.text(episode, params).splitlines()
@@ -294,9 +297,9 @@ def test_an_episode_can_be_read_and_seen():
         (lambda: Interleaving(3, 2, limit=0), "steps; there are 2 and 0"),
         (lambda: Interleaving().params(death=5.0), "between 0 and 1; it is 5.0"),
         (lambda: Tree().params(jnp.asarray(0.5)), "the offset must be an integer"),
-        (lambda: replace(ARRAYS, transition=2 * ARRAYS.transition), "transition has entries from .* no probabilities"),
-        (lambda: replace(ARRAYS, initial=-ARRAYS.initial), "initial has entries from -"),
-        (lambda: replace(ARRAYS, reward_probability=0.5 * ARRAYS.reward_probability), "reward_probability has entries .* sum to 0.5 to 0.5"),
+        (lambda: replace(arrays(), transition=2 * arrays().transition), "transition has entries from .* no probabilities"),
+        (lambda: replace(arrays(), initial=-arrays().initial), "initial has entries from -"),
+        (lambda: replace(arrays(), reward_probability=0.5 * arrays().reward_probability), "reward_probability has entries .* sum to 0.5 to 0.5"),
     ],
 )
 def test_impossible_sizes_are_refused(make, told):
@@ -305,15 +308,16 @@ def test_impossible_sizes_are_refused(make, told):
 
 
 @pytest.mark.parametrize(
-    ("env", "others"),
+    "made",
     [
-        (KeyToDoor(6), [KeyToDoor(5), KeyToDoor(9)]),
-        (Tree(3, 3), [Tree(4, 3), Tree(2, 3)]),
-        (Interleaving(3, 2, 1), [Interleaving(4, 2, 1), Interleaving(3, 2, 2)]),
-        (ARRAYS, [random_mdp(jax.random.key(0), *sizes) for sizes in ((6, 3, 4), (5, 2, 4), (5, 3, 2))]),
+        lambda: (KeyToDoor(6), [KeyToDoor(5), KeyToDoor(9)]),
+        lambda: (Tree(3, 3), [Tree(4, 3), Tree(2, 3)]),
+        lambda: (Interleaving(3, 2, 1), [Interleaving(4, 2, 1), Interleaving(3, 2, 2)]),
+        lambda: (arrays(), [random_mdp(jax.random.key(0), *sizes) for sizes in ((6, 3, 4), (5, 2, 4), (5, 3, 2))]),
     ],
 )
-def test_params_of_another_size_are_refused_by_every_entry(env, others):
+def test_params_of_another_size_are_refused_by_every_entry(made):
+    env, others = made()
     key, state = jax.random.key(0), env.reset(jax.random.key(0))[1]
     entries = (
         lambda params: env.reset(key, params),
@@ -338,7 +342,7 @@ def test_params_of_which_only_some_numbers_have_another_size_are_refused():
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_actions_and_policies_of_another_size_are_refused(name):
-    env, params = ENVIRONMENTS[name]
+    env, params = ENVIRONMENTS[name]()
     key, (_, state) = jax.random.key(0), env.reset(jax.random.key(0), params)
     for action in (-1, env.num_actions, jnp.int32(env.num_actions), 0.5, True, jnp.zeros(2, int)):
         with pytest.raises(ValueError, match=f"a whole number from 0 to {env.num_actions - 1}"):
@@ -350,7 +354,7 @@ def test_actions_and_policies_of_another_size_are_refused(name):
 
 
 def test_after_the_end_of_arrays_there_is_no_state_and_nothing_to_see():
-    mdp = replace(ARRAYS, transition=0 * ARRAYS.transition)
+    mdp = replace(arrays(), transition=0 * arrays().transition)
     seen, state = mdp.reset_env(jax.random.key(0), mdp)
     assert seen[mdp.index(state)] == 1
     seen, after, _, terminated, _ = mdp.step_env(jax.random.key(1), state, 0, mdp)

@@ -82,6 +82,7 @@ def test_a_step_wants_a_running_episode_and_an_action_of_the_space_and_gives_an_
     view.step(0)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("name", "env"), [("KeyToDoor", KeyToDoor(6)), ("Tree", Tree(3, 3, 1)), ("Interleaving", Interleaving(3, 2, 1, limit=9))])
 def test_gymnasium_makes_what_it_is_told_by_name(name, env):
     import gymnasium

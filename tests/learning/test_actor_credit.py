@@ -165,7 +165,6 @@ def learned_under_the_uniform_policy(credit, steps):
 
 
 POLICY = jnp.full((12, 4), 0.25)
-VISITED = np.asarray(dp.occupancy(MDP, POLICY)) > 0
 
 
 @pytest.mark.whole
@@ -186,12 +185,12 @@ def test_learned_coefficients_approach_the_exact_ones_and_so_does_their_expected
 
 @pytest.mark.whole
 def test_learned_values_approach_the_exact_ones():
-    q = np.asarray(dp.action_values(MDP, POLICY))
+    q, visited = np.asarray(dp.action_values(MDP, POLICY)), np.asarray(dp.occupancy(MDP, POLICY)) > 0
     value = learned_under_the_uniform_policy(LearnedAdvantage(9, 4, width=64), 600)
     critic = learned_under_the_uniform_policy(LearnedQCritic(9, 4, width=64), 600)
     for found, wanted in ((value, q.mean(axis=1)), (critic, q)):
-        first, last = (np.abs(table - wanted)[VISITED].mean() for table in found)
-        assert last < 0.1 * np.abs(q[VISITED]).mean() < first
+        first, last = (np.abs(table - wanted)[visited].mean() for table in found)
+        assert last < 0.1 * np.abs(q[visited]).mean() < first
 
 
 @pytest.mark.whole

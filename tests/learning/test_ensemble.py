@@ -73,6 +73,7 @@ def test_gradients_of_gd_a_differ_by_the_residual_alone():
     assert not np.allclose(jax.tree.leaves(apart.networks)[0][0, 0], jax.tree.leaves(apart.networks)[0][0, 1])
 
 
+@pytest.mark.whole
 def test_members_see_the_same_batches_and_arms_the_same_members():
     made = learner(("gd", "gd"), batch_size=2)
     state, update = start_of(made), eqx.filter_jit(made.update)

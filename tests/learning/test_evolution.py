@@ -87,6 +87,7 @@ def test_a_model_may_have_leaves_that_are_no_arrays():
     assert function is jnp.tanh
 
 
+@pytest.mark.whole
 def test_only_the_order_of_losses_matters_and_all_members_see_one_seed():
     state = learner(distance).init(jax.random.key(0))
     first = learner(distance).update(state, jax.random.key(1))[0].strategy

@@ -135,6 +135,7 @@ print(program(1.0))
     np.testing.assert_allclose(found, [np.sin(1), np.cos(1), np.sin(1)], rtol=1e-6)
 
 
+@pytest.mark.whole
 def test_options_are_passed_on():
     double = jit(lambda x, times: x * times, static_argnames="times", donate_argnames="x")
     assert float(double(jnp.ones(()), times=3)) == 3

@@ -1,5 +1,6 @@
 """The coala study's agents that infer co-players within an episode, CleanUp-lite pools and the landscape: tables of the smoke run, and rows that can fail."""
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import jax
@@ -12,6 +13,9 @@ from mesocosm.analysis.memory_one import ALWAYS_DEFECT, TIT_FOR_TAT
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
+from mesocosm.lab.catalogue import find
+from mesocosm.lab.report.figures import draw
+from mesocosm.lab.run.runner import execute
 from mesocosm.learning.actor_critic_pool import PoolState
 from mesocosm.learning.fit import Fitted
 from mesocosm.studies.coala.claims import CLAIMS
@@ -83,18 +87,23 @@ def test_among_random_policies_always_defecting_is_above_whoever_cooperates_blin
     assert (found["above_defecting"] < found["reward"]).all()
 
 
-def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(smoke):
-    table = smoke.table("clean_up")
+@pytest.mark.slow
+def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(tmp_path):
+    config = PRESETS["smoke"].config
+    alone = replace(config, agents=replace(config.agents, iterations=0), in_context=replace(config.in_context, iterations=0, mixed=0))
+    run = execute(find("coala"), "smoke", config=alone, out=tmp_path / "run", judged=False)
+    assert {figure.name for figure in draw(run) if figure.reason is None} >= {"cleaning", "strip"}
+    table = run.table("clean_up")
     assert set(CLEAN_UP_COLUMNS) <= set(table.columns)
     kinds = {name: set(part["beside"]) for (name,), part in table.group_by("trial")}
     assert kinds[clean_up("coala", shaping=True)] == {"naive"}
     assert kinds[clean_up("m-fos", shaping=False)] == {"naive", "peer"}
     np.testing.assert_allclose(table["reward"], table["own_harvested"], atol=1e-6)
-    episodes = smoke.table("clean_up_episodes")
+    episodes = run.table("clean_up_episodes")
     assert set(episodes["when"]) == {"untrained", "trained"}
     peers = episodes.filter(pl.col("beside") == "peer")
     np.testing.assert_allclose(peers["own_cleaned"], peers["other_cleaned"], atol=1e-6)  # both agents' means are the same
-    strip = smoke.table("clean_up_strip").group_by("trial", "time").agg(pl.col("player_0", "player_1").sum(), pl.len())
+    strip = run.table("clean_up_strip").group_by("trial", "time").agg(pl.col("player_0", "player_1").sum(), pl.len())
     assert (strip["player_0"] == 1).all()
     assert (strip["len"] == 20).all()
 

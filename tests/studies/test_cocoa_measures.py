@@ -297,6 +297,7 @@ def test_as_many_places_as_vectors_number_them_all():
     assert (int(found.number), bool(found.separate)) == (3, True)
 
 
+@pytest.mark.whole
 def test_there_are_as_many_places_as_the_training_with_the_most_vectors_needs():
     """A further place repeats the first vector, so that a network sees nothing that does not occur; too few places are refused."""
     mdp = track_of(LearnedModels(length=9)).mdp

@@ -89,6 +89,8 @@ UNREAD: dict[str, set[str]] = {
     },
     "weight-decay": {"C3.linear"},
 }
+# Figures of trials that this run leaves out (`conftest.LEFT_OUT`).
+UNDRAWN: dict[str, set[str]] = {"coala": {"cleaning", "strip"}}
 EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packages().items() if package.startswith("mesocosm.")))
 
 
@@ -143,7 +145,9 @@ def test_every_trial_finishes_and_every_check_can_be_read(smoke_of, study):
 @EVERY
 def test_every_figure_is_drawn(smoke_of, study):
     run = smoke_of(study)
-    assert [figure.reason for figure in draw(run)] == [None] * len(figures_of(run))
+    drawn = draw(run)
+    assert len(drawn) == len(figures_of(run))
+    assert {figure.name for figure in drawn if figure.reason} == UNDRAWN.get(study, set())
 
 
 @EVERY

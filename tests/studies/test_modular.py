@@ -161,6 +161,7 @@ def test_goals_are_shown_to_the_end_in_mazes_that_an_episode_is_long_enough_for(
     assert ((interacts * taken).sum(axis=2) == 1).all()
 
 
+@pytest.mark.whole
 def test_losses_ignore_steps_after_the_end(goals):
     data = jax.tree.map(lambda leaf: leaf[0], goals[1].support)
     other = data._replace(x=jnp.where(data.taken[:, None] > 0, data.x, 7.0), target=jnp.where(data.taken[:, None] > 0, data.target, 5.0))
@@ -174,6 +175,7 @@ def test_losses_ignore_steps_after_the_end(goals):
         assert float(loss(network, data, None)) == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.whole
 def test_an_agent_that_knows_the_goal_is_always_right(goals):
     """A network that ignores its codes and returns the actions that were shown."""
     data = jax.tree.map(lambda leaf: leaf[0], goals[1])
@@ -184,6 +186,7 @@ def test_an_agent_that_knows_the_goal_is_always_right(goals):
     assert float(found.episodes) == 0.5
 
 
+@pytest.mark.whole
 def test_strangers_have_their_own_queries_and_the_demonstrations_of_another_task(goals):
     examples = goals[1]
     found = imitation.strangers(examples)

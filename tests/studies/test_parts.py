@@ -39,9 +39,13 @@ def network_and_loss(study, arm):
     return build_student(arm, KEY), lambda network: student_loss(network, teacher.sample(KEY, "iid"), KEY)
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize("study", ["mesa", "gated-rnn"])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("study", "name"),
+    [
+        *(pytest.param("mesa", name, marks=pytest.mark.whole) for name in LAYERS),
+        *(pytest.param("gated-rnn", name, marks=pytest.mark.whole if name in ("attention", "gru", "mesa") else pytest.mark.slow) for name in LAYERS),
+    ],
+)
 def test_every_layer_of_the_registry_fits_and_learns(study, name):
     find(study).check(replace(find(study).presets["smoke"].config, mixer=name))
     network, loss = network_and_loss(study, trial(study, name).config)

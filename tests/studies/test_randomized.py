@@ -67,6 +67,7 @@ def test_a_fixed_network_answers_the_same_under_all_seeds_and_a_random_one_does_
     np.testing.assert_allclose(answers[0].probabilities.sum(axis=-1), 1, rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_without_weights_on_the_seed_all_seeds_agree():
     network = build_network(arm(RECALL), jax.random.key(0))
     blind = eqx.tree_at(lambda m: m.model.first.weight, network, network.model.first.weight.at[:, RECALL.pairs + RECALL.bits :].set(0))

@@ -36,31 +36,33 @@ def test_samples_are_cycles_and_uniform():
             refused()
 
 
-EDGES = adjacency(jnp.array([0, 3, 1, 4, 2]))
+@pytest.fixture(scope="module")
+def edges():
+    return adjacency(jnp.array([0, 3, 1, 4, 2]))
 
 
-def test_the_loss_bounds_the_probability_of_a_clash_and_is_the_expected_number():
+def test_the_loss_bounds_the_probability_of_a_clash_and_is_the_expected_number(edges):
     logits = jax.random.normal(jax.random.key(1), (5, 3))
     p = np.asarray(jax.nn.softmax(logits), np.float64)
     expected, some, proper = 0.0, 0.0, 0
     for colours in product(range(3), repeat=5):
         weight = np.prod(p[np.arange(5), colours])
-        bad = sum(colours[u] == colours[v] for u in range(5) for v in range(u) if EDGES[u, v])
+        bad = sum(colours[u] == colours[v] for u in range(5) for v in range(u) if edges[u, v])
         expected, some, proper = expected + weight * bad, some + weight * (bad > 0), proper + (bad == 0)
-        assert bool(is_proper(jnp.array(colours), EDGES)) == (bad == 0)
+        assert bool(is_proper(jnp.array(colours), edges)) == (bad == 0)
     assert proper == 2**5 - 2
-    assert float(clashes(jnp.asarray(p, jnp.float32), EDGES)) == pytest.approx(expected, rel=1e-5)
+    assert float(clashes(jnp.asarray(p, jnp.float32), edges)) == pytest.approx(expected, rel=1e-5)
     assert some <= expected
-    assert float(colouring_loss(logits, EDGES)) == pytest.approx(expected / 15, rel=1e-5)
+    assert float(colouring_loss(logits, edges)) == pytest.approx(expected / 15, rel=1e-5)
 
 
-def test_one_certain_clash_costs_a_third_of_a_vertex_and_ignorance_a_ninth():
+def test_one_certain_clash_costs_a_third_of_a_vertex_and_ignorance_a_ninth(edges):
     colours = jnp.array([0, 0, 2, 1, 1])  # along 0 3 1 4 2: 0 1 0 1 2
     sure = 100.0 * jax.nn.one_hot(colours, 3)
-    assert float(colouring_loss(sure, EDGES)) == pytest.approx(0, abs=1e-6)
+    assert float(colouring_loss(sure, edges)) == pytest.approx(0, abs=1e-6)
     clash = 100.0 * jax.nn.one_hot(colours.at[2].set(0), 3)
-    assert float(colouring_loss(clash, EDGES)) == pytest.approx(1 / 15, rel=1e-5)
-    assert float(colouring_loss(jnp.zeros((5, 3)), EDGES)) == pytest.approx(1 / 9, rel=1e-5)
+    assert float(colouring_loss(clash, edges)) == pytest.approx(1 / 15, rel=1e-5)
+    assert float(colouring_loss(jnp.zeros((5, 3)), edges)) == pytest.approx(1 / 9, rel=1e-5)
     order = jnp.array([4, 2, 0, 1, 3])
     logits = jax.random.normal(jax.random.key(2), (5, 3))
-    assert float(colouring_loss(logits[order], EDGES[order][:, order])) == pytest.approx(float(colouring_loss(logits, EDGES)), rel=1e-5)
+    assert float(colouring_loss(logits[order], edges[order][:, order])) == pytest.approx(float(colouring_loss(logits, edges)), rel=1e-5)

@@ -10,7 +10,7 @@ import pytest
 from mesocosm.analysis.tangent.infinite_width import erf_moments, infinite_width_kernels, relu_moments
 
 CASES = [(nonlinearity, depth, bias) for nonlinearity in ("relu", "erf") for depth in (1, 3) for bias in (0.0, 0.3)]
-HALF = [case if case[1:] in ((1, 0.0), (3, 0.3)) else pytest.param(*case, marks=pytest.mark.whole) for case in CASES]
+FEW = [case if case[1:] == (3, 0.3) else pytest.param(*case, marks=pytest.mark.whole) for case in CASES]
 
 
 def precise(x, y, depth, nonlinearity, bias):
@@ -49,7 +49,7 @@ def points(dtype):
     return jnp.asarray(np.array(rows), dtype)
 
 
-@pytest.mark.parametrize(("nonlinearity", "depth", "bias"), HALF)
+@pytest.mark.parametrize(("nonlinearity", "depth", "bias"), FEW)
 def test_values_are_exact_to_rounding(nonlinearity, depth, bias):
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         with jax.enable_x64(dtype == "float64"):

@@ -208,8 +208,16 @@ def raise_in(monkeypatch, owner, name: str, number: int, when) -> None:
     monkeypatch.setattr(owner, name, interrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["compiling", "rolling 1", "checkpoint", "table", "status"])
+MOMENTS = ("compiling", "rolling 1", "checkpoint", "table", "status")
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *((moment, signal.SIGINT) for moment in MOMENTS),
+        *(pytest.param(moment, signal.SIGTERM, marks=[pytest.mark.slow] if moment != "rolling 1" else []) for moment in MOMENTS),
+    ],
+)
 def test_asked_to_stop_at_a_moment_it_resumes_to_the_same_bytes(tmp_path, expected, monkeypatch, number, moment):
     out, watching = tmp_path / "run", Signalling(number, moment)
     written = {"checkpoint": "descent.safetensors", "table": "heights.parquet", "status": "status.json"}

@@ -86,9 +86,15 @@ def test_a_program_that_deadlocks_is_noticed_and_the_run_resumes(tmp_path, stuck
     assert "stalled" not in mesocosm("status", str(out)).stdout
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("kind", ["waiting", "computing"])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param("waiting", signal.SIGTERM, marks=pytest.mark.whole, id="SIGTERM while it waits"),
+        pytest.param("computing", signal.SIGINT, marks=pytest.mark.whole, id="Ctrl-C while it computes"),
+        pytest.param("waiting", signal.SIGINT, marks=pytest.mark.slow, id="Ctrl-C while it waits"),
+        pytest.param("computing", signal.SIGTERM, marks=pytest.mark.slow, id="SIGTERM while it computes"),
+    ],
+)
 def test_a_request_ends_the_process_within_seconds_and_the_run_resumes(tmp_path, stuck, kind, number):
     out = tmp_path / "run"
     process = stuck(kind, out, after=0)

@@ -94,7 +94,7 @@ def until_done(out: Path, steps: int) -> dict[str, bytes]:
     return results(out)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, undisturbed):
     expected, seconds = undisturbed
     assert len(expected) == 9

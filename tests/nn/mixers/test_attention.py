@@ -45,8 +45,17 @@ def _biased(layer):
     return eqx.tree_at(lambda m: m.biases, layer, jax.tree.map(lambda b: b + jnp.linspace(-1, 1, b.size).reshape(b.shape), layer.biases))
 
 
-LAYERS = _layers()
-every_layer = pytest.mark.parametrize("layer", LAYERS, ids=["linear", "softmax", "softmax-channels", "rms-rotary", "unnormalised-relative"])
+NAMES = ("linear", "softmax", "softmax-channels", "rms-rotary", "unnormalised-relative")
+
+
+@pytest.fixture(scope="module")
+def layers():
+    return _layers()
+
+
+@pytest.fixture(params=NAMES)
+def layer(request, layers):
+    return layers[NAMES.index(request.param)]
 
 
 @eqx.filter_jit
@@ -54,8 +63,8 @@ def _stream(layer, x):
     return layer.stream(layer.init_state(), x)[1]
 
 
-def test_linear_attention_is_its_double_sum():
-    layer, x = LAYERS[0], np.asarray(_tokens(), np.float64)
+def test_linear_attention_is_its_double_sum(layers):
+    layer, x = layers[0], np.asarray(_tokens(), np.float64)
     expected = np.zeros_like(x)
     for h in range(3):
         q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
@@ -65,8 +74,8 @@ def test_linear_attention_is_its_double_sum():
     np.testing.assert_allclose(eqx.filter_jit(layer)(_tokens()), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_softmax_attention_is_its_formula():
-    layer, x = LAYERS[1], np.asarray(_tokens(), np.float64)
+def test_softmax_attention_is_its_formula(layers):
+    layer, x = layers[1], np.asarray(_tokens(), np.float64)
     expected = np.zeros_like(x)
     for h in range(3):
         q, k, v, p = (np.asarray(w[h], np.float64) for w in (layer.query, layer.key, layer.value, layer.output))
@@ -77,8 +86,8 @@ def test_softmax_attention_is_its_formula():
     np.testing.assert_allclose(eqx.filter_jit(layer)(_tokens()), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_linear_attention_on_a_graph_reads_the_neighbours_only():
-    layer, x = LAYERS[0], jnp.asarray(_tokens(6))
+def test_linear_attention_on_a_graph_reads_the_neighbours_only(layers):
+    layer, x = layers[0], jnp.asarray(_tokens(6))
     mask = jnp.roll(jnp.eye(6, dtype=bool), 1, axis=1) | jnp.roll(jnp.eye(6, dtype=bool), -1, axis=1)
     scores = np.einsum("hnd,td,hne,se->hts", layer.query, x, layer.key, x) * mask
     by_hand = np.einsum("hdv,hts,hve,se->td", layer.output, scores, layer.value, x)
@@ -86,13 +95,11 @@ def test_linear_attention_on_a_graph_reads_the_neighbours_only():
     np.testing.assert_array_equal(layer(x, mask=jnp.tril(jnp.ones((6, 6), bool))), layer(x))
 
 
-@every_layer
 def test_stepping_is_the_parallel_form(layer):
     x = _tokens()
     assert relative_error(_stream(layer, x), eqx.filter_jit(layer)(x)) < 1e-5
 
 
-@every_layer
 def test_the_future_does_not_reach_the_past(layer):
     x = _tokens()
     run = eqx.filter_jit(layer)
@@ -101,13 +108,13 @@ def test_the_future_does_not_reach_the_past(layer):
     assert np.abs(other[10:] - y[10:]).max() > 1e-2
 
 
-def test_long_sequences_in_chunks_equal_the_dense_map():
-    layer, x = LAYERS[0], _tokens(time=300)
+def test_long_sequences_in_chunks_equal_the_dense_map(layers):
+    layer, x = layers[0], _tokens(time=300)
     assert relative_error(eqx.filter_jit(layer)(x), eqx.filter_jit(layer.explain)(x)[0]) < 1e-5
 
 
-def test_attention_maps_are_the_weights_of_the_values():
-    linear, softmax = LAYERS[:2]
+def test_attention_maps_are_the_weights_of_the_values(layers):
+    linear, softmax = layers[:2]
     x = _tokens()
     attention, of_linear = (eqx.filter_jit(layer.explain)(x)[1].attention for layer in (softmax, linear))
     np.testing.assert_allclose(np.sum(attention, axis=-1), 1, rtol=1e-5)
@@ -115,8 +122,8 @@ def test_attention_maps_are_the_weights_of_the_values():
     np.testing.assert_allclose(wanted, eqx.filter_jit(linear)(x), rtol=1e-3, atol=1e-4)
 
 
-def test_only_queries_and_keys_see_positions():
-    layer = LAYERS[2]
+def test_only_queries_and_keys_see_positions(layers):
+    layer = layers[2]
     x = np.tile(_tokens()[0], (TIME, 1))  # equal tokens: only positions can make the maps differ, and equal values leave the output alone
     y, attention = map(np.asarray, eqx.filter_jit(lambda layer, x: (layer.explain(x)[0], layer.explain(x)[1].attention))(layer, x))
     assert np.std(attention[0, -1]) > 1e-4
@@ -148,7 +155,7 @@ def dense(layer, x, valid=None):
     return np.einsum("hqk,hkv,hdv->qd", weights, v, np.asarray(layer.output, np.float64)) + biases[3]
 
 
-@pytest.mark.parametrize("layer", [LAYERS[1], *LAYERS[3:]], ids=["softmax", "rms-rotary", "unnormalised-relative"])
+@pytest.mark.parametrize("layer", ["softmax", "rms-rotary", "unnormalised-relative"], indirect=True)
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "everywhere"])
 def test_masks_normalisations_and_positions_are_their_formulas(layer, causal):
     layer, x = replace(layer, causal=causal), jnp.asarray(_tokens())
@@ -160,29 +167,28 @@ def test_masks_normalisations_and_positions_are_their_formulas(layer, causal):
     assert jnp.array_equal(changed[valid], found[valid])  # padding is not looked at
 
 
-@every_layer
 def test_some_positions_alone_equal_those_of_the_whole(layer):
     x, chosen = jnp.asarray(_tokens()), jnp.array([TIME - 1, 3, 4])
     np.testing.assert_allclose(layer.at(x, chosen), layer(x)[chosen], rtol=1e-5, atol=1e-5)
 
 
-def test_weights_over_heads_have_the_length_of_their_number():
-    attention = LAYERS[3].explain(jnp.asarray(_tokens()))[1].attention
+def test_weights_over_heads_have_the_length_of_their_number(layers):
+    attention = layers[3].explain(jnp.asarray(_tokens()))[1].attention
     lower = np.tril_indices(TIME)
     np.testing.assert_allclose(np.sum(np.asarray(attention) ** 2, axis=0)[lower], 3, rtol=1e-3)
     assert np.all(np.asarray(attention)[:, 0, 1:] == 0)
 
 
 @pytest.mark.whole
-def test_masked_pairs_give_finite_gradients():
-    for layer in LAYERS:
+def test_masked_pairs_give_finite_gradients(layers):
+    for layer in layers:
         gradient = eqx.filter_grad(lambda layer: jnp.sum(layer(jnp.zeros((4, DIM))) ** 2))(layer)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_layers_that_see_the_future_do_not_stream():
+def test_layers_that_see_the_future_do_not_stream(layers):
     with pytest.raises(ValueError, match="causal=True"):
-        replace(LAYERS[1], causal=False).init_state()
+        replace(layers[1], causal=False).init_state()
 
 
 def test_a_full_cache_says_so():
@@ -192,9 +198,9 @@ def test_a_full_cache_says_so():
     assert np.isnan(y[3]).all()
 
 
-def test_shapes_that_disagree_are_named(monkeypatch):
+def test_shapes_that_disagree_are_named(layers, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
-    layer = LAYERS[0]
+    layer = layers[0]
     with pytest.raises(ValueError, match="Queries have 4 channels, keys 5"):
         LinearAttention(layer.query[:, :4], layer.key, layer.value, layer.output)
     with pytest.raises(ValueError, match="even, got 5"):
@@ -202,7 +208,6 @@ def test_shapes_that_disagree_are_named(monkeypatch):
 
 
 @pytest.mark.slow
-@every_layer
 def test_bfloat16_over_many_tokens_is_finite(layer):
     narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16), layer)
     x = _tokens(time=1024 if isinstance(layer, Attention) else 4096).astype(jnp.bfloat16)

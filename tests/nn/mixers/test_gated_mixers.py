@@ -19,20 +19,23 @@ def _drawn(create, **settings):
 
 
 LAYERS = {
-    "mesa": _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6),
-    "signed-mesa": _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6, regulariser=50.0, smallest_regulariser=49.0, signed=True),
-    "linear": _drawn(GatedLinearAttention.create),
-    "gated-delta": _drawn(DeltaNet.create),
-    "delta": _drawn(DeltaNet.create, forgets=False),
+    "mesa": lambda: _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6),
+    "signed-mesa": lambda: _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6, regulariser=50.0, smallest_regulariser=49.0, signed=True),
+    "linear": lambda: _drawn(GatedLinearAttention.create),
+    "gated-delta": lambda: _drawn(DeltaNet.create),
+    "delta": lambda: _drawn(DeltaNet.create, forgets=False),
 }
-every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    return LAYERS[request.param]()
 
 
 def _tokens(time=TIME):
     return np.random.default_rng(1).standard_normal((time, DIM), np.float32)
 
 
-@every_layer
 def test_stepping_is_the_parallel_form_at_any_cut(layer):
     x = _tokens()
     stream = eqx.filter_jit(lambda layer, state, x: layer.stream(layer.init_state() if state is None else state, x))
@@ -41,7 +44,6 @@ def test_stepping_is_the_parallel_form_at_any_cut(layer):
     assert relative_error(np.concatenate([first, second]), eqx.filter_jit(layer)(x)) < 1e-5
 
 
-@every_layer
 def test_the_future_does_not_reach_the_past(layer):
     x, run = _tokens(), eqx.filter_jit(layer)
     y, other = np.asarray(run(x)), np.asarray(run(np.concatenate([x[:20], x[20:21] + 1, x[21:]])))
@@ -50,7 +52,6 @@ def test_the_future_does_not_reach_the_past(layer):
 
 
 @pytest.mark.slow
-@every_layer
 def test_bfloat16_over_many_tokens_is_finite(layer):
     narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16) if isinstance(w, jax.Array) else w, layer)
     y = eqx.filter_jit(lambda m, x: m(x))(narrow, _tokens(4096).astype(jnp.bfloat16))
@@ -61,7 +62,7 @@ def test_bfloat16_over_many_tokens_is_finite(layer):
 
 
 def test_the_front_end_is_its_formula():
-    front, x = LAYERS["mesa"].front, np.asarray(_tokens(), np.float64)
+    front, x = LAYERS["mesa"]().front, np.asarray(_tokens(), np.float64)
     tokens = eqx.filter_jit(front)(_tokens())
     normal = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
     filters, weights = np.asarray(front.filters, np.float64), np.asarray(front.key, np.float64)
@@ -78,7 +79,7 @@ def test_the_front_end_is_its_formula():
 
 
 def test_signed_gates_are_twice_a_sigmoid_minus_one():
-    layer = LAYERS["signed-mesa"].front
+    layer = LAYERS["signed-mesa"]().front
     front, unsigned = (eqx.filter_jit(replace(layer, signed=signed))(_tokens()) for signed in (True, False))
     gates = np.where(front.negative, -1, 1) * np.exp(front.log_forget)
     np.testing.assert_allclose(gates, 2 * np.exp(unsigned.log_forget) - 1, atol=1e-6)
@@ -87,7 +88,7 @@ def test_signed_gates_are_twice_a_sigmoid_minus_one():
 
 
 def test_the_mesa_layer_solves_what_its_front_end_poses():
-    layer, x = LAYERS["mesa"], _tokens()
+    layer, x = LAYERS["mesa"](), _tokens()
     y, diagnostics = eqx.filter_jit(layer.explain)(x)
     tokens = eqx.filter_jit(layer.front)(x)
     regulariser = eqx.filter_jit(lambda layer: layer.regulariser(jnp.float32))(layer)
@@ -102,9 +103,10 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
 
 
 def test_the_three_memories_differ_and_nothing_else_does():
-    fronts = [jax.tree.leaves(layer.front) for layer in LAYERS.values()]
+    layers = [made() for made in LAYERS.values()]
+    fronts = [jax.tree.leaves(layer.front) for layer in layers]
     assert all(np.array_equal(a, b) for front in fronts[1:] for a, b in zip(front, fronts[0], strict=True))
-    outputs = [eqx.filter_jit(layer)(_tokens()) for layer in LAYERS.values()]
+    outputs = [eqx.filter_jit(layer)(_tokens()) for layer in layers]
     assert all(relative_error(a, b) > 1e-3 for i, a in enumerate(outputs) for b in outputs[:i])
 
 
@@ -117,4 +119,4 @@ def test_a_regulariser_below_its_bound_is_refused():
     with pytest.raises(ValueError, match="must be finite"):
         GatedMesaAttention.create(DIM, **SIZES, regulariser=np.inf, key=jax.random.key(0))
     with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.5"):
-        replace(LAYERS["mesa"].front, write_forgets=1.5)
+        replace(LAYERS["mesa"]().front, write_forgets=1.5)

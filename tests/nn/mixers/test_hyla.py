@@ -103,7 +103,7 @@ def by_pairs(layer, variant, x):
 
 
 @every_variant
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("causal", [pytest.param(False, marks=pytest.mark.whole), True])
 def test_every_variant_is_its_formula_and_its_value_networks(variant, causal):
     with jax.enable_x64(True):
         layer, x = layer_of(variant, causal=causal, position=partial(RelativeBias.create, buckets=TIME, max_distance=TIME)), TOKENS

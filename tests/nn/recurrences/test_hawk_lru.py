@@ -87,7 +87,7 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.whole] if kind in ("recurrent", "lru-mlp", "lru-glu") else []) for kind in BLOCKS])
 def test_blocks_stream_and_are_causal(kind):
     x = tokens(11, 4)
     changed = np.concatenate([x[:6], x[6:7] + 1.0, x[7:]])
@@ -123,7 +123,7 @@ def forward_and_backward(layer, x):
 
 
 @pytest.mark.parametrize("memory", [-30.0, 0.0, 30.0])
-@pytest.mark.parametrize("size", [1.0, 1e3])
+@pytest.mark.parametrize("size", [pytest.param(1.0, marks=pytest.mark.whole), 1e3])
 def test_a_stream_of_ten_thousand_tokens_stays_finite(memory, size):
     """Whatever the parameters and the tokens, forward and backward; the states stay below what a perfect memory of unit scale could hold."""
     layer = replace(drawn(RGLRU.create, 3), memory=jnp.asarray(np.full(3, memory, np.float32)))
