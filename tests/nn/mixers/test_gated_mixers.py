@@ -103,7 +103,7 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
 
 
 def test_the_three_memories_differ_and_nothing_else_does():
-    layers = [made() for made in LAYERS.values()]
+    layers = [made() for name, made in LAYERS.items() if name != "signed-mesa"]  # whose gates start elsewhere
     fronts = [jax.tree.leaves(layer.front) for layer in layers]
     assert all(np.array_equal(a, b) for front in fronts[1:] for a, b in zip(front, fronts[0], strict=True))
     outputs = [eqx.filter_jit(layer)(_tokens()) for layer in layers]
