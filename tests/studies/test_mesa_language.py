@@ -33,6 +33,7 @@ def test_blocks_of_all_memories_have_as_many_parameters_as_one_of_attention(pres
     assert all(abs(size - sizes["attention"]) <= runs.width + 1 for size in sizes.values())
 
 
+@pytest.mark.whole
 def test_the_lesion_takes_one_step_in_mesa_layers_and_changes_no_other():
     mixed = decoder("attention", "mesa")
     lesioned = without_solve(mixed)
@@ -43,6 +44,7 @@ def test_the_lesion_takes_one_step_in_mesa_layers_and_changes_no_other():
     assert int(jnp.max(shown[1].steps)) == 1
 
 
+@pytest.mark.whole
 def test_losses_by_position_average_to_the_training_loss():
     network, examples = decoder("gla", "gla"), windows()
     found = eqx.filter_jit(position_losses)(False, network, examples)

@@ -30,7 +30,7 @@ ARM = RawArm(
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_silent_pupil_loses_the_layers_whole_output_and_its_network_lacks_the_layer(index):
     network = build_raw(ARM, jax.random.key(0))
-    pupil = build_pupil(DistilledArm("parent", ARM, Distillation()), index, jax.random.key(1))
+    pupil = build_pupil(DistilledArm("parent", ARM, Distillation()), index, "linear", jax.random.key(1))
     assert (pupil.position is not None) == (index == 0)
     example = LinearSystems.orthogonal(3, length=8).sample(jax.random.key(2))
     entering = network.activations(example.inputs)[index]
