@@ -178,8 +178,8 @@ def parity(view: View) -> alt.TopLevelMixin:
 
 @figure("Steps of the solver")
 def solver(view: View) -> alt.TopLevelMixin:
-    """Loss and mean number of steps of networks of mesa layers on recall, under a tolerance of the solver or a number of steps; points are seeds, lines their mean
-    from one bound to the next. Each panel has its own scale of losses."""
+    """Loss and mean number of steps of networks of mesa layers on recall, under a tolerance of the solver or a number of steps; points are seeds, lines their
+    mean from one bound to the next. Each panel has its own scale of losses."""
     table = view.table("solver").with_columns(problem=pl.col("trial").str.strip_suffix("-mesa").str.replace("-", " "))
     stop = pl.when(pl.col("bound").str.ends_with("steps")).then(pl.lit("a number of steps")).otherwise(pl.lit("a tolerance"))
     table = table.with_columns(stop=stop).select("problem", "stop", "bound", "seed", "steps", "loss")
