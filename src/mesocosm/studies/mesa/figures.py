@@ -119,7 +119,8 @@ def raw_loss_by_position(view: View) -> alt.TopLevelMixin:
     """Mean test loss over seeds of networks that see one observation per token; bands span the seeds. Dashed: ridge regression in context."""
     losses = view.table("raw_curve").filter(~pl.col("trial").str.contains("dim|few-shot|partial|nonlinear"))
     networks = losses.group_by("trial", "position").agg(pl.col("loss").mean(), low=pl.col("loss").min(), high=pl.col("loss").max()).sort("trial", "position")
-    x, y, colour = alt.X("position:Q", title="position in the sequence"), log_axis("loss", "test loss"), alt.Color("trial:N", title="network")
+    x, y = alt.X("position:Q", title="position in the sequence"), log_axis("loss", "test loss")
+    colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
     curves = alt.Chart(networks).mark_line().encode(x=x, y=y, color=colour, tooltip=["trial", "position", "loss"])
     bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     ridge = view.table("reference_position_loss").group_by("position").agg(loss=pl.col("ridge").mean()).sort("position")
@@ -185,7 +186,8 @@ def solver(view: View) -> alt.TopLevelMixin:
     table = table.with_columns(stop=stop).select("problem", "stop", "bound", "seed", "steps", "loss")
     mean = table.group_by("problem", "stop", "bound").agg(pl.col("steps", "loss").mean()).with_columns(pl.lit(None, pl.Int64).alias("seed"))
     rows = pl.concat([part.select("problem", "stop", "bound", pl.col("seed").cast(pl.Int64), "steps", "loss") for part in (table, mean)])
-    x, y = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log")), alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    x = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(values=[1, 2, 3, 5, 10, 20, 30]))
+    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
     colour, tooltip = alt.Color("stop:N", title="stopped by"), ["stop", "bound", "seed", "steps", "loss"]
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("isValid(datum.seed)")
     lines = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("!isValid(datum.seed)")
