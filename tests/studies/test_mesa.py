@@ -10,20 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from jax.tree_util import Partial
 
+from mesocosm.analysis.in_context.regression import ChebyshevInverse, least_squares
 from mesocosm.analysis.log_ratio import log_ratio_of_means
 from mesocosm.analysis.tables import long_table
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
-from mesocosm.nn import LinearAttention, MesaAttention
+from mesocosm.nn import LinearAttention, MesaAttention, ResidualStack
 from mesocosm.studies.mesa import claims, identities
 from mesocosm.studies.mesa.config import PRESETS, Identities, Network
 from mesocosm.studies.mesa.networks import NetworkArm, build_linear, prediction_loss
-from mesocosm.studies.mesa.references import group_means
+from mesocosm.studies.mesa.probing import learned_inverse, probe_network
+from mesocosm.studies.mesa.references import Sequences, group_means
 from mesocosm.studies.mesa.trials import trials
 from mesocosm.studies.mesa.weights import compressed, products_of
-from mesocosm.tasks.linear_systems import LinearSystems
+from mesocosm.tasks.linear_systems import LinearSystems, next_token_loss
+from mesocosm.tasks.task import batch
 
 
 @pytest.fixture
@@ -44,6 +48,19 @@ def test_a_published_network_predicts_as_it_was_measured(smoke):
     np.testing.assert_allclose(losses.mean(), table.filter(table["seed"] == 1)["loss"][0], rtol=1e-5)
     assert all(isinstance(layer, LinearAttention) for layer in network.layers)
     assert isinstance(smoke.model("mesa-1").layers[0], MesaAttention)
+
+
+def test_losses_by_group_are_of_all_late_and_earlier_positions(smoke):
+    """The smoke run's sequences have 12 positions, so that a fifth is two; each of its 64 sequences is a group."""
+    from mesocosm.studies.mesa.networks import predict
+    from mesocosm.studies.mesa.references import draw_sequences, orthogonal_systems, sequence_losses
+
+    config = smoke.config
+    test = draw_sequences(config.evaluation, orthogonal_systems(config.systems), jax.random.key(2**31 - 1)).test
+    losses = np.asarray(sequence_losses(Partial(predict, smoke.model("linear-2", seed=1)), test))
+    table = smoke.table("group_loss", trial="linear-2").filter(pl.col("seed") == 1).sort("group")
+    for column, positions in {"loss": slice(None), "late": slice(10, 12), "before": slice(8, 10)}.items():
+        np.testing.assert_allclose(table[column], losses[:, positions].mean(1), rtol=1e-4)
 
 
 def _example(states):
@@ -96,6 +113,46 @@ def test_compressing_a_compressed_network_changes_nothing():
     whole = products_of(build_linear(arm, jax.random.key(0)).layers[0])
     assert not np.allclose(small.layers[0].query_key, whole.query_key)
     np.testing.assert_allclose(np.trace(small.layers[0].query_key[0]), np.trace(whole.query_key[0]), rtol=1e-5)
+
+
+# --- probes -----------------------------------------------------------------------------------------------------------
+
+
+class Unchanged(ChebyshevInverse):
+    """An "inverse" that gives the input back, which every token holds."""
+
+    def __call__(self, matrix, right):
+        return right
+
+
+def _observations(task, count):
+    return batch(task, jax.random.key(0), count, "iid").observations
+
+
+@pytest.mark.whole
+def test_probes_look_for_the_next_state_and_the_preconditioned_input_of_their_position():
+    """Without layers: the next state of one fixed system is a linear map of the token, that of many is not; the state itself is in the token of both."""
+    probe = jax.jit(lambda observations: probe_network((4, 7), 64, ResidualStack(()), Sequences(observations[:64], observations[64:]), Unchanged.neumann(1)))
+    tasks = LinearSystems.fixed_teacher(jax.random.key(1), 3, length=8), LinearSystems.orthogonal(3, length=8)
+    fixed, many = (probe(_observations(task, 128)) for task in tasks)
+    assert fixed.target.shape == (1, 2, 16)
+    assert max(fixed.target.max(), fixed.preconditioned.max(), many.preconditioned.max()) < 0.01
+    for controls in (fixed.shuffled_target, fixed.shuffled_preconditioned, many.shuffled_target, many.shuffled_preconditioned, many.target):
+        assert controls.mean() > 0.2
+
+
+@pytest.mark.whole
+def test_the_learned_inverse_was_learned():
+    """It predicts better than the series from which it starts, on the sequences that it was fitted on, and without the newest pair."""
+    tuning = _observations(LinearSystems.orthogonal(3, length=10), 64)
+
+    def loss(inverse):
+        predicted = jax.vmap(lambda states: least_squares(states, inverse, include_last_pair=False))(tuning[:, :-1])
+        return float(next_token_loss(predicted, tuning[:, 1:]))
+
+    learned = learned_inverse(100, tuning, jax.random.key(1))
+    assert learned.step_sizes.shape == (6,)
+    assert loss(learned) < 0.97 * loss(ChebyshevInverse.neumann(6))
 
 
 # --- verdicts on made-up tables ---------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.studies.mesa.few_shot import draw_prompt, neighbour_regression, pair_losses, true_pair_losses
+from mesocosm.nn import ResidualStack
+from mesocosm.studies.mesa.config import FewShotRuns
+from mesocosm.studies.mesa.few_shot import draw_prompt, measure_prompt, neighbour_regression, pair_losses, true_pair_losses
+from mesocosm.studies.mesa.raw_networks import RawNetwork
 from mesocosm.tasks.few_shot import FewShotRegression, Prompt
 
 
@@ -35,3 +38,27 @@ def test_prompts_start_random_and_only_separated_ones_have_a_separator():
     assert plain.prefix.shape == (0, 4)
     assert tuned.prefix.shape == (5, 4)
     assert tuned.separator.shape == (4,)
+
+
+class Regression(RawNetwork):
+    """A network that is ridge regression on neighbouring tokens."""
+
+    def __call__(self, inputs):
+        return neighbour_regression(inputs)
+
+
+@pytest.mark.whole
+def test_losses_are_of_one_task_of_two_and_of_none_that_can_be_learned():
+    network = Regression(jnp.zeros((4, 3)), ResidualStack(()), jnp.zeros((3, 4)))
+    measure = jax.jit(lambda prompt, key: measure_prompt(FewShotRuns(sequences=256), 20, network, prompt, key))
+    plain, key = Prompt(jnp.zeros((0, 3))), jax.random.key(0)
+    found = measure(plain, key)
+    np.testing.assert_allclose(found.one, found.neighbours, rtol=1e-5)
+    assert found.two[10] > 2 * found.one[9:11].max()
+    assert found.two[9] < 1.2 * found.one[9]
+    assert found.every[10:].mean() > 3 * found.one[10:].mean()
+    assert found.true_pairs[-1] < 1e-3 < found.one[-1]
+    other = measure(Prompt(jnp.ones((2, 3)), jnp.ones(3)), key)
+    np.testing.assert_array_equal(other.test, found.test)
+    np.testing.assert_array_equal(other.neighbours, found.neighbours)
+    assert np.abs(other.one - found.one).max() > 1e-2

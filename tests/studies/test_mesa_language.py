@@ -54,6 +54,15 @@ def test_losses_by_position_average_to_the_training_loss():
 
 
 @pytest.mark.whole
+def test_losses_without_the_solve_are_those_of_the_lesioned_network():
+    network, examples = decoder("attention", "mesa"), windows()
+    measure = eqx.filter_jit(position_losses)
+    lesioned = measure(True, network, examples)
+    np.testing.assert_allclose(lesioned, measure(False, without_solve(network), examples), rtol=1e-6)
+    assert np.abs(lesioned - measure(False, network, examples)).max() > 1e-4
+
+
+@pytest.mark.whole
 def test_pilots_never_see_the_text_on_which_a_record_is_tested():
     record, pilot = (manual(RUNS, pilots) for pilots in (False, True))
     stretch = len(record.corpus) // record.groups

@@ -13,6 +13,7 @@ from mesocosm.studies.mesa.config import PRESETS, Evaluation, RawNetworks, Syste
 from mesocosm.studies.mesa.raw_networks import RawArm, RawNetwork, build_raw
 from mesocosm.studies.mesa.raw_train import measure_maps, measure_raw
 from mesocosm.studies.mesa.references import draw_sequences, orthogonal_systems
+from mesocosm.tasks.linear_systems import LinearSystems
 
 SYSTEMS = Systems(dim=3, length=12)
 EVALUATION = Evaluation(sequences=256, tuning_sequences=256)
@@ -70,6 +71,10 @@ def test_losses_are_the_networks_and_probes_of_other_sequences_find_nothing(sequ
     variance = 0.5 * np.var(np.asarray(sequences.test[:, -1]), axis=0).sum()
     assert (np.asarray(found.shuffled).mean(-1) > 0.95 * variance).all()
     assert np.asarray(found.target).shape[0] == 3
+    assert np.asarray(found.target)[0].mean() > 0.8 * variance  # an embedded observation does not tell the next one of an unknown system
+    fixed = LinearSystems.fixed_teacher(jax.random.key(2), SYSTEMS.dim, length=SYSTEMS.length)
+    known = eqx.filter_jit(measure_raw)(network, draw_sequences(EVALUATION, fixed, jax.random.key(1)))
+    assert np.asarray(known.target)[0].mean() < 0.05 * np.asarray(known.shuffled)[0].mean()  # but that of a known one
 
 
 def test_networks_on_nonlinear_systems_normalise_keys_after_the_first_layer():

@@ -8,8 +8,9 @@ from mesocosm.analysis.tables import long_table
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
-from mesocosm.studies.mesa import claims
+from mesocosm.studies.mesa import claims, raw_measures
 from mesocosm.studies.mesa.config import PRESETS
+from mesocosm.studies.mesa.tables import FewShot
 
 SEEDS = {"seed": range(10)}
 RANDOM = np.random.default_rng(0)
@@ -95,6 +96,18 @@ def test_replaced_layers_are_compared_with_the_whole_network(ratios, verdict):
     assert found["C8.last"] == ("holds" if verdict == "holds" else "not judged")  # whose control, the first layer, costs nothing then
 
 
+@pytest.mark.parametrize(("second", "verdict"), [((1.6, 1.15), "holds"), ((1.2, 1.6), "fails")])
+def test_the_second_layers_replacement_is_compared_over_dimensions(second, verdict):
+    """Losses with the second layer replaced, in the smallest and the largest dimension; the first layer's get worse."""
+    whole = np.full((1, 1, 1, 64), 0.3)
+    ratios = {(1, 4): 2.0, (1, 60): 3.5, (2, 4): second[0], (2, 60): second[1]}
+    rows = [
+        table({"dim": [dim], "layer": [layer], "pupil": ["linear"], "group": range(64)}, f"distilled-{dim}", whole=whole, replaced=by * whole)
+        for (layer, dim), by in ratios.items()
+    ]
+    assert verdicts("paper", distilled=pl.concat([part.with_columns(digest=pl.format("{}", "dim")) for part in rows]))["C8.dimension"] == verdict
+
+
 # --- few shots ----------------------------------------------------------------------------------------------------------
 
 PAIRS = 32
@@ -134,6 +147,26 @@ def test_few_shot_learning_holds_where_the_losses_are_the_papers():
 def test_few_shot_learning_fails_where_nothing_is_learned_or_tuning_does_not_help():
     found = verdicts(few_shot=_few_shot(1.6, 2.2, 1.0, 1.15))
     assert {name for name in FEW_SHOT if found[name] == "fails"} == {"C12.learns", "C12.separator", "C12.prefix", "C13.again"}
+
+
+def test_few_shot_measures_are_ratios_of_the_pairs_that_they_name():
+    """The plain prompt's loss at a pair is its number; another prompt's is the square."""
+    number = np.arange(1.0, 25)
+    rows = [
+        long_table({"seed": range(2), "prompt": [prompt], "pair": range(1, 25)}, trial="few-shot", digest="a", one=np.tile(losses, (2, 1, 1)))
+        for prompt, losses in {"plain": number, "tuned": number**2}.items()
+    ]
+    view = View(PRESETS["cpu"].config, "cpu", {"few_shot": pl.concat(rows)})
+    wanted = [
+        (raw_measures.end_over_start(FewShot.one), 23 / 2),
+        (raw_measures.ascent(FewShot.one), 5 / 2),
+        (raw_measures.jump(FewShot.one), 13 / 11.5),
+        (raw_measures.recovery(FewShot.one), 23 / 14),
+        (raw_measures.prompted("tuned", "plain", 2, 6), (4 + 9 + 16 + 25 + 36) / 20),
+        (raw_measures.prompted("plain", "tuned", 5), number[4:].sum() / (number[4:] ** 2).sum()),
+    ]
+    for measure, ratio in wanted:
+        np.testing.assert_allclose(measure(view).values, np.log(ratio), rtol=1e-6)
 
 
 # --- algorithms over dimensions -----------------------------------------------------------------------------------------
@@ -196,3 +229,23 @@ def test_a_tolerance_must_cost_no_loss_and_few_steps(bounded, steps, found):
     steps = np.asarray(list(taken.values())) * (1 + 0.01 * random.normal(size=(10, 3)))
     solver = long_table({**SEEDS, "bound": list(losses)}, trial="recall-mesa", digest="a", loss=loss, accuracy=0 * loss, steps=steps)
     assert tuple(verdicts(solver=solver)[f"N4.{name}"] for name in ("equal", "fewer")) == found
+
+
+@pytest.mark.parametrize(("mesa", "verdicts_of"), [(0.9, ("holds", "holds")), (0.6, ("fails", "fails"))])
+def test_languages_of_automata_are_compared_with_other_memories(mesa, verdicts_of):
+    rates = {"automata-mesa": mesa, "automata-gla": 0.75, "automata-attention": 0.92}
+    rows = [long_table(SEEDS, trial=trial, digest="a", accuracy=noisy(value, 0.001)) for trial, value in rates.items()]
+    lesion = table({"bound": ["1 steps"]}, "automata-mesa", accuracy=[0.3], loss=[1.0], steps=[1.0]).with_columns(digest=pl.lit("a"))
+    found = verdicts("paper", recall=pl.concat(rows), solver=lesion)
+    assert (found["N7.recurrent"], found["N7.attention"]) == verdicts_of
+
+
+@pytest.mark.parametrize(("mesa", "verdict"), [(-0.05, "holds"), (0.05, "fails")])
+def test_decoders_are_compared_with_each_other_and_with_their_lesion(mesa, verdict):
+    """Losses of mesa layers beside those of other recurrent ones; behind attention, they are 0.02 above attention's or 0.1."""
+    losses = {"mesa": 3.0 + mesa, "gla": 3.0, "delta-net": 3.0, "attention-mesa": 2.9 + mesa, "attention-gla": 2.9, "attention": 2.83}
+    rows = [long_table(SEEDS, trial=f"language-{name}", digest="a", loss=noisy(loss, 0.001)) for name, loss in losses.items()]
+    lesion = [long_table(SEEDS, trial=f"language-{name}", digest="a", loss=noisy(4.0, 0.001)) for name in ("mesa", "attention-mesa")]
+    found = verdicts("paper", language=pl.concat(rows), language_solver=pl.concat(lesion))
+    assert found == dict.fromkeys(("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"), verdict)
+    assert set(verdicts(language=pl.concat(rows), language_solver=pl.concat(lesion)).values()) == {"not judged"}

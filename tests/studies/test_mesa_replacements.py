@@ -25,12 +25,13 @@ ARM = RawArm(
     replace(SMOKE.linear, init_std=0.3),
     Evaluation(64, 64),
 )
+DISTILLED = DistilledArm("parent", ARM, Distillation())
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_silent_pupil_loses_the_layers_whole_output_and_its_network_lacks_the_layer(index):
     network = build_raw(ARM, jax.random.key(0))
-    pupil = build_pupil(DistilledArm("parent", ARM, Distillation()), index, "linear", jax.random.key(1))
+    pupil = build_pupil(DISTILLED, index, "linear", jax.random.key(1))
     assert (pupil.position is not None) == (index == 0)
     example = LinearSystems.orthogonal(3, length=8).sample(jax.random.key(2))
     entering = network.activations(example.inputs)[index]
@@ -76,3 +77,14 @@ def test_networks_of_automata_are_scored_by_what_may_come_next(mixer):
     rate = float(eqx.filter_jit(measure_accuracy)(network, examples))
     assert 0.5 * np.mean(examples.allowed) < rate < 3 * np.mean(examples.allowed)
     assert np.isfinite(memory_loss(network, jax.tree.map(lambda leaf: leaf[0], examples), jax.random.key(0)))
+
+
+def test_pupils_of_the_first_layer_see_the_order_of_tokens_and_others_do_not():
+    x = jax.random.normal(jax.random.key(3), (8, 6))
+    swapped = x[jnp.asarray([1, 0, *range(2, 8)])]
+    pupils = {(index, kind): build_pupil(DISTILLED, index, kind, jax.random.key(1)) for index, kind in ((0, "linear"), (1, "linear"), (0, "softmax"))}
+    moved = {of: float(np.abs(pupil(x)[-1] - pupil(swapped)[-1]).max() / np.abs(pupil(x)[-1]).max()) for of, pupil in pupils.items()}
+    assert moved[1, "linear"] < 1e-5
+    assert min(moved[0, "linear"], moved[0, "softmax"]) > 1e-3
+    layer = build_raw(ARM, jax.random.key(0)).stack.layers[0]
+    assert jax.tree.map(jnp.shape, jax.tree.leaves(pupils[0, "softmax"])) == jax.tree.map(jnp.shape, jax.tree.leaves(layer))

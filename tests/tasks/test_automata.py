@@ -36,6 +36,21 @@ def test_a_string_begins_the_sequence_and_targets_are_the_next_tokens():
     np.testing.assert_array_equal(np.asarray(examples.inputs)[:, 1:], np.asarray(examples.targets)[:, :-1])
 
 
+def test_numbers_of_states_symbols_and_lengths_reach_both_ends_and_symbols_are_alike():
+    """Of 400 automata with 6 states at most: which states are visited, how many symbols follow, how long strings are, and how often the first of two comes."""
+    keys = jax.random.split(jax.random.key(3), 400)
+    examples, automata = jax.jit(lambda k: (jax.vmap(TASK.sample)(k), jax.vmap(lambda key: TASK.automaton(jax.random.split(key)[0]))(k)))(keys)
+    examples, automata = jax.tree.map(np.asarray, (examples, automata))
+    largest = automata.successor.max(axis=(1, 2)) + 1
+    assert set(largest) == {4, 5, 6}
+    np.testing.assert_allclose(np.bincount(automata.allowed.sum(-1).ravel())[1:] / 2400, 1 / 3, atol=0.05)
+    ends = [np.flatnonzero(tokens == 5) for tokens in examples.inputs]
+    np.testing.assert_allclose(np.bincount(np.concatenate([np.diff(each) for each in ends]) - 1)[1:], sum(len(each) - 1 for each in ends) / 7, rtol=0.2)
+    two = (examples.allowed.sum(-1) == 2) & (examples.weights == 1)
+    first = examples.allowed.argmax(-1) == examples.targets
+    assert abs(first[two].mean() - 0.5) < 0.03
+
+
 def test_the_rate_counts_symbols_that_may_come():
     example = TASK.sample(jax.random.key(2))
     logits = jnp.concatenate([jnp.where(example.allowed[:, :-1], 1.0, 0.0), jnp.full((60, 1), 9.0)], axis=1)

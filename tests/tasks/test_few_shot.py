@@ -19,6 +19,14 @@ def test_pairs_of_a_run_share_an_orthogonal_map_and_other_runs_do_not():
     assert np.abs(inputs).max() <= 1
 
 
+def test_inputs_are_uniform_and_targets_have_noise():
+    given = jax.vmap(FewShotRegression(4, pairs=20, run=20, noise=0.0).sample)(jax.random.split(jax.random.key(1), 50))
+    noisy = jax.vmap(FewShotRegression(4, pairs=20, run=20, noise=0.3).sample)(jax.random.split(jax.random.key(1), 50))
+    np.testing.assert_array_equal(noisy.inputs, given.inputs)
+    np.testing.assert_allclose([np.mean(given.inputs), np.var(given.inputs)], [0, 1 / 3], atol=0.03)
+    np.testing.assert_allclose(np.std(noisy.targets - given.targets), 0.3, rtol=0.05)
+
+
 def test_a_prompt_interleaves_and_reads_at_the_inputs():
     example = FewShotExample(jnp.arange(6.0).reshape(3, 2), 10 + jnp.arange(6.0).reshape(3, 2))
     plain, tuned = Prompt(jnp.zeros((0, 2))), Prompt(-jnp.ones((4, 2)), 7 * jnp.ones(2))

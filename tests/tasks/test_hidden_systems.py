@@ -42,6 +42,24 @@ def test_a_nonlinear_step_is_a_linear_map_of_the_features_and_not_of_the_state()
     assert _best_map_error(np.asarray(seen[:-1]), np.asarray(seen[1:])) > 0.05
 
 
+def test_noise_enters_every_step():
+    """Observations of one system with and without noise, which after t steps differ by the sum of t perturbations of the state, beside that of the reading."""
+    key, still, noisy = jax.random.key(2), *(PartiallyObservedSystems(length=200, noise=noise) for noise in (0.0, 0.1))
+    moved = np.asarray(noisy.sample(key).observations - still.sample(key).observations)
+    assert np.mean(moved[-20:] ** 2) > 20 * np.mean(moved[:2] ** 2)  # in expectation, 15 / 4 t + 1 times the square of the noise
+    task = NonlinearSystems.draw(jax.random.key(0), noise=0.1)
+    seen, transition = task.sample(key)
+    np.testing.assert_allclose(np.std(seen[1:] - task.features(seen[:-1]) @ transition.T), 0.1, rtol=0.15)
+
+
+def test_nonlinear_systems_start_small_and_have_maps_of_the_papers_size():
+    task = NonlinearSystems.draw(jax.random.key(0))
+    assert (task.inward.shape, task.outward.shape) == ((40, 10), (10, 40))
+    np.testing.assert_allclose([np.std(task.inward), np.std(task.outward)], 1.1, rtol=0.1)
+    starts = np.stack([task.sample(key).observations[0] for key in jax.random.split(jax.random.key(1), 30)])
+    assert 0.24 < np.abs(starts).max() <= 0.25
+
+
 def test_neither_has_an_out_of_distribution_split():
     for task in (PartiallyObservedSystems(), NonlinearSystems.draw(jax.random.key(0))):
         with pytest.raises(ValueError, match="ood"):

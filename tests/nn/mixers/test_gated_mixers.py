@@ -102,6 +102,14 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
     assert 1 <= np.min(diagnostics.steps) < np.max(diagnostics.steps) <= 30
 
 
+def test_weights_of_values_have_the_signs_of_forget_gates():
+    layer, x = LAYERS["signed-mesa"], _tokens()
+    (y, diagnostics), tokens = eqx.filter_jit(lambda layer, x: (layer.explain(x), layer.front(x)))(layer, x)
+    read = np.einsum("hts,shv->thv", diagnostics.attention, tokens.value)
+    normal = read / np.sqrt(np.mean(read**2, axis=-1, keepdims=True) + 1e-6)
+    assert relative_error(np.einsum("thv,hdv->td", normal, layer.output), y) < 1e-4
+
+
 def test_the_three_memories_differ_and_nothing_else_does():
     layers = [made() for name, made in LAYERS.items() if name != "signed-mesa"]  # whose gates start elsewhere
     fronts = [jax.tree.leaves(layer.front) for layer in layers]

@@ -114,6 +114,20 @@ def binding(view: View) -> alt.TopLevelMixin:
     return alt.layer(points, mean).properties(width=420, height=280)
 
 
+@figure("Loss by position, one observation per token")
+def raw_loss_by_position(view: View) -> alt.TopLevelMixin:
+    """Mean test loss over seeds of networks that see one observation per token; bands span the seeds. Dashed: ridge regression in context."""
+    losses = view.table("raw_curve").filter(~pl.col("trial").str.contains("dim|few-shot|partial|nonlinear"))
+    networks = losses.group_by("trial", "position").agg(pl.col("loss").mean(), low=pl.col("loss").min(), high=pl.col("loss").max()).sort("trial", "position")
+    x, y = alt.X("position:Q", title="position in the sequence"), log_axis("loss", "test loss")
+    colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
+    curves = alt.Chart(networks).mark_line().encode(x=x, y=y, color=colour, tooltip=["trial", "position", "loss"])
+    bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    ridge = view.table("reference_position_loss").group_by("position").agg(loss=pl.col("ridge").mean()).sort("position")
+    dashed = alt.Chart(ridge).mark_line(color="gray", strokeDash=[4, 3]).encode(x=x, y=y)
+    return alt.layer(bands, curves, dashed).properties(width=520, height=320)
+
+
 @figure("Two algorithms over the dimension")
 def dimensions(view: View) -> alt.TopLevelMixin:
     """Test losses per component without training, on sequences of four times the dimension; mean over replicates, points are replicates."""
@@ -145,7 +159,7 @@ def replaced_layers(view: View) -> alt.TopLevelMixin:
     """Test losses of softmax networks with one layer replaced by a pupil, over the whole network's; dots are seeds, ticks their mean."""
     groups = view.table("distilled").group_by("dim", "layer", "pupil", "seed").agg(pl.col("replaced").mean() / pl.col("whole").mean())
     table = groups.with_columns(place=pl.format("layer {} by {}", "layer", "pupil")).sort("place", "dim", "seed")
-    x, y = alt.X("replaced:Q", title="loss over the whole network's"), alt.Y("place:N", title=None)
+    x, y = alt.X("replaced:Q", title="loss over the whole network's", scale=alt.Scale(zero=False)), alt.Y("place:N", title=None)
     row = alt.Row("dim:O", title="dimension")
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["dim", "place", "seed", "replaced"])
     means = alt.Chart().mark_tick(thickness=3).encode(x=alt.X("mean(replaced):Q"), y=y)
@@ -165,12 +179,20 @@ def parity(view: View) -> alt.TopLevelMixin:
 
 @figure("Steps of the solver")
 def solver(view: View) -> alt.TopLevelMixin:
-    """Loss and mean number of steps of networks of mesa layers on recall, under bounds of the solver: a tolerance, or a number of steps; dots are seeds."""
-    table = view.table("solver").with_columns(problem=pl.col("trial").str.strip_suffix("-mesa")).select("problem", "seed", "bound", "steps", "loss")
-    x, y = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log")), alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
-    shape = alt.Color("bound:N", title="bound")
-    dots = alt.Chart().mark_circle(size=40, opacity=0.7).encode(x=x, y=y, color=shape, tooltip=["problem", "seed", "bound", "steps", "loss"])
-    return alt.layer(dots, data=table).properties(width=300, height=260).facet(column=alt.Column("problem:N", title=None))
+    """Loss and mean number of steps of networks of mesa layers on recall, under a tolerance of the solver or a number of steps; points are seeds, lines their
+    mean from one bound to the next. Each panel has its own scale of losses."""
+    table = view.table("solver").with_columns(problem=pl.col("trial").str.strip_suffix("-mesa").str.replace("-", " "))
+    stop = pl.when(pl.col("bound").str.ends_with("steps")).then(pl.lit("a number of steps")).otherwise(pl.lit("a tolerance"))
+    table = table.with_columns(stop=stop).select("problem", "stop", "bound", "seed", "steps", "loss")
+    mean = table.group_by("problem", "stop", "bound").agg(pl.col("steps", "loss").mean()).with_columns(pl.lit(None, pl.Int64).alias("seed"))
+    rows = pl.concat([part.select("problem", "stop", "bound", pl.col("seed").cast(pl.Int64), "steps", "loss") for part in (table, mean)])
+    x = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(values=[1, 2, 3, 5, 10, 20, 30]))
+    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    colour, tooltip = alt.Color("stop:N", title="stopped by"), ["stop", "bound", "seed", "steps", "loss"]
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("isValid(datum.seed)")
+    lines = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("!isValid(datum.seed)")
+    panels = alt.layer(dots, lines, data=rows).properties(width=300, height=260).facet(column=alt.Column("problem:N", title=None))
+    return panels.resolve_scale(y="independent")
 
 
 @figure("Decoders on text")
@@ -183,6 +205,7 @@ def decoders(view: View) -> alt.TopLevelMixin:
 
 
 FIGURES = [
-    *(loss_by_network, loss_by_position, weights, second_training, probes, binding, replaced_layers, dimensions, few_shots, solver, parity, decoders),
+    *(loss_by_network, loss_by_position, weights, second_training, probes),
+    *(raw_loss_by_position, binding, replaced_layers, dimensions, few_shots, solver, parity, decoders),
     training,
 ]
