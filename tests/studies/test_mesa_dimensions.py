@@ -25,4 +25,4 @@ def test_losses_are_per_component_at_the_parameters_found_on_other_sequences():
     ridge = jax.vmap(lambda s: least_squares(s, ridge=many.ridge))(inputs)
     kernel = jax.vmap(lambda s: softmax_regression(s, many.inverse_temperature))(inputs)
     for found, predicted in ((many.least_squares, ridge), (many.kernel, kernel)):
-        np.testing.assert_allclose(found, next_token_loss(predicted, targets) / 3, rtol=2e-3)
+        np.testing.assert_allclose(found, next_token_loss(predicted, targets) / 3, rtol=1e-2)

@@ -56,9 +56,9 @@ def test_losses_are_of_one_task_of_two_and_of_none_that_can_be_learned():
     np.testing.assert_allclose(found.one, found.neighbours, rtol=1e-5)
     assert found.two[10] > 2 * found.one[9:11].max()
     assert found.two[9] < 1.2 * found.one[9]
-    assert found.every[10:].mean() > 3 * found.one[10:].mean()
+    assert found.every[10:].mean() > 2 * found.one[10:].mean()
     assert found.true_pairs[-1] < 1e-3 < found.one[-1]
     other = measure(Prompt(jnp.ones((2, 3)), jnp.ones(3)), key)
     np.testing.assert_array_equal(other.test, found.test)
-    np.testing.assert_array_equal(other.neighbours, found.neighbours)
+    np.testing.assert_allclose(other.neighbours, found.neighbours, rtol=1e-5)
     assert np.abs(other.one - found.one).max() > 1e-2

@@ -152,9 +152,10 @@ def test_few_shot_learning_fails_where_nothing_is_learned_or_tuning_does_not_hel
 def test_few_shot_measures_are_ratios_of_the_pairs_that_they_name():
     """The plain prompt's loss at a pair is its number; another prompt's is the square."""
     number = np.arange(1.0, 25)
+    columns = ("one", "two", "every", "neighbours", "true_pairs")
     rows = [
-        long_table({"seed": range(2), "prompt": [prompt], "pair": range(1, 25)}, trial="few-shot", digest="a", one=np.tile(losses, (2, 1, 1)))
-        for prompt, losses in {"plain": number, "tuned": number**2}.items()
+        long_table({"seed": range(2), "prompt": [prompt], "pair": range(1, 25)}, trial="few-shot", digest="a", **dict.fromkeys(columns, losses))
+        for prompt, losses in {"plain": np.tile(number, (2, 1, 1)), "tuned": np.tile(number**2, (2, 1, 1))}.items()
     ]
     view = View(PRESETS["cpu"].config, "cpu", {"few_shot": pl.concat(rows)})
     wanted = [
