@@ -15,6 +15,7 @@ from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate,
 from mesocosm.studies.mesa import measures
 from mesocosm.studies.mesa import mesanet_claims as mesanet
 from mesocosm.studies.mesa.algorithm_claims import ALGORITHMS
+from mesocosm.studies.mesa.language_claims import LANGUAGE
 from mesocosm.studies.mesa.raw_claims import RAW
 from mesocosm.studies.mesa.tables import (
     CONTRACTING,
@@ -342,6 +343,6 @@ CLAIMS = [
     *RAW,
     *ALGORITHMS,
     *mesanet.JUDGED,
-    *mesanet.LANGUAGE,
+    *LANGUAGE,
     *mesanet.UNJUDGED,
 ]

@@ -7,20 +7,7 @@ from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import raw_measures
-from mesocosm.studies.mesa.tables import (
-    AUTOMATA,
-    DECODER,
-    DELTA_DECODER,
-    HYBRID_DECODER,
-    HYBRID_LINEAR_DECODER,
-    LINEAR_DECODER,
-    MESA_DECODER,
-    NOISY,
-    RECALL,
-    SIGNED,
-    UNSIGNED,
-    Forgetting,
-)
+from mesocosm.studies.mesa.tables import AUTOMATA, NOISY, RECALL, SIGNED, UNSIGNED, Forgetting
 
 SIZE = "needs language models larger than mesocosm trains"
 
@@ -31,7 +18,6 @@ NET = "initialisation and training sequences"
 TRIED = pilots("mesocosm.studies.mesa")
 
 recall = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="gated-mesa") + TRIED.count(kind="gated-linear"))
-language = partial(Check, judged_at=PAPER, replicate=NET, searched=TRIED.count(kind="language"))
 parity = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="parity-signed") + TRIED.count(kind="parity-unsigned"))
 
 JUDGED = [
@@ -159,45 +145,6 @@ JUDGED = [
                 judged_at=ALL,
                 replicate="a random instance",
             ),
-        ],
-    ),
-]
-
-LANGUAGE = [
-    Claim(
-        "C17",
-        "Behind one block of softmax attention, mesa layers predict text better than linear ones, and come near attention in all blocks.",
-        source="M, App. G",
-        checks=[
-            language(
-                "linear",
-                Mean("held-out loss in nats a token, mesa layers behind attention minus gated linear attention there"),
-                below(0.0),
-                raw_measures.text_loss(HYBRID_DECODER, HYBRID_LINEAR_DECODER),
-                Control("one step of the solver", raw_measures.text_loss(HYBRID_DECODER, HYBRID_LINEAR_DECODER, solved=False)),
-            ),
-            language(
-                "attention",
-                Mean("held-out loss in nats a token, mesa layers behind attention minus attention in all blocks"),
-                below(0.03),
-                raw_measures.text_loss(HYBRID_DECODER, DECODER),
-                Control("one step of the solver", raw_measures.text_loss(HYBRID_DECODER, DECODER, solved=False)),
-            ),
-        ],
-    ),
-    Claim(
-        "N8",
-        "Of recurrent networks, those of mesa layers predict text best; here in decoders of a hundred thousand parameters.",
-        source="N, Tables 2, 3, 10",
-        checks=[
-            language(
-                name,
-                Mean(f"held-out loss in nats a token, mesa layers minus {other}"),
-                below(0.0),
-                raw_measures.text_loss(MESA_DECODER, trial),
-                Control("one step of the solver", raw_measures.text_loss(MESA_DECODER, trial, solved=False)),
-            )
-            for name, other, trial in (("linear", "gated linear attention", LINEAR_DECODER), ("delta-net", "gated DeltaNet", DELTA_DECODER))
         ],
     ),
 ]

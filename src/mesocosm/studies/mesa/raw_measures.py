@@ -19,8 +19,6 @@ from mesocosm.studies.mesa.tables import (
     Dimension,
     Distilled,
     FewShot,
-    Language,
-    LanguageSolver,
     Parity,
     Polynomial,
     RawLoss,
@@ -206,14 +204,6 @@ def excess(bound: str, other: str) -> OfSeeds:
 def steps_taken(bound: str) -> OfSeeds:
     """The mean number of steps under a bound."""
     return replicates(Solver.steps, trial=RECALL["mesa"], bound=bound)
-
-
-# --- text ---------------------------------------------------------------------------------------------------------------
-
-
-def text_loss(trial: Trials, other: Trials, *, solved: bool = True) -> OfSeeds:
-    """Difference of two decoders' losses on held-out text, in nats a token; unless `solved`, with one step of the solver in the mesa layers of the first."""
-    return replicates(Language.loss if solved else LanguageSolver.loss, trial=trial).minus(replicates(Language.loss, trial=other))
 
 
 # --- parity -------------------------------------------------------------------------------------------------------------

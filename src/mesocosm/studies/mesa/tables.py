@@ -30,9 +30,6 @@ RECALL, NOISY, AUTOMATA = (
     {mixer: Trials(f"{problem}-{mixer}") for mixer in ("mesa", "gla", "attention")} for problem in ("recall", "noisy-recall", "automata")
 )
 SIGNED, UNSIGNED = Trials("parity-signed"), Trials("parity-unsigned")
-DECODER, MESA_DECODER, LINEAR_DECODER, DELTA_DECODER, HYBRID_DECODER, HYBRID_LINEAR_DECODER = (
-    Trials(f"language-{name}") for name in ("attention", "mesa", "gla", "delta-net", "attention-mesa", "attention-gla")
-)
 
 
 def on(source: str, trial: str) -> Trials:
@@ -205,24 +202,6 @@ class Parity(Table):
 
     factor: Axis
     accuracy: Value
-
-
-class Language(Table):
-    """Loss on held-out text, in nats a token."""
-
-    digest: Value
-    loss: Value
-
-
-class LanguageSolver(Language):
-    """The same with one step of the mesa layers' solver."""
-
-
-class LanguageCurve(Table):
-    """Loss on held-out text at each position of a window."""
-
-    position: Axis
-    loss: Value
 
 
 # --- without training -------------------------------------------------------------------------------------------------
