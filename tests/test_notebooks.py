@@ -70,10 +70,8 @@ def test_an_output_that_a_page_cannot_show_is_an_error():
         NOTEBOOKS.as_html({"output_type": "error", "ename": "E"})
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, id=path.stem, marks=pytest.mark.whole if path.stem == "parts" else pytest.mark.slow) for path in NOTEBOOKS.NOTEBOOKS],
-)
+@pytest.mark.whole
+@each
 def test_it_runs(path):
     before, after = NOTEBOOKS.read(path), NOTEBOOKS.executed(path)
     kinds = [[output["output_type"] for output in cell.get("outputs", [])] for cell in after["cells"] if cell["cell_type"] == "code"]

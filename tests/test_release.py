@@ -78,7 +78,7 @@ def fresh(release, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     return programs, environment | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_fresh_environment_lists_makes_and_runs_studies_outside_the_repository(fresh, tmp_path):
     programs, environment = fresh
 
