@@ -40,6 +40,8 @@ SQUARE, TALL, COLUMNS = _random(3, 4, 4), _random(3, 6, 4), _random(3, 4, 2, see
 CASES = {  # ours, jax.numpy's, arguments
     "solve": (la.solve, jnp.linalg.solve, (SQUARE, COLUMNS)),
     "solve_positive": (lambda a, b: la.solve_positive(a @ a.mT, b), lambda a, b: jnp.linalg.solve(a @ a.mT, b), (SQUARE, COLUMNS)),
+    "cholesky": (lambda a: la.cholesky(a @ a.mT), lambda a: jnp.linalg.cholesky(a @ a.mT), (SQUARE,)),
+    "lower_inverse": (la.lower_inverse, lambda a: jnp.linalg.inv(jnp.tril(a)), (SQUARE,)),
     "eigh": (lambda a: _invariants_of_eigenvectors(*la.eigh(a)), lambda a: _invariants_of_eigenvectors(*jnp.linalg.eigh(a)), (_symmetric(3, 4),)),
     **{
         f"svd {m} x {n}": (
@@ -147,12 +149,17 @@ def _by_eigenvectors(a, b):
     return vectors @ ((vectors.mT @ b) / values[:, None])
 
 
+def _by_triangles(a, b):
+    inverse = la.lower_inverse(la.cholesky(a))
+    return inverse.mT @ inverse @ b
+
+
 def _by_orthogonal_columns(a, b):
     q, r = la.qr(a)
     return la.solve(r, q.mT @ b)
 
 
-@pytest.mark.parametrize("function", [la.solve, la.solve_positive, la.least_squares, _by_eigenvectors, _by_orthogonal_columns])
+@pytest.mark.parametrize("function", [la.solve, la.solve_positive, la.least_squares, _by_triangles, _by_eigenvectors, _by_orthogonal_columns])
 def test_batches_reach_lapack_one_matrix_at_a_time(function):
     """What deadlocks is a LAPACK call for many matrices. The text of the program shows none, forward or backward; jax.numpy's shows some."""
     a, b = jnp.asarray(_positive(9, 4), jnp.float32), jnp.ones((9, 4, 1))

@@ -77,7 +77,11 @@ UNREAD: dict[str, set[str]] = {
         ),
     },
     "incontext-composition": {"H1.better", "H2.gap"},
-    "mesa": {"C5.four", "C5.six", "C14.loss", "C14.depth", "C14.mesa", "C14.target"},
+    "mesa": {
+        *("C5.four", "C5.six", "C5.late-four", "C6.preconditioning-four", "C14.loss", "C14.depth", "C14.mesa", "C14.mesa-all", "C14.target"),
+        *("C10.partial", "C10.nonlinear", "C11.partial", "C11.nonlinear", "N6.noisy", "N7.recurrent", "N7.attention"),
+        *("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"),
+    },
     "modular": {
         *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
         *("C9.disconnected", "C19.wider", "C21.single", "C16.anil", "C16.anil-episodes", "C16.maml", "C16.maml-episodes", "C17.anil", "C17.maml"),

@@ -8,6 +8,7 @@ single ones of size 1000; `mesocosm bench linear_algebra` measures it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -71,6 +72,35 @@ def solve_positive(a: Matrix, b: Columns) -> Columns:
     a, b = _same_type(a, b)
     lower = _lower_factor(jax.lax.stop_gradient(a))
     return jax.lax.custom_linear_solve(lambda x: _product(a, x), b, lambda _, b: _substitute_twice(lower, b), symmetric=True)
+
+
+@jax.custom_jvp
+def cholesky(a: Matrix) -> Matrix:
+    r"""The lower triangular $L$ with $A = L L^\top$ for symmetric positive definite $A$; NaN if $A$ is not positive definite.
+
+    Its derivative is $\dot L = L \, \Phi(L^{-1} \dot A L^{-\top})$, where $\Phi$ takes the lower triangle and halves the diagonal.
+    """
+    return jax.lax.platform_dependent(a, cpu=_lower_factor, default=partial(lapack.cholesky, symmetrize_input=False))
+
+
+@cholesky.defjvp
+def _cholesky_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Array, Array]:
+    lower = cholesky(given[0])
+    inverse = lower_inverse(lower)
+    inner = jnp.tril(_product(inverse, _product((moved[0] + _transpose(moved[0])) / 2, _transpose(inverse))))
+    return lower, _product(lower, inner - jnp.eye(inner.shape[-1], dtype=inner.dtype) * inner / 2)
+
+
+@jax.custom_jvp
+def lower_inverse(a: Matrix) -> Matrix:
+    """The inverse of a lower triangular matrix, which is lower triangular. Entries above the diagonal are not read."""
+    return jax.lax.platform_dependent(a, cpu=_lower_inverse, default=_lower_inverses)
+
+
+@lower_inverse.defjvp
+def _lower_inverse_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[Array, Array]:
+    inverse = lower_inverse(given[0])
+    return inverse, -_product(inverse, _product(jnp.tril(moved[0]), inverse))
 
 
 @jax.custom_jvp
@@ -189,6 +219,13 @@ def _substitute_back(factors: Array, permutation: Array, b: Array) -> Array:
 @_one_at_a_time("(n,n)->(n,n)")
 def _lower_factor(a: Array) -> Array:
     return lapack.cholesky(a, symmetrize_input=False)
+
+
+def _lower_inverses(a: Array) -> Array:
+    return lapack.triangular_solve(a, jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape), left_side=True, lower=True)
+
+
+_lower_inverse = _one_at_a_time("(n,n)->(n,n)")(_lower_inverses)
 
 
 @_one_at_a_time("(n,n),(n,k)->(n,k)")

@@ -135,6 +135,38 @@ def test_two_segments_are_one_run(cut):
     assert relative_error(second.state.gram, whole.state.gram) < 1e-5
 
 
+@pytest.mark.whole
+def test_negative_forget_gates_are_those_of_the_recursion():
+    """Token by token, with signed gates; values, gradients and two segments. Without the signs the result is another."""
+    with jax.enable_x64(True):
+        query, key, value, log_forget, input_gate, regulariser = map(jnp.asarray, _problem(20, 4, 3, dtype=np.float64, low=0.5))
+        negative = jnp.asarray(np.random.default_rng(5).random(20) < 0.5)
+
+        def recursion(query, key, value, log_forget):
+            def step(sums, token):
+                q, k, v, forget, gate = token
+                sums = [forget * s + gate * x[:, None] * k for s, x in zip(sums, (k, v), strict=True)]
+                return sums, sums[1] @ jnp.linalg.solve(sums[0] + jnp.diag(20 * regulariser), q)
+
+            forget = jnp.where(negative, -1, 1) * jnp.exp(log_forget)
+            return jax.lax.scan(step, [jnp.zeros((4, 4)), jnp.zeros((3, 4))], (query, key, value, forget, input_gate))[1]
+
+        def ours(*p, part=slice(None), **state):
+            return mesocosm.nn.gated_mesa(*p, input_gate[part], 20 * regulariser, negative=negative[part], tolerance=1e-14, chunk=6, **state)
+
+        def with_gradients(solve):
+            return jax.jit(lambda *p: (solve(*p), jax.grad(lambda *p: jnp.sum(jnp.sin(7 * solve(*p))), (0, 1, 2, 3))(*p)))
+
+        given = (query, key, value, log_forget)
+        found, wanted = (jax.tree.leaves(with_gradients(solve)(*given)) for solve in (lambda *p: ours(*p).output, recursion))
+        for a, b in zip(found, wanted, strict=True):
+            assert relative_error(a, b) < 1e-8
+        first = ours(*(x[:13] for x in given), part=slice(13))
+        second = ours(*(x[13:] for x in given), part=slice(13, 20), state=first.state)
+        assert relative_error(second.output, wanted[0][13:]) < 1e-10
+        assert relative_error(gated_mesa(*given, input_gate, 20 * regulariser).output, wanted[0]) > 0.1
+
+
 def test_forgetting_everything_is_neither_nan_nor_overflow():
     query, key, value, log_forget, input_gate, regulariser = _problem(100, 6, 4)
     log_forget[50], log_forget[70:] = -np.inf, -60.0

@@ -20,6 +20,7 @@ def _drawn(create, **settings):
 
 LAYERS = {
     "mesa": lambda: _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6),
+    "signed-mesa": lambda: _drawn(GatedMesaAttention.create, chunk=16, tolerance=1e-6, regulariser=50.0, smallest_regulariser=49.0, signed=True),
     "linear": lambda: _drawn(GatedLinearAttention.create),
     "gated-delta": lambda: _drawn(DeltaNet.create),
     "delta": lambda: _drawn(DeltaNet.create, forgets=False),
@@ -77,6 +78,15 @@ def test_the_front_end_is_its_formula():
     np.testing.assert_allclose(np.asarray(capped.log_forget) - np.asarray(tokens.log_forget), np.log(1 - 0.0025 * np.square(tokens.input_gate)), atol=1e-6)
 
 
+def test_signed_gates_are_twice_a_sigmoid_minus_one():
+    layer = LAYERS["signed-mesa"]().front
+    front, unsigned = (eqx.filter_jit(replace(layer, signed=signed))(_tokens()) for signed in (True, False))
+    gates = np.where(front.negative, -1, 1) * np.exp(front.log_forget)
+    np.testing.assert_allclose(gates, 2 * np.exp(unsigned.log_forget) - 1, atol=1e-6)
+    assert 0.3 < np.mean(gates < 0) < 0.7
+    assert unsigned.negative is None
+
+
 def test_the_mesa_layer_solves_what_its_front_end_poses():
     layer, x = LAYERS["mesa"](), _tokens()
     y, diagnostics = eqx.filter_jit(layer.explain)(x)
@@ -92,8 +102,16 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
     assert 1 <= np.min(diagnostics.steps) < np.max(diagnostics.steps) <= 30
 
 
+def test_weights_of_values_have_the_signs_of_forget_gates():
+    layer, x = LAYERS["signed-mesa"], _tokens()
+    (y, diagnostics), tokens = eqx.filter_jit(lambda layer, x: (layer.explain(x), layer.front(x)))(layer, x)
+    read = np.einsum("hts,shv->thv", diagnostics.attention, tokens.value)
+    normal = read / np.sqrt(np.mean(read**2, axis=-1, keepdims=True) + 1e-6)
+    assert relative_error(np.einsum("thv,hdv->td", normal, layer.output), y) < 1e-4
+
+
 def test_the_three_memories_differ_and_nothing_else_does():
-    layers = [made() for made in LAYERS.values()]
+    layers = [made() for name, made in LAYERS.items() if name != "signed-mesa"]  # whose gates start elsewhere
     fronts = [jax.tree.leaves(layer.front) for layer in layers]
     assert all(np.array_equal(a, b) for front in fronts[1:] for a, b in zip(front, fronts[0], strict=True))
     outputs = [eqx.filter_jit(layer)(_tokens()) for layer in layers]

@@ -49,6 +49,32 @@ def test_the_layer_is_its_equations_and_streams(kind, by_hand):
         np.testing.assert_allclose(streamed, outputs, rtol=1e-11, atol=1e-13)
 
 
+def _by_a_plain_loop(layer, x):
+    return jax.lax.scan(lambda state, token: (after := layer.step(state, token)[0], jax.tree.leaves(after)[0]), layer.init_state(), x)[1]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_derivatives_are_those_of_a_loop_over_single_steps(kind):
+    """The gradient of everything, a derivative along a direction, and the gradient of a gradient's sum; the latter two in forward and in reverse mode."""
+    with jax.enable_x64(True):
+        layer, x = with_random_weights(lambda key: kind.create(3, state_dim=4, key=key)), jnp.asarray(np.random.default_rng(2).standard_normal((7, 3)))
+
+        def every_kind(states):
+            def loss(given):
+                return jnp.sum(jnp.sin(states(*given)) * jnp.arange(1.0, 8)[:, None])
+
+            given = layer, x
+            moved = jax.tree.map(jnp.cos, given)
+            along = jax.jvp(loss, (given,), (moved,))[1]
+            twice = jax.grad(lambda given: sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(jax.grad(loss)(given))))(given)
+            return along, jax.grad(loss)(given), jax.jvp(jax.grad(loss), (given,), (moved,))[1], twice
+
+        ours, theirs = (jax.jit(lambda states=states: every_kind(states))() for states in (kind.states, _by_a_plain_loop))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
 def test_the_forget_bias_keeps_the_cell():
     @jax.jit
     def after_a_step(key):

@@ -365,7 +365,8 @@ def model_name(trial: Trial, name: str | None) -> str:
     if name is None and len(trial.models) == 1:
         return next(iter(trial.models))
     if name is None or name not in trial.models:
-        raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}; asked for {name!r}")
+        asked = "" if not trial.models else "; name one of them" if name is None else f"; asked for {name!r}"
+        raise KeyError(f"trial {trial.name} publishes {', '.join(trial.models) or 'no models'}{asked}")
     return name
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mesocosm.nn.mixers.conjugate_gradient import conjugate_gradient
 from mesocosm.nn.mixers.gated_linear_attention import fill_gates
@@ -46,6 +46,7 @@ class _Problem(NamedTuple):
     input_gate: Array
     regulariser: Array
     state: RegressionSums
+    negative: Array | None
 
 
 class _Chunks(NamedTuple):
@@ -66,6 +67,7 @@ def gated_mesa(
     input_gate: Float[Array, " time"] | None,
     regulariser: Float[Array, " key_dim"],
     *,
+    negative: Bool[Array, " time"] | None = None,
     state: RegressionSums | None = None,
     steps: int = 30,
     tolerance: ArrayLike = 1e-5,
@@ -84,7 +86,9 @@ def gated_mesa(
     steps after convergence divide vanishing numbers by each other.
 
     Args:
-        log_forget: $\log \gamma_t \le 0$, -inf for a reset (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.
+        log_forget: $\log |\gamma_t| \le 0$, -inf for a reset (None: 0). input_gate: $\beta_t \ge 0$ (None: 1). regulariser: $\Lambda$.
+        negative: where $\gamma_t < 0$ (None: nowhere). $H_t$ can then have negative eigenvalues, which $\Lambda$ must exceed; with unit keys and $\beta \le 1$,
+            one above the number of tokens does, or above $1 / (1 - \max |\gamma|)$.
         state: the sums before the first token (None: 0); pass the last state of a segment to the next.
         chunk: number of tokens in one masked product; affects speed and memory, not the result; does not need to divide the length.
         initial_guess: where the solver starts (None: q / diag(H + Lambda)). `query` itself with `steps=0, unroll=True` gives gated linear attention. The
@@ -103,14 +107,14 @@ def gated_mesa(
     log_forget, input_gate = fill_gates(length, dtype, log_forget, input_gate)
     if state is None:
         state = RegressionSums(jnp.zeros((k.shape[1], k.shape[1])), jnp.zeros((v.shape[1], k.shape[1])))
-    problem = _Problem(q, k, v, log_forget, input_gate, diagonal, RegressionSums(*(x.astype(dtype) for x in state)))
+    problem = _Problem(q, k, v, log_forget, input_gate, diagonal, RegressionSums(*(x.astype(dtype) for x in state)), negative)
     guess = None if initial_guess is None else initial_guess.astype(dtype)
     result = _solve(problem, guess, tolerance, steps, balanced_chunk(length, chunk), unroll)
     return result._replace(output=result.output.astype(query.dtype))
 
 
 def _cut(problem: _Problem, chunk: int) -> tuple[_Chunks, RegressionSums]:
-    gates = chunk_gates(split_chunks(problem.log_forget, chunk))
+    gates = chunk_gates(split_chunks(problem.log_forget, chunk), None if problem.negative is None else split_chunks(problem.negative, chunk))
     gate = split_chunks(problem.input_gate, chunk)
     written = gates.remaining * gate
     entry_gram, gram = entry_states(outer_sums(problem.key, problem.key, written), gates.total, problem.state.gram)

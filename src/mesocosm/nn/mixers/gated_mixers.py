@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.norms import rms_normalise, unit_norm
 from mesocosm.nn.mixer import Diagnostics, StreamingMixer, unbatched
@@ -27,16 +27,19 @@ from mesocosm.nn.mixers.projections import head_sizes, project, random_projectio
 from mesocosm.numerics.precision import FULL, full_precision
 
 _WIDTH = 4  # of the causal convolution
+_SMALLEST_GATE = 1e-6  # in size, where its sign changes and its logarithm has no derivative
 
 
 class HeadTokens(NamedTuple):
-    """Inputs of a head's memory: query, key, value, and the gates (log_forget: log gamma; input_gate: beta). Leading axes: (time, heads) or (heads,)."""
+    """Inputs of a head's memory: query, key, value, and the gates (log_forget: log |gamma|; input_gate: beta; negative: where gamma < 0, None for nowhere).
+    Leading axes: (time, heads) or (heads,)."""
 
     query: Float[Array, "*rows key_dim"]
     key: Float[Array, "*rows key_dim"]
     value: Float[Array, "*rows value_dim"]
     log_forget: Float[Array, "*rows"]
     input_gate: Float[Array, "*rows"]
+    negative: Bool[Array, "*rows"] | None = None
 
 
 class GatedState(NamedTuple):
@@ -51,7 +54,8 @@ class GatedProjections(eqx.Module):
     \sigma(w_\gamma x + b_\gamma)$, per head.
 
     conv_4 is a causal convolution over the last four tokens, with one filter per channel. With `write_forgets` = w, $\gamma$ is multiplied by
-    $1 - w \beta^2$ (w = 0.0025 in the paper for data with repeated tokens, whose identical keys would let the condition number grow with time).
+    $1 - w \beta^2$ (w = 0.0025 in the paper for data with repeated tokens, whose identical keys would let the condition number grow with time). If `signed`,
+    $\gamma = 2 \sigma(w_\gamma x + b_\gamma) - 1$, between -1 and 1.
     """
 
     input_scale: Float[Array, " dim"]
@@ -64,6 +68,7 @@ class GatedProjections(eqx.Module):
     forget_gate: Float[Array, "heads dim"]
     forget_bias: Float[Array, " heads"]
     write_forgets: float = eqx.field(static=True, default=0.0)
+    signed: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if not 0 <= self.write_forgets <= 1:
@@ -83,8 +88,12 @@ class GatedProjections(eqx.Module):
             jnp.matmul(normal, w.T, preferred_element_type=dtype) + b for w, b in ((self.input_gate, self.input_bias), (self.forget_gate, self.forget_bias))
         )
         input_gate = jax.nn.sigmoid(writes)
-        log_forget = jax.nn.log_sigmoid(keeps) + jnp.log1p(-self.write_forgets * input_gate**2)
-        return HeadTokens(queries, keys, values, log_forget, input_gate)
+        forget, negative = jax.nn.log_sigmoid(keeps), None
+        if self.signed:
+            gate = jnp.tanh(keeps / 2)
+            forget, negative = jnp.log(jnp.maximum(jnp.abs(gate), _SMALLEST_GATE)), gate < 0
+        log_forget = forget + jnp.log1p(-self.write_forgets * input_gate**2)
+        return HeadTokens(queries, keys, values, log_forget, input_gate, negative)
 
     def _normalised(self, x: Float[Array, "*time dim"]) -> tuple[Float[Array, "*time dim"], DTypeLike]:
         """The normalised tokens, and the precision of sums over their channels: float32 or wider."""
@@ -143,10 +152,10 @@ class GatedMixer(StreamingMixer):
 
 
 def random_gated_parts(
-    dim: int, heads: int | None, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray
+    dim: int, heads: int | None, key_dim: int | None, value_dim: int | None, std: float | None, key: PRNGKeyArray, *, signed: bool = False
 ) -> tuple[GatedProjections, Float[Array, "heads value_dim"], Float[Array, "heads dim value_dim"]]:
     """Initialise the parts of a gated mixer: maps N(0, std^2), by default N(0, 1 / fan in), with keys that start as queries; filters uniform in +-1/2; gate
-    biases for which beta is 1/2 and gamma goes over the heads from 0.9 to 0.999, evenly spaced in the logits."""
+    biases for which beta is 1/2 and gamma goes over the heads from 0.9 to 0.999, evenly spaced in the logits; if `signed`, gamma starts around 0."""
     maps, gates, filters = jax.random.split(key, 3)
     heads, key_dim, value_dim = head_sizes(dim, heads, key_dim, value_dim)
     query, key_map, value, output = random_projections(dim, heads, key_dim, value_dim, std, maps)
@@ -160,7 +169,8 @@ def random_gated_parts(
         input_gate=input_gate,
         input_bias=jnp.zeros(heads),
         forget_gate=forget_gate,
-        forget_bias=jnp.linspace(math.log(0.9 / 0.1), math.log(0.999 / 0.001), heads),
+        forget_bias=jnp.zeros(heads) if signed else jnp.linspace(math.log(0.9 / 0.1), math.log(0.999 / 0.001), heads),
+        signed=signed,
     )
     return front, jnp.ones((heads, value.shape[1])), output
 
@@ -191,7 +201,7 @@ class GatedLinearAttention(_LinearMemory):
 
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
         """Chunk-parallel."""
-        return jax.vmap(lambda t: gated_linear_attention(*t)[0], in_axes=1, out_axes=1)(tokens)
+        return jax.vmap(lambda t: gated_linear_attention(*t[:5])[0], in_axes=1, out_axes=1)(tokens)
 
     def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
         """Process one token: decay, add, read."""
@@ -233,12 +243,12 @@ class DeltaNet(_LinearMemory):
 
     def recall(self, tokens: HeadTokens) -> Float[Array, "time heads value_dim"]:
         """Process token by token."""
-        return jax.vmap(lambda t: delta_rule(*t)[0], in_axes=1, out_axes=1)(self._gates(tokens))
+        return jax.vmap(lambda t: delta_rule(*t[:5])[0], in_axes=1, out_axes=1)(self._gates(tokens))
 
     def recall_step(self, memory: Float[Array, "heads value_dim key_dim"], tokens: HeadTokens) -> tuple[Array, Float[Array, "heads value_dim"]]:
         """Process one token with the recursion."""
         one = jax.tree.map(lambda a: a[:, None], self._gates(tokens))
-        out, memory = jax.vmap(lambda t, m: delta_rule(*t, state=m))(one, memory)
+        out, memory = jax.vmap(lambda t, m: delta_rule(*t[:5], state=m))(one, memory)
         return memory, out[:, 0]
 
 
@@ -275,6 +285,7 @@ class GatedMesaAttention(GatedMixer):
         tolerance: float = 1e-5,
         steps: int = 30,
         chunk: int = 64,
+        signed: bool = False,
         key: PRNGKeyArray,
     ) -> "GatedMesaAttention":
         """A layer with random maps.
@@ -287,13 +298,15 @@ class GatedMesaAttention(GatedMixer):
             regulariser, smallest_regulariser: value of Lambda at the start, and its lower bound.
             tolerance, steps: bounds of the conjugate gradient solve.
             chunk: number of tokens in one masked product.
+            signed: whether forget gates may be negative. The bound of Lambda should then be above the number of tokens, or above 1 / (1 - max |gamma|), so
+                that the system stays positive definite (paper: 49, with a start at 50).
 
         Raises:
             ValueError: `regulariser` does not exceed its lower bound, or is infinite.
         """
         if not smallest_regulariser < regulariser < math.inf:
             raise ValueError(f"Lambda must be finite and start above its lower bound: got {regulariser}, bound {smallest_regulariser}.")
-        parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key)
+        parts = random_gated_parts(dim, heads, key_dim, value_dim, std, key, signed=signed)
         raw = jnp.full(parts[0].key.shape[:2], inverse_softplus(regulariser - smallest_regulariser))
         return cls(*parts, raw, smallest_regulariser=smallest_regulariser, tolerance=tolerance, steps=steps, chunk=chunk)
 
@@ -303,7 +316,8 @@ class GatedMesaAttention(GatedMixer):
 
     def solve(self, tokens: HeadTokens) -> GatedMesaResult:
         """Solve the regression of every head; the leading axis of the result is heads."""
-        return jax.vmap(lambda t, r: gated_mesa(*t, regulariser=r, steps=self.steps, tolerance=self.tolerance, chunk=self.chunk), in_axes=(1, 0))(
+        bounds = {"steps": self.steps, "tolerance": self.tolerance, "chunk": self.chunk}
+        return jax.vmap(lambda t, r: gated_mesa(*t[:5], regulariser=r, negative=t.negative, **bounds), in_axes=(1, 0))(
             tokens, self.regulariser(tokens.key.dtype)
         )
 
@@ -316,7 +330,7 @@ class GatedMesaAttention(GatedMixer):
         """Return the output, and as diagnostics the weight of each value including gates, and the solver's residual and steps per position and head."""
         tokens = self.front(x)
         result = self.solve(tokens)
-        pair = chunk_gates(tokens.log_forget.T).pair * tokens.input_gate.T[:, None, :]
+        pair = chunk_gates(tokens.log_forget.T, None if tokens.negative is None else tokens.negative.T).pair * tokens.input_gate.T[:, None, :]
         attention = jnp.einsum("htk,shk->hts", result.solution, tokens.key, precision=FULL) * pair
         return self._merge(jnp.swapaxes(result.output, 0, 1), x.dtype), Diagnostics(attention=attention, residual=result.residual, steps=result.steps)
 
@@ -328,7 +342,8 @@ class GatedMesaAttention(GatedMixer):
     @full_precision
     def recall_step(self, memory: RegressionSums, tokens: HeadTokens) -> tuple[RegressionSums, Float[Array, "heads value_dim"]]:
         """Process one token: add to both sums, solve, read."""
-        forget, write = jnp.exp(tokens.log_forget)[:, None, None], tokens.input_gate[:, None, None] * tokens.key[:, None, :]
+        size, sign = jnp.exp(tokens.log_forget), 1.0 if tokens.negative is None else jnp.where(tokens.negative, -1.0, 1.0)
+        forget, write = (sign * size)[:, None, None], tokens.input_gate[:, None, None] * tokens.key[:, None, :]
         gram, cross = forget * memory.gram + write * tokens.key[:, :, None], forget * memory.cross + write * tokens.value[:, :, None]
         diagonal = self.regulariser(gram.dtype)
         guess = tokens.query / (jnp.diagonal(gram, axis1=1, axis2=2) + diagonal)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num, Shaped
 
 RESET = -100.0
 """A log forget gate of this size or less is a gate of 0, as it would be after exp in float32."""
@@ -80,7 +80,7 @@ def balanced_chunk(length: int, chunk: int) -> int:
     return max(1, math.ceil(length / max(1, math.ceil(length / chunk))))
 
 
-def split_chunks(x: Float[Array, "time *rest"], chunk: int) -> Float[Array, "chunks chunk *rest"]:
+def split_chunks(x: Shaped[Array, "time *rest"], chunk: int) -> Shaped[Array, "chunks chunk *rest"]:
     """Split time into chunks and pad the last one with zeros; a token with key, value, input gate and log forget gate 0 changes nothing."""
     padding = -x.shape[0] % chunk
     x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) if padding else x
@@ -92,8 +92,8 @@ def join_chunks(x: Num[Array, "chunks chunk *rest"], length: int) -> Num[Array, 
     return x.reshape(-1, *x.shape[2:])[:length]
 
 
-def chunk_gates(log_forget: Float[Array, "chunks chunk"]) -> ChunkGates:
-    """Compute gate products from log gates, which may be -inf.
+def chunk_gates(log_forget: Float[Array, "chunks chunk"], negative: Bool[Array, "chunks chunk"] | None = None) -> ChunkGates:
+    """Compute gate products from log gates (of the absolute values, where some are `negative`), which may be -inf.
 
     Every pair sums the gates between its two tokens: differences of cumulative sums would lose digits after strong forgetting.
     """
@@ -101,6 +101,9 @@ def chunk_gates(log_forget: Float[Array, "chunks chunk"]) -> ChunkGates:
     between = jnp.cumsum(jnp.where(later, log_forget[:, :, None], 0), axis=1)
     pair = jnp.where(later | jnp.eye(log_forget.shape[1], dtype=bool), jnp.exp(between), 0)
     decay = jnp.exp(jnp.cumsum(log_forget, axis=1))
+    if negative is not None:
+        sign = jnp.cumprod(jnp.where(negative, -1.0, 1.0).astype(decay.dtype), axis=1)
+        pair, decay = pair * sign[:, :, None] * sign[:, None, :], decay * sign
     return ChunkGates(decay=decay, remaining=pair[:, -1], total=decay[:, -1], pair=pair)
 
 

@@ -1,10 +1,10 @@
 r"""The mesa layer: at every token, the optimal regression of values on the keys so far, by recursive least squares.
 
-The forward pass is a scan that is exact at every step and stays in cache. The backward pass is a closed form and needs only three numbers per channel from
-the scan: it stores no inverse and does not differentiate through the recursion.
+The forward pass is a scan over chunks of tokens that is exact at every token; with forgetting, a scan over tokens. The backward pass is a closed form and needs
+only three numbers per channel from the scan: it stores no inverse and does not differentiate through the recursion.
 
 References: von Oswald et al., "Uncovering mesa-optimization algorithms in Transformers" (2023), Sec. 4 and App. B; for the root of the inverse, Potter's
-square-root filter, in Bierman, "Factorization methods for discrete sequential estimation" (1977).
+square-root filter, and for several tokens at once Andrews', in Bierman, "Factorization methods for discrete sequential estimation" (1977).
 """
 
 import math
@@ -22,9 +22,11 @@ from mesocosm.nn.mixers.gated_linear_attention import gated_linear_attention
 from mesocosm.nn.mixers.gated_sums import balanced_chunk, check_gates, check_positive, forget_gate, join_chunks, split_chunks
 from mesocosm.nn.mixers.projections import Projections, head_sizes, project, random_projections
 from mesocosm.nn.recurrences.linear_recurrence import linear_recurrence
+from mesocosm.numerics.linear_algebra import cholesky, lower_inverse
 from mesocosm.numerics.precision import FULL, full_precision
 
-_CHUNK = 64
+_CHUNK = 16  # of the solve; larger ones make its triangular factors dear
+_READ = 64  # of the sums in the backward pass
 
 
 class LeastSquaresState(NamedTuple):
@@ -42,13 +44,12 @@ class LeastSquaresState(NamedTuple):
 
 
 class _Trace(NamedTuple):
-    """Output Phi_t q_t, solution R_t q_t, gain g_t, error v_t - Phi_{t-1} k_t and f_t = S_{t-1}^T k_t of every step."""
+    """Output Phi_t q_t, solution R_t q_t, and the two factors of the change of Phi: the gain g_t and the error v_t - Phi_{t-1} k_t, up to scale."""
 
     output: Array
     solution: Array
     gain: Array
     error: Array
-    seen: Array
 
 
 @full_precision
@@ -64,15 +65,11 @@ def least_squares_step(
     $\gamma_t = 0$, the state before the token is that before the first one, with the whole regulariser.
 
     Step by step in float32, keys that repeat leave errors of about 4e-4 of the values' size after 4096 tokens, 1e-2 after 16384 and 0.1 after 65536.
-    `continue_least_squares` and `recursive_least_squares` collect the changes of the root over chunks and keep these below 1e-3 up to 16384 tokens and 5e-3
-    up to 65536, without `log_forget`.
+    `continue_least_squares` and `recursive_least_squares` change the root once a chunk and keep these below 1e-3 up to 16384 tokens and 5e-3 up to 65536,
+    without `log_forget`.
 
     Returns the new state, the gain $g_t = R_t k_t$ and the error $v_t - \Phi_{t-1} k_t$.
     """
-    return _step(state, key, value, forget)[:3]
-
-
-def _step(state: LeastSquaresState, key: Array, value: Array, forget: Array | float | None = None) -> tuple[LeastSquaresState, Array, Array, Array]:
     root, map_, start = state.root, state.map, state.regulariser**-0.5
     seen, recalled = key @ root, map_ @ key
     moved = root @ seen
@@ -86,7 +83,7 @@ def _step(state: LeastSquaresState, key: Array, value: Array, forget: Array | fl
     total = forget + seen @ seen
     root = (root - moved[:, None] * (seen / (total + jnp.sqrt(forget * total)))) / jnp.sqrt(forget)
     error, gain = value - recalled, moved / total
-    return LeastSquaresState(root, map_ + error[:, None] * gain[None, :], state.regulariser), gain, error, seen
+    return LeastSquaresState(root, map_ + error[:, None] * gain[None, :], state.regulariser), gain, error
 
 
 def inverse_softplus(y: float) -> float:
@@ -106,22 +103,69 @@ def initial_least_squares(regulariser: Float[Array, " key_dim"], value_dim: int)
 
 @full_precision  # TF32 is not precise enough for a solve
 def _scan(state: LeastSquaresState, query: Array, key: Array, value: Array, log_forget: Array | None) -> tuple[LeastSquaresState, _Trace]:
-    def step(state: LeastSquaresState, token: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
-        q, k, v, *gate = token
-        state, gain, error, seen = _step(state, k, v, *gate)
-        return state, _Trace(state.map @ q, state.root @ (q @ state.root), gain, error, seen)
+    if log_forget is not None:
+        return jax.lax.scan(_token, state, (query, key, value, forget_gate(log_forget)))
+    size = balanced_chunk(len(key), _CHUNK)
+    state, trace = jax.lax.scan(_chunk, state, tuple(split_chunks(x, size) for x in (query, key, value)))
+    return state, _Trace(*(join_chunks(x, len(key)) for x in trace))
 
-    def chunk(state: LeastSquaresState, tokens: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
-        """A root that changes little rounds in the same direction at every step: sum a chunk's changes before they are added."""
-        end, trace = jax.lax.scan(step, state, tokens)
-        total = 1 + jnp.sum(trace.seen**2, axis=1, keepdims=True)
-        return end._replace(root=state.root - trace.gain.T @ (trace.seen / (1 + total**-0.5))), trace
 
-    length, size = len(key), balanced_chunk(len(key), _CHUNK)
-    if log_forget is not None or size >= length:  # forgetting also forgets rounding errors
-        return jax.lax.scan(step, state, (query, key, value) if log_forget is None else (query, key, value, forget_gate(log_forget)))
-    state, trace = jax.lax.scan(chunk, state, tuple(split_chunks(x, size) for x in (query, key, value)))
-    return state, _Trace(*(join_chunks(x, length) for x in trace))
+def _token(state: LeastSquaresState, token: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
+    q, k, v, forget = token
+    state, gain, error = least_squares_step(state, k, v, forget)
+    return state, _Trace(state.map @ q, state.root @ (q @ state.root), gain, error)
+
+
+def _chunk(state: LeastSquaresState, tokens: tuple[Array, ...]) -> tuple[LeastSquaresState, _Trace]:
+    r"""All steps of a chunk at once, tokens in rows: with $F = K S$, $I + F F^\top = L L^\top$ and $X = L^{-1} F$, gains $G = X S^\top$ and errors $E = L^{-1}
+    (V - K \Phi^\top)$.
+
+    The leading blocks of $L$ belong to the chunk's first tokens. Hence $\Phi_t = \Phi + \sum_{s \le t} E_s G_s^\top$ and $R_t = S S^\top - \sum_{s \le t} G_s
+    G_s^\top$; and $S - G^\top (I + L^{-1})^{-1} X$ is a root of the last inverse (Andrews' form of the square-root filter).
+    """
+    query, key, value = tokens
+    whiten, white = _whitened(key @ state.root)
+    gain, error = white @ state.root.T, whiten @ (value - key @ state.map.T)
+    weights = jnp.tril(query @ gain.T)
+    trace = _Trace(query @ state.map.T + weights @ error, (query @ state.root) @ state.root.T - weights @ gain, gain, error)
+    root = state.root - gain.T @ (lower_inverse(jnp.eye(len(key), dtype=key.dtype) + whiten) @ white)
+    return LeastSquaresState(root, state.map + error.T @ gain, state.regulariser), trace
+
+
+@jax.custom_jvp
+def _whitened(seen: Float[Array, "time key_dim"]) -> tuple[Float[Array, "time time"], Float[Array, "time key_dim"]]:
+    r"""$N = L^{-1}$ and $X = N F$, where $I + F F^\top = L L^\top$.
+
+    Products of large keys lose the identity to rounding. A little more of it keeps the matrix positive definite, and Newton steps with $N N^\top + X X^\top -
+    I$, which is 0 for the right $N$ and has no large terms, give back what that and the rounding cost: the digits lost go with $F$, not $F^2$. One step is
+    enough while the products are below 1e4, a few beyond.
+    """
+    products, eye = seen @ seen.T, jnp.eye(len(seen), dtype=seen.dtype)
+    rounding = 4 * jnp.finfo(seen.dtype).eps * jnp.max(jnp.diagonal(products))
+    whiten = lower_inverse(cholesky(products + (1 + rounding) * eye))
+
+    def newton(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        whiten, white, _, count = carry
+        wrong = _lower_half(whiten @ whiten.T + white @ white.T - eye)
+        return whiten - wrong @ whiten, white - wrong @ white, jnp.max(jnp.abs(wrong)), count + 1
+
+    start = newton((whiten, whiten @ seen, jnp.ones((), seen.dtype), jnp.zeros((), jnp.int32)))
+    whiten, white, _, _ = jax.lax.while_loop(lambda carry: (carry[2] > 1e-3) & (carry[3] < 20), newton, start)
+    return whiten, white
+
+
+@_whitened.defjvp
+def _whitened_derivative(given: tuple[Array], moved: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    whiten, white = _whitened(*given)
+    change = whiten @ moved[0]
+    products = change @ white.T
+    turn = _lower_half(products + products.T)
+    return (whiten, white), (-turn @ whiten, change - turn @ white)
+
+
+def _lower_half(a: Float[Array, "time time"]) -> Float[Array, "time time"]:
+    """The lower triangle with half of the diagonal."""
+    return jnp.tril(a) - jnp.diag(jnp.diagonal(a)) / 2
 
 
 def continue_least_squares(
@@ -134,7 +178,7 @@ def continue_least_squares(
     """`recursive_least_squares` from a given state; also returns the last state, so that you can process a sequence in segments.
 
     It can be differentiated in all modes, also with respect to the state, by plain differentiation of the recursion (in reverse mode, one root stored per
-    token).
+    chunk, or per token with `log_forget`).
     """
     dtype = state.root.dtype
     q, k, v = (x.astype(dtype) for x in (query, key, value))
@@ -188,10 +232,10 @@ def _least_squares_backward(saved: tuple, cotangent: Array) -> tuple:
     key, value, regulariser, log_forget, solution, gain, error = saved
     # R_t G_t^T e_t = Phi_t^T e_t, and Phi_t is a sum of outer products of errors and gains: linear attention with queries e_t, keys errors, values gains.
     restarts = None if log_forget is None else jnp.where(forget_gate(log_forget) == 0, -jnp.inf, 0)
-    adjoint, _ = gated_linear_attention(cotangent, error, gain, restarts, chunk=_CHUNK)
+    adjoint, _ = gated_linear_attention(cotangent, error, gain, restarts, chunk=_READ)
 
     def read(key: Array, value: Array, regulariser: Array, log_forget: Array | None) -> Array:
-        sums, _ = gated_linear_attention(solution, key, jnp.concatenate([value, key], axis=1), log_forget, chunk=_CHUNK)
+        sums, _ = gated_linear_attention(solution, key, jnp.concatenate([value, key], axis=1), log_forget, chunk=_READ)
         cross, gram = sums[:, : value.shape[1]], sums[:, value.shape[1] :]
         return jnp.sum(cotangent * cross) - jnp.sum(adjoint * (gram + _worn(log_forget, regulariser) * solution))
 

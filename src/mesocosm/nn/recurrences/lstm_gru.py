@@ -3,14 +3,16 @@ r"""LSTM and GRU as mixers, in the equations of PyTorch and cuDNN, with a linear
 References: Hochreiter and Schmidhuber, "Long short-term memory" (1997); Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mesocosm.nn.blocks.linear import gaussian
 from mesocosm.nn.mixer import StreamingMixer, unbatched
+from mesocosm.nn.recurrences.cells import recurrent_states
 from mesocosm.nn.renamed import renamed
 
 
@@ -54,7 +56,9 @@ class LSTM(StreamingMixer):
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
-        return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
+        start = jnp.stack(self.init_state()).astype(_wide(self.recurrent_weight, x))
+        drive = (x @ self.input_weight.T + self.bias).astype(start.dtype)
+        return _lstm_hidden(drive, self.recurrent_weight.astype(start.dtype), start)
 
     @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
@@ -69,15 +73,9 @@ class LSTM(StreamingMixer):
     @unbatched
     def step(self, state: LSTMState, x: Float[Array, " dim"]) -> tuple[LSTMState, Float[Array, " out"]]:
         """Process one token."""
-        state, hidden = self._next(state, self.input_weight @ x + self.bias)
-        return state, (self.readout @ hidden).astype(jnp.result_type(x, self.readout))
-
-    def _next(self, state: LSTMState, drive: Float[Array, " four_n"]) -> tuple[LSTMState, Float[Array, " n"]]:
-        i, f, g, o = jnp.split(drive + self.recurrent_weight @ state.hidden, 4)
-        cell = jax.nn.sigmoid(f) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-        hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-        state = _like(state, LSTMState(hidden, cell))
-        return state, state.hidden
+        gates = self.input_weight @ x + self.bias + self.recurrent_weight @ state.hidden
+        state = LSTMState(*_lstm(jnp.stack(state), gates.reshape(4, -1)).astype(state.hidden.dtype))
+        return state, (self.readout @ state.hidden).astype(jnp.result_type(x, self.readout))
 
 
 class GRU(StreamingMixer):
@@ -110,7 +108,9 @@ class GRU(StreamingMixer):
 
     def states(self, x: Float[Array, "time dim"]) -> Float[Array, "time n"]:
         """$h_t$ at every time."""
-        return jax.lax.scan(lambda state, drive: self._next(state, drive), _at_least(self.init_state(), x), x @ self.input_weight.T + self.bias)[1]
+        start = self.init_state()[None].astype(_wide(self.recurrent_weight, x))
+        drive = self._drive(x).astype(start.dtype)
+        return recurrent_states(_gru, drive, self.recurrent_weight.astype(start.dtype), start)[:, 0]
 
     @unbatched
     def __call__(self, x: Float[Array, "time dim"], *, key: PRNGKeyArray | None = None) -> Float[Array, "time out"]:
@@ -124,23 +124,51 @@ class GRU(StreamingMixer):
     @unbatched
     def step(self, state: Float[Array, " n"], x: Float[Array, " dim"]) -> tuple[Float[Array, " n"], Float[Array, " out"]]:
         """Process one token."""
-        state, _ = self._next(state, self.input_weight @ x + self.bias)
+        products = (self.recurrent_weight @ state).reshape(3, -1)
+        gates = self._drive(x) + jnp.pad(products, ((0, 1), (0, 0)))
+        state = _gru(state[None], gates)[0].astype(state.dtype)
         return state, (self.readout @ state).astype(jnp.result_type(x, self.readout))
 
-    def _next(self, state: Float[Array, " n"], drive: Float[Array, " three_n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        size = state.shape[0]
-        back = self.recurrent_weight @ state
-        r, z = jnp.split(jax.nn.sigmoid(drive[: 2 * size] + back[: 2 * size]), 2)
-        new = jnp.tanh(drive[2 * size :] + r * (back[2 * size :] + self.recurrent_bias))
-        state = _like(state, (1 - z) * new + z * state)
-        return state, state
+    def _drive(self, x: Float[Array, "*time dim"]) -> Float[Array, "*time 4 n"]:
+        """Of r, z, the state's part of n, which gets no input, and the input's part of n."""
+        size = len(self.recurrent_bias)
+        drive = x @ self.input_weight.T + self.bias
+        back = jnp.broadcast_to(self.recurrent_bias, (*x.shape[:-1], size))
+        return jnp.concatenate([drive[..., : 2 * size], back, drive[..., 2 * size :]], axis=-1).reshape(*x.shape[:-1], 4, size)
 
 
-def _at_least(state: Any, x: Array) -> Any:
-    """The state, as wide as the tokens."""
-    return jax.tree.map(lambda part: part.astype(jnp.promote_types(part.dtype, x.dtype)), state)
+@jax.custom_jvp
+def _lstm_hidden(drive: Float[Array, "time four_n"], recurrent: Float[Array, "four_n n"], start: Float[Array, "2 n"]) -> Float[Array, "time n"]:
+    return recurrent_states(_lstm, drive.reshape(len(drive), 4, -1), recurrent, start)[:, 0]
 
 
-def _like(state: Any, after: Any) -> Any:
-    """The next state in the precision of the last, as a scan requires."""
-    return jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
+@_lstm_hidden.defjvp
+def _lstm_derivative(given: tuple[Array, Array, Array], moved: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """That of a plain loop, which in reverse mode is faster than that of `recurrent_states` with its 16 numbers per channel."""
+
+    def loop(drive: Array, recurrent: Array, start: Array) -> Array:
+        def step(state: tuple[Array, Array], drive: Array) -> tuple[tuple[Array, Array], Array]:
+            i, f, g, o = jnp.split(drive + recurrent @ state[0], 4)
+            cell = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+            hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+            return (hidden, cell), hidden
+
+        return jax.lax.scan(step, (start[0], start[1]), drive)[1]
+
+    return jax.jvp(loop, given, moved)
+
+
+def _lstm(state: Float[Array, "2 *n"], gates: Float[Array, "4 *n"]) -> Float[Array, "2 *n"]:
+    i, f, g, o = gates
+    cell = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jnp.stack([jax.nn.sigmoid(o) * jnp.tanh(cell), cell])
+
+
+def _gru(state: Float[Array, "1 *n"], gates: Float[Array, "4 *n"]) -> Float[Array, "1 *n"]:
+    r, z = jax.nn.sigmoid(gates[:2])
+    return (1 - z) * jnp.tanh(gates[3] + r * gates[2]) + z * state
+
+
+def _wide(weight: Array, x: Array) -> DTypeLike:
+    """The states' precision: float32, or wider where the weights or the tokens are."""
+    return jnp.promote_types(jnp.promote_types(weight.dtype, jnp.float32), x.dtype)

@@ -8,12 +8,15 @@ from math import log
 
 import polars as pl
 
-from mesocosm.claims.forms import ALL, CPU, against_mutant, unjudged
+from mesocosm.claims.forms import ALL, CPU, against_mutant
 from mesocosm.claims.measures import instances
 from mesocosm.claims.pilots import pilots
-from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Reference, above, below, between
+from mesocosm.studies.interface import Check, Claim, Control, Every, Mean, Rate, Reference, above, below, between
 from mesocosm.studies.mesa import measures
 from mesocosm.studies.mesa import mesanet_claims as mesanet
+from mesocosm.studies.mesa.algorithm_claims import ALGORITHMS
+from mesocosm.studies.mesa.language_claims import LANGUAGE
+from mesocosm.studies.mesa.raw_claims import RAW
 from mesocosm.studies.mesa.tables import (
     CONTRACTING,
     CONTRACTING_DEEPEST,
@@ -109,8 +112,8 @@ CLAIMS = [
             ),
             of_compressed(
                 "interpolated",
-                Mean("largest log ratio of test losses over the second training, averaged over whole network"),
-                below(log(1.02)),
+                Rate("test loss of the average below 1.02 times the network's after the first sixth of the second training"),
+                above(0.5),
                 measures.second_run(Interpolation.versus_network),
                 Control("the same numbers in other blocks", measures.second_run(Interpolation.mutant)),
                 note="A second training, at twice the learning rate, may pass through a state in which the average is somewhat worse than the network.",
@@ -180,6 +183,22 @@ CLAIMS = [
                 Control("two layers", measures.over_polynomial(linear(2), 6)),
                 reference=Reference(log(0.216 / 0.234), "paper"),
             ),
+            deep(
+                "late",
+                Mean("log ratio of the deepest network's test losses, last fifth of the positions over the fifth before"),
+                below(0.0),
+                measures.late_rise(DEEPEST),
+                Control("two layers, whose loss rises late in the paper, too", measures.late_rise(linear(2))),
+                reference=Reference(log(0.009 / 0.011), "derived"),
+            ),
+            deep(
+                "late-four",
+                Mean("log ratio of test losses over the last fifth of the positions, four layers over two"),
+                below(log(0.5)),
+                measures.late_ratio(linear(4), linear(2)),
+                Control(HEADS, measures.late_ratio(WIDE, LINEAR)),
+                reference=Reference(log(0.016 / 0.242), "derived"),
+            ),
             mesa(
                 "mesa-one",
                 Mean("log ratio of test losses, one mesa layer over one layer of linear attention"),
@@ -226,11 +245,15 @@ CLAIMS = [
                 below(log(0.4)),
                 measures.probe_change(Probes.preconditioned, measures.preconditioning_position, 0),
                 Control(SHUFFLED, measures.probe_change(Probes.shuffled_preconditioned, measures.preconditioning_position, 0)),
-                note=(
-                    "The preconditioned input is best decodable after an early layer and is then overwritten. Shorter or gentler training keeps it to "
-                    "the end but misses the polynomial's loss; no recipe searched over steps, rates and bounds did both."
-                ),
+                note="The preconditioned input is best decodable half way; later layers overwrite it, which those of the paper's networks do not.",
                 reference=Reference(log(0.0032 / 0.054), "paper"),
+            ),
+            deep(
+                "preconditioning-four",
+                Mean("the same in four layers"),
+                below(log(0.4)),
+                measures.probe_change(Probes.preconditioned, measures.preconditioning_position, 0, linear(4)),
+                Control(SHUFFLED, measures.probe_change(Probes.shuffled_preconditioned, measures.preconditioning_position, 0, linear(4))),
             ),
             deep(
                 "context",
@@ -267,6 +290,14 @@ CLAIMS = [
                 below(log(0.9)),
                 measures.ratio(CONTRACTING_MESA, CONTRACTING),
                 Control("without the solve: linear attention with 4 heads", measures.ratio(CONTRACTING_WIDE, CONTRACTING)),
+            ),
+            contracting(
+                "mesa-all",
+                Mean("log ratio of test losses, one mesa layer over the deepest network of linear attention"),
+                below(0.0),
+                measures.ratio(CONTRACTING_MESA, CONTRACTING_DEEPEST),
+                Control("without the solve: linear attention with 4 heads", measures.ratio(CONTRACTING_WIDE, CONTRACTING_DEEPEST)),
+                reference=Reference(log(0.023 / 0.041), "derived"),
             ),
             contracting(
                 "target",
@@ -309,16 +340,9 @@ CLAIMS = [
             against_mutant("C16 backward", "c_ts from e* in place of e, as one may read the print", check="backward", evidence="implementation"),
         ],
     ),
+    *RAW,
+    *ALGORITHMS,
     *mesanet.JUDGED,
-    unjudged("C7", "First layers bind current and previous token.", "M, Fig. 2, 3A, 14-17, 21-23", "softmax networks on raw tokens are not implemented yet"),
-    unjudged("C8", "Later softmax layers can be replaced by distilled linear attention.", "M, Fig. 5A, 19", "distillation is not implemented yet"),
-    unjudged("C9", "Softmax-kernel regression suffers from dimension; least squares does not.", "M, Fig. 5B, 20", "the dimension sweep is not implemented yet"),
-    unjudged(
-        "C10", "C6 holds for softmax networks on all three tasks.", "M, Fig. 6, 24, 25", "softmax networks and the other two tasks are not implemented yet"
-    ),
-    unjudged("C11", "A softmax layer and a mesa layer match seven softmax layers.", "M, Fig. 7", "hybrid networks are not implemented yet"),
-    unjudged("C12", "Networks trained on dynamics do few-shot regression.", "M, Fig. 8A, 18A", "few-shot tasks are not implemented yet"),
-    unjudged("C13", "Two tasks in a row are learned in context one after the other.", "M, Fig. 8B, 18B", "few-shot tasks are not implemented yet"),
-    unjudged("C17", "Mesa layers help language modelling.", "M, App. G", mesanet.SIZE),
+    *LANGUAGE,
     *mesanet.UNJUDGED,
 ]

@@ -103,4 +103,109 @@ def probes(view: View) -> alt.TopLevelMixin:
     return alt.layer(line, data=mean).properties(width=250, height=240).facet(column=alt.Column("probe:N", title=None)).resolve_scale(y="independent")
 
 
-FIGURES = [loss_by_network, loss_by_position, weights, second_training, probes, training]
+@figure("What tokens hold after the first layer")
+def binding(view: View) -> alt.TopLevelMixin:
+    """Held-out errors of linear probes for earlier observations, of networks that see one observation per token; mean over seeds, points are seeds."""
+    table = view.table("binding").filter((pl.col("layer") == 1) & ~pl.col("trial").str.contains("dim|few-shot")).select("trial", "seed", "back", "error")
+    x, y = alt.X("back:O", title="tokens before the current one"), log_axis("error", "error of the probe")
+    colour = alt.Color("trial:N", title="network")
+    points = alt.Chart(table).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "back", "error"])
+    mean = alt.Chart(table.group_by("trial", "back").agg(pl.col("error").mean()).sort("trial", "back")).mark_line().encode(x=x, y=y, color=colour)
+    return alt.layer(points, mean).properties(width=420, height=280)
+
+
+@figure("Loss by position, one observation per token")
+def raw_loss_by_position(view: View) -> alt.TopLevelMixin:
+    """Mean test loss over seeds of networks that see one observation per token; bands span the seeds. Dashed: ridge regression in context."""
+    losses = view.table("raw_curve").filter(~pl.col("trial").str.contains("dim|few-shot|partial|nonlinear"))
+    networks = losses.group_by("trial", "position").agg(pl.col("loss").mean(), low=pl.col("loss").min(), high=pl.col("loss").max()).sort("trial", "position")
+    x, y = alt.X("position:Q", title="position in the sequence"), log_axis("loss", "test loss")
+    colour = alt.Color("trial:N", title="network", legend=alt.Legend(symbolType="stroke", symbolOpacity=1))
+    curves = alt.Chart(networks).mark_line().encode(x=x, y=y, color=colour, tooltip=["trial", "position", "loss"])
+    bands = alt.Chart(networks).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    ridge = view.table("reference_position_loss").group_by("position").agg(loss=pl.col("ridge").mean()).sort("position")
+    dashed = alt.Chart(ridge).mark_line(color="gray", strokeDash=[4, 3]).encode(x=x, y=y)
+    return alt.layer(bands, curves, dashed).properties(width=520, height=320)
+
+
+@figure("Two algorithms over the dimension")
+def dimensions(view: View) -> alt.TopLevelMixin:
+    """Test losses per component without training, on sequences of four times the dimension; mean over replicates, points are replicates."""
+    table = view.table("dimension").select("seed", "dim", "noise", pl.col("least_squares").alias("ridge regression"), pl.col("kernel").alias("softmax kernel"))
+    long = table.unpivot(index=["seed", "dim", "noise"], variable_name="algorithm", value_name="loss")
+    x, y = alt.X("dim:Q", title="dimension"), log_axis("loss", "test loss per component")
+    colour, dash = alt.Color("algorithm:N", title=None), alt.StrokeDash("noise:O", title="noise")
+    points = alt.Chart(long).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["algorithm", "seed", "dim", "noise", "loss"])
+    mean = long.group_by("algorithm", "dim", "noise").agg(pl.col("loss").mean()).sort("algorithm", "noise", "dim")
+    return alt.layer(points, alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)).properties(width=420, height=280)
+
+
+@figure("Few-shot regression by a network trained on systems")
+def few_shots(view: View) -> alt.TopLevelMixin:
+    """Mean losses over seeds at every pair: of the network with three prompts, and of ridge regression on all neighbouring tokens of the plain prompt."""
+    table = view.table("few_shot")
+    names = {"plain": "plain", "separator": "tuned separator", "prefix": "tuned separator and prefix"}
+    parts = [table.filter(pl.col("prompt") == prompt).select("pair", pl.col("one").alias("loss"), curve=pl.lit(name)) for prompt, name in names.items()]
+    plain = table.filter(pl.col("prompt") == "plain")
+    parts.append(plain.select("pair", pl.col("neighbours").alias("loss"), curve=pl.lit("ridge regression")))
+    parts.append(plain.select("pair", pl.col("two").alias("loss"), curve=pl.lit("plain, two tasks")))
+    mean = pl.concat(parts).group_by("curve", "pair").agg(pl.col("loss").mean()).sort("curve", "pair")
+    x, y, colour = alt.X("pair:Q", title="pair"), alt.Y("loss:Q", title="loss"), alt.Color("curve:N", title=None)
+    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["curve", "pair", "loss"]).properties(width=480, height=280)
+
+
+@figure("Layers replaced by linear attention")
+def replaced_layers(view: View) -> alt.TopLevelMixin:
+    """Test losses of softmax networks with one layer replaced by a pupil, over the whole network's; dots are seeds, ticks their mean."""
+    groups = view.table("distilled").group_by("dim", "layer", "pupil", "seed").agg(pl.col("replaced").mean() / pl.col("whole").mean())
+    table = groups.with_columns(place=pl.format("layer {} by {}", "layer", "pupil")).sort("place", "dim", "seed")
+    x, y = alt.X("replaced:Q", title="loss over the whole network's", scale=alt.Scale(zero=False)), alt.Y("place:N", title=None)
+    row = alt.Row("dim:O", title="dimension")
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, tooltip=["dim", "place", "seed", "replaced"])
+    means = alt.Chart().mark_tick(thickness=3).encode(x=alt.X("mean(replaced):Q"), y=y)
+    return alt.layer(means, dots, data=table).properties(width=420, height=alt.Step(26)).facet(row=row)
+
+
+@figure("Parity beyond the training length")
+def parity(view: View) -> alt.TopLevelMixin:
+    """Accuracy of the parity of all bits of strings that are as long as in training, and longer; dots are seeds, lines their mean."""
+    names = {"parity-signed": "gates between -1 and 1", "parity-unsigned": "gates between 0 and 1"}
+    table = view.table("parity").with_columns(gates=pl.col("trial").replace_strict(names)).select("gates", "seed", "factor", "accuracy")
+    x, y = alt.X("factor:O", title="length, in training lengths"), alt.Y("accuracy:Q", scale=alt.Scale(domain=[0.4, 1.0]))
+    colour = alt.Color("gates:N", title=None)
+    dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["gates", "seed", "factor", "accuracy"])
+    return alt.layer(dots, alt.Chart(table).mark_line().encode(x=x, y=alt.Y("mean(accuracy):Q"), color=colour)).properties(width=300, height=260)
+
+
+@figure("Steps of the solver")
+def solver(view: View) -> alt.TopLevelMixin:
+    """Loss and mean number of steps of networks of mesa layers on recall, under a tolerance of the solver or a number of steps; points are seeds, lines their
+    mean from one bound to the next. Each panel has its own scale of losses."""
+    table = view.table("solver").with_columns(problem=pl.col("trial").str.strip_suffix("-mesa").str.replace("-", " "))
+    stop = pl.when(pl.col("bound").str.ends_with("steps")).then(pl.lit("a number of steps")).otherwise(pl.lit("a tolerance"))
+    table = table.with_columns(stop=stop).select("problem", "stop", "bound", "seed", "steps", "loss")
+    mean = table.group_by("problem", "stop", "bound").agg(pl.col("steps", "loss").mean()).with_columns(pl.lit(None, pl.Int64).alias("seed"))
+    rows = pl.concat([part.select("problem", "stop", "bound", pl.col("seed").cast(pl.Int64), "steps", "loss") for part in (table, mean)])
+    x = alt.X("steps:Q", title="mean steps", scale=alt.Scale(type="log", nice=False, padding=12), axis=alt.Axis(values=[1, 2, 3, 5, 10, 20, 30]))
+    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    colour, tooltip = alt.Color("stop:N", title="stopped by"), ["stop", "bound", "seed", "steps", "loss"]
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("isValid(datum.seed)")
+    lines = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("!isValid(datum.seed)")
+    panels = alt.layer(dots, lines, data=rows).properties(width=300, height=260).facet(column=alt.Column("problem:N", title=None))
+    return panels.resolve_scale(y="independent")
+
+
+@figure("Decoders on text")
+def decoders(view: View) -> alt.TopLevelMixin:
+    """Loss on held-out text at every position of a window, mean over seeds."""
+    curve = view.table("language_curve").with_columns(decoder=pl.col("trial").str.strip_prefix("language-"))
+    mean = curve.group_by("decoder", "position").agg(pl.col("loss").mean()).sort("decoder", "position")
+    x, y = alt.X("position:Q"), alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False))
+    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=alt.Color("decoder:N"), tooltip=["decoder", "position", "loss"]).properties(width=480, height=280)
+
+
+FIGURES = [
+    *(loss_by_network, loss_by_position, weights, second_training, probes),
+    *(raw_loss_by_position, binding, replaced_layers, dimensions, few_shots, solver, parity, decoders),
+    training,
+]

@@ -17,15 +17,17 @@ from mesocosm.numerics.linear_algebra import solve
 from mesocosm.studies.identity_trials import Errors, check_statements, instance_keys, on_instances, relative_error
 from mesocosm.studies.interface import Context, Tables
 from mesocosm.studies.mesa.config import Identities
+from mesocosm.studies.mesa.recursions import RECURSIONS, inverse_growth
 
 
 def check_identities(config: Identities, context: Context) -> Tables:
     """Check every identity on `config.instances` random instances."""
     keys = instance_keys(context, len(IDENTITIES), config.instances)
-    falls = context.evaluate(Partial(on_instances, series_falls, config), shared=(keys,))
+    falls, growth = (context.evaluate(Partial(on_instances, statement, config), shared=(keys,)) for statement in (series_falls, inverse_growth))
     return {
         "identities": check_statements(context, config, IDENTITIES),
         "series": context.rows({"instance": range(config.instances)}, smallest_fall=falls.error, mutant=falls.mutant),
+        "forgetting": context.rows({"instance": range(config.instances)}, growth=growth.error, constant=growth.mutant),
     }
 
 
@@ -229,4 +231,5 @@ IDENTITIES = {
     "N1": solver_identity,
     "N2": solver_gradient_identity,
     "N3": zero_steps_identity,
+    **RECURSIONS,
 }

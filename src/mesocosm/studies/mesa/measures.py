@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import log
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mesocosm.studies.interface import View
 from mesocosm.studies.mesa.tables import AGAIN, DEEPEST, Compressed, GroupLoss, Interpolation, Loss, Pattern, Polynomial, Probes
 
 OfSeeds = Measure[Replicates]
+LOSSLESS = log(1.02)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -51,17 +53,27 @@ def best_of(others: Trials, trial: Trials) -> OfSeeds:
 
     def measure(view: View) -> Replicates:
         network, arms = own.read(view), rows.read(view).partition_by("trial", maintain_order=True)
-        first, *further = (_log_ratio(network, GroupLoss.loss, arm, GroupLoss.loss) for arm in arms)
+        first, *further = (paired_log_ratio(network, GroupLoss.loss, arm, GroupLoss.loss) for arm in arms)
         return first.extreme(*further, by=np.positive)
 
     return Measure((own, rows), measure)
 
 
+def late_ratio(trial: Trials, other: Trials) -> OfSeeds:
+    """Log ratio of two networks' losses over the last fifth of the positions, paired by test sequence."""
+    return _paired(GroupLoss.rows(trial), GroupLoss.late, GroupLoss.rows(other), GroupLoss.late)
+
+
+def late_rise(trial: Trials) -> OfSeeds:
+    """Log ratio of a network's losses, over the last fifth of the positions over the fifth before, paired by test sequence."""
+    return derived(lambda table: paired_log_ratio(table, GroupLoss.late, table, GroupLoss.before), GroupLoss.rows(trial))
+
+
 def _paired(rows: Rows, loss: Value, other_rows: Rows, other_loss: Value) -> OfSeeds:
-    return derived(lambda table, other: _log_ratio(table, loss, other, other_loss), rows, other_rows)
+    return derived(lambda table, other: paired_log_ratio(table, loss, other, other_loss), rows, other_rows)
 
 
-def _log_ratio(table: pl.DataFrame, loss: Value, other: pl.DataFrame, other_loss: Value) -> Replicates:
+def paired_log_ratio(table: pl.DataFrame, loss: Value, other: pl.DataFrame, other_loss: Value) -> Replicates:
     """Replicates of a log ratio of mean losses; what the two have in common on each group of sequences cancels in its error."""
     pairs = _mean(table, loss).minus(_mean(other, other_loss))
     values, errors = log_ratio_of_means(_by_seed(table, loss), _by_seed(other, other_loss))
@@ -105,13 +117,13 @@ def compressed_mutant(trial: Trials) -> OfSeeds:
 
 
 def second_run(versus: Estimate) -> OfSeeds:
-    """Largest log ratio of an averaged network's loss to the network's own, after the first sixth of the second training."""
+    """Whether the log ratio of an averaged network's loss to the network's own stays below that of 1.02 after the first sixth of the second training."""
     step = Interpolation.step
 
     def worst(rows: pl.DataFrame) -> float:
         return float(rows.filter(pl.col(step) >= pl.col(step).max() / 6)[versus].to_numpy().max())
 
-    return within(Interpolation.rows(AGAIN), worst, of=(versus,))
+    return within(Interpolation.rows(AGAIN), lambda rows: float(worst(rows) < LOSSLESS))
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------
@@ -121,7 +133,7 @@ def probe_change(value: Value, position: Callable[[Any], int], first: int, trial
     """Log ratio of a probe's held-out loss after the last layer to that after layer `first` (0: the input), paired by sequence."""
 
     def change(table: pl.DataFrame) -> Replicates:
-        return _log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
+        return paired_log_ratio(_last_layer(table), value, table.filter(pl.col(Probes.layer) == first), value)
 
     return derived(change, Probes.rows(trial, position=position))
 

@@ -107,8 +107,11 @@ def _losses(arm: NetworkArm, context: Context, trained: Trained) -> dict[str, An
     )
     positions = {"position": range(1, arm.systems.length + 1)}
     curve = context.rows(positions, **{name: getattr(measured, name).mean(1) for name in ("network", "gradient_step", "ridge")})
-    groups = group_means(mean["network"])
-    return {"loss": loss, "position_loss": curve, "group_loss": context.rows({"group": range(1, 1 + groups.shape[-1])}, digest=digests, loss=groups)}
+    fifth = arm.systems.length // 5
+    parts = {"late": measured.network[..., -fifth:].mean(-1), "before": measured.network[..., -2 * fifth : -fifth].mean(-1)}
+    groups = {name: group_means(losses) for name, losses in {"loss": mean["network"], **parts}.items()}
+    by_group = context.rows({"group": range(1, 1 + groups["loss"].shape[-1])}, digest=digests, **groups)
+    return {"loss": loss, "position_loss": curve, "group_loss": by_group}
 
 
 # --- twice ------------------------------------------------------------------------------------------------------------
