@@ -1,4 +1,6 @@
-"""Decoders on text: blocks of equal parameters, the lesion of the solver, and text that pilots do not see."""
+"""Decoders on text: blocks of equal parameters, the lesion of the solver, held-out windows, and text that pilots do not see."""
+
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -7,10 +9,11 @@ import numpy as np
 import pytest
 
 from mesocosm.studies.mesa.config import PRESETS, LanguageRuns
-from mesocosm.studies.mesa.language import LanguageArm, build_decoder, decoder_loss, hidden_width, manual, position_losses, without_solve
+from mesocosm.studies.mesa.language import LanguageArm, build_decoder, decoder_loss, held_out_windows, hidden_width, manual, window_losses, without_solve
+from mesocosm.studies.mesa.memories import MIXERS
 from mesocosm.tasks.tokens import TokenExample
 
-RUNS = LanguageRuns(2, 300, 16, 2, 2, 8, 12, windows=4)
+RUNS = LanguageRuns(2, 300, 16, 2, 2, 8, 16)
 
 
 def decoder(*memories):
@@ -45,21 +48,62 @@ def test_the_lesion_takes_one_step_in_mesa_layers_and_changes_no_other():
 
 
 @pytest.mark.whole
-def test_losses_by_position_average_to_the_training_loss():
+@pytest.mark.parametrize("memory", MIXERS)
+def test_decoders_see_no_later_token(memory):
+    network, inputs = decoder("attention", memory), windows(1).inputs[0]
+    run = eqx.filter_jit(lambda network, inputs: network(inputs))
+    apart = np.asarray(run(network, inputs) - run(network, inputs.at[9].add(1))).any(-1)
+    assert not apart[:9].any()
+    assert apart[9:].all()
+
+
+@pytest.mark.whole
+def test_losses_of_windows_average_to_the_training_loss():
     network, examples = decoder("gla", "gla"), windows()
-    found = eqx.filter_jit(position_losses)(False, network, examples)
+    found = eqx.filter_jit(window_losses)(False, network, examples)
     whole = jax.vmap(lambda example: decoder_loss(network, example, jax.random.key(0)))(examples)
-    np.testing.assert_allclose(found.mean(), whole.mean(), rtol=1e-5)
-    assert found.shape == (RUNS.length,)
+    np.testing.assert_allclose(found.mean(1), whole, rtol=1e-5)
+    assert found.shape == (4, RUNS.length)
 
 
 @pytest.mark.whole
 def test_losses_without_the_solve_are_those_of_the_lesioned_network():
     network, examples = decoder("attention", "mesa"), windows()
-    measure = eqx.filter_jit(position_losses)
+    measure = eqx.filter_jit(window_losses)
     lesioned = measure(True, network, examples)
     np.testing.assert_allclose(lesioned, measure(False, without_solve(network), examples), rtol=1e-6)
     assert np.abs(lesioned - measure(False, network, examples)).max() > 1e-4
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("pilots", [False, True])
+def test_held_out_windows_are_disjoint_and_no_part_of_them_is_in_training(pilots):
+    """Every window predicts the tokens after its own; of its runs of 16 tokens, hardly any stands in the text of training."""
+    task = manual(replace(RUNS, vocabulary=512, length=64), pilots)
+    found = held_out_windows(task)
+    corpus, stretch = np.asarray(task.corpus), len(task.corpus) // task.groups
+    parts = corpus[: stretch * task.groups].reshape(task.groups, stretch)
+    per_part = len(found.inputs) // task.groups
+    for group, part in enumerate(parts[:, -task.held_out :]):
+        rows = slice(group * per_part, (group + 1) * per_part)
+        np.testing.assert_array_equal(np.ravel(found.inputs[rows]), part[: per_part * 64])
+        np.testing.assert_array_equal(np.ravel(found.targets[rows]), part[1 : per_part * 64 + 1])
+    assert task.held_out - per_part * 64 <= 2 * 64
+
+    def runs(text, length):
+        return {bytes(run) for run in np.lib.stride_tricks.sliding_window_view(text.astype(np.uint16), length)}
+
+    seen = set().union(*(runs(part[: -task.held_out], 16) for part in parts))
+    met = [run in seen for window in np.asarray(found.inputs) for run in runs(window, 16)]
+    assert np.mean(met) < 0.03
+
+
+def test_windows_that_do_not_fit_are_refused():
+    task = manual(RUNS, False)
+    with pytest.raises(ValueError, match="no eighths"):
+        held_out_windows(replace(task, length=12))
+    with pytest.raises(ValueError, match="fewer than 2 windows of 2048"):
+        held_out_windows(replace(task, length=2048))
 
 
 @pytest.mark.whole

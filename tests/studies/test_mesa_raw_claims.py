@@ -10,6 +10,7 @@ from mesocosm.claims.judge import judge
 from mesocosm.claims.view import View
 from mesocosm.studies.mesa import claims, raw_measures
 from mesocosm.studies.mesa.config import PRESETS
+from mesocosm.studies.mesa.language_claims import difference
 from mesocosm.studies.mesa.tables import FewShot
 
 SEEDS = {"seed": range(10)}
@@ -241,12 +242,45 @@ def test_languages_of_automata_are_compared_with_other_memories(mesa, verdicts_o
     assert (found["N7.recurrent"], found["N7.attention"]) == verdicts_of
 
 
+def text(losses, late=0.0, size=0.001):
+    """Losses of decoders in 20 parts of a text of unequal difficulty and in eighths of a window; `late` is added to those of mesa layers in its second half."""
+    parts = np.linspace(-1, 1, 20)[:, None]
+    rows = []
+    for name, loss in losses.items():
+        values = loss + parts + late * (name == "mesa") * (np.arange(8) >= 4) + size * RANDOM.normal(size=(10, 20, 8))
+        rows.append(long_table({**SEEDS, "part": range(1, 21), "eighth": range(1, 9)}, trial=f"language-{name}", digest="a", loss=values))
+    return pl.concat(rows)
+
+
 @pytest.mark.parametrize(("mesa", "verdict"), [(-0.05, "holds"), (0.05, "fails")])
-def test_decoders_are_compared_with_each_other_and_with_their_lesion(mesa, verdict):
-    """Losses of mesa layers beside those of other recurrent ones; behind attention, they are 0.02 above attention's or 0.1."""
-    losses = {"mesa": 3.0 + mesa, "gla": 3.0, "delta-net": 3.0, "attention-mesa": 2.9 + mesa, "attention-gla": 2.9, "attention": 2.83}
-    rows = [long_table(SEEDS, trial=f"language-{name}", digest="a", loss=noisy(loss, 0.001)) for name, loss in losses.items()]
-    lesion = [long_table(SEEDS, trial=f"language-{name}", digest="a", loss=noisy(4.0, 0.001)) for name in ("mesa", "attention-mesa")]
-    found = verdicts("paper", language=pl.concat(rows), language_solver=pl.concat(lesion))
-    assert found == dict.fromkeys(("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"), verdict)
-    assert set(verdicts(language=pl.concat(rows), language_solver=pl.concat(lesion)).values()) == {"not judged"}
+def test_decoders_are_compared_with_each_other_and_with_other_seeds(mesa, verdict):
+    """Mesa layers beside other recurrent ones; behind attention, they are 0.02 above attention's or 0.1."""
+    found = verdicts(language=text({"mesa": 3.0 + mesa, "gla": 3.0, "delta-net": 3.0, "attention-mesa": 2.9 + mesa, "attention-gla": 2.9, "attention": 2.83}))
+    assert {name: found[name] for name in ("C17.linear", "C17.attention", "N8.linear", "N8.delta-net")} == dict.fromkeys(
+        ("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"), verdict
+    )
+
+
+def test_decoders_are_not_judged_if_seeds_differ_as_much_as_layers_do():
+    seeds = np.linspace(-0.2, 0.2, 10)[:, None, None]
+    table = pl.concat(
+        long_table({**SEEDS, "part": range(1, 21), "eighth": range(1, 9)}, trial=f"language-{name}", digest="a", loss=loss + seeds + np.zeros((10, 20, 8)))
+        for name, loss in {"mesa": 2.98, "gla": 3.0}.items()
+    )
+    assert verdicts(language=table)["N8.linear"] == "not judged"
+
+
+@pytest.mark.parametrize(("late", "found"), [(0.1, ("holds", "holds")), (0.0, ("holds", "fails"))])
+def test_early_and_late_losses_are_those_of_their_eighths(late, found):
+    table = text({"mesa": 2.95, "attention": 3.0}, late)
+    assert tuple(verdicts(language=table)[f"N12.{name}"] for name in ("early", "late")) == found
+
+
+def test_differences_of_decoders_are_paired_by_seed_and_part():
+    table = text({"mesa": 2.9, "gla": 3.0}, size=0.0).with_columns(loss=pl.col("loss") + 0.1 * pl.col("seed") * (pl.col("trial") == "language-gla"))
+    mesa, gla = table.partition_by("trial", maintain_order=True)
+    apart = difference(mesa, gla, range(1, 9))
+    np.testing.assert_allclose(apart.values, -0.1 - 0.1 * np.arange(10), atol=1e-6)
+    np.testing.assert_allclose(apart.errors, 0, atol=1e-6)
+    shifted = difference(gla, gla, range(1, 9), next_seed=True)
+    np.testing.assert_allclose(shifted.values, [-0.1] * 9 + [0.9], atol=1e-6)

@@ -208,7 +208,7 @@ class LanguageRuns:
     heads: int = 4
     key_dim: int = 16
     length: int = 64
-    """Tokens of a window."""
+    """Tokens of a window, a multiple of 8."""
     steps: int = 1000
     memories: tuple[tuple[Memory, Memory], ...] = (
         *(("attention", "attention"), ("mesa", "mesa"), ("gla", "gla"), ("delta-net", "delta-net")),
@@ -219,8 +219,6 @@ class LanguageRuns:
     """Of each decoder: the best of three in pilots."""
     batch_size: int = 16
     weight_decay: float = 0.1
-    windows: int = 512
-    """Windows of held-out text."""
 
 
 @dataclass(frozen=True)
@@ -332,7 +330,7 @@ PRESETS = {
                 2, 8, 1, 2, 4, 12, 3, 16, 16, ("recall",), ("mesa", "gla"), steps=2, batch_size=4, sequences=64, tolerances=(1e-1, 1e-4), fixed_steps=(1, 30)
             ),
             parity=ParityRuns(seeds=2, width=8, layers=1, heads=2, key_dim=4, length=4, sequences=64, steps=2, batch_size=4),
-            language=LanguageRuns(2, 300, 8, 2, 2, 4, 8, steps=2, memories=(("attention", "mesa"),), learning_rates=(1e-2,), batch_size=4, windows=64),
+            language=LanguageRuns(2, 300, 8, 2, 2, 4, 16, steps=2, memories=(("attention", "mesa"),), learning_rates=(1e-2,), batch_size=4),
         ),
         seeds=2,
     ),
@@ -431,7 +429,7 @@ PRESETS = {
             few_shot=FewShotRuns(10, length=224, steps=5000, learning_rate=1e-3, batch_size=64, sequences=2048),
             memories=Memories(10, width=128, heads=8, steps=20000, learning_rate=1e-3, batch_size=128),
             parity=ParityRuns(10, width=128, key_dim=128, length=40, steps=10000, learning_rate=1e-3, batch_size=256),
-            language=LanguageRuns(10, 8192, 256, 6, 4, 64, 512, steps=20000, learning_rates=(1e-3,) * 6, batch_size=32, windows=2048),
+            language=LanguageRuns(10, 8192, 256, 6, 4, 64, 512, steps=20000, learning_rates=(1e-3,) * 6, batch_size=32),
         ),
         seeds=10,
     ),

@@ -197,11 +197,16 @@ def solver(view: View) -> alt.TopLevelMixin:
 
 @figure("Decoders on text")
 def decoders(view: View) -> alt.TopLevelMixin:
-    """Loss on held-out text at every position of a window, mean over seeds."""
-    curve = view.table("language_curve").with_columns(decoder=pl.col("trial").str.strip_prefix("language-"))
-    mean = curve.group_by("decoder", "position").agg(pl.col("loss").mean()).sort("decoder", "position")
-    x, y = alt.X("position:Q"), alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False))
-    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=alt.Color("decoder:N"), tooltip=["decoder", "position", "loss"]).properties(width=480, height=280)
+    """Loss on held-out text in each eighth of a window: every seed, and their mean."""
+    table = view.table("language").with_columns(decoder=pl.col("trial").str.strip_prefix("language-"))
+    seeds = table.group_by("decoder", "eighth", "seed").agg(pl.col("loss").mean())
+    mean = seeds.group_by("decoder", "eighth").agg(pl.col("loss").mean()).with_columns(pl.lit(None, pl.Int64).alias("seed"))
+    rows = pl.concat([part.select("decoder", "eighth", pl.col("seed").cast(pl.Int64), "loss") for part in (seeds, mean)])
+    x, y = alt.X("eighth:O", title="eighth of the window"), alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False))
+    colour, tooltip = alt.Color("decoder:N"), ["decoder", "eighth", "seed", "loss"]
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("isValid(datum.seed)")
+    lines = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("!isValid(datum.seed)")
+    return alt.layer(dots, lines, data=rows).properties(width=480, height=300)
 
 
 FIGURES = [
