@@ -158,4 +158,5 @@ JUDGED = [
 UNJUDGED = [
     unjudged("N3-cost", "k solver steps cost O(k n^2) a token for key size n.", "N, Sec. 3", "a property of the program: a test counts its operations"),
     unjudged("N5", "Condition numbers are bimodal over heads.", "N, Fig. 14", "concerns trained language models"),
+    unjudged("N13", "A lower bound on the regulariser, unit keys and queries, and corrected gates keep the solve stable.", "N, v1 App. F.5", SIZE),
 ]

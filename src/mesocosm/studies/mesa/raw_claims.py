@@ -13,14 +13,18 @@ from mesocosm.studies.mesa.tables import HYBRID, HYBRID_LINEAR, SOFTMAX, UNPLACE
 
 NET = "initialisation and training sequences"
 TRIED = pilots("mesocosm.studies.mesa")
-SEARCHED = sum(TRIED.count(kind=kind) for kind in ("softmax-3", "unplaced-3", "hybrid", "hybrid-linear", "mesa-2"))
 BLIND = "no positions: softmax layers alone"
 SHUFFLED = "the observation of another sequence"
 ADDED = "linear attention in place of the mesa layer"
 
-raw = partial(Check, judged_at=CPU, replicate=NET, searched=SEARCHED)
-distilled = partial(Check, judged_at=CPU, replicate=NET, searched=TRIED.count(kind="softmax-3"))
-few_shot = partial(Check, judged_at=CPU, replicate=f"{NET}, the tuning of prompts, and test examples", searched=TRIED.count(kind="hybrid"))
+
+def _tried(*kinds: str) -> int:
+    return sum(TRIED.count(kind=kind) for kind in kinds)
+
+
+raw = partial(Check, judged_at=CPU, replicate=NET, searched=_tried("softmax-3", "unplaced-3", "hybrid", "hybrid-linear", "mesa-2"))
+distilled = partial(Check, judged_at=CPU, replicate=NET, searched=_tried("softmax-3", "distilled", "network-to-distil"))
+few_shot = partial(Check, judged_at=CPU, replicate=f"{NET}, the tuning of prompts, and test examples", searched=_tried("hybrid", "few-shot-network", "prompt"))
 
 
 def _decodes(name: str, source: str | None, judged_at: frozenset[str]) -> Check:
