@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mesocosm.learning.actor_critic_pool import Decided
 from mesocosm.learning.agent_pool import MEMORIES, AgentPool, MetaEpisodes, PoolState, Settings
 from mesocosm.learning.opponent_shaping import coala_pg
 from mesocosm.learning.optimizers import sgd
@@ -101,7 +102,8 @@ def loop_over_episodes(size: Size, state: PoolState, key: Any) -> Callable[[], P
     def learn(trained: Any, optimizers: Any, parts: list[tuple[Any, ...]]) -> tuple[Any, Any]:
         played = MetaEpisodes(*(jnp.moveaxis(jnp.concatenate(part), 0, -1) for part in zip(*parts, strict=True)))
         credit = pool.credit(played)
-        gradients = jax.grad(lambda leaves: pool.clipped(eqx.combine(leaves, fixed), played, *credit))(trained)
+        old = Decided(played.log_probabilities, played.values, played.entropies, played.rewards)
+        gradients = jax.grad(lambda leaves: pool.clipped(eqx.combine(leaves, fixed), played, old, *credit))(trained)
         return pool.take_step(trained, gradients, optimizers)
 
     def run() -> PoolState:

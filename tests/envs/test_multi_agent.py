@@ -14,7 +14,7 @@ from mesocosm.analysis.memory_one import episode_values
 from mesocosm.envs import clean_up
 from mesocosm.envs.clean_up import APPLE, CELLS, DIRT, EMPTY, LEFT, NOOP, ORCHARD, RIGHT, RIVER, UP, ZAP, CleanUp, CleanUpState, chebyshev
 from mesocosm.envs.iterated_game import IteratedGame
-from mesocosm.envs.matrix_game import CHICKEN, PRISONERS_DILEMMA
+from mesocosm.envs.matrix_game import CHICKEN, PRISONERS_DILEMMA, MatrixGame
 from mesocosm.envs.multi_agent import MultiAgentEnvironment
 
 ENVIRONMENTS = pytest.mark.parametrize("env", [IteratedGame(length=4), CleanUp(length=6)], ids=lambda env: env.name)
@@ -83,6 +83,26 @@ def test_episodes_earn_the_exact_values():
     rewards = jax.jit(jax.vmap(lambda key: env.episode(key, act).rewards.sum(axis=0)))(jax.random.split(jax.random.key(0), 20000))
     error = rewards.std(axis=0) / len(rewards) ** 0.5
     assert (np.abs(rewards.mean(axis=0) - episode_values(PRISONERS_DILEMMA, *policies, 6)) < 4 * error).all()
+
+
+@pytest.mark.parametrize(
+    ("payoffs", "told"),
+    [
+        ((((1.0, -1.0), (2.0, 0.0)),), r"the shape \(2, 2, 2\), not \(1, 2, 2\)"),
+        ((((1.0, -1.0), (2.0, 0.0)), ((1.0, 2.0), (0.0,))), r"the shape \(2, 2, 2\), not that of no array"),
+        ((((1.0, float("nan")), (2.0, 0.0)), ((1.0, 2.0), (-1.0, 0.0))), "finite numbers, not nan"),
+        (np.array([[[1.0, -np.inf], [2.0, 0.0]], [[1.0, 2.0], [-1.0, 0.0]]]), "finite numbers, not -inf"),
+    ],
+)
+def test_payoffs_of_no_game_are_rejected(payoffs, told):
+    with pytest.raises(ValueError, match=told) as error:
+        MatrixGame(payoffs)
+    assert "\n" not in str(error.value)
+
+
+def test_a_game_can_be_made_of_traced_payoffs():
+    made = jax.jit(lambda reward: MatrixGame.symmetric(reward, -1.0, 2.0, 0.0))(3.0)
+    assert made == MatrixGame.symmetric(3.0, -1.0, 2.0, 0.0)
 
 
 def test_payoffs_are_traced():
@@ -230,6 +250,21 @@ def test_exchanging_the_agents_exchanges_what_they_see():
     assert np.flatnonzero(seen[:40]).tolist() == [2, 20 + 13]
     np.testing.assert_array_equal(seen[40:100].reshape(20, 3)[[0, 7, 1]], np.eye(3))
     np.testing.assert_array_equal(seen[100:], [0, 1])
+
+
+def test_exchanging_the_agents_and_their_actions_exchanges_what_they_earn_and_where_they_are():
+    """Apart from each other and with a sure zap, the draws do not depend on who is who."""
+    env = CleanUp(accuracy=1.0)
+    before = state((0, 7), {0: APPLE, 7: DIRT, 11: DIRT}, (0, 2))
+    exchanged = before._replace(places=before.places[::-1], frozen=before.frozen[::-1])
+    for actions in ([ZAP, RIGHT], [RIGHT, ZAP], [LEFT, UP]):
+        one, other = after(env, before, actions), after(env, exchanged, actions[::-1])
+        np.testing.assert_array_equal(one.rewards, other.rewards[::-1])
+        np.testing.assert_array_equal(one.state.places, other.state.places[::-1])
+        np.testing.assert_array_equal(one.state.contents, other.state.contents)
+        for what in ("harvested", "cleaned", "hit"):
+            np.testing.assert_array_equal(one.info[what], other.info[what][::-1])
+    assert one.rewards.tolist() == [1, 0]
 
 
 # --- views ---------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mesocosm.analysis.memory_one import SWAPPED
-from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
+from mesocosm.envs.matrix_game import MATCHING_PENNIES, PRISONERS_DILEMMA, MatrixGame
 from mesocosm.learning.agent_pool import AgentPool, Settings
 from mesocosm.learning.fit import fit
 from mesocosm.learning.naive_learner import reinforce_tabular
@@ -51,6 +51,26 @@ def test_rewards_are_the_games_and_peers_play_each_other(played):
     np.testing.assert_allclose(found.rewards[0, 2], found.others[1, 2])
     pairs = {(float(a), float(b)) for a, b in zip(np.ravel(found.rewards), np.ravel(found.others), strict=True)}
     assert pairs == {(1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0)}
+
+
+@pytest.mark.parametrize("game", [MATCHING_PENNIES, MatrixGame(np.arange(8.0).reshape(2, 2, 2))])
+@pytest.mark.parametrize("agents", [2, 4])
+def test_of_two_agents_one_is_paid_as_the_second_player(game, agents):
+    """The one with the larger number; both are the first player against naive learners."""
+    learner = pool(tabular, choice=((1.0, 0.0),) * agents, game=game, batch=16)
+    found = jax.jit(lambda key: learner.play(learner.init(key).agents, key))(jax.random.key(0))
+    own, payoffs = 1 - np.asarray(found.cooperates, int), np.asarray(game.payoffs)
+    number = np.arange(agents)
+    alike = (found.rewards[:, None, 2] == found.others[None, :, 2]).all(axis=(2, 3)) & (number[:, None] != number)
+    partner = alike.argmax(axis=1)
+    assert (alike.sum(axis=1) == 1).all()
+    for agent in range(agents):
+        first, second = sorted((agent, partner[agent]))
+        both = payoffs[:, own[first, 2], own[second, 2]]
+        np.testing.assert_array_equal([found.rewards[first, 2], found.rewards[second, 2]], both)
+        np.testing.assert_array_equal(found.others[first, 2], found.rewards[second, 2])
+        pairs = set(zip(np.ravel(found.rewards[agent, :2]), np.ravel(found.others[agent, :2]), strict=True))
+        assert pairs == {(float(a), float(b)) for a, b in payoffs.reshape(2, 4).T}
 
 
 def actions(found, agent, game):
@@ -179,3 +199,19 @@ def test_an_odd_number_of_agents_and_a_choice_of_too_few_are_rejected():
         pool(choice=((1.0, 0.0),) * 3)
     with pytest.raises(ValueError, match="among 1 estimators, but there are 2"):
         pool(choice=((1.0,),) * 2)
+
+
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        ("at least one game per iteration, not 0 against naive learners and 0 against each other", {"naive": 0, "peers": 0}),
+        ("at least one game per iteration, not -1 against naive learners and 2", {"naive": -1, "peers": 2}),
+        ("the number of trajectories of a game must be at least 1, not 0", {"batch": 0}),
+        ("the number of inner episodes must be at least 1, not 0", {"episodes": 0}),
+        ("the number of steps of an inner episode must be at least 1, not 0", {"length": 0}),
+        ("a pool needs at least one agent", {"choice": np.zeros((0, 2))}),
+    ],
+)
+def test_a_pool_in_which_nothing_is_played_is_rejected(told, options):
+    with pytest.raises(ValueError, match=told):
+        pool(**options)

@@ -173,4 +173,4 @@ def test_players_draw_their_actions_for_themselves(rolled):
 @pytest.mark.parametrize(("agents", "choice", "message"), [(3, (1.0,), "3 agents cannot be paired"), (2, (1.0, 0.0), "among 2 estimators, but there are 1")])
 def test_a_pool_whose_parts_do_not_fit_is_rejected(agents, choice, message):
     with pytest.raises(ValueError, match=message):
-        EnvironmentPool(certain, (batch_unaware,), np.array([choice] * agents, np.float32), sgd, {}, Settings(), 1, 1, IteratedGame(), STILL)
+        EnvironmentPool(certain, (batch_unaware,), np.array([choice] * agents, np.float32), sgd, {}, Settings(), 1, 1, env=IteratedGame(), learner=STILL)

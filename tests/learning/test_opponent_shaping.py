@@ -96,6 +96,42 @@ def test_permuting_trajectories_permutes_their_weights():
         np.testing.assert_allclose(estimator(rewards[order], 3, values[order], 0.9), estimator(rewards, 3, values, 0.9)[order], rtol=1e-5, atol=1e-6)
 
 
+def test_the_sum_over_trajectories_is_the_mean_of_b_times_as_much_in_any_order():
+    """A score's gradient, of a policy that all trajectories share; trajectories carry their observations with them."""
+    logits, actions, rewards, order = drawn(0, 3, 6), jnp.asarray(np.random.default_rng(1).integers(0, 2, (3, 6))), drawn(2, 3, 6), np.array([2, 0, 1])
+
+    def scores(theta, order):
+        signed = jnp.where(actions[order] == 0, 1.0, -1.0) * jnp.tanh(theta * logits[order])
+        return jax.nn.log_sigmoid(signed)
+
+    def of_sum(theta, order):
+        return score_loss(scores(theta, order), coala_pg(rewards[order], 2))
+
+    def of_mean(theta, order):
+        return -jnp.sum(jnp.mean(scores(theta, order) * len(rewards) * coala_pg(rewards[order], 2), axis=0))
+
+    theta = jnp.float32(0.7)
+    wanted = jax.grad(of_sum)(theta, np.arange(3))
+    assert abs(float(wanted)) > 1e-2
+    for gradient, ordered in ((jax.grad(of_mean), np.arange(3)), (jax.grad(of_sum), order), (jax.grad(of_mean), order)):
+        np.testing.assert_allclose(gradient(theta, ordered), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("average_later", [False, True])
+@pytest.mark.parametrize("normalise_own", [False, True])
+def test_without_values_algorithm_1_is_a_sum_for_each_pair_of_flags(average_later, normalise_own):
+    batch, length, episode = 3, 6, 2
+    rewards = drawn(0, batch, length)
+    nothing = jnp.zeros((batch, length))
+    found = batch_lambda_returns(rewards, nothing, nothing[:, 0], episode, 1.0, 1.0, average_later=average_later, normalise_own=normalise_own)
+    share = batch if normalise_own else 1
+    for b in range(batch):
+        for step in range(length):
+            end = (step // episode + 1) * episode
+            later = float(rewards[:, end:].sum(axis=1).mean()) if average_later else float(rewards[b, end:].sum()) / share
+            assert float(found[b, step]) == pytest.approx(float(rewards[b, step:end].sum()) / share + later, abs=1e-5)
+
+
 def test_the_loss_has_the_gradient_of_the_scores_and_takes_weights_as_constants():
     logits, actions = drawn(0, 2, 3), jnp.array([[0, 1, 1], [1, 0, 0]])
 

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mesocosm.learning.actor_critic_pool import Decided
 from mesocosm.learning.agent_pool import AgentPool, Settings
 from mesocosm.learning.opponent_shaping import coala_pg, m_fos
 from mesocosm.learning.optimizers import sgd
 from mesocosm.learning.proximal_pool import ProximalPool
+from mesocosm.learning.proximal_steps import split_games
 from mesocosm.nn.actor_critic import GatedAgent
 
 CHOICE = np.eye(2, dtype=np.float32)
@@ -51,13 +53,13 @@ def test_one_epoch_with_one_minibatch_is_the_step_of_the_plain_pool():
 @pytest.mark.whole
 def test_a_replay_decides_and_values_as_what_was_played(played):
     learner, agents, found = played
-    logits, values = jax.jit(lambda agents: learner.replay(agents, found.memories))(agents)
-    np.testing.assert_allclose(values, found.values, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(jax.nn.log_sigmoid(jnp.where(found.cooperates, logits, -logits)), found.log_probabilities, rtol=1e-4, atol=1e-5)
+    again = jax.jit(lambda agents: learner.replay(agents, found))(agents)
+    for part in ("values", "log_probabilities", "entropies", "rewards"):
+        np.testing.assert_allclose(getattr(again, part), getattr(found, part), rtol=1e-4, atol=1e-5)
 
 
 def test_minibatches_are_whole_games_of_both_kinds():
-    parts = np.asarray(pool(ProximalPool).split_games(jax.random.key(0)))
+    parts = np.asarray(split_games(jax.random.key(0), 4, 2, 2))
     assert parts.shape == (2, 3)
     assert sorted(parts.ravel()) == list(range(6))
     assert (parts[:, :2] < 4).all()
@@ -69,12 +71,12 @@ def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
     """With old probabilities far below the new ones, only actions of negative weight have a gradient."""
     learner, agents, found = played
     weights = jnp.where(jax.random.bernoulli(jax.random.key(2), 0.5, found.rewards.shape), 1.0, -1.0)
-    old = found._replace(log_probabilities=found.log_probabilities - 1.0)
+    old = Decided(found.log_probabilities - 1.0, found.values, found.entropies, found.rewards)
 
     def gradient(weights):
         plain = eqx.tree_at(lambda pool: pool.settings, learner, SETTINGS._replace(value_weight=0.0, entropy=0.0))
         return np.asarray(
-            jax.jit(jax.grad(lambda direct: plain.clipped(eqx.tree_at(lambda a: a.direct, agents, direct), old, weights, found.values)))(agents.direct)
+            jax.jit(jax.grad(lambda direct: plain.clipped(eqx.tree_at(lambda a: a.direct, agents, direct), found, old, weights, found.values)))(agents.direct)
         )
 
     assert not gradient(jnp.abs(weights)).any()

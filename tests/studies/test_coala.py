@@ -17,11 +17,13 @@ from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
 from mesocosm.studies.coala.tables import (
+    AGENTS_ALONE,
     ALONE,
     ALONE_FROM_TIT_FOR_TAT,
     DEFECTORS,
     ESCAPE,
     ESCAPE_ALONE,
+    FOUR_ALONE,
     FROM_DEFECTING,
     FROM_TIT_FOR_TAT,
     MIXED,
@@ -33,6 +35,7 @@ from mesocosm.studies.coala.tables import (
     ahead,
     mixed,
     mixed_ahead,
+    of_four,
     shaping,
 )
 from mesocosm.studies.coala.trials import trials
@@ -175,12 +178,27 @@ def of_trials(column, levels, seeds=10, spread=0.02, **axes):
     )
 
 
+@pytest.mark.parametrize(("coala", "verdict"), [(0.9, "holds"), (0.1, "fails")])
+def test_pools_of_coala_agents_must_cooperate(coala, verdict):
+    found = verdicts(peer_means=of_trials("peer", {mixed("coala"): coala, mixed("m-fos"): 0.0}))
+    assert found["C14.cooperate"] == verdict
+
+
+@pytest.mark.parametrize("name", ["m-fos", "batch-unaware", "alone"])
 @pytest.mark.parametrize(
-    ("coala", "mfos", "wanted"), [(0.9, 0.0, ("holds", "holds")), (0.1, 0.0, ("fails", "not judged")), (0.9, 0.9, ("not judged", "fails"))]
+    ("coala", "others", "control", "verdict"),
+    [(0.4, 0.0, 0.0, "holds"), (0.9, 0.85, 0.85, "fails"), (0.05, 0.0, 0.0, "fails"), (0.4, 0.0, 0.35, "not judged")],
 )
-def test_pools_of_coala_agents_must_cooperate_and_others_must_not(coala, mfos, wanted):
-    found = verdicts(peer_means=of_trials("peer", {mixed("coala"): coala, mixed("m-fos"): mfos}))
-    assert (found["C14.cooperate"], found["C14.m-fos"]) == wanted
+@pytest.mark.parametrize("four", [False, True])
+def test_pools_of_coala_agents_must_cooperate_more_than_others_with_the_same_seeds(name, coala, others, control, verdict, four):
+    """And others must not do so more than each other."""
+    of, alone = (of_four, FOUR_ALONE) if four else (mixed, AGENTS_ALONE)
+    if four and name == "m-fos":
+        return
+    levels = {of(method): control for method in ("m-fos", "batch-unaware")} | {alone: control, of("coala"): coala}
+    levels[alone if name == "alone" else of(name)] = others
+    found = verdicts(peer_means=of_trials("second_half", levels))
+    assert found[f"C14.{'four-' * four}{name}"] == verdict
 
 
 @pytest.mark.parametrize(("mfos", "unlike", "verdict"), [(0.02, 0, "holds"), (0.02, 1, "holds"), (0.02, 6, "inconclusive"), (0.4, 0, "fails")])
@@ -208,8 +226,16 @@ WRONG = {
     "agents.agents must be even, not 3": ("agents", {"agents": 3}),
     "agents.batch must be at least 1, not 0": ("agents", {"batch": 0}),
     "agents.p_naive must be between 0 and 1, not 1.5": ("agents", {"p_naive": 1.5}),
+    "agents.shaping_iterations must be at least 1, not 0": ("agents", {"shaping_iterations": 0}),
+    "agents.iterations must be at least 0, not -1": ("agents", {"iterations": -1}),
     "clean_up.episodes must be at least 1, not 0": ("clean_up", {"episodes": 0}),
     "in_context.p_tabular must be between 0 and 1, not -0.5": ("in_context", {"p_tabular": -0.5}),
+    "in_context.p_tabular must be less than 1 in mixed pools": ("in_context", {"p_tabular": 1.0}),
+    "in_context.length must be at least 9, not 8": ("in_context", {"length": 8}),
+    "in_context.games must be at least 2 in mixed pools, not 1": ("in_context", {"games": 1}),
+    "in_context.meeting must be at least 1, not 0": ("in_context", {"meeting": 0}),
+    "in_context.entropy must be above 0 if in_context.settling is": ("in_context", {"entropy": 0.0}),
+    "in_context.last_entropy must be at least 0, not -0.1": ("in_context", {"last_entropy": -0.1}),
     "look_ahead.discount must be less than 1": ("look_ahead", {"discount": 1.0}),
     "pairs.discount must be between 0 and 1, not 1.1": ("pairs", {"discount": 1.1}),
 }
@@ -222,6 +248,28 @@ def test_numbers_out_of_range_are_named(told):
         trials(replace(config, **{part: replace(getattr(config, part), **fields)}))
 
 
+@pytest.mark.parametrize(
+    ("told", "fields"),
+    [
+        ("landscape must be 0, or at least 2 points per side, not 1", {"landscape": 1}),
+        ("landscape must be at least 0, not -3", {"landscape": -3}),
+        ("agent_replicates must be at least 1, not 0", {"agent_replicates": 0}),
+        ("clean_up_replicates must be at least 1, not 0", {"clean_up_replicates": 0}),
+    ],
+)
+def test_the_studys_own_numbers_out_of_range_are_named(told, fields):
+    with pytest.raises(ValueError, match=told):
+        trials(replace(PRESETS["smoke"].config, **fields))
+
+
+def test_pools_have_the_replicates_of_their_kind():
+    config = replace(PRESETS["cpu"].config, agent_replicates=2, pair_replicates=3, shaping_replicates=4, clean_up_replicates=5)
+    seeds = {trial.name: trial.seeds for trial in trials(config)}
+    assert {seeds[mixed("coala")], seeds[mixed("m-fos")], seeds[AGENTS_ALONE]} == {3}
+    assert {seeds[of_four("coala")], seeds[PULLED], seeds[FOUR_ALONE], seeds["in-context"], seeds["in-context-no-memory"]} == {2}
+    assert (seeds[shaping("coala")], seeds["clean-up-mixed-coala"]) == (4, 5)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_numbers_of_presets_are_in_range(preset):
     assert trials(PRESETS[preset].config)
@@ -230,3 +278,13 @@ def test_the_numbers_of_presets_are_in_range(preset):
 def test_an_estimator_with_options_is_told_to_be_a_function():
     with pytest.raises(ValueError, match="name a function that sets them"):
         check_estimator("mesocosm.learning.opponent_shaping:coala_pg(decay=0.9)", 2)
+
+
+def broken(rewards, episode, values, discount, decay):
+    raise TypeError("\n  the shapes\nof many lines\ndiffer")
+
+
+def test_what_an_estimator_says_of_itself_is_told_in_one_line():
+    with pytest.raises(ValueError, match=r"cannot be called as estimator\(.*\): TypeError: the shapes$") as error:
+        check_estimator(f"{__name__}:broken", 2)
+    assert "\n" not in str(error.value)

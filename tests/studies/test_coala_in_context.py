@@ -29,6 +29,7 @@ from mesocosm.studies.coala.tables import (
     DEFECTOR,
     IN_CONTEXT,
     NEW_PAIRS,
+    NO_MEMORY,
     NO_POLICIES,
     RETALIATOR,
     TOLD,
@@ -71,20 +72,20 @@ def test_with_its_copy_tit_for_tat_earns_one_and_always_defecting_nothing(smoke)
 
 
 def test_each_opponent_pays_what_the_agents_cooperation_says(smoke):
-    """Who always cooperates pays 2 - c, who always defects -c."""
+    """Who always cooperates pays 2 - c and earns 2 c - 1, who always defects pays -c and earns 2 c."""
     curves = smoke.table("response_curves").group_by("trial", "seed", "opponent").agg(pl.col("cooperates").mean())
     both = smoke.table("responses").join(curves, on=["trial", "seed", "opponent"])
     for opponent, top in ((COOPERATOR, 2.0), (DEFECTOR, 0.0)):
         part = both.filter(pl.col("opponent") == opponent)
         np.testing.assert_allclose(part["reward"], top - part["cooperates"], atol=1e-5)
-    assert set(both["trial"]) == {IN_CONTEXT, AMONG_POLICIES, TOLD}
+        np.testing.assert_allclose(part["other"], 2 * part["cooperates"] - top / 2, atol=1e-5)
+    assert set(both["trial"]) == {IN_CONTEXT, NO_MEMORY, AMONG_POLICIES, TOLD}
 
 
-def test_among_random_policies_always_defecting_is_above_whoever_cooperates_blindly(smoke):
+def test_agents_that_have_hardly_learned_cooperate_as_a_coin_and_earn_less_than_always_defecting(smoke):
     assert smoke.table("extortion")["yields"].is_between(0, 1).all()
-    found = smoke.table("anybody")
-    assert (found["blind"] < 0).all()
-    assert (found["above_defecting"] < found["reward"]).all()
+    assert set(smoke.table("extortion")["trial"]) == {IN_CONTEXT, NO_MEMORY}
+    assert (smoke.table("anybody")["above_defecting"] < 0.1).all()
 
 
 @pytest.mark.slow
@@ -195,16 +196,56 @@ def test_policies_must_bring_cooperation_and_telling_must_take_it_away(levels, w
     assert (found["X1.cooperate"], found["X2.defect"], found["X3.defect"]) == wanted
 
 
-@pytest.mark.parametrize(("kind", "verdict"), [(0.95, "holds"), (0.3, "fails"), (0.02, "fails")])
-def test_a_response_depends_on_the_opponent(kind, verdict):
-    levels = {RETALIATOR: kind, COOPERATOR: 0.03, DEFECTOR: 0.05}
-    table = pl.concat(of_steps(late=level, reward=0.0).with_columns(opponent=pl.lit(name)) for name, level in levels.items())
-    assert verdicts(responses=table)[f"X4.{RETALIATOR}"] == verdict
+def late(**levels):
+    """Cooperation in the last third with each opponent, of agents with memory and without."""
+    parts = [
+        of_steps(late=level, reward=0.0, other=0.0).with_columns(opponent=pl.lit(opponent), trial=pl.lit(trial))
+        for trial, found in levels.items()
+        for opponent, level in found.items()
+    ]
+    return pl.concat(parts)
 
 
-@pytest.mark.parametrize(("above", "blind", "verdict"), [(0.04, -0.05, "holds"), (-0.04, -0.05, "fails"), (0.04, 0.03, "not judged")])
-def test_the_best_response_must_earn_more_than_defecting_and_than_blind_cooperation(above, blind, verdict):
-    assert verdicts(anybody=of_steps(reward=1.0, above_defecting=above, blind=blind))["X4.beyond-defecting"] == verdict
+DEFECTORS = dict.fromkeys((RETALIATOR, COOPERATOR, DEFECTOR), 0.02)
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [(0.95, "holds"), (0.5, "fails"), (0.02, "fails")])
+def test_most_agents_must_come_to_cooperate_with_tit_for_tat(kind, verdict):
+    found = verdicts(responses=late(**{IN_CONTEXT: {**DEFECTORS, RETALIATOR: kind}, NO_MEMORY: DEFECTORS}))
+    assert found[f"X4.{RETALIATOR}"] == verdict
+
+
+def test_agents_that_end_at_two_places_have_a_rate():
+    table = late(**{IN_CONTEXT: {**DEFECTORS, RETALIATOR: 0.5}, NO_MEMORY: DEFECTORS})
+    some = (pl.col("trial") == IN_CONTEXT) & (pl.col("opponent") == RETALIATOR)
+    for number, verdict in ((5, "inconclusive"), (9, "holds"), (1, "fails")):
+        found = verdicts(responses=table.with_columns(late=pl.when(some & (pl.col("seed") < number)).then(0.95).otherwise("late")))
+        assert found[f"X4.{RETALIATOR}"] == verdict
+
+
+def test_agents_that_all_do_the_same_have_a_verdict():
+    table = late(**{IN_CONTEXT: {**DEFECTORS, RETALIATOR: 0.95}, NO_MEMORY: DEFECTORS})
+    same = (pl.col("opponent") == COOPERATOR) & (pl.col("trial") == IN_CONTEXT)
+    assert verdicts(responses=table.with_columns(late=pl.when(same).then(0.0).otherwise("late")))[f"X4.{COOPERATOR}"] == "holds"
+
+
+def test_an_agent_that_cooperates_with_tit_for_tat_without_memory_shows_nothing():
+    found = verdicts(responses=late(**{IN_CONTEXT: {**DEFECTORS, RETALIATOR: 0.95}, NO_MEMORY: {**DEFECTORS, RETALIATOR: 0.95}}))
+    assert found[f"X4.{RETALIATOR}"] == "not judged"
+
+
+@pytest.mark.parametrize(("above", "without", "verdict"), [(0.04, -0.02, "holds"), (-0.04, -0.02, "fails"), (0.04, 0.03, "not judged")])
+def test_the_best_response_must_earn_more_than_defecting_and_agents_without_memory_must_not(above, without, verdict):
+    table = pl.concat(of_steps(reward=1.0, above_defecting=level).with_columns(trial=pl.lit(t)) for t, level in ((IN_CONTEXT, above), (NO_MEMORY, without)))
+    assert verdicts(anybody=table)["X4.beyond-defecting"] == verdict
+
+
+def extorted(difference, yields, given):
+    """Tables in which a defector in the learner's place gains three times what it is given; agents without memory give nothing to anybody."""
+    both = [(IN_CONTEXT, difference, yields, given), (NO_MEMORY, 0.0, 0.0, 0.0)]
+    parts = [of_steps(difference=gain, yields=share).with_columns(trial=pl.lit(trial)) for trial, gain, share, _ in both]
+    beside = [of_steps(late=0.0, reward=-c, other=2 * c).with_columns(trial=pl.lit(trial), opponent=pl.lit(DEFECTOR)) for trial, _, _, c in both]
+    return {"extortion": pl.concat(parts), "responses": pl.concat(beside)}
 
 
 @pytest.mark.parametrize(
@@ -212,16 +253,23 @@ def test_the_best_response_must_earn_more_than_defecting_and_than_blind_cooperat
     [
         (0.8, 0.6, 0.05, ("holds", "holds")),
         (0.1, 0.1, 0.05, ("fails", "fails")),
-        (0.8, 0.6, 0.6, ("not judged", "not judged")),  # who cooperates with a defector is not extorted, but exploited
+        (0.8, 0.6, 0.25, ("fails", "holds")),  # who cooperates with a defector is not extorted, but exploited
     ],
 )
 def test_an_extorter_must_gain_more_than_a_defector_would(difference, yields, given, wanted):
-    responses = of_steps(late=given, reward=-given).with_columns(opponent=pl.lit(DEFECTOR))
-    found = verdicts(extortion=of_steps(difference=difference, yields=yields), responses=responses)
+    found = verdicts(**extorted(difference, yields, given))
     assert (found["X5.extorts"], found["X5.yields"]) == wanted
 
 
-@pytest.mark.parametrize(("after", "new", "verdict"), [(0.9, 0.0, "holds"), (0.1, 0.0, "fails"), (0.9, 0.9, "not judged")])
+def test_who_learns_beside_an_agent_without_memory_must_not_extort_it():
+    tables = extorted(0.8, 0.6, 0.05)
+    without = pl.col("trial") == NO_MEMORY
+    tables["extortion"] = tables["extortion"].with_columns(pl.when(without).then(0.7).otherwise(name).alias(name) for name in ("difference", "yields"))
+    found = verdicts(**tables)
+    assert (found["X5.extorts"], found["X5.yields"]) == ("not judged", "not judged")
+
+
+@pytest.mark.parametrize(("after", "new", "verdict"), [(0.9, 0.5, "holds"), (0.6, 0.0, "fails"), (0.9, 0.9, "not judged")])
 def test_extorters_must_come_to_cooperate_because_they_were_extorters(after, new, verdict):
     found = verdicts(extorters_met=of_steps(before=0.1, after=after), in_context_peers=of_pools(**{NEW_PAIRS: new}))
     assert found["X6.cooperate"] == verdict

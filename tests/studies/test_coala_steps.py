@@ -20,14 +20,14 @@ from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
 from mesocosm.learning.actor_critic_pool import PoolState
 from mesocosm.learning.environment_pool import copied, newborn
 from mesocosm.learning.fit import Fitted
-from mesocosm.nn.actor_critic import Decision
+from mesocosm.nn.actor_critic import Decision, MixerAgent, TabularAgent
 from mesocosm.studies.coala import clean_up as clean_up_study
 from mesocosm.studies.coala import in_context
 from mesocosm.studies.coala.agents import MENU
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.clean_up import CleanUpArm, train_clean_up
 from mesocosm.studies.coala.config import PRESETS, CleanUpPools, InContext
-from mesocosm.studies.coala.in_context import FAR, FRESH, MixedArm, _pool, train_mixed, train_steps
+from mesocosm.studies.coala.in_context import FAR, FRESH, MixedArm, StepsArm, _pool, build_one, build_two, train_mixed, train_steps
 from mesocosm.studies.coala.landscape import policy_at
 from mesocosm.studies.coala.tables import (
     AMONG_POLICIES,
@@ -36,6 +36,7 @@ from mesocosm.studies.coala.tables import (
     DEFECTOR,
     IN_CONTEXT,
     NEW_PAIRS,
+    NO_MEMORY,
     NO_POLICIES,
     RETALIATOR,
     TOLD,
@@ -88,8 +89,8 @@ ROUNDS, PARTS = np.zeros((2, SIZES.length)), np.zeros((2, 3))
 ANSWERS = {
     "_beside": PoolState("both", ()),
     "_twice": PoolState("twins", ()),
-    "_meet": {"reward": np.zeros(2), "late": np.zeros(2), "rounds": ROUNDS},
-    "_meet_anybody": {"reward": np.zeros(2), "above_defecting": np.zeros(2), "blind": np.zeros(2)},
+    "_meet": {"reward": np.zeros(2), "other": np.ones(2), "late": np.zeros(2), "rounds": ROUNDS},
+    "_meet_anybody": {"reward": np.zeros(2), "above_defecting": np.zeros(2)},
     "_each_other": {"peer": np.array([[0.1, 0.3], [0.5, 0.7]]), "parts": PARTS},
 }
 
@@ -98,7 +99,7 @@ def test_an_extorter_learns_beside_a_responder_that_does_not_and_its_copies_lear
     fixed, fresh = 0.7, 0.2  # how often each cooperates
     earned = {"extorter": {"peer_0": 2 * fresh - fixed, "peer_1": 2 * fixed - fresh}, "met": {"peer_0": 0.3, "peer_1": 0.5}}
     asked = Asked(earned, ANSWERS)
-    tables = train_steps(SIZES, asked.context)
+    tables = train_steps(StepsArm(SIZES), asked.context)
     extorter, met = asked.fits["extorter"], asked.fits["met"]
     assert (extorter.state.agents, met.state.agents) == ("both", "twins")
     np.testing.assert_array_equal(extorter.learner.settings.step, [0.0, 1.0])
@@ -115,6 +116,25 @@ def test_an_extorter_learns_beside_a_responder_that_does_not_and_its_copies_lear
     np.testing.assert_allclose(extortion["yields"], fixed)
     np.testing.assert_allclose(pairs["before"], [0.2, 0.6])
     np.testing.assert_allclose(pairs["after"], 0.4)
+
+
+def test_without_memory_agents_are_tables_and_do_not_meet_again():
+    asked = Asked({"extorter": {"peer_0": -0.1, "peer_1": 0.2}}, ANSWERS)
+    tables = train_steps(StepsArm(SIZES, memory=False), asked.context)
+    assert set(tables) == {"responses", "response_curves", "anybody", "extortion"}
+    assert set(asked.published) == {"responder", "extorter"}
+    remembering = Asked({"extorter": {"peer_0": -0.1, "peer_1": 0.2}, "met": {"peer_0": 0.0, "peer_1": 0.0}}, ANSWERS)
+    train_steps(StepsArm(SIZES), remembering.context)
+    for name, fit in asked.fits.items():
+        other = remembering.fits[name]
+        assert isinstance(fit.learner.init(jax.random.key(0)).agents, TabularAgent)
+        assert isinstance(other.learner.init(jax.random.key(0)).agents, MixerAgent)
+        assert (fit.learner.settings.entropy, fit.learner.naive, fit.learner.peers) == (other.learner.settings.entropy, other.learner.naive, other.learner.peers)
+        assert (fit.steps, fit.start, fit.learner.hyperparameters) == (other.steps, other.start, other.learner.hyperparameters)
+    for build, number in ((build_one, 1), (build_two, 2)):
+        assert build(StepsArm(SIZES, memory=False), jax.random.key(0)).table.shape == (number, 10, 2)
+        assert build(StepsArm(SIZES), jax.random.key(0)).heads.shape == (number, 2, SIZES.width)
+    np.testing.assert_array_equal(asked.columns(tables["responses"])["other"], 1.0)
 
 
 def test_mixed_pools_are_told_and_have_policies_if_their_arm_says_so():
@@ -142,6 +162,9 @@ def test_arms_of_the_follow_up_differ_in_what_their_names_say():
     assert arms[AMONG_POLICIES].sizes == arms[TOLD].sizes == arms[NO_POLICIES].sizes == sizes
     new = arms[NEW_PAIRS].sizes
     assert (new.mixed, new.games, new.settling) == (sizes.meeting, sizes.meeting_games, 0.0)
+    assert new.learning_rate == sizes.meeting_rate
+    assert (new.entropy, new.length, new.discount) == (sizes.entropy, sizes.length, sizes.discount)
+    assert [(arms[name].memory, arms[name].sizes) for name in (IN_CONTEXT, NO_MEMORY)] == [(True, sizes), (False, sizes)]
 
 
 def test_pools_of_the_follow_up_have_the_numbers_of_their_config():
@@ -216,13 +239,33 @@ def test_two_agents_are_measured_for_themselves_and_by_thirds():
 
 
 @pytest.mark.parametrize("at", [-1.0, 99.0])
-def test_beside_anybody_always_defecting_and_cooperating_earn_what_they_do_beside_the_same_policies(at):
-    """Where all is certain, what is sampled is exact: the policies of the comparison are those that were played."""
+def test_beside_anybody_an_agent_is_compared_with_always_defecting_beside_the_same_policies(at):
+    """Where all is certain, what is sampled is exact."""
     pool, agents = in_test([at])
     found = jax.jit(lambda agents, key: in_context._meet_anybody(pool, agents, key))(agents, jax.random.key(0))
-    np.testing.assert_allclose(found["above_defecting"], found["blind"], atol=1e-5)
-    assert (found["blind"] < -0.1) == (at == -1.0)
-    assert abs(float(found["above_defecting"])) < 1e-5 or at == -1.0
+    policies = jax.nn.sigmoid(pool.begin(agents, jax.random.key(0))[1].learners.reshape(-1, 5))
+
+    def earns(policy):
+        each = jax.vmap(lambda other: episode_values(PRISONERS_DILEMMA, jnp.asarray(policy, jnp.float32), other, SIZES.length)[0])
+        return float(each(policies).mean()) / SIZES.length
+
+    reward, defecting = earns(ALWAYS_COOPERATE if at == -1.0 else ALWAYS_DEFECT), earns(ALWAYS_DEFECT)
+    np.testing.assert_allclose(found["reward"], reward, atol=1e-5)
+    np.testing.assert_allclose(found["above_defecting"], reward - defecting, atol=1e-5)
+    assert (found["above_defecting"] < -0.1) == (at == -1.0)
+
+
+def test_who_nearly_always_defects_is_compared_in_the_same_games():
+    """Both agents' games are the same until the first round in which they differ, so that the difference is of what happens from then on."""
+    pool, agents = in_test([float(SIZES.length - 1)], in_context.any_policy)
+    found = jax.jit(lambda agents, key: in_context._meet_anybody(pool, agents, key))(agents, jax.random.key(0))
+    np.testing.assert_allclose(found["above_defecting"], -1 / SIZES.length, atol=1e-5)  # to cooperate in the last round costs one
+
+
+def test_what_is_told_makes_no_defector_cooperate():
+    pool, agents = in_test([99.0], in_context.any_policy)
+    found = jax.jit(lambda agents, key: in_context._meet_anybody(replace(pool, told=1.0), agents, key))(agents, jax.random.key(0))
+    np.testing.assert_allclose(found["above_defecting"], 0.0, atol=1e-6)
 
 
 def test_the_landscapes_sides_are_not_exchanged():
@@ -304,7 +347,7 @@ TRIES = np.array([0.0, 1.0, 0.4, 0.0, 0.12])  # offers cooperation now and then,
 
 
 def test_a_policy_without_memory_passes_on_known_opponents_and_earns_less_than_always_defecting_beside_random_ones():
-    """So of the rows of X4, "beyond-defecting" is the one that asks for inference."""
+    """So of the rows of X4, "beyond-defecting" is the one that no policy without memory can pass."""
     known = jnp.asarray(np.stack([TIT_FOR_TAT, ALWAYS_COOPERATE, ALWAYS_DEFECT]), jnp.float32)
     retaliator, cooperator, defector = late_cooperation(jnp.asarray(TRIES, jnp.float32), known)
     assert retaliator > 0.9
@@ -325,11 +368,11 @@ def test_regions_of_the_follow_up_are_those_of_the_specification():
         "X1.cooperate": (">", 0.5),
         "X2.defect": ("<", 0.5),
         "X3.defect": ("<", 0.5),
-        f"X4.{RETALIATOR}": (">", 0.8),
-        f"X4.{COOPERATOR}": ("<", 0.2),
-        f"X4.{DEFECTOR}": ("<", 0.2),
-        "X4.beyond-defecting": (">", 0.0),
-        "X5.extorts": (">", 0.4),
+        f"X4.{RETALIATOR}": (">", 0.5),
+        f"X4.{COOPERATOR}": ("<", 0.5),
+        f"X4.{DEFECTOR}": ("<", 0.5),
+        "X4.beyond-defecting": (">", 0.005),
+        "X5.extorts": (">", 0.2),
         "X5.yields": (">", 0.4),
         "X6.cooperate": (">", 0.5),
         f"X7.{COOPERATOR}": ("<", 0.2),
@@ -349,6 +392,13 @@ def of_seeds(trial, noise, **levels):
     return pl.DataFrame({"seed": range(10), "trial": [trial] * 10, **columns})
 
 
+def test_thresholds_of_rates_of_the_follow_up_are_in_their_metrics():
+    told = {f"{claim.id}.{check.name}": check.kind.of for claim in CLAIMS if claim.id[0] == "X" for check in claim.checks}
+    wanted = {"X1.cooperate": 0.7, "X2.defect": 0.2, f"X4.{RETALIATOR}": 0.8, f"X4.{COOPERATOR}": 0.2, f"X4.{DEFECTOR}": 0.2, "X6.cooperate": 0.7}
+    for name, threshold in wanted.items():
+        assert f"more than {threshold} " in told[name]
+
+
 @pytest.mark.parametrize("trial", [IN_CONTEXT, AMONG_POLICIES])
 @pytest.mark.parametrize(
     ("late", "kind", "wanted"), [(0.05, 0.9, ("holds", "fails")), (0.5, 0.9, ("fails", "fails")), (0.05, 0.1, ("not judged", "not judged"))]
@@ -358,10 +408,3 @@ def test_who_does_not_reciprocate_is_defected_on_by_agents_that_cooperate_with_t
     table = pl.concat(of_seeds(trial, noise, opponent=name, late=level, reward=0.0) for noise, (name, level) in enumerate(levels.items()))
     found, claim = verdicts(responses=table), {IN_CONTEXT: "X4", AMONG_POLICIES: "X7"}[trial]
     assert (found[f"{claim}.{COOPERATOR}"], found[f"{claim}.{DEFECTOR}"]) == wanted
-
-
-@pytest.mark.parametrize(("given", "verdict"), [(0.05, "holds"), (0.2, "not judged")])
-def test_a_defector_gains_three_times_what_it_is_given(given, verdict):
-    """It earns 2 c where the agent earns -c."""
-    responses = of_seeds(IN_CONTEXT, 0, opponent=DEFECTOR, late=given, reward=-given)
-    assert verdicts(extortion=of_seeds(IN_CONTEXT, 1, difference=0.8, yields=0.6), responses=responses)["X5.extorts"] == verdict

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -19,9 +20,20 @@ class MatrixGame(eqx.Module):
     """Payoffs of a game of two players: `payoffs[i][a][b]` is the reward of player i if the first plays a and the second b.
 
     They are leaves: an array, or numbers in tuples, with which a game can be hashed.
+
+    Raises:
+        ValueError: the payoffs have another shape, or one of them is not a finite number. Traced payoffs are only asked for their shape.
     """
 
     payoffs: Float[Array | np.ndarray, "2 2 2"] | tuple[Any, ...]
+
+    def __check_init__(self) -> None:
+        """Reject payoffs of no game."""
+        if (shape := _shape(self.payoffs)) != (2, 2, 2):
+            raise ValueError(f"the payoffs of two players with two actions have the shape (2, 2, 2), not {shape or 'that of no array'}")
+        known = [leaf for leaf in jax.tree.leaves(self.payoffs) if not isinstance(leaf, jax.core.Tracer)]
+        if strange := [float(number) for leaf in known for number in np.ravel(leaf) if not np.isfinite(number)]:
+            raise ValueError(f"payoffs must be finite numbers, not {strange[0]}")
 
     @classmethod
     def symmetric(cls, both: float, alone: float, against: float, neither: float) -> MatrixGame:
@@ -39,6 +51,15 @@ class MatrixGame(eqx.Module):
     def zero_sum(cls, both: float, alone: float, against: float, neither: float) -> MatrixGame:
         """The second player loses what the first wins; arguments as in `symmetric`, for the first player."""
         return cls((((both, alone), (against, neither)), ((-both, -alone), (-against, -neither))))
+
+
+def _shape(payoffs: Any) -> tuple[int, ...] | None:
+    """The shape of an array, or of numbers in tuples; None if these have no common shape."""
+    if not isinstance(payoffs, tuple):
+        return np.shape(payoffs)
+    parts = {_shape(part) for part in payoffs}
+    inner = parts.pop() if len(parts) == 1 else None
+    return None if inner is None else (len(payoffs), *inner)
 
 
 PRISONERS_DILEMMA = MatrixGame.symmetric(1.0, -1.0, 2.0, 0.0)

@@ -62,6 +62,15 @@ class Settings(NamedTuple):
     step: Number | Float[Array | np.ndarray, " agents"] = 1.0
 
 
+class Decided(NamedTuple):
+    """Games read again: log probabilities of what was done, values and entropies, differentiable, and the rewards."""
+
+    log_probabilities: PerStep
+    values: PerStep
+    entropies: PerStep
+    rewards: PerStep
+
+
 @runtime_checkable
 class Rewarded(Protocol):
     """What credit is given for: rewards, and values before each step."""
@@ -88,9 +97,12 @@ class ActorCriticPool(Learner):
         hyperparameters: passed to it by name; traced.
         settings: the other numbers.
         naive, peers: games of each agent per iteration against naive learners and against another agent; with a single agent, `peers` is 0.
+        batch: B.
+        episodes: M.
 
     Raises:
-        ValueError: there are games against peers, but an odd number of agents; or the choice is not among the estimators.
+        ValueError: there are no agents, games, trajectories, inner episodes or steps; there are games against peers, but an odd number of agents; or the choice
+            is not among the estimators.
     """
 
     build: eqx.AbstractVar[Callable[[Any], Any]]
@@ -101,9 +113,18 @@ class ActorCriticPool(Learner):
     settings: eqx.AbstractVar[Settings]
     naive: eqx.AbstractVar[int]
     peers: eqx.AbstractVar[int]
+    batch: eqx.AbstractVar[int]
+    episodes: eqx.AbstractVar[int]
 
     def __check_init__(self) -> None:
-        """Reject agents that cannot be paired, and a choice of another number of estimators."""
+        """Reject a pool in which nothing is played, agents that cannot be paired, and a choice of another number of estimators."""
+        if self.agents < 1:
+            raise ValueError("a pool needs at least one agent: the choice has a row for each of them, and there is none")
+        if min(self.naive, self.peers) < 0 or self.naive + self.peers < 1:
+            raise ValueError(f"agents need at least one game per iteration, not {self.naive} against naive learners and {self.peers} against each other")
+        for what, number in (("trajectories of a game", self.batch), ("inner episodes", self.episodes), ("steps of an inner episode", self.inner_steps)):
+            if number < 1:
+                raise ValueError(f"the number of {what} must be at least 1, not {number}")
         if self.peers and self.agents % 2:
             raise ValueError(f"{self.agents} agents cannot be paired: use an even number, or no games against peers")
         if self.choice.shape[-1] != len(self.estimators):
@@ -113,6 +134,14 @@ class ActorCriticPool(Learner):
     @abstractmethod
     def inner_steps(self) -> int:
         """T."""
+
+    @abstractmethod
+    def play(self, agents: Any, key: Key[Array, ""]) -> Any:
+        """Play one meta-episode of every game: arrays with the axes of `PerStep` in front."""
+
+    @abstractmethod
+    def summary(self, played: Any) -> dict[str, Float[Array, ""]]:
+        """The metrics of an iteration."""
 
     @property
     def agents(self) -> int:

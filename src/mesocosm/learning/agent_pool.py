@@ -2,13 +2,8 @@ r"""Pools of learning agents, naive learners and each other, in an iterated matr
 
 In each iteration every agent plays some games against naive learners of its own and some against another agent, drawn at random. A game is a batch of B
 trajectories of M inner episodes of T steps. A naive learner has a logit for each memory and takes a REINFORCE step on the B trajectories after each inner
-episode; an agent sees the last pair of actions and keeps its state over the M episodes. All agents then take a step of
-
-$$-\; p \sum_{b, l} \log \pi(a^b_l)\, A^b_l - (1 - p) \sum_{b, l} \log \pi(a^b_l)\, \tilde A^b_l + c\, (V^b_l - G^b_l)^2 - \epsilon H,$$
-
-(means over games and steps), with the weights A of the agent's estimator (`opponent_shaping`) against naive learners and those of independent trajectories
-($\tilde A$, `batch_unaware`) against each other. p, the payoffs, all rates and each agent's choice among the estimators are traced: arms that differ in them
-share a compiled program.
+episode; an agent sees the last pair of actions and keeps its state over the M episodes. All agents then take a step on the loss of `actor_critic_pool`. Its
+numbers, the payoffs, all rates and each agent's choice among the estimators are traced: arms that differ in them share a compiled program.
 
 Fixed memory-one opponents are naive learners whose rate is 0.
 
@@ -73,20 +68,12 @@ def normal_logits(key: Key[Array, ""]) -> Float[Array, "5"]:
 
 
 class AgentPool(ActorCriticPool):
-    """Actor-critic learners in a pool.
+    """Actor-critic learners in a pool that plays an iterated matrix game.
 
     Attributes:
-        build: key -> agent (`nn.actor_critic.Agent`), the same structure for all.
-        estimators: what agents may use against naive learners.
-        choice: factor of each estimator's weights for each agent; a 1 in each row chooses one of them.
-        optimizer: hyperparameters -> optax transformation, for each agent alone.
-        hyperparameters: passed to it by name; traced.
-        settings: the other numbers.
-        naive, peers: games of each agent per iteration against naive learners and against another agent; with a single agent, `peers` is 0.
-        batch: B.
-        episodes: M.
+        build: key -> `nn.actor_critic.Agent`; this and what is not named here is that of `ActorCriticPool`.
         length: T.
-        game: the payoffs, seen from the first player.
+        game: the payoffs. An agent is the first player against naive learners; of two agents, the one with the smaller number is.
         first: key -> first logits of a naive learner.
     """
 
@@ -148,6 +135,8 @@ class AgentPool(ActorCriticPool):
         """One inner episode and the learners' update; also returns what was played, as in `MetaEpisodes` with time in front."""
         number, games = self.agents, self.naive + self.peers
         payoffs = jnp.asarray(self.game.payoffs, float)
+        seats = jnp.stack([payoffs, payoffs[::-1].swapaxes(1, 2)], axis=1)  # what a player and its co-player earn; seat; own action; the other's
+        second = (jnp.arange(games) >= self.naive) & (jnp.arange(number) > partner)[:, None]
         over_lanes = jax.vmap(jax.vmap(lambda agent, state, seen: agent.step(state, seen), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))
         decide = jax.vmap(over_lanes)  # agents; games; batch
 
@@ -159,9 +148,8 @@ class AgentPool(ActorCriticPool):
             naive_logits = jnp.take_along_axis(state.learners, jnp.asarray(SWAPPED)[memory[:, : self.naive]], axis=-1)
             naive = (drawn[:, games:] >= jax.nn.sigmoid(naive_logits)).astype(jnp.int32)
             other = jnp.concatenate([naive, own[partner][:, self.naive :]], axis=1)
-            rewards = payoffs[:, own, other]
-            log_probability = jax.nn.log_sigmoid(jnp.where(own == COOPERATE, logits, -logits))
-            entropy = jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
+            rewards = seats[:, second[..., None].astype(jnp.int32), own, other]
+            log_probability, entropy = of_logits(logits, own == COOPERATE)
             played = (log_probability, values, entropy, own == COOPERATE, rewards[0], rewards[1], memory)
             return (states, 1 + 2 * own + other), (played, naive)
 
@@ -215,6 +203,11 @@ class AgentPool(ActorCriticPool):
             if self.peers:
                 found[f"peer_{i}"] = jnp.mean(played.rewards[i, self.naive :])
         return found
+
+
+def of_logits(logits: Float[Array, "*axes"], cooperates: Bool[Array, "*axes"]) -> tuple[Float[Array, "*axes"], Float[Array, "*axes"]]:
+    """Log probabilities of actions, and entropies, from logits to cooperate."""
+    return jax.nn.log_sigmoid(jnp.where(cooperates, logits, -logits)), jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
 
 
 def _pairing(key: Key[Array, ""], number: int) -> Int[Array, " agents"]:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from mesocosm.envs.environment import choose
 from mesocosm.envs.multi_agent import MultiAgentEnvironment
-from mesocosm.learning.actor_critic_pool import ActorCriticPool, PerStep, PoolState, Settings, pairs
+from mesocosm.learning.actor_critic_pool import ActorCriticPool, Decided, PoolState, Settings, pairs
 from mesocosm.learning.naive_learner import NaiveActorCritic
 from mesocosm.nn.actor_critic import Choice
 
@@ -48,15 +48,6 @@ class Games(NamedTuple):
     shared: Mapping[str, Array]
 
 
-class Decided(NamedTuple):
-    """Games read again: log probabilities of what was done, values and entropies, differentiable, and the rewards."""
-
-    log_probabilities: PerStep
-    values: PerStep
-    entropies: PerStep
-    rewards: PerStep
-
-
 def newborn(build: Callable[[Any], Any], agents: Any, key: Key[Array, ""]) -> Any:
     """A naive learner that has learned nothing."""
     return build(key)
@@ -72,12 +63,10 @@ class EnvironmentPool(ActorCriticPool):
     """Actor-critic learners in a pool that plays in an environment.
 
     Attributes:
-        build: key -> `Chooser`, the same structure for agents and naive learners.
-        estimators, choice, optimizer, hyperparameters, settings, naive, peers: see `ActorCriticPool`; the naive learners' rate is in `learner`.
+        build: key -> `Chooser`, the same structure for agents and naive learners; this and what is not named here is that of `ActorCriticPool`, but that the
+            naive learners' rate is in `learner`.
         env: of two agents; its episodes are the inner ones.
         learner: how naive learners learn.
-        batch: B.
-        episodes: M.
         first: (build, agents, key) -> a naive learner at the beginning of a game, `newborn` or `copied`.
 
     Raises:
@@ -92,8 +81,8 @@ class EnvironmentPool(ActorCriticPool):
     settings: Settings
     naive: int = eqx.field(static=True)
     peers: int = eqx.field(static=True)
-    env: MultiAgentEnvironment
-    learner: NaiveActorCritic
+    env: MultiAgentEnvironment = eqx.field(kw_only=True)
+    learner: NaiveActorCritic = eqx.field(kw_only=True)
     batch: int = eqx.field(static=True, default=8)
     episodes: int = eqx.field(static=True, default=5)
     first: Callable[[Callable[[Any], Any], Any, Any], Any] = newborn

@@ -54,7 +54,7 @@ def build_agents(arm: PoolArm, key: Any) -> GatedAgent:
 
 
 def train_agents(arm: PoolArm, context: Context) -> Tables:
-    """Train a pool; rewards and cooperation are means over the last tenth of the iterations."""
+    """Train a pool; rewards and cooperation are means over the last tenth of the iterations, rewards from each other also over the second half."""
     probe = (Partial(_parts, _tested(arm)), arm.sizes.every)
     fitted = context.fit("agents", _pool(arm), arm.iterations, **({"probe": probe} if arm.parts else {}))
     context.publish("agents", fitted.model)
@@ -69,7 +69,9 @@ def train_agents(arm: PoolArm, context: Context) -> Tables:
     for kind, columns in (("peer", PEER), ("naive", NAIVE)):
         if found := {column: last[column] for column in columns if column in last}:
             tables[f"with_{kind}"] = _labelled(context.rows({"agent": agents}, **found), arm)
-            tables[f"{kind}_means"] = context.rows(**{column: values.mean(axis=1) for column, values in found.items()})
+            means = {column: values.mean(axis=1) for column, values in found.items()}
+            more = {"second_half": measured["peer"][:, :, at > 0.5 * arm.iterations].mean(axis=(1, 2))} if kind == "peer" else {}
+            tables[f"{kind}_means"] = context.rows(**means, **more)
     if arm.p_naive:
         beside = context.evaluate(Partial(meet_naive, _tested(arm)), fitted.model, context.keys("eval"))
         tables["meta_episodes"] = context.rows({"agent": agents, "episode": range(arm.sizes.episodes)}, **beside)
@@ -152,7 +154,8 @@ def check_estimator(name: str, episode: int) -> None:
     try:
         found = np.asarray(estimator(rewards, episode, values, 1.0, 1.0))
     except Exception as error:
-        raise ValueError(f"{name} cannot be called as estimator(rewards, episode, values, discount, decay): {type(error).__name__}: {error}") from error
+        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "it says no more")
+        raise ValueError(f"{name} cannot be called as estimator(rewards, episode, values, discount, decay): {type(error).__name__}: {told}") from error
     if found.shape != rewards.shape:
         raise ValueError(f"{name} does not fit: it gives weights of shape {list(found.shape)} for rewards of shape {list(rewards.shape)}")
     if not np.isfinite(found).all():

@@ -200,12 +200,14 @@ class Config:
     agents: AgentPools = field(default_factory=AgentPools)
     in_context: InContext = field(default_factory=InContext)
     agent_replicates: int = 10
-    """Replicates of pools of agents with memory."""
+    """Replicates of pools of agents with memory, but for those of two (C14, C16) and of naive learners only."""
+    pair_replicates: int = 14
+    """Replicates of mixed pools of two and of two without naive learners: about half of the mixed ones cooperate, and others do for a while."""
     shaping_replicates: int = 16
-    """The same of pools of naive learners only: a rate that one of them misses has an interval below a half."""
+    """Replicates of pools of naive learners only: a rate that one of them misses has an interval below a half."""
     clean_up: CleanUpPools = field(default_factory=CleanUpPools)
-    clean_up_replicates: int = 5
-    """The same in CleanUp-lite, where nothing is judged."""
+    clean_up_replicates: int = 3
+    """Replicates in CleanUp-lite, where nothing is judged."""
     landscape: int = 0
     """Points per side of the plane of policies whose exact returns are drawn; 0: none."""
     estimator: str = ""
@@ -237,6 +239,7 @@ PRESETS = {
             ),
             clean_up=CleanUpPools(iterations=2, naive=1, peers=1, batch=2, episodes=2, length=4, width=2, test_games=2),
             agent_replicates=2,
+            pair_replicates=2,
             shaping_replicates=2,
             clean_up_replicates=2,
             landscape=3,

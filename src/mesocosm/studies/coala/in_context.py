@@ -14,15 +14,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 
-from mesocosm.analysis.memory_one import ALWAYS_COOPERATE, ALWAYS_DEFECT, TIT_FOR_TAT, episode_values
-from mesocosm.envs.matrix_game import PRISONERS_DILEMMA
+from mesocosm.analysis.memory_one import ALWAYS_COOPERATE, ALWAYS_DEFECT, TIT_FOR_TAT
 from mesocosm.learning.agent_pool import MEMORIES, MetaEpisodes, PoolState, Settings
 from mesocosm.learning.fit import Fitted
 from mesocosm.learning.informed_pool import InformedPool
 from mesocosm.learning.opponent_shaping import batch_unaware
 from mesocosm.learning.optimizers import adamw
 from mesocosm.nn import GRU
-from mesocosm.nn.actor_critic import MixerAgent
+from mesocosm.nn.actor_critic import Agent, MixerAgent, TabularAgent
 from mesocosm.studies.coala.config import InContext
 from mesocosm.studies.coala.tables import COOPERATOR, DEFECTOR, RETALIATOR
 from mesocosm.studies.interface import Context, Tables
@@ -31,6 +30,7 @@ OPPONENTS = {RETALIATOR: TIT_FOR_TAT, COOPERATOR: ALWAYS_COOPERATE, DEFECTOR: AL
 FAR = 40.0  # a logit whose probability is 1
 SHORT = 1e-3  # distance of drawn probabilities from 0 and 1
 PARTS = 3  # of an episode, in which cooperation is measured
+SHORTEST = 3 * PARTS  # an episode whose last part has more than the two rounds that are left out of it
 FIXED, FRESH = 0, 1  # agents of the pool in which one does not learn
 POINTS = 60  # of a curve
 PHASES = 4  # of settling
@@ -61,19 +61,32 @@ class Trained(NamedTuple):
     curve: Float[np.ndarray, "seeds points"]
 
 
-def build_one(sizes: InContext, key: Any) -> MixerAgent:
+@dataclass(frozen=True)
+class StepsArm:
+    """An agent that learns beside memory-one policies only, another that learns beside it, and two copies of the latter.
+
+    Attributes:
+        sizes: of pools and agents.
+        memory: whether agents are recurrent; without memory, they are tables over what they see, the last pair of actions, and the third step is left out.
+    """
+
+    sizes: InContext
+    memory: bool = True
+
+
+def build_one(arm: StepsArm, key: Any) -> Agent:
     """The agent of a pool of one, for its structure and shapes."""
-    return _pool(sizes, 1, 1.0).init(key).agents
+    return _of_arm(arm, _pool(arm.sizes, 1, 1.0)).init(key).agents
 
 
-def build_two(sizes: InContext, key: Any) -> MixerAgent:
+def build_two(arm: StepsArm, key: Any) -> Agent:
     """The agents of a pool of two."""
-    return _pool(sizes, 2, 0.0).init(key).agents
+    return _of_arm(arm, _pool(arm.sizes, 2, 0.0)).init(key).agents
 
 
-def build_mixed(arm: MixedArm, key: Any) -> MixerAgent:
+def build_mixed(arm: MixedArm, key: Any) -> Agent:
     """The same for a mixed pool."""
-    return build_two(arm.sizes, key)
+    return build_two(StepsArm(arm.sizes), key)
 
 
 def any_policy(key: Key[Array, ""]) -> Float[Array, "5"]:
@@ -90,26 +103,36 @@ def this_policy(policy: Any, key: Key[Array, ""]) -> Float[Array, "5"]:
 # --- three steps: best responses, extortion of one that responds, and extorters among each other
 
 
-def train_steps(sizes: InContext, context: Context) -> Tables:
+def train_steps(arm: StepsArm, context: Context) -> Tables:
     """An agent among memory-one policies only; a fresh one whose co-player is that agent, which no longer learns; two copies of the latter among each other."""
-    alone, pair, among = _pool(sizes, 1, 1.0), _pool(sizes, 2, 0.0, games=sizes.extorting_games), _meeting(sizes)
+    sizes = arm.sizes
+    alone, pair = _of_arm(arm, _pool(sizes, 1, 1.0)), _of_arm(arm, _pool(sizes, 2, 0.0, games=sizes.extorting_games))
     responder = _settle(context, "responder", alone, sizes, sizes.iterations)
     both = context.evaluate(Partial(_beside, pair), responder.agents, context.keys("init"))
     against = replace(pair, settings=pair.settings._replace(step=np.array([0.0, 1.0], np.float32)))
     start = math.ceil(1 + sizes.settling) * sizes.iterations + PHASES
     extorter = _train(context, "extorter", against, sizes.extorting, both, start)
-    twins = context.evaluate(Partial(_twice, among), extorter.agents)
-    met = _train(context, "met", among, sizes.meeting, twins, start + sizes.extorting)
-    for name, trained in (("responder", responder), ("extorter", extorter), ("met", met)):
-        context.publish(name, trained.agents)
-    before, after = (context.evaluate(Partial(_each_other, _tested(pair, sizes)), agents, context.keys("eval")) for agents in (twins.agents, met.agents))
+    context.publish("responder", responder.agents)
+    context.publish("extorter", extorter.agents)
     fixed, fresh = (extorter.last[f"peer_{agent}"] for agent in (FIXED, FRESH))
-    return {
+    tables = {
         **_responses(sizes, context, alone, responder.agents),
         "extortion": context.rows(
             difference=fresh - fixed,
             yields=(fixed + 2 * fresh) / 3,  # how often the fixed agent cooperates, from the payoffs 2 c' - c of both
         ),
+    }
+    return {**tables, **_meet_again(sizes, context, pair, extorter, start + sizes.extorting)} if arm.memory else tables
+
+
+def _meet_again(sizes: InContext, context: Context, pair: InformedPool, extorter: Trained, start: int) -> Tables:
+    """Two copies of the agent that learned, among each other."""
+    among = _meeting(sizes)
+    twins = context.evaluate(Partial(_twice, among), extorter.agents)
+    met = _train(context, "met", among, sizes.meeting, twins, start)
+    context.publish("met", met.agents)
+    before, after = (context.evaluate(Partial(_each_other, _tested(pair, sizes)), agents, context.keys("eval")) for agents in (twins.agents, met.agents))
+    return {
         "extorters_met": context.rows(before=before["peer"].mean(axis=1), after=(met.last["peer_0"] + met.last["peer_1"]) / 2),
         "within_episodes": context.rows({"when": ["before", "after"], "part": range(PARTS)}, cooperates=np.stack([before["parts"], after["parts"]], axis=1)),
         "in_context_training": context.rows({"step": met.steps}, peer=met.curve),
@@ -148,9 +171,9 @@ def train_mixed(arm: MixedArm, context: Context) -> Tables:
 # --- training and tests
 
 
-def _train(context: Context, name: str, pool: InformedPool, iterations: int, state: Any = None, start: int = 0) -> Trained:
-    """Train with the pool's own settings."""
-    fitted = context.fit(name, pool, iterations, **({"state": state, "start": start} if start else {}))
+def _train(context: Context, name: str, pool: InformedPool, iterations: int, state: PoolState, start: int) -> Trained:
+    """Train from a state on, with the pool's own settings."""
+    fitted = context.fit(name, pool, iterations, state=state, start=start)
     return _trained(fitted, np.asarray(fitted.history_steps) - start, fitted.history)
 
 
@@ -175,7 +198,7 @@ def _trained(fitted: Fitted, steps: Int[np.ndarray, " windows"], history: Mappin
 
 
 def _responses(sizes: InContext, context: Context, pool: InformedPool, agents: Any) -> Tables:
-    """How trained agents treat known policies: rewards per step, and cooperation in the parts of an episode."""
+    """How trained agents treat known policies: rewards of both per step, and cooperation in the parts of an episode."""
     tested = _tested(replace(pool, peers=0), sizes)
     found = [
         context.evaluate(Partial(_meet, replace(tested, first=Partial(this_policy, policy))), agents, context.keys("eval")) for policy in OPPONENTS.values()
@@ -183,7 +206,7 @@ def _responses(sizes: InContext, context: Context, pool: InformedPool, agents: A
     anybody = context.evaluate(Partial(_meet_anybody, tested), agents, context.keys("eval"))
     axes = {"opponent": list(OPPONENTS)}
     return {
-        "responses": context.rows(axes, **{column: np.stack([each[column] for each in found], axis=1) for column in ("reward", "late")}),
+        "responses": context.rows(axes, **{column: np.stack([each[column] for each in found], axis=1) for column in ("reward", "other", "late")}),
         "response_curves": context.rows({**axes, "round": range(sizes.length)}, cooperates=np.stack([each["rounds"] for each in found], axis=1)),
         "anybody": context.rows(**anybody),
     }
@@ -193,22 +216,16 @@ def _meet(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
     """Means over agents and games against memory-one policies; "late" is the last third but for the last two rounds, in which nothing is to be gained."""
     played = pool.play(agents, key)
     rounds = jnp.mean(played.cooperates.astype(float), axis=(0, 1, 2))
-    return {"reward": jnp.mean(played.rewards), "rounds": rounds, "late": jnp.mean(rounds[-(pool.length // PARTS) : -2])}
+    late = jnp.mean(rounds[-(pool.length // PARTS) : -2])
+    return {"reward": jnp.mean(played.rewards), "other": jnp.mean(played.others), "rounds": rounds, "late": late}
 
 
 def _meet_anybody(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
-    """Means over agents and games against policies drawn at random: the reward, and what it and that of an agent which cooperates as often, whatever happens,
-    are above the exact reward of always defecting."""
-    played, policies = pool.play(agents, key), jax.nn.sigmoid(pool.begin(agents, key)[1].learners)
-    reward, cooperates = jnp.mean(played.rewards), jnp.mean(played.cooperates.astype(float))
-
-    def earns(probability: Array) -> Float[Array, ""]:
-        own = jnp.full(MEMORIES, probability)
-        each = jax.vmap(lambda policy: episode_values(PRISONERS_DILEMMA, own, policy, pool.length)[0])(policies.reshape(-1, MEMORIES))
-        return jnp.mean(each) / pool.length
-
-    defecting, blind = earns(jnp.zeros(())), earns(cooperates)
-    return {"reward": reward, "above_defecting": reward - defecting, "blind": blind - defecting}
+    """Means over agents and games against policies drawn at random: the reward, and how much it is above that of always defecting in the same games, in which
+    the policies and what is drawn for each of their decisions are the same."""
+    defectors = TabularAgent(jnp.zeros((pool.agents, 2 * MEMORIES, 2)).at[:, :MEMORIES, 0].set(-FAR))
+    reward, defecting = (jnp.mean(pool.play(each, key).rewards) for each in (agents, defectors))
+    return {"reward": reward, "above_defecting": reward - defecting}
 
 
 def _each_other(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
@@ -254,6 +271,15 @@ def _pool(sizes: InContext, agents: int, p_tabular: float, *, told: bool = False
         first=any_policy,
         told=float(told),
     )
+
+
+def _of_arm(arm: StepsArm, pool: InformedPool) -> InformedPool:
+    """The pool with the agents of an arm."""
+    return pool if arm.memory else replace(pool, build=_build_table)
+
+
+def _build_table(key: Any) -> TabularAgent:
+    return TabularAgent.create(2 * MEMORIES, key=key)
 
 
 def _build(width: int, key: Any) -> MixerAgent:

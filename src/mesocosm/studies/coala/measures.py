@@ -65,11 +65,6 @@ def exploiting(trial: str) -> OfSeeds:
     return of_agents(NaiveMeans.first, trial).minus(of_agents(NaiveMeans.last, trial))
 
 
-def times(factor: float, measure: OfSeeds) -> OfSeeds:
-    """A multiple of a number."""
-    return measure.map(_product(factor))
-
-
 def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:
     """Whether a number is above a threshold (1 or 0)."""
     return measure.map(_step(threshold))
@@ -77,7 +72,3 @@ def exceeds(measure: OfSeeds, threshold: float) -> OfSeeds:
 
 def _step(threshold: float) -> Callable[[Any], Any]:
     return lambda value: np.where(value > threshold, 1.0, 0.0)
-
-
-def _product(factor: float) -> Callable[[Any], Any]:
-    return lambda value: factor * value

@@ -63,9 +63,10 @@ PULLED_AGENT = 3
 
 
 IN_CONTEXT = "in-context"
-AMONG_POLICIES, TOLD, NO_POLICIES, NEW_PAIRS = (f"{IN_CONTEXT}-{name}" for name in ("mixed", "told", "alone", "new-pairs"))
+AMONG_POLICIES, TOLD, NO_POLICIES = (f"{IN_CONTEXT}-{name}" for name in ("mixed", "told", "alone"))
+NEW_PAIRS, NO_MEMORY = f"{IN_CONTEXT}-new-pairs", f"{IN_CONTEXT}-no-memory"
 """Agents that infer their co-player within an episode, in three steps; mixed pools of these, the same if they are told the policies, and without policies; new
-agents that have each other only, for as long as extorters do in the third step."""
+agents that have each other only, trained as extorters are in the third step; the first two steps of agents without memory."""
 RETALIATOR, COOPERATOR, DEFECTOR = "tit-for-tat", "always-cooperate", "always-defect"
 """Opponents on which they are tested."""
 
@@ -93,9 +94,10 @@ class WithPeer(Table):
 
 
 class PeerMeans(Table):
-    """The same, mean over a pool."""
+    """The same, mean over a pool; and mean over the second half of training."""
 
     peer: Value
+    second_half: Value
 
 
 class NaiveMeans(Table):
@@ -164,20 +166,19 @@ class LookAhead(Table):
 
 
 class Responses(Table):
-    """An agent beside known memory-one policies: its reward over whole episodes, and how often it cooperates in the last third."""
+    """An agent beside known memory-one policies: its reward over whole episodes and the opponent's, and how often it cooperates in the last third."""
 
     opponent: Axis
     reward: Value
+    other: Value
     late: Value
 
 
 class Anybody(Table):
-    """An agent beside memory-one policies drawn at random: its reward, what it earns more than always defecting beside the same policies, and the same of an
-    agent that cooperates as often, whatever happens."""
+    """An agent beside memory-one policies drawn at random: its reward, and what it earns more than always defecting in the same games."""
 
     reward: Value
     above_defecting: Value
-    blind: Value
 
 
 class Extortion(Table):
