@@ -101,8 +101,11 @@ def test_payoffs_of_no_game_are_rejected(payoffs, told):
 
 
 def test_a_game_can_be_made_of_traced_payoffs():
-    made = jax.jit(lambda reward: MatrixGame.symmetric(reward, -1.0, 2.0, 0.0))(3.0)
-    assert made == MatrixGame.symmetric(3.0, -1.0, 2.0, 0.0)
+    wanted = np.array([[[3.0, -1.0], [2.0, 0.0]], [[3.0, 2.0], [-1.0, 0.0]]])
+    of_numbers = jax.jit(lambda both: MatrixGame((((both, -1.0), (2.0, 0.0)), ((both, 2.0), (-1.0, 0.0)))))(3.0)
+    of_an_array = jax.jit(MatrixGame)(jnp.asarray(wanted))
+    for game in (of_numbers, of_an_array):
+        np.testing.assert_array_equal(np.asarray(game.payoffs), wanted)
 
 
 def test_payoffs_are_traced():

@@ -1,6 +1,7 @@
 """What the coala study's trials ask for and what they make of it, with little or no training; and what rows of the follow-up ask of an agent."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -125,15 +126,16 @@ def test_without_memory_agents_are_tables_and_do_not_meet_again():
     assert set(asked.published) == {"responder", "extorter"}
     remembering = Asked({"extorter": {"peer_0": -0.1, "peer_1": 0.2}, "met": {"peer_0": 0.0, "peer_1": 0.0}}, ANSWERS)
     train_steps(StepsArm(SIZES), remembering.context)
+    key = jax.random.key(0)
     for name, fit in asked.fits.items():
-        other = remembering.fits[name]
-        assert isinstance(fit.learner.init(jax.random.key(0)).agents, TabularAgent)
-        assert isinstance(other.learner.init(jax.random.key(0)).agents, MixerAgent)
-        assert (fit.learner.settings.entropy, fit.learner.naive, fit.learner.peers) == (other.learner.settings.entropy, other.learner.naive, other.learner.peers)
-        assert (fit.steps, fit.start, fit.learner.hyperparameters) == (other.steps, other.start, other.learner.hyperparameters)
+        one, other = fit.learner, remembering.fits[name].learner
+        assert isinstance(jax.eval_shape(one.build, key), TabularAgent)
+        assert isinstance(jax.eval_shape(other.build, key), MixerAgent)
+        assert (one.settings.entropy, one.naive, one.peers, one.hyperparameters) == (other.settings.entropy, other.naive, other.peers, other.hyperparameters)
+        assert (fit.steps, fit.start) == (remembering.fits[name].steps, remembering.fits[name].start)
     for build, number in ((build_one, 1), (build_two, 2)):
-        assert build(StepsArm(SIZES, memory=False), jax.random.key(0)).table.shape == (number, 10, 2)
-        assert build(StepsArm(SIZES), jax.random.key(0)).heads.shape == (number, 2, SIZES.width)
+        assert jax.eval_shape(partial(build, StepsArm(SIZES, memory=False)), key).table.shape == (number, 10, 2)
+        assert jax.eval_shape(partial(build, StepsArm(SIZES)), key).heads.shape == (number, 2, SIZES.width)
     np.testing.assert_array_equal(asked.columns(tables["responses"])["other"], 1.0)
 
 

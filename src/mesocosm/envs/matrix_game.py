@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 COOPERATE, DEFECT = 0, 1
@@ -31,7 +32,7 @@ class MatrixGame(eqx.Module):
         """Reject payoffs of no game."""
         if (shape := _shape(self.payoffs)) != (2, 2, 2):
             raise ValueError(f"the payoffs of two players with two actions have the shape (2, 2, 2), not {shape or 'that of no array'}")
-        known = [leaf for leaf in jax.tree.leaves(self.payoffs) if not isinstance(leaf, jax.core.Tracer)]
+        known = [leaf for leaf in jax.tree.leaves(self.payoffs) if not isinstance(leaf, Tracer)]
         if strange := [float(number) for leaf in known for number in np.ravel(leaf) if not np.isfinite(number)]:
             raise ValueError(f"payoffs must be finite numbers, not {strange[0]}")
 

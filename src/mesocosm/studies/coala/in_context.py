@@ -223,7 +223,7 @@ def _meet(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
 def _meet_anybody(pool: InformedPool, agents: Any, key: Any) -> dict[str, Array]:
     """Means over agents and games against policies drawn at random: the reward, and how much it is above that of always defecting in the same games, in which
     the policies and what is drawn for each of their decisions are the same."""
-    defectors = TabularAgent(jnp.zeros((pool.agents, 2 * MEMORIES, 2)).at[:, :MEMORIES, 0].set(-FAR))
+    defectors = jax.vmap(TabularAgent)(jnp.zeros((pool.agents, 2 * MEMORIES, 2)).at[:, :MEMORIES, 0].set(-FAR))
     reward, defecting = (jnp.mean(pool.play(each, key).rewards) for each in (agents, defectors))
     return {"reward": reward, "above_defecting": reward - defecting}
 
