@@ -17,7 +17,7 @@ from mesocosm.learning.actor_critic_pool import Decided
 from mesocosm.learning.agent_pool import MEMORIES, AgentPool, MetaEpisodes, PoolState, Settings
 from mesocosm.learning.opponent_shaping import coala_pg
 from mesocosm.learning.optimizers import sgd
-from mesocosm.learning.proximal_pool import ProximalPool
+from mesocosm.learning.proximal_pool import ProximalPool, clipped
 from mesocosm.nn.actor_critic import GatedAgent
 from stopwatch.driver import Case, main
 from stopwatch.rows import Comparison, Row, Target
@@ -103,7 +103,7 @@ def loop_over_episodes(size: Size, state: PoolState, key: Any) -> Callable[[], P
         played = MetaEpisodes(*(jnp.moveaxis(jnp.concatenate(part), 0, -1) for part in zip(*parts, strict=True)))
         credit = pool.credit(played)
         old = Decided(played.log_probabilities, played.values, played.entropies, played.rewards)
-        gradients = jax.grad(lambda leaves: pool.clipped(eqx.combine(leaves, fixed), played, old, *credit))(trained)
+        gradients = jax.grad(lambda leaves: clipped(pool, eqx.combine(leaves, fixed), played, old, *credit))(trained)
         return pool.take_step(trained, gradients, optimizers)
 
     def run() -> PoolState:

@@ -10,7 +10,7 @@ from mesocosm.learning.actor_critic_pool import Decided
 from mesocosm.learning.agent_pool import AgentPool, Settings
 from mesocosm.learning.opponent_shaping import coala_pg, m_fos
 from mesocosm.learning.optimizers import sgd
-from mesocosm.learning.proximal_pool import ProximalPool
+from mesocosm.learning.proximal_pool import ProximalPool, clipped
 from mesocosm.learning.proximal_steps import split_games
 from mesocosm.nn.actor_critic import GatedAgent
 
@@ -76,7 +76,7 @@ def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
     def gradient(weights):
         plain = eqx.tree_at(lambda pool: pool.settings, learner, SETTINGS._replace(value_weight=0.0, entropy=0.0))
         return np.asarray(
-            jax.jit(jax.grad(lambda direct: plain.clipped(eqx.tree_at(lambda a: a.direct, agents, direct), found, old, weights, found.values)))(agents.direct)
+            jax.jit(jax.grad(lambda direct: clipped(plain, eqx.tree_at(lambda a: a.direct, agents, direct), found, old, weights, found.values)))(agents.direct)
         )
 
     assert not gradient(jnp.abs(weights)).any()

@@ -198,7 +198,7 @@ def test_pools_of_coala_agents_must_cooperate_more_than_others_with_the_same_see
     levels = {of(method): control for method in ("m-fos", "batch-unaware")} | {alone: control, of("coala"): coala}
     levels[alone if name == "alone" else of(name)] = others
     found = verdicts(peer_means=of_trials("second_half", levels))
-    assert found[f"C14.{'four-' * four}{name}"] == verdict
+    assert found[f"C14.{'four-' * four}ahead-of-{name}"] == verdict
 
 
 @pytest.mark.parametrize(("mfos", "unlike", "verdict"), [(0.02, 0, "holds"), (0.02, 1, "holds"), (0.02, 6, "inconclusive"), (0.4, 0, "fails")])

@@ -135,14 +135,6 @@ class ActorCriticPool(Learner):
     def inner_steps(self) -> int:
         """T."""
 
-    @abstractmethod
-    def play(self, agents: Any, key: Key[Array, ""]) -> Any:
-        """Play one meta-episode of every game: arrays with the axes of `PerStep` in front."""
-
-    @abstractmethod
-    def summary(self, played: Any) -> dict[str, Float[Array, ""]]:
-        """The metrics of an iteration."""
-
     @property
     def agents(self) -> int:
         """Their number."""

@@ -10,66 +10,46 @@ gradients" (2025), App. B, H.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int, Key
 
-from mesocosm.learning.actor_critic_pool import ActorCriticPool, Decided, Number, PerStep, PoolState
+from mesocosm.learning.actor_critic_pool import Decided, Number, PerStep, PoolState
 from mesocosm.learning.agent_pool import MEMORIES, AgentPool, MetaEpisodes, of_logits
-from mesocosm.learning.environment_pool import EnvironmentPool, Games
+from mesocosm.learning.environment_pool import EnvironmentPool
 from mesocosm.learning.proximal_steps import check_minibatches, clipped_terms, split_games, take_steps
 
 
-class Proximal(ActorCriticPool):
-    r"""A pool that takes several clipped steps on the games of an iteration, in place of a single step.
+class Proximal(eqx.Module):
+    r"""The numbers of PPO.
 
     Attributes:
-        epochs: passes over the games (paper: 4).
+        epochs: passes over the games of an iteration (paper: 4).
         minibatches: parts of the games, a step each (paper: 2).
         clip: $\varepsilon$ (paper: 0.2).
-
-    Raises:
-        ValueError: the minibatches do not divide the games of each kind.
     """
 
     epochs: int = eqx.field(static=True, default=4)
     minibatches: int = eqx.field(static=True, default=2)
     clip: Number = 0.2
 
+
+class ProximalPool(Proximal, AgentPool):
+    """`AgentPool` with PPO in place of a single step.
+
+    Raises:
+        ValueError: the minibatches do not divide the games of each kind.
+    """
+
     def __check_init__(self) -> None:
         """Reject minibatches of unequal size."""
         check_minibatches(self.naive, self.peers, self.minibatches)
 
-    @abstractmethod
-    def replay(self, agents: Any, played: Any) -> Decided:
-        """What agents decide on what was seen."""
-
     def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
         """One meta-episode of every agent and all its steps; the loss is their mean."""
-        play_key, split_key = jax.random.split(key)
-        played = self.play(state.agents, play_key)
-        old = self.replay(state.agents, played)
-        credit = self.credit(old)
-
-        def loss(agents: Any, games: Int[Array, " part"]) -> Float[Array, ""]:
-            return self.clipped(agents, *jax.tree.map(lambda part: part[:, games], (played, old, *credit)))
-
-        parts = jax.vmap(lambda key: split_games(key, self.naive, self.peers, self.minibatches))(jax.random.split(split_key, self.epochs))
-        state, mean = take_steps(self, state, parts.reshape(self.epochs * self.minibatches, -1), loss)
-        return state, {"loss": mean, **self.summary(played)}
-
-    def clipped(self, agents: Any, played: Any, old: Decided, weights: PerStep, targets: PerStep) -> Float[Array, ""]:
-        """The loss of agents on a minibatch of games, of which they decided `old` when these were played."""
-        new = self.replay(agents, played)
-        scored, errors = clipped_terms(new.log_probabilities, old.log_probabilities, weights, new.values, old.values, targets, self.clip)
-        return self.total(scored, errors, new.entropies, self.naive // self.minibatches)
-
-
-class ProximalPool(Proximal, AgentPool):
-    """`AgentPool` with the steps of `Proximal`."""
+        return _update(self, state, key)
 
     def replay(self, agents: Any, played: MetaEpisodes) -> Decided:
         """What agents decide on the memories that were seen."""
@@ -84,8 +64,37 @@ class ProximalPool(Proximal, AgentPool):
 
 
 class ProximalEnvironmentPool(Proximal, EnvironmentPool):
-    """`EnvironmentPool` with the steps of `Proximal`."""
+    """`EnvironmentPool` with PPO in place of a single step.
 
-    def replay(self, agents: Any, played: Games) -> Decided:
-        """What agents decide on what was seen."""
-        return EnvironmentPool.replay(self, agents, played)
+    Raises:
+        ValueError: the minibatches do not divide the games of each kind.
+    """
+
+    def __check_init__(self) -> None:
+        """Reject minibatches of unequal size."""
+        check_minibatches(self.naive, self.peers, self.minibatches)
+
+    def update(self, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
+        """One meta-episode of every agent and all its steps; the loss is their mean."""
+        return _update(self, state, key)
+
+
+def clipped(pool: ProximalPool | ProximalEnvironmentPool, agents: Any, played: Any, old: Decided, weights: PerStep, targets: PerStep) -> Float[Array, ""]:
+    """The loss of agents on a minibatch of games, of which they decided `old` when these were played."""
+    new = pool.replay(agents, played)
+    scored, errors = clipped_terms(new.log_probabilities, old.log_probabilities, weights, new.values, old.values, targets, pool.clip)
+    return pool.total(scored, errors, new.entropies, pool.naive // pool.minibatches)
+
+
+def _update(pool: ProximalPool | ProximalEnvironmentPool, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
+    play_key, split_key = jax.random.split(key)
+    played = pool.play(state.agents, play_key)
+    old = pool.replay(state.agents, played)
+    credit = pool.credit(old)
+
+    def loss(agents: Any, games: Int[Array, " part"]) -> Float[Array, ""]:
+        return clipped(pool, agents, *jax.tree.map(lambda part: part[:, games], (played, old, *credit)))
+
+    parts = jax.vmap(lambda key: split_games(key, pool.naive, pool.peers, pool.minibatches))(jax.random.split(split_key, pool.epochs))
+    state, mean = take_steps(pool, state, parts.reshape(pool.epochs * pool.minibatches, -1), loss)
+    return state, {"loss": mean, **pool.summary(played)}

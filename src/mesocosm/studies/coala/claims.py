@@ -379,7 +379,7 @@ CLAIMS = [
             ),
             *(
                 of_agent_pools(
-                    name,
+                    f"ahead-of-{name}",
                     Mean(f"return against each other in the second half of training, COALA-PG minus {what}"),
                     above(DEFECTING),
                     lead(PeerMeans.second_half, mixed("coala"), trial),
@@ -401,7 +401,7 @@ CLAIMS = [
             ),
             *(
                 of_pools_of_four(
-                    f"four-{name}",
+                    f"four-ahead-of-{name}",
                     Mean(f"return of four against each other in the second half of training, COALA-PG minus {what}"),
                     above(DEFECTING),
                     lead(PeerMeans.second_half, of_four("coala"), trial),

@@ -201,7 +201,7 @@ class Config:
     in_context: InContext = field(default_factory=InContext)
     agent_replicates: int = 10
     """Replicates of pools of agents with memory, but for those of two (C14, C16) and of naive learners only."""
-    pair_replicates: int = 14
+    pair_replicates: int = 12
     """Replicates of mixed pools of two and of two without naive learners: about half of the mixed ones cooperate, and others do for a while."""
     shaping_replicates: int = 16
     """Replicates of pools of naive learners only: a rate that one of them misses has an interval below a half."""
@@ -266,31 +266,32 @@ PRESETS = {
         ),
         seeds=64,
         minutes={
-            "agents-alone": 4.66,
-            "agents-four-alone": 4.31,
-            "agents-four-batch-unaware": 4.61,
-            "agents-four-coala": 4.84,
-            "agents-four-not-pulled": 6.59,
-            "agents-four-pulled": 4.89,
-            "agents-mixed-batch-unaware": 5.58,
-            "agents-mixed-coala": 8.12,
-            "agents-mixed-m-fos": 8.46,
-            "agents-shaping-batch-unaware": 4.06,
-            "agents-shaping-coala": 4.03,
-            "agents-shaping-m-fos": 3.6,
-            "clean-up-mixed-batch-unaware": 2.0,
-            "clean-up-mixed-coala": 2.0,
-            "clean-up-mixed-m-fos": 2.0,
-            "clean-up-shaping-batch-unaware": 1.9,
-            "clean-up-shaping-coala": 1.9,
-            "clean-up-shaping-m-fos": 1.9,
-            "estimators": 0.35,
-            "in-context": 21.0,
-            "in-context-new-pairs": 4.2,
-            "landscape": 0.04,
-            "look-ahead": 1.16,
-            "pools": 8.1,
-        },  # on one core that other programs used too; shaping pools, look-ahead and pools in proportion to their replicates and arms
+            "agents-alone": 5.2,
+            "agents-four-alone": 5.0,
+            "agents-four-batch-unaware": 4.5,
+            "agents-four-coala": 5.3,
+            "agents-four-not-pulled": 5.1,
+            "agents-four-pulled": 5.1,
+            "agents-mixed-batch-unaware": 6.2,
+            "agents-mixed-coala": 5.2,
+            "agents-mixed-m-fos": 5.5,
+            "agents-shaping-batch-unaware": 4.9,
+            "agents-shaping-coala": 5.1,
+            "agents-shaping-m-fos": 5.1,
+            "clean-up-mixed-batch-unaware": 1.6,
+            "clean-up-mixed-coala": 2.2,
+            "clean-up-mixed-m-fos": 1.5,
+            "clean-up-shaping-batch-unaware": 1.1,
+            "clean-up-shaping-coala": 1.4,
+            "clean-up-shaping-m-fos": 1.1,
+            "estimators": 0.42,
+            "in-context": 25.3,
+            "in-context-new-pairs": 6.3,
+            "in-context-no-memory": 2.5,
+            "landscape": 0.03,
+            "look-ahead": 1.2,
+            "pools": 7.2,
+        },  # of the record of seeds 400 to 463, two trials at a time; in proportion to their replicates, and without memory from a pilot
     ),
     "paper": Preset(
         replace(
