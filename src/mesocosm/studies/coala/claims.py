@@ -288,6 +288,7 @@ CLAIMS = [
                     exceeds(of(LookAhead.peer, ahead(steps)), ABOVE_CHANCE),
                     Control("no look-ahead step", exceeds(of(LookAhead.peer, ahead(0)), ABOVE_CHANCE)),
                     judged_at=where,
+                    note=NOTES.get(f"C11.{name}"),
                 )
                 for name, steps, where in (("one", 1, ALL), ("two", 2, CPU))
             ),
@@ -384,6 +385,7 @@ CLAIMS = [
                     above(DEFECTING),
                     lead(PeerMeans.second_half, mixed("coala"), trial),
                     Control(f"{beside} minus {what}", lead(PeerMeans.second_half, other, trial)),
+                    note=NOTES.get(f"C14.ahead-of-{name}"),
                 )
                 for name, what, trial, beside, other in (
                     ("m-fos", "M-FOS", mixed("m-fos"), "batch-unaware", mixed("batch-unaware")),
@@ -406,6 +408,7 @@ CLAIMS = [
                     above(DEFECTING),
                     lead(PeerMeans.second_half, of_four("coala"), trial),
                     Control(f"{beside} minus {what}", lead(PeerMeans.second_half, other, trial)),
+                    note=NOTES.get(f"C14.four-ahead-of-{name}"),
                 )
                 for name, what, trial, beside, other in (
                     ("batch-unaware", "batch-unaware", of_four("batch-unaware"), "without naive learners", FOUR_ALONE),

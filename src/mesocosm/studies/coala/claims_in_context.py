@@ -111,6 +111,7 @@ IN_CONTEXT_CLAIMS = [
                 above(1 / 2),
                 exceeds(late(RETALIATOR), RESPONDS),
                 Control("agents without memory, trained beside the same policies", exceeds(late(RETALIATOR, NO_MEMORY), RESPONDS)),
+                note=NOTES.get(f"X4.{RETALIATOR}"),
             ),
             *(
                 of_steps(
@@ -119,6 +120,7 @@ IN_CONTEXT_CLAIMS = [
                     below(1 / 2),
                     exceeds(late(opponent), NEGLECTS),
                     Control("with tit-for-tat", exceeds(late(RETALIATOR), NEGLECTS)),
+                    note=NOTES.get(f"X4.{opponent}"),
                 )
                 for opponent in (COOPERATOR, DEFECTOR)
             ),
@@ -128,6 +130,7 @@ IN_CONTEXT_CLAIMS = [
                 above(FOUND),
                 step(Anybody.above_defecting),
                 Control("agents without memory, trained beside the same policies", step(Anybody.above_defecting, NO_MEMORY)),
+                note=NOTES.get("X4.beyond-defecting"),
             ),
         ],
     ),
@@ -142,6 +145,7 @@ IN_CONTEXT_CLAIMS = [
                 above(GAINS),
                 beyond_defecting(),
                 Control("beside an agent without memory", beyond_defecting(NO_MEMORY)),
+                note=NOTES.get("X5.extorts"),
             ),
             of_extorters(
                 "yields",
