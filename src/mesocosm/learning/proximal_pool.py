@@ -88,7 +88,7 @@ def clipped(pool: ProximalPool | ProximalEnvironmentPool, agents: Any, played: A
 
 def _update(pool: ProximalPool | ProximalEnvironmentPool, state: PoolState, key: Key[Array, ""]) -> tuple[PoolState, dict[str, Float[Array, ""]]]:
     play_key, split_key = jax.random.split(key)
-    played = pool.play(state.agents, play_key)
+    played: Any = pool.play(state.agents, play_key)
     old = pool.replay(state.agents, played)
     credit = pool.credit(old)
 
