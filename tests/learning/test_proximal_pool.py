@@ -85,6 +85,19 @@ def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
 
 
 @pytest.mark.whole
+def test_small_steps_on_the_halves_add_up_to_twice_the_step_on_all_games():
+    """Weights are centred over the agent's games, so this is false of weights that were computed within a minibatch."""
+    with jax.enable_x64():
+        key, first = jax.random.key(1), pool(ProximalPool).init(jax.random.key(0))
+        learners = [pool(ProximalPool, 1e-6, epochs=1, minibatches=n) for n in (1, 2)]
+        steps = [jax.jit(lambda state, learner=learner: learner.update(state, key)[0])(first) for learner in learners]
+        whole, halves = (jax.tree.map(lambda after, before: np.asarray(after - before), state.agents, first.agents) for state in steps)
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(halves), strict=True):
+        np.testing.assert_allclose(other, 2 * one, rtol=1e-3, atol=1e-10)
+        assert np.abs(one).max() > 1e-8
+
+
+@pytest.mark.whole
 def test_later_epochs_move_on(played):
     key = jax.random.key(1)
     once, again = (np.asarray(update(pool(ProximalPool, epochs=n, minibatches=2), key).agents.readout) for n in (1, 2))

@@ -12,7 +12,8 @@ from mesocosm.analysis.memory_one import DC
 from mesocosm.claims.circumstances import Circumstances
 from mesocosm.claims.fingerprints import fingerprints
 from mesocosm.claims.judge import judge
-from mesocosm.studies.coala.agents import check_estimator
+from mesocosm.learning.opponent_shaping import coala_pg
+from mesocosm.studies.coala.agents import _pool, check_estimator
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS
 from mesocosm.studies.coala.pairs import FAR, meet_learners, pool_arms
@@ -184,17 +185,14 @@ def test_pools_of_coala_agents_must_cooperate(coala, verdict):
     assert found["C14.cooperate"] == verdict
 
 
-@pytest.mark.parametrize("name", ["m-fos", "batch-unaware", "alone"])
+@pytest.mark.parametrize(("name", "four"), [("m-fos", False), ("batch-unaware", False), ("alone", False), ("batch-unaware", True), ("alone", True)])
 @pytest.mark.parametrize(
     ("coala", "others", "control", "verdict"),
     [(0.4, 0.0, 0.0, "holds"), (0.9, 0.85, 0.85, "fails"), (0.05, 0.0, 0.0, "fails"), (0.4, 0.0, 0.35, "not judged")],
 )
-@pytest.mark.parametrize("four", [False, True])
 def test_pools_of_coala_agents_must_cooperate_more_than_others_with_the_same_seeds(name, coala, others, control, verdict, four):
     """And others must not do so more than each other."""
     of, alone = (of_four, FOUR_ALONE) if four else (mixed, AGENTS_ALONE)
-    if four and name == "m-fos":
-        return
     levels = {of(method): control for method in ("m-fos", "batch-unaware")} | {alone: control, of("coala"): coala}
     levels[alone if name == "alone" else of(name)] = others
     found = verdicts(peer_means=of_trials("second_half", levels))
@@ -268,6 +266,32 @@ def test_pools_have_the_replicates_of_their_kind():
     assert {seeds[mixed("coala")], seeds[mixed("m-fos")], seeds[AGENTS_ALONE]} == {3}
     assert {seeds[of_four("coala")], seeds[PULLED], seeds[FOUR_ALONE], seeds["in-context"], seeds["in-context-no-memory"]} == {2}
     assert (seeds[shaping("coala")], seeds["clean-up-mixed-coala"]) == (4, 5)
+
+
+def mine(rewards, episode, values, discount, decay):
+    return rewards
+
+
+def test_a_users_estimator_is_trained_beside_coala_with_the_same_sizes_and_seeds():
+    estimator = f"{__name__}:mine"
+    config = replace(PRESETS["cpu"].config, estimator=estimator)
+    found = {trial.name: trial for trial in trials(config)}
+    assert set(found) == {mixed("coala"), mixed("user"), shaping("coala"), shaping("user")}
+    for name, replicates in ((mixed, config.pair_replicates), (shaping, config.shaping_replicates)):
+        ours, theirs = found[name("coala")], found[name("user")]
+        assert (ours.seeds, theirs.seeds) == (replicates, replicates)
+        assert (ours.user_parts, theirs.user_parts) == ((), (__name__,))
+        assert (ours.config.estimators, theirs.config.estimators) == (("coala",) * 2, (estimator,) * 2)
+        assert replace(ours.config, estimators=theirs.config.estimators) == theirs.config
+        assert ours.config.p_naive == (1.0 if name is shaping else config.agents.p_naive)
+        assert agents_of(theirs) == [mine, mine]
+        assert agents_of(ours) == [coala_pg, coala_pg]
+
+
+def agents_of(trial):
+    """The estimator of each agent."""
+    pool = _pool(trial.config)
+    return [pool.estimators[place] for place in np.argmax(pool.choice, axis=1)]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,6 +1,7 @@
 """The coala study's agents that infer co-players within an episode, CleanUp-lite pools and the landscape: tables of the smoke run, and rows that can fail."""
 
 from dataclasses import replace
+from functools import reduce
 from unittest.mock import Mock
 
 import jax
@@ -20,6 +21,7 @@ from mesocosm.learning.actor_critic_pool import PoolState
 from mesocosm.learning.fit import Fitted
 from mesocosm.studies.coala.claims import CLAIMS
 from mesocosm.studies.coala.config import PRESETS, Config, InContext
+from mesocosm.studies.coala.figures import responses
 from mesocosm.studies.coala.in_context import OPPONENTS, _meeting, _pool, _settle, any_policy, this_policy
 from mesocosm.studies.coala.landscape import policy_at
 from mesocosm.studies.coala.tables import (
@@ -83,9 +85,11 @@ def test_each_opponent_pays_what_the_agents_cooperation_says(smoke):
 
 
 def test_agents_that_have_hardly_learned_cooperate_as_a_coin_and_earn_less_than_always_defecting(smoke):
-    assert smoke.table("extortion")["yields"].is_between(0, 1).all()
+    curves = smoke.table("response_curves").group_by("trial", "seed", "opponent").agg(pl.col("cooperates").mean())
+    assert (curves["cooperates"] - 0.5).abs().max() < 0.25
+    assert (smoke.table("extortion")["yields"] - 0.5).abs().max() < 0.25
     assert set(smoke.table("extortion")["trial"]) == {IN_CONTEXT, NO_MEMORY}
-    assert (smoke.table("anybody")["above_defecting"] < 0.1).all()
+    assert (smoke.table("anybody")["above_defecting"] < -0.2).all()
 
 
 @pytest.mark.slow
@@ -107,6 +111,20 @@ def test_all_measures_of_clean_up_are_kept_for_every_pool_and_kind_of_game(tmp_p
     strip = run.table("clean_up_strip").group_by("trial", "time").agg(pl.col("player_0", "player_1").sum(), pl.len())
     assert (strip["player_0"] == 1).all()
     assert (strip["len"] == 20).all()
+
+
+@pytest.mark.parametrize(("names", "rounds", "shown"), [((IN_CONTEXT, NO_MEMORY), 80, 80), (None, 80, 40), (None, 83, 28), (None, 100, 34)])
+def test_responses_are_drawn_with_all_curves_and_at_most_5000_points(names, rounds, shown):
+    axes = {"trial": list(names or (IN_CONTEXT, NO_MEMORY, AMONG_POLICIES, TOLD)), "seed": range(10), "opponent": list(OPPONENTS), "round": range(rounds)}
+    parts = [pl.DataFrame({name: list(values)}) for name, values in axes.items()]
+    table = reduce(lambda left, right: left.join(right, how="cross"), parts).with_columns(cooperates=pl.lit(0.5))
+    chart = responses.draw(View(PRESETS["cpu"].config, "cpu", {"response_curves": table})).to_dict()
+    (points,) = chart["datasets"].values()
+    found = pl.DataFrame(points).group_by("trial", "seed", "opponent").agg(pl.len(), pl.col("round").min(), last=pl.col("round").max())
+    assert found.height == 30 * len(axes["trial"])
+    assert set(found["len"]) == {shown}
+    assert set(found["round"]) == {0}
+    assert found["last"].min() >= rounds - rounds / shown
 
 
 def asked_of():

@@ -349,7 +349,7 @@ TRIES = np.array([0.0, 1.0, 0.4, 0.0, 0.12])  # offers cooperation now and then,
 
 
 def test_a_policy_without_memory_passes_on_known_opponents_and_earns_less_than_always_defecting_beside_random_ones():
-    """So of the rows of X4, "beyond-defecting" is the one that no policy without memory can pass."""
+    """None of these 41 policies without memory can pass the row "beyond-defecting" of X4; one of them passes the others."""
     known = jnp.asarray(np.stack([TIT_FOR_TAT, ALWAYS_COOPERATE, ALWAYS_DEFECT]), jnp.float32)
     retaliator, cooperator, defector = late_cooperation(jnp.asarray(TRIES, jnp.float32), known)
     assert retaliator > 0.9
@@ -364,7 +364,8 @@ def test_a_policy_without_memory_passes_on_known_opponents_and_earns_less_than_a
     assert (mean <= defecting + 1e-4).all()
 
 
-def test_regions_of_the_follow_up_are_those_of_the_specification():
+def test_regions_of_the_follow_up():
+    """Rates are of runs above the specification's medians (X1 to X4); X5.extorts is beyond always defecting; X6 and X7 are like X1 and X4."""
     regions = {f"{claim.id}.{check.name}": (check.inside.direction, check.inside.threshold) for claim in CLAIMS if claim.id[0] == "X" for check in claim.checks}
     assert regions == {
         "X1.cooperate": (">", 0.5),

@@ -11,7 +11,7 @@ import numpy as np
 
 from mesocosm.envs.environment import check_action
 from mesocosm.envs.multi_agent import JointEpisode, MultiAgentEnvironment
-from mesocosm.numerics.programs import jit
+from mesocosm.numerics.programs import filter_jit, jit
 
 
 class ParallelView:
@@ -36,8 +36,8 @@ class ParallelView:
         self.action_spaces = {agent: gymnasium.spaces.Discrete(env.num_actions) for agent in env.agents}
         self.observation_spaces = {agent: gymnasium.spaces.Box(0.0, 1.0, (env.features,), np.float32) for agent in env.agents}
         self._random = np.random.default_rng()
-        self._start, self._step = jit(env.start), jit(self._advance)
-        self._observe = jit(env.observe)
+        self._start, self._observe = filter_jit(env.start), filter_jit(env.observe)  # for jit, a method has no hash if the environment holds arrays
+        self._step = jit(self._advance)
 
     @property
     def unwrapped(self) -> ParallelView:

@@ -11,7 +11,8 @@ from mesocosm.studies.interface import View, figure
 COLUMNS = 4  # of the grid of CleanUp-lite
 MEMORIES = ["start", "CC", "CD", "DC", "DD"]
 DOTS = {"size": 24, "opacity": 0.45}
-THINNED = 4  # of so many points of a curve, agents over training show one; more rows than 5000 are not drawn
+ROWS = 5000  # a chart with more is not drawn
+THINNED = 4  # of so many points of a curve, agents over training show one, to stay below
 
 
 def _over_training(table: pl.DataFrame, title: str, columns: int) -> alt.TopLevelMixin:
@@ -170,8 +171,13 @@ def landscape(view: View) -> alt.TopLevelMixin:
 
 @figure("Responses within an episode")
 def responses(view: View) -> alt.TopLevelMixin:
-    """How often agents cooperate, round by round, with known opponents that they have not met in training. Lines: mean over agents; thin lines: seeds."""
-    table = view.table("response_curves").select("trial", "seed", "opponent", "round", pl.col("cooperates").round(3))
+    """How often agents cooperate, round by round, with known opponents that they have not met in training. Lines: mean over agents; thin lines: seeds. If
+    there are more than 5000 points, every n-th round is shown.
+    """
+    curves = view.table("response_curves").select("trial", "seed", "opponent", "round", pl.col("cooperates").round(3))
+    rounds = curves["round"].n_unique()
+    shown = max(1, ROWS * rounds // curves.height)  # of each curve
+    table = curves.filter(pl.col("round") % -(-rounds // shown) == 0)
     x, y = alt.X("round:Q", axis=alt.Axis(tickCount=4)), alt.Y("cooperates:Q", title="cooperates", scale=alt.Scale(domain=[0, 1]))
     colour = alt.Color("opponent:N", title=None)
     thin = alt.Chart().mark_line(opacity=0.2, strokeWidth=1).encode(x=x, y=y, color=colour, detail="seed:N")

@@ -24,13 +24,13 @@ NOTES = {
     "X5.yields": "0.30 to 0.62, around the region's edge. The fixed agent cooperates in four of ten rounds and earns 0.06 on average (-0.12 to 0.35), the "
     "learner 0.59 (0.45 to 0.76).",
     "X6.cooperate": "None of ten pairs at last: they earn 0.03 at first, rise to 0.12 to 0.82 within 90 to 270 iterations (two of ten to more than a half), "
-    "and fall back to 0.05. With the follow-up's A2C, too, pairs rise first and some fall. Ten other settings in pilots (learning rate, entropy, patience, "
+    "and fall back to 0.05. With the follow-up's A2C, too, pairs rise first and some fall. Eleven other settings in pilots (learning rate, entropy, patience, "
     "games) ended the same way. The follow-up has 16 times as many games in each of 13 times as many iterations.",
 }
 
 CLEAN_UP = (
-    "at the paper's size, 10^8 environment steps per iteration (512 games x 32 trajectories x 100 inner episodes x 64 steps) and 3000 iterations: four days "
-    "per agent at a million steps per second; cpu trains three replicates of pools of a ten-thousandth of that size with all of the paper's measures, "
-    "for which no region could be set honestly"
+    "at the paper's sizes, an agent plays 10^8 steps in each of 3000 iterations (C17: 512 games x 32 trajectories x 100 inner episodes x 64 steps), or 10^7 in "
+    "each of 30000 (C18: 512 x 64 x 5 x 64): four days for each agent at a million steps per second, in both. cpu trains three replicates of pools with 10^4 "
+    "steps in each of 250 iterations, a hundred-thousandth of all steps, and logs all of the paper's measures. No pilot was made, so no region could be set"
 )
 THEORY = "a theorem of the follow-up, with nothing to measure"
