@@ -364,7 +364,6 @@ PRESETS = {
                 10, 32, heads=2, key_dim=8, vocabulary=64, pairs=20, length=96, problems=("recall", "noisy-recall"), mixers=("mesa", "gla"), steps=600
             ),
             parity=ParityRuns(seeds=10),
-            language=LanguageRuns(seeds=10, steps=600),
         ),
         seeds=10,
         minutes={
@@ -430,7 +429,7 @@ PRESETS = {
             few_shot=FewShotRuns(10, length=224, steps=5000, learning_rate=1e-3, batch_size=64, sequences=2048),
             memories=Memories(10, width=128, heads=8, steps=20000, learning_rate=1e-3, batch_size=128),
             parity=ParityRuns(10, width=128, key_dim=128, length=40, steps=10000, learning_rate=1e-3, batch_size=256),
-            language=LanguageRuns(10, 8192, 256, 6, 4, 64, 512, steps=20000, learning_rates=(1e-3,) * 6, batch_size=32),
+            language=LanguageRuns(10, 2048, 256, 6, 4, 64, 256, steps=20000, learning_rates=(1e-3,) * 6, batch_size=64),
         ),
         seeds=10,
     ),
