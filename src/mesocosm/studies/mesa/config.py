@@ -209,13 +209,13 @@ class LanguageRuns:
     key_dim: int = 16
     length: int = 64
     """Tokens of a window, a multiple of 8."""
-    steps: int = 1000
+    steps: int = 600
     memories: tuple[tuple[Memory, Memory], ...] = (
         *(("attention", "attention"), ("mesa", "mesa"), ("gla", "gla"), ("delta-net", "delta-net")),
         *(("attention", "mesa"), ("attention", "gla")),
     )
     """Of the first block and of the others, for each decoder."""
-    learning_rates: tuple[float, ...] = (1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
+    learning_rates: tuple[float, ...] = (2e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
     """Of each decoder: the best of three in pilots."""
     batch_size: int = 16
     weight_decay: float = 0.1
