@@ -72,4 +72,4 @@ def test_a_study_with_pilots_gets_the_figure():
 @pytest.mark.parametrize("study", ["mesa", "gated-rnn", "weight-decay", "cocoa", "ensembles", "hyla", "randomized"])
 def test_the_figure_of_every_table_is_small(study):
     table = pilots(find(study).package)
-    assert len(json.dumps(parallel_coordinates(table).to_dict())) < 100_000
+    assert len(json.dumps(parallel_coordinates(table).to_dict())) < 150_000

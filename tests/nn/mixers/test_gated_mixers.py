@@ -103,7 +103,7 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
 
 
 def test_weights_of_values_have_the_signs_of_forget_gates():
-    layer, x = LAYERS["signed-mesa"], _tokens()
+    layer, x = LAYERS["signed-mesa"](), _tokens()
     (y, diagnostics), tokens = eqx.filter_jit(lambda layer, x: (layer.explain(x), layer.front(x)))(layer, x)
     read = np.einsum("hts,shv->thv", diagnostics.attention, tokens.value)
     normal = read / np.sqrt(np.mean(read**2, axis=-1, keepdims=True) + 1e-6)

@@ -7,6 +7,7 @@ import polars as pl
 
 from mesocosm.studies.charts import log_axis, training
 from mesocosm.studies.interface import View, figure
+from mesocosm.studies.mesa.tables import PositionLoss
 
 SEED_DOTS = {"size": 28, "opacity": 0.6}
 MOST_CELLS = 4800  # Altair draws up to 5000 rows
@@ -35,7 +36,7 @@ def loss_by_network(view: View) -> alt.TopLevelMixin:
 @figure("Loss by position")
 def loss_by_position(view: View) -> alt.TopLevelMixin:
     """Mean over seeds; bands span the seeds. After n = 10 pairs, ridge regression has identified the system; one gradient step never does."""
-    losses = view.table("position_loss").filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
+    losses = view.table(PositionLoss.name).filter(~pl.col("trial").str.contains("fixed|fresh|contracting"))
     networks = losses.group_by("trial", "position").agg(loss=pl.col("network").mean(), low=pl.col("network").min(), high=pl.col("network").max())
     reference = view.table("reference_position_loss").group_by("position").agg(pl.col("ridge", "gradient_step").mean())
     lines = reference.unpivot(index="position", variable_name="reference", value_name="loss").with_columns(pl.col("reference").str.replace("_", " "))
