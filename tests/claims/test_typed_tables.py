@@ -237,5 +237,6 @@ def test_our_studies_read_declared_tables_of_trials_that_there_are(name):
         found.check_claims(preset, [trial.name for trial in found.trials(settings.config)])
     module = importlib.import_module(f"{found.package}.tables")
     declared = {value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__}
-    drawn = set(vars(importlib.import_module(f"{found.package}.figures")).values())
-    assert {base for table in found.tables.values() for base in table.__mro__} | {value for value in drawn if isinstance(value, type)} >= declared
+    drawn = vars(importlib.import_module(f"{found.package}.figures")).values()
+    read = {base for table in found.tables.values() for base in table.__mro__}
+    assert read | {value for value in drawn if isinstance(value, type)} >= declared
