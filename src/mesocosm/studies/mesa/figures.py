@@ -112,7 +112,7 @@ def binding(view: View) -> alt.TopLevelMixin:
     colour = alt.Color("trial:N", title="network")
     points = alt.Chart(table).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["trial", "seed", "back", "error"])
     mean = alt.Chart(table.group_by("trial", "back").agg(pl.col("error").mean()).sort("trial", "back")).mark_line().encode(x=x, y=y, color=colour)
-    return alt.layer(points, mean).properties(width=420, height=280)
+    return alt.layer(points, mean).properties(width=480, height=280)
 
 
 @figure("Loss by position, one observation per token")
@@ -138,7 +138,7 @@ def dimensions(view: View) -> alt.TopLevelMixin:
     colour, dash = alt.Color("algorithm:N", title=None), alt.StrokeDash("noise:O", title="noise")
     points = alt.Chart(long).mark_circle(opacity=0.4, size=18).encode(x=x, y=y, color=colour, tooltip=["algorithm", "seed", "dim", "noise", "loss"])
     mean = long.group_by("algorithm", "dim", "noise").agg(pl.col("loss").mean()).sort("algorithm", "noise", "dim")
-    return alt.layer(points, alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)).properties(width=420, height=280)
+    return alt.layer(points, alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)).properties(width=500, height=280)
 
 
 @figure("Few-shot regression by a network trained on systems")
@@ -152,7 +152,7 @@ def few_shots(view: View) -> alt.TopLevelMixin:
     parts.append(plain.select("pair", pl.col("two").alias("loss"), curve=pl.lit("plain, two tasks")))
     mean = pl.concat(parts).group_by("curve", "pair").agg(pl.col("loss").mean()).sort("curve", "pair")
     x, y, colour = alt.X("pair:Q", title="pair"), alt.Y("loss:Q", title="loss"), alt.Color("curve:N", title=None)
-    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["curve", "pair", "loss"]).properties(width=480, height=280)
+    return alt.Chart(mean).mark_line().encode(x=x, y=y, color=colour, tooltip=["curve", "pair", "loss"]).properties(width=520, height=280)
 
 
 @figure("Layers replaced by linear attention")
@@ -175,7 +175,7 @@ def parity(view: View) -> alt.TopLevelMixin:
     x, y = alt.X("factor:O", title="length, in training lengths"), alt.Y("accuracy:Q", scale=alt.Scale(domain=[0.4, 1.0]))
     colour = alt.Color("gates:N", title=None)
     dots = alt.Chart(table).mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=["gates", "seed", "factor", "accuracy"])
-    return alt.layer(dots, alt.Chart(table).mark_line().encode(x=x, y=alt.Y("mean(accuracy):Q"), color=colour)).properties(width=300, height=260)
+    return alt.layer(dots, alt.Chart(table).mark_line().encode(x=x, y=alt.Y("mean(accuracy):Q"), color=colour)).properties(width=500, height=280)
 
 
 @figure("Steps of the solver")
@@ -207,7 +207,7 @@ def decoders(view: View) -> alt.TopLevelMixin:
     colour, tooltip = alt.Color("decoder:N"), ["decoder", "eighth", "seed", "loss"]
     dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("isValid(datum.seed)")
     lines = alt.Chart().mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tooltip).transform_filter("!isValid(datum.seed)")
-    return alt.layer(dots, lines, data=rows).properties(width=480, height=300)
+    return alt.layer(dots, lines, data=rows).properties(width=520, height=300)
 
 
 FIGURES = [
