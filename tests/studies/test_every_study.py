@@ -18,7 +18,7 @@ from mesocosm.lab.report.figures import draw, figures_of
 UNREAD: dict[str, set[str]] = {
     "coala": {
         *("C8.distance", "C10.peer", "C15.pulled"),
-        *("C14.four-coala", "C14.four-batch-unaware", "C14.four-alone"),
+        *("C14.four-coala", "C14.four-ahead-of-batch-unaware", "C14.four-ahead-of-alone"),
     },
     "cocoa": {
         *(
@@ -80,7 +80,7 @@ UNREAD: dict[str, set[str]] = {
     "mesa": {
         *("C5.four", "C5.six", "C5.late-four", "C6.preconditioning-four", "C14.loss", "C14.depth", "C14.mesa", "C14.mesa-all", "C14.target"),
         *("C10.partial", "C10.nonlinear", "C11.partial", "C11.nonlinear", "N6.noisy", "N7.recurrent", "N7.attention"),
-        *("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"),
+        *("C17.linear", "C17.attention", "N8.linear", "N8.delta-net", "N12.early", "N12.late"),
     },
     "modular": {
         *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
