@@ -216,7 +216,7 @@ class LanguageRuns:
     )
     """Of the first block and of the others, for each decoder."""
     learning_rates: tuple[float, ...] = (2e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2)
-    """Of each decoder: the best of three in pilots."""
+    """Of each decoder: the best in pilots of 600 steps (three rates; four for attention)."""
     batch_size: int = 16
     weight_decay: float = 0.1
 
