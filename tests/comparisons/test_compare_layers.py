@@ -1,7 +1,9 @@
 """The comparison of layers is fair: equal parameters, the same examples, rates chosen on pilots alone, one scale; and its table says what the numbers say."""
 
+import importlib
 import json
 import math
+import pkgutil
 import re
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ import optax
 import polars as pl
 import pytest
 
+from mesocosm import tasks
 from mesocosm.claims.intervals import t_interval
 from mesocosm.claims.view import View
 from mesocosm.cli import main
@@ -28,7 +31,7 @@ from mesocosm.lab.report.figures import draw
 from mesocosm.lab.store.run_directory import Run
 from mesocosm.learning.optimizers import adamw
 from mesocosm.nn.layers import LAYERS as REGISTRY
-from mesocosm.tasks.task import batch
+from mesocosm.tasks.task import Task, batch
 
 SMOKE: Config = PRESETS["smoke"].config
 
@@ -93,6 +96,25 @@ def test_a_layer_without_room_for_a_feed_forward_part_is_rejected():
 def test_the_tasks_of_the_config_are_all_that_there_are():
     assert set(TASKS) == set(PROBLEMS)
     assert set(LAYERS) <= set(REGISTRY)
+
+
+LEFT_OUT = {
+    "CycleColouring": "a graph has no order",
+    "BitRecall": "more than a model can store",
+    "FewShotRegression": "tests networks that were trained on systems",
+    "Hyperteacher": "compared in prompts",
+    "Unstructured": "the same without modules",
+    "AssociativeRecall": "recall with one query",
+}
+
+
+def test_every_sequence_task_of_the_library_is_compared_or_left_out_by_name():
+    modules = [importlib.import_module(found.name) for found in pkgutil.iter_modules(tasks.__path__, "mesocosm.tasks.")]
+    of_library = {
+        name for module in modules for name, found in vars(module).items() if isinstance(found, type) and issubclass(found, Task) and found is not Task
+    }
+    drawn = {type(problem.draw(3, 24)).__name__ for problem in PROBLEMS.values()}
+    assert of_library - drawn == LEFT_OUT.keys()
 
 
 @pytest.mark.parametrize("task", [task if task in ("induction", "regression") else pytest.param(task, marks=pytest.mark.whole) for task in TASKS])

@@ -13,7 +13,9 @@ from made_up_data import write_fashion, write_mnist
 from mesocosm.lab.store.run_directory import Run
 
 LEFT_OUT = {"coala": ("--config.clean-up.iterations", "0")}
-"""Trials whose programs take as long to compile as all others of the study: `make whole` traces them in a dry run, a slow test runs them."""
+"""Trials whose programs take as long to compile as all others of the study: slow tests trace and run them."""
+
+CALLS = Path(__file__).parents[1] / "lab" / "store" / "calls.py"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -26,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def smoke_of(tmp_path_factory, worker_id):
-    """The smoke preset of a study by the command that a user types, in a process of its own; pictures are made up."""
+    """The smoke preset of a study by the words that a user types, in a process of its own; pictures are made up. What its trials called is noted beside it."""
     own = tmp_path_factory.getbasetemp()
     folder = own if worker_id == "master" else own.parent
 
@@ -47,8 +49,14 @@ def run_smoke(study, folder):
         data.mkdir()
         write_fashion(data)
         write_mnist(data)
-    command = [str(Path(sys.executable).with_name("mesocosm")), "run", study, "--preset", "smoke", *LEFT_OUT.get(study, ()), "--out", str(folder / study)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MESOCOSM_DATA": str(data)})
+    words = ["run", study, "--preset", "smoke", *LEFT_OUT.get(study, ()), "--out", str(folder / study)]
+    finished = subprocess.run(
+        [sys.executable, str(CALLS), str(folder / f"{study}-calls.json"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MESOCOSM_DATA": str(data)},
+    )
     assert finished.returncode == 0, finished.stderr
 
 

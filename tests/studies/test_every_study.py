@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 from pathlib import Path
 
 import polars as pl
@@ -141,6 +142,16 @@ def test_every_trial_finishes_and_every_check_can_be_read(smoke_of, study):
     unread = {row.id.removeprefix(f"{study}/") for row in rows if row.kind and row.estimate is None and "above the common" not in (row.reason or "")}
     assert unread == UNREAD.get(study, set())
     assert {row.verdict for row in rows} == {"not judged"}
+
+
+@EVERY
+def test_whatever_a_studys_trials_call_is_reached(smoke_of, study):
+    """By the search for a trial's code, so that a change of it is noticed."""
+    run = smoke_of(study)
+    found = json.loads(run.path.with_name(f"{study}-calls.json").read_text())
+    assert found.keys() == run.trials.keys()
+    assert all(number > 5 for number, _ in found.values())
+    assert {trial: missed for trial, (_, missed) in found.items() if missed} == {}
 
 
 @EVERY

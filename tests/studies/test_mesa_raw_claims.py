@@ -255,9 +255,7 @@ def text(losses, late=0.0, size=0.001):
 @pytest.mark.parametrize(("mesa", "verdict"), [(-0.05, "holds"), (0.05, "fails")])
 def test_decoders_are_compared_with_each_other_and_with_other_seeds(mesa, verdict):
     """Mesa layers beside other recurrent ones; behind attention, they are 0.02 above attention's or 0.1."""
-    found = verdicts(
-        "paper", language=text({"mesa": 3.0 + mesa, "gla": 3.0, "delta-net": 3.0, "attention-mesa": 2.9 + mesa, "attention-gla": 2.9, "attention": 2.83})
-    )
+    found = verdicts(language=text({"mesa": 3.0 + mesa, "gla": 3.0, "delta-net": 3.0, "attention-mesa": 2.9 + mesa, "attention-gla": 2.9, "attention": 2.83}))
     assert {name: found[name] for name in ("C17.linear", "C17.attention", "N8.linear", "N8.delta-net")} == dict.fromkeys(
         ("C17.linear", "C17.attention", "N8.linear", "N8.delta-net"), verdict
     )
@@ -269,13 +267,13 @@ def test_decoders_are_not_judged_if_seeds_differ_as_much_as_layers_do():
         long_table({**SEEDS, "part": range(1, 21), "eighth": range(1, 9)}, trial=f"language-{name}", digest="a", loss=loss + seeds + np.zeros((10, 20, 8)))
         for name, loss in {"mesa": 2.98, "gla": 3.0}.items()
     )
-    assert verdicts("paper", language=table)["N8.linear"] == "not judged"
+    assert verdicts(language=table)["N8.linear"] == "not judged"
 
 
 @pytest.mark.parametrize(("late", "found"), [(0.1, ("holds", "holds")), (0.0, ("holds", "fails"))])
 def test_early_and_late_losses_are_those_of_their_eighths(late, found):
     table = text({"mesa": 2.95, "attention": 3.0}, late)
-    assert tuple(verdicts("paper", language=table)[f"N12.{name}"] for name in ("early", "late")) == found
+    assert tuple(verdicts(language=table)[f"N12.{name}"] for name in ("early", "late")) == found
 
 
 def test_differences_of_decoders_are_paired_by_seed_and_part():

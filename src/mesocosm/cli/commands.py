@@ -82,6 +82,18 @@ class ListCommand:
 
 
 @dataclass(frozen=True)
+class Where:
+    """Where the trials are computed: here, or on a Ray cluster, several at a time."""
+
+    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Compute the trials on a Ray cluster: auto for this machine's, or a new one on this machine if there is none; local for a new one; or HOST:PORT."""
+    ray_cores: Annotated[int, arg(metavar="N")] = 2
+    """With --ray: cores of each trial."""
+    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
+    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
+
+
+@dataclass(frozen=True)
 class RunCommand:
     """Train a study, judge its claims and write the report."""
 
@@ -116,12 +128,7 @@ class RunCommand:
     """Train with your own estimator, package.module:Name, beside the study's; short for --config.estimator, in studies with this field."""
     track: Annotated[UseAppendAction[tuple[Literal["tensorboard", "wandb", "mlflow"], ...]], arg(metavar="SINK")] = ()
     """Also log training curves and verdicts to RUN/track, for tensorboard, wandb or mlflow (repeat the option for several); nothing leaves the machine."""
-    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
-    """Compute the trials on a Ray cluster: auto for this machine's, or a new one on this machine if there is none; local for a new one; or HOST:PORT."""
-    ray_cores: Annotated[int, arg(metavar="N")] = 2
-    """With --ray: cores of each trial."""
-    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
-    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
+    where: Annotated[Where, arg(name="")] = Where()
     store: Annotated[str | None, arg(metavar="URL")] = None
     """With --ray: keep the run under a URL that fsspec knows (s3://BUCKET/RUN), for machines that do not share the run directory, which becomes its copy."""
     like: Annotated[Path | None, arg(metavar="RUN")] = None
@@ -165,12 +172,7 @@ class SearchCommand:
     """Seed of the first replicate; 1000 or above, for records use those below."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """The directory of the search; by default a directory under `runs/`."""
-    ray: Annotated[str | None, arg(metavar="ADDRESS")] = None
-    """Compute the trials on a Ray cluster, as in `mesocosm run`."""
-    ray_cores: Annotated[int, arg(metavar="N")] = 2
-    """With --ray: cores of each trial."""
-    ray_memory: Annotated[float, arg(metavar="GIB")] = 0.0
-    """With --ray: GiB of memory to reserve for each trial. By default, its programs are compiled beforehand to find what it needs."""
+    where: Annotated[Where, arg(name="")] = Where()
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop if a run makes no progress and uses no processor time for this long; the search can be resumed. 0 disables the check."""
 
@@ -204,6 +206,7 @@ class CompareCommand:
     """Discard an earlier comparison in this folder."""
     dry_run: Flag = False
     """Show how the parameters of each layer are spent; train nothing."""
+    where: Annotated[Where, arg(name="")] = Where()
     stalled: Annotated[float, arg(metavar="SECONDS", name="stalled-after")] = 120.0
     """Stop if it makes no progress and uses no processor time for this long; it can be resumed. 0 disables the check."""
 

@@ -30,6 +30,7 @@ from mesocosm.comparisons.layers.trials import check as check_config
 from mesocosm.lab.errors import UserError
 from mesocosm.lab.events.progress import printable, screen
 from mesocosm.lab.formatting import duration, interval_text, number
+from mesocosm.lab.run.cluster import Cluster
 from mesocosm.lab.run.runner import execute
 from mesocosm.lab.store import atomic
 from mesocosm.lab.store.configuration import plain
@@ -80,7 +81,9 @@ def check(study: Study, command: ConfiguredCompare[Config]) -> None:
         raise UserError(str(unfit)) from unfit
 
 
-def compare(study: Study, command: ConfiguredCompare[Config], out: Console, line: str, *, end: Callable[[Any, str], None]) -> Outcome:
+def compare(
+    study: Study, command: ConfiguredCompare[Config], out: Console, line: str, *, end: Callable[[Any, str], None], cluster: Cluster | None = None
+) -> Outcome:
     """Search, then run, and write the tables.
 
     Args:
@@ -89,6 +92,7 @@ def compare(study: Study, command: ConfiguredCompare[Config], out: Console, line
         out: where progress is shown.
         line: the command line, for the record.
         end: as in `runner.execute`, after the screen.
+        cluster: compute the trials on a Ray cluster instead of in this process.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -102,7 +106,7 @@ def compare(study: Study, command: ConfiguredCompare[Config], out: Console, line
     def run(config: Config, seeds: Sequence[int], name: str, *, judged: bool) -> Run:
         with screen(out) as watching:
             options: dict[str, Any] = {"config": config, "seeds": tuple(seeds), "out": folder / name, "fresh": command.fresh, "judged": judged, "repeats": True}
-            stopping: dict[str, Any] = {"end": partial(end, watching), "stalled_seconds": command.stalled}
+            stopping: dict[str, Any] = {"end": partial(end, watching), "stalled_seconds": command.stalled, "cluster": cluster}
             return execute(study, command.preset, **options, **stopping, observer=watching, command=line)
 
     runs = []

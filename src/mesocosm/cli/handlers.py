@@ -107,7 +107,7 @@ def run(asked: StudyRun, line: str) -> int:
     from mesocosm.lab.events.track import tracked
     from mesocosm.lab.run.runner import execute
 
-    where = cluster(command)
+    where = cluster(command.where, command.store)
     try:
         with screen(out) as watching, tracked(command.track, watching) as observer:
             options: dict[str, Any] = {"config": command.config, "seeds": seeds, "out": command.out, "fresh": command.fresh, "fail_fast": command.fail_fast}
@@ -120,25 +120,24 @@ def run(asked: StudyRun, line: str) -> int:
     return conclude(done, out, earlier)
 
 
-def cluster(command: commands.RunCommand | commands.SearchCommand) -> Cluster | None:
+def cluster(where: commands.Where, store: str | None = None) -> Cluster | None:
     """Where `--ray` says that the trials are computed, or None for here.
 
     Raises:
         UserError: an option that belongs to --ray is given without it, or a number is out of range.
     """
-    store = command.store if isinstance(command, commands.RunCommand) else None
-    if command.ray is None:
-        default = commands.RunCommand("")
-        alone = {"--ray-cores": command.ray_cores != default.ray_cores, "--ray-memory": command.ray_memory != default.ray_memory, "--store": store is not None}
+    if where.ray is None:
+        default = commands.Where()
+        alone = {"--ray-cores": where.ray_cores != default.ray_cores, "--ray-memory": where.ray_memory != default.ray_memory, "--store": store is not None}
         if given := [option for option, is_given in alone.items() if is_given]:
             raise UserError(f"{given[0]} belongs to --ray: `--ray auto {given[0]} ...`")
         return None
-    if command.ray_cores < 1 or not 0 <= command.ray_memory < math.inf:
-        raise UserError(f"--ray-cores must be 1 or more and --ray-memory 0 or more; they are {command.ray_cores} and {command.ray_memory:g}")
+    if where.ray_cores < 1 or not 0 <= where.ray_memory < math.inf:
+        raise UserError(f"--ray-cores must be 1 or more and --ray-memory 0 or more; they are {where.ray_cores} and {where.ray_memory:g}")
 
     from mesocosm.lab.run.cluster import Cluster
 
-    return Cluster(command.ray, command.ray_cores, command.ray_memory, store)
+    return Cluster(where.ray, where.ray_cores, where.ray_memory, store)
 
 
 def search(asked: StudySearch, line: str) -> int:
@@ -170,7 +169,7 @@ def search(asked: StudySearch, line: str) -> int:
         arms=command.arms,
         maximize=command.maximize,
     )
-    out, where = console(), cluster(command)
+    out, where = console(), cluster(command.where)
     try:
         with SearchScreen(out) as watching:
             stopping: dict[str, Any] = {"end": partial(end_process, line, watching), "stalled_seconds": command.stalled, "cluster": where}
@@ -193,7 +192,7 @@ def compare_layers(asked: Comparison, line: str) -> int:
     if command.dry_run:
         return 0
     try:
-        outcome = comparing.compare(study, command, out, line, end=lambda watching, why: end_process(line, watching, why))
+        outcome = comparing.compare(study, command, out, line, end=lambda watching, why: end_process(line, watching, why), cluster=cluster(command.where))
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130

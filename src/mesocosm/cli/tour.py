@@ -80,9 +80,9 @@ def tour_of(command: RunCommand) -> Tour:
         if getattr(command, name) is not None:
             raise UserError(f"--{name} belongs to one study, not to all; run that study alone")
     words = []
-    for option in fields(RunCommand):
-        given = getattr(command, option.name)
-        if option.name in ("study", "out", "store", *OF_ONE_STUDY) or given == option.default:
+    for holder, option in [(command, option) for option in fields(RunCommand)] + [(command.where, option) for option in fields(command.where)]:
+        given = getattr(holder, option.name)
+        if option.name in ("study", "out", "store", "where", *OF_ONE_STUDY) or given == option.default:
             continue
         flag = "--stalled-after" if option.name == "stalled" else f"--{option.name.replace('_', '-')}"
         words += [flag] if given is True else [word for value in (given if isinstance(given, tuple) else (given,)) for word in (flag, str(value))]

@@ -224,6 +224,18 @@ def test_memory_is_rehearsed_and_what_fits_nowhere_fails_in_one_line(nodes, tmp_
     assert TrialStore(tmp_path / "large", "rolling").status["state"] == "failed"
 
 
+@real
+@needs_ray
+def test_a_comparison_on_a_cluster_has_the_numbers_of_one_here(nodes, tmp_path):
+    words = [str(Path(sys.executable).with_name("mesocosm")), "compare", "--preset", "smoke", "--out"]
+    tables = []
+    for name, where in (("cluster", ["--ray", nodes.address, "--ray-cores", "1", "--ray-memory", "1"]), ("here", [])):
+        code, told = finish(subprocess.Popen([*words, str(tmp_path / name), *where], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        assert code == 0, told
+        tables.append([(tmp_path / name / table).read_text() for table in ("search.csv", "comparison.csv")])
+    assert tables[0] == tables[1]
+
+
 # --- without a cluster
 
 
@@ -251,7 +263,7 @@ def test_the_script_for_slurm_gives_every_machine_its_part(tmp_path):
     assert told[:6] == ["symmetric-run", "--address", "here1:6379", "--min-nodes", "2", "--"]
     assert told[6:8] == ["mesocosm", "run"]
     asked = parse_command(told[7:]).command
-    assert (asked.study, asked.preset, asked.config.label, asked.ray) == ("toy-study", "smoke", "two words", "here1:6379")
+    assert (asked.study, asked.preset, asked.config.label, asked.where.ray) == ("toy-study", "smoke", "two words", "here1:6379")
     assert {"--nodes", "--ntasks-per-node", "--exclusive"} <= {
         line.split()[1].partition("=")[0] for line in script[1].splitlines() if line.startswith("#SBATCH")
     }
@@ -267,10 +279,11 @@ def test_ray_has_the_launcher_that_the_script_uses():
 
 @pytest.mark.parametrize("option", [("--ray-cores", "4"), ("--ray-memory", "3"), ("--store", "s3://bucket/run")])
 def test_what_belongs_to_a_cluster_is_refused_without_one(option, capsys, tmp_path):
-    assert main(["run", "toy-study", *option, "--out", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert f"{option[0]} belongs to --ray" in told
-    assert told.count("\n") == 1
+    for words in (["run", "toy-study"], ["compare"]) if option[0] != "--store" else (["run", "toy-study"],):
+        assert main([*words, *option, "--out", str(tmp_path)]) == 2
+        told = capsys.readouterr().err
+        assert f"{option[0]} belongs to --ray" in told
+        assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", [("--ray-cores", "0"), ("--ray-memory", "-1"), ("--ray-memory", "inf")])

@@ -55,10 +55,10 @@ def test_whatever_a_trial_calls_is_reached(tmp_path):
         assert not unreached(name, ours) | unreached(name, theirs), name
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @EVERY
-def test_whatever_a_studys_trials_call_is_reached(study):
-    """A dry run, in a process of its own, calls everything but the compiled programs, which it traces."""
+def test_whatever_a_dry_run_calls_is_reached(study):
+    """In a process of its own, it calls everything but the compiled programs, which it traces; also of trials that the smoke runs of `make whole` leave out."""
     told = subprocess.run([sys.executable, calls.__file__, study], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)

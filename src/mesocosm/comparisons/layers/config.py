@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 
 from mesocosm.studies.interface import Preset
 
-TASKS = ("recall", "copy", "induction", "repeated-sequence", "linear-systems", "regression", "linear-attention", "fuzzy-logic", "raven", "hyperteacher", "text")
+TASKS = (
+    *("recall", "copy", "induction", "repeated-sequence", "parity", "automata", "linear-systems", "hidden-systems", "nonlinear-systems"),
+    *("regression", "linear-attention", "fuzzy-logic", "raven", "hyperteacher", "text"),
+)
 """The sequence tasks (`problems.PROBLEMS`)."""
-SHORTER = tuple(task for task in TASKS if task not in ("repeated-sequence", "linear-attention"))
+SHORTER = ("recall", "copy", "induction", "linear-systems", "regression", "fuzzy-logic", "raven", "hyperteacher", "text")
 """Those of the quick preset."""
 LAYERS = (
     *("attention", "hyla", "linear-attention", "mesa", "gated-linear-attention", "delta-net", "gated-mesa"),
@@ -33,7 +36,7 @@ class Network:
 class Training:
     """AdamW on fresh examples, gradients clipped to norm 1: linear warm-up, then half a cosine down to a tenth of the peak."""
 
-    steps: int = 1500
+    steps: int = 1000
     warmup: int = 100
     batch_size: int = 16
     """Sequences per step."""
@@ -57,11 +60,11 @@ class Config:
     """Names from `mesocosm layers`, or package.module:Name, with options as in Name(heads=2). Others are compared with the first one."""
     tasks: tuple[str, ...] = TASKS
     """Names of sequence tasks."""
-    grid: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
+    grid: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     """Learning rates that are tried on pilot seeds."""
     learning_rates: tuple[float, ...] = ()
     """The chosen rate for each layer and task, the tasks of the first layer first; empty for the search."""
-    pilots: int = 3
+    pilots: int = 2
     """Pilot seeds of each learning rate."""
     length: int = 32
     """Length of the sequences of tasks that have no length of their own."""
@@ -93,12 +96,12 @@ PRESETS = {
         Config(
             layers=_THREE,
             tasks=SHORTER,
-            pilots=2,
+            grid=(3e-3, 1e-2, 3e-2, 1e-1),
             length=24,
             training=Training(steps=400, warmup=40),
             evaluation=Evaluation(examples=512),
         ),
         seeds=8,
     ),
-    "cpu": Preset(Config(), seeds=12),
+    "cpu": Preset(Config(), seeds=10),
 }

@@ -14,12 +14,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mesocosm.tasks.attention_teacher import LinearAttentionTeacher
+from mesocosm.tasks.automata import AutomatonStrings
 from mesocosm.tasks.combinations import CombinationSplit
 from mesocosm.tasks.compositional_supports import k_hot, support
 from mesocosm.tasks.fuzzy_logic import FuzzyLogic
+from mesocosm.tasks.hidden_systems import NonlinearSystems, PartiallyObservedSystems
 from mesocosm.tasks.hyperteacher import Hyperteacher, Prompts, Teacher
 from mesocosm.tasks.induction import Induction, RepeatedSequence
 from mesocosm.tasks.linear_systems import LinearSystems
+from mesocosm.tasks.parity import Parity
 from mesocosm.tasks.raven_matrices import RavenMatrices
 from mesocosm.tasks.recall import MultiQueryRecall
 from mesocosm.tasks.regression_prompts import RegressionPrompts
@@ -75,6 +78,11 @@ def _all(inputs: Array, targets: Array) -> Posed:
     return Posed(inputs, targets, jnp.ones(len(targets)))
 
 
+def _next_token(example: Any) -> Posed:
+    """With those that an example does not score, so that all examples score as many."""
+    return _all(example.inputs, example.targets)
+
+
 def _next_state(example: Any) -> Posed:
     return _all(example.inputs, example.targets)
 
@@ -118,6 +126,22 @@ def _systems(seed: int, length: int) -> Task:
     return LinearSystems.orthogonal(4, length)
 
 
+def _hidden_systems(seed: int, length: int) -> Task:
+    return PartiallyObservedSystems(2, 4, length)
+
+
+def _nonlinear_systems(seed: int, length: int) -> Task:
+    return NonlinearSystems.draw(jax.random.key(seed), 4, length)
+
+
+def _parity(seed: int, length: int) -> Task:
+    return Parity(length - 1)
+
+
+def _automata(seed: int, length: int) -> Task:
+    return AutomatonStrings(states=4, symbols=8, edges=2, longest=length // 3, length=length)
+
+
 def _regression(seed: int, length: int) -> Task:
     return RegressionPrompts(3, 1, pairs=length - 1)
 
@@ -153,7 +177,11 @@ PROBLEMS: dict[str, Problem] = {
     "copy": Problem(_copy, _tokens),
     "induction": Problem(_induction, _tokens),
     "repeated-sequence": Problem(_repeated, _tokens),
+    "parity": Problem(_parity, _tokens),
+    "automata": Problem(_automata, _next_token),
     "linear-systems": Problem(_systems, _next_state),
+    "hidden-systems": Problem(_hidden_systems, _next_state),
+    "nonlinear-systems": Problem(_nonlinear_systems, _next_state),
     "regression": Problem(_regression, _query, "inputs twice as large"),
     "linear-attention": Problem(_linear_attention, _answered, "tokens three times as large"),
     "fuzzy-logic": Problem(_fuzzy_logic, _fuzzy, "combinations of terms"),

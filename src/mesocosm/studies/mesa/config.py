@@ -364,6 +364,7 @@ PRESETS = {
                 10, 32, heads=2, key_dim=8, vocabulary=64, pairs=20, length=96, problems=("recall", "noisy-recall"), mixers=("mesa", "gla"), steps=600
             ),
             parity=ParityRuns(seeds=10),
+            language=LanguageRuns(seeds=10),
         ),
         seeds=10,
         minutes={

@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from mesocosm.claims.forms import CPU
 from mesocosm.claims.measures import Measure, derived
 from mesocosm.claims.replicates import Replicates
 from mesocosm.claims.tables import Axis, Table, Trials, Value
 from mesocosm.studies.interface import Check, Claim, Control, Mean, above, below
-from mesocosm.studies.mesa.mesanet_claims import NET, PAPER, TRIED
+from mesocosm.studies.mesa.mesanet_claims import NET, TRIED
 
 DECODER, MESA_DECODER, LINEAR_DECODER, DELTA_DECODER, HYBRID_DECODER, HYBRID_LINEAR_DECODER = (
     Trials(f"language-{name}") for name in ("attention", "mesa", "gla", "delta-net", "attention-mesa", "attention-gla")
@@ -65,7 +66,7 @@ def _by_part(table: pl.DataFrame) -> Float[np.ndarray, "seeds parts"]:
 
 EARLY, LATE = range(1, 2), range(5, 9)
 
-language = partial(Check, judged_at=PAPER, replicate=f"{NET}; one held-out text", searched=TRIED.count(kind="language"))
+language = partial(Check, judged_at=CPU, replicate=f"{NET}; one held-out text", searched=TRIED.count(kind="language"))
 NULL = Control("gated linear attention of the next seed in the mesa layers' place", text_loss(LINEAR_DECODER, LINEAR_DECODER, next_seed=True))
 
 LANGUAGE = [
