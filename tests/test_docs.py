@@ -232,3 +232,45 @@ def test_formulas_need_no_script(records):
 def test_the_version_is_the_same_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def rows(page: str, first: str) -> dict[str, list[str]]:
+    """The other cells of a table's rows, by what its first cell shows as code; the table begins with these words."""
+    table = (ROOT / "docs" / page).read_text().partition(first)[2].partition("\n\n")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| `")]
+    return {cell.strip("`"): rest for cell, *rest in cells}
+
+
+def test_the_page_on_layers_has_the_tasks_and_presets_that_there_are():
+    from mesocosm.comparisons.layers.config import PRESETS
+    from mesocosm.comparisons.layers.problems import PROBLEMS
+
+    assert {task: cells[-1] for task, cells in rows("comparing-layers.md", "| task |").items()} == {task: made.held_out for task, made in PROBLEMS.items()}
+    shown = rows("comparing-layers.md", "| preset |")
+    assert list(shown) == list(PRESETS)
+    words = {"one": 1, "two": 2, "three": 3, "four": 4, "nine": 9, "fifteen": 15}
+    for preset, (_, tasks, network, training, rates, seeds) in shown.items():
+        config = PRESETS[preset].config
+        numbers = [words.get(word) or int(word) for word in re.findall(rf"\d+|\b(?:{'|'.join(words)})\b", f"{tasks} {network} {training} {rates} {seeds}")]
+        training = [config.training.steps, *([] if preset == "smoke" else [config.training.batch_size])]
+        network = [config.network.blocks, config.network.dim, config.length]
+        assert numbers == [len(config.tasks), *network, *training, len(config.grid), config.pilots, PRESETS[preset].seeds]
+
+
+def test_the_page_on_running_all_studies_has_the_minutes_of_the_records():
+    minutes = re.search(r"The runs behind the ten records took (\d+) minutes", (ROOT / "docs" / "running.md").read_text())
+    assert minutes is not None
+    records = [json.loads(file.read_text()) for file in (ROOT / "results").glob("*/run.json")]
+    assert len(records) == 10
+    assert {record["preset"] for record in records} == {"cpu"}
+    assert int(minutes[1]) == pytest.approx(sum(record["wall_seconds"] for record in records) / 60, rel=0.05)
+
+
+def test_the_studies_in_which_seeds_can_be_trained_at_once_are_named():
+    from dataclasses import fields
+
+    from mesocosm.lab.catalogue import find
+
+    section = (ROOT / "docs" / "running.md").read_text().partition("## On a GPU")[2].partition("\n## ")[0]
+    having = {study for study in OURS if any(field.name == "over_seeds" for field in fields(find(study).presets["cpu"].config))}
+    assert having | {"weight-decay"} == OURS & set(re.findall(r"`([a-z-]+)`", section))

@@ -3,9 +3,16 @@
 import importlib.util
 import json
 import re
+from collections import Counter
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import mesocosm
+from mesocosm.claims.summary import tally_text
+from mesocosm.lab.formatting import when
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +77,25 @@ def test_an_output_that_a_page_cannot_show_is_an_error():
         NOTEBOOKS.as_html({"output_type": "error", "ename": "E"})
 
 
+def test_the_record_that_a_notebook_shows_is_the_one_in_results():
+    """Its date, the numbers of verdicts and the checks that do not hold are those of the record that the code opens."""
+    cells = NOTEBOOKS.read(ROOT / "docs" / "notebooks" / "science.ipynb")["cells"]
+    shown = {"".join(cell["source"]): "".join(map(NOTEBOOKS.as_html, cell["outputs"])) for cell in cells if cell["cell_type"] == "code"}
+    opened, counts, listed = (
+        next(html for source, html in shown.items() if part in source) for part in ("mesocosm.Run(", 'group_by("verdict").len()', '["fails", "inconclusive"]')
+    )
+    (study,) = re.findall(r'mesocosm\.Run\("\.\./\.\./results/([\w-]+)"\)', "\n".join(shown))
+    record = mesocosm.Run(ROOT / "results" / study)
+    again = "run: python docs/notebooks.py"
+    assert when(record.record["started"]) in opened, again
+    assert tally_text(record.claims).casefold() in unescape(opened).casefold(), again
+    numbers = {verdict: int(number) for verdict, number in re.findall(r"<td>&quot;([a-z ]+)&quot;</td><td>(\d+)</td>", counts)}
+    assert numbers == Counter(row["verdict"] for row in record.claims), again
+    wanted = [row["id"] for row in record.claims if row["verdict"] in ("fails", "inconclusive")]
+    found = re.findall(rf"&quot;({study}/[^&]+)&quot;", listed)
+    assert found == wanted if len(wanted) <= 10 else set(found) <= set(wanted), again  # Polars leaves out the middle of a longer table
+
+
 @pytest.mark.whole
 @each
 def test_it_runs(path):
@@ -85,6 +111,24 @@ def test_the_gallery_shows_every_figure_of_every_record():
     for run in records:
         files = {file.name for *_, file in gallery.drawings(run)}
         assert files == {file.name for file in (run.path / "figures").glob("*.svg")}
-        shelf = gallery.shelf(run, "../")
+        shelf = gallery.shelf(run, "mine.html", "../")
+        assert 'href="../records/mine.html"' in shelf
         assert len(re.findall(rf'<img src="\.\./figures/{run.study.name}/', shelf)) == len(files)
         assert (ROOT / "docs" / "studies" / f"{run.study.name}.md").exists()
+
+
+@pytest.mark.whole
+def test_the_documentation_has_the_site_of_all_records(tmp_path):
+    """The gallery's links lead to pages on which every record's figures can be seen."""
+    gallery = hook("gallery")
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="gallery.md"))
+    leads = set(re.findall(rf'href="({gallery.SITE}/[^"]+)"', gallery.on_page_content(gallery.MARK, page=page)))
+    gallery.on_post_build({"site_dir": str(tmp_path)})
+    assert leads <= {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.html")}
+    assert len(leads) == 1 + len(gallery.records())
+    figures = (tmp_path / gallery.SITE / "gallery.html").read_text()
+    for run, name in zip(gallery.records(), gallery.page_names(gallery.records()), strict=True):
+        assert figures.count(f'href="{name}#figure-') == len(gallery.drawings(run))
+        text = (tmp_path / gallery.SITE / name).read_text()
+        assert all(f'id="claim-{row["claim"]}"' in text for row in run.claims)
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*")) < 50e6

@@ -4,26 +4,52 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from smoke_runs import LEFT_OUT, run_smoke
 
-from made_up_data import write_fashion, write_mnist
+from mesocosm.lab.catalogue import find, packages
 from mesocosm.lab.store.run_directory import Run
 
-LEFT_OUT = {"coala": ("--config.clean-up.iterations", "0")}
-"""Trials whose programs take as long to compile as all others of the study: slow tests trace and run them."""
 
-CALLS = Path(__file__).parents[1] / "lab" / "store" / "calls.py"
-
-
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What needs a study's run or all of its programs is marked as such."""
+    """Mark what needs a study's run or all of its programs. Each worker starts with the runs of other studies, so that none waits for another's."""
     for item in items:
         if {"smoke_of", "lowered"} & set(item.fixturenames):
             item.add_marker(pytest.mark.whole)
+    yield
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = heads([item for item in items if "smoke_of" in item.fixturenames], workers)
+    rest = [item for item in items if "smoke_of" not in item.fixturenames]
+    share, ordered = len(items) // workers, []  # pytest-xdist deals out contiguous parts
+    for head in first:
+        ordered += [*head, *rest[: max(share - len(head), 0)]]
+        rest = rest[max(share - len(head), 0) :]
+    items[:] = [*ordered, *rest]
+
+
+def heads(items, workers):
+    """Tests by study, and the studies over the workers, the one with most trials first."""
+    of_study = {}
+    for item in items:
+        of_study.setdefault(study_of(item), []).append(item)
+    found, load = [[] for _ in range(workers)], [0] * workers
+    trials = {study: len(find(study).trials(find(study).presets["smoke"].config)) for study in of_study}
+    for study in sorted(of_study, key=lambda study: -trials[study]):
+        least = load.index(min(load))
+        found[least] += of_study[study]
+        load[least] += trials[study]
+    return found
+
+
+def study_of(item):
+    """The study whose run a test reads, by its parameter or its module's name."""
+    if hasattr(item, "callspec") and "study" in item.callspec.params:
+        return item.callspec.params["study"]
+    module = item.path.stem.removeprefix("test_").replace("_", "-")
+    return max((study for study in packages() if module.startswith(study)), key=len, default="weight-decay")
 
 
 @pytest.fixture(scope="session")
@@ -33,31 +59,14 @@ def smoke_of(tmp_path_factory, worker_id):
     folder = own if worker_id == "master" else own.parent
 
     @cache
-    def made(study):
-        with FileLock(folder / f"{study}.lock"):
-            if not (folder / study / "run.json").exists():
-                run_smoke(study, folder)
-        return Run(folder / study)
+    def made(study, complete=False):
+        path = folder / (f"{study}-complete" if complete else study)
+        with FileLock(f"{path}.lock"):
+            if not (path / "run.json").exists():
+                run_smoke(study, path, () if complete else LEFT_OUT.get(study, ()))
+        return Run(path)
 
     return made
-
-
-def run_smoke(study, folder):
-    """Make the run; a process that fails is the failure of every test that asked for it."""
-    data = folder / f"data-{study}"
-    if study == "ensembles":
-        data.mkdir()
-        write_fashion(data)
-        write_mnist(data)
-    words = ["run", study, "--preset", "smoke", *LEFT_OUT.get(study, ()), "--out", str(folder / study)]
-    finished = subprocess.run(
-        [sys.executable, str(CALLS), str(folder / f"{study}-calls.json"), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "MESOCOSM_DATA": str(data)},
-    )
-    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from mesocosm.claims.judge import judge
 from mesocosm.claims.measures import trials_read
 from mesocosm.claims.view import View
 from mesocosm.nn import HYLA_VARIANTS, DeltaNet
-from mesocosm.studies.hyla import claims, codes, identities, tables, train
+from mesocosm.studies.hyla import claims, codes, figures, identities, tables, train
 from mesocosm.studies.hyla.config import PRESETS, Evaluation, Fuzzy, FuzzySize, Identities, Language, Raven, Scale
 from mesocosm.studies.hyla.networks import DECAYED, Copied, build, encoded_manual, fuzzy_task, language_task, learner, raven_task, tasks
 from mesocosm.studies.hyla.trials import check, trials
@@ -78,6 +78,48 @@ def test_a_scaled_network_is_wider_with_heads_of_the_same_size_or_deeper():
     assert arm("raven-hyla-10M", "paper").training == replace(arm("raven-hyla", "paper").training, steps=78_125)
     assert arm("raven-hyla-10M", "paper").network == arm("raven-hyla", "paper").network
     assert arm("raven-linear-wide-2", "paper").training == arm("raven-linear", "paper").training
+    narrow, judged = arm("raven-softmax-narrow", "cpu"), arm("raven-softmax", "cpu")
+    assert narrow == replace(judged, network=replace(judged.network, dim=32, heads=4, size=16, hidden=64))
+    assert {trial.name for trial in trials(PRESETS["cpu"].config) if "narrow" in trial.name} == {"raven-softmax-narrow"}
+
+
+def test_other_fractions_of_the_multisets_of_rules_are_held_out_for_softmax_and_hyla():
+    """At the size of the judged networks; the largest fraction that the config takes can be drawn."""
+    names = [f"raven-{layer}-held-{percent}" for percent in (10, 30, 50, 70, 90) for layer in ("softmax", "hyla")]
+    assert [trial.name for trial in trials(PRESETS["paper"].config) if trial.name.startswith("raven-") and "-held-" in trial.name] == names
+    for name in names:
+        judged = arm(name.partition("-held-")[0], "paper")
+        assert arm(name, "paper") == replace(judged, task=replace(judged.task, held_out=int(name[-2:]) / 100))
+    config = replace(PRESETS["cpu"].config, raven_held_outs=(0.9,))
+    task = next(trial for trial in trials(config) if trial.name == "raven-hyla-held-90").config.task
+    split = raven_task(task, 1000).combinations
+    assert (len(split.train), len(split.held_out)) == (4, 32)
+    assert sorted(np.unique(np.asarray(split.train))) == list(range(8))
+
+
+def test_the_figure_of_sizes_leaves_out_other_fractions_and_theirs_leaves_out_other_sizes():
+    config = replace(PRESETS["cpu"].config, raven_held_outs=(0.5,))
+    labels = {"heads": 8, "tied": False, "features": 2, "copies": 0, "matrices": 320_000, "width": 64, "layers": 3}
+    arms = {"raven-softmax": {}, "raven-softmax-held-50": {}, "raven-softmax-narrow": {"heads": 4, "width": 32}, "raven-softmax-quarter": {"matrices": 80_000}}
+    rows = [scores(trial, train=0.5, held_out=place / 10).with_columns(variant=pl.lit("softmax")) for place, trial in enumerate(arms)]
+    rows = [
+        table.with_columns(**{name: pl.lit(value) for name, value in {**labels, **changes}.items()}) for table, changes in zip(rows, arms.values(), strict=True)
+    ]
+    view = View(config, "cpu", {"solved": pl.concat(rows)})
+
+    def drawn(figure):
+        """The data of a figure's charts."""
+        return [pl.DataFrame(data) for data in figure.draw(view).to_dict()["datasets"].values()]
+
+    assert {(row["matrices"], row["width"]) for table in drawn(figures.curves) for row in table.iter_rows(named=True)} == {
+        (320_000, 64),
+        (320_000, 32),
+        (80_000, 64),
+    }
+    assert [len(table) for table in drawn(figures.curves)] == [20, 20]
+    (table,) = drawn(figures.multisets_held_out)
+    assert sorted(set(table["fraction"])) == [0.25, 0.5]
+    assert len(table) == 40
 
 
 def test_what_a_check_compares_has_all_replicates():
@@ -102,6 +144,7 @@ def test_checks_name_the_ends_of_each_curve():
     assert [tables.by_matrices("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-quarter",), ("raven-softmax",)]
     assert [tables.by_matrices("hyla", pick).names(cpu) for pick in (min, max)] == [("raven-hyla-quarter",), ("raven-hyla",)]
     assert [tables.by_matrices("hyla", pick).names(paper) for pick in (min, max)] == [("raven-hyla-10M",), ("raven-hyla-40M",)]
+    assert [tables.by_width("softmax", pick).names(cpu) for pick in (min, max)] == [("raven-softmax-narrow",), ("raven-softmax",)]
     assert [tables.by_width("linear", pick).names(paper) for pick in (min, max)] == [("raven-linear",), ("raven-linear-wide-4",)]
     no_curves = [tables.held_out("hyla", 0), tables.by_width("linear", min), tables.by_matrices("linear", max), tables.of_features(max)]
     for end, config in [*((end, one) for end in no_curves), (tables.held_out("hyla", 1), cpu)]:
@@ -461,6 +504,15 @@ def test_length_can_have_no_effect_or_work_without_new_tokens(check, variant, pr
     assert judged(check, preset, explained=tables).verdict == verdict
 
 
+@pytest.mark.parametrize(("preset", "half"), [("quick", 8), ("cpu", 8), ("paper", 16)])
+@pytest.mark.parametrize(("train", "held_out", "short", "verdict"), [(0.75, 0.6, 0.3, "holds"), (0.85, 0.5, 0.3, "fails"), (0.75, 0.6, 0.55, "not judged")])
+def test_layers_can_have_the_same_gap_and_a_shorter_context_a_smaller_one(preset, half, train, held_out, short, verdict):
+    """The gap of softmax attention is 0.35; seeds differ a little in HYLA's and in that with half of the context."""
+    arms = [explained("softmax", 0.85, 0.5), explained("hyla", train, held_out), explained(f"softmax-length-{half}", 0.65, short)]
+    tables = pl.concat([arms[0], *(arm.with_columns(pl.col("held_out") + 0.001 * pl.col("seed")) for arm in arms[1:])])
+    assert judged("C3.gap", preset, explained=tables).verdict == verdict
+
+
 @pytest.mark.parametrize(("train", "held_out", "verdict"), [(0.86, 0.5, "holds"), (0.7, 0.5, "fails"), (0.86, 0.84, "not judged")])
 def test_training_can_differ_and_composition_cost_nothing(train, held_out, verdict):
     tables = pl.concat([explained("softmax", 0.85, held_out), explained("hyla", train, 0.6)])
@@ -493,6 +545,7 @@ def test_one_head_can_be_as_good_and_several_can_be_better_even_if_they_are_tied
         ("matrices-hyla", "cpu", "hyla", "hyla-quarter"),
         ("matrices-hyla", "paper", "hyla-40M", "hyla-10M"),
         ("width-softmax", "paper", "softmax-wide-4", "softmax"),
+        ("width-softmax", "cpu", "softmax", "softmax-narrow"),
         ("matrices-softmax", "paper", "softmax-40M", "softmax-10M"),
         ("width-hyla", "paper", "hyla-wide-4", "hyla"),
     ],
@@ -657,6 +710,11 @@ def test_a_layer_may_see_all_tokens():
         ({"lengths": (8, 16)}, "lengths has 16 twice"),
         ({"hyla_lengths": (4,)}, "hyla_lengths has 4, which lengths lacks"),
         ({"raven_features": (2,)}, "raven_features has 2 twice"),
+        ({"raven_held_outs": (0.5, 0.25)}, "raven_held_outs has 25 twice"),
+        ({"raven_held_outs": (0.02,)}, "with 2 features, a fraction of 0.02 holds out 0 of 36 multisets"),
+        ({"raven_held_outs": (0.95,)}, "with 2 features, a fraction of 0.95 holds out 34 of 36 multisets"),
+        ({"raven_held_outs": (1.5,)}, "holds out 54 of 36 multisets"),
+        ({"raven_features": (1,)}, "with 1 features, a fraction of 0.25 holds out 2 of 8 multisets"),
         ({"scales": (Scale("a", steps=1), Scale("a", steps=2))}, "scales has a twice"),
         ({"fuzzy_sizes": (FuzzySize("a", 3, 2, 0.3, 1),) * 2}, "fuzzy_sizes has a twice"),
         ({"variants": ("softmax", "hyla", "hyla")}, "variants has hyla twice"),
@@ -673,7 +731,7 @@ def test_presets_with_minutes_have_them_for_every_trial(preset):
     config = PRESETS[preset].config
     if minutes := PRESETS[preset].minutes:
         assert set(minutes) == {trial.name for trial in trials(config)}
-        assert preset != "cpu" or sum(minutes.values()) < 95  # of one core; the record is computed on two
+        assert preset != "cpu" or sum(minutes.values()) < 100  # of one core; the record is computed on two
 
 
 def test_the_split_of_every_seed_is_saved():

@@ -189,6 +189,26 @@ def test_a_driver_that_dies_or_is_stopped_resumes(number, nodes, expected, tmp_p
 
 @real
 @needs_ray
+def test_a_head_that_dies_ends_the_run_which_resumes_on_another_cluster(nodes, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # for which Ray waits for the head to come back
+    mortal = Nodes()
+    try:
+        process = mortal.start(tmp_path / "run")
+        wait_for(lambda: checkpointed(tmp_path / "run"), process)
+        mortal.cluster.head_node.kill_gcs_server()
+        code, told = finish(process)
+        assert code == 1, told
+        assert "Failed to connect to GCS within 5 seconds" in told, told
+    finally:
+        mortal.cluster.shutdown()
+    code, told = finish(nodes.start(tmp_path / "run"))
+    assert code == 0, told
+    assert "resumes where it was interrupted" in told
+    assert results(tmp_path / "run") == expected
+
+
+@real
+@needs_ray
 def test_a_run_in_a_bucket_resumes_with_another_driver(bucket, nodes, expected, tmp_path):
     if bucket is None:
         pytest.skip("an S3 server is not installed: make cluster")
@@ -234,6 +254,20 @@ def test_a_comparison_on_a_cluster_has_the_numbers_of_one_here(nodes, tmp_path):
         assert code == 0, told
         tables.append([(tmp_path / name / table).read_text() for table in ("search.csv", "comparison.csv")])
     assert tables[0] == tables[1]
+
+
+@real
+@needs_ray
+def test_a_search_on_a_cluster_has_the_table_of_one_here(nodes, tmp_path):
+    words = [sys.executable, "-m", "mesocosm", "search", "toy-study", "--preset", "smoke", "--by", "heights.end", "--on", "rolling"]
+    words += ["--over", "config.learning_rate=0.1,0.2", "--out"]
+    tables = []
+    for name, where in (("cluster", ["--ray", nodes.address, "--ray-cores", "1", "--ray-memory", "1"]), ("here", [])):
+        code, told = finish(subprocess.Popen([*words, str(tmp_path / name), *where], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        assert code == 0, told
+        tables.append((tmp_path / name / "search.csv").read_text())
+    assert tables[0] == tables[1]
+    assert tables[0].count("\n") == 1 + 2 * 2  # two learning rates, two pilot seeds
 
 
 # --- without a cluster

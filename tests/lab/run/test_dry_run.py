@@ -41,8 +41,10 @@ def test_nothing_is_trained_and_arms_of_equal_shape_compile_once(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self, *args, **options: compiled.append(self) or original(self, *args, **options))
     monkeypatch.setattr("mesocosm.lab.run.context.fit", None)
     done = dry_run(STUDY, "smoke", strict=True)
-    assert len(compiled) == 1
+    assert len(compiled) == 2  # the fit, and the height, which is evaluated three times
     assert done[1].memory_bytes == done[2].memory_bytes >= PRESETS["smoke"].seeds * 4 * (4 + 1)
+    assert done[1].evaluations == done[2].evaluations == done[3].evaluations[:1] == done[3].evaluations[1:]
+    assert done[1].fits[0].memory_bytes > done[1].evaluations[0] > 0
     assert done[0].memory_bytes is None
 
 
@@ -64,6 +66,50 @@ def test_a_study_far_larger_than_this_machine_runs_dry(monkeypatch):
     done = dry_run(STUDY, "quick", config=Config(bowl=Bowl(dim=10**9), steps=10**6), strict=True)
     assert done[0].memory_bytes > 8 * 4 * 10**9
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6  # kilobytes
+
+
+def evaluated(function, models, *, seeds=(3, 4), shared=()) -> int:
+    """Bytes of an evaluation."""
+    child = DryRunContext(Trial("child", toy.probe, None), seeds, {}, {})
+    result = child.evaluate(function, *models, shared=shared)
+    assert jax.tree.leaves(result)[0].shape[0] == len(seeds)
+    (found,) = child.evaluations
+    return found
+
+
+def balls(dim, seeds=2):
+    return (toy.Ball(np.zeros((seeds, dim), np.float32)),)
+
+
+def test_what_an_evaluation_needs_is_its_program_and_the_arguments_and_results_of_all_seeds():
+    def outer(ball):
+        return jnp.outer(ball.position, ball.position)
+
+    def products(ball):
+        return jnp.sum(jnp.sin(outer(ball) @ outer(ball)))
+
+    n = 300
+    assert evaluated(products, balls(n)) >= 4 * n**2  # a product of matrices, for one seed
+    assert evaluated(products, balls(n, 20), seeds=tuple(range(20))) < 1.2 * evaluated(products, balls(n))
+    assert evaluated(outer, balls(n)) >= 3 * 4 * n**2  # the result of a call, and those of both seeds
+    more = evaluated(outer, balls(n, 20), seeds=tuple(range(20))) - evaluated(outer, balls(n))
+    assert more == 18 * 4 * (n**2 + n)
+    assert evaluated(lambda ball, x: jnp.sum(x) + toy.height(ball), balls(n), shared=(np.ones((n, n), np.float32),)) >= 4 * n**2
+    assert evaluated(jnp.sin, (), shared=(np.ones(n, np.float32),)) >= (1 + 1 + 2) * 4 * n
+
+
+def test_a_trial_needs_what_the_larger_of_its_fits_and_evaluations_needs(monkeypatch):
+    def roll(config, context):
+        tables = toy.roll(config, context)
+        context.evaluate(lambda ball: jnp.outer(ball.position, ball.position), context.model("other", "ball"))
+        return tables
+
+    arm = Trial("other", toy.roll, Descent(Bowl(dim=500), 5, 0.1), models={"ball": toy.build_ball})
+    monkeypatch.setattr(toy, "trials", lambda config: [arm, replace(arm, name="second", run=roll, after=("other",))])
+    first, second = dry_run(STUDY, "smoke", strict=True)
+    assert first.memory_bytes == first.fits[0].memory_bytes == second.fits[0].memory_bytes
+    assert second.memory_bytes == max(second.evaluations) >= 3 * 4 * 500**2 > first.memory_bytes
+    assert [trial.evaluations for trial in dry_run(STUDY, "smoke", compile=False)] == [(), ()]
 
 
 def test_states_reasons_and_minutes_are_those_of_the_run_that_would_happen(tmp_path):

@@ -28,7 +28,7 @@ from mesocosm.learning.dry_run import dry_run_fit, placeholders
 from mesocosm.learning.fit import Fitted
 from mesocosm.learning.fit_options import FitOptions
 from mesocosm.learning.learner import Learner
-from mesocosm.learning.program import Evaluation
+from mesocosm.learning.program import Evaluation, _evaluate
 from mesocosm.learning.streams import Stream, evaluation_key, stream_keys
 from mesocosm.studies.interface import Study, Trial
 
@@ -60,6 +60,7 @@ class TrialDryRun:
         fits: the fits that it would train.
         problem: the missing data set or package, or the error that ended it, in one line. A function that computes with its measurements may fail on
             the placeholder numbers.
+        evaluations: bytes of each evaluation, with the arguments and results of all seeds; empty if they were not compiled.
     """
 
     trial: str
@@ -68,11 +69,13 @@ class TrialDryRun:
     minutes: float | None
     fits: tuple[FitDryRun, ...] = ()
     problem: str | None = None
+    evaluations: tuple[int, ...] = ()
 
     @property
     def memory_bytes(self) -> int | None:
-        """The largest memory among the fits; None if none was compiled."""
-        return max((fit.memory_bytes for fit in self.fits if fit.memory_bytes is not None), default=None)
+        """The largest memory among the fits and evaluations; None if none was compiled. What a trial computes outside of them does not count."""
+        fits = [fit.memory_bytes for fit in self.fits if fit.memory_bytes is not None]
+        return max([*fits, *self.evaluations], default=None)
 
 
 def dry_run(
@@ -133,7 +136,7 @@ def rehearsed(plan: Plan, trial: Trial, states: Mapping[str, tuple[str, str]], p
             error.add_note(f"raised in the dry run of trial {trial.name}")
             raise
         problem = error_line(error)
-    return replace(found, fits=tuple(context.fits.values()), problem=problem)
+    return replace(found, fits=tuple(context.fits.values()), problem=problem, evaluations=tuple(context.evaluations))
 
 
 @dataclass
@@ -147,6 +150,7 @@ class DryRunContext:
         programs: bytes of the programs compiled so far, by their text; None to compile nothing.
         fits: the requested fits.
         models: the published models, without checksums.
+        evaluations: bytes of the requested evaluations, if these are compiled.
     """
 
     trial: Trial
@@ -155,6 +159,7 @@ class DryRunContext:
     programs: dict[str, int] | None = None
     fits: dict[str, FitDryRun] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    evaluations: list[int] = field(default_factory=list)
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -178,11 +183,13 @@ class DryRunContext:
         return fitted
 
     def evaluate(self, function: Callable[..., Any], *per_seed: Any, shared: tuple[Any, ...] = ()) -> Any:
-        """Trace the function; returns placeholder numbers."""
-        if per_seed:
-            return placeholders(Evaluation(function, per_seed, shared).shapes())
-        seeds = np.zeros(len(self.seeds), np.float32)
-        return placeholders(Evaluation(Partial(without_seeds, function), (seeds,), shared).shapes())
+        """Trace the function, and compile it to measure its memory; returns placeholder numbers."""
+        if not per_seed:
+            function, per_seed = Partial(without_seeds, function), (np.zeros(len(self.seeds), np.float32),)
+        evaluation = Evaluation(function, per_seed, shared)
+        if self.programs is not None:
+            self.evaluations.append(_memory_of_evaluation(evaluation, self.programs))
+        return placeholders(evaluation.shapes())
 
     def publish(self, name: str, model: Any) -> None:
         """Check the model against the trial's declaration."""
@@ -203,6 +210,18 @@ class DryRunContext:
         """Check the table's shapes and names; accepts NaN, which placeholder numbers can cause."""
         finite = {name: np.nan_to_num(column) if np.asarray(column).dtype.kind == "f" else column for name, column in columns.items()}
         return long_table({"seed": self.seeds, **axes}, **finite)
+
+
+def _memory_of_evaluation(evaluation: Evaluation, programs: dict[str, int]) -> int:
+    """Bytes of the program, which is called for one seed at a time, and of the arguments and results of all seeds beside it."""
+    of_function, of_seeds, shared = (
+        [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in arrays]
+        for arrays in (evaluation.function_arrays, evaluation.seed_arrays, evaluation.shared_arrays)
+    )
+    of_one = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in of_seeds]
+    lowered = _evaluate.lower(of_function, of_one, shared, trees=evaluation.trees)
+    results = [leaf for leaf in jax.tree.leaves(evaluation.shapes()) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    return _memory(lowered, programs) + sum(leaf.size * leaf.dtype.itemsize for leaf in [*of_seeds, *results])
 
 
 def _memory(lowered: Any, programs: dict[str, int]) -> int:

@@ -77,7 +77,7 @@ SIZE_AND_CODES = [
             ),
             grows("matrices-softmax", "softmax", by_matrices, "accuracy on held-out combinations, softmax attention, most matrices minus fewest", above(0.05)),
             grows("matrices-hyla", "hyla", by_matrices, "accuracy on held-out combinations, HYLA, most matrices minus fewest", above(0.05)),
-            grows("width-softmax", "softmax", by_width, "accuracy on held-out combinations, softmax attention, widest minus narrowest", above(0.03), PAPER),
+            grows("width-softmax", "softmax", by_width, "accuracy on held-out combinations, softmax attention, widest minus narrowest", above(0.03)),
             grows("width-hyla", "hyla", by_width, "accuracy on held-out combinations, HYLA, widest minus narrowest", above(0.03), PAPER),
         ],
     ),

@@ -10,6 +10,8 @@ import altair as alt
 import polars as pl
 
 from mesocosm.studies.charts import training
+from mesocosm.studies.hyla.config import WithSweeps
+from mesocosm.studies.hyla.tables import percent
 from mesocosm.studies.interface import View, figure
 
 SEED_DOTS = {"size": 30, "opacity": 0.6}
@@ -27,15 +29,15 @@ def held_out(view: View) -> alt.TopLevelMixin:
     return alt.hconcat(by_fraction, by_length)
 
 
-def _scores(table: pl.DataFrame, x: str, title: str, number: str) -> Any:
+def _scores(table: pl.DataFrame, x: str, title: str, number: str, score: str = "R²") -> Any:
     names = {"train": "training's combinations", "held_out": "held-out combinations"}
-    long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="r2")
+    long = table.select("seed", "variant", x, *names).unpivot(list(names), index=["seed", "variant", x], variable_name="set", value_name="score")
     long = long.with_columns(pl.col("set").replace(names)).sort("set", "variant", x, "seed")
     across = alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(values=sorted(set(table[x])), format=number))
-    up = alt.Y("r2:Q", title="R²", scale=alt.Scale(zero=False))
+    up = alt.Y("score:Q", title=score, scale=alt.Scale(zero=False))
     colour = alt.Color("variant:N", title="attention")
-    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("r2", format=".3f")])
-    lines = alt.Chart().mark_line().encode(x=across, y=alt.Y("mean(r2):Q"), color=colour)
+    dots = alt.Chart().mark_circle(**SEED_DOTS).encode(x=across, y=up, color=colour, tooltip=["seed", "variant", x, alt.Tooltip("score", format=".3f")])
+    lines = alt.Chart().mark_line().encode(x=across, y=alt.Y("mean(score):Q"), color=colour)
     return alt.layer(lines, dots, data=long).properties(width=200, height=220).facet(column=alt.Column("set:N", title=None))
 
 
@@ -145,7 +147,8 @@ def curves(view: View) -> alt.TopLevelMixin:
     network, judged = config.raven_network, config.raven_training.steps * config.raven_training.batch_size
     heads = pl.col("heads") * network.dim == pl.col("width") * network.heads
     judged_size = {"features": config.raven.features, "layers": network.layers, "tied": False, "copies": 0}
-    table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled), **judged_size)
+    others = [name for name, held_out in _by_fraction(config).items() if held_out != config.raven.held_out]
+    table = view.table("solved").filter(heads & pl.col("variant").is_in(config.scaled) & ~pl.col("trial").is_in(others), **judged_size)
     columns = ["seed", "variant", "matrices", "width", "held_out"]
     y = alt.Y("held_out:Q", title="held-out matrices solved", scale=alt.Scale(domainMin=0))
     colour = alt.Color("variant:N", title="attention")
@@ -164,6 +167,20 @@ def curves(view: View) -> alt.TopLevelMixin:
     )
     by_matrices = table.filter(width=network.dim)
     return alt.hconcat(panel(by_matrices, _matrices_axis(by_matrices)), panel(widths, width))
+
+
+def _by_fraction(config: WithSweeps) -> dict[str, float]:
+    """The trials on Raven matrices that differ in nothing but the layer and the fraction of the multisets of rules held out, and that fraction."""
+    found = {f"raven-{name}": config.raven.held_out for name in ("softmax", "hyla")}
+    return found | {f"raven-{name}-held-{percent(fraction)}": fraction for fraction in config.raven_held_outs for name in ("softmax", "hyla")}
+
+
+@figure("Raven matrices by what is held out")
+def multisets_held_out(view: View) -> alt.TopLevelMixin:
+    """Fraction of matrices that are solved, by the fraction of the multisets of rules that is held out. One dot per split, lines join means."""
+    fractions = _by_fraction(view.config)
+    table = view.table("solved").filter(pl.col("trial").is_in(list(fractions)))
+    return _scores(table.with_columns(fraction=pl.col("trial").replace_strict(fractions)), "fraction", "fraction held out", ".2f", "matrices solved")
 
 
 @figure("Perplexity of decoders")
@@ -193,4 +210,4 @@ def matrices(view: View) -> alt.TopLevelMixin:
     return words.properties(width=180, height=170).facet(column=alt.Column("panel:N", title=None))
 
 
-FIGURES = [held_out, variants, plane, clusters, decoding, rules, rules_by_matrices, curves, matrices, perplexities, training]
+FIGURES = [held_out, variants, plane, clusters, decoding, rules, rules_by_matrices, curves, multisets_held_out, matrices, perplexities, training]

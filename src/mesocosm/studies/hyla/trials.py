@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import comb
 
 from mesocosm.nn import HYLA_VARIANTS
 from mesocosm.studies.hyla.codes import compare_rules, read_rules, read_terms
-from mesocosm.studies.hyla.config import MIXTURES, Config, Scale
+from mesocosm.studies.hyla.config import MIXTURES, Config, Scale, WithSweeps
 from mesocosm.studies.hyla.identities import check_identities, find_ambiguous
 from mesocosm.studies.hyla.networks import Arm, FuzzyArm, LanguageArm, RavenArm, build
 from mesocosm.studies.hyla.tables import percent
@@ -15,6 +16,7 @@ from mesocosm.studies.hyla.train import train_fuzzy, train_language, train_raven
 from mesocosm.studies.interface import Trial
 from mesocosm.studies.part_names import code_of
 from mesocosm.studies.parts import check_mixer
+from mesocosm.tasks.raven_rules import RULES
 
 
 def check(config: Config) -> None:
@@ -27,11 +29,12 @@ def check(config: Config) -> None:
     check_mixer(config.mixer, config.raven_network.dim, 9 * config.raven.features, causal=False)
 
 
-def check_lists(config: Config) -> None:
-    """Reject heads that do not divide a network, layers that do not exist, and lists that would train a network twice or nowhere.
+def check_lists(config: WithSweeps) -> None:
+    """Reject heads that do not divide a network, layers that do not exist, lists that would train a network twice or nowhere, and splits that cannot be drawn.
 
     Raises:
-        ValueError: a network's size is not a multiple of its heads, or a list of the config has an entry twice, one too many, or no layer's name.
+        ValueError: a network's size is not a multiple of its heads; a list of the config has an entry twice, one too many, or no layer's name; or a fraction of
+            the multisets of rules leaves none to hold out, or too few to train on.
     """
     others = [replace(config.raven_network, heads=heads) for heads in config.raven_heads]
     for network in (config.fuzzy_network, config.raven_network, config.language_network, *others):
@@ -40,6 +43,7 @@ def check_lists(config: Config) -> None:
     named: dict[str, Sequence[object]] = {
         "held_outs": [percent(held_out) for held_out in (config.fuzzy.held_out, *config.held_outs)],
         "lengths": [config.fuzzy.length, *config.lengths],
+        "raven_held_outs": [percent(held_out) for held_out in (config.raven.held_out, *config.raven_held_outs)],
         "raven_heads": [config.raven_network.heads, *config.raven_heads],
         "raven_features": [config.raven.features, *config.raven_features],
         "scales": [scale.name for scale in config.scales],
@@ -57,9 +61,22 @@ def check_lists(config: Config) -> None:
     for name, among in (("hyla_held_outs", config.held_outs), ("hyla_lengths", config.lengths)):
         if lacking := [entry for entry in getattr(config, name) if entry not in among]:
             raise ValueError(f"{name} has {lacking[0]}, which {name.removeprefix('hyla_')} lacks")
+    _check_multisets(config)
 
 
-def trials(config: Config) -> list[Trial]:
+def _check_multisets(config: WithSweeps) -> None:
+    """Reject fractions of the multisets of rules that hold none out, or leave too few for every rule to occur in training."""
+    judged = config.raven
+    drawn = [(judged.features, held_out) for held_out in (judged.held_out, *config.raven_held_outs)]
+    for features, held_out in drawn + [(other, judged.held_out) for other in config.raven_features]:
+        multisets = comb(len(RULES) + features - 1, features)
+        held = int(multisets * held_out)
+        if held < 1 or (multisets - held) * features < len(RULES):
+            told = f"a fraction of {held_out} holds out {held} of {multisets} multisets of rules"
+            raise ValueError(f"on Raven matrices with {features} features, {told}; hold out at least one, and leave enough for all {len(RULES)} rules to occur")
+
+
+def trials(config: WithSweeps) -> list[Trial]:
     """One trial per network; arms are paired by seed, which decides split, initialisation and data.
 
     Raises:
@@ -124,8 +141,8 @@ def _raven(config: Config) -> list[Trial]:
     return [_trained(config, "raven-softmax", arm), Trial("codes-raven-softmax", read_rules, arm, after=("raven-softmax",))]
 
 
-def _other_raven(config: Config) -> list[Trial]:
-    """Softmax attention with other numbers of heads and features, and its controls; other layers; other sizes and numbers of matrices; codes."""
+def _other_raven(config: WithSweeps) -> list[Trial]:
+    """Softmax attention with other numbers of heads and features, and its controls; other layers, fractions held out, sizes and numbers of matrices; codes."""
     arm, task, network = _raven_arm(config), config.raven, config.raven_network
     found = [_trained(config, f"raven-softmax-heads-{heads}", replace(arm, network=replace(network, heads=heads))) for heads in config.raven_heads]
     if config.raven_tied:
@@ -138,6 +155,9 @@ def _other_raven(config: Config) -> list[Trial]:
         copied = replace(task, features=min(counts), copies=max(counts) - min(counts))
         found.append(_trained(config, "raven-softmax-copied", replace(shorter, task=copied)))
     found += [_trained(config, f"raven-{name}", replace(arm, variant=name)) for name in config.raven_variants if name != "softmax"]
+    for held_out in config.raven_held_outs:
+        other = replace(arm, task=replace(task, held_out=held_out))
+        found += [_trained(config, f"raven-{name}-held-{percent(held_out)}", replace(other, variant=name)) for name in ("softmax", "hyla")]
     for scale in config.scales:
         found += [_trained(config, f"raven-{name}-{scale.name}", _scaled(replace(arm, variant=name), scale)) for name in scale.only or config.scaled]
     longer = [scale for scale in config.scales if scale.steps and "softmax" in config.scaled]

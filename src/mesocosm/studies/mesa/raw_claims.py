@@ -176,7 +176,7 @@ RAW = [
                 above(0.1),
                 measures.ascent(FewShot.neighbours),
                 Control("on true pairs", measures.ascent(FewShot.true_pairs)),
-                searched=5,
+                searched=_tried("neighbour-regression"),
             ),
             few_shot(
                 "separator",

@@ -1,0 +1,29 @@
+"""The smoke run of a study by the words that a user types, in a process of its own that also notes what its trials call."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from made_up_data import write_fashion, write_mnist
+
+LEFT_OUT = {
+    "coala": ("--config.clean-up.iterations", "0"),
+    "mesa": tuple(word for part in ("few-shot", "memories", "parity", "language") for word in (f"--config.{part}.seeds", "0")),
+}
+"""Trials whose programs take as long to compile as all others of the study: slow tests run them (`complete`)."""
+
+CALLS = Path(__file__).parents[1] / "lab" / "store" / "calls.py"
+
+
+def run_smoke(study, path, options):
+    """Make the run; a process that fails is the failure of every test that asked for it."""
+    data = path.with_name(f"{path.name}-data")
+    if study == "ensembles":
+        data.mkdir()
+        write_fashion(data)
+        write_mnist(data)
+    words = ["run", study, "--preset", "smoke", *options, "--out", str(path)]
+    command = [sys.executable, str(CALLS), f"{path}-calls.json", *words]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MESOCOSM_DATA": str(data)})
+    assert finished.returncode == 0, finished.stderr
