@@ -39,6 +39,7 @@ def test_codes_are_the_weights_of_pairs_over_heads():
     np.testing.assert_array_equal(latent_codes([np.asarray(layer.attention) for layer in shown], 6, [2, 5]), codes)
 
 
+@pytest.mark.whole
 def test_layers_without_codes_or_with_other_heads_are_refused():
     lru = LRU.create(4, key=jax.random.key(0))
     with pytest.raises(ValueError, match="layer 1 shows no attention"):

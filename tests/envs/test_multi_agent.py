@@ -207,6 +207,7 @@ def test_a_coin_decides_about_a_shared_cell_and_a_frozen_agent_has_no_share():
     np.testing.assert_array_equal(many(keys, before._replace(frozen=jnp.array([3, 0]))), np.tile([0, 1], (2000, 1)))
 
 
+@pytest.mark.whole
 def test_a_hit_agent_stands_still_for_five_moves_and_cannot_be_hit_again():
     env = CleanUp(accuracy=1.0, pollution=0.0)
     now = state((5, 6))

@@ -183,7 +183,7 @@ def test_learned_coefficients_approach_the_exact_ones_and_so_does_their_expected
     assert np.abs(centred[0]).max() < 0.1 * np.abs(np.asarray(dp.action_values(MDP, POLICY))[0]).max()
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_learned_values_approach_the_exact_ones():
     q, visited = np.asarray(dp.action_values(MDP, POLICY)), np.asarray(dp.occupancy(MDP, POLICY)) > 0
     value = learned_under_the_uniform_policy(LearnedAdvantage(9, 4, width=64), 600)
@@ -213,6 +213,7 @@ def test_further_updates_are_further_steps_on_the_same_batch():
     assert_close(after.policy.model, by_hand[0].policy.model)
 
 
+@pytest.mark.whole
 def test_many_updates_are_one_loop():
     """The program of nine is as long as that of three; none is refused."""
     learner = actor(observations=MDP.observations)
@@ -224,7 +225,7 @@ def test_many_updates_are_one_loop():
         replace(learner, credit_updates=0)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_policy_reaches_the_treasure_unless_pairs_are_averaged_by_episode():
     """The key leads to one more reward; if its pairs then count less, apples seem to speak against it."""
     final = []

@@ -163,6 +163,7 @@ def test_learned_rates_multiply_the_updates():
     assert sizes == [1, 2, 5]
 
 
+@pytest.mark.whole
 def test_only_what_is_fast_adapts_and_the_inner_losses_are_those_before_each_step():
     task, method = Lines().sample(KEY), learner(fast=last_layer, steps=3)
     start = method.inner.start(plain(KEY))

@@ -118,6 +118,7 @@ def test_cocoa_has_its_mean_with_exact_and_with_wrong_coefficients(world, name):
     assert (error < 1e-10) == (name in ("reward", "feature", "state")), error
 
 
+@pytest.mark.whole
 def test_hca_has_its_mean(world):
     mdp, policy, _episodes, _ = world
     encoding = state_outcomes(mdp)
@@ -194,6 +195,7 @@ def test_sampled_actions_have_the_same_mean(world):
     np.testing.assert_allclose(total, whole, atol=1e-10)
 
 
+@pytest.mark.whole
 def test_discounted_and_n_step_forms_are_unbiased(world):
     """For the discounted advantage; the bootstrap with coefficients of the state is needed."""
     mdp, policy, episodes, _ = world

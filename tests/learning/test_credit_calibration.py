@@ -53,6 +53,7 @@ def test_coefficients_of_another_number_of_outcomes_are_refused():
         calibration_of(credit, jnp.zeros((MDP.states, 4, 5)), MDP, policy)
 
 
+@pytest.mark.whole
 def test_errors_of_values_are_means_over_the_steps_of_an_episode(monkeypatch):
     """By a loop over states and actions; exact values have none, and a value that is off by a constant is off by that."""
     policy = jax.nn.softmax(jax.random.normal(jax.random.key(0), (MDP.states, 4)))

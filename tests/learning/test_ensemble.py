@@ -60,6 +60,7 @@ def test_before_training_gd_is_its_networks_gd_c_is_zero_and_gd_a_is_gd():
     assert not np.any(np.all(np.isclose(weights[0, 1:], weights[0, :1]), axis=(1, 2)))
 
 
+@pytest.mark.whole
 def test_gradients_of_gd_a_differ_by_the_residual_alone():
     """Members share their features: with equal residuals they have equal gradients."""
     made = learner(("gd-a",))
@@ -96,6 +97,7 @@ def test_one_after_another_is_side_by_side():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_an_ensemble_of_one_arm_is_that_many_trainings():
     """The members are what separate trainings of each would be, by a second implementation."""
     x, y, test = problem()

@@ -152,6 +152,7 @@ def rolled():
     return jax.tree.map(np.asarray, play(pool(lambda key: TabularChooser(jnp.zeros((1, 3))), 4, env=Dice(length=12), naive=3, peers=2, batch=5)))
 
 
+@pytest.mark.whole
 def test_every_trajectory_has_its_own_start_and_its_own_steps(rolled):
     """In games between agents, both players have the same."""
     lanes = 4 * 3 * 5 + 2 * 2 * 5

@@ -57,6 +57,7 @@ def played():
     return learner, agents, play(learner, agents)
 
 
+@pytest.mark.whole
 def test_both_players_see_and_earn_what_the_game_says(played):
     _, _, found = played
     payoffs, own = np.asarray(PRISONERS_DILEMMA.payoffs), np.asarray(found.actions)
@@ -71,6 +72,7 @@ def test_both_players_see_and_earn_what_the_game_says(played):
     np.testing.assert_array_equal(np.asarray(found.observations).argmax(axis=-1), seen)
 
 
+@pytest.mark.whole
 def test_read_again_agents_decide_as_step_by_step_with_their_memory_kept_over_episodes(played):
     learner, agents, found = played
     decided = learner.replay(agents, found)
@@ -106,6 +108,7 @@ def test_a_naive_learner_forgets_after_an_episode_and_an_agent_does_not():
     assert (kept != theirs).any()
 
 
+@pytest.mark.whole
 def test_a_naive_learner_takes_the_steps_of_its_optimiser_one_after_another():
     """Two inner episodes by hand, against the formula and optax: Adam's second step is not its first."""
     drawn = np.random.default_rng(0)
@@ -206,7 +209,7 @@ def test_naive_learners_begin_new_or_as_one_of_the_agents():
     np.testing.assert_array_equal(newborn(tabular, agents, jax.random.key(2)).table, tabular(jax.random.key(2)).table)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_with_one_epoch_and_minibatch_ppo_is_the_plain_step_and_later_epochs_move_on():
     key = jax.random.key(1)
     once, plain = moved(pool(kind=ProximalEnvironmentPool, epochs=1, minibatches=1), key), moved(pool(), jax.random.split(key)[0])

@@ -33,7 +33,7 @@ def value(discount):
     return lambda own, other, key=None: logit_values(PRISONERS_DILEMMA, discount, own, other)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_each_agent_of_a_mixed_pool_ascends_its_own_mixture():
     learner = MixedPairs(BUILD, sgd, {"learning_rate": 1.0}, P_NAIVE, DISCOUNTS, 2.0, updates=2, learners=3)
     steps, pairs, naive = ascents(learner)

@@ -131,6 +131,7 @@ def test_hindsight_weighs_every_later_reward_by_its_coefficient(experience, name
     assert_contributions(credit, network, experience, by_hand)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", ["reward", "state", "feature"])
 def test_a_silent_network_leaves_the_immediate_reward(experience, name):
     credit = HINDSIGHT[name]

@@ -73,7 +73,7 @@ def on_the_way(value, own, other):
     return jnp.stack([*returns, value(own, q)[0]])
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_several_steps_are_those_of_a_loop_and_shaping_averages_the_returns_on_the_way(players):
     @jax.jit
     def both(own, other):
@@ -141,7 +141,7 @@ def test_dice_over_every_play_has_the_derivatives_of_the_exact_return_through_th
         assert np.abs(wanted).max() > 1e-2
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_sampled_lola_dice_estimates_the_exact_gradient(players):
     """With one step and large batches; the mean over keys is within its error of the exact derivative, and the one without look-ahead is not."""
     own, other = players

@@ -54,6 +54,7 @@ def test_each_group_decays_at_its_rate_and_nothing_else_does():
     assert decayed(block(jax.random.key(0)), decay_by_name(RATES)) == pytest.approx(WANTED)
 
 
+@pytest.mark.whole
 def test_a_stacked_seed_axis_changes_no_group():
     """A mask by number of axes would decay the stacked biases."""
     stacked = eqx.filter_vmap(block)(jax.random.split(jax.random.key(0), 3))

@@ -60,6 +60,7 @@ def test_with_values_coala_is_equation_13():
             close(found[b, step], plain[b, step] - values[b, step] / batch - others / batch)
 
 
+@pytest.mark.whole
 def test_a_single_trajectory_makes_all_estimators_one():
     rewards, values = drawn(0, 1, 12), drawn(1, 1, 13)
     for estimator in ALL:

@@ -133,7 +133,7 @@ def test_a_network_policy_learns_through_the_same_table():
     assert np.abs((found.mean(axis=0) - true) / error).max() < 5.5
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_arrays_are_an_environment_to_learn_in():
     """Episodes are sampled from the arrays; the optimum comes from dynamic programming."""
     mdp = random_mdp(jax.random.key(1), states=6, actions=3, rewards=3, layers=3)
@@ -152,7 +152,7 @@ def test_arrays_are_an_environment_to_learn_in():
     assert value(jax.nn.softmax(learned)) > 0.98 * optimum
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_cocoa_learns_what_reinforce_does_not():
     """The treasure is hidden behind noisy apples; the same number of episodes teaches one and not the other."""
     took = {}

@@ -84,7 +84,7 @@ def test_beyond_the_clip_an_action_is_no_longer_pushed(played):
     assert np.abs(gradient(weights)).max() > 1e-4
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_small_steps_on_the_halves_add_up_to_twice_the_step_on_all_games():
     """Weights are centred over the agent's games, so this is false of weights that were computed within a minibatch."""
     with jax.enable_x64():
@@ -97,7 +97,7 @@ def test_small_steps_on_the_halves_add_up_to_twice_the_step_on_all_games():
         assert np.abs(one).max() > 1e-8
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_later_epochs_move_on(played):
     key = jax.random.key(1)
     once, again = (np.asarray(update(pool(ProximalPool, epochs=n, minibatches=2), key).agents.readout) for n in (1, 2))

@@ -16,7 +16,7 @@ from mesocosm.tasks.task import Task
 losses = st.lists(st.floats(-8, 2).map(lambda power: 10.0**power), min_size=1, max_size=12).map(np.array)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @given(losses)
 def test_q_goes_from_the_mean_to_the_maximum(values):
     norms = np.array([q_norm(jnp.asarray(values, jnp.float32), q) for q in (1.0, 2.0, 7.0, 100.0, 512.0, jnp.inf)])

@@ -40,12 +40,12 @@ def only_itself(scores, mask):
     return softmax(scores, mask & jnp.eye(*scores.shape[1:], dtype=bool))
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_two_layers_of_attention_solve_recall_from_their_defaults():
     assert train(RECALL, 300)["accuracy"][0, -1] > 0.95
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "highest"),
     [({"mixer": partial(Attention.create, normalisation=only_itself)}, 0.15), ({"layers": 1}, 0.5)],

@@ -65,6 +65,7 @@ def test_parameters_are_linear_in_the_codes():
             assert np.abs(x).max() > 0.1
 
 
+@pytest.mark.whole
 def test_the_scale_of_a_code_has_no_effect_and_no_gradient_flows_through_its_norm():
     model, x = coded(mlp(3, 4, 2), 5), jnp.ones(3)
     larger = eqx.tree_at(lambda m: m.codes, model, jax.tree.map(lambda code: 7.3 * code, model.codes))

@@ -31,6 +31,7 @@ def without_positions(model):
     return jax.tree.unflatten(tree, [eqx.tree_at(lambda p: p.table, x, 0 * x.table) if isinstance(x, nn.RelativeBias) else x for x in flat])
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", MODELS)
 def test_queries_do_not_see_each_other_and_the_context_has_no_order_without_positions(name):
     model = MODELS[name]()

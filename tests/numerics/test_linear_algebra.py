@@ -82,6 +82,7 @@ def test_values_and_derivatives_are_those_of_jax_numpy(name, way):
             np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.whole
 def test_one_matrix_against_many_right_hand_sides():
     with jax.enable_x64(True):
         a, b = jnp.asarray(_positive(5)), jnp.asarray(_random(7, 5, 2))

@@ -529,6 +529,7 @@ def test_the_bias_of_cocoa_is_averaged_in_bins_of_the_treasure(bias, verdict):
     assert verdicts({"shadow": pl.DataFrame(rows)}, ("C15.bias", "C15.far-bias")) == {"C15.bias": verdict, "C15.far-bias": "holds"}
 
 
+@pytest.mark.whole
 def test_gradients_at_either_distance_are_those_of_its_own_trial():
     """20 dB ahead near and behind far; features in nine of ten trainings, if they credit something."""
     levels = {"cocoa-reward": 0.0, "cocoa-feature": 0.0, "cocoa-merged": 0.0, "advantage": -20.0, "hca-plus": -40.0, "exact-hca-plus": -40.0}

@@ -294,6 +294,7 @@ def test_the_outcome_of_hca_plus_is_the_rewarding_room():
 # --- noise
 
 
+@pytest.mark.whole
 def test_the_skilled_policy_takes_the_key_picks_every_apple_and_opens_the_door():
     env = KeyToDoor(9)
     params = env.params(layout=3)

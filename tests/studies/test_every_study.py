@@ -101,9 +101,10 @@ LEFT_UNREAD: dict[str, set[str]] = {
     "mesa": {
         *("C12.learns", "C12.ascent", "C12.least-squares", "C12.separator", "C12.prefix", "C13.jump", "C13.again"),
         *("N4.fewer", "N4.equal", "N6.recall", "N10.trained", "N10.longer"),
-    }
+    },
+    "weight-decay": {f"{claim}.{name}" for claim in ("C5", "C16") for name in ("learned", "query-rank", "query-ordered", "value-rank", "value-ordered")},
 }
-UNDRAWN: dict[str, set[str]] = {"coala": {"cleaning", "strip"}, "mesa": {"few-shots", "solver", "parity", "decoders"}}
+UNDRAWN: dict[str, set[str]] = {"coala": {"cleaning", "strip"}, "mesa": {"few-shots", "solver", "parity", "decoders"}, "weight-decay": {"perplexity"}}
 EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packages().items() if package.startswith("mesocosm.")))
 
 

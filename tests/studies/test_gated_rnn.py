@@ -84,7 +84,7 @@ def test_the_teacher_itself_as_a_student_is_recognised():
     np.testing.assert_allclose(polynomial.explained, 1.0, atol=1e-5)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_gradient_descent_as_a_regressor_is_recognised():
     """Linear attention with the weights of the best gradient step: its loss, its step size, nothing unexplained."""
     task = prompts.regression_task(PRESETS["cpu"].config.prompts)
@@ -189,7 +189,7 @@ def test_a_control_without_an_input_gate_is_trained_like_the_side_gated_student(
     assert arms["student-side-ungated"].training == arms["student-side"].training
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_layer_of_ones_own_is_trained_beside(tmp_path):
     """The run is read without the layer, which only the other process can import."""
     (tmp_path / "layers.py").write_text(

@@ -258,6 +258,7 @@ def test_seeds_have_splits_of_their_own_and_arms_share_them(of):
     assert jnp.array_equal(held_out[1], second.combinations.held_out[0])
 
 
+@pytest.mark.whole
 def test_test_sequences_are_of_the_sets_that_they_are_named_after():
     task = fuzzy_task(Fuzzy(), 1000)
     sets = train.draw_fuzzy(Evaluation(examples=50), KEY, task, task.unknown_terms())

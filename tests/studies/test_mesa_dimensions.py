@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mesocosm.analysis.in_context.regression import least_squares, softmax_regression
 from mesocosm.studies.mesa.config import Dimensions
@@ -10,12 +11,14 @@ from mesocosm.studies.mesa.dimensions import _losses, ridge_regression
 from mesocosm.tasks.linear_systems import LinearSystems, next_token_loss
 
 
+@pytest.mark.whole
 def test_the_mesa_layers_recursion_is_ridge_regression_in_context():
     states = LinearSystems.orthogonal(4, length=20).sample(jax.random.key(0)).observations
     for ridge in (1e-3, 2.0):
         np.testing.assert_allclose(ridge_regression(states[:-1], jnp.float32(ridge)), least_squares(states[:-1], ridge=ridge), atol=2e-4)
 
 
+@pytest.mark.whole
 def test_losses_are_per_component_at_the_parameters_found_on_other_sequences():
     """Whatever the test sequences are, the parameters are the same; and test losses at them are those of the two predictors."""
     task, key = LinearSystems.orthogonal(3, length=12), jax.random.key(0)

@@ -12,6 +12,7 @@ from mesocosm.studies.mesa.raw_networks import RawNetwork
 from mesocosm.tasks.few_shot import FewShotRegression, Prompt
 
 
+@pytest.mark.whole
 def test_least_squares_on_true_pairs_is_a_dense_solve_and_learns_after_as_many_pairs_as_dimensions():
     example = FewShotRegression(3, pairs=9, run=9, noise=0.0).sample(jax.random.key(1))
     losses, (x, y) = np.asarray(true_pair_losses(example)), map(np.asarray, example)

@@ -28,6 +28,7 @@ ARM = RawArm(
 DISTILLED = DistilledArm("parent", ARM, Distillation())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_silent_pupil_loses_the_layers_whole_output_and_its_network_lacks_the_layer(index):
     network = build_raw(ARM, jax.random.key(0))

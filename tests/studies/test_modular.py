@@ -80,6 +80,7 @@ def test_targets_are_classes_of_outputs_that_are_normalised_in_each_task():
     assert float(teachers.classes_loss(lambda x: (task.teacher(x, example.code) - usual.mean(axis=0)) / usual.std(axis=0) / 0.1, example.query, None)) < 1e-5
 
 
+@pytest.mark.whole
 def test_tasks_of_a_split_have_its_codes():
     task = teachers.task_of(Hyperteacher(active=1, points=2, normalising=4), 2, jax.random.key(0))
     for split, rows in (("iid", task.combinations.train), ("ood", task.combinations.held_out)):

@@ -75,6 +75,7 @@ def test_without_weights_on_the_seed_all_seeds_agree():
     np.testing.assert_array_equal(np.ptp(answers.probabilities, axis=0), 0)
 
 
+@pytest.mark.whole
 def test_the_answer_is_that_of_the_last_token():
     recaller = build_network(arm(RECALL), jax.random.key(0)).model
     tokens = jax.random.normal(jax.random.key(1), (5, recaller.first.weight.shape[1]))
@@ -105,6 +106,7 @@ def test_success_is_what_the_rules_say():
     np.testing.assert_array_equal(train.succeeds(COLOURING, colours, cycles), by_hand)
 
 
+@pytest.mark.whole
 def test_losses_are_those_of_the_bits_and_of_the_clashes():
     """Against the answers' probabilities: mean of -log p over bits, and pairs of neighbours with equal colours over vertices and colours."""
     answers = train.answer(arm(RECALL), build_network(arm(RECALL), jax.random.key(0)), jax.random.key(1))
@@ -514,7 +516,7 @@ def test_a_users_model_reads_the_inputs_of_both_problems():
     np.testing.assert_array_equal(*(fixed(jnp.eye(5), edges, key=key) for key in jax.random.split(seed)))
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_users_model_is_trained_beside_ours(tossed):
     command = [str(Path(sys.executable).with_name("mesocosm")), "run", "randomized", "--preset", "smoke", "--model", "tossed:Tossed", "--out", "run"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tossed), os.environ.get("PYTHONPATH", "")])}

@@ -68,6 +68,7 @@ def test_bounds_on_the_gap_hold_and_their_ratio_is_as_derived():
         assert np.max(deep.unbalanced) > 1
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("float64")
 def test_a_single_matrix_is_shrunk_and_keeps_its_rank():
     """I17."""

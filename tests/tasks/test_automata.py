@@ -11,6 +11,7 @@ from mesocosm.tasks.task import batch
 TASK = AutomatonStrings(states=6, symbols=5, edges=3, longest=7, length=60)
 
 
+@pytest.mark.whole
 def test_every_string_is_a_walk_of_one_automaton_from_its_first_state():
     keys = jax.random.split(jax.random.key(0), 20)
     examples, automata = jax.jit(lambda k: (jax.vmap(TASK.sample)(k), jax.vmap(lambda key: TASK.automaton(jax.random.split(key)[0]))(k)))(keys)
@@ -30,12 +31,14 @@ def test_every_string_is_a_walk_of_one_automaton_from_its_first_state():
         assert (automata.allowed[i].sum(1) <= 3).all()
 
 
+@pytest.mark.whole
 def test_a_string_begins_the_sequence_and_targets_are_the_next_tokens():
     examples = jax.jit(batch, static_argnums=(2, 3))(TASK, jax.random.key(1), 50, "iid")
     assert (np.asarray(examples.inputs)[:, 0] == 5).all()
     np.testing.assert_array_equal(np.asarray(examples.inputs)[:, 1:], np.asarray(examples.targets)[:, :-1])
 
 
+@pytest.mark.whole
 def test_numbers_of_states_symbols_and_lengths_reach_both_ends_and_symbols_are_alike():
     """Of 400 automata with 6 states at most: which states are visited, how many symbols follow, how long strings are, and how often the first of two comes."""
     keys = jax.random.split(jax.random.key(3), 400)
@@ -51,6 +54,7 @@ def test_numbers_of_states_symbols_and_lengths_reach_both_ends_and_symbols_are_a
     assert abs(first[two].mean() - 0.5) < 0.03
 
 
+@pytest.mark.whole
 def test_the_rate_counts_symbols_that_may_come():
     example = TASK.sample(jax.random.key(2))
     logits = jnp.concatenate([jnp.where(example.allowed[:, :-1], 1.0, 0.0), jnp.full((60, 1), 9.0)], axis=1)

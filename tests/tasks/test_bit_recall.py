@@ -24,6 +24,7 @@ def test_a_sequence_shows_every_pair_and_asks_for_one():
         TASK.sample(jax.random.key(0), "ood")
 
 
+@pytest.mark.whole
 def test_the_balanced_set_has_each_query_with_each_target():
     examples = TASK.balanced(jax.random.key(1), 4)
     pairs, counts = np.unique(np.column_stack([examples.query, examples.target @ np.array([4, 2, 1])]), axis=0, return_counts=True)

@@ -36,6 +36,7 @@ def slowly(text, size):
     return tuple(merges), tokens
 
 
+@pytest.mark.whole
 @settings(max_examples=30, deadline=None)
 @given(st.text("abä ", min_size=30, max_size=80))
 def test_pairs_are_those_of_the_slow_form(text):
@@ -46,6 +47,7 @@ def test_pairs_are_those_of_the_slow_form(text):
     assert encoding.size == 259
 
 
+@pytest.mark.whole
 @settings(max_examples=30, deadline=None)
 @given(st.text(min_size=0, max_size=60))
 def test_encodings_can_be_undone(text):

@@ -63,6 +63,7 @@ def test_a_saved_split_is_the_same_and_a_wrong_file_is_named(tmp_path):
     assert CombinationSplit.load(path, require_coverage=False).parts == 2
 
 
+@pytest.mark.whole
 def test_impossible_splits_are_refused():
     with pytest.raises(ValueError, match="holds out 0 of 66"):
         CombinationSplit.draw(PAIRS, 0.001, seed=0)

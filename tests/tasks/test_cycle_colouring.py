@@ -24,6 +24,7 @@ def test_all_cycles_are_enumerated_once(vertices):
     assert all(is_one_cycle(edges) for edges in cycles)
 
 
+@pytest.mark.whole
 def test_samples_are_cycles_and_uniform():
     task = CycleColouring(5)
     cycles = np.asarray(batch(task, jax.random.key(0), 2400)).reshape(2400, -1)
@@ -41,6 +42,7 @@ def edges():
     return adjacency(jnp.array([0, 3, 1, 4, 2]))
 
 
+@pytest.mark.whole
 def test_the_loss_bounds_the_probability_of_a_clash_and_is_the_expected_number(edges):
     logits = jax.random.normal(jax.random.key(1), (5, 3))
     p = np.asarray(jax.nn.softmax(logits), np.float64)

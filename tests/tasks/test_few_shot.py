@@ -19,6 +19,7 @@ def test_pairs_of_a_run_share_an_orthogonal_map_and_other_runs_do_not():
     assert np.abs(inputs).max() <= 1
 
 
+@pytest.mark.whole
 def test_inputs_are_uniform_and_targets_have_noise():
     given = jax.vmap(FewShotRegression(4, pairs=20, run=20, noise=0.0).sample)(jax.random.split(jax.random.key(1), 50))
     noisy = jax.vmap(FewShotRegression(4, pairs=20, run=20, noise=0.3).sample)(jax.random.split(jax.random.key(1), 50))

@@ -22,6 +22,7 @@ def test_enough_observations_determine_the_next_and_fewer_do_not(count):
     assert error < 1e-8 if 5 * count >= 15 else error > 0.05
 
 
+@pytest.mark.whole
 def test_observations_are_as_large_as_the_maps_say_and_noise_is_on_top():
     task = PartiallyObservedSystems(noise=0.0)
     drawn = jax.jit(jax.vmap(lambda key: task.sample(key).observations))(jax.random.split(jax.random.key(0), 300))
@@ -31,6 +32,7 @@ def test_observations_are_as_large_as_the_maps_say_and_noise_is_on_top():
     assert 0.05 < np.std(noisy.sample(key).observations[0] - task.sample(key).observations[0]) < 0.2
 
 
+@pytest.mark.whole
 def test_a_nonlinear_step_is_a_linear_map_of_the_features_and_not_of_the_state():
     with jax.enable_x64(True):
         task = NonlinearSystems.draw(jax.random.key(0), dim=4, length=40, noise=0.0)
@@ -42,6 +44,7 @@ def test_a_nonlinear_step_is_a_linear_map_of_the_features_and_not_of_the_state()
     assert _best_map_error(np.asarray(seen[:-1]), np.asarray(seen[1:])) > 0.05
 
 
+@pytest.mark.whole
 def test_noise_enters_every_step():
     """Observations of one system with and without noise, which after t steps differ by the sum of t perturbations of the state, beside that of the reading."""
     key, still, noisy = jax.random.key(2), *(PartiallyObservedSystems(length=200, noise=noise) for noise in (0.0, 0.1))
@@ -52,6 +55,7 @@ def test_noise_enters_every_step():
     np.testing.assert_allclose(np.std(seen[1:] - task.features(seen[:-1]) @ transition.T), 0.1, rtol=0.15)
 
 
+@pytest.mark.whole
 def test_nonlinear_systems_start_small_and_have_maps_of_the_papers_size():
     task = NonlinearSystems.draw(jax.random.key(0))
     assert (task.inward.shape, task.outward.shape) == ((40, 10), (10, 40))

@@ -165,6 +165,7 @@ def test_the_modules_of_unstructured_tasks_have_their_gain():
     np.testing.assert_allclose(two, 3 * one, rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_a_prompt_hides_the_outputs_of_its_queries():
     example, prompts = draw(task(points=7), 3), draw(Prompts(task(points=7), 2), 3)
     assert (prompts.context.shape, prompts.queries.shape, prompts.targets.shape) == ((3, 5, 17), (3, 2, 17), (3, 2, 1))

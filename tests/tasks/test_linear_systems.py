@@ -56,6 +56,7 @@ def test_haar_matrices_are_haar():
     assert stats.ks_2samp(statistics[2](unfixed), statistics[2](scipys)).pvalue < 1e-6
 
 
+@pytest.mark.whole
 def test_states_follow_the_system():
     observations, inputs, targets, transition = draw(LinearSystems.orthogonal(), 0)
     residual = targets - np.einsum("bij,btj->bti", transition, inputs)

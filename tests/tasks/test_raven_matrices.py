@@ -166,6 +166,7 @@ class Either(Sum):
         return super().complete(grid, symbols)._replace(fits=jnp.ones(grid.shape[:-2], bool), symbol=(grid[..., -1, -1] + self.sign) % symbols)
 
 
+@pytest.mark.whole
 def test_accuracy_counts_matrices_and_features():
     example = draw(SMALL, 4)
     logits = jax.nn.one_hot(example.targets, 5).at[0, 1].set(jax.nn.one_hot((example.targets[0, 1] + 1) % 5, 5))
@@ -192,6 +193,7 @@ def test_rules_that_are_the_same_for_few_symbols_are_left_out_or_refused(symbols
     assert sum(map(len, lists)) == len(kept) * (len(kept) + 1) // 2
 
 
+@pytest.mark.whole
 def test_a_rule_is_equal_to_itself_alone():
     assert len({Progression(1), Sum(1), Progression(1), Distribution()}) == 3
     with pytest.raises(ValueError, match="only 1 of 2 rules differ"):

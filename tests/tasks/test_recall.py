@@ -72,6 +72,7 @@ def test_queries_are_drawn_from_the_power_law_without_replacement(power, split):
     assert chisquare(counts, 8000 * np.array(wanted)).pvalue > 1e-3
 
 
+@pytest.mark.whole
 def test_by_default_queries_out_of_distribution_are_farther():
     task = MultiQueryRecall(vocabulary=12, pairs=1, length=64)
     places = {split: draw(task, 2000, split=split)[2].argmax(1) for split in ("train", "iid", "ood")}

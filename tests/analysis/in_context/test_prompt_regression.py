@@ -31,6 +31,7 @@ def prompts(size, split, activation=jax.nn.gelu, pairs=32):
     return jax.jit(batch, static_argnums=(2, 3))(task, jax.random.key(1), size, split), teacher
 
 
+@pytest.mark.whole
 def test_the_contexts_mean_explains_nothing_and_the_outputs_themselves_everything():
     drawn, _ = prompts(50, "iid")
     seen = drawn.context[..., INPUTS:]

@@ -185,6 +185,7 @@ def test_newton_schulz_inverts():
     assert max(errors[16]) < 1e-4 < max(errors[12])
 
 
+@pytest.mark.whole
 def test_predictors_are_causal():
     inputs = systems(1, 4, 10)[0][0].astype(np.float32)
     pair = np.stack([inputs, inputs + (np.arange(len(inputs)) >= 6)[:, None]], dtype=np.float32)

@@ -167,6 +167,7 @@ def test_a_connected_support_is_not_enough_for_a_wider_student():
     assert best_losses(student, code, network, starts=30).min() > 1e-3
 
 
+@pytest.mark.whole
 def test_split_units_are_right_everywhere():
     network = teacher(4, 5, 6, out=2)
     student = split_units(network, jax.random.uniform(KEY, (5,)))

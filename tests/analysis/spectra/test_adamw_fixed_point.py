@@ -67,6 +67,7 @@ def test_the_equivalence_needs_small_weights_beside_the_inverse_decay():
     np.testing.assert_allclose(plain, [0.398, 0.199], atol=2e-3)
 
 
+@pytest.mark.whole
 def test_rest_is_the_minimum_of_the_loss_with_the_barrier():
     """SciPy finds it without knowing Adam."""
     for factored in (False, True):

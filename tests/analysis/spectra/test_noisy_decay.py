@@ -50,6 +50,7 @@ def test_the_identity_holds_along_noisy_paths():
     np.testing.assert_allclose(np.linalg.norm(found, axis=(-2, -1)), fine.difference[:, -1], rtol=1e-12)
 
 
+@pytest.mark.whole
 def test_noise_alone_makes_a_floor():
     silent, noisy, louder = at(0.0), at(0.3), at(0.9)
     floors = [path.difference[:, -13:].mean() for path in (silent, noisy, louder)]

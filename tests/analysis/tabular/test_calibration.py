@@ -62,6 +62,7 @@ def test_all_errors_are_their_sums_over_pairs():
     np.testing.assert_allclose(found[3:], [np.abs(gaps).sum(), square**0.5, size**0.5], rtol=1e-4)
 
 
+@pytest.mark.whole
 def test_what_does_not_fit_or_is_not_finite_is_refused(problem, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would complain first
     mdp, policy, classes, w = jax.tree.map(lambda x: np.asarray(x, np.float32 if np.issubdtype(x.dtype, np.floating) else x.dtype), problem)

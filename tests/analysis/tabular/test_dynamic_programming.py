@@ -114,6 +114,7 @@ def test_the_distribution_of_returns_is_that_of_all_episodes():
 # --- contribution coefficients
 
 
+@pytest.mark.whole
 @ANY
 def test_coefficients_average_to_zero_and_are_hindsight_over_policy(seed):
     mdp, policy = world(seed)
@@ -127,6 +128,7 @@ def test_coefficients_average_to_zero_and_are_hindsight_over_policy(seed):
         assert np.abs(w).max() > 0.05
 
 
+@pytest.mark.whole
 def test_an_outcome_that_cannot_be_reached_contributes_nothing():
     mdp = KeyToDoor(6).tabular()
     policy = jnp.full((12, 4), 0.25)

@@ -49,6 +49,7 @@ def points(dtype):
     return jnp.asarray(np.array(rows), dtype)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("nonlinearity", "depth", "bias"), FEW)
 def test_values_are_exact_to_rounding(nonlinearity, depth, bias):
     for dtype in ("float16", "bfloat16", "float32", "float64"):

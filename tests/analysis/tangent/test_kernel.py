@@ -172,6 +172,7 @@ def test_the_result_does_not_depend_on_the_block(wide, method, outputs):
     np.testing.assert_allclose(both.kernel, kernel_block(function, params, x, outputs=outputs), rtol=0, atol=1e-12 * np.abs(both.kernel).max())
 
 
+@pytest.mark.whole
 def test_symmetric_blocks_are_computed_once(wide, monkeypatch):
     from mesocosm.analysis.tangent import kernel as module
 
@@ -194,6 +195,7 @@ def test_symmetric_blocks_are_computed_once(wide, monkeypatch):
     assert len(pairs) == number * (number + 1) // 2
 
 
+@pytest.mark.whole
 def test_a_block_keeps_to_its_budget_as_the_compiler_counts_it(wide):
     from mesocosm.analysis.tangent import kernel as module
 
@@ -211,6 +213,7 @@ def test_a_budget_that_is_too_small_says_what_is_needed(wide):
         tangent_kernel(function, params, x, method="contraction", memory=0.001)
 
 
+@pytest.mark.whole
 def test_the_choice_is_the_fastest_measured_and_visible(wide):
     function, params, x, _ = wide
     found = tangent_kernel(function, params, x)

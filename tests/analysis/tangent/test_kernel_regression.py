@@ -85,6 +85,7 @@ def test_after_long_time_nothing_more_happens_and_flat_directions_stand_still():
     np.testing.assert_allclose(dual_weights(kernel, right, time=3.0)[2], [3.0])  # the limit: dual weights grow, kernel times them stays zero
 
 
+@pytest.mark.whole
 def test_the_linearised_model_is_the_tangent():
     function, params, x, _, _ = setting(activation=jnp.tanh)
     direction = jax.tree.map(lambda p: jax.random.normal(jax.random.key(9), p.shape), params)

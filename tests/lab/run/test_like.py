@@ -84,6 +84,7 @@ def test_what_is_given_overrides_and_is_shown(record, monkeypatch, capsys):
     assert "config.steps" not in text
 
 
+@pytest.mark.whole
 def test_seeds_need_not_follow_each_other(record, monkeypatch):
     edit(record / "run.json", lambda content: content.update(seeds=[3, 11]))
     assert asked(monkeypatch, "--like", "record")["seeds"] == (3, 11)

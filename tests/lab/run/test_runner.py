@@ -92,6 +92,7 @@ def test_a_finished_run_is_found_and_not_run(tmp_path):
     assert files(again.path) | {"claims": (again.path / "claims.json").read_bytes()} == before
 
 
+@pytest.mark.whole
 def test_arms_that_differ_in_a_number_compile_once(tmp_path, monkeypatch):
     traced, seen, update = [], {}, toy.NoisyDescent.update
     monkeypatch.setattr(toy.NoisyDescent, "update", lambda self, state, key: traced.append(1) or update(self, state, key))
@@ -159,6 +160,7 @@ def test_changed_code_reruns_what_reaches_it_with_the_definition_named(tmp_path,
     assert len(watching.of("cached")) == 4
 
 
+@pytest.mark.whole
 def test_fresh_forgets_everything(tmp_path):
     first, _ = run(tmp_path / "run")
     before = files(first.path)
@@ -261,6 +263,7 @@ def test_a_mistake_in_a_trial_is_one_line_and_ends_that_trial(tmp_path, only):
     assert not list(done.path.parent.rglob("escape*"))
 
 
+@pytest.mark.whole
 def test_a_float32_trial_does_not_read_float64_models(tmp_path, only):
     only(arm("rolling", precision="float64"), arm("frozen"), Trial("probe", toy.probe, SMALL, after=("rolling", "frozen")))
     _, watching = run(tmp_path / "run")

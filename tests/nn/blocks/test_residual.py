@@ -19,6 +19,7 @@ def _tokens():
     return np.random.default_rng(2).standard_normal((15, DIM), np.float32)
 
 
+@pytest.mark.whole
 def test_activations_are_the_running_sum():
     layers, x = _layers(), _tokens()
     stack = ResidualStack(layers)

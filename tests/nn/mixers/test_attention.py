@@ -63,6 +63,7 @@ def _stream(layer, x):
     return layer.stream(layer.init_state(), x)[1]
 
 
+@pytest.mark.whole
 def test_linear_attention_is_its_double_sum(layers):
     layer, x = layers[0], np.asarray(_tokens(), np.float64)
     expected = np.zeros_like(x)
@@ -179,7 +180,7 @@ def test_weights_over_heads_have_the_length_of_their_number(layers):
     assert np.all(np.asarray(attention)[:, 0, 1:] == 0)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_masked_pairs_give_finite_gradients(layers):
     for layer in layers:
         gradient = eqx.filter_grad(lambda layer: jnp.sum(layer(jnp.zeros((4, DIM))) ** 2))(layer)
@@ -218,6 +219,7 @@ def test_bfloat16_over_many_tokens_is_finite(layer):
     assert np.abs(y).max() > 0
 
 
+@pytest.mark.whole
 def test_negative_positions_are_counted_from_the_end():
     layer, x = Attention.create(DIM, position=Rotary.create, heads=2, key=jax.random.key(0)), jnp.asarray(_tokens(5))
     np.testing.assert_allclose(layer.at(x, jnp.array([-1, 2, -4])), layer(x)[jnp.array([4, 2, 1])], rtol=1e-4, atol=1e-5)

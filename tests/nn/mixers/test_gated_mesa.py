@@ -26,6 +26,7 @@ def _dense(query, key, value, log_forget, input_gate, regulariser):
     return dense_mesa(query, key, value, regulariser, log_forget, input_gate)
 
 
+@pytest.mark.whole
 def test_the_chunked_solve_is_the_dense_solve():
     with jax.enable_x64(True):
         query, key, value, log_forget, input_gate, _ = _problem(512, 64, 8, dtype=np.float64)
@@ -36,6 +37,7 @@ def test_the_chunked_solve_is_the_dense_solve():
             assert relative_error(gated_mesa(*narrow, steps=30, tolerance=0.0, chunk=chunk).output, expected) < 1e-5
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("chunk", [1, 16])
 def test_the_chunk_size_does_not_matter(chunk):
     problem = _problem(100, 8, 5)
@@ -215,7 +217,7 @@ def test_strong_forgetting_costs_the_later_tokens_no_digits(chunk):
     assert relative_error(whole[100:], parts) < 3e-6
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_derivatives_of_any_order_and_mode_are_those_of_the_dense_solve():
     with jax.enable_x64(True):
         problem = tuple(map(jnp.asarray, _problem(8, 3, 2, dtype=np.float64, low=0.5)))

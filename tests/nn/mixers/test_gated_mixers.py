@@ -36,6 +36,7 @@ def _tokens(time=TIME):
     return np.random.default_rng(1).standard_normal((time, DIM), np.float32)
 
 
+@pytest.mark.whole
 def test_stepping_is_the_parallel_form_at_any_cut(layer):
     x = _tokens()
     stream = eqx.filter_jit(lambda layer, state, x: layer.stream(layer.init_state() if state is None else state, x))
@@ -87,6 +88,7 @@ def test_signed_gates_are_twice_a_sigmoid_minus_one():
     assert unsigned.negative is None
 
 
+@pytest.mark.whole
 def test_the_mesa_layer_solves_what_its_front_end_poses():
     layer, x = LAYERS["mesa"](), _tokens()
     y, diagnostics = eqx.filter_jit(layer.explain)(x)
@@ -102,6 +104,7 @@ def test_the_mesa_layer_solves_what_its_front_end_poses():
     assert 1 <= np.min(diagnostics.steps) < np.max(diagnostics.steps) <= 30
 
 
+@pytest.mark.whole
 def test_weights_of_values_have_the_signs_of_forget_gates():
     layer, x = LAYERS["signed-mesa"](), _tokens()
     (y, diagnostics), tokens = eqx.filter_jit(lambda layer, x: (layer.explain(x), layer.front(x)))(layer, x)

@@ -234,6 +234,7 @@ def test_variants_have_the_paper_s_number_of_parameters(sizes, count):
         assert [leaf.shape for leaf in jax.tree.leaves(one)] == [leaf.shape for leaf in jax.tree.leaves(shapes[0])]
 
 
+@pytest.mark.whole
 def test_reading_the_last_token_alone_equals_reading_all():
     one = with_random_weights(lambda key: model("hyla", **FUZZY))
     x = jax.random.normal(jax.random.key(1), (16, 5))

@@ -262,6 +262,7 @@ def test_the_future_does_not_reach_the_past():
     assert np.abs(other[20:] - y[20:]).max() > 1e-2
 
 
+@pytest.mark.whole
 def test_bfloat16_over_many_tokens_is_finite():
     narrow = jax.tree.map(lambda w: jnp.asarray(np.asarray(w).astype(jnp.bfloat16)) if isinstance(w, jax.Array) else w, _layer())
     x = _tokens(4096).astype(jnp.bfloat16)

@@ -99,6 +99,7 @@ def test_blocks_stream_and_are_causal(kind):
     assert not np.allclose(moved[6:], whole[6:])
 
 
+@pytest.mark.whole
 def test_the_hawk_block_is_its_parts():
     with jax.enable_x64(True):
         block, x = drawn(HawkBlock.create, 4), tokens(7, 4)

@@ -402,6 +402,12 @@ PRESETS = {
             "noisy-recall-gla": 3.5,
             "parity-signed": 6.8,
             "parity-unsigned": 6.4,
+            "language-attention": 4.5,
+            "language-mesa": 12.0,
+            "language-gla": 6.5,
+            "language-delta-net": 8.0,
+            "language-attention-mesa": 8.5,
+            "language-attention-gla": 5.5,
         },
     ),
     "paper": Preset(
