@@ -44,7 +44,7 @@ def test_it_is_saved_as_it_ran(path):
     assert any(cell["outputs"] for cell in cells)
     assert "/tmp/" not in text  # nothing tells where it ran
     assert str(Path.home()) not in text
-    assert len(text) < 1_000_000
+    assert len(text) < 2_000_000
 
 
 @each
