@@ -287,7 +287,7 @@ def test_dry_run_trains_nothing_and_calls_no_trial(run, capsys, monkeypatch):
     assert main(["run", "toy-study", "--dry-run", "--compile"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [f"compiling the programs of {trial}" for trial in ("identity", "rolling", "frozen", "probe")]
-    assert sum("KiB" in line or "MiB" in line for line in lines) == 2
+    assert sum("KiB" in line or "MiB" in line for line in lines) == 3  # rolling, frozen and probe
     assert "Every program fits on a GPU of 80 GB; the largest is that of rolling" in lines
     assert main(["run", "toy-study", "--preset", "smoke", "--out", str(run), "--dry-run"]) == 0
     assert capsys.readouterr().out.count("cached") == 4
