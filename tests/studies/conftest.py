@@ -54,7 +54,7 @@ def study_of(item):
 
 @pytest.fixture(scope="session")
 def smoke_of(tmp_path_factory, worker_id):
-    """The smoke preset of a study by the words that a user types, in a process of its own; pictures are made up. What its trials called is noted beside it."""
+    """The smoke preset of a study by the command that a user types, in a process of its own; pictures are made up."""
     own = tmp_path_factory.getbasetemp()
     folder = own if worker_id == "master" else own.parent
 

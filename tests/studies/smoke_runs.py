@@ -1,4 +1,4 @@
-"""The smoke run of a study by the words that a user types, in a process of its own that also notes what its trials call."""
+"""The smoke run of a study by the command that a user types."""
 
 import os
 import subprocess
@@ -14,8 +14,6 @@ LEFT_OUT = {
 }
 """Trials whose programs take as long to compile as all others of the study: slow tests run them (`complete`)."""
 
-CALLS = Path(__file__).parents[1] / "lab" / "store" / "calls.py"
-
 
 def run_smoke(study, path, options):
     """Make the run; a process that fails is the failure of every test that asked for it."""
@@ -24,7 +22,6 @@ def run_smoke(study, path, options):
         data.mkdir()
         write_fashion(data)
         write_mnist(data)
-    words = ["run", study, "--preset", "smoke", *options, "--out", str(path)]
-    command = [sys.executable, str(CALLS), f"{path}-calls.json", *words]
+    command = [str(Path(sys.executable).with_name("mesocosm")), "run", study, "--preset", "smoke", *options, "--out", str(path)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "MESOCOSM_DATA": str(data)})
     assert finished.returncode == 0, finished.stderr

@@ -3,7 +3,6 @@
 import ast
 import builtins
 import importlib
-import json
 from functools import partial
 from pathlib import Path
 
@@ -207,7 +206,6 @@ def test_with_what_make_whole_leaves_out_every_check_can_be_read_and_every_figur
     run = smoke_of(study, complete=True)
     assert unread_by(run) == UNREAD.get(study, set())
     assert not [figure.name for figure in draw(run) if figure.reason is not None]
-    assert not missed_by(run)
 
 
 def unread_by(run):
@@ -217,20 +215,6 @@ def unread_by(run):
     rows = judge(study, claims, run.view(), Circumstances(command="", fingerprints=fingerprints(claims)), strict=True)
     assert {row.verdict for row in rows} == {"not judged"}
     return {row.id.removeprefix(f"{study}/") for row in rows if row.kind and row.estimate is None and "above the common" not in (row.reason or "")}
-
-
-def missed_by(run):
-    """What the trials of a run called and the search for their code does not reach."""
-    found = json.loads(run.path.with_name(f"{run.path.name}-calls.json").read_text())
-    assert found.keys() == run.trials.keys()
-    assert all(number > 5 for number, _ in found.values())
-    return {trial: missed for trial, (_, missed) in found.items() if missed}
-
-
-@EVERY
-def test_whatever_a_studys_trials_call_is_reached(smoke_of, study):
-    """By the search for a trial's code, so that a change of it is noticed."""
-    assert not missed_by(smoke_of(study))
 
 
 @EVERY

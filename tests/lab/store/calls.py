@@ -1,5 +1,4 @@
-"""Which definitions a trial's function calls when it runs. As a script: those that the search does not reach, by trial, of a study's dry run (STUDY), or of a
-command (FILE WORDS..., which it runs), written to FILE."""
+"""Which definitions a trial's function calls when it runs. As a script: those of a study's dry run that the search does not reach, by trial."""
 
 import ast
 import cProfile
@@ -14,7 +13,6 @@ from unittest import mock
 import jax
 
 import mesocosm
-from mesocosm.cli import main
 from mesocosm.lab.catalogue import find
 from mesocosm.lab.run.dry_run import dry_run, dry_run_fit
 from mesocosm.lab.store import code, sources
@@ -98,27 +96,8 @@ def unreached(name, ran):
     return {(module, *names) for module, names in calls if not any((module, name) in have for name in names)}
 
 
-def told(ran):
-    """For JSON: trial -> how much it called, and what of it the search does not reach."""
-    return {name: (len(calls), sorted(map(list, unreached(name, ran)))) for name, (_, calls) in ran.items()}
-
-
-def of_dry_run(study):
-    """Lowering calls nothing of ours, and the smoke run lowers the same programs."""
-    with mock.patch.object(Program, "lower", lambda program, *arguments, **options: program._outermost.trace(*arguments, **options)):
-        print(json.dumps(told(called(lambda: dry_run(find(study), "smoke", compile=False, strict=True), SOURCE / "mesocosm"))))
-
-
-def of_command(file, words):
-    codes = []
-    ran = called(lambda: codes.append(main(words)), SOURCE / "mesocosm")
-    if not any(codes):
-        Path(file).write_text(json.dumps(told(ran)))
-    sys.exit(*codes)
-
-
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        of_dry_run(sys.argv[1])
-    else:
-        of_command(sys.argv[1], sys.argv[2:])
+    # Lowering calls nothing of ours, and the smoke run lowers the same programs.
+    with mock.patch.object(Program, "lower", lambda program, *arguments, **options: program._outermost.trace(*arguments, **options)):
+        ran = called(lambda: dry_run(find(sys.argv[1]), "smoke", compile=False, strict=True), SOURCE / "mesocosm")
+    print(json.dumps({name: (len(calls), sorted(map(list, unreached(name, ran)))) for name, (_, calls) in ran.items()}))

@@ -23,7 +23,7 @@ from mesocosm.lab.store.definitions import read_module
 STUDIES = sorted(name for name, package in packages().items() if package.startswith("mesocosm."))
 EVERY = pytest.mark.parametrize("study", STUDIES)
 # What is asked of the search for code, not of a study, is asked of two studies in `make whole` and of all in `make slow`.
-ALWAYS = {"mesa", "cocoa"}
+ALWAYS = {"incontext-composition", "cocoa"}
 SAMPLE = pytest.mark.parametrize("study", [pytest.param(study, marks=pytest.mark.whole if study in ALWAYS else pytest.mark.slow) for study in STUDIES])
 MUTANTS = 10
 
@@ -55,10 +55,9 @@ def test_whatever_a_trial_calls_is_reached(tmp_path):
         assert not unreached(name, ours) | unreached(name, theirs), name
 
 
-@pytest.mark.slow
-@EVERY
-def test_whatever_a_dry_run_calls_is_reached(study):
-    """In a process of its own, it calls everything but the compiled programs, which it traces; also of trials that the smoke runs of `make whole` leave out."""
+@SAMPLE
+def test_whatever_a_studys_trials_call_is_reached(study):
+    """A dry run, in a process of its own, calls everything but the compiled programs, which it traces."""
     told = subprocess.run([sys.executable, calls.__file__, study], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
