@@ -117,7 +117,7 @@ def test_the_gallery_shows_every_figure_of_every_record():
         assert (ROOT / "docs" / "studies" / f"{run.study.name}.md").exists()
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_the_documentation_has_the_site_of_all_records(tmp_path):
     """The gallery's links lead to pages on which every record's figures can be seen."""
     gallery = hook("gallery")

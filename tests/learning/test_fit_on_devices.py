@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.whole
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys, jax, numpy as np

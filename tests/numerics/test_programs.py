@@ -50,7 +50,7 @@ for _ in range(300):
 """
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["solve", "solve_positive"])
 def test_solves_do_not_deadlock_in_a_program_of_a_users_own(function, tmp_path):
     """With `jnp.linalg.solve` in its place this hangs at the first call or soon (jaxlib 0.10.2)."""

@@ -10,7 +10,10 @@ from made_up_data import write_fashion, write_mnist
 LEFT_OUT = {
     "coala": ("--config.clean-up.iterations", "0"),
     "weight-decay": ("--config.language.decays", "--config.pictures.decays"),
-    "mesa": tuple(word for part in ("few-shot", "memories", "parity", "language") for word in (f"--config.{part}.seeds", "0")),
+    "mesa": (
+        *("--config.raw.sources", "--config.distillation.dims"),
+        *(word for part in ("few-shot", "memories", "parity", "language") for word in (f"--config.{part}.seeds", "0")),
+    ),
 }
 """Trials whose programs take as long to compile as all others of the study: slow tests run them (`complete`)."""
 

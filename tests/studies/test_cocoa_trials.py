@@ -126,7 +126,7 @@ def test_equal_networks_of_shadow_training_start_equal():
     np.testing.assert_array_equal(advantage.model.layers[0].weight, critic.model.layers[0].weight)
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_every_shadow_learns_from_the_policys_episodes_at_its_own_rate():
     """One step by hand; the policy learns as with the exact Q-critic alone."""
     learner, state = shadow_state()

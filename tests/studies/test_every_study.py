@@ -99,11 +99,16 @@ UNREAD: dict[str, set[str]] = {
 LEFT_UNREAD: dict[str, set[str]] = {
     "mesa": {
         *("C12.learns", "C12.ascent", "C12.least-squares", "C12.separator", "C12.prefix", "C13.jump", "C13.again"),
-        *("N4.fewer", "N4.equal", "N6.recall", "N10.trained", "N10.longer"),
+        *("C7.binding", "C7.hybrid", "C7.attention", "C7.gradient", "C8.first", "C8.last", "C8.dimension"),
+        *("C10.observed", "C11.mean", "C11.late", "C11.algorithm", "N4.fewer", "N4.equal", "N6.recall", "N10.trained", "N10.longer"),
     },
     "weight-decay": {f"{claim}.{name}" for claim in ("C5", "C16") for name in ("learned", "query-rank", "query-ordered", "value-rank", "value-ordered")},
 }
-UNDRAWN: dict[str, set[str]] = {"coala": {"cleaning", "strip"}, "mesa": {"few-shots", "solver", "parity", "decoders"}, "weight-decay": {"perplexity"}}
+UNDRAWN: dict[str, set[str]] = {
+    "coala": {"cleaning", "strip"},
+    "mesa": {"binding", "raw-loss-by-position", "replaced-layers", "few-shots", "solver", "parity", "decoders"},
+    "weight-decay": {"perplexity"},
+}
 EVERY = pytest.mark.parametrize("study", sorted(name for name, package in packages().items() if package.startswith("mesocosm.")))
 
 

@@ -257,7 +257,7 @@ def test_another_option_is_another_config_of_the_trial():
 # --- from end to end --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.whole
+@pytest.mark.slow
 def test_a_layer_of_ours_is_trained_by_name(tmp_path):
     command = [str(Path(sys.executable).with_name("mesocosm")), "run", "gated-rnn", "--preset", "smoke", "--mixer", "mesa", "--out", "run"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
