@@ -95,7 +95,7 @@ UNREAD: dict[str, set[str]] = {
     },
     "weight-decay": {"C3.linear"},
 }
-# The same, and figures that are not drawn, for want of the trials that `make whole` leaves out (`conftest.LEFT_OUT`).
+# The same, and figures that are not drawn, for want of the trials that `make whole` leaves out (`smoke_runs.LEFT_OUT`).
 LEFT_UNREAD: dict[str, set[str]] = {
     "mesa": {
         *("C12.learns", "C12.ascent", "C12.least-squares", "C12.separator", "C12.prefix", "C13.jump", "C13.again"),

@@ -188,11 +188,12 @@ def compare_layers(asked: Comparison, line: str) -> int:
 
     out, (study, command) = console(), asked
     comparing.check(study, command)
+    where = cluster(command.where)
     out.print(comparing.parameters_table(command.config))
     if command.dry_run:
         return 0
     try:
-        outcome = comparing.compare(study, command, out, line, end=lambda watching, why: end_process(line, watching, why), cluster=cluster(command.where))
+        outcome = comparing.compare(study, command, out, line, end=lambda watching, why: end_process(line, watching, why), cluster=where)
     except KeyboardInterrupt:
         print(f"mesocosm: stopped; nothing finished is lost. To resume: {resuming(line)}", file=sys.stderr)
         return 130
