@@ -42,6 +42,7 @@ from mesocosm.studies.modular.tables import Accuracy, Counterexamples, Imitation
 TRIED = pilots("mesocosm.studies.modular")
 SEARCHED, IN_WORLDS = TRIED.counts("experiment"), TRIED.counts("world")
 
+PAPER = frozenset({"paper"})
 TEACHER = "teacher, tasks, inputs, starts"
 NETWORK = "teacher, split, initialisation, training and test tasks"
 FEWER_ERRORS, MORE_ERRORS = -0.105, 0.182
@@ -363,6 +364,7 @@ _CLAIMS = [
                     below(FEWER_ERRORS),
                     loss_over(method, other),
                     Control("codes from another mixture's demonstrations", loss_over(method, other, Imitation.strangers_loss)),
+                    judged_at=CPU if method == "linear" else PAPER,
                 )
                 for method, prefix in PREFIX.items()
                 for other, name in BASELINES
@@ -401,6 +403,7 @@ _CLAIMS = [
                 below(MORE_ERRORS),
                 lengthened(),
                 Control("a preference held out, loss over the variance of the targets", unexplained("preferences-random", "preferences-non-compositional")),
+                judged_at=PAPER,
             )
         ],
     ),

@@ -198,7 +198,9 @@ class Imitation:
 
     preferences: Preferences = field(default_factory=Preferences)
     preference_supports: tuple[Support, ...] = ()
-    """Supports of mixtures that networks of all methods are trained on."""
+    """Supports of mixtures that networks are trained on."""
+    preference_methods: tuple[Method, ...] | None = None
+    """Which methods there; None: all of the config."""
     linear_supports: tuple[Support, ...] = ()
     """Further supports, of linear hypernetworks only; connected and disconnected ones have mixtures of at most two preferences."""
     values: Methods = field(default_factory=lambda: VALUES)
@@ -291,7 +293,7 @@ PRESETS = {
     "cpu": Preset(
         replace(
             Config(),
-            identification=Identification(replicates=24),
+            identification=Identification(replicates=20),
             fewer_modules=(2, 3),
             descent=Descent(steps=20000, replicates=20),
             many=(2, 16),
@@ -304,8 +306,9 @@ PRESETS = {
             narrow=16,
             imitation=Imitation(
                 preference_supports=("random",),
+                preference_methods=("linear", "anil", "maml"),
                 linear_supports=("non-compositional", "connected", "disconnected"),
-                shorter_codes=2,
+                halves_steps=1200,
                 goal_supports=("random", "non-compositional"),
                 scaled=0.5,
             ),
@@ -345,10 +348,8 @@ PRESETS = {
             "k2-linear-narrow": 2,
             "k2-linear-again": 2.8,
             "preferences-random-linear": 5.4,
-            "preferences-random-nonlinear": 8,
             "preferences-random-anil": 2,
             "preferences-random-maml": 4.4,
-            "preferences-random-linear-short": 5,
             "preferences-non-compositional-linear": 5.4,
             "preferences-connected-linear": 5.4,
             "preferences-disconnected-linear": 5.4,

@@ -69,9 +69,10 @@ def _variants(config: Config) -> list[Trial]:
 def _imitates(config: Config) -> list[Trial]:
     """Networks in both worlds."""
     chosen = config.imitation
-    worlds = [(replace(chosen.preferences, support=support), chosen.values) for support in chosen.preference_supports]
-    worlds += [(replace(chosen.goals, support=support), chosen.actions) for support in chosen.goal_supports]
-    found = [_trains(WorldArm(world, method, training.of(method), chosen.tasks)) for world, training in worlds for method in config.methods]
+    valued = config.methods if chosen.preference_methods is None else chosen.preference_methods
+    worlds = [(replace(chosen.preferences, support=support), chosen.values, valued) for support in chosen.preference_supports]
+    worlds += [(replace(chosen.goals, support=support), chosen.actions, config.methods) for support in chosen.goal_supports]
+    found = [_trains(WorldArm(world, method, training.of(method), chosen.tasks)) for world, training, methods in worlds for method in methods]
     for support in chosen.linear_supports:
         world, training = replace(chosen.preferences, support=support), chosen.values.linear
         if support in HALVES:
