@@ -168,10 +168,10 @@ class Training:
 class Methods:
     """How each method is trained. The linear hypernetwork and ANIL have about 8800 parameters, MAML 2184, the nonlinear one 25696."""
 
-    linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
-    nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
+    linear: Training = field(default_factory=lambda: Training(2000, 3e-2, 1.0, 32))
+    nonlinear: Training = field(default_factory=lambda: Training(2000, 3e-3, 0.5, 32))
     anil: Training = field(default_factory=lambda: Training(300, 1e-2, 0.03, 512))
-    maml: Training = field(default_factory=lambda: Training(400, 1e-2, 0.03, 128))
+    maml: Training = field(default_factory=lambda: Training(400, 3e-2, 0.03, 128))
 
     def of(self, method: Method) -> Training:
         """That of one method."""
@@ -185,10 +185,10 @@ VALUES = Methods(
     maml=Training(2000, 1e-2, 0.03, 64, layers=2, inner_steps=5),
 )
 ACTIONS = Methods(
-    linear=Training(600, 1e-2, 0.3, 64, layers=2),
-    nonlinear=Training(600, 3e-3, 0.3, 64, layers=2),
-    anil=Training(600, 1e-2, 0.03, 64, layers=2),
-    maml=Training(600, 1e-2, 0.03, 64, layers=2),
+    linear=Training(600, 3e-2, 0.3, 64, layers=2),
+    nonlinear=Training(600, 3e-3, 0.1, 64, layers=2),
+    anil=Training(600, 3e-2, 0.01, 64, layers=2),
+    maml=Training(600, 3e-2, 0.01, 64, layers=2),
 )
 
 
@@ -286,7 +286,7 @@ PRESETS = {
         replace(
             Config(),
             identification=Identification(starts=24, kept=12),
-            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 1e-2, 0.03, 128)),
+            training=replace(Methods(), linear=Training(600, 3e-2, 1.0, 32), maml=Training(250, 3e-2, 0.03, 128)),
         ),
         seeds=3,
     ),
