@@ -186,7 +186,7 @@ VALUES = Methods(
 )
 ACTIONS = Methods(
     linear=Training(600, 3e-2, 0.3, 64, layers=2),
-    nonlinear=Training(600, 3e-3, 0.1, 64, layers=2),
+    nonlinear=Training(600, 3e-3, 0.1, 48, layers=2),
     anil=Training(600, 3e-2, 0.01, 64, layers=2),
     maml=Training(600, 3e-2, 0.01, 64, layers=2),
 )
@@ -354,11 +354,11 @@ PRESETS = {
             "preferences-connected-linear": 3.4,
             "preferences-disconnected-linear": 3.4,
             "goals-random-linear": 4.2,
-            "goals-random-nonlinear": 6,
+            "goals-random-nonlinear": 7.5,
             "goals-random-anil": 0.8,
             "goals-random-maml": 4,
             "goals-non-compositional-linear": 4.2,
-            "goals-non-compositional-nonlinear": 6,
+            "goals-non-compositional-nonlinear": 7.5,
             "goals-non-compositional-anil": 0.8,
             "goals-non-compositional-maml": 4,
             "goals-random-linear-scaled": 2.4,
