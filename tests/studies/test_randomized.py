@@ -322,7 +322,7 @@ def test_hunts_are_those_of_the_whole_sequence_for_one_treasure_at_a_time():
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize(("most", "used", "q"), [(3, 3.0, 4.0), (5, 3.0, 4.0), (5, 2.0, np.inf)])
+@pytest.mark.parametrize(("most", "used", "q"), [pytest.param(3, 3.0, 4.0, marks=pytest.mark.slow), (5, 3.0, 4.0), (5, 2.0, np.inf)])
 def test_the_loss_of_a_hunt_is_the_norm_over_treasures_of_the_mean_over_the_seeds_in_use(most, used, q):
     environment, walker, key = grid.grid_of(TWICE), build_walker(hunter(), jax.random.key(0)), jax.random.key(3)
     walker = jax.tree.map(lambda leaf: 3 * leaf if eqx.is_inexact_array(leaf) else leaf, walker)
@@ -343,7 +343,7 @@ def test_a_deterministic_agent_walks_one_path_and_a_random_one_several():
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("episodes", [1, 2])
+@pytest.mark.parametrize("episodes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_no_agent_is_better_than_possible(episodes):
     problem, best = replace(TWICE, episodes=episodes), hunt_values(3, episodes)
 
