@@ -1,9 +1,8 @@
 """The paper's claims and their checks. Regions come from theory, from the paper's numbers, and from pilots on seeds from 1000 upward."""
 
-from dataclasses import replace
 from functools import partial
 
-from mesocosm.claims.forms import ALL, CPU, against_mutant
+from mesocosm.claims.forms import ALL, CPU, against_mutant, noted
 from mesocosm.claims.pilots import pilots
 from mesocosm.studies.interface import Check, Claim, Control, Every, Exact, Mean, above, below, between
 from mesocosm.studies.modular.config import Method
@@ -505,4 +504,4 @@ _CLAIMS = [
     ),
 ]
 
-CLAIMS = [replace(claim, checks=[replace(check, note=NOTES.get(f"{claim.id}.{check.name}", check.note)) for check in claim.checks]) for claim in _CLAIMS]
+CLAIMS = noted(_CLAIMS, NOTES)

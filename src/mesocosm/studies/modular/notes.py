@@ -21,13 +21,12 @@ NOTES = {
         "The pilots had no rise either, in this setting or with the paper's numbers of preferences and mixtures. Held-out pairs "
         "are predicted as well after disconnected as after connected support, with 1.8 times the loss of known ones, after 2000 outer steps, not 100000."
     ),
-    "C15.wide": "After 2000 outer steps the longer codes fit known mixtures worse, too; the paper's comparison is after 100000.",
     "C16.anil": f"{UNLEARNED} ANIL is ahead.",
     "C16.anil-episodes": f"{UNLEARNED} ANIL is ahead.",
     "C16.maml": f"{UNLEARNED} The linear hypernetwork is ahead, but not clearly by this much.",
     "C16.maml-episodes": f"{UNLEARNED} The linear hypernetwork is ahead, but not by this much.",
     "C17.anil": "It loses more right actions, but not clearly more than 0.04; it loses fewer right episodes (not judged).",
-    "C18.wide": "The larger hypernetwork is ahead: after 500 outer steps it has learned more. The paper compares at the end of training.",
+    "C18.size": "The larger hypernetwork is ahead: after 500 outer steps it has learned more. The paper compares at the end of training.",
     "C21.single": (
         "The codes are decoded worse than with two active modules, but not badly: 64 points say much about two active modules of eight. MAML and ANIL have "
         "about the same R^2."
