@@ -282,17 +282,17 @@ _CLAIMS = [
         checks=[
             *(
                 check
-                for method, prefix, fall in ((method, PREFIX[method], fall) for method, fall in FALLS.items())
+                for method, fall in FALLS.items()
                 for check in (
                     of_networks(
-                        f"{prefix}decoded",
+                        f"{PREFIX[method]}decoded",
                         Mean(f"R^2 of the codes of held-out combinations, {method} hypernetwork, K = 2"),
                         above(0.9),
                         r2("k2", method),
                         Control("non-compositional support", r2("non-compositional", method)),
                     ),
                     of_networks(
-                        f"{prefix}non-compositional",
+                        f"{PREFIX[method]}non-compositional",
                         Mean(f"R^2 of the codes of held-out combinations, {method} hypernetwork, K = 2 minus non-compositional support"),
                         above(fall),
                         r2_drop("k2", "non-compositional", method),
