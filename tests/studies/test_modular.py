@@ -79,14 +79,13 @@ def test_tasks_of_a_split_have_its_codes():
         assert codes <= {tuple(map(float, row)) for row in rows.tolist()}
 
 
-def test_networks_have_about_equally_many_parameters():
+def test_all_networks_but_the_nonlinear_one_have_no_more_parameters_than_the_linear_one():
     sizes = Sizes(8, 8, 1, 16)
     shapes = {
-        method: jax.eval_shape(lambda key, m=method: build(m, PRESETS["cpu"].config.training.of(m).width, sizes, key), jax.random.key(0))
-        for method in ("linear", "anil", "maml")
+        method: jax.eval_shape(lambda key, m=method: build(m, PRESETS["cpu"].config.training.of(m).width, sizes, key), jax.random.key(0)) for method in METHODS
     }
     counts = {name: sum(leaf.size for leaf in jax.tree.leaves(shape)) for name, shape in shapes.items()}
-    assert counts == {"linear": 8872, "anil": 8712, "maml": 2184}
+    assert counts == {"linear": 8872, "nonlinear": 25696, "anil": 8712, "maml": 2184}
 
 
 def test_outputs_of_a_coded_network_are_those_of_single_calls():
@@ -105,6 +104,17 @@ def test_decoding_is_ridge_regression_in_its_primal_form():
     assert teachers.decoded(teachers.Tested(none, none, fast, code), teachers.Tested(none, none, other, wanted)) == pytest.approx(r2.mean(), abs=1e-9)
     scaled = teachers.Tested(none, none, 1e4 * fast, fast @ np.ones((7, 2)))
     assert teachers.decoded(scaled, scaled) == pytest.approx(1, abs=1e-6)
+
+
+def test_known_codes_are_decoded_by_tasks_that_are_not_scored():
+    """Parameters that are noise tell nothing of other tasks' codes, however many there are to fit one's own."""
+    generator = np.random.default_rng(0)
+    tested = teachers.Tested(*(generator.standard_normal(shape) for shape in (41, 41, (41, 400), (41, 2))))
+    first, second = teachers.halved(tested)
+    assert [len(part.code) for part in (first, second)] == [20, 21]
+    np.testing.assert_array_equal(np.concatenate([first.fast, second.fast]), tested.fast)
+    assert teachers.decoded(first, second) < 0.3
+    assert teachers.decoded(first, first) > 0.9
 
 
 # --- preferences and goals ----------------------------------------------------------------------------------------------
