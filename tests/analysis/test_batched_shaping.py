@@ -86,7 +86,7 @@ def test_probabilities_sum_to_one_and_rewards_are_those_of_the_chain():
         pytest.param((3, 2, 1, curious(2.0)), marks=pytest.mark.whole),
         (2, 3, 1, curious(1.0)),
         pytest.param((2, 2, 2, actor_critic(4.0)), marks=pytest.mark.whole),
-        pytest.param((2, 2, 1, learning(4.0), 1, STAG_HUNT), marks=pytest.mark.slow),
+        pytest.param((2, 2, 1, learning(4.0), 1, STAG_HUNT), marks=pytest.mark.whole),
     ],
 )
 def test_coala_and_the_full_return_are_unbiased_and_the_others_are_not(world):

@@ -52,7 +52,7 @@ def assert_close(one, other, atol=1e-5):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_step_improves_the_credit_then_the_policy_by_the_improved_credit():
     """By hand, with plain gradient descent."""
     learner = actor(optimizer=sgd, rate=0.5, credit_rate=0.3, entropy=0.2)
@@ -167,7 +167,7 @@ def learned_under_the_uniform_policy(credit, steps):
 POLICY = jnp.full((12, 4), 0.25)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_learned_coefficients_approach_the_exact_ones_and_so_does_their_expected_contribution():
     encoding = reward_outcomes(MDP)
     exact = np.asarray(dp.exact_coefficients(MDP, POLICY, *encoding))

@@ -244,7 +244,7 @@ def classifier(loss, variant="gd", labels=LABELS, **options):
     return ensemble.fit(problem()[0], labels, steps=200, learning_rate=3e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_integer_labels_are_classes():
     x, one_hot = problem()[0], np.eye(3, dtype=np.float32)[LABELS]
     by_entropy, by_one_hot = (classifier(loss, "gd-a") for loss in (cross_entropy, one_hot_error))

@@ -152,7 +152,7 @@ def test_beside_a_learner_the_second_episode_follows_its_step():
     assert (theirs[:, LENGTH:] == logits.argmax(axis=-1))[sure].all()
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_each_agents_step_is_that_of_its_own_estimator_among_learners_and_of_independent_trajectories_among_agents(played):
     learner, agents, found = played
     state = learner.init(jax.random.key(0))

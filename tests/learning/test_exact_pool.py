@@ -49,7 +49,7 @@ def test_each_agent_of_a_mixed_pool_ascends_its_own_mixture():
             np.testing.assert_allclose(steps[arm, agent], wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_look_ahead_is_that_of_lola_dice_with_the_arms_steps_and_rate():
     steps, pairs, _ = ascents(LookingAhead(BUILD, sgd, {"learning_rate": 1.0}, MIX, DISCOUNTS, RATES, STEPS, longest=3))
     for arm in range(ARMS):

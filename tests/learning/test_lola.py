@@ -125,7 +125,7 @@ def enumerated(baseline):
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("baseline", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("baseline", [False, True])
 def test_dice_over_every_play_has_the_derivatives_of_the_exact_return_through_the_update(players, baseline):
     def derivatives(value, shaped):
         of_steps = [jax.grad(lambda own, steps=steps: lola_dice(value, own, players[1], 3.0, steps)) for steps in (0, 2)]

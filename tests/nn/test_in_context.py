@@ -48,7 +48,7 @@ def test_queries_do_not_see_each_other_and_the_context_has_no_order_without_posi
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("name", [pytest.param("composed", marks=pytest.mark.slow), "conditioned"])
+@pytest.mark.parametrize("name", ["composed", "conditioned"])
 def test_the_output_slot_of_a_query_never_enters_a_bottleneck(name):
     model = MODELS[name]()
     slope = jax.jacobian(lambda queries: model(CONTEXT, queries))(ASKED)

@@ -66,7 +66,7 @@ def test_students_of_all_sizes_have_the_same_teachers_and_replicates_have_other_
     assert smoke.table("loss", trial="student-18")["digest"].n_unique() == 2
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_teacher_itself_as_a_student_is_recognised():
     """A construction in the place of a trained student: no loss, its neurons all kept, its blocks and coefficients attention's."""
     teacher = LinearAttentionTeacher.draw(jax.random.key(0), 3)

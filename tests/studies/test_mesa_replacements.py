@@ -46,7 +46,7 @@ def test_a_silent_pupil_loses_the_layers_whole_output_and_its_network_lacks_the_
     np.testing.assert_allclose(replace_layer(network, index, silent)(example.inputs), lacking(example.inputs), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_looser_bounds_take_fewer_steps_and_cost_more():
     arm = MemoryArm(replace(SMOKE.memories, layers=2, width=16, key_dim=8), "mesa", "recall")
     network = build_memory(arm, jax.random.key(0))

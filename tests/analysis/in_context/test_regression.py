@@ -226,7 +226,7 @@ def test_losses_of_the_reference_predictors(paper_scale):
     assert with_last[10] < 0.01 < 0.05 < without[10]  # with 10 pairs the system is determined, with 9 it is not
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_fitted_polynomial_comes_near_ridge(paper_scale):
     """Six learned steps: within 15 % of the paper's 0.234 without the newest pair, better than the series they start from and than a fixed norm of 70."""
     start = ChebyshevInverse.neumann(6)

@@ -141,7 +141,7 @@ def test_linear_networks_have_their_closed_form():
     assert max(float(jnp.abs(part).max()) for part in on_data) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_one_neuron_and_infinite_width_say_what_rectifiers_do():
     config = Scaling(widths=(256,), members=500, neurons=50_000, at_once=100)
     keys = jax.random.key(0), jax.random.key(1)
@@ -153,7 +153,7 @@ def test_one_neuron_and_infinite_width_say_what_rectifiers_do():
     assert abs(np.log(limits.nngp / limits.function)) > 0.02  # another posterior
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_average_over_neurons_has_the_predicted_first_moment():
     """E[B] = 0: with fresh neurons, the kernel that Qbar stands for is the analytic one; a wrong Qbar inflates the prediction."""
     problem = draw_problem(Scaling(), jax.random.key(0))
