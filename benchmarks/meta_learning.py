@@ -51,7 +51,8 @@ class Size:
     seconds: float
 
 
-PAPER = PRESETS["paper"].config.teacher
+PAPER = replace(PRESETS["paper"].config.teacher, modules=4)
+"""Codes have 16 numbers, and the linear hypernetwork 315,592 parameters, as in the authors' code."""
 SIZES = {
     "tiny": Size(replace(PAPER, hidden=(4, 4, 4), points=4, normalising=8, modules=2), 4, {"linear": Side(4, 2, 4), "maml": Side(4, 1, 2)}, 3, 0.0),
     "small": Size(replace(PAPER, points=64), 16, {"linear": Side(64, 8, 16), "maml": Side(64, 1, 8)}, 3, 1.0),

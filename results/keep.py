@@ -6,6 +6,7 @@ are. The history stays.
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
     target = results / run.study.name
     if not is_entered(target, run.record["started"]):
         raise ValueError(f"{source} is not entered in {target / 'history.json'}, so it is no record of {run.study.name} that was started here")
-    grown = (target / "run.json").exists() and Run(target).record["started"] == run.record["started"]
+    grown = (target / "run.json").exists() and json.loads((target / "run.json").read_text())["started"] == run.record["started"]  # an old record's config may not fit
     kept = Run(target).trials if grown else {}  # without their largest models, perhaps
     for name, status in run.trials.items():
         if status["state"] != "finished" or (damage := TrialStore(source, name).damage(models=name not in kept)):

@@ -109,7 +109,7 @@ def test_a_control_of_an_inequality_need_only_break_it_somewhere():
     holds = Instances(np.ones(100))
     assert verdict(check(holds, Instances(np.array([1.0, 2.0, -0.1])), above(0.0), Every("advantage"))).verdict == "holds"
     row = verdict(check(holds, Instances(np.array([1.0, 0.1])), above(0.0), Every("advantage")))
-    assert (row.verdict, row.reason) == ("not judged", "control does not discriminate: 'without the mechanism' gives 0.1, not outside > 0.0")
+    assert (row.verdict, row.reason) == ("not judged", "control does not discriminate: 'without the mechanism' gives 0.1, not outside > 0")
     row = verdict(check(holds, Instances(np.array([np.nan])), above(0.0), Every("advantage")))
     assert (row.verdict, row.control.estimate) == ("not judged", None)
 

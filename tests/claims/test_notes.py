@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mesocosm.claims.circumstances import Circumstances, Unfinished
 from mesocosm.claims.fingerprints import fingerprints
-from mesocosm.claims.forms import against_mutant
+from mesocosm.claims.forms import against_mutant, noted, unjudged
 from mesocosm.claims.judge import CheckRow, from_json, judge
 from mesocosm.claims.replicates import NotJudged, Replicates
 from mesocosm.studies.interface import Check, Claim, Control, Mean, View, above
@@ -46,6 +47,17 @@ def test_a_check_knows_the_line_on_which_it_is_written():
     assert replace(made, name="other").line == f"test_notes.py:{frame.f_lineno}"
     assert against_mutant("C1", "a sign flipped").line == f"test_notes.py:{frame.f_lineno}"
     assert made == replace(made)
+
+
+def test_notes_of_a_table_reach_their_checks_which_keep_their_lines():
+    first, second = rolls(0.0), replace(rolls(0.0, "Its own."), name="other")
+    claims = [Claim("C1", "", "", [first, second]), unjudged("C2", "", "", "too large")]
+    one, two = noted(claims, {"C1.roll": "From the table."})[0].checks
+    assert (one.note, two.note) == ("From the table.", "Its own.")
+    assert (one.line, two.line) == (first.line, second.line)
+    assert fingerprints(noted(claims, {"C1.roll": "From the table."})) == fingerprints(claims)
+    with pytest.raises(ValueError, match=r"C3\.roll"):
+        noted(claims, {"C3.roll": "Of no check."})
 
 
 def test_a_row_says_why_it_does_not_hold_and_where_that_is_discussed():

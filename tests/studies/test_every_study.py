@@ -4,6 +4,7 @@ import ast
 import builtins
 import importlib
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -88,10 +89,13 @@ UNREAD: dict[str, set[str]] = {
         *("C17.linear", "C17.attention", "N8.linear", "N8.delta-net", "N12.early", "N12.late"),
     },
     "modular": {
-        *("C7.anil", "C7.maml", "C7.anil-underfits", "C7.maml-underfits", "C7.non-compositional-anil", "C7.non-compositional-maml", "C8.gap", "C8.k1-anil"),
-        *("C9.disconnected", "C19.wider", "C21.single", "C16.anil", "C16.anil-episodes", "C16.maml", "C16.maml-episodes", "C17.anil", "C17.maml"),
-        *("C6.discrete", "C6.continuous", "C13.anil", "C13.maml", "C13.held-out-preference", "C14.disconnected", "C18.wide"),
-        *("C5.connected", "C5.disconnected", "C9.non-compositional", "C10.narrow", "C12.few", "C15.wide"),
+        *("C2.two-modules", "C2.three-modules", "C6.discrete", "C6.continuous", "C5.connected", "C5.disconnected"),
+        *(f"{claim}.{name}" for claim, name in product(("C7", "C13", "C16", "C17"), ("anil", "maml", "nonlinear-anil", "nonlinear-maml"))),
+        *(f"C16.{method}-episodes" for method in ("anil", "maml", "nonlinear-anil", "nonlinear-maml")),
+        *(f"C7.{name}-{method}" for name, method in product(("non-compositional", "nonlinear-non-compositional"), ("anil", "maml"))),
+        *("C7.anil-underfits", "C7.maml-underfits", "C8.gap", "C8.k1-anil", "C8.nonlinear-gap", "C8.nonlinear-k1-anil", "C9.disconnected"),
+        *("C9.non-compositional", "C9.nonlinear-decoded", "C9.nonlinear-non-compositional", "C10.narrow", "C12.few", "C13.held-out-preference"),
+        *("C14.disconnected", "C15.longer", "C18.size", "C19.wider", "C21.single", "C21.nonlinear-single"),
     },
     "weight-decay": {"C3.linear"},
 }

@@ -1,5 +1,8 @@
-"""Shared forms of claims: the presets at which a check is judged, identities with mutants, and unjudged claims."""
+"""Shared forms of claims: the presets at which a check is judged, identities with mutants, unjudged claims, and notes from a table."""
 
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from mesocosm.claims.claim import Check, Claim, Control, Evidence, Exact
@@ -60,3 +63,23 @@ def against_mutant(
 def unjudged(id: str, statement: str, source: str, reason: str) -> Claim:
     """A claim that mesocosm does not judge, with the reason."""
     return Claim(id, statement, source, unjudged=reason)
+
+
+def noted(claims: Sequence[Claim], notes: Mapping[str, str]) -> list[Claim]:
+    """The claims with a note for each name `CLAIM.CHECK`. Other checks keep theirs, and all keep the line where they are written.
+
+    Raises:
+        ValueError: there is no such check.
+    """
+    names = {f"{claim.id}.{check.name}" for claim in claims for check in claim.checks}
+    if unknown := sorted(notes.keys() - names):
+        raise ValueError(f"there is a note on {unknown[0]}, and no such check")
+    return [replace(claim, checks=[_with_note(check, notes.get(f"{claim.id}.{check.name}")) for check in claim.checks]) for claim in claims]
+
+
+def _with_note(check: Check, note: str | None) -> Check:
+    if note is None:
+        return check
+    found = copy(check)
+    object.__setattr__(found, "note", note)  # `replace` would set the line anew
+    return found

@@ -388,4 +388,6 @@ def _text(control: _Measured) -> str:
 def _wanted(check: Check) -> str:
     if isinstance(check.kind, Exact):
         return f"not {MUTANT_FACTOR:g} times the tolerance"
-    return f"not {'' if isinstance(check.kind, Every) else 'wholly '}outside {check.inside.direction} {check.inside.threshold}"
+    ends = [f"{end:g}" for end in (check.inside.low, check.inside.high) if end is not None]
+    region = ends[0] if len(ends) == 1 else f"[{', '.join(ends)}]"
+    return f"not {'' if isinstance(check.kind, Every) else 'wholly '}outside {check.inside.direction} {region}"

@@ -32,8 +32,10 @@ class Constructions:
 
 @dataclass(frozen=True)
 class Identification:
-    """Students with four modules and three hidden units, fitted to nine tasks until nothing is left of the loss."""
+    """Students with three hidden units, fitted to three tasks for each pair of neighbouring modules until nothing is left of the loss."""
 
+    modules: int = 4
+    """Of teachers and students: 2, 3 or 4."""
     inputs: int = 4
     points: int = 48
     """Inputs per task."""
@@ -85,8 +87,7 @@ class Hyperteacher:
     """M, for each of the two codes."""
     active: int = 2
     """K, the most modules that are active in a code."""
-    support: Support | Literal["reconnected"] = "random"
-    """"reconnected" is another draw of tasks with connected support."""
+    support: Support = "random"
     held_out: float = 0.25
     """Share of random combinations that are not in training."""
     points: int = 64
@@ -140,7 +141,7 @@ class Goals:
     """Share of random goals that are not in training."""
     episodes: int = 1
     """Demonstrations to adapt to, and as many query episodes."""
-    codes: int = 8
+    codes: int = 16
     """Entries of a hypernetwork's code."""
 
 
@@ -167,10 +168,10 @@ class Training:
 class Methods:
     """How each method is trained. The linear hypernetwork and ANIL have about 8800 parameters, MAML 2184, the nonlinear one 25696."""
 
-    linear: Training = field(default_factory=lambda: Training(2000, 1e-2, 1.0, 32))
-    nonlinear: Training = field(default_factory=lambda: Training(3000, 3e-3, 0.5, 32))
+    linear: Training = field(default_factory=lambda: Training(2000, 3e-2, 1.0, 32))
+    nonlinear: Training = field(default_factory=lambda: Training(2000, 3e-3, 0.5, 32))
     anil: Training = field(default_factory=lambda: Training(300, 1e-2, 0.03, 512))
-    maml: Training = field(default_factory=lambda: Training(400, 1e-2, 0.03, 128))
+    maml: Training = field(default_factory=lambda: Training(400, 3e-2, 0.03, 128))
 
     def of(self, method: Method) -> Training:
         """That of one method."""
@@ -184,10 +185,10 @@ VALUES = Methods(
     maml=Training(2000, 1e-2, 0.03, 64, layers=2, inner_steps=5),
 )
 ACTIONS = Methods(
-    linear=Training(500, 1e-2, 0.3, 32, layers=2),
-    nonlinear=Training(500, 3e-3, 0.3, 32, layers=2),
-    anil=Training(500, 1e-2, 0.03, 64, layers=2),
-    maml=Training(500, 1e-2, 0.03, 64, layers=2),
+    linear=Training(600, 3e-2, 0.3, 64, layers=2),
+    nonlinear=Training(600, 3e-3, 0.1, 48, layers=2),
+    anil=Training(600, 3e-2, 0.01, 64, layers=2),
+    maml=Training(600, 3e-2, 0.01, 64, layers=2),
 )
 
 
@@ -197,20 +198,24 @@ class Imitation:
 
     preferences: Preferences = field(default_factory=Preferences)
     preference_supports: tuple[Support, ...] = ()
-    """Supports of mixtures that networks of all methods are trained on."""
-    preference_halves: bool = False
-    """Whether linear hypernetworks are trained on connected and on disconnected mixtures, of at most two preferences."""
+    """Supports of mixtures that networks are trained on."""
+    preference_methods: tuple[Method, ...] | None = None
+    """Which methods there; None: all of the config."""
+    linear_supports: tuple[Support, ...] = ()
+    """Further supports, of linear hypernetworks only; connected and disconnected ones have mixtures of at most two preferences."""
     values: Methods = field(default_factory=lambda: VALUES)
     """How networks are trained on preferences."""
-    longer_codes: int = 1
-    """How many times longer the codes of one more linear hypernetwork for random mixtures are; 1: none."""
+    halves_steps: int = 2000
+    """Outer steps on connected and disconnected mixtures."""
+    shorter_codes: int = 1
+    """How many times shorter the codes of one more linear hypernetwork for random mixtures are; 1: none."""
     goals: Goals = field(default_factory=Goals)
     goal_supports: tuple[Literal["random", "non-compositional"], ...] = ()
     """Supports of goals that networks are trained on."""
     actions: Methods = field(default_factory=lambda: ACTIONS)
     """How networks are trained on goals."""
-    wide: int = 1
-    """How many times larger the codes and hidden layers of one more linear hypernetwork for random goals are; 1: none."""
+    scaled: float = 1.0
+    """How many times as large the codes and hidden layers of one more linear hypernetwork for random goals are; 1: none."""
     tasks: int = 256
     """Of each test set."""
 
@@ -229,11 +234,15 @@ class Config:
 
     constructions: Constructions = field(default_factory=Constructions)
     identification: Identification = field(default_factory=Identification)
+    fewer_modules: tuple[int, ...] = ()
+    """Numbers of modules of further teachers and students without training loss, on connected pairs only."""
     descent: Descent = field(default_factory=Descent)
     many: tuple[int, ...] = ()
     """Student modules over the teacher's, for students on single modules and pairs with discrete and with continuous codes."""
-    many_hidden: int = 4
+    many_hidden: tuple[int, ...] = (4,)
     """Hidden units over the teacher's, for these students."""
+    many_discrete: tuple[int, ...] = ()
+    """Further ones for discrete codes."""
     teacher: Hyperteacher = field(default_factory=Hyperteacher)
     methods: tuple[Method, ...] = ("linear", "maml")
     """Which are trained."""
@@ -277,81 +286,91 @@ PRESETS = {
         replace(
             Config(),
             identification=Identification(starts=24, kept=12),
-            training=replace(Methods(), linear=Training(600, 1e-2, 1.0, 32), maml=Training(250, 1e-2, 0.03, 128)),
+            training=replace(Methods(), linear=Training(600, 3e-2, 1.0, 32), maml=Training(250, 3e-2, 0.03, 128)),
         ),
         seeds=3,
     ),
     "cpu": Preset(
         replace(
             Config(),
-            identification=Identification(replicates=30),
-            descent=Descent(steps=20000, replicates=30),
+            identification=Identification(replicates=20),
+            fewer_modules=(2, 3),
+            descent=Descent(steps=20000, replicates=20),
             many=(2, 16),
-            methods=("linear", "anil", "maml"),
+            many_discrete=(2,),
+            methods=("linear", "nonlinear", "anil", "maml"),
             harder=True,
             halves=6,
-            halves_steps=3500,
+            halves_steps=2500,
             few_points=16,
             narrow=16,
             imitation=Imitation(
-                preference_supports=("random", "non-compositional"),
-                preference_halves=True,
-                longer_codes=4,
+                preference_supports=("random",),
+                preference_methods=("linear", "anil", "maml"),
+                linear_supports=("non-compositional", "connected", "disconnected"),
+                halves_steps=1200,
                 goal_supports=("random", "non-compositional"),
-                wide=2,
+                scaled=0.5,
             ),
         ),
         seeds=10,
         minutes={
-            "constructions": 0.25,
-            "identification": 8.7,
-            "worlds": 0.01,
-            "descent-connected": 2.4,
-            "descent-reordered": 2.4,
-            "descent-disconnected": 2.4,
-            "descent-apart": 2.4,
-            "descent-discrete-2": 1.3,
-            "descent-discrete-16": 1.6,
-            "descent-continuous-2": 1.7,
-            "descent-continuous-16": 2.6,
-            "k2-linear": 2.8,
-            "k2-anil": 1.1,
-            "k2-maml": 1.2,
-            "k1-linear": 2.8,
-            "k1-anil": 1.1,
-            "k1-maml": 1.2,
-            "non-compositional-linear": 2.8,
-            "non-compositional-anil": 1.1,
-            "non-compositional-maml": 1.2,
-            "connected-linear": 3.6,
-            "reconnected-linear": 3.6,
-            "disconnected-linear": 3.4,
-            "k2-linear-few": 2,
-            "k2-linear-narrow": 2,
-            "k2-linear-again": 2.8,
-            "preferences-random-linear": 4.2,
-            "preferences-random-anil": 2,
-            "preferences-random-maml": 4.4,
-            "preferences-non-compositional-linear": 4.2,
-            "preferences-non-compositional-anil": 2,
-            "preferences-non-compositional-maml": 4.4,
-            "preferences-connected-linear": 4.2,
-            "preferences-disconnected-linear": 4.2,
-            "preferences-random-linear-wide": 6.5,
-            "goals-random-linear": 2,
-            "goals-random-anil": 0.6,
-            "goals-random-maml": 6.8,
-            "goals-non-compositional-linear": 1.6,
-            "goals-non-compositional-anil": 0.4,
-            "goals-non-compositional-maml": 6.8,
-            "goals-random-linear-wide": 4,
-        },  # from pilots and an earlier record, on one core
+            "constructions": 0.35,
+            "identification": 10.4,
+            "identification-2": 0.77,
+            "identification-3": 1.7,
+            "worlds": 0.11,
+            "descent-connected": 3.6,
+            "descent-reordered": 3.8,
+            "descent-disconnected": 3.7,
+            "descent-apart": 3.4,
+            "descent-discrete-2x4": 3.9,
+            "descent-discrete-16x4": 4.3,
+            "descent-discrete-2x2": 2.9,
+            "descent-discrete-16x2": 3.4,
+            "descent-continuous-2x4": 4.5,
+            "descent-continuous-16x4": 5.9,
+            "k2-linear": 4.8,
+            "k2-nonlinear": 8.2,
+            "k2-anil": 3.2,
+            "k2-maml": 2.4,
+            "k1-linear": 4.7,
+            "k1-nonlinear": 8.1,
+            "k1-anil": 3.4,
+            "k1-maml": 2.2,
+            "non-compositional-linear": 3.6,
+            "non-compositional-nonlinear": 8.2,
+            "non-compositional-anil": 3.1,
+            "non-compositional-maml": 2.2,
+            "connected-linear": 4.8,
+            "disconnected-linear": 4.5,
+            "k2-linear-few": 2.3,
+            "k2-linear-narrow": 3.3,
+            "k2-linear-again": 3.5,
+            "preferences-random-linear": 9.8,
+            "preferences-random-anil": 3.2,
+            "preferences-random-maml": 9.7,
+            "preferences-non-compositional-linear": 8,
+            "preferences-connected-linear": 5.5,
+            "preferences-disconnected-linear": 5.1,
+            "goals-random-linear": 3.8,
+            "goals-random-nonlinear": 8.1,
+            "goals-random-anil": 0.79,
+            "goals-random-maml": 8.1,
+            "goals-non-compositional-linear": 5.6,
+            "goals-non-compositional-nonlinear": 7.7,
+            "goals-non-compositional-anil": 0.61,
+            "goals-non-compositional-maml": 7.5,
+            "goals-random-linear-scaled": 2.6,
+        },  # of the record, on one core, in part beside other work
     ),
     "paper": Preset(
         replace(
             Config(),
             descent=Descent(inputs=16, hidden=16, tasks=64, points=64, steps=60000, learning_rate=1e-3),
+            fewer_modules=(2, 3),
             many=(2, 4, 8, 16, 32),
+            many_hidden=(2, 4, 8, 16),
             teacher=Hyperteacher(inputs=16, hidden=(32, 32, 32), generated=(1, 2), modules=8, points=256, normalising=1000),
             methods=("linear", "nonlinear", "anil", "maml"),
             training=Methods(
@@ -368,15 +387,15 @@ PRESETS = {
             imitation=Imitation(
                 preferences=Preferences(FOUR_ROOMS, colours=8, objects=4, modules=8, length=8, apart=2, episodes=16, codes=32, walls=True),
                 preference_supports=("random", "non-compositional"),
-                preference_halves=True,
+                linear_supports=("connected", "disconnected"),
                 values=Methods(
                     linear=Training(100000, 3e-4, 0.1, 64, layers=3, tasks=128, weight_decay=1e-2),
                     nonlinear=Training(100000, 3e-4, 0.1, 64, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
                     anil=Training(100000, 3e-4, 0.01, 512, layers=4, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(100000, 1e-3, 0.01, 368, layers=3, tasks=128, clip_norm=2.0, weight_decay=1e-2),
                 ),
-                longer_codes=4,
-                goals=Goals(side=11, mazes=5, kinds=5, distractors=4, length=52),
+                shorter_codes=2,
+                goals=Goals(side=11, mazes=5, kinds=5, distractors=4, length=52, codes=8),
                 goal_supports=("random", "non-compositional"),
                 actions=Methods(
                     linear=Training(200000, 3e-3, 0.3, 32, layers=2, tasks=128, clip_norm=2.0, weight_decay=1e-2),
@@ -384,7 +403,7 @@ PRESETS = {
                     anil=Training(200000, 1e-3, 0.01, 512, layers=2, tasks=128, inner_steps=100, clip_norm=2.0, weight_decay=1e-2),
                     maml=Training(200000, 1e-3, 0.01, 384, layers=2, tasks=128, weight_decay=1e-2),
                 ),
-                wide=4,
+                scaled=4.0,
                 tasks=1024,
             ),
             evaluation=Evaluation(tasks=1024, longer=100),

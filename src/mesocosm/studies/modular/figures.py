@@ -11,7 +11,7 @@ import polars as pl
 from mesocosm.studies.charts import log_axis, training
 from mesocosm.studies.interface import View, figure
 from mesocosm.studies.modular.descent import SUPPORTS
-from mesocosm.studies.modular.identification import CONDITIONS
+from mesocosm.studies.modular.identification import conditions
 from mesocosm.studies.modular.worlds import EMPTY, WALL
 
 DOTS = {"size": 30, "opacity": 0.6}
@@ -21,12 +21,12 @@ TINY = 1e-33
 @figure("Students without training loss")
 def identified(view: View) -> alt.TopLevelMixin:
     """Alignment with the teacher and largest loss over unseen codes; one dot per student of all teachers."""
-    table = view.table("students").filter("fitted")
+    table = view.table("students").filter("fitted", pl.col("trial") == "identification")
     table = table.select("condition", "seed", "alignment", pl.col("unseen").clip(TINY).alias("unseen"))
     y = log_axis("unseen", "largest loss on unseen codes", "~e")
     dots = alt.Chart().mark_circle(**DOTS).encode(x=alt.X("alignment:Q", scale=alt.Scale(domain=[0, 1])), y=y, tooltip=["seed", "alignment", "unseen"])
     panels = alt.layer(dots, data=table.sort("condition", "seed", "alignment", "unseen")).properties(width=140, height=140)
-    return panels.facet(alt.Facet("condition:N", title=None, sort=list(CONDITIONS)), columns=4)
+    return panels.facet(alt.Facet("condition:N", title=None, sort=list(conditions(4))), columns=4)
 
 
 @figure("Alignment by gradient descent")
@@ -79,15 +79,19 @@ def variants(view: View) -> alt.TopLevelMixin:
     return (dots + means).properties(width=220, height=200)
 
 
-@figure("More modules than the teacher's")
+@figure("More modules and units than the teacher's")
 def many_modules(view: View) -> alt.TopLevelMixin:
-    """Alignment of students that descend on single modules and pairs, by codes and by how many times the teacher's modules they have; one dot per replicate."""
-    table = view.table("descent").filter(pl.col("support") == "singles").select("codes", "modules", "hidden", "seed", "alignment", "loss")
-    place = {"x": alt.X("modules:O", title="student modules over the teacher's"), "xOffset": "codes:N", "color": alt.Color("codes:N")}
-    dots = alt.Chart().mark_circle(**DOTS).encode(**place, y=alt.Y("alignment:Q", scale=alt.Scale(zero=False)), tooltip=["seed", "loss"])
-    means = alt.Chart().mark_tick(thickness=2).encode(**place, y=alt.Y("mean(alignment):Q", title="alignment"))
-    layers = alt.layer(dots, means, data=table.sort("codes", "modules", "hidden", "seed")).properties(width=200, height=200)
-    return layers.facet(column=alt.Column("hidden:O", title="hidden units over the teacher's"))
+    """Alignment of students that descend on single modules and pairs, by codes and by how many times the teacher's modules and hidden units they have: the
+    mean over replicates, and their standard deviation below it.
+    """
+    table = view.table("descent").filter(pl.col("support") == "singles")
+    means = table.group_by("codes", "modules", "hidden").agg(alignment=pl.col("alignment").mean(), deviation=pl.col("alignment").std(), students=pl.len())
+    place = {"x": alt.X("modules:O", title="student modules over the teacher's", axis=alt.Axis(labelAngle=0)), "y": alt.Y("hidden:O", title="units", sort="-y")}
+    squares = alt.Chart().mark_rect().encode(**place, color=alt.Color("alignment:Q", scale=alt.Scale(domain=[0.5, 1], clamp=True)), tooltip=["students:Q"])
+    words = alt.Chart().mark_text(dy=-6).encode(**place, text=alt.Text("alignment:Q", format=".2f"))
+    spread = alt.Chart().mark_text(dy=8, fontSize=9).encode(**place, text=alt.Text("deviation:Q", format=".2f"))
+    layers = alt.layer(squares, words, spread, data=means.sort("codes", "hidden", "modules")).properties(width=220, height=120)
+    return layers.facet(column=alt.Column("codes:N", title=None))
 
 
 @figure("Preferences by method")
@@ -108,7 +112,7 @@ def goals_by_method(view: View) -> alt.TopLevelMixin:
 
 def _imitated(view: View, world: str, sets: dict[str, str], title: str, width: int) -> Any:
     """Columns of one world side by side, by method: dots for replicates, bars for means."""
-    table = view.table("imitation").filter(pl.col("world").str.starts_with(world), ~pl.col("trial").str.ends_with("wide")).rename(sets)
+    table = view.table("imitation").filter(pl.col("world").str.starts_with(world), ~pl.col("trial").str.contains("short|scaled")).rename(sets)
     table = table.with_columns(support=pl.col("world").str.strip_prefix(f"{world}-"))
     long = table.unpivot(list(sets.values()), index=["support", "method", "seed"], variable_name="of", value_name="value")
     place = {"x": alt.X("of:N", title=None, sort=list(sets.values())), "xOffset": "method:N", "color": alt.Color("method:N", title=None)}

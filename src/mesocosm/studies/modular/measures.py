@@ -10,7 +10,7 @@ from mesocosm.claims.measures import Measure, derived, instances, replicates
 from mesocosm.claims.replicates import Instances, NotJudged, Replicates
 from mesocosm.claims.tables import Estimate, Value
 from mesocosm.studies.modular.config import Method
-from mesocosm.studies.modular.tables import Accuracy, Counterexamples, Descent, Imitation, Students, descended, imitating, trained
+from mesocosm.studies.modular.tables import Accuracy, Counterexamples, Descent, Imitation, Students, descended, identified, imitating, trained
 
 OfSeeds = Measure[Replicates]
 
@@ -36,9 +36,9 @@ def _shares(success: pl.Expr, among: pl.Expr, table: pl.DataFrame) -> Replicates
     return Replicates.of(shares, "share", error="error", own_data=True)
 
 
-def share(condition: str | tuple[str, ...], success: pl.Expr, among: pl.Expr | None = None) -> OfSeeds:
+def share(condition: str | tuple[str, ...], success: pl.Expr, among: pl.Expr | None = None, modules: int = 4) -> OfSeeds:
     """The share of students without training loss that succeed, for each teacher that has such students; `among` leaves some out."""
-    return derived(partial(_shares, success, pl.lit(True) if among is None else among), Students.rows(condition=condition))
+    return derived(partial(_shares, success, pl.lit(True) if among is None else among), Students.rows(identified(modules), condition=condition))
 
 
 GENERALISES = pl.col("unseen") < RIGHT
@@ -106,14 +106,14 @@ def better(variant: str) -> OfSeeds:
     return usual.minus(other, same_data=False)
 
 
-def r2(problem: str, variant: str = "") -> OfSeeds:
-    """How well codes of held-out combinations are decoded from the linear hypernetwork."""
-    return replicates(Accuracy.r2, trial=trained(problem, "linear", variant), own_data=True)
+def r2(problem: str, method: Method, column: Value = Accuracy.r2) -> OfSeeds:
+    """How well codes of combinations, held-out ones by default, are decoded from a hypernetwork."""
+    return replicates(column, trial=trained(problem, method), own_data=True)
 
 
-def r2_drop(problem: str, other: str, variant: str = "") -> OfSeeds:
+def r2_drop(problem: str, other: str, method: Method, column: Value = Accuracy.r2) -> OfSeeds:
     """By how much worse they are decoded on the second problem."""
-    return r2(problem).minus(r2(other, variant), same_data=False)
+    return r2(problem, method, column).minus(r2(other, method, column), same_data=False)
 
 
 # --- preferences and goals ---------------------------------------------------------------------------------------------
@@ -124,9 +124,9 @@ def imitated(column: Estimate, world: str, method: str = "linear") -> OfSeeds:
     return replicates(column, trial=imitating(world, method))
 
 
-def loss_over(other: str, column: Estimate = Imitation.held_out_loss) -> OfSeeds:
-    """log of a loss of the linear hypernetwork over the loss of another network, both on random held-out mixtures."""
-    return imitated(column, "preferences-random").log_ratio(imitated(Imitation.held_out_loss, "preferences-random", other))
+def loss_over(method: str, other: str, column: Estimate = Imitation.held_out_loss) -> OfSeeds:
+    """log of a loss of a hypernetwork over the loss of another network, both on random held-out mixtures."""
+    return imitated(column, "preferences-random", method).log_ratio(imitated(Imitation.held_out_loss, "preferences-random", other))
 
 
 def rise(column: Estimate, world: str, other: str) -> OfSeeds:
@@ -148,24 +148,24 @@ def seen() -> OfSeeds:
     return loss.minus(spread)
 
 
-def widened() -> OfSeeds:
-    """log of the loss of the linear hypernetwork with longer codes over that of the usual one, on random held-out mixtures."""
-    return imitated(Imitation.held_out_loss, "preferences-random", "linear-wide").log_ratio(imitated(Imitation.held_out_loss, "preferences-random"))
+def lengthened() -> OfSeeds:
+    """log of the loss of the linear hypernetwork over that of one with shorter codes, on random held-out mixtures."""
+    return imitated(Imitation.held_out_loss, "preferences-random").log_ratio(imitated(Imitation.held_out_loss, "preferences-random", "linear-short"))
 
 
-def goal_lead(column: Estimate, world: str, other: Method) -> OfSeeds:
-    """The linear hypernetwork's accuracy minus that of another method."""
-    return imitated(column, world).minus(imitated(column, world, other))
+def goal_lead(column: Estimate, world: str, method: Method, other: Method) -> OfSeeds:
+    """The accuracy of one method minus that of another."""
+    return imitated(column, world, method).minus(imitated(column, world, other))
 
 
-def lost(column: Estimate, other: Method) -> OfSeeds:
-    """What the linear hypernetwork loses from random goals to a held-out quadrant, minus what another method loses."""
-    return goal_lead(column, "goals-random", other).minus(goal_lead(column, "goals-non-compositional", other), same_data=False)
+def lost(column: Estimate, method: Method, other: Method) -> OfSeeds:
+    """What one method loses from random goals to a held-out quadrant, minus what another one loses."""
+    return goal_lead(column, "goals-random", method, other).minus(goal_lead(column, "goals-non-compositional", method, other), same_data=False)
 
 
-def grown(column: Estimate) -> OfSeeds:
-    """What the larger hypernetwork gains on random goals."""
-    return imitated(column, "goals-random", "linear-wide").minus(imitated(column, "goals-random"))
+def scaled(column: Estimate) -> OfSeeds:
+    """The accuracy on random goals of the linear hypernetwork of another size minus that of the usual one."""
+    return imitated(column, "goals-random", "linear-scaled").minus(imitated(column, "goals-random"))
 
 
 def held_back(column: Estimate) -> OfSeeds:

@@ -16,6 +16,11 @@ def imitating(world: str, method: str) -> Trials:
     return Trials(f"{world}-{method}")
 
 
+def identified(modules: int) -> Trials:
+    """Students without training loss that have so many modules."""
+    return Trials("identification" if modules == 4 else f"identification-{modules}")
+
+
 def descended(name: str) -> Trials:
     """Students trained by gradient descent."""
     return Trials(f"descent-{name}")
@@ -56,7 +61,7 @@ class Descent(Table):
 
 class Accuracy(Table):
     """Accuracy after adaptation on known combinations, on held-out ones, with all modules active, and there with more inner steps; R^2 of the
-    codes of held-out combinations; and the learned inner rate.
+    codes of held-out combinations, and of known ones (half of them, decoded by the other half); and the learned inner rate.
     """
 
     known: Estimate
@@ -64,6 +69,7 @@ class Accuracy(Table):
     every: Estimate
     longer: Estimate
     r2: Value
+    r2_known: Value
     rate: Value
 
 

@@ -118,8 +118,8 @@ def combinations(problem: Hyperteacher, seed: int) -> CombinationSplit:
 def _by_halves(problem: Hyperteacher, pairs: np.ndarray, seed: int) -> CombinationSplit:
     """Equally many tasks with connected and with disconnected support, and the same held-out ones: those in neither.
 
-    Connected tasks have active modules at most two apart on a ring in each code; "reconnected" are others of them. Disconnected ones have all active
-    modules in the same half, and equally many in each code.
+    Connected tasks have active modules at most two apart on a ring in each code. Disconnected ones have all active modules in the same half, and equally
+    many in each code.
     """
     m = problem.modules
     near, halves = (_masks_in(name, problem) for name in ("connected+", "disconnected"))
@@ -131,7 +131,7 @@ def _by_halves(problem: Hyperteacher, pairs: np.ndarray, seed: int) -> Combinati
     held_out = pairs[~connected & ~disconnected]
     if problem.support == "disconnected":
         return CombinationSplit.of(pairs[disconnected], held_out)
-    generator = np.random.default_rng([seed, 1] if problem.support == "reconnected" else seed)
+    generator = np.random.default_rng(seed)
     while True:
         train = pairs[connected][np.sort(generator.choice(connected.sum(), disconnected.sum(), replace=False))]
         if is_compositional(train) and is_connected(train):
@@ -195,10 +195,12 @@ def train_on_teacher(arm: TeacherArm, context: Context) -> Tables:
     columns: dict[str, Any] = {}
     for name, tested in found.items():
         columns[name], columns[f"{name}_error"] = tested.accuracy.mean(axis=1), tested.accuracy.std(axis=1, ddof=1) / arm.evaluation.tasks**0.5
-    r2 = [decoded(*(Tested(*(part[i] for part in found[name])) for name in ("known", "held_out"))) for i in range(len(context.seeds))]
+    each = [{name: Tested(*(part[i] for part in found[name])) for name in ("known", "held_out")} for i in range(len(context.seeds))]
+    r2 = [decoded(tested["known"], tested["held_out"]) for tested in each]
+    r2_known = [decoded(*halved(tested["known"])) for tested in each]
     digests = [digest(jax.tree.map(lambda leaf, i=i: leaf[i], sets)) for i in range(len(context.seeds))]
     labels = {"problem": problem_name(arm.problem), "method": arm.method, "variant": arm.variant.removeprefix("-") or "usual"}
-    return {"accuracy": context.rows(**labels, **columns, r2=r2, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
+    return {"accuracy": context.rows(**labels, **columns, r2=r2, r2_known=r2_known, rate=np.exp(models.log_rates) * arm.training.inner_rate, digest=digests)}
 
 
 def problem_name(problem: Hyperteacher) -> str:
@@ -241,6 +243,12 @@ def decoded(known: Tested, held_out: Tested) -> float:
     variances = held_out.code.var(axis=0)
     varies = variances > 0
     return float(np.mean(1 - errors[varies] / variances[varies]))
+
+
+def halved(tested: Tested) -> tuple[Tested, Tested]:
+    """The first half of the tasks, and the others."""
+    half = len(tested.code) // 2
+    return Tested(*(part[:half] for part in tested)), Tested(*(part[half:] for part in tested))
 
 
 def _stacked(drawn: Iterable[Any]) -> Any:
