@@ -25,7 +25,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and run little: optimised code would cost ten times the compilation, and a program in pieces for several threads a sixth more.
 # A jaxlib of later years may not know these flags, and stops at one.
-FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+FAST_TO_COMPILE = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 # The tests' own programs are scheduled like the library's, without which LAPACK's calls can deadlock.
 SCHEDULE = " ".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in memory_optimised().items())
 if Version(version("jaxlib")) < Version("0.12"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from mesocosm.numerics.programs import jit
 CHUNK_CAPACITY = 1024  # steps whose metrics one call of the program can hold
 
 # LLVM's higher levels take several times as long to compile, mostly for random number generation, and do not make these programs faster on a CPU.
-FAST_TO_COMPILE = {"xla_backend_optimization_level": 1}
+# A level in XLA_FLAGS is the user's, and stays.
+FAST_TO_COMPILE = {} if "--xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "") else {"xla_backend_optimization_level": 1}
 
 
 class SeedAxis(NamedTuple):

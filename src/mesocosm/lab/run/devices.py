@@ -51,7 +51,7 @@ def decisions() -> list[Decision]:
     cpu = here == "cpu"
     only_cpu = "" if cpu else ", as measured on a CPU; not measured on this device"
     schedule = ", ".join(f"{name}={value}" for name, value in programs.SCHEDULE.items())
-    level = ", ".join(f"{name}={value}" for name, value in program.FAST_TO_COMPILE.items())
+    level = ", ".join(f"{name}={value}" for name, value in program.FAST_TO_COMPILE.items()) or "the level in XLA_FLAGS"
     products = "float32 anyway" if cpu else f"elsewhere JAX's default for {devices[0].device_kind} (TF32 or bfloat16)"
     emulated = "" if devices[0].platform in ("cpu", "gpu", "cuda", "rocm") else ", emulated by this device"
     most = f"at most {LONGEST_CHUNK_SECONDS:g} s or {program.CHUNK_CAPACITY} steps"
