@@ -31,7 +31,8 @@ def keep(source: Path, results: Path = RESULTS) -> Path:
     target = results / run.study.name
     if not is_entered(target, run.record["started"]):
         raise ValueError(f"{source} is not entered in {target / 'history.json'}, so it is no record of {run.study.name} that was started here")
-    grown = (target / "run.json").exists() and json.loads((target / "run.json").read_text())["started"] == run.record["started"]  # an old record's config may not fit
+    kept_record = target / "run.json"  # not opened as a run: an older config may not fit the study of today
+    grown = kept_record.exists() and json.loads(kept_record.read_text())["started"] == run.record["started"]
     kept = Run(target).trials if grown else {}  # without their largest models, perhaps
     for name, status in run.trials.items():
         if status["state"] != "finished" or (damage := TrialStore(source, name).damage(models=name not in kept)):
