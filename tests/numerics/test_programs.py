@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mesocosm.learning.program import FAST_TO_COMPILE, run_chunk
 from mesocosm.numerics.linear_algebra import solve
 from mesocosm.numerics.programs import SCHEDULE, filter_jit, jit
 
@@ -91,9 +90,12 @@ print(programs[sys.argv[1]]().as_text())
     assert texts["ours filtered"] == texts["flag filtered"] != texts["jax filtered"]
 
 
-def test_the_training_loop_keeps_the_schedule_beside_its_own_options():
-    assert run_chunk.options == {**SCHEDULE, **FAST_TO_COMPILE}
-    assert len(run_chunk.options) == 2
+@pytest.mark.parametrize(("given", "own"), [("", {"xla_backend_optimization_level": 1}), ("--xla_backend_optimization_level=3", {})])
+def test_the_training_loop_keeps_the_schedule_beside_its_own_level_unless_the_user_gives_one(given, own):
+    script = "import json; from mesocosm.learning.program import run_chunk; print(json.dumps(run_chunk.options))"
+    environment = {**os.environ, "XLA_FLAGS": given}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120, check=True)
+    assert json.loads(done.stdout) == {**SCHEDULE, **own}
 
 
 def test_a_program_is_traced_like_any_function_inside_another_one():
