@@ -9,7 +9,7 @@ TASKS = (
     *("regression", "linear-attention", "fuzzy-logic", "raven", "hyperteacher", "text"),
 )
 """The sequence tasks (`problems.PROBLEMS`)."""
-SHORTER = ("recall", "induction", "linear-systems", "regression", "text")
+SHORTER = ("recall", "linear-systems", "regression", "fuzzy-logic", "text")
 """Those of the quick preset."""
 LAYERS = (
     *("attention", "hyla", "linear-attention", "mesa", "gated-linear-attention", "delta-net", "gated-mesa"),
